@@ -1,0 +1,217 @@
+"""The one value that flows: many clips of video, sound and text in compact rows of tokens.
+
+A row holds the tokens of up to `E` clips one behind the other, each clip as
+`[video … | audio … | text …]`, until the row's budget of `L` tokens is full. A padded batch is the
+special case of one clip a row, and a clip that lacks a modality is simply shorter: it has no tokens
+there. Content travels as one compact array a modality; `Layout.index` weaves the embedded content
+into the order of the row.
+
+Every rule of attention is a span: the keys that a query may see are one contiguous range of its
+row, so a fusion scheme is a choice of spans a layer and nothing else (`group_spans`).
+
+Shape letters: `B` rows, `L` tokens in a row, `E` clip slots in a row, `P` numbers in a patch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+PADDING = -1
+"""Marks an empty token, clip slot, label or target place."""
+
+
+class Modality(enum.IntEnum):
+    """The modalities of a stream, numbered in their order within a clip."""
+
+    VIDEO = 0
+    AUDIO = 1
+    TEXT = 2
+
+
+MODALITIES: tuple[str, ...] = tuple(m.name.lower() for m in Modality)
+"""`("video", "audio", "text")`."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Where every token of a row comes from and where it stands in its clip.
+
+    Attributes:
+      index: place in the woven source; 0 for padding. For `TokenStream.layout` the source is the
+        content of the modalities one behind the other, in the order of `MODALITIES`, those
+        that the stream has; for `TokenStream.decode` it is
+        `[the L encoded tokens | video targets | audio targets]`.
+      modality: a `Modality`, or `PADDING`.
+      clip: slot of the clip in its row, 0 to E-1, or `PADDING`.
+      time: middle of the token in seconds after the start of the clip's view; 0 for text.
+      grid: cell `(t, y, x)` of the token in its modality's grid: tubelet, patch row and patch column
+        for video; time step, mel patch and 0 for audio; 0, 0 and the number of the piece for text.
+    """
+
+    index: Int[Array, "B L"]
+    modality: Int[Array, "B L"]
+    clip: Int[Array, "B L"]
+    time: Float[Array, "B L"]
+    grid: Int[Array, "B L 3"]
+
+    @property
+    def real(self) -> Bool[Array, "B L"]:
+        """True where a slot holds a token, False where it is padding."""
+        return self.modality != PADDING
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Targets:
+    """What was hidden from the encoder in one modality, and where it is to be predicted.
+
+    Attributes:
+      content: the hidden patches, `[B, M, P]` (uint8 pixels, float32 spectrogram), or the hidden
+        text pieces, `[B, M]` int32.
+      place: the token from which each is predicted: a place in the row of `TokenStream.decode` for
+        patches, in the row of `TokenStream.layout` for text; `PADDING` where the slot is empty.
+      clip: slot of the clip, or `PADDING`.
+    """
+
+    content: Any
+    place: Int[Array, "B M"]
+    clip: Int[Array, "B M"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Clips:
+    """The clips of every row.
+
+    Attributes:
+      number: number of the clip in its (mixed) corpus, `PADDING` for an empty slot, also for one
+        whose clip could not be decoded.
+      present: which modalities the clip has, in the order of `MODALITIES`.
+      labels: class number for each kind of label, `PADDING` where it is unknown.
+    """
+
+    number: Int[Array, "B E"]
+    present: Bool[Array, "B E 3"]
+    labels: dict[str, Int[Array, "B E"]]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TokenStream:
+    """A batch: `B` packed rows.
+
+    Attributes:
+      content: what the encoder sees of each modality, compact in the row: `video` uint8
+        `[B, N, P]` in [0, 255], `audio` float32 `[B, N, P]` (normalised spectrogram), `text` int32
+        `[B, N]`. A modality that no clip of the run can have has no entry.
+      layout: the rows that the encoder works on.
+      targets: what was hidden, for each modality in which something may be.
+      decode: the rows of the decoder: every clip's encoded video and audio tokens and the hidden
+        ones; None when nothing is hidden.
+      clips: the clips of each row.
+    """
+
+    content: dict[str, Any]
+    layout: Layout
+    targets: dict[str, Targets]
+    decode: Layout | None
+    clips: Clips
+
+
+@dataclasses.dataclass(frozen=True)
+class PatchSpec:
+    """What a model must know of a patched modality: numbers in a patch and cells of the largest grid.
+
+    Attributes:
+      patch: the patch as axes, `(t, y, x, 3)` for video and `(t, mel)` for audio; their product is P.
+      grid: the largest `(t, y, x)` grid of tokens.
+      seconds: time from one grid step to the next.
+    """
+
+    patch: tuple[int, ...]
+    grid: tuple[int, int, int]
+    seconds: float
+
+    @property
+    def size(self) -> int:
+        """Numbers in a patch."""
+        return int(np.prod(self.patch))
+
+
+@dataclasses.dataclass(frozen=True)
+class TextSpec:
+    """What a model must know of text: vocabulary, longest text, and the pieces with a meaning."""
+
+    vocabulary: int
+    length: int
+    mask_id: int
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamSpec:
+    """The static side of a stream, from which a model is built. None: the run has no such modality."""
+
+    video: PatchSpec | None = None
+    audio: PatchSpec | None = None
+    text: TextSpec | None = None
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of the modalities that streams of this kind can hold, in order."""
+        return tuple(name for name in MODALITIES if getattr(self, name) is not None)
+
+
+def group_spans(layout: Layout, groups: Sequence[Sequence[str]]) -> Int[Array, "B L 2"]:
+    """The span `[start, end)` of keys that each query sees when each group of modalities keeps to itself.
+
+    Args:
+      layout: rows in which each clip's tokens stand together, modality by modality.
+      groups: a partition of the modalities; the members of a group must be neighbours in the order
+        of the row. `[["video"], ["audio"], ["text"]]` keeps every modality to itself;
+        `[["video", "audio", "text"]]` lets a clip see all of itself.
+
+    Returns:
+      int32 spans. A padding token sees itself alone, which keeps a softmax finite.
+
+    Raises:
+      ValueError: a group whose members are not neighbours, or a modality in no group or in two.
+    """
+    group_of = _group_numbers(groups)
+    length = layout.modality.shape[1]
+    place = jnp.arange(length, dtype=jnp.int32)
+    group = jnp.asarray(group_of)[layout.modality]
+    key = jnp.where(layout.real, layout.clip * len(MODALITIES) + group, -1 - place)
+    changes = key[:, 1:] != key[:, :-1]
+    first = jnp.pad(changes, ((0, 0), (1, 0)), constant_values=True)
+    last = jnp.pad(changes, ((0, 0), (0, 1)), constant_values=True)
+    start = jax.lax.cummax(jnp.where(first, place, 0), axis=1)
+    end = jax.lax.cummin(jnp.where(last, place + 1, length), axis=1, reverse=True)
+    return jnp.stack([start, end], axis=-1).astype(jnp.int32)
+
+
+def _group_numbers(groups: Sequence[Sequence[str]]) -> np.ndarray:
+    """Number of the group of each modality, `[3]`."""
+    members = [name for group in groups for name in group]
+    if sorted(members) != sorted(MODALITIES):
+        raise ValueError(f"groups {groups} must hold each of {MODALITIES} exactly once")
+    numbers = np.zeros(len(MODALITIES), np.int32)
+    for number, group in enumerate(groups):
+        places = sorted(MODALITIES.index(name) for name in group)
+        if places != list(range(places[0], places[0] + len(places))):
+            raise ValueError(f"modalities {tuple(group)} are not neighbours in the order {MODALITIES}")
+        numbers[places] = number
+    return numbers
+
+
+def padding_share(layout: Layout) -> float:
+    """Share of the row's token slots that hold no token, in [0, 1] (a host value)."""
+    return float(1.0 - np.asarray(layout.real).mean())
