@@ -1,0 +1,20 @@
+"""Every test runs on eight fake CPU devices, with shapes checked at run time and compiled programs cached."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("MMVIDEO_CACHE", str(Path(__file__).parent.parent / ".cache"))
+
+import jax  # noqa: E402
+from jaxtyping import install_import_hook  # noqa: E402
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".jax_cache"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+# The stream's containers are left out: JAX rebuilds them with leaves that are not arrays.
+CHECKED = ["mmvideo.media", "mmvideo.model", "mmvideo.objectives", "mmvideo.input", "mmvideo.evaluation"]
+install_import_hook(CHECKED, "beartype.beartype")
