@@ -1,0 +1,105 @@
+"""`mmvideo data {build,show,shapes}`: corpora from one's own clips, looked at, or generated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmvideo.cli.mistakes import Parser
+
+ABOUT = "Corpora: build one from a folder of clips, look at one, or generate sounding shapes."
+
+
+def main(arguments: list[str]) -> int:
+    """Parses and runs one of the three."""
+    options = _parser().parse_args(arguments or ["--help"])
+    return options.run(options)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="mmvideo data", description=ABOUT)
+    actions = parser.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
+
+    build = actions.add_parser("build", help="make a corpus (TFDS, ArrayRecord) of a folder of clips")
+    build.add_argument("source", type=Path, help="folder with manifest.jsonl or manifest.csv, or with clips alone")
+    build.add_argument("out", type=Path, help="folder of the corpus")
+    build.add_argument("--short-side", type=int, help="transcode: pixels of the shorter side")
+    build.add_argument("--gop", type=int, help="transcode: frames from one key frame to the next")
+    build.add_argument("--fps", type=float, help="transcode: frames a second")
+    build.add_argument("--processes", type=int, help="processes side by side (default: one a core)")
+    build.add_argument("--shard-clips", type=int, default=256, help="clips in a shard (default: 256)")
+    build.add_argument(
+        "--tokenizer-vocabulary", type=int, help="train a SentencePiece tokenizer of so many pieces on the captions"
+    )
+    build.set_defaults(run=_build)
+
+    show = actions.add_parser("show", help="write a page with the frames, sound and words of a sample of clips")
+    show.add_argument("corpus", help="folder of a corpus, or samples:{film,animations,sounds,all}")
+    show.add_argument("--split", default="train", help="which split (default: train)")
+    show.add_argument("--out", type=Path, help="the page (default: NAME-SPLIT.html)")
+    show.add_argument("--clips", type=int, default=24, help="how many clips (default: 24)")
+    show.add_argument("--seed", type=int, default=0, help="which sample (default: 0)")
+    show.set_defaults(run=_show)
+
+    shapes = actions.add_parser("shapes", help="generate sounding shapes: mp4 files with a manifest")
+    shapes.add_argument("out", type=Path, help="folder to write")
+    shapes.add_argument("--train", type=int, default=2000, help="training clips (default: 2000)")
+    shapes.add_argument("--test", type=int, default=512, help="test clips (default: 512)")
+    shapes.add_argument("--seed", type=int, default=0, help="seed of every clip (default: 0)")
+    shapes.add_argument("--difficulty", type=float, help="from 0 (plain) to 1 (cluttered and noisy)")
+    shapes.add_argument("--tie", type=float, help="how often a shape has its own instrument, 0 to 1")
+    shapes.add_argument("--size", type=int, help="height and width in pixels")
+    shapes.add_argument("--processes", type=int, help="processes side by side (default: one a core)")
+    shapes.set_defaults(run=_shapes)
+    return parser
+
+
+def _build(options) -> int:
+    from mmvideo.datasets.build import build
+
+    summary = build(
+        options.source,
+        options.out,
+        short_side=options.short_side,
+        gop=options.gop,
+        fps=options.fps,
+        processes=options.processes,
+        shard_clips=options.shard_clips,
+        tokenizer_vocabulary=options.tokenizer_vocabulary,
+    )
+    splits = ", ".join(f"{count} {name}" for name, count in summary.splits.items())
+    print(f"{options.out}: {summary.clips} clips ({splits}), {len(summary.skipped)} skipped")
+    for clip, reason in summary.skipped[:5]:
+        print(f"  skipped {clip}: {reason}")
+    if len(summary.skipped) > 5:
+        print(f"  … and {len(summary.skipped) - 5} more, all in {options.out / 'skipped.jsonl'}")
+    return 0
+
+
+def _show(options) -> int:
+    from mmvideo.datasets.show import show
+
+    name = options.corpus.replace("samples:", "samples-").rstrip("/").split("/")[-1]
+    page = show(
+        options.corpus,
+        options.split,
+        options.out or Path(f"{name}-{options.split}.html"),
+        clips=options.clips,
+        seed=options.seed,
+    )
+    print(f"wrote {page}")
+    return 0
+
+
+def _shapes(options) -> int:
+    import dataclasses
+
+    from mmvideo.datasets.shapes import ShapesConfig, write_shapes
+
+    named = {"difficulty": options.difficulty, "tie": options.tie, "size": options.size}
+    config = dataclasses.replace(
+        ShapesConfig(seed=options.seed), **{name: value for name, value in named.items() if value is not None}
+    )
+    splits = {"train": options.train, "test": options.test}
+    write_shapes(options.out, config, splits=splits, processes=options.processes, progress=True)
+    print(f"{options.out}: {options.train} train and {options.test} test clips, seed {options.seed}")
+    return 0

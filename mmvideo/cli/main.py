@@ -1,0 +1,68 @@
+"""`mmvideo VERB …`: finds the verb, runs it, and turns a user's mistake into one line and exit code 2."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+VERBS: dict[str, tuple[str, str]] = {
+    # verb: (module, what it does)
+    "train": ("mmvideo.cli.train", "train a recipe, or go on with a stopped run"),
+    "eval": ("mmvideo.cli.evaluate", "evaluate a run's newest checkpoint"),
+    "report": ("mmvideo.cli.report", "write a run's report.html again"),
+    "data": ("mmvideo.cli.data", "build, show and generate corpora"),
+}
+
+USAGE = """usage: mmvideo VERB …
+
+One transformer for video, sound and text, in JAX and Flax.
+
+verbs:
+{verbs}
+
+`mmvideo VERB --help` tells more of each. MMVIDEO_DEBUG=1 shows the whole traceback of an error.
+"""
+
+
+def usage() -> str:
+    """The text of `mmvideo --help`."""
+    return USAGE.format(verbs="\n".join(f"  {verb:<8} {about}" for verb, (_, about) in VERBS.items()))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns its exit code: 0, 1 for a failed run, 2 for a mistake in what was asked."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage(), end="")
+        return 0
+    if arguments[0] == "--version":
+        from mmvideo import __version__
+
+        print(f"mmvideo {__version__}")
+        return 0
+    verb, *rest = arguments
+    if verb not in VERBS:
+        from mmvideo.cli.mistakes import suggestion
+
+        print(f"mmvideo: there is no verb '{verb}'{suggestion(verb, VERBS)}; see mmvideo --help", file=sys.stderr)
+        return 2
+    return _run(verb, rest)
+
+
+def _run(verb: str, rest: list[str]) -> int:
+    """Runs a verb; what users can cause derives from ValueError or OSError and is told in one line."""
+    try:
+        return importlib.import_module(VERBS[verb][0]).main(rest) or 0
+    except (ValueError, OSError) as error:
+        if os.environ.get("MMVIDEO_DEBUG"):
+            raise
+        print(f"mmvideo {verb}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"mmvideo {verb}: stopped", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""Turns what a parser has against an argument into one line that helps."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+T = TypeVar("T")
+
+
+class UsageError(ValueError):
+    """The arguments of a command are wrong: what, and what to write instead."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser whose errors are a `UsageError` of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises what argparse would print."""
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """`": did you mean 'x'?"` for the nearest known name, or nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def parse_fields(default: T, arguments: Sequence[str], prog: str) -> T:
+    """A copy of the dataclass `default` in which flags such as `--training.steps 50` have changed fields.
+
+    Raises:
+      UsageError: a field that doesn't exist (with the nearest that does), or a value of the wrong kind.
+    """
+    import tyro
+
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            parsed, unknown = tyro.cli(
+                type(default),
+                default=default,
+                args=list(arguments),
+                prog=prog,
+                return_unknown_args=True,
+                config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise UsageError(f"{_plain(said.getvalue())}; see {prog} --help") from None
+    if unknown:
+        flag = unknown[0].split("=")[0]
+        near = suggestion(flag.lstrip("-"), fields(default))
+        raise UsageError(f"there is no field '{flag.lstrip('-')}'{near}; {prog} --help lists them")
+    return parsed
+
+
+def fields(value: Any, prefix: str = "") -> list[str]:
+    """Dotted names of every field of a nest of dataclasses, dicts and tuples."""
+    import dataclasses
+
+    if dataclasses.is_dataclass(value):
+        items = [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
+    elif isinstance(value, dict):
+        items = list(value.items())
+    elif isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
+        items = [(str(number), item) for number, item in enumerate(value)]
+    else:
+        return [prefix]
+    names = [name for key, item in items for name in fields(item, f"{prefix}.{key}" if prefix else key)]
+    return [name.replace("_", "-") for name in names]
+
+
+def _plain(boxed: str) -> str:
+    """The words of a message that was drawn in a box."""
+    lines = (line.strip("│╭╮╰╯─ ") for line in boxed.splitlines())
+    titles = ("Parsing error", "Value error", "Invalid choice", "For full helptext", "usage:")
+    words = " ".join(line for line in lines if line and not line.startswith(titles))
+    return words.split(" Argument helptext:")[0].rstrip(".")

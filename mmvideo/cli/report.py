@@ -1,0 +1,19 @@
+"""`mmvideo report WORKDIR`: the page of a run, written again from what lies in its workdir."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmvideo.cli.mistakes import Parser
+
+
+def main(arguments: list[str]) -> int:
+    """Parses and writes the page."""
+    parser = Parser(prog="mmvideo report", description="Write a run's report.html again.")
+    parser.add_argument("workdir", type=Path, help="folder of the run")
+    options = parser.parse_args(arguments)
+    from mmvideo.experiment.config import load_experiment
+    from mmvideo.experiment.report import report
+
+    print(f"wrote {report(load_experiment(options.workdir), options.workdir)}")
+    return 0

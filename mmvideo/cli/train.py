@@ -1,0 +1,52 @@
+"""`mmvideo train CONFIG [--workdir DIR] [--field.path VALUE …]`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ABOUT = """usage: mmvideo train CONFIG [--workdir DIR] [--field.path VALUE …]
+
+Trains the experiment that CONFIG defines: a Python file, or a workdir or its config.json.
+The same command again resumes a stopped run. `mmvideo train CONFIG --help` lists every field of it.
+
+  --workdir DIR   where the run is kept (default: runs/NAME)
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Parses, resolves the experiment and runs it."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(ABOUT, end="")
+        return 0
+    from mmvideo.cli.mistakes import UsageError, parse_fields
+    from mmvideo.experiment.config import load_experiment
+
+    config, *rest = arguments
+    if config.startswith("-"):
+        raise UsageError(f"the recipe comes first: mmvideo train CONFIG …, not {config}")
+    workdir, rest = take_workdir(rest)
+    experiment = parse_fields(load_experiment(config), rest, f"mmvideo train {config}")
+    from mmvideo.experiment.run import run
+
+    if workdir is None:
+        workdir = Path(config) if Path(config).is_dir() else Path("runs") / experiment.name
+    return run(experiment, workdir)
+
+
+def take_workdir(arguments: list[str]) -> tuple[Path | None, list[str]]:
+    """Takes `--workdir DIR` or `--workdir=DIR` out of the arguments."""
+    from mmvideo.cli.mistakes import UsageError
+
+    rest, workdir = [], None
+    waiting = iter(arguments)
+    for argument in waiting:
+        if argument == "--workdir":
+            value = next(waiting, None)
+            if value is None:
+                raise UsageError("--workdir needs a folder")
+            workdir = Path(value)
+        elif argument.startswith("--workdir="):
+            workdir = Path(argument.split("=", 1)[1])
+        else:
+            rest.append(argument)
+    return workdir, rest

@@ -1,0 +1,26 @@
+"""Settings of evaluation: on which clips, and what is measured."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from mmvideo.input.config import Source
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What is measured at the end of a run, every `training.evaluate_every` steps, and by `mmvideo eval`.
+
+    Attributes:
+      sources: the held-out clips; empty takes the `test` split of each training source.
+      retrieval: whether zero-shot retrieval between every pair of modalities is measured.
+      probes: kinds of label that a linear and a k-NN probe predict from frozen features.
+      probe_clips: at most so many training clips a probe learns from.
+      gallery: queries shown in the report.
+    """
+
+    sources: tuple[Source, ...] = ()
+    retrieval: bool = True
+    probes: tuple[str, ...] = ()
+    probe_clips: int = 2000
+    gallery: int = 4

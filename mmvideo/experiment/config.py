@@ -1,0 +1,140 @@
+"""The settings of a run: one frozen dataclass that holds those of every room, and its JSON.
+
+A recipe is a Python file that defines `experiment`; the resolved settings of a run lie in its
+workdir as `config.json`. Both load to an equal `Experiment`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import runpy
+from pathlib import Path
+from typing import Any
+
+from mmvideo.evaluation.config import Evaluation
+from mmvideo.input.config import Input, Source
+from mmvideo.model.config import Model
+from mmvideo.objectives import AnyObjective
+from mmvideo.parallel.config import Mesh
+from mmvideo.training.config import Training
+
+
+class ConfigError(ValueError):
+    """A recipe or a config.json is wrong: the file, the field and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A whole run.
+
+    Attributes:
+      name: a short name; the workdir is `runs/NAME` unless another is given.
+      input: which tokens each step sees.
+      model: the transformer.
+      objectives: what is learned, by name; each has its own weight.
+      training: how long and with which optimiser.
+      mesh: how devices share the work.
+      evaluation: what is measured.
+    """
+
+    name: str
+    input: Input = Input()
+    model: Model = Model()
+    objectives: dict[str, AnyObjective] = dataclasses.field(default_factory=dict)
+    training: Training = Training()
+    mesh: Mesh = Mesh()
+    evaluation: Evaluation = Evaluation()
+
+    @property
+    def held_out(self) -> tuple[Source, ...]:
+        """The sources that evaluation uses: those named, or the test split of each training source."""
+        if self.evaluation.sources:
+            return self.evaluation.sources
+        return tuple(Source(path=source.path, split="test") for source in self.input.sources)
+
+
+def to_json(experiment: Experiment) -> str:
+    """The experiment as indented JSON with every field written out."""
+    return json.dumps(_adapter().dump_python(experiment, mode="json"), indent=2) + "\n"
+
+
+def from_json(text: str, origin: str = "config.json") -> Experiment:
+    """The experiment that `to_json` wrote.
+
+    Raises:
+      ConfigError: not JSON, a field that doesn't exist, or a value of the wrong kind; `origin` names the file.
+    """
+    import pydantic
+
+    try:
+        raw = json.loads(text)
+        experiment = _adapter().validate_python(raw)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{origin} is not JSON: {error}") from None
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{origin}: field '{field}': {first['msg']} (got {first['input']!r})") from None
+    unknown = _unknown(raw, _adapter().dump_python(experiment, mode="json"), "")
+    if unknown:
+        raise ConfigError(f"{origin}: there is no field '{unknown[0]}'; remove it, or update mmvideo if it is newer")
+    return experiment
+
+
+def load_experiment(path: str | Path) -> Experiment:
+    """Reads a recipe (a Python file that defines `experiment`), a config.json, or a workdir that holds one.
+
+    Raises:
+      ConfigError: the file isn't there or defines no experiment, with what to do.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "config.json"
+    if not path.is_file():
+        raise ConfigError(f"there is no recipe {path}; give a Python file that defines `experiment`, or a workdir")
+    if path.suffix == ".json":
+        return from_json(path.read_text(encoding="utf-8"), str(path))
+    if path.suffix != ".py":
+        raise ConfigError(f"{path} is neither a recipe (.py) nor a config (.json)")
+    experiment = _run_recipe(path).get("experiment")
+    if not isinstance(experiment, Experiment):
+        raise ConfigError(f"{path} must define `experiment = Experiment(...)`")
+    return experiment
+
+
+def _run_recipe(path: Path) -> dict[str, Any]:
+    """The names a recipe defines; a mistake in it is told with its line."""
+    try:
+        return runpy.run_path(str(path))
+    except SyntaxError as error:
+        raise ConfigError(f"{path}, line {error.lineno}: {error.msg}") from None
+    except (TypeError, NameError, ImportError, AttributeError) as error:
+        raise ConfigError(f"{path}{_line_in(path, error)}: {error}") from error
+
+
+def _line_in(path: Path, error: BaseException) -> str:
+    """`, line N` of the recipe in which an error arose, where the traceback tells."""
+    trace, line = error.__traceback__, None
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return f", line {line}" if line else ""
+
+
+def _adapter() -> Any:
+    import pydantic
+
+    return pydantic.TypeAdapter(Experiment)
+
+
+def _unknown(raw: Any, known: Any, prefix: str) -> list[str]:
+    """Dotted names in `raw` that `known` doesn't have."""
+    if isinstance(raw, dict) and isinstance(known, dict):
+        here = [f"{prefix}{key}" for key in raw if key not in known]
+        return here + [name for key in raw if key in known for name in _unknown(raw[key], known[key], f"{prefix}{key}.")]
+    if isinstance(raw, list) and isinstance(known, list):
+        pairs = enumerate(zip(raw, known, strict=False))
+        return [name for number, (a, b) in pairs for name in _unknown(a, b, f"{prefix}{number}.")]
+    return []

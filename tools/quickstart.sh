@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# From video files to a pretrained model on a fresh machine: makes .venv, installs, generates clips with
+# sound and captions, builds a corpus, pretrains, evaluates, and writes runs/quickstart/report.html.
+# Run it again to go on where it stopped.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+
+started=$SECONDS
+step() { echo; echo "── [$1/4] $2 (after $((SECONDS - started)) s)"; }
+
+clips=corpora/quickstart/clips
+corpus=corpora/quickstart/shapes
+
+step 1 "generating sounding shapes: mp4 files with sound and captions"
+mmvideo data shapes "$clips" --train 3000 --test 512 --seed 0
+
+step 2 "building the corpus and its tokenizer"
+mmvideo data build "$clips" "$corpus" --tokenizer-vocabulary 160
+
+step 3 "pretraining on video, sound and text, then evaluating"
+mmvideo train configs/quickstart/shapes.py --workdir runs/quickstart
+
+step 4 "done"
+echo "open runs/quickstart/report.html in a browser"
