@@ -1,0 +1,116 @@
+"""The one protocol of evaluators, and the files they leave in the workdir.
+
+An evaluator has a `name` and a `run`. What it returns becomes `evals/NAME.json` and
+`evals/NAME.predictions.jsonl`; a new kind of evaluation is one class with these two.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+from flax import nnx
+
+from mmvideo.evaluation.embed import Embeddings, Place, embed_corpus
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationResult:
+    """What an evaluator found.
+
+    Attributes:
+      metrics: value by name.
+      predictions: one object a clip: `id`, `truth`, `scores`.
+      protocol: what the metrics mean, in words and settings.
+      dataset, split: what was evaluated.
+      clips: how many clips were seen.
+    """
+
+    metrics: dict[str, float]
+    predictions: list[dict[str, Any]]
+    protocol: dict[str, Any]
+    dataset: str
+    split: str
+    clips: int
+
+
+class Subject:
+    """A learner under evaluation; what it makes of a corpus is computed once and shared by evaluators."""
+
+    def __init__(self, learner: nnx.Module, place: Place | None = None) -> None:
+        self.learner = learner
+        self.place = place
+        self._seen: dict[tuple[int, int | None], tuple[Any, Embeddings]] = {}
+
+    def embeddings(self, batches: Any, limit: int | None = None) -> Embeddings:
+        """`embed_corpus` of these batches."""
+        key = (id(batches), limit)
+        if key not in self._seen:
+            # The batches are kept beside their embeddings, so that no other object takes over their id.
+            self._seen[key] = (batches, embed_corpus(self.learner, batches, self.place, limit))
+        return self._seen[key][1]
+
+
+class Evaluator(Protocol):
+    """Measures one thing about a learner."""
+
+    name: str
+
+    def run(self, subject: Subject) -> EvaluationResult:
+        """The measurement; runs on every process alike."""
+        ...
+
+
+def evaluate(
+    evaluators: Iterable[Evaluator], learner: nnx.Module, place: Place | None, workdir: str | Path, step: int
+) -> dict[str, EvaluationResult]:
+    """Runs evaluators one after another and writes each one's files; returns the results by name."""
+    subject = Subject(learner, place)
+    results = {}
+    for evaluator in evaluators:
+        results[evaluator.name] = evaluator.run(subject)
+        write_result(workdir, evaluator.name, results[evaluator.name], step)
+    return results
+
+
+def write_result(workdir: str | Path, name: str, result: EvaluationResult, step: int) -> Path | None:
+    """Writes `evals/NAME.json` and `evals/NAME.predictions.jsonl`, whole or not at all.
+
+    Only the first process writes; the others return None. The metrics are written last, so that
+    where they are, their predictions are too.
+    """
+    if jax.process_index() != 0:
+        return None
+    folder = Path(workdir) / "evals"
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in result.predictions)
+    _replace(folder / f"{name}.predictions.jsonl", lines)
+    whole = {
+        "metrics": {key: _plain(value) for key, value in result.metrics.items()},
+        "dataset": result.dataset,
+        "split": result.split,
+        "checkpoint_step": int(step),
+        "clips": result.clips,
+        "protocol": result.protocol,
+    }
+    _replace(folder / f"{name}.json", json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
+    return folder / f"{name}.json"
+
+
+def _plain(value: Any) -> float | int | None:
+    """A number that JSON knows; null for one that is not finite."""
+    value = value.item() if hasattr(value, "item") else value
+    return value if math.isfinite(value) else None
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes a file beside its place and moves it there in one step."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, path)
