@@ -38,11 +38,18 @@ class Fusion:
 
 @dataclasses.dataclass(frozen=True)
 class Decoder:
-    """The light decoder of masked prediction: depth, width and heads."""
+    """The light decoder of masked prediction.
+
+    Attributes:
+      depth, width, heads: as of the trunk; the feed-forward is four times the width.
+      sees: what a token of the decoder attends to: its own `modality` in its clip, so that what
+        one modality tells of another has to pass through the trunk, or its whole `clip`.
+    """
 
     depth: int = 1
     width: int = 96
     heads: int = 4
+    sees: Literal["modality", "clip"] = "modality"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,3 +84,59 @@ class Model:
     remat: Literal["none", "dots", "full"] = "none"
     scan: bool = True
     decoder: Decoder = Decoder()
+
+
+@dataclasses.dataclass(frozen=True)
+class Dimensions:
+    """The numbers that a model is built with: layers, `D`, `N` and `F`."""
+
+    depth: int
+    width: int
+    heads: int
+    feed_forward: int
+
+    @property
+    def head(self) -> int:
+        """Width of a head, `H`."""
+        return self.width // self.heads
+
+
+def dimensions(model: Model) -> Dimensions:
+    """The size by name with what the config overrides.
+
+    Raises:
+      ValueError: an unknown size, a number below 1, a width that the heads don't divide, or heads
+        too narrow for the positions.
+    """
+    if model.size not in SIZES:
+        raise ValueError(f"model.size {model.size!r} is not a size: choose one of {', '.join(SIZES)}")
+    own = (model.depth, model.width, model.heads, model.feed_forward)
+    numbers = Dimensions(
+        *(named if given is None else given for given, named in zip(own, SIZES[model.size], strict=True))
+    )
+    check_dimensions("model", numbers, model.position)
+    return numbers
+
+
+def decoder_dimensions(model: Model) -> Dimensions:
+    """The numbers of the decoder of masked prediction; raises as `dimensions` does."""
+    decoder = model.decoder
+    numbers = Dimensions(decoder.depth, decoder.width, decoder.heads, 4 * decoder.width)
+    check_dimensions("model.decoder", numbers, model.position)
+    return numbers
+
+
+def check_dimensions(where: str, numbers: Dimensions, position: str) -> None:
+    """Raises ValueError, naming the field below `where`, for numbers that no transformer can have."""
+    for name, number in dataclasses.asdict(numbers).items():
+        if number < 1:
+            raise ValueError(f"{where}.{name} is {number}: it must be 1 or more")
+    if numbers.width % numbers.heads:
+        raise ValueError(f"{where}.width {numbers.width} is not a multiple of {where}.heads {numbers.heads}")
+    if position == "rotary" and (numbers.head % 2 or numbers.head < 6):
+        raise ValueError(
+            f"{where}: rotary positions need heads of an even width of 6 or more (time, y and x take a pair each), "
+            f"got {numbers.width}/{numbers.heads} = {numbers.head}"
+        )
+    if position == "sincos" and (numbers.width % 2 or numbers.width < 6):
+        raise ValueError(f"{where}.width {numbers.width}: sin-cos positions need an even width of 6 or more")

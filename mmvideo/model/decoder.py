@@ -1,0 +1,66 @@
+"""The light decoder of masked prediction: encoded and hidden tokens in, features to predict from out."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from mmvideo.model.block import Blocks, Computing, run_layers
+from mmvideo.model.config import Model, decoder_dimensions, dimensions
+from mmvideo.model.embed import ModalityEmbedding, weave
+from mmvideo.model.fusion import APART, TOGETHER
+from mmvideo.model.layers import LayerNorm, Linear, normal, parameter
+from mmvideo.model.position import Position
+from mmvideo.stream import StreamSpec, TokenStream, group_spans
+
+PREDICTED = ("video", "audio")
+"""Modalities whose hidden patches the decoder predicts, in their order in the source of `stream.decode`."""
+
+
+class MaskedDecoder(nnx.Module):
+    """A narrow transformer over every clip's encoded and hidden patches (MAE, He et al. 2022, section 3).
+
+    Args:
+      config: the model; `config.decoder` gives depth, width, heads and what a token sees.
+      spec: the modalities of the run.
+    """
+
+    def __init__(self, config: Model, spec: StreamSpec, *, rngs: nnx.Rngs):
+        numbers = decoder_dimensions(config)
+        self.config = config
+        self.narrow = Linear(dimensions(config).width, numbers.width, rngs=rngs)
+        self.mask = parameter(normal(rngs, (numbers.width,)), "norm")
+        self.modality = ModalityEmbedding(numbers.width, rngs=rngs)
+        self.position = Position(config.position, spec, numbers.width, numbers.head, rngs=rngs)
+        self.blocks = Blocks(numbers, rngs=rngs)
+        self.norm = LayerNorm(numbers.width)
+
+    def __call__(self, encoded: Float[Array, "B L D"], stream: TokenStream) -> Float[Array, "B Ld Dd"]:
+        """Tokens in the rows of `stream.decode`, after the final norm, in the compute dtype.
+
+        Args:
+          encoded: features in the rows of `stream.layout`.
+          stream: hides something, so that it has `decode` and `targets`.
+
+        Raises:
+          ValueError: a stream that hides nothing.
+        """
+        if stream.decode is None:
+            raise ValueError("nothing to decode: the stream hides nothing (input.masking is off for video and audio)")
+        layout = stream.decode
+        x = self._tokens(encoded.astype(self.config.compute), stream)
+        x = jnp.where(layout.real[..., None], self.position.add(x, layout), 0)
+        spans = group_spans(layout, TOGETHER if self.config.decoder.sees == "clip" else APART)
+        layers = self.blocks.layers(0, self.config.decoder.depth)
+        x = run_layers(x, layers, spans, self.position.rotation(layout), Computing.of(self.config))
+        return self.norm(x)
+
+    def _tokens(self, encoded: Array, stream: TokenStream) -> Array:
+        """Narrowed encoded tokens and mask tokens in the order of the decoder's rows."""
+        hidden = sum(stream.targets[name].content.shape[1] for name in PREDICTED if name in stream.targets)
+        narrow = self.narrow(encoded)
+        masks = jnp.broadcast_to(self.mask[...].astype(narrow.dtype), (narrow.shape[0], hidden, narrow.shape[2]))
+        source = jnp.concatenate([narrow, masks], axis=1)
+        woven = weave(source, stream.decode.index, stream.decode.real)
+        return woven + self.modality(stream.decode, woven.dtype)

@@ -1,0 +1,104 @@
+"""From content to tokens: one dense product a modality, then a weave into the order of the row."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, Num
+
+from mmvideo.model.layers import Linear, normal, parameter
+from mmvideo.stream import MODALITIES, Layout, PatchSpec, StreamSpec, TextSpec, TokenStream
+
+TEXT_DEVIATION = 0.5
+"""Standard deviation of new text embeddings: about that of embedded patches, so that no modality starts faint."""
+
+
+class PatchEmbedder(nnx.Module):
+    """Patches to tokens: uint8 pixels are first mapped from [0, 255] to [-1, 1]."""
+
+    def __init__(self, spec: PatchSpec, width: int, compute: str, *, rngs: nnx.Rngs):
+        self.compute = compute
+        self.dense = Linear(spec.size, width, axes=("patch", "embed"), rngs=rngs)
+
+    def __call__(self, patches: Num[Array, "B N P"]) -> Float[Array, "B N D"]:
+        if patches.dtype == jnp.uint8:
+            patches = patches.astype(jnp.float32) / 127.5 - 1.0
+        return self.dense(patches.astype(self.compute))
+
+
+class TextEmbedder(nnx.Module):
+    """Text pieces to tokens, by a table."""
+
+    def __init__(self, spec: TextSpec, width: int, compute: str, *, rngs: nnx.Rngs):
+        self.compute = compute
+        self.table = parameter(normal(rngs, (spec.vocabulary, width), TEXT_DEVIATION), "vocab", "embed")
+
+    def __call__(self, pieces: Int[Array, "B N"]) -> Float[Array, "B N D"]:
+        return jnp.take(self.table[...].astype(self.compute), pieces, axis=0, mode="clip")
+
+
+class ModalityEmbedding(nnx.Module):
+    """A learned vector for each modality."""
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs):
+        self.table = parameter(normal(rngs, (len(MODALITIES), width)), "place", "embed")
+
+    def __call__(self, layout: Layout, dtype: jnp.dtype | str) -> Float[Array, "B L D"]:
+        return jax.nn.one_hot(layout.modality, len(MODALITIES), dtype=dtype) @ self.table[...].astype(dtype)
+
+
+class Embedder(nnx.Module):
+    """All modalities of a stream to the tokens of its rows; padding is zero.
+
+    Args:
+      spec: the modalities and their patches.
+      width: `D`.
+      compute: dtype of the tokens.
+    """
+
+    def __init__(self, spec: StreamSpec, width: int, compute: str, *, rngs: nnx.Rngs):
+        self.known = spec.modalities
+        self.modality = ModalityEmbedding(width, rngs=rngs)
+        for name in spec.modalities:
+            kind = TextEmbedder if name == "text" else PatchEmbedder
+            setattr(self, name, kind(getattr(spec, name), width, compute, rngs=rngs))
+
+    def __call__(self, stream: TokenStream) -> Float[Array, "B L D"]:
+        """Raises ValueError if the stream holds a modality that the model was not built for."""
+        unknown = sorted(set(stream.content) - set(self.known))
+        if unknown or not stream.content:
+            raise ValueError(f"the stream holds {sorted(stream.content)}, the model was built for {list(self.known)}")
+        parts = [getattr(self, name)(stream.content[name]) for name in MODALITIES if name in stream.content]
+        tokens = weave(jnp.concatenate(parts, axis=1), stream.layout.index, stream.layout.real)
+        tokens = tokens + self.modality(stream.layout, tokens.dtype)
+        return jnp.where(stream.layout.real[..., None], tokens, 0)
+
+
+@jax.custom_vjp
+def weave(source: Float[Array, "B S D"], index: Int[Array, "B L"], real: Bool[Array, "B L"]) -> Float[Array, "B L D"]:
+    """Tokens of the row, taken from the source by place; zero where the row has no token.
+
+    No two tokens may come from one place of the source. Backwards that makes it a gather again,
+    by the inverse of the index, where the gradient of a plain gather is a scatter.
+    """
+    return jnp.where(real[..., None], jnp.take_along_axis(source, index[..., None], axis=1), 0)
+
+
+def _weave_forward(source, index, real):
+    return weave(source, index, real), (index, real, source.shape[1])
+
+
+def _weave_backward(kept, gradient):
+    index, real, size = kept
+    rows, length = index.shape
+    # Padding all claims place 0 of the source: send it to a place of its own, behind the last.
+    target = jnp.where(real, index, size)
+    inverse = jnp.full((rows, size + 1), length, jnp.int32)
+    inverse = inverse.at[jnp.arange(rows)[:, None], target].set(jnp.arange(length, dtype=jnp.int32))[:, :size]
+    back = weave(gradient, jnp.minimum(inverse, length - 1), inverse < length)
+    return back, np.zeros(index.shape, jax.dtypes.float0), np.zeros(real.shape, jax.dtypes.float0)
+
+
+weave.defvjp(_weave_forward, _weave_backward)

@@ -1,0 +1,59 @@
+"""What the transformer gives: the tokens at the end of every stage of fusion."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+from jaxtyping import Array, Float
+
+from mmvideo.model.fusion import Stage, outsiders
+from mmvideo.stream import MODALITIES
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """Tokens in the rows of `stream.layout`, tapped at the end of each stage of fusion.
+
+    Attributes:
+      taps: one array a stage, each through its own layer norm; what stands in padding means nothing.
+      stages: the stages, in the order of the taps.
+      modalities: the modalities that the model was built for.
+    """
+
+    taps: tuple[Float[Array, "B L D"], ...]
+    stages: tuple[Stage, ...] = dataclasses.field(metadata={"static": True})
+    modalities: tuple[str, ...] = dataclasses.field(metadata={"static": True})
+
+    @property
+    def top(self) -> Float[Array, "B L D"]:
+        """The tokens after the last layer and the final norm."""
+        return self.taps[-1]
+
+    def tokens(self, modalities: tuple[str, ...]) -> Float[Array, "B L D"]:
+        """The deepest tap at which the asked modalities know of no other modality.
+
+        Only the tokens of the asked modalities are meant; the others stand in the same rows.
+
+        Raises:
+          ValueError: an unknown modality, one that the model lacks, or a fusion that lets others in
+            from the first layer on.
+        """
+        lacking = [name for name in modalities if name not in self.modalities]
+        if lacking or not modalities:
+            raise ValueError(f"no features of {lacking or 'no modality'}: the model was built for {self.modalities}")
+        apart = [
+            tap for tap, stage in zip(self.taps, self.stages, strict=True) if not self._outsiders(stage, modalities)
+        ]
+        if not apart:
+            others = ", ".join(self._outsiders(self.stages[0], modalities))
+            raise ValueError(
+                f"no layer has features of {' + '.join(modalities)} alone: {others} can be seen from the first layer "
+                "on; choose fusion.scheme mid or late, or for mid a higher fusion.layer or fusion.media_layer"
+            )
+        return apart[-1]
+
+    def _outsiders(self, stage: Stage, modalities: tuple[str, ...]) -> tuple[str, ...]:
+        ordered = tuple(name for name in MODALITIES if name in modalities)
+        return outsiders(stage, ordered, self.modalities)

@@ -1,0 +1,77 @@
+"""The small parts that everything is made of: parameters with named axes, layer norm, linear maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+EPSILON = 1e-6
+"""Added to the variance in layer norm (as ViT and its successors do)."""
+
+
+def parameter(value: Array, *axes: str | None) -> nnx.Param:
+    """A float32 parameter that carries the names of its logical axes as the metadata `axes`.
+
+    The names in use: `layers` (stacked layers), `embed` (D), `qkv`, `heads` (N), `head` (H), `mlp`
+    (F), `vocab` (V), `patch` (P), `norm` (scales and biases over D), `place` (rows of a small
+    table), `out` (the end of a head).
+
+    Raises:
+      ValueError: not one name for each axis.
+    """
+    if len(axes) != value.ndim:
+        raise ValueError(f"a parameter of shape {value.shape} needs {value.ndim} axis names, got {axes}")
+    return nnx.Param(value.astype(jnp.float32), axes=tuple(axes))
+
+
+def xavier(rngs: nnx.Rngs, shape: Sequence[int], fan_in: int, fan_out: int) -> Array:
+    """Uniform weights of variance `2 / (fan_in + fan_out)` (Glorot and Bengio 2010, eq. 16)."""
+    limit = (6.0 / (fan_in + fan_out)) ** 0.5
+    return jax.random.uniform(rngs.params(), tuple(shape), jnp.float32, -limit, limit)
+
+
+def normal(rngs: nnx.Rngs, shape: Sequence[int], deviation: float = 0.02) -> Array:
+    """Normal weights of the given standard deviation."""
+    return deviation * jax.random.normal(rngs.params(), tuple(shape), jnp.float32)
+
+
+def layer_norm(
+    x: Float[Array, "*batch D"], scale: Float[Array, " D"], bias: Float[Array, " D"]
+) -> Float[Array, "*batch D"]:
+    """Layer norm over the width, computed in float32, in the dtype of `x` (Ba et al. 2016, section 3)."""
+    wide = x.astype(jnp.float32)
+    centred = wide - wide.mean(axis=-1, keepdims=True)
+    variance = jnp.square(centred).mean(axis=-1, keepdims=True)
+    return (centred * jax.lax.rsqrt(variance + EPSILON) * scale + bias).astype(x.dtype)
+
+
+class LayerNorm(nnx.Module):
+    """Layer norm with a learned scale and bias."""
+
+    def __init__(self, width: int):
+        self.scale = parameter(jnp.ones(width), "norm")
+        self.bias = parameter(jnp.zeros(width), "norm")
+
+    def __call__(self, x: Float[Array, "*batch D"]) -> Float[Array, "*batch D"]:
+        return layer_norm(x, self.scale[...], self.bias[...])
+
+
+class Linear(nnx.Module):
+    """An affine map, computed in the dtype of its input.
+
+    Args:
+      width: numbers in.
+      out: numbers out.
+      axes: logical names of the two axes of the kernel.
+    """
+
+    def __init__(self, width: int, out: int, *, axes: tuple[str, str] = ("embed", "out"), rngs: nnx.Rngs):
+        self.kernel = parameter(xavier(rngs, (width, out), width, out), *axes)
+        self.bias = parameter(jnp.zeros(out), "norm")
+
+    def __call__(self, x: Float[Array, "*batch i"]) -> Float[Array, "*batch o"]:
+        return x @ self.kernel[...].astype(x.dtype) + self.bias[...].astype(x.dtype)
