@@ -1,0 +1,37 @@
+"""Sounding shapes: generated clips whose every attribute, label and ceiling is known.
+
+A shape of a colour moves in one of six ways while an instrument plays one of four melodies; bounces beep. The labels
+ask for the picture alone (`visual`), the sound alone (`audio`), or both together (`joint`, `sync`). `attributes`
+states the law the clips are drawn from, `ceiling` what the best possible viewer and listener gets.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmvideo.datasets.shapes.attributes import Attributes
+    from mmvideo.datasets.shapes.clips import Shapes
+    from mmvideo.datasets.shapes.config import ShapesConfig
+    from mmvideo.datasets.shapes.ceiling import ceilings, oracle
+    from mmvideo.datasets.shapes.write import write_shapes
+
+_HOME = {
+    "Attributes": "attributes",
+    "Shapes": "clips",
+    "ShapesConfig": "config",
+    "ceilings": "ceiling",
+    "oracle": "ceiling",
+    "write_shapes": "write",
+}
+
+__all__ = ["Attributes", "Shapes", "ShapesConfig", "ceilings", "oracle", "write_shapes"]
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,183 @@
+"""What is true of a clip before a pixel is drawn: the attributes, the law they are drawn from, and their labels.
+
+The law. Shape, colour, motion and melody are uniform and independent of each other. The instrument is the shape's
+own (`OWN_TIMBRE`) with probability `tie` and otherwise any of the four, so P(timbre) = tie * |shapes that own it| / 6
++ (1 - tie) / 4: with six shapes and four instruments it can't be uniform, two of them are owned twice.
+
+`joint`: three motions travel through the picture and three stay on the spot; two melodies travel in pitch and two
+stay on their note. Movement and melody agree when both travel or both stay. Motion and melody are independent, so
+P(agree | motion) = 2/4 and P(agree | melody) = 3/6: either alone is at chance, exactly.
+
+`sync`: whatever its motion, a shape bounces once a `period`, first at `phase` (in eighths of the period). The beeps
+have the same period. In time, their phase is that of the bounces; out of time it is moved by 3, 4 or 5 eighths round
+the period, so every beep is at least 3/8 of a period (0.225 s) from every bounce. The phase of the bounces is
+uniform, hence so is that of the beeps, in time or not: either alone is at chance, exactly.
+
+Draws come from raw PCG64 words, whose stream numpy guarantees on every platform and in every version; the attributes
+of a seed are therefore the same everywhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from mmvideo.datasets.shapes.config import ShapesConfig
+
+SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
+COLOURS = ("red", "green", "blue", "yellow", "purple", "white")
+MOTIONS = ("climbs", "descends", "zigzags", "bounces", "slides", "swells")
+TIMBRES = ("flute", "clarinet", "violin", "bell")
+MELODIES = ("rising", "falling", "steady", "pulsing")
+TRAVELLING = frozenset({"climbs", "descends", "zigzags", "rising", "falling"})
+OWN_TIMBRE = {
+    "circle": "bell",
+    "square": "clarinet",
+    "triangle": "flute",
+    "star": "violin",
+    "cross": "clarinet",
+    "ring": "bell",
+}
+PERIODS = (0.6, 0.7, 0.8)
+"""seconds between bounces"""
+PHASES = 8
+"""equally likely phases of the first bounce within a period"""
+OFFBEAT = (3, 4, 5)
+"""how far beeps out of time are moved, in eighths of a period"""
+
+LABELS = {
+    "visual": MOTIONS,
+    "audio": tuple(f"{melody} {timbre}" for melody in MELODIES for timbre in TIMBRES),
+    "joint": ("disagree", "agree"),
+    "sync": ("out of time", "in time"),
+}
+"""the classes of each label, in order"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Attributes:
+    """What is true of one clip. `phase` and `beep_phase` count eighths of `period`; times are in seconds."""
+
+    split: str
+    index: int
+    shape: str
+    colour: str
+    motion: str
+    timbre: str
+    melody: str
+    period: float
+    phase: int
+    beep_phase: int
+    frames: int
+    fps: int
+
+    @property
+    def id(self) -> str:
+        return f"{self.split}-{self.index:06d}"
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.fps
+
+    @property
+    def bounces(self) -> tuple[float, ...]:
+        return event_times(self.period, self.phase, self.seconds)
+
+    @property
+    def beeps(self) -> tuple[float, ...]:
+        return event_times(self.period, self.beep_phase, self.seconds)
+
+    @property
+    def joint(self) -> bool:
+        return (self.motion in TRAVELLING) == (self.melody in TRAVELLING)
+
+    @property
+    def sync(self) -> bool:
+        return self.phase == self.beep_phase
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The class of every label, by name."""
+        return {
+            "visual": self.motion,
+            "audio": f"{self.melody} {self.timbre}",
+            "joint": LABELS["joint"][self.joint],
+            "sync": LABELS["sync"][self.sync],
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """What the manifest keeps: everything drawn, and what follows from it, fit for JSON and for the oracle."""
+        drawn = dataclasses.asdict(self)
+        times = {"bounces": list(self.bounces), "beeps": list(self.beeps)}
+        return drawn | {"seconds": round(self.seconds, 6), "joint": self.joint, "sync": self.sync} | times
+
+
+def event_times(period: float, phase: int, seconds: float) -> tuple[float, ...]:
+    """The times (s) of one event a period in a clip of `seconds`; half an eighth keeps the first off the edge."""
+    first = (phase + 0.5) / PHASES * period
+    count = int(np.ceil((seconds - first) / period - 1e-9))
+    return tuple(round(first + period * k, 6) for k in range(count))
+
+
+def timbre_given_shape(tie: float) -> Float[np.ndarray, "6 4"]:
+    """P(timbre | shape), rows in the order of `SHAPES` and columns in that of `TIMBRES`."""
+    own = np.array([[OWN_TIMBRE[shape] == timbre for timbre in TIMBRES] for shape in SHAPES], np.float64)
+    return tie * own + (1 - tie) / len(TIMBRES)
+
+
+def beep_phase_given_phase() -> Float[np.ndarray, "8 8"]:
+    """P(phase of the beeps | phase of the bounces)."""
+    shift = np.zeros(PHASES)
+    shift[0] = 0.5
+    shift[list(OFFBEAT)] = 0.5 / len(OFFBEAT)
+    return np.stack([np.roll(shift, phase) for phase in range(PHASES)])
+
+
+def split_key(split: str) -> int:
+    """A number that stands for a split's name in every seed."""
+    return int.from_bytes(hashlib.blake2b(split.encode(), digest_size=6).digest(), "little")
+
+
+def uniforms(key: tuple[int, ...], count: int) -> Float[np.ndarray, "n"]:
+    """`count` numbers in [0, 1), the same on every platform; more of them begin with the same ones."""
+    words = np.random.PCG64(np.random.SeedSequence(key)).random_raw(count)
+    return (words >> np.uint64(11)) * 2.0**-53
+
+
+def draw(config: ShapesConfig, split: str, clips: int) -> list[Attributes]:
+    """Draws the attributes of the first `clips` clips of a split.
+
+    Raises:
+        ValueError: a negative number of clips.
+    """
+    if clips < 0:
+        raise ValueError(f"shapes: split {split!r} can't have {clips} clips")
+    table = uniforms((config.seed, split_key(split)), clips * 11).reshape(clips, 11)
+    return [_clip(config, split, index, row) for index, row in enumerate(table)]
+
+
+def _clip(config: ShapesConfig, split: str, index: int, row: np.ndarray) -> Attributes:
+    def pick(column: int, choices):
+        return choices[int(row[column] * len(choices))]
+
+    shape = pick(0, SHAPES)
+    phase = pick(7, range(PHASES))
+    in_time = row[8] < 0.5
+    return Attributes(
+        split=split,
+        index=index,
+        shape=shape,
+        colour=pick(1, COLOURS),
+        motion=pick(2, MOTIONS),
+        melody=pick(3, MELODIES),
+        timbre=OWN_TIMBRE[shape] if row[4] < config.tie else pick(5, TIMBRES),
+        period=pick(6, PERIODS),
+        phase=phase,
+        beep_phase=phase if in_time else (phase + pick(9, OFFBEAT)) % PHASES,
+        frames=pick(10, config.frame_counts),
+        fps=config.fps,
+    )

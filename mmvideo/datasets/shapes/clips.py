@@ -1,0 +1,49 @@
+"""Sounding shapes as values: attributes, pictures, sound and captions of any clip, without a file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from mmvideo.datasets.shapes import attributes as law
+from mmvideo.datasets.shapes.attributes import Attributes
+from mmvideo.datasets.shapes.config import ShapesConfig
+from mmvideo.datasets.shapes.grammar import captions
+from mmvideo.datasets.shapes.picture import render
+from mmvideo.datasets.shapes.sound import synthesise
+
+
+class Shapes:
+    """The endless data set of one `ShapesConfig`; every method is a pure function of the config and its arguments."""
+
+    def __init__(self, config: ShapesConfig = ShapesConfig()):
+        self.config = config
+
+    def draw(self, split: str, clips: int) -> list[Attributes]:
+        """The attributes of the first `clips` clips of a split."""
+        return law.draw(self.config, split, clips)
+
+    def frames(self, attributes: Attributes) -> UInt8[np.ndarray, "T Y X 3"]:
+        """The pictures of a clip, `config.fps` a second."""
+        return render(self.config, attributes, self._rng(attributes, 2))
+
+    def samples(self, attributes: Attributes) -> Float[np.ndarray, "S"]:
+        """The sound of a clip, mono in [-1, 1] at `config.sample_rate`."""
+        return synthesise(self.config, attributes, self._rng(attributes, 3))
+
+    def row(self, attributes: Attributes) -> dict[str, Any]:
+        """The manifest's row of a clip."""
+        return {
+            "id": attributes.id,
+            "media": f"clips/{attributes.id}.mp4",
+            "captions": captions(self.config, attributes),
+            "labels": attributes.labels,
+            "attributes": attributes.as_dict(),
+            "split": attributes.split,
+        }
+
+    def _rng(self, attributes: Attributes, purpose: int) -> np.random.Generator:
+        key = (self.config.seed, law.split_key(attributes.split), attributes.index, purpose)
+        return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))

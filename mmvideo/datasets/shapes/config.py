@@ -1,0 +1,68 @@
+"""Settings of the generated sounding shapes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class ShapesConfig:
+    """What the sounding shapes look and sound like.
+
+    The number of clips is no setting: clip `i` of a split is the same however many clips are made.
+
+    Raises:
+        ValueError: a value outside its range, named with the range.
+    """
+
+    seed: int = 0
+    """every clip is a pure function of this number, the split's name and the clip's number in it"""
+
+    difficulty: float = 0.2
+    """from 0 (plain) to 1 (hard): distractors, clutter, picture and sound noise, variation of size and pitch"""
+
+    size: int = 64
+    """height and width of the picture in pixels, even, at least 32"""
+
+    fps: int = 12
+    """pictures a second, from 8 to 60"""
+
+    shortest: float = 1.6
+    """shortest clip in seconds, at least 1.6, so that every clip holds two bounces"""
+
+    longest: float = 2.4
+    """longest clip in seconds; lengths are drawn evenly from the whole numbers of pictures between the two"""
+
+    tie: float = 0.8
+    """how strongly the instrument hangs on the shape: with this probability it is the shape's own, else any of all"""
+
+    captions: int = 3
+    """captions a clip: the first always names every attribute, the last of two or more names only some"""
+
+    sample_rate: int = 16000
+    """sound samples a second, at least 16000 (the beep sounds at 5.5 kHz)"""
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("seed", 0, 2**63 - 1),
+            ("difficulty", 0, 1),
+            ("size", 32, 1024),
+            ("fps", 8, 60),
+            ("shortest", 1.6, 60),
+            ("longest", self.shortest, 60),
+            ("tie", 0, 1),
+            ("captions", 1, 20),
+            ("sample_rate", 16000, 48000),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"shapes: {name}={value} must lie from {low} to {high}")
+        if self.size % 2:
+            raise ValueError(f"shapes: size={self.size} must be even (H.264 stores colour at half the size)")
+
+    @property
+    def frame_counts(self) -> range:
+        """The numbers of pictures that a clip may have, all equally likely."""
+        first = -int(-self.shortest * self.fps // 1)
+        last = max(first, int(self.longest * self.fps + 1e-9))
+        return range(first, last + 1)

@@ -1,0 +1,94 @@
+"""Captions: a small grammar with several wordings of every attribute and several orders of the sentence.
+
+No wording of one value occurs within a wording of another of the same attribute, so a full caption says exactly which
+values are true (`read` gets them back).
+"""
+
+from __future__ import annotations
+
+import re
+
+from mmvideo.datasets.shapes.attributes import Attributes, split_key, uniforms
+from mmvideo.datasets.shapes.config import ShapesConfig
+
+WORDINGS: dict[str, dict[str, tuple[str, ...]]] = {
+    "shape": {
+        "circle": ("circle", "disc"),
+        "square": ("square", "box"),
+        "triangle": ("triangle",),
+        "star": ("star",),
+        "cross": ("cross", "plus sign"),
+        "ring": ("ring", "hoop"),
+    },
+    "colour": {
+        "red": ("red", "scarlet"),
+        "green": ("green",),
+        "blue": ("blue",),
+        "yellow": ("yellow", "golden"),
+        "purple": ("purple", "violet"),
+        "white": ("white",),
+    },
+    "motion": {
+        "climbs": ("climbs", "hops upwards"),
+        "descends": ("descends", "hops downwards"),
+        "zigzags": ("zigzags across", "crosses in a zigzag"),
+        "bounces": ("bounces on the spot", "jumps up and down"),
+        "slides": ("slides from side to side", "shuttles left and right"),
+        "swells": ("swells and shrinks", "grows and shrinks"),
+    },
+    "timbre": {
+        "flute": ("flute",),
+        "clarinet": ("clarinet",),
+        "violin": ("violin", "fiddle"),
+        "bell": ("bell", "chime"),
+    },
+    "melody": {
+        "rising": ("rising tune", "melody that goes up"),
+        "falling": ("falling tune", "melody that goes down"),
+        "steady": ("steady note", "long held note"),
+        "pulsing": ("pulsing note", "note again and again"),
+    },
+}
+
+FULL = (
+    "a {colour} {shape} {motion} while a {timbre} plays a {melody}",
+    "a {timbre} plays a {melody} as a {colour} {shape} {motion}",
+    "the {colour} {shape} {motion} to a {melody} on the {timbre}",
+    "to the {melody} of a {timbre} the {colour} {shape} {motion}",
+    "{colour} {shape} that {motion}, {timbre} with a {melody}",
+)
+SHORT = (
+    "a {colour} {shape} {motion}",
+    "a {shape} {motion}",
+    "a {timbre} plays a {melody}",
+    "a {colour} {shape} and a {timbre}",
+    "something {motion} while a {melody} sounds",
+)
+
+
+def captions(config: ShapesConfig, attributes: Attributes) -> list[str]:
+    """`config.captions` captions: the first full, the last of two or more short, those between full."""
+    numbers = iter(uniforms((config.seed, split_key(attributes.split), attributes.index, 1), 6 * config.captions))
+
+    def pick(choices):
+        return choices[int(next(numbers) * len(choices))]
+
+    def say(templates) -> str:
+        template = pick(templates)
+        words = {name: pick(values[getattr(attributes, name)]) for name, values in WORDINGS.items()}
+        return template.format(**words)
+
+    kinds = [FULL] * config.captions
+    if config.captions > 1:
+        kinds[-1] = SHORT
+    return [say(templates) for templates in kinds]
+
+
+def read(caption: str) -> dict[str, str]:
+    """The attributes that a caption of this grammar names; those it leaves out are absent."""
+    found = {}
+    for name, values in WORDINGS.items():
+        for value, wordings in values.items():
+            if any(re.search(rf"\b{re.escape(wording)}\b", caption) for wording in wordings):
+                found[name] = value
+    return found

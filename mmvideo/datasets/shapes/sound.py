@@ -1,0 +1,110 @@
+"""Synthesises a clip's sound: an instrument plays a melody, every bounce (or its place out of time) beeps, noise.
+
+The instruments are additive (a few partials each); all their partials stay below 4 kHz, and the beep is a short burst
+at 5.5 kHz, so that beep and melody never share a band.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float
+
+from mmvideo.datasets.shapes.attributes import Attributes
+from mmvideo.datasets.shapes.config import ShapesConfig
+
+SCALE = np.array([0, 2, 4, 7, 9])
+"""semitones of the major pentatonic scale within an octave"""
+NOTE = 0.25
+"""seconds from one note of a melody to the next"""
+BEEP_HERTZ = 5500.0
+BEEP_DECAY = 0.025
+"""seconds in which a beep falls to 1/e"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Timbre:
+    """An instrument: partials (ratio to the fundamental, amplitude), vibrato, and whether it is struck or held."""
+
+    ratios: tuple[float, ...]
+    amplitudes: tuple[float, ...]
+    vibrato: float = 0.0
+    """depth as a part of the frequency, at 5.5 Hz"""
+    struck: bool = False
+    """struck notes fade from their onset, higher partials sooner; held ones keep their loudness"""
+
+
+INSTRUMENTS = {
+    "flute": Timbre((1, 2), (1.0, 0.08), vibrato=0.004),
+    "clarinet": Timbre((1, 3, 5, 7), (1.0, 0.75, 0.5, 0.3)),
+    "violin": Timbre((1, 2, 3, 4, 5, 6, 7, 8), (0.7, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3), vibrato=0.012),
+    "bell": Timbre((1, 2.76, 5.4, 8.9), (0.7, 1.0, 0.8, 0.5), struck=True),
+}
+
+
+def synthesise(config: ShapesConfig, attributes: Attributes, rng: np.random.Generator) -> Float[np.ndarray, "S"]:
+    """The sound of a clip, mono float32 in [-1, 1] at `config.sample_rate`."""
+    hard, rate = config.difficulty, config.sample_rate
+    samples = round(attributes.seconds * rate)
+    sound = play(attributes.melody, attributes.timbre, samples, rate, hard, rng)
+    sound *= 0.14 / np.sqrt(np.mean(sound**2))
+    sound += 0.4 * _beeps(attributes.beeps, samples, rate)
+    sound *= 10 ** (-rng.uniform(0, 10 * hard) / 20)
+    sound += (0.0005 + 0.03 * hard**1.5) * rng.standard_normal(samples, np.float32)
+    return (sound * min(1.0, 0.95 / np.abs(sound).max())).astype(np.float32)
+
+
+def play(
+    melody: str, timbre: str, samples: int, rate: int, hard: float, rng: np.random.Generator
+) -> Float[np.ndarray, "S"]:
+    """An instrument playing a melody, not yet scaled."""
+    note = NOTE * (1 + 0.25 * hard * rng.uniform(-1, 1))
+    t = np.arange(samples) / rate
+    count = int(np.ceil(samples / rate / note))
+    degrees = np.arange(count)
+    ladder = SCALE[degrees % len(SCALE)] + 12.0 * (degrees // len(SCALE))
+    index = np.minimum((t / note).astype(np.int64), count - 1)
+    held = np.full(count, rng.choice(ladder))
+    match melody:
+        case "rising":
+            pitch, length = ladder, note
+        case "falling":
+            pitch, length = ladder[::-1], note
+        case "steady":
+            pitch, length, index = held, samples / rate, np.zeros(samples, np.int64)
+        case "pulsing":
+            pitch, length = held, 0.5 * note
+        case other:
+            raise ValueError(f"shapes: no melody is called {other!r}")
+    lowest = 260 * 2 ** ((2 + 8 * hard) / 12 * rng.uniform(-1, 1))
+    since = t - index * note
+    return _voice(INSTRUMENTS[timbre], lowest * 2 ** (pitch[index] / 12), since, length, t)
+
+
+def _voice(timbre: Timbre, hertz: np.ndarray, since: np.ndarray, length: float, t: np.ndarray) -> np.ndarray:
+    """Adds up the partials of notes of `length` seconds that began `since` seconds ago."""
+    hertz = hertz * (1 + timbre.vibrato * np.sin(2 * np.pi * 5.5 * t))
+    turns = np.cumsum(hertz) * (t[1] - t[0])
+    gate = np.clip(np.minimum(since / 0.012, (length - since) / 0.02), 0, 1).astype(np.float32)
+    sound = np.zeros(len(t), np.float32)
+    for ratio, amplitude in zip(timbre.ratios, timbre.amplitudes, strict=True):
+        audible = np.clip((4000 - ratio * hertz) / 400, 0, 1)
+        phase = ratio * turns
+        partial = np.sin((2 * np.pi * (phase - np.floor(phase))).astype(np.float32))
+        if timbre.struck:
+            fade = max(0.14, 0.5 * length) / np.sqrt(ratio)
+            partial *= np.exp(-since / fade).astype(np.float32)
+        sound += (amplitude * audible).astype(np.float32) * partial
+    return sound * gate
+
+
+def _beeps(times: tuple[float, ...], samples: int, rate: int) -> np.ndarray:
+    """A burst of 80 ms at each time, cut off by the clip's end."""
+    t = np.arange(round(0.08 * rate)) / rate
+    burst = (np.sin(2 * np.pi * BEEP_HERTZ * t) * np.exp(-t / BEEP_DECAY)).astype(np.float32)
+    sound = np.zeros(samples + len(burst), np.float32)
+    for time in times:
+        start = round(time * rate)
+        sound[start : start + len(burst)] += burst
+    return sound[:samples]
