@@ -36,10 +36,12 @@ class Retrieval:
         """Metrics of `retrieval`; each clip's predictions are its ranks and best-ranked clips."""
         found = subject.embeddings(self.batches)
         metrics = search.retrieval(found.vectors, found.present, self.oracle)
-        predictions: list[dict[str, Any]] = [{"id": clip, "truth": clip, "ranks": {}, "scores": {}} for clip in found.ids]
+        predictions: list[dict[str, Any]] = [
+            {"id": clip, "truth": clip, "ranks": {}, "scores": {}} for clip in found.ids
+        ]
         for source, target in search.directions(list(found.vectors)):
-            self._predict(found, source, target, predictions)
-        return EvaluationResult(metrics, predictions, search.PROTOCOL, self.dataset, self.split, len(found.ids))
+            self._predict(found, source, target, rows)
+        return EvaluationResult(metrics, rows, search.PROTOCOL, self.dataset, self.split, len(found.ids))
 
     def _predict(self, found: Embeddings, source: str, target: str, predictions: list[dict[str, Any]]) -> None:
         """Adds the ranks and the best-ranked clips of one direction."""
@@ -82,7 +84,7 @@ class Probes:
     def run(self, subject: Subject) -> EvaluationResult:
         """Metrics `{kind}/{modality}/{linear or knn}/{name}` for every name of `probes.classification`."""
         train, test = subject.embeddings(self.train, self.clips), subject.embeddings(self.test)
-        metrics: dict[str, float] = {}
+        metrics: dict[str, float | int] = {}
         predictions: list[dict[str, Any]] = [{"id": clip, "truth": {}, "scores": {}} for clip in test.ids]
         for kind in self.kinds:
             for clip, truth in enumerate(_labels(test, kind)):

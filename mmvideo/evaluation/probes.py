@@ -39,7 +39,7 @@ class Probe:
       answer: the class it gives to each test clip, those whose class is unknown included.
     """
 
-    metrics: dict[str, float]
+    metrics: dict[str, float | int]
     answer: Int[np.ndarray, "m"]
 
 
@@ -110,7 +110,7 @@ def knn_probe(
     return Probe(classification(answer, test_class) | {"neighbours": neighbours}, answer)
 
 
-def classification(answer: Int[np.ndarray, "m"], truth: Int[np.ndarray, "m"]) -> dict[str, float]:
+def classification(answer: Int[np.ndarray, "m"], truth: Int[np.ndarray, "m"]) -> dict[str, float | int]:
     """Scores of answers against the truth.
 
     Returns:

@@ -114,7 +114,7 @@ def retrieval_metrics(
     query_group: Int[np.ndarray, "n"],
     gallery_group: Int[np.ndarray, "m"],
     ks: Sequence[int] = RECALLS,
-) -> dict[str, float]:
+) -> dict[str, float | int]:
     """Recalls, ranks, chance and its p-values of one direction.
 
     Returns:
@@ -130,7 +130,7 @@ def retrieval_metrics(
         return {"clips": 0}
     worst, best = worst[asked], best[asked]
     positives = sizes[np.searchsorted(groups, query_group[asked])]
-    metrics: dict[str, float] = {}
+    metrics: dict[str, float | int] = {}
     for k in ks:
         hits = worst <= k
         chance = float(chance_of_hit(len(gallery), positives, k).mean())
@@ -157,7 +157,7 @@ def retrieval(
     present: Mapping[str, Bool[np.ndarray, "n"]],
     oracle: Mapping[str, float] | None = None,
     ks: Sequence[int] = RECALLS,
-) -> dict[str, float]:
+) -> dict[str, float | int]:
     """Retrieval in every direction between the embeddings of the same `n` clips.
 
     Args:
@@ -170,7 +170,7 @@ def retrieval(
       `{query}_to_{gallery}/{name}` for every name of `retrieval_metrics`, and `left_out`, the clips
       of the corpus that lack either modality; `oracle` (that of R@1) and `oracle@K` where known.
     """
-    metrics: dict[str, float] = {}
+    metrics: dict[str, float | int] = {}
     for source, target in directions(list(vectors)):
         both = present[source] & present[target]
         number = np.flatnonzero(both)
@@ -182,7 +182,7 @@ def retrieval(
     return metrics
 
 
-def _oracle(oracle: Mapping[str, float], direction: str, ks: Sequence[int]) -> dict[str, float]:
+def _oracle(oracle: Mapping[str, float], direction: str, ks: Sequence[int]) -> dict[str, float | int]:
     """The oracle's recalls in one direction under the names of the metrics file."""
     known = {k: float(oracle[f"{direction}/r@{k}"]) for k in ks if f"{direction}/r@{k}" in oracle}
     named = {f"oracle@{k}": value for k, value in known.items()}

@@ -32,7 +32,7 @@ class EvaluationResult:
       clips: how many clips were seen.
     """
 
-    metrics: dict[str, float]
+    metrics: dict[str, float | int]
     predictions: list[dict[str, Any]]
     protocol: dict[str, Any]
     dataset: str

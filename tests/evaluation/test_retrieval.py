@@ -1,0 +1,194 @@
+"""Ranks, recalls and chance against slow and brute-force references."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from mmvideo.evaluation.chance import binomial_tail, chance_of_hit
+from mmvideo.evaluation.retrieval import TIE, directions, most_similar, ranks, retrieval, retrieval_metrics
+
+
+def _unit(array: np.ndarray) -> np.ndarray:
+    return (array / np.linalg.norm(array, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def _slow_rank(query: np.ndarray, gallery: np.ndarray, right: list[bool], pessimistic: bool) -> int:
+    """A loop over one query: count the wrong entries that stand before the best right one."""
+    similarity = [float(np.dot(query.astype(np.float64), entry.astype(np.float64))) for entry in gallery]
+    if not any(right):
+        return 0
+    best = max(s for s, r in zip(similarity, right, strict=True) if r)
+    bar = best - TIE if pessimistic else best + TIE
+    before = [s >= bar if pessimistic else s > bar for s, r in zip(similarity, right, strict=True) if not r]
+    return 1 + sum(before)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ranks_agree_with_a_slow_loop_with_ties_and_several_positives(seed):
+    draw = np.random.default_rng(seed)
+    # Few distinct directions, so that many similarities are equal; few groups, so that many are right.
+    query = _unit(draw.integers(-1, 2, (40, 3)) + np.array([0.5, 0.25, 0.125]))
+    gallery = _unit(draw.integers(-1, 2, (60, 3)) + np.array([0.5, 0.25, 0.125]))
+    query_group, gallery_group = draw.integers(0, 30, 40), draw.integers(0, 30, 60)
+    worst, best = ranks(query, gallery, query_group, gallery_group)
+    for row in range(40):
+        right = list(gallery_group == query_group[row])
+        assert worst[row] == _slow_rank(query[row], gallery, right, pessimistic=True)
+        assert best[row] == _slow_rank(query[row], gallery, right, pessimistic=False)
+    assert (worst >= best).all()
+    assert (worst > best).any(), "the case was meant to have ties"
+    assert (worst == 0).any(), "the case was meant to have queries without a positive"
+
+
+def test_blocks_change_nothing():
+    draw = np.random.default_rng(0)
+    vectors = _unit(draw.normal(size=(300, 16)))[draw.integers(0, 120, 300)]
+    other = _unit(vectors + 0.5 * draw.normal(size=vectors.shape))
+    group = draw.integers(0, 200, 300)
+    whole = ranks(vectors, other, group, group, block=(1000, 1000))
+    for block in [(1, 1), (7, 13), (64, 300)]:
+        for expected, found in zip(whole, ranks(vectors, other, group, group, block=block), strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_a_collapsed_model_scores_nothing():
+    same = _unit(np.ones((20, 4)))
+    metrics = retrieval_metrics(same, same, np.arange(20), np.arange(20))
+    assert metrics["r@1"] == metrics["r@5"] == metrics["r@10"] == 0.0
+    assert metrics["median_rank"] == 20
+    assert metrics["r@1_optimistic"] == 1.0
+
+
+def test_values_that_are_not_numbers_never_help():
+    vectors = _unit(np.eye(6))
+    broken = vectors.copy()
+    broken[2] = np.nan
+    worst, best = ranks(vectors, broken, np.arange(6), np.arange(6))
+    assert worst[2] == best[2] == 6
+    assert (np.delete(worst, 2) == 2).all(), "the broken entry stands before every other query's own"
+    metrics = retrieval_metrics(vectors, np.full_like(vectors, np.nan), np.arange(6), np.arange(6))
+    assert metrics["r@5"] == 0.0
+
+
+def test_a_perfect_model():
+    vectors = _unit(np.random.default_rng(0).normal(size=(50, 32)))
+    metrics = retrieval_metrics(vectors, vectors, np.arange(50), np.arange(50))
+    assert metrics["r@1"] == metrics["r@1_optimistic"] == 1.0
+    assert metrics["median_rank"] == metrics["mean_rank"] == 1.0
+    assert metrics["chance"] == pytest.approx(1 / 50)
+    assert metrics["chance@10"] == pytest.approx(0.2)
+    assert metrics["r@1_p_value"] == pytest.approx(50.0**-50)
+
+
+def test_random_embeddings_score_chance():
+    draw = np.random.default_rng(1)
+    query, gallery = _unit(draw.normal(size=(2000, 64))), _unit(draw.normal(size=(2000, 64)))
+    metrics = retrieval_metrics(query, gallery, np.arange(2000), np.arange(2000))
+    assert metrics["mean_rank"] == pytest.approx(1000.5, rel=0.05)
+    assert metrics["r@10"] == pytest.approx(metrics["chance@10"], abs=0.005)
+    assert metrics["r@10_p_value"] > 0.01
+
+
+@pytest.mark.parametrize(
+    ("gallery", "positives", "k"), [(6, 1, 1), (6, 2, 3), (5, 4, 2), (4, 1, 9), (6, 6, 1), (6, 0, 2)]
+)
+def test_chance_is_the_share_of_all_orders(gallery, positives, k):
+    right = [number < positives for number in range(gallery)]
+    orders = list(itertools.permutations(right))
+    share = sum(any(order[:k]) for order in orders) / len(orders)
+    assert chance_of_hit(gallery, np.array([positives]), k)[0] == pytest.approx(share, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("hits", "trials", "chance"), [(0, 7, 0.2), (3, 7, 0.2), (7, 7, 0.2), (5, 40, 0.1), (1, 1, 0.5)]
+)
+def test_binomial_tail_is_the_sum_of_its_terms(hits, trials, chance):
+    terms = [math.comb(trials, k) * chance**k * (1 - chance) ** (trials - k) for k in range(hits, trials + 1)]
+    assert binomial_tail(hits, trials, chance) == pytest.approx(sum(terms), rel=1e-10)
+
+
+def test_binomial_tail_known_value():
+    # Ten heads or more of twelve fair tosses: (66 + 12 + 1) / 4096.
+    assert binomial_tail(10, 12, 0.5) == pytest.approx(79 / 4096)
+
+
+def test_binomial_tail_bounds_unlike_trials():
+    chances = [0.05, 0.1, 0.3, 0.4, 0.6]
+    mean = sum(chances) / len(chances)
+    for hits in range(math.ceil(sum(chances)) + 1, len(chances) + 1):
+        exact = sum(
+            math.prod(p if hit else 1 - p for p, hit in zip(chances, outcome, strict=True))
+            for outcome in itertools.product([0, 1], repeat=len(chances))
+            if sum(outcome) >= hits
+        )
+        assert binomial_tail(hits, len(chances), mean) >= exact
+
+
+def test_binomial_tail_refuses_impossible_counts():
+    with pytest.raises(ValueError, match="9 hits in 7 trials"):
+        binomial_tail(9, 7, 0.5)
+    with pytest.raises(ValueError, match="no probability"):
+        binomial_tail(1, 7, 1.5)
+
+
+def test_clips_without_a_modality_are_left_out_and_counted():
+    draw = np.random.default_rng(0)
+    vectors = {name: _unit(draw.normal(size=(30, 8))) for name in ("video", "audio", "text")}
+    present = {name: np.ones(30, bool) for name in vectors}
+    present["audio"][:4] = False
+    present["text"][3:9] = False
+    # What stands in a row without the modality must have no say: here it would win every query.
+    spoilt = {name: vector.copy() for name, vector in vectors.items()}
+    spoilt["audio"][:4] = 100.0
+    spoilt["text"][3:9] = np.nan
+    metrics = retrieval(spoilt, present)
+    assert metrics["video_to_audio/clips"] == 26
+    assert metrics["video_to_audio/left_out"] == 4
+    assert metrics["audio_to_text/clips"] == 21
+    assert metrics["audio_to_text/left_out"] == 9
+    both = np.arange(9, 30)
+    alone = retrieval_metrics(vectors["audio"][both], vectors["text"][both], both, both)
+    assert {name: metrics[f"audio_to_text/{name}"] for name in alone} == alone
+
+
+def test_every_ordered_pair_and_the_joint_one():
+    draw = np.random.default_rng(0)
+    names = ("video", "audio", "text", "video+audio")
+    vectors = {name: _unit(draw.normal(size=(12, 8))) for name in names}
+    metrics = retrieval(vectors, {name: np.ones(12, bool) for name in names})
+    pairs = {name.split("/")[0] for name in metrics}
+    assert pairs == {
+        "video_to_audio", "audio_to_video", "video_to_text", "text_to_video", "audio_to_text", "text_to_audio",
+        "video+audio_to_text", "text_to_video+audio",
+    }  # fmt: skip
+    assert ("video", "video+audio") not in directions(names)
+
+
+def test_oracle_is_told_beside_the_score():
+    vectors = {name: _unit(np.random.default_rng(0).normal(size=(12, 8))) for name in ("video", "text")}
+    present = {name: np.ones(12, bool) for name in vectors}
+    metrics = retrieval(vectors, present, {"text_to_video/r@1": 0.75, "text_to_video/r@5": 0.9})
+    assert metrics["text_to_video/oracle"] == metrics["text_to_video/oracle@1"] == 0.75
+    assert metrics["text_to_video/oracle@5"] == 0.9
+    assert not any("oracle" in name for name in metrics if name.startswith("video_to_text"))
+
+
+def test_no_clip_with_both_modalities_gives_counts_alone():
+    vectors = {name: np.ones((3, 2), np.float32) for name in ("video", "audio")}
+    present = {"video": np.array([True, True, False]), "audio": np.array([False, False, True])}
+    assert retrieval(vectors, present) == {
+        "video_to_audio/clips": 0, "video_to_audio/left_out": 3,
+        "audio_to_video/clips": 0, "audio_to_video/left_out": 3,
+    }  # fmt: skip
+
+
+def test_most_similar_orders_the_gallery():
+    gallery = np.array([[1.0, 0.0], [0.6, 0.8], [0.6, 0.8], [0.0, 1.0]], np.float32)
+    entries, similarity = most_similar(np.array([[0.0, 1.0]], np.float32), gallery, 3)
+    assert entries.tolist() == [[3, 1, 2]], "equal similarities keep the order of the gallery"
+    np.testing.assert_allclose(similarity, [[1.0, 0.8, 0.8]], rtol=1e-6)
+    assert most_similar(gallery, gallery, 9)[0].shape == (4, 4)
