@@ -1,0 +1,90 @@
+"""How many tokens of each kind a row may hold.
+
+`L` and `E` are the config's. The rest follows from the corpus where the config leaves it open: every
+budget is in proportion to what the clips need, with as little slack as still lets `L` be the budget
+that binds, and never less than the largest clip. Content that is never full is only moved and embedded,
+but the slots of `L` go through every layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Int
+
+from mmvideo.input.config import Packing
+from mmvideo.input.packing import pack
+from mmvideo.input.sizes import BUDGETS
+
+_SLACKS = (1.04, 1.08, 1.12, 1.16, 1.2, 1.3, 1.4, 1.6, 1.8, 2.2, 3.0, 5.0)
+_LOSS = 0.005
+"""Share of the token slots that tight budgets may cost."""
+
+_SAMPLE = 2048
+"""Clips from which the budgets are derived."""
+
+_SETTINGS = {"tokens": "tokens", "video": "video", "audio": "audio", "text": "text"}
+
+
+def choose_budgets(
+    sizes: Int[np.ndarray, "n 9"],
+    largest: Int[np.ndarray, " 9"],
+    packing: Packing,
+    describe: Callable[[int], str],
+) -> Int[np.ndarray, " 9"]:
+    """Budgets of a row in the order of `BUDGETS`.
+
+    Args:
+      sizes: needs of clips in the order in which they are packed.
+      largest: the largest need of any clip with any of its captions.
+      packing: what the config says.
+      describe: says of a column which clip has the largest need, for the message.
+
+    Raises:
+      ValueError: a clip that no row can hold, naming the setting to change.
+    """
+    fixed = {"tokens": packing.tokens, "clips": packing.clips}
+    fixed |= {name: v for name in ("video", "audio", "text") if (v := getattr(packing, name)) is not None}
+    for column, name in enumerate(BUDGETS):
+        if largest[column] > fixed.get(name, largest[column]):
+            raise ValueError(
+                f"{describe(column)} needs {largest[column]} {name if name == 'tokens' else name + ' tokens'}, but "
+                f"packing.{name} is {fixed[name]}; raise packing.{name} to {largest[column]} or more, "
+                "or make views smaller (video.frames, video.size, audio.seconds, text.length)"
+            )
+    sample = sizes[:_SAMPLE]
+    roomy = _with_slack(sample, largest, fixed, None)
+    best = _fill(sample, roomy)
+    for slack in _SLACKS:
+        budget = _with_slack(sample, largest, fixed, slack)
+        if _fill(sample, budget) >= best - _LOSS:
+            return budget
+    return roomy
+
+
+def fill(sizes: Int[np.ndarray, "n 9"], rows: int, budget: Int[np.ndarray, " 9"]) -> Int[np.ndarray, " 9"]:
+    """Share of each budget that is used by clips packed into so many rows; 0 for an empty budget."""
+    return sizes.sum(axis=0) / np.maximum(rows * budget, 1)
+
+
+def _fill(sizes: np.ndarray, budget: np.ndarray) -> float:
+    rows = int(pack(sizes, budget).max(initial=-1)) + 1
+    return float(fill(sizes, rows, budget)[0])
+
+
+def _with_slack(sizes: np.ndarray, largest: np.ndarray, fixed: dict[str, int], slack: float | None) -> np.ndarray:
+    """Budgets with so much slack over the clips' proportions; None is as much as a row can ever use."""
+    tokens, clips = fixed["tokens"], fixed["clips"]
+    total = sizes.sum(axis=0)
+    # Rows are as full as the budget that binds lets them be: the tokens or the clip slots.
+    rows = max(total[0] / tokens, total[1] / clips, 1)
+    most = largest * clips
+    most[2:5] = np.minimum(most[2:5], tokens)
+    need = most if slack is None else np.minimum(np.maximum(slack * total / rows, largest), most)
+    budget = (np.ceil(need / 8) * 8).astype(np.int64)
+    for name, value in fixed.items():
+        budget[BUDGETS.index(name)] = value
+    encoded_and_hidden = budget[2] + budget[3] + budget[5] + budget[6]
+    budget[8] = min(budget[8], encoded_and_hidden)
+    return budget

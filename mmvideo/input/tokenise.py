@@ -1,0 +1,86 @@
+"""Pictures and spectrograms cut into patches, and where each patch stands.
+
+Sizes, grids and times of tokens follow from the config, so they are known before anything is decoded.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Float32, Int, UInt8
+
+from mmvideo.input.config import Audio, Video
+from mmvideo.stream import PatchSpec
+
+
+def video_spec(video: Video) -> PatchSpec:
+    """Patch and largest grid of the pictures."""
+    t, y, x = video.tubelet
+    return PatchSpec((t, y, x, 3), (video.frames // t, video.size // y, video.size // x), t / video.fps)
+
+
+def audio_spec(audio: Audio, longest: int) -> PatchSpec:
+    """Patch and largest grid of spectrograms of at most `longest` rows (time steps of the spectrogram)."""
+    steps = int(audio_steps(np.asarray(longest), audio))
+    return PatchSpec(audio.patch, (steps, audio_bands(audio), 1), audio_stride(audio)[0] * audio.spectrogram.hop_seconds)
+
+
+def audio_stride(audio: Audio) -> tuple[int, int]:
+    """Time steps and mel bins from one patch to the next."""
+    return audio.stride or audio.patch
+
+
+def audio_bands(audio: Audio) -> int:
+    """Patches side by side along the mel axis."""
+    return (audio.spectrogram.bins - audio.patch[1]) // audio_stride(audio)[1] + 1
+
+
+def audio_steps(rows: Int[np.ndarray, "*n"], audio: Audio) -> Int[np.ndarray, "*n"]:
+    """Whole patches along the time of spectrograms of `rows` rows; at least one, which is padded."""
+    return np.maximum((np.asarray(rows) - audio.patch[0]) // audio_stride(audio)[0] + 1, 1)
+
+
+def video_patches(frames: UInt8[np.ndarray, "T H W 3"], tubelet: tuple[int, int, int]) -> UInt8[np.ndarray, "N P"]:
+    """Tubelets in the order `(t, y, x)`, each flattened as `(t, y, x, 3)`."""
+    t, y, x = tubelet
+    steps, height, width = frames.shape[0] // t, frames.shape[1] // y, frames.shape[2] // x
+    cut = frames.reshape(steps, t, height, y, width, x, 3)
+    return cut.transpose(0, 2, 4, 1, 3, 5, 6).reshape(steps * height * width, t * y * x * 3)
+
+
+def video_frames(
+    patches: UInt8[np.ndarray, "N P"], tubelet: tuple[int, int, int], height: int, width: int
+) -> UInt8[np.ndarray, "T H W 3"]:
+    """The frames again: the inverse of `video_patches`, with the frame's size in pixels."""
+    t, y, x = tubelet
+    cut = patches.reshape(-1, height // y, width // x, t, y, x, 3)
+    return cut.transpose(0, 3, 1, 4, 2, 5, 6).reshape(-1, height, width, 3)
+
+
+def audio_patches(rows: Float32[np.ndarray, "T M"], audio: Audio) -> Float32[np.ndarray, "N P"]:
+    """Patches of a spectrogram in the order `(t, mel)`, each flattened as `(t, mel)`; they overlap with a short stride."""
+    (t, mel), (step, jump) = audio.patch, audio_stride(audio)
+    windows = np.lib.stride_tricks.sliding_window_view(rows, (t, mel))[::step, ::jump]
+    return windows.reshape(-1, t * mel)
+
+
+def video_places(steps: int, video: Video) -> tuple[Int[np.ndarray, "N 3"], Float[np.ndarray, " N"]]:
+    """Grid cell and middle in seconds of the tokens of `steps` tubelet steps."""
+    spec = video_spec(video)
+    grid = _grid(steps, spec.grid[1], spec.grid[2])
+    return grid, (grid[:, 0] + np.float32(0.5)) * np.float32(spec.seconds)
+
+
+def audio_places(steps: int, audio: Audio) -> tuple[Int[np.ndarray, "N 3"], Float[np.ndarray, " N"]]:
+    """Grid cell and middle in seconds of the tokens of `steps` time steps."""
+    grid = _grid(steps, audio_bands(audio), 1)
+    middle = grid[:, 0] * audio_stride(audio)[0] + np.float32(audio.patch[0] / 2)
+    return grid, middle * np.float32(audio.spectrogram.hop_seconds)
+
+
+def text_places(pieces: int) -> tuple[Int[np.ndarray, "N 3"], Float[np.ndarray, " N"]]:
+    """Grid cell, which is the number of the piece, and time, which is 0."""
+    return _grid(1, 1, pieces), np.zeros(pieces, np.float32)
+
+
+def _grid(t: int, y: int, x: int) -> np.ndarray:
+    return np.stack(np.meshgrid(np.arange(t), np.arange(y), np.arange(x), indexing="ij"), -1).reshape(-1, 3).astype(np.int32)
