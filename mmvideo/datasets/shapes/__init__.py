@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mmvideo.datasets.shapes.attributes import Attributes
+    from mmvideo.datasets.shapes.ceiling import ceilings, oracle
     from mmvideo.datasets.shapes.clips import Shapes
     from mmvideo.datasets.shapes.config import ShapesConfig
-    from mmvideo.datasets.shapes.ceiling import ceilings, oracle
     from mmvideo.datasets.shapes.write import write_shapes
 
 _HOME = {

@@ -18,7 +18,7 @@ from mmvideo.datasets.shapes.sound import synthesise
 class Shapes:
     """The endless data set of one `ShapesConfig`; every method is a pure function of the config and its arguments."""
 
-    def __init__(self, config: ShapesConfig = ShapesConfig()):
+    def __init__(self, config: ShapesConfig):
         self.config = config
 
     def draw(self, split: str, clips: int) -> list[Attributes]:

@@ -80,9 +80,7 @@ def render(config: ShapesConfig, attributes: Attributes, rng: np.random.Generato
     radius = 0.15 * (1 + 0.35 * hard * rng.uniform(-1, 1))
     moving = path(attributes, radius, rng)
     angle = rng.uniform(-1, 1) * np.deg2rad(8 + 17 * hard)
-    covered = coverage(
-        attributes.shape, config.size, moving.x, moving.y, moving.width, moving.height, angle
-    )
+    covered = coverage(attributes.shape, config.size, moving.x, moving.y, moving.width, moving.height, angle)
     _blend(frames, covered, np.array(RGB[attributes.colour]) * rng.uniform(1 - 0.25 * hard, 1))
     return _grain(frames, 30 * hard, rng)
 

@@ -19,7 +19,7 @@ SETTINGS = "shapes.json"
 
 def write_shapes(
     out_dir: str | os.PathLike,
-    config: ShapesConfig = ShapesConfig(),
+    config: ShapesConfig,
     splits: Mapping[str, int] | None = None,
     processes: int | None = None,
     progress: bool = False,
@@ -101,8 +101,9 @@ def _claim(path: Path, config: ShapesConfig) -> None:
             found = {}
         differing = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
         if differing:
+            names = ", ".join(differing)
             raise ValueError(
-                f"{path.parent} holds shapes of other settings ({', '.join(differing)}); choose another folder or remove it"
+                f"{path.parent} holds shapes of other settings ({names}); choose another folder or remove it"
             )
     else:
         _replace(path, json.dumps(wanted, indent=2) + "\n")
@@ -118,11 +119,9 @@ def _replace(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def _each_written(
-    out: Path, config: ShapesConfig, clips: list[Attributes], processes: int | None
-) -> Iterator[Path]:
+def _each_written(out: Path, config: ShapesConfig, clips: list[Attributes], processes: int | None) -> Iterator[Path]:
     """Writes clips, in this process or several, and yields each path as it is done."""
-    processes = len(os.sched_getaffinity(0)) if processes is None else max(1, processes)
+    processes = _cores() if processes is None else max(1, processes)
     processes = min(processes, -(-len(clips) // 16))
     jobs = [(out, config, clip) for clip in clips]
     if processes <= 1:
@@ -131,6 +130,12 @@ def _each_written(
     # Spawned, not forked: the caller may hold JAX's threads, which a fork would copy in mid-air.
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         yield from pool.imap_unordered(_write_job, jobs, chunksize=8)
+
+
+def _cores() -> int:
+    """The cores that this process may use, as far as the system tells."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def _write_job(job: tuple[Path, ShapesConfig, Attributes]) -> Path:
