@@ -1,0 +1,208 @@
+"""Open a media file or its bytes, choose its tracks, place time zero, and say what it holds."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import os
+from collections.abc import Iterator
+from typing import Any
+
+MediaSource = str | os.PathLike | bytes
+"""A path, or the bytes of a whole file."""
+
+TICKS_A_SECOND = 1_000_000
+"""FFmpeg gives the duration of a container in microseconds (`AV_TIME_BASE`)."""
+
+
+class MediaError(ValueError):
+    """A file that cannot be read or written as media. The message names the file, the reason and a way out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MediaInfo:
+    """What a file holds, as its headers say it.
+
+    Attributes:
+      seconds: length of the longer track, counted from time zero (see `Tracks.origin`).
+      has_video, has_audio: which tracks there are; a cover picture is no video.
+      width, height: of the upright picture in pixels, that is after the rotation; 0 without video.
+      fps: frames a second on average, 0.0 without video.
+      frames: number of frames, 0 without video.
+      sample_rate: samples a second of the sound, 0 without sound.
+      channels: channels of the sound, 0 without sound.
+      rotation: degrees, anticlockwise, by which the stored picture is turned for display: 0, 90, 180 or 270.
+      container: FFmpeg's name of the format, such as `mov,mp4,m4a,3gp,3g2,mj2`.
+    """
+
+    seconds: float
+    has_video: bool
+    has_audio: bool
+    width: int
+    height: int
+    fps: float
+    frames: int
+    sample_rate: int
+    channels: int
+    rotation: int
+    container: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Tracks:
+    """The tracks that are read: the first video that is no cover picture and the first sound.
+
+    Attributes:
+      video, audio: PyAV streams, None where the file has no such track.
+      origin: time zero in the file's own seconds: the first picture's time, or the first sound's in
+        a file without video. Sound from before it is never heard.
+      ending: the declared end, in seconds after `origin`; None when the file does not say.
+    """
+
+    video: Any
+    audio: Any
+    origin: float
+    ending: float | None
+
+
+def source_name(source: MediaSource) -> str:
+    """How messages call a source."""
+    return f"media of {len(source)} bytes" if isinstance(source, bytes) else os.fspath(source)
+
+
+def is_webp(source: MediaSource) -> bool:
+    """Whether the source is a WebP picture; FFmpeg decodes only still ones, so they go to Pillow."""
+    if isinstance(source, bytes):
+        head = source[:12]
+    else:
+        try:
+            with open(source, "rb") as file:
+                head = file.read(12)
+        except OSError:
+            return False
+    return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+
+
+@contextlib.contextmanager
+def open_media(source: MediaSource) -> Iterator[Any]:
+    """Open a source for reading; yields PyAV's input container.
+
+    Raises:
+      MediaError: no such file, or nothing that FFmpeg knows.
+    """
+    import av
+
+    name = source_name(source)
+    if not isinstance(source, bytes) and not os.path.isfile(source):
+        raise MediaError(f"{name}: no such file")
+    try:
+        container = av.open(io.BytesIO(source) if isinstance(source, bytes) else name, metadata_errors="replace")
+    except av.error.FFmpegError as error:
+        raise MediaError(f"{name}: cannot be opened as media ({error.strerror}); is it whole and really media?") from None
+    with container:
+        yield container
+
+
+def find_tracks(container: Any, name: str) -> Tracks:
+    """Choose the tracks of an open container.
+
+    Raises:
+      MediaError: it has neither picture nor sound.
+    """
+    from av.stream import Disposition
+
+    streams = [s for s in container.streams if getattr(s, "codec_context", None) is not None]
+    video = next((s for s in streams if s.type == "video" and not s.disposition & Disposition.attached_pic), None)
+    audio = next((s for s in streams if s.type == "audio"), None)
+    if video is None and audio is None:
+        raise MediaError(f"{name}: has neither a picture nor a sound track")
+    leader = video or audio
+    origin = float(leader.start_time * leader.time_base) if leader.start_time is not None else 0.0
+    return Tracks(video, audio, origin, _declared_end(container, (video, audio), origin))
+
+
+def _declared_end(container: Any, streams: tuple[Any, ...], origin: float) -> float | None:
+    """The end that the headers promise, in seconds after `origin`: of the tracks if they say, else of the file."""
+    ends = [
+        float(((s.start_time or 0) + s.duration) * s.time_base) for s in streams if s is not None and s.duration
+    ]
+    if ends:
+        return max(ends) - origin
+    if container.duration:
+        return (container.duration + (container.start_time or 0)) / TICKS_A_SECOND - origin
+    return None
+
+
+def probe(source: MediaSource) -> MediaInfo:
+    """What a file holds, from its headers; packets are counted, not decoded, where the headers are silent.
+
+    Raises:
+      MediaError: the file cannot be opened, or has neither picture nor sound.
+    """
+    if is_webp(source):
+        from mmvideo.media.webp import probe_webp
+
+        return probe_webp(source)
+    name = source_name(source)
+    with open_media(source) as container:
+        tracks = find_tracks(container, name)
+        video, audio = tracks.video, tracks.audio
+        width = height = frames = rotation = 0
+        fps, seconds = 0.0, tracks.ending
+        if video is not None:
+            rotation = _rotation(container, video)
+            width, height = (video.height, video.width) if rotation in (90, 270) else (video.width, video.height)
+            fps = float(video.average_rate or video.guessed_rate or 0)
+            frames = video.frames
+        if (video is not None and not frames) or seconds is None:
+            frames, last = _count(container, tracks)
+            seconds = last if seconds is None else seconds
+        if video is not None and not fps and seconds:
+            fps = frames / seconds
+        return MediaInfo(
+            seconds=seconds,
+            has_video=video is not None,
+            has_audio=audio is not None,
+            width=width,
+            height=height,
+            fps=fps,
+            frames=frames,
+            sample_rate=audio.codec_context.sample_rate if audio is not None else 0,
+            channels=audio.codec_context.channels if audio is not None else 0,
+            rotation=rotation,
+            container=container.format.name,
+        )
+
+
+def _rotation(container: Any, video: Any) -> int:
+    """Rotation of the picture, which PyAV tells of frames only: decode one and go back to the start."""
+    import av
+
+    rotation = 0
+    try:
+        frame = next(container.decode(video), None)
+        rotation = 0 if frame is None else round(frame.rotation / 90) * 90 % 360
+        container.seek(0)
+    except av.error.FFmpegError:
+        # A seek can fail in a pipe-like format, a decode in a broken file; neither is fatal for a probe.
+        pass
+    return rotation
+
+
+def _count(container: Any, tracks: Tracks) -> tuple[int, float]:
+    """Packets of the video and the end of the last packet, in seconds after the origin."""
+    import av
+
+    frames, last = 0, 0.0
+    try:
+        for packet in container.demux(*(s for s in (tracks.video, tracks.audio) if s is not None)):
+            if not packet.size:
+                continue
+            frames += packet.stream is tracks.video
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            if stamp is not None:
+                last = max(last, float((stamp + (packet.duration or 0)) * packet.time_base) - tracks.origin)
+    except av.error.FFmpegError:
+        pass  # A file that ends early holds what was counted so far.
+    return frames, last

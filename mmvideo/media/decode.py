@@ -1,0 +1,287 @@
+"""Decode a media file, or a part of it, into frames and samples that share one clock.
+
+Both tracks are read in one pass over the file. Time zero is the first picture (or, without video,
+the first sound), so a sample `n` belongs to the instant `n / sample_rate` of the pictures whatever
+stamps the container gives them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from mmvideo.media.container import (
+    MediaError,
+    MediaInfo,
+    MediaSource,
+    Tracks,
+    find_tracks,
+    is_webp,
+    open_media,
+    probe,
+    source_name,
+)
+from mmvideo.media.pictures import Painter
+from mmvideo.media.selection import SLACK, PacketGate, Selection
+from mmvideo.media.sound import SoundTrack
+
+__all__ = ["Clip", "MediaError", "MediaInfo", "MediaSource", "decode", "probe"]
+
+PREROLL = 0.1
+"""Seconds of sound decoded ahead of the range: codecs overlap their blocks (Opus asks for 80 ms, RFC 7845, 4.6)."""
+
+SEEK_BACK = (0.0, 2.0, 15.0)
+"""Seconds by which a seek that came out too late is repeated earlier; after these the file is read from its start."""
+
+UNSEEKABLE = frozenset({"mp3", "aac", "gif"})
+"""Formats whose seeks are guesses (mp3, aac) or lose the picture that later frames are drawn on (gif)."""
+
+INTERLEAVE = 10.0
+"""Seconds by which one track may run ahead of the other in the file; a track silent for longer is over."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """A decoded clip.
+
+    Attributes:
+      frames: pixels in [0, 255]; None if there is no picture, or none was asked for.
+      times: when each frame begins, in seconds after `start`; for `fps` and `times` the instants
+        asked for, at which the frames are on show.
+      samples: mono sound in [-1, 1], beginning at `start`; None if there is none in the range, or none
+        was asked for. Shorter than the pictures if the sound ends first.
+      sample_rate: samples a second.
+      seconds: length of the clip: to `end`, or to the end of the longer track.
+      truncated: the file ends before it should, or a part of it could not be decoded.
+    """
+
+    frames: UInt8[np.ndarray, "T H W 3"] | None
+    times: Float[np.ndarray, " T"] | None
+    samples: Float[np.ndarray, " S"] | None
+    sample_rate: int
+    seconds: float
+    truncated: bool = False
+
+
+def decode(
+    source: MediaSource,
+    *,
+    start: float = 0.0,
+    end: float | None = None,
+    fps: float | None = None,
+    times: Sequence[float] | None = None,
+    short_side: int | None = None,
+    size: tuple[int, int] | None = None,
+    kernel: str = "bicubic",
+    sample_rate: int = 16000,
+    video: bool = True,
+    audio: bool = True,
+) -> Clip:
+    """Decode a file's picture and sound.
+
+    A frame is on show from its own time until the next one's; the last stays on show.
+
+    Args:
+      source: a path, or the bytes of a whole file.
+      start, end: the range in seconds after time zero, exact to the frame and the sample; None is the file's end.
+      fps: give the frames on show at `start + k / fps`; None and no `times` gives every frame.
+      times: give the frames on show at `start + times`, ascending, and decode no more than they need.
+      short_side: resize so that the shorter side has so many pixels, in proportion.
+      size: resize to this height and width, whatever the proportions.
+      kernel: the resize kernel, one of `area`, `bilinear`, `bicubic`, `lanczos`, as swscale defines them.
+      sample_rate: samples a second of the sound.
+      video, audio: whether to decode the picture and the sound.
+
+    Returns:
+      The clip. A file without a track that was asked for gives None there; only one that has
+      neither of what was asked for is an error.
+
+    Raises:
+      MediaError: the file cannot be opened, nothing of it can be decoded, or `start` lies after its end.
+      ValueError: the arguments contradict each other.
+    """
+    _check(start, end, fps, times, sample_rate)
+    request = _Request(source_name(source), start, math.inf if end is None else end, fps, times, sample_rate)
+    if is_webp(source):
+        return _decode_webp(source, request, Painter(short_side, size, kernel), video)
+    with open_media(source) as container:
+        tracks = find_tracks(container, request.name)
+        asked = Tracks(
+            tracks.video if video else None, tracks.audio if audio else None, tracks.origin, tracks.ending
+        )
+        if asked.video is None and asked.audio is None:
+            wanted = " or ".join(n for n, on in (("video", video), ("sound", audio)) if on) or "track asked for"
+            raise MediaError(f"{request.name}: has no {wanted}")
+        painter = Painter(short_side, size, kernel, _pixel_aspect(tracks.video))
+        return _Reading(container, asked, request, painter).clip()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Request:
+    """What is asked of a file, `end` infinite for its end."""
+
+    name: str
+    start: float
+    end: float
+    fps: float | None
+    times: Sequence[float] | None
+    sample_rate: int
+
+
+class _Reading:
+    """One pass over an open container, or several if a seek comes out too late."""
+
+    def __init__(self, container: Any, tracks: Tracks, request: _Request, painter: Painter):
+        from av.stream import Discard
+
+        self._container, self._tracks, self._request, self._painter = container, tracks, request, painter
+        for stream in container.streams:
+            if stream is tracks.video or stream is tracks.audio:
+                stream.codec_context.thread_count = 1
+            else:
+                stream.discard = Discard.all
+        self._selection: Selection | None = None
+        self._gate: PacketGate | None = None
+        self._sound: SoundTrack | None = None
+        self._broken = False
+
+    def clip(self) -> Clip:
+        """Read what is asked for."""
+        for back in (*SEEK_BACK, None):
+            sought = self._seek(back)
+            self._prepare(sought)
+            self._read()
+            if not (sought and self._late()):
+                break
+        return self._assemble()
+
+    def _first_wanted(self) -> float:
+        """The earliest time, in seconds after time zero, from which anything must be decoded."""
+        return self._selection_start() if self._tracks.audio is None else self._request.start - PREROLL
+
+    def _seek(self, back: float | None) -> bool:
+        """Go to a key frame at or before the first thing wanted; False if the file is read from its start."""
+        import av
+
+        leader = self._tracks.video or self._tracks.audio
+        target = self._first_wanted() - (back or 0.0)
+        fixed = back is None or target <= 0 or self._container.format.name in UNSEEKABLE
+        try:
+            if not fixed:
+                self._container.seek(round((target + self._tracks.origin) / leader.time_base), stream=leader)
+                return True
+            if self._gate or self._sound:
+                self._container.seek(round(self._tracks.origin / leader.time_base), stream=leader)
+        except av.error.FFmpegError:
+            self._broken |= self._gate is not None or self._sound is not None
+        return False
+
+    def _prepare(self, sought: bool) -> None:
+        tracks, request = self._tracks, self._request
+        self._selection = self._gate = self._sound = None
+        if tracks.video is not None:
+            self._selection = Selection(self._painter, request.start, request.end, request.times, request.fps)
+            self._gate = PacketGate(tracks.video, tracks.origin, self._selection, keyed=sought)
+        if tracks.audio is not None:
+            self._sound = SoundTrack(tracks.audio, tracks.origin, request.start, request.end, request.sample_rate)
+
+    def _read(self) -> None:
+        """Send every packet its way until both tracks have what they need."""
+        import av
+
+        video, gate, selection, sound = self._tracks.video, self._gate, self._selection, self._sound
+        try:
+            for packet in self._container.demux(*(s for s in (video, self._tracks.audio) if s is not None)):
+                if packet.stream is video:
+                    gate.feed(packet)
+                else:
+                    sound.feed(packet)
+                if (selection is None or selection.done) and (sound is None or sound.done or self._past(packet)):
+                    return
+        except av.error.FFmpegError:
+            self._broken = True
+            if gate is not None:
+                gate.drain()
+        if selection is not None:
+            selection.finish()
+
+    def _past(self, packet: Any) -> bool:
+        """Whether a packet lies so far after the range that nothing of it can follow."""
+        if self._request.end == math.inf or packet.dts is None:
+            return False
+        return float(packet.dts * packet.time_base) - self._tracks.origin > self._request.end + INTERLEAVE
+
+    def _late(self) -> bool:
+        """Whether a seek came out after the first thing wanted."""
+        if self._selection is not None:
+            return self._selection.first is None or self._selection.first > self._selection_start() + SLACK
+        return self._sound.first is None or self._sound.first > max(0.0, self._request.start) + SLACK
+
+    def _selection_start(self) -> float:
+        """The first instant whose picture is wanted."""
+        request = self._request
+        return request.start + (0.0 if request.times is None else float(request.times[0]))
+
+    def _assemble(self) -> Clip:
+        request, selection, sound = self._request, self._selection, self._sound
+        samples = sound.samples() if sound is not None else None
+        lasts = [t.last for t in (selection, sound) if t is not None]
+        if max(lasts) == -math.inf:
+            raise MediaError(f"{request.name}: nothing of it can be decoded; it is damaged or in an unknown codec")
+        whole = max(lasts) if request.end == math.inf else max(max(lasts), self._tracks.ending or 0.0)
+        if request.start > 0 and request.start >= whole - SLACK:
+            raise MediaError(f"{request.name}: is {whole:.3f} s long, so nothing begins at start={request.start}")
+        frames = times = None
+        if selection is not None and selection.painted:
+            frames, times = selection.stack()
+        return Clip(
+            frames=frames, times=times, samples=samples, sample_rate=request.sample_rate,
+            seconds=max(0.0, min(request.end, whole) - request.start), truncated=self._truncated(max(lasts)),
+        )  # fmt: skip
+
+    def _truncated(self, last: float) -> bool:
+        """Damage met on the way, or an end well before the declared one."""
+        damaged = self._broken or any(t.damaged for t in (self._gate, self._sound) if t is not None)
+        done = all(t.done for t in (self._selection, self._sound) if t is not None)
+        missing = min(self._request.end, self._tracks.ending or 0.0) - last
+        return bool(damaged or (not done and missing > 0.15))
+
+
+def _check(start: float, end: float | None, fps: float | None, times: Any, sample_rate: int) -> None:
+    if start < 0 or (end is not None and end <= start):
+        raise ValueError(f"start={start}, end={end}: a range begins at 0 or later and ends after it begins")
+    if fps is not None and (fps <= 0 or times is not None):
+        raise ValueError(f"fps={fps} must be positive, and excludes times; give one of them")
+    if times is not None and (not len(times) or times[0] < 0 or (np.diff(times) < 0).any()):
+        raise ValueError("times must be one or more instants, ascending, none below 0")
+    if sample_rate < 1:
+        raise ValueError(f"sample_rate={sample_rate} must be positive")
+
+
+def _pixel_aspect(stream: Any) -> float:
+    ratio = None if stream is None else stream.codec_context.sample_aspect_ratio
+    return float(ratio) if ratio else 1.0
+
+
+def _decode_webp(source: MediaSource, request: _Request, painter: Painter, video: bool) -> Clip:
+    from mmvideo.media.webp import webp_frames
+
+    if not video:
+        raise MediaError(f"{request.name}: has no sound")
+    selection = Selection(painter, request.start, request.end, request.times, request.fps)
+    for time, seconds, frame in webp_frames(source):
+        selection.offer(time, seconds, frame)
+        if selection.done:
+            break
+    else:
+        selection.finish()
+    if request.start > 0 and request.start >= selection.last - SLACK:
+        raise MediaError(f"{request.name}: is {selection.last:.3f} s long, so nothing begins at start={request.start}")
+    frames, times = selection.stack()
+    length = min(request.end, selection.last) - request.start
+    return Clip(frames, times, None, request.sample_rate, length)

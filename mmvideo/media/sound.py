@@ -1,0 +1,113 @@
+"""From a sound track to mono samples at one rate, in their place on the clip's clock."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+JUMP = 0.05
+"""Seconds by which a frame's time must leave the running count of samples to be a gap; less is rounding."""
+
+
+class SoundTrack:
+    """Decodes a sound track and lays it, mono and resampled, on the clock of the clip.
+
+    Surround sound is mixed down by swresample, whose weights add up to one, so nothing clips.
+
+    Args:
+      stream: the sound track.
+      origin: time zero in the file's seconds.
+      start, end: the range in seconds after time zero; `end` may be infinite.
+      sample_rate: samples a second that come out.
+    """
+
+    def __init__(self, stream: Any, origin: float, start: float, end: float, sample_rate: int):
+        self._decoder, self._origin = stream.codec_context, origin
+        self._start, self._end, self._sample_rate = start, end, sample_rate
+        self._tick = float(stream.time_base)
+        self._pieces: list[tuple[float, list[np.ndarray]]] = []
+        self._resampler: Any = None
+        self._expected = -math.inf
+        self.first: float | None = None
+        self.last = -math.inf
+        self.done = self.damaged = False
+
+    def feed(self, packet: Any) -> None:
+        """The track's next packet; an empty one is the end of the track."""
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if stamp is not None and stamp * self._tick - self._origin >= self._end:
+            self.done = True
+        elif not self.done:
+            self.damaged |= packet.is_corrupt
+            self._decode(packet if packet.size else None)
+
+    def _decode(self, packet: Any) -> None:
+        import av
+
+        try:
+            frames = self._decoder.decode(packet)
+        except av.error.FFmpegError:
+            self.damaged = True
+            return
+        for frame in frames:
+            self._take(frame)
+
+    def _take(self, frame: Any) -> None:
+        """Append a decoded frame; a jump in its time begins a new piece."""
+        time = self._expected if frame.time is None else frame.time - self._origin
+        if time == -math.inf:
+            time = 0.0
+        if abs(time - self._expected) > JUMP:
+            self._flush()
+            self._pieces.append((time, []))
+            self._expected = time
+            self.first = time if self.first is None else self.first
+        self._expected += frame.samples / frame.sample_rate
+        self.last = max(self.last, self._expected)
+        self._append(self._resample(frame))
+
+    def _resample(self, frame: Any) -> list[Any]:
+        from av import AudioResampler
+
+        if frame.format.name in ("flt", "fltp") and frame.layout.nb_channels == 1:
+            if frame.sample_rate == self._sample_rate:
+                return [frame]
+        if self._resampler is None:
+            self._resampler = AudioResampler("fltp", "mono", self._sample_rate)
+        # A stamp on the frame would let the filter graph stretch or pad; the pieces keep time instead.
+        frame.pts = None
+        try:
+            return self._resampler.resample(frame)
+        except ValueError:  # The stream changed its rate or layout.
+            self._flush()
+            return self._resample(frame)
+
+    def _append(self, frames: list[Any]) -> None:
+        self._pieces[-1][1].extend(np.frombuffer(f.planes[0], np.float32, f.samples) for f in frames)
+
+    def _flush(self) -> None:
+        """Collect what the resampler holds."""
+        if self._resampler is not None:
+            resampler, self._resampler = self._resampler, None
+            self._append(resampler.resample(None))
+
+    def samples(self) -> Float[np.ndarray, " S"] | None:
+        """The sound of the range, from `start` to where it ends, silent in gaps; None if there is none in it."""
+        self._flush()
+        placed = []
+        for time, chunks in self._pieces:
+            if chunks:
+                placed.append((round((time - self._start) * self._sample_rate), np.concatenate(chunks)))
+        longest = math.inf if self._end == math.inf else round((self._end - self._start) * self._sample_rate)
+        length = min(max((at + len(piece) for at, piece in placed), default=0), longest)
+        if length <= 0:
+            return None
+        out = np.zeros(length, np.float32)
+        for at, piece in placed:
+            first, last = max(at, 0), min(at + len(piece), length)
+            if first < last:
+                out[first:last] = piece[first - at : last - at]
+        return np.clip(out, -1.0, 1.0, out=out)
