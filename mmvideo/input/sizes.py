@@ -55,19 +55,19 @@ class MediaSizes:
         return np.stack(columns, axis=1).astype(np.int64)
 
 
-def video_steps(seconds: Float[np.ndarray, " n"], video: Video) -> Int[np.ndarray, " n"]:
+def video_steps(seconds: Float[np.ndarray, "*n"], video: Video) -> Int[np.ndarray, "*n"]:
     """Tubelet steps of clips that last so long."""
     frames = np.floor(np.asarray(seconds) * video.fps + _EDGE).astype(np.int64)
     return np.maximum(np.minimum(frames, video.frames) // video.tubelet[0], 1)
 
 
-def samples(seconds: Float[np.ndarray, " n"], audio: Audio) -> Int[np.ndarray, " n"]:
+def samples(seconds: Float[np.ndarray, "*n"], audio: Audio) -> Int[np.ndarray, "*n"]:
     """Audio samples of the view of clips that last so long."""
     longest = np.minimum(np.asarray(seconds), audio.seconds)
     return np.floor(longest * audio.spectrogram.sample_rate + _EDGE).astype(np.int64)
 
 
-def audio_steps(seconds: Float[np.ndarray, " n"], audio: Audio) -> Int[np.ndarray, " n"]:
+def audio_steps(seconds: Float[np.ndarray, "*n"], audio: Audio) -> Int[np.ndarray, "*n"]:
     """Time steps of the patches of clips that last so long."""
     from mmvideo.media.spectrogram import frame_count
 
@@ -95,3 +95,10 @@ def media_sizes(
     hidden_v = masking.hidden_video(steps_v, cells, mask)
     hidden_a = masking.hidden_audio(steps_a, bands, mask)
     return MediaSizes(steps_v, steps_a, steps_v * cells - hidden_v, steps_a * bands - hidden_a, hidden_v, hidden_a)
+
+
+def longest_spectrogram(audio: Audio) -> int:
+    """Rows of the spectrogram of the longest view."""
+    from mmvideo.media.spectrogram import frame_count
+
+    return frame_count(int(samples(np.asarray(audio.seconds), audio)), audio.spectrogram)

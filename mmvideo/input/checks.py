@@ -1,0 +1,64 @@
+"""What a config of the input room must fulfil, said before any corpus is opened."""
+
+from __future__ import annotations
+
+from mmvideo.input.config import Audio, Input, Masking, Video
+
+
+def check_config(config: Input, process_count: int) -> None:
+    """Stops at the first setting that cannot work.
+
+    Raises:
+      ValueError: names the setting, its value and what it must be.
+    """
+    if not config.sources:
+        raise ValueError("input.sources is empty; name a corpus folder or an embedded set such as samples:all")
+    if config.video is None and config.audio is None:
+        raise ValueError("input.video and input.audio are both None; a run needs pictures or sound")
+    if config.seed < 0:
+        raise ValueError(f"input.seed={config.seed} must be 0 or more")
+    if config.video is not None:
+        _check_video(config.video)
+    if config.audio is not None:
+        _check_audio(config.audio)
+    if config.text is not None and config.text.length < 2:
+        raise ValueError(f"input.text.length={config.text.length} must be 2 or more: a piece and the end mark")
+    _check_masking(config.masking)
+    packing = config.packing
+    for name in ("rows", "tokens", "clips", "video", "audio", "text"):
+        value = getattr(packing, name)
+        if value is not None and value < 1:
+            raise ValueError(f"input.packing.{name}={value} must be 1 or more")
+    if packing.rows % process_count:
+        raise ValueError(f"input.packing.rows={packing.rows} must be a multiple of the {process_count} processes")
+
+
+def _check_video(video: Video) -> None:
+    frames, height, width = video.tubelet
+    if min(video.tubelet) < 1 or video.fps <= 0:
+        raise ValueError(f"input.video.tubelet={video.tubelet} and fps={video.fps} must be positive")
+    if video.frames < frames or video.frames % frames:
+        raise ValueError(f"input.video.frames={video.frames} must be a multiple of the tubelet's {frames}")
+    if video.size < 1 or video.size % height or video.size % width:
+        raise ValueError(f"input.video.size={video.size} must be a multiple of the tubelet's {height} and {width}")
+    if not 0 < video.crop_scale <= 1:
+        raise ValueError(f"input.video.crop_scale={video.crop_scale} must be above 0 and at most 1")
+    if video.colour < 0:
+        raise ValueError(f"input.video.colour={video.colour} must be 0 or more")
+
+
+def _check_audio(audio: Audio) -> None:
+    stride = audio.stride or audio.patch
+    if min(*audio.patch, *stride) < 1 or audio.seconds <= 0:
+        raise ValueError(f"input.audio.patch={audio.patch}, stride={stride} and seconds={audio.seconds} must be positive")
+    if audio.patch[1] > audio.spectrogram.bins:
+        raise ValueError(f"input.audio.patch={audio.patch} is higher than the {audio.spectrogram.bins} mel bins")
+    if min(audio.time_masks, audio.time_mask, audio.mel_masks, audio.mel_mask) < 0:
+        raise ValueError("input.audio.time_masks, time_mask, mel_masks and mel_mask must be 0 or more")
+
+
+def _check_masking(masking: Masking) -> None:
+    for name in ("video", "audio", "text"):
+        share = getattr(masking, name)
+        if not 0 <= share < 1:
+            raise ValueError(f"input.masking.{name}={share} must be at least 0 and below 1")

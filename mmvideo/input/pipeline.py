@@ -1,0 +1,274 @@
+"""`Batches`: batch number `step` of a run is a lookup, on any number of processes and threads."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Int
+
+from mmvideo.input import budgets, captions, mixture, sizes, tokenise
+from mmvideo.input.assemble import RowShape, assemble_row, stack_rows
+from mmvideo.input.checks import check_config
+from mmvideo.input.config import Input, Masking
+from mmvideo.input.loading import ClipLoader, Tokens, UnreadableClip
+from mmvideo.input.plan import Order, Planner, Row
+from mmvideo.input.skipped import Mishaps
+from mmvideo.stream import MODALITIES, StreamSpec, TextSpec, TokenStream
+
+if TYPE_CHECKING:
+    from mmvideo.media.text import Tokenizer
+
+_LOG = logging.getLogger(__name__)
+
+_WELL_FILLED = 0.9
+
+
+class Batches:
+    """The batches of a run, in numpy.
+
+    In training, rows form one endless sequence over the epochs: batch `step` is rows
+    `[step B, (step + 1) B)`, whoever asks. In evaluation every clip comes exactly once, in the order of
+    the corpora (rows by their first clip), unaugmented, from the middle, with its first caption; the
+    last batch is filled up with empty rows, and batches after it are empty.
+
+    Attributes:
+      config: the settings.
+      spec: the static side of the streams.
+      shape: the static shape of a row.
+      tokenizer: of the captions; None without text.
+      classes: class names of each kind of label, merged over the sources.
+      rows: rows that this process makes of each batch.
+    """
+
+    def __init__(
+        self,
+        config: Input,
+        *,
+        masked: bool = True,
+        train: bool = True,
+        process_index: int = 0,
+        process_count: int = 1,
+        assets: Mapping[str, bytes] | None = None,
+    ):
+        """Opens the corpora and lays out the first epoch.
+
+        Args:
+          config: the settings.
+          masked: False hides nothing, whatever the config says.
+          train: False for evaluation.
+          process_index, process_count: which of how many processes this is; each makes its part of the rows.
+          assets: what `assets` of the run gave in which a model was trained; tokenizer, classes and
+            modalities are then that run's.
+
+        Raises:
+          ValueError: a setting or a corpus that cannot work.
+        """
+        from mmvideo.datasets.corpus import open_corpus
+
+        check_config(config, process_count)
+        self.config, self.train = config, train
+        self._mask = config.masking if masked else Masking()
+        self._assets = assets
+        opened = [open_corpus(source.path, source.split) for source in config.sources]
+        self.corpus = mixture.Mixture(opened, _json(assets, "classes.json"))
+        self.classes = self.corpus.classes
+        self.tokenizer = self._choose_tokenizer()
+        self._captions = self._encode_captions()
+        self._sizes = sizes.media_sizes(
+            self.corpus.seconds, self.corpus.has_video, self.corpus.has_audio, config, self._mask
+        )
+        self._skipped, self._damaged = Mishaps(), Mishaps()
+        self.spec = self._choose_spec()
+        self._planner = self._plan()
+        hidden = tuple(name for name in self.spec.modalities if getattr(self._mask, name) > 0)
+        self.shape = RowShape(self.spec, self._planner.budget, hidden, tuple(self.classes))
+        self._loader = ClipLoader(self.corpus, self._sizes, self._captions, config, self._mask, train)
+        self.rows = config.packing.rows // process_count
+        self._first_row = process_index * self.rows
+        self._report_filling()
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches that hold the rows of the first epoch; later ones differ by a row or so in training."""
+        return max(1, -(-len(self._planner.epoch(0)) // self.config.packing.rows))
+
+    @property
+    def skipped(self) -> list[tuple[str, str]]:
+        """Ids of clips of this process that gave nothing so far, each with the reason."""
+        return self._skipped.list()
+
+    @property
+    def damaged(self) -> list[tuple[str, str]]:
+        """Ids of clips of this process that were used as far as their files go, each with the reason."""
+        return self._damaged.list()
+
+    def clip_id(self, number: int) -> str:
+        """The id of the clip that streams call `number`."""
+        return self.corpus.clip_id(number)
+
+    def batch(self, step: int) -> TokenStream:
+        """This process's rows of one batch."""
+        return stack_rows([self._row(place) for place in range(step * self.rows, (step + 1) * self.rows)])
+
+    def iterate(self, start_step: int, stop_step: int) -> Iterator[tuple[int, TokenStream]]:
+        """Batches `start_step` to `stop_step - 1` with their numbers, rows prepared ahead by threads.
+
+        Grain only executes: nothing but the step has to be kept to go on where a run stopped.
+        """
+        import grain
+
+        first, count = start_step * self.rows, max(stop_step - start_step, 0) * self.rows
+        dataset = grain.MapDataset.source(_Rows(self, first, count))
+        options = grain.ReadOptions(num_threads=self.config.threads, prefetch_buffer_size=self.config.prefetch)
+        rows = iter(dataset.to_iter_dataset(options))
+        try:
+            for step in range(start_step, stop_step):
+                yield step, stack_rows([next(rows) for _ in range(self.rows)])
+        finally:
+            rows.close()
+
+    def assets(self) -> dict[str, bytes]:
+        """Files that a checkpoint must carry so that its weights keep their meaning."""
+        files: dict[str, Any] = {"classes.json": self.classes, "spec.json": dataclasses.asdict(self.spec)}
+        if self.config.audio is not None:
+            files["spectrogram.json"] = dataclasses.asdict(self.config.audio.spectrogram)
+        encoded = {name: (json.dumps(value, indent=2) + "\n").encode() for name, value in files.items()}
+        if self.tokenizer is not None:
+            encoded["tokenizer.model"] = self.tokenizer.model
+        return encoded
+
+    def _row(self, place: int) -> TokenStream:
+        """Row `place` of those that this process makes, counted through all batches."""
+        step, within = divmod(place, self.rows)
+        row = self._planner.row(step * self.config.packing.rows + self._first_row + within)
+        loaded = [self._load(row, slot) for slot in range(len(row.clip))]
+        needs = self._sizes.table(row.clip, self._captions.lengths(row.caption), self._mask)
+        return assemble_row(self.shape, row.clip, loaded, needs, self.corpus.labels)
+
+    def _load(self, row: Row, slot: int) -> dict[str, Tokens] | None:
+        """The tokens of one clip of a row; None, and a line in `skipped`, if it cannot be read."""
+        number = int(row.clip[slot])
+        try:
+            tokens, damaged = self._loader.load(number, int(row.caption[slot]), (row.epoch, int(row.position[slot])))
+        except UnreadableClip as error:
+            self._skipped.add(self.clip_id(number), str(error))
+            return None
+        if damaged:
+            self._damaged.add(self.clip_id(number), "its file ends early or is damaged; what is missing was filled up")
+        return tokens
+
+    def _choose_tokenizer(self) -> Tokenizer | None:
+        if self.config.text is None:
+            return None
+        if self._assets is not None:
+            from mmvideo.media.text import Tokenizer
+
+            return Tokenizer(self._assets["tokenizer.model"]) if "tokenizer.model" in self._assets else None
+        texts = (text for texts in self.corpus.all_captions() for text in texts)
+        return captions.choose_tokenizer(self.config.text, [c.tokenizer_path for c in self.corpus.corpora], texts)
+
+    def _encode_captions(self) -> captions.Captions:
+        if self.tokenizer is None:
+            return captions.no_captions(len(self.corpus))
+        texts = self.corpus.all_captions()
+        # Evaluation reads the first caption only.
+        return captions.encode(texts if self.train else [t[:1] for t in texts], self.tokenizer, self.config.text.length)
+
+    def _choose_spec(self) -> StreamSpec:
+        """The modalities that the config prepares and some clip has, or those of the run that is evaluated."""
+        config, trained = self.config, _json(self._assets, "spec.json")
+        if trained is not None:
+            has = {name: trained[name] is not None for name in MODALITIES}
+        else:
+            has = {
+                "video": bool(self._sizes.video_steps.any()),
+                "audio": bool(self._sizes.audio_steps.any()),
+                "text": bool(len(self._captions.pieces)),
+            }
+        video = audio = text = None
+        if config.video is not None and has["video"]:
+            video = tokenise.video_spec(config.video)
+        if config.audio is not None and has["audio"]:
+            audio = tokenise.audio_spec(config.audio, sizes.longest_spectrogram(config.audio))
+        if self.tokenizer is not None and has["text"]:
+            text = TextSpec(self.tokenizer.vocabulary, config.text.length, self.tokenizer.mask_id)
+        return StreamSpec(video, audio, text)
+
+    def _plan(self) -> Planner:
+        """Order, budgets and planner. Clips that have nothing this run uses are listed as skipped."""
+        usable = self._usable()
+        if not usable.any():
+            names = ", ".join(f"{s.path} ({s.split})" for s in self.config.sources)
+            raise ValueError(f"no clip of {names} has pictures or sound that this config uses")
+        for number in np.flatnonzero(~usable):
+            self._skipped.add(self.clip_id(int(number)), "has neither pictures nor sound that this config uses")
+        first = self.corpus.first
+        members = [s + np.flatnonzero(usable[s:e]) for s, e in zip(first[:-1], first[1:], strict=True)]
+        counts = mixture.epoch_counts(self.config.sources, [len(m) for m in members])
+        order = Order(members, counts, self.config.seed, shuffled=self.train)
+        everyone = np.flatnonzero(usable)
+        most = self._sizes.table(everyone, self._captions.longest()[everyone], self._mask)
+        unbudgeted = Planner(order, self._sizes, self._captions, self._mask, most.max(axis=0))
+        budget = budgets.choose_budgets(
+            unbudgeted.needs(0)[2],
+            most.max(axis=0),
+            self.config.packing,
+            lambda column: f"clip {self.clip_id(int(everyone[most[:, column].argmax()]))}",
+        )
+        return Planner(order, self._sizes, self._captions, self._mask, self._with_floors(budget, most.max(axis=0)))
+
+    def _with_floors(self, budget: Int[np.ndarray, " 9"], largest: Int[np.ndarray, " 9"]) -> Int[np.ndarray, " 9"]:
+        """Every modality of the run gets slots, also one that no clip of this corpus has."""
+        budget = budget.copy()
+        for name in self.spec.modalities:
+            column = sizes.BUDGETS.index(name)
+            budget[column] = max(budget[column], 8)
+            if getattr(self._mask, name) > 0:
+                column = sizes.BUDGETS.index(f"{name}_hidden")
+                if largest[sizes.BUDGETS.index(name)] and not largest[column]:
+                    raise ValueError(
+                        f"input.masking.{name}={getattr(self._mask, name)} hides not one token of any clip; raise it"
+                    )
+                budget[column] = max(budget[column], 8)
+        return budget
+
+    def _usable(self) -> np.ndarray:
+        """Clips with a token of a modality that this run has, other than text."""
+        video = (self._sizes.video_steps > 0) & (self.spec.video is not None)
+        audio = (self._sizes.audio_steps > 0) & (self.spec.audio is not None)
+        return video | audio
+
+    def _report_filling(self) -> None:
+        """Says so when another budget than `L` keeps the rows from being full."""
+        needs, rows = self._planner.needs(0)[2], len(self._planner.epoch(0))
+        shares = dict(zip(sizes.BUDGETS, budgets.fill(needs, rows, self._planner.budget), strict=True))
+        _LOG.info("rows are %.1f %% full", 100 * shares["tokens"])
+        if shares["tokens"] < _WELL_FILLED and rows > 1:
+            fullest = max((name for name in shares if name != "tokens"), key=shares.__getitem__)
+            _LOG.warning(
+                "rows are only %.0f %% full; packing.%s is used to %.0f %%: change packing.tokens=%d, or packing.clips=%d",
+                100 * shares["tokens"], fullest, 100 * shares[fullest],
+                self.config.packing.tokens, self.config.packing.clips,
+            )  # fmt: skip
+
+
+class _Rows:
+    """A stretch of a process's rows, as Grain wants its sources."""
+
+    def __init__(self, batches: Batches, first: int, count: int):
+        self._batches, self._first, self._count = batches, first, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, place: int) -> TokenStream:
+        return self._batches._row(self._first + place)
+
+
+def _json(assets: Mapping[str, bytes] | None, name: str) -> Any:
+    return None if assets is None or name not in assets else json.loads(assets[name])
