@@ -1,0 +1,321 @@
+"""From a manifest folder to a corpus: a TFDS dataset in ArrayRecord that is read back without TensorFlow.
+
+A corpus is a folder of
+
+    NAME-SPLIT.array_record-00000-of-00002 …   the shards: encoded media, captions, labels, tags, attributes
+    clips-SPLIT.parquet                        the clip table (see `table.ClipTable`)
+    features.json, labels-….labels.txt         what TFDS must know to read the shards
+    skipped.jsonl                              clips that were left out, `{"id", "reason"}` a line
+    tokenizer.model                            SentencePiece over the training captions, if asked for
+    build.json                                 from what and how it was built, and the counts
+    dataset_info.json                          written last: with it the corpus is complete
+
+A shard is one task for one process, and what it holds depends on its rows alone, so the corpus is the same for any
+number of processes. A shard appears under its name only when it is whole, and its receipt under `.building/` only
+after that; a build that was stopped goes on from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mmvideo.datasets.manifest import ManifestRow, class_names, read_classes, read_manifest
+from mmvideo.datasets.records import dataset_name, shard_name, write_description
+from mmvideo.datasets.shard import Receipt, Recipe, ShardTask, read_receipt, replace, rows_digest, write_text
+
+LAYOUT = 1
+"""Number of the layout of corpora; a change of it makes corpora of before unlike new ones."""
+
+WORK = ".building"
+COMPLETE = "dataset_info.json"
+RECORD = "build.json"
+SKIPPED = "skipped.jsonl"
+TOKENIZER = "tokenizer.model"
+
+
+class BuildError(ValueError):
+    """A corpus can't be built there or of that: what is in the way and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildSummary:
+    """What a build gave.
+
+    Attributes:
+      clips: number of clips in the corpus.
+      skipped: id and reason of each clip that was left out.
+      splits: clips in each split.
+    """
+
+    clips: int
+    skipped: list[tuple[str, str]]
+    splits: dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """Everything that decides what the corpus will hold."""
+
+    source: Path
+    out: Path
+    dataset: str
+    classes: dict[str, list[str]]
+    settings: dict
+    tasks: dict[str, list[ShardTask]]
+    digest: str
+
+    @property
+    def work(self) -> Path:
+        return self.out / WORK
+
+    def record(self) -> dict:
+        return {"source": str(self.source), "settings": self.settings, "digest": self.digest}
+
+
+def build(
+    source: str | Path,
+    out: str | Path,
+    *,
+    name: str | None = None,
+    short_side: int | None = None,
+    gop: int | None = None,
+    fps: float | None = None,
+    processes: int | None = None,
+    shard_clips: int = 256,
+    tokenizer_vocabulary: int | None = None,
+    progress: bool = True,
+) -> BuildSummary:
+    """Builds a corpus of the clips of a manifest (see `manifest.read_manifest`), or goes on with a stopped build.
+
+    Args:
+      source: a manifest, its folder, or a folder of clips.
+      out: folder of the corpus, new or empty, or with an unfinished build of the same.
+      name: name of the dataset; None takes that of `out`.
+      short_side: transcode to so many pixels of the shorter side; a smaller picture is never enlarged.
+      gop: transcode with so many frames from one key frame to the next; small makes random access fast.
+      fps: transcode to so many frames a second.
+      processes: shards written side by side; None takes one a processor core.
+      shard_clips: clips in a shard.
+      tokenizer_vocabulary: train a SentencePiece tokenizer of so many pieces over the training captions.
+      progress: whether to show a progress bar on a terminal.
+
+    Raises:
+      ManifestError: the manifest is wrong.
+      BuildError: `out` holds something else, no clip could be read, or a setting is wrong.
+    """
+    source = Path(source).absolute()
+    rows = read_manifest(source)
+    folder = source if source.is_dir() else source.parent
+    return build_rows(
+        rows,
+        folder,
+        out,
+        classes=class_names(rows, read_classes(folder)),
+        licences={path.name: path for path in sorted(folder.glob("LICEN[SC]E*")) if path.is_file()},
+        name=name,
+        recipe=Recipe(short_side, gop, fps),
+        processes=processes,
+        shard_clips=shard_clips,
+        tokenizer_vocabulary=tokenizer_vocabulary,
+        progress=progress,
+    )
+
+
+def build_rows(
+    rows: Sequence[ManifestRow],
+    source: Path,
+    out: str | Path,
+    *,
+    classes: dict[str, list[str]],
+    licences: dict[str, Path],
+    name: str | None,
+    recipe: Recipe,
+    processes: int | None,
+    shard_clips: int,
+    tokenizer_vocabulary: int | None,
+    progress: bool,
+) -> BuildSummary:
+    """Builds a corpus of rows from anywhere, with the licence files that go with them; else as `build`."""
+    from mmvideo.datasets.workers import run_tasks
+
+    limits = {"shard_clips": shard_clips, "processes": processes, "tokenizer_vocabulary": tokenizer_vocabulary}
+    for setting, value in (limits | dataclasses.asdict(recipe)).items():
+        if value is not None and not value > 0:
+            raise BuildError(f"{setting} must be greater than 0, not {value}")
+    out = Path(out).absolute()
+    settings = dataclasses.asdict(recipe) | limits | {"name": dataset_name(name or out.name)}
+    del settings["processes"]
+    plan = _plan(rows, source, out, classes, recipe, settings)
+    _look_at(plan)
+    plan.work.mkdir(parents=True, exist_ok=True)
+    with _lock(plan.work):
+        if (out / COMPLETE).exists():
+            return _complete(plan)
+        _begin(plan)
+        tasks = [task for tasks in plan.tasks.values() for task in tasks]
+        run_tasks([task for task in tasks if read_receipt(task) is None], tasks, processes, progress)
+        return _finish(plan, licences)
+
+
+def _plan(rows, source: Path, out: Path, classes: dict, recipe: Recipe, settings: dict) -> _Plan:
+    """Rows into shards: those of a split in the manifest's order, `shard_clips` in each."""
+    splits: dict[str, list[ManifestRow]] = {}
+    for row in rows:
+        splits.setdefault(row.split, []).append(row)
+    size, dataset = settings["shard_clips"], settings["name"]
+    tasks: dict[str, list[ShardTask]] = {}
+    for split, clips in splits.items():
+        groups = [tuple(clips[start : start + size]) for start in range(0, len(clips), size)]
+        for number, group in enumerate(groups):
+            file = shard_name(dataset, split, number, len(groups))
+            digest = rows_digest(group, source, LAYOUT, classes, dataclasses.asdict(recipe))
+            task = ShardTask(out / file, out / WORK / f"{file}.json", group, classes, recipe, digest)
+            tasks.setdefault(split, []).append(task)
+    digest = rows_digest(rows, source, LAYOUT, classes, settings)
+    return _Plan(source, out, dataset, classes, settings, tasks, digest)
+
+
+def _look_at(plan: _Plan) -> None:
+    """Refuses a folder that holds anything but this corpus, finished or not."""
+    out = plan.out
+    if out.exists() and not out.is_dir():
+        raise BuildError(f"{out}: is a file; name a folder")
+    if plan.source == out:
+        raise BuildError(f"{out}: the corpus can't lie in the folder of its own clips; choose another folder")
+    if (out / COMPLETE).exists() or not out.exists():
+        return
+    if not (out / WORK).is_dir() and any(out.iterdir()):
+        raise BuildError(f"{out}: isn't empty and no corpus of mmvideo; choose another folder")
+    _compare(plan, out / WORK / RECORD, "an unfinished build")
+
+
+def _compare(plan: _Plan, path: Path, what: str) -> dict | None:
+    """The record of a build at `path`, if there is one.
+
+    Raises:
+      BuildError: it was from another source or with other settings.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    now = {"source": str(plan.source), **plan.settings}
+    before = {"source": record["source"], **record["settings"]}
+    other = [f"{name} {before.get(name)}, now {value}" for name, value in now.items() if before.get(name) != value]
+    if other:
+        raise BuildError(
+            f"{plan.out}: holds {what} of something else ({'; '.join(other)}); choose another folder or delete it"
+        )
+    return record
+
+
+def _complete(plan: _Plan) -> BuildSummary:
+    """The summary of the corpus that is there already, if it is the one that was asked for."""
+    record = _compare(plan, plan.out / RECORD, "a corpus")
+    if record is None:
+        raise BuildError(f"{plan.out}: holds a dataset that mmvideo hasn't built; choose another folder")
+    if record["digest"] != plan.digest:
+        raise BuildError(
+            f"{plan.out}: was built before the clips or the manifest in {plan.source} changed; "
+            "delete it to build it anew, or choose another folder"
+        )
+    shutil.rmtree(plan.work, ignore_errors=True)
+    return BuildSummary(record["clips"], _read_skipped(plan.out / SKIPPED), record["splits"])
+
+
+def _begin(plan: _Plan) -> None:
+    """Notes what is being built, and removes shards of a plan before that this one hasn't got."""
+    write_text(plan.work / RECORD, json.dumps(plan.record(), indent=1, ensure_ascii=False))
+    files = {task.path.name for tasks in plan.tasks.values() for task in tasks}
+    for path in plan.out.glob(f"{plan.dataset}-*.array_record-*"):
+        if path.name not in files:
+            path.unlink()
+
+
+def _finish(plan: _Plan, licences: dict[str, Path]) -> BuildSummary:
+    """Puts the shards' receipts together: tables, descriptions, and last of all the file that makes it complete."""
+    receipts: dict[str, list[Receipt]] = {}
+    for split, tasks in plan.tasks.items():
+        receipts[split] = [receipt for receipt in map(read_receipt, tasks) if receipt is not None]
+        if len(receipts[split]) != len(tasks):
+            raise BuildError(f"{plan.out}: shards of split {split} changed while they were built; run the build again")
+    summary = _summarise(receipts)
+    if not summary.clips:
+        first = "; ".join(f"{clip}: {reason}" for clip, reason in summary.skipped[:3])
+        raise BuildError(f"{plan.source}: none of its {len(summary.skipped)} clips can be read ({first})")
+    made = plan.work / "made"
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir()
+    _write_parts(plan, made, receipts, summary)
+    for name, path in licences.items():
+        shutil.copyfile(path, made / name)
+    for path in sorted(made.iterdir(), key=lambda path: path.name == COMPLETE):
+        replace(path, plan.out / path.name)
+    shutil.rmtree(plan.work)
+    return summary
+
+
+def _summarise(receipts: dict[str, list[Receipt]]) -> BuildSummary:
+    splits = {split: sum(len(receipt.facts) for receipt in shards) for split, shards in receipts.items()}
+    skipped = [pair for shards in receipts.values() for receipt in shards for pair in receipt.skipped]
+    return BuildSummary(sum(splits.values()), skipped, {split: count for split, count in splits.items() if count})
+
+
+def _write_parts(plan: _Plan, made: Path, receipts: dict[str, list[Receipt]], summary: BuildSummary) -> None:
+    from mmvideo.datasets.table import table_of, write_table
+
+    described = {}
+    for split in summary.splits:
+        shards = receipts[split]
+        facts = [fact for receipt in shards for fact in receipt.facts]
+        write_table(table_of(facts, list(plan.classes)), made / f"clips-{split}.parquet")
+        described[split] = ([len(receipt.facts) for receipt in shards], sum(receipt.size for receipt in shards))
+    write_description(made, plan.dataset, plan.classes, described)
+    lines = [json.dumps({"id": clip, "reason": reason}, ensure_ascii=False) + "\n" for clip, reason in summary.skipped]
+    (made / SKIPPED).write_text("".join(lines), encoding="utf-8")
+    sizes = {task.path.name: receipt.size for split, tasks in plan.tasks.items()
+             for task, receipt in zip(tasks, receipts[split], strict=True)}  # fmt: skip
+    record = plan.record() | {
+        "layout": LAYOUT,
+        "clips": summary.clips,
+        "skipped": len(summary.skipped),
+        "splits": summary.splits,
+        "classes": plan.classes,
+        "shards": sizes,
+    }
+    (made / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
+    if plan.settings["tokenizer_vocabulary"]:
+        _train_tokenizer(plan, receipts, made / TOKENIZER)
+
+
+def _train_tokenizer(plan: _Plan, receipts: dict[str, list[Receipt]], path: Path) -> None:
+    from mmvideo.media.text import train
+
+    chosen = [receipts["train"]] if "train" in receipts else list(receipts.values())
+    captions = [text for shards in chosen for receipt in shards for fact in receipt.facts for text in fact["captions"]]
+    if not captions:
+        raise BuildError(f"{plan.source}: has no captions to train a tokenizer on; leave tokenizer_vocabulary out")
+    train(captions, plan.settings["tokenizer_vocabulary"]).save(path)
+
+
+def _read_skipped(path: Path) -> list[tuple[str, str]]:
+    entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [(entry["id"], entry["reason"]) for entry in entries]
+
+
+@contextlib.contextmanager
+def _lock(work: Path) -> Iterator[None]:
+    """Keeps other processes from building in the same folder; the lock goes with the process, however it ends."""
+    import fcntl
+
+    with open(work / "lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BuildError(f"{work.parent}: another process is building this corpus; wait for it to finish") from None
+        yield

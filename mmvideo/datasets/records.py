@@ -1,0 +1,100 @@
+"""How a clip is a TFDS example, written and described without TensorFlow."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+VERSION = "1.0.0"
+"""Version of the layout of the records, as TFDS keeps it."""
+
+FORMAT = "array_record"
+
+
+def features(classes: Mapping[str, Sequence[str]]) -> Any:
+    """The TFDS features of a clip: `id`, `media` (the encoded file), `suffix`, `captions`, `labels`, `tags`,
+    `attributes` (JSON). A label that is unknown is -1."""
+    import numpy as np
+    from tensorflow_datasets import features as tf
+
+    plain = {
+        "id": tf.Text(),
+        "media": tf.Tensor(shape=(), dtype=np.object_),
+        "suffix": tf.Text(),
+        "captions": tf.Sequence(tf.Text()),
+        "tags": tf.Sequence(tf.Text()),
+        "attributes": tf.Text(),
+    }
+    if classes:
+        plain["labels"] = tf.FeaturesDict({kind: tf.ClassLabel(names=list(names)) for kind, names in classes.items()})
+    return tf.FeaturesDict(plain)
+
+
+class Serializer:
+    """Turns clips into the bytes of `tf.train.Example`, the same bytes for the same clip on every run."""
+
+    def __init__(self, classes: Mapping[str, Sequence[str]]) -> None:
+        from tensorflow_datasets.core.example_serializer import ExampleSerializer
+
+        self._classes = classes
+        self._features = features(classes)
+        self._serializer = ExampleSerializer(self._features.get_serialized_info())
+
+    def __call__(self, fact: Mapping[str, Any], media: bytes) -> bytes:
+        """The record of a clip with its facts (see `table.table_of`) and its encoded media."""
+        example = {
+            "id": fact["id"],
+            "media": media,
+            "suffix": fact["suffix"],
+            "captions": list(fact["captions"]),
+            "tags": list(fact["tags"]),
+            "attributes": json.dumps(fact["attributes"], ensure_ascii=False),
+        }
+        if self._classes:
+            example["labels"] = {kind: fact["labels"][kind] for kind in self._classes}
+        proto = self._serializer.get_tf_example(self._features.encode_example(example))
+        # Protocol buffers write maps in any order unless told otherwise.
+        return proto.SerializeToString(deterministic=True)
+
+
+def dataset_name(name: str) -> str:
+    """The nearest name that TFDS allows: small letters, digits and underscores, a letter first."""
+    name = re.sub(r"\W+", "_", name.lower(), flags=re.ASCII).strip("_")
+    return name if re.match(r"[a-z]", name) else f"clips_{name}".rstrip("_")
+
+
+def shard_name(dataset: str, split: str, shard: int, shards: int) -> str:
+    """File name of a shard, as TFDS expects it."""
+    return f"{dataset}-{split}.{FORMAT}-{shard:05d}-of-{shards:05d}"
+
+
+def write_description(
+    folder: Path, dataset: str, classes: Mapping[str, Sequence[str]], splits: Mapping[str, tuple[list[int], int]]
+) -> None:
+    """Writes `features.json`, the class names and `dataset_info.json`, with which TFDS reads the shards.
+
+    Args:
+      folder: where the files go.
+      dataset: name of the dataset.
+      classes: class names by kind of label.
+      splits: for each split the clips in each of its shards, and bytes in all.
+    """
+    from tensorflow_datasets import core
+    from tensorflow_datasets.core.dataset_info import DatasetIdentity
+
+    identity = DatasetIdentity(name=dataset, version=core.Version(VERSION), data_dir=str(folder), module_name="")
+    info = core.DatasetInfo(
+        builder=identity,
+        description="Clips of video and sound with captions and labels, written by mmvideo.",
+        features=features(classes),
+    )
+    info.set_file_format(FORMAT)
+    infos = []
+    for split, (lengths, size) in splits.items():
+        template = core.ShardedFileTemplate(data_dir=folder, dataset_name=dataset, split=split, filetype_suffix=FORMAT)
+        infos.append(core.SplitInfo(name=split, shard_lengths=lengths, num_bytes=size, filename_template=template))
+    info.set_splits(core.SplitDict(infos))
+    info.write_to_directory(folder)

@@ -1,0 +1,109 @@
+"""Three small real sets that come with the package, as corpora built on demand.
+
+`film` has pictures, sound and captions, `animations` no sound, `sounds` no pictures; `all` is the three together, a
+corpus in which most clips lack something. README.md tells what they are, LICENSE.txt in each folder whose they are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from mmvideo.datasets.manifest import ManifestRow, class_names, read_manifest
+
+FOLDER = Path(__file__).parent
+SETS = ("film", "animations", "sounds")
+ALL = "all"
+
+VOCABULARY = 512
+"""Pieces of the tokenizer of an embedded set."""
+
+
+def sample_rows(name: str) -> list[ManifestRow]:
+    """The clips of an embedded set.
+
+    In `all` the class of a clip is a label with the name of its set, for the classes of the sets have nothing in
+    common, and `set` is a label too.
+
+    Raises:
+      KeyError: there is no such set.
+    """
+    if name != ALL:
+        return read_manifest(_folder(name))
+    return [
+        dataclasses.replace(row, labels={part: row.labels["label"], "set": part})
+        for part in SETS
+        for row in read_manifest(_folder(part))
+    ]
+
+
+def licences(name: str) -> dict[str, Path]:
+    """The licence files that go with the clips of a set, by the name that they have in its corpus."""
+    if name != ALL:
+        return {"LICENSE.txt": _folder(name) / "LICENSE.txt"}
+    return {f"LICENSE-{part}.txt": _folder(part) / "LICENSE.txt" for part in SETS}
+
+
+def cached(name: str) -> Path:
+    """The folder of an embedded set's corpus, which is built first if it isn't there yet.
+
+    It lies in the folder of the environment variable `MMVIDEO_CACHE`, or in `~/.cache/mmvideo`, under a name that
+    changes with the clips and with the layout of corpora. Processes that ask for it at once build it once.
+
+    Raises:
+      KeyError: there is no such set; the message names those there are.
+    """
+    import fcntl
+
+    from mmvideo.datasets.build import COMPLETE
+
+    _folder(name)
+    cache = Path(os.environ.get("MMVIDEO_CACHE") or "~/.cache/mmvideo").expanduser().absolute()
+    out = cache / f"samples-{name}-{_digest(name)}"
+    if (out / COMPLETE).is_file():
+        return out
+    cache.mkdir(parents=True, exist_ok=True)
+    with open(f"{out}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (out / COMPLETE).is_file():
+            _build(name, out)
+    return out
+
+
+def _build(name: str, out: Path) -> None:
+    from mmvideo.datasets.build import build_rows
+    from mmvideo.datasets.shard import Recipe
+
+    # What a process left here that was stopped may come from another copy of the package.
+    shutil.rmtree(out, ignore_errors=True)
+    rows = sample_rows(name)
+    build_rows(
+        rows,
+        FOLDER,
+        out,
+        classes=class_names(rows, {}),
+        licences=licences(name),
+        name=f"samples_{name}",
+        recipe=Recipe(),
+        # A script without a main guard may ask for a sample set, so no process is spawned.
+        processes=1,
+        shard_clips=128,
+        tokenizer_vocabulary=VOCABULARY,
+        progress=True,
+    )
+
+
+def _digest(name: str) -> str:
+    from mmvideo.datasets.build import LAYOUT
+
+    manifests = [(_folder(part) / "manifest.jsonl").read_bytes() for part in (SETS if name == ALL else (name,))]
+    return hashlib.sha256(b"\n".join([*manifests, f"{LAYOUT} {VOCABULARY}".encode()])).hexdigest()[:12]
+
+
+def _folder(name: str) -> Path:
+    if name not in (*SETS, ALL):
+        raise KeyError(f"there is no embedded set '{name}'; there are {', '.join((*SETS, ALL))}")
+    return FOLDER / name
