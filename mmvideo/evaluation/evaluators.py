@@ -36,9 +36,7 @@ class Retrieval:
         """Metrics of `retrieval`; each clip's predictions are its ranks and best-ranked clips."""
         found = subject.embeddings(self.batches)
         metrics = search.retrieval(found.vectors, found.present, self.oracle)
-        predictions: list[dict[str, Any]] = [
-            {"id": clip, "truth": clip, "ranks": {}, "scores": {}} for clip in found.ids
-        ]
+        rows = [{"id": clip, "truth": clip, "ranks": {}, "scores": {}} for clip in found.ids]
         for source, target in search.directions(list(found.vectors)):
             self._predict(found, source, target, rows)
         return EvaluationResult(metrics, rows, search.PROTOCOL, self.dataset, self.split, len(found.ids))
@@ -69,6 +67,7 @@ class Probes:
       clips: at most about so many training clips.
       neighbours: voters of the k-NN probe.
       classes: names of the classes of each kind, for the predictions.
+      oracle: what the best possible model would score, by names such as `visual/video/accuracy`.
     """
 
     train: Any
@@ -79,10 +78,14 @@ class Probes:
     clips: int = 2000
     neighbours: int = 10
     classes: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    oracle: Mapping[str, float] | None = None
     name: str = "probes"
 
     def run(self, subject: Subject) -> EvaluationResult:
-        """Metrics `{kind}/{modality}/{linear or knn}/{name}` for every name of `probes.classification`."""
+        """Metrics `{kind}/{modality}/{linear or knn}/{name}` for every name of `probes.classification`.
+
+        Also `{kind}/{modality}/oracle` where it is known.
+        """
         train, test = subject.embeddings(self.train, self.clips), subject.embeddings(self.test)
         metrics: dict[str, float | int] = {}
         predictions: list[dict[str, Any]] = [{"id": clip, "truth": {}, "scores": {}} for clip in test.ids]
@@ -90,6 +93,8 @@ class Probes:
             for clip, truth in enumerate(_labels(test, kind)):
                 predictions[clip]["truth"][kind] = self._class(kind, truth)
             for modality in _groups(train):
+                if f"{kind}/{modality}/accuracy" in (self.oracle or {}):
+                    metrics[f"{kind}/{modality}/oracle"] = float(self.oracle[f"{kind}/{modality}/accuracy"])
                 for probe, found, rows in self._probe(train, test, kind, modality):
                     metrics |= {f"{kind}/{modality}/{probe}/{name}": value for name, value in found.metrics.items()}
                     for clip, answer in zip(rows, found.answer, strict=True):

@@ -4,7 +4,8 @@ The similarity is the dot product of two embeddings (the cosine, as heads normal
 rank is the place of its best-ranked positive. **Ties are broken pessimistically**: whatever is not
 clearly less similar than that positive, by more than `TIE`, stands before it. Equal captions in the
 gallery, a collapsed model, or an embedding that is not a number therefore count against the model.
-The other extreme, every tie in the model's favour, is told as `r@K_optimistic`.
+The other extreme, every tie in the model's favour, is told as `r@K_optimistic`, and the mean over all
+ways to break them as `r@K_expected`: an oracle is computed that way and must be compared with it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ RECALLS: tuple[int, ...] = (1, 5, 10)
 PROTOCOL: dict[str, str] = {
     "similarity": "dot product of l2-normalised embeddings",
     "ties": f"pessimistic: a wrong entry within {TIE:g} of the best right one is ranked before it",
+    "ties_expected": "r@K_expected: the mean over random ways to break ties, as an oracle's recalls are computed",
     "positives": "the clip itself; where several are right, the best ranked",
     "missing": "clips that lack either modality are left out of query and gallery, counted in left_out",
     "p_value": "one-sided exact binomial test of the hits against a random order",
@@ -118,9 +120,10 @@ def retrieval_metrics(
     """Recalls, ranks, chance and its p-values of one direction.
 
     Returns:
-      `r@K`, `r@K_optimistic`, `r@K_p_value` and `chance@K` for each K, `chance` (that of R@1),
-      `median_rank`, `mean_rank`, and `clips`, the number of queries. Only `clips` when no query has
-      anything right in the gallery.
+      `r@K`, `r@K_optimistic`, `r@K_expected`, `r@K_p_value` and `chance@K` for each K, `chance` (that
+      of R@1), `median_rank`, `mean_rank`, and `clips`, the number of queries. Only `clips` when no
+      query has anything right in the gallery. Where several positives tie with each other,
+      `r@K_expected` takes them for one.
     """
     worst, best = ranks(query, gallery, query_group, gallery_group)
     groups, sizes = np.unique(gallery_group, return_counts=True)
@@ -136,6 +139,7 @@ def retrieval_metrics(
         chance = float(chance_of_hit(len(gallery), positives, k).mean())
         metrics[f"r@{k}"] = float(hits.mean())
         metrics[f"r@{k}_optimistic"] = float((best <= k).mean())
+        metrics[f"r@{k}_expected"] = float(np.clip((k + 1 - best) / (worst - best + 1), 0.0, 1.0).mean())
         metrics[f"r@{k}_p_value"] = binomial_tail(int(hits.sum()), clips, min(chance, 1.0))
         metrics[f"chance@{k}"] = chance
     one = float(chance_of_hit(len(gallery), positives, 1).mean())

@@ -61,6 +61,26 @@ def test_a_collapsed_model_scores_nothing():
     assert metrics["r@1"] == metrics["r@5"] == metrics["r@10"] == 0.0
     assert metrics["median_rank"] == 20
     assert metrics["r@1_optimistic"] == 1.0
+    assert metrics["r@1_expected"] == pytest.approx(metrics["chance"])
+    assert metrics["r@5_expected"] == pytest.approx(metrics["chance@5"])
+
+
+def test_expected_recall_is_the_mean_over_ways_to_break_ties():
+    """Broken by a tiny random nudge, many times over, ties give the expected recall."""
+    draw = np.random.default_rng(0)
+    captions = draw.integers(0, 12, 30)
+    query, gallery = _unit(np.eye(12)[captions] + 0.2 * draw.normal(size=(30, 12))), _unit(np.eye(12)[captions])
+    expected = retrieval_metrics(query, gallery, np.arange(30), np.arange(30))
+    similarity = query.astype(float) @ gallery.T.astype(float)
+    hits = {1: [], 5: []}
+    for _ in range(3000):
+        nudged = similarity + 1e-4 * draw.random((30, 30))
+        rank = 1 + (nudged > np.diag(nudged)[:, None]).sum(axis=1)
+        for k, found in hits.items():
+            found.append((rank <= k).mean())
+    assert expected["r@1"] < expected["r@1_expected"] < expected["r@1_optimistic"]
+    for k, found in hits.items():
+        assert expected[f"r@{k}_expected"] == pytest.approx(np.mean(found), abs=0.01)
 
 
 def test_values_that_are_not_numbers_never_help():

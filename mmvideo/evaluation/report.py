@@ -1,0 +1,207 @@
+"""The page of a run: one self-contained HTML file that needs no network and no other file."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+from mmvideo.evaluation.report_data import ReportData
+from mmvideo.evaluation.report_parts import account, curves, showcase, tables
+from mmvideo.evaluation.report_parts.markup import duration, number, section, tag, text
+from mmvideo.evaluation.report_parts.style import SCRIPT, STYLE
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """A section of the page: its name in links, its title, its HTML."""
+
+    name: str
+    title: str
+    html: str
+
+
+def write_report(path: str | Path, data: ReportData) -> Path:
+    """Writes the page, whole or not at all.
+
+    Args:
+      path: the file, or a folder in which it becomes `report.html`.
+      data: what it shows.
+
+    Returns:
+      The file.
+    """
+    path = Path(path)
+    path = path / "report.html" if path.is_dir() else path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(page(data), encoding="utf-8")
+    os.replace(draft, path)
+    return path
+
+
+def page(data: ReportData) -> str:
+    """The whole page as HTML."""
+    parts = [part for part in _parts(data) if part.html]
+    links = tag("nav", *(tag("a", text(part.title), href=f"#{part.name}") for part in parts))
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
+        + tag("title", text(data.name))
+        + tag("style", STYLE)
+    )
+    body = tag("main", _header(data), links, *(part.html for part in parts))
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>{body}{tag("script", SCRIPT)}</body></html>\n'
+
+
+def _parts(data: ReportData) -> list[_Part]:
+    """Every section, empty ones included."""
+    known = {"retrieval": _retrieval, "probes": _probes}
+    first = [known[name](found) for name, found in _ordered(data) if name in known]
+    other = [_evaluation(name, found) for name, found in _ordered(data) if name not in known]
+    return [
+        *first,
+        _gallery(data),
+        _losses(data),
+        _reconstructions(data),
+        _attention(data),
+        _throughput(data),
+        _time(data),
+        *other,
+        _skipped(data),
+        _config(data),
+    ]
+
+
+def _ordered(data: ReportData) -> list[tuple[str, dict]]:
+    """The evaluations, retrieval first."""
+    return sorted(data.evaluations.items(), key=lambda item: (item[0] != "retrieval", item[0]))
+
+
+def _header(data: ReportData) -> str:
+    """The run's name and its facts; those that the record tells are added to those given."""
+    facts = list(data.summary)
+    named = {name for name, _ in facts}
+    if data.metrics and "steps" not in named:
+        facts.append(("steps", number(data.metrics[-1]["step"])))
+    seconds = account.total_seconds(data.ledger)
+    if seconds and "time" not in named:
+        facts.append(("time", duration(seconds)))
+    shown = [tag("dl", tag("dt", text(name)), tag("dd", text(value))) for name, value in facts]
+    return tag("header", tag("h1", text(data.name)), tag("div", *shown, class_="facts"))
+
+
+def _source(found: dict) -> str:
+    """Which clips an evaluation saw, after which step."""
+    return (
+        f"{number(found['clips'])} clips of {text(found['dataset'])}, split “{text(found['split'])}”, "
+        f"at step {number(found['checkpoint_step'])}."
+    )
+
+
+def _retrieval(found: dict) -> _Part:
+    how = (
+        "Zero-shot retrieval: given one modality of a clip, find the clip among all of these by another. R@K is the "
+        "share of queries (in %) whose clip is among the first K. Ties count against the model: a wrong clip that is "
+        "exactly as similar as the right one is ranked before it, so repeated captions cost recall. p is the chance "
+        "that a random order would do as well. "
+    )
+    oracle = any(name.endswith("/oracle") for name in found["metrics"])
+    if oracle:
+        how += (
+            "The oracle knows exactly what each modality shows and is the most that any model can reach; as it breaks "
+            "ties at random, “of oracle” compares it with the model’s R@1 under random ties. "
+        )
+    legend = '<i></i>model|<i class="chance"></i>chance' + ('|<i class="oracle"></i>oracle' if oracle else "")
+    keys = tag("div", *(tag("span", item) for item in legend.split("|")), class_="legend")
+    table = tables.retrieval_table(found["metrics"])
+    return _Part("retrieval", "Retrieval", section("retrieval", "Retrieval", how + _source(found), table, keys))
+
+
+def _probes(found: dict) -> _Part:
+    how = (
+        "How much a simple classifier reads from frozen features, without training the model on any label: accuracy "
+        "in % on held-out clips. The orange mark is chance (always answering the most frequent class), a green one "
+        "what can be known at all from that modality. “Per class” averages over classes, however rare. "
+    )
+    table = tables.probe_table(found["metrics"])
+    return _Part("probes", "Probes", section("probes", "Probes", how + _source(found), table))
+
+
+def _evaluation(name: str, found: dict) -> _Part:
+    return _Part(name, name.capitalize(), section(name, name.capitalize(), _source(found), tables.plain_table(found["metrics"])))
+
+
+def _gallery(data: ReportData) -> _Part:
+    how = (
+        "Queries taken evenly from the held-out clips (not chosen for their results), each with the clips that the "
+        "model finds most similar; the number beside a rank is the cosine. The right clip has a green border, and is "
+        "added at the end where it is not among the first. Click a clip to play it."
+    )
+    inside = section("gallery", "Queries and what they find", how, showcase.gallery(data.gallery))
+    return _Part("gallery", "Gallery", inside if data.gallery else "")
+
+
+def _losses(data: ReportData) -> _Part:
+    charts = curves.loss_charts(data.metrics)
+    others = curves.metric_charts(data.metrics, curves.other_metrics(data.metrics))
+    how = (
+        "Training losses by step; the bold line is a running median of the pale one. A dashed line is what the loss "
+        "would be without learning anything about the single clip: a model has only begun to learn below it."
+    )
+    more = tag("h3", "Beside the losses") + curves.draw(others) if others else ""
+    inside = section("curves", "Learning curves", how, curves.draw(charts), more)
+    return _Part("curves", "Curves", inside if charts else "")
+
+
+def _throughput(data: ReportData) -> _Part:
+    wanted = {
+        "examples_per_second": "clips a second",
+        "tokens_per_second": "tokens a second",
+        "mfu": "model FLOP utilisation",
+        "padding": "share of empty token slots",
+        "grad_norm": "norm of the gradient",
+        "learning_rate": "learning rate",
+    }
+    charts = curves.metric_charts(data.metrics, wanted)
+    how = "How fast the run went, how well its rows were filled, and how its updates behaved."
+    inside = section("throughput", "Throughput and updates", how, curves.draw(charts, zero=True))
+    return _Part("throughput", "Throughput", inside if charts else "")
+
+
+def _reconstructions(data: ReportData) -> _Part:
+    how = (
+        "What the masked objective is shown (hidden patches grey), what it makes of the rest, and the original. "
+        "Patches that were visible are copied into the reconstruction, so look only at what was grey. In spectrograms "
+        "time runs to the right and pitch upwards."
+    )
+    inside = section("reconstruction", "Masked input and reconstruction", how, showcase.reconstructions(data.reconstructions))
+    return _Part("reconstruction", "Reconstruction", inside if data.reconstructions else "")
+
+
+def _attention(data: ReportData) -> _Part:
+    how = (
+        "Attention over frames: where the tokens of one modality look in the pictures of their clip, mean over heads "
+        "and tokens. Dim is the average over all patches or less, bright is five times the average or more. The shares "
+        "say how much of all attention goes to which modality."
+    )
+    inside = section("attention", "Attention over frames", how, showcase.attention(data.attention))
+    return _Part("attention", "Attention", inside if data.attention else "")
+
+
+def _time(data: ReportData) -> _Part:
+    inside = account.account(data.ledger)
+    how = "Every second of the run, booked once."
+    return _Part("time", "Time", section("time", "Where the time went", how, inside) if inside else "")
+
+
+def _skipped(data: ReportData) -> _Part:
+    how = f"{number(len(data.skipped))} clips could not be used. They left their places empty and moved no other clip."
+    inside = section("skipped", "Skipped clips", how, account.skips(data.skipped)) if data.skipped else ""
+    return _Part("skipped", "Skipped", inside)
+
+
+def _config(data: ReportData) -> _Part:
+    if not data.config:
+        return _Part("config", "Config", "")
+    listing = tag("details", tag("summary", "config.json"), tag("pre", text(data.config)))
+    return _Part("config", "Config", section("config", "Config", "Every setting of the run.", listing))

@@ -1,0 +1,186 @@
+"""What a report shows, as plain values: the page knows no model and no corpus."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipView:
+    """A clip as it is shown.
+
+    Attributes:
+      id: its name.
+      caption: its first caption; empty without one.
+      media: a small mp4 that a browser plays, or None.
+      frame: its middle picture, or None for a clip without pictures.
+    """
+
+    id: str
+    caption: str = ""
+    media: bytes | None = None
+    frame: UInt8[np.ndarray, "H W 3"] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranked:
+    """A clip at its place in a ranking.
+
+    Attributes:
+      clip: the clip.
+      rank: its place, from 1.
+      similarity: cosine to the query.
+      right: whether it is what the query asks for.
+    """
+
+    clip: ClipView
+    rank: int
+    similarity: float
+    right: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class GalleryQuery:
+    """A query with its best-ranked clips.
+
+    Attributes:
+      source, target: modality of the query and of the gallery.
+      query: the clip that asks; of it only the modality `source` is given.
+      ranked: the best-ranked clips, and the right one wherever it stands.
+      clips: how many clips were ranked.
+    """
+
+    source: str
+    target: str
+    query: ClipView
+    ranked: Sequence[Ranked]
+    clips: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Reconstruction:
+    """What a masked objective sees and what it makes of the rest.
+
+    Attributes:
+      id: the clip.
+      modality: `video` (pictures are uint8 `[T, H, W, 3]`) or `audio` (float `[T, M]`).
+      masked, reconstruction, original: the three pictures; what was visible is shown as it is in all.
+        In `masked` and `reconstruction`, what nothing is known of is NaN (audio) or grey (video).
+      hidden: share of the tokens that were hidden.
+    """
+
+    id: str
+    modality: str
+    masked: np.ndarray
+    reconstruction: np.ndarray
+    original: np.ndarray
+    hidden: float
+
+
+@dataclasses.dataclass(frozen=True)
+class AttentionView:
+    """Where one modality of a clip looks in the clip's pictures.
+
+    Attributes:
+      id: the clip.
+      caption: its caption.
+      source: the modality that looks.
+      layer: the layer it looks in.
+      frames: the pictures.
+      weights: attention on each cell of the token grid, summing to 1 over the pictures.
+      shares: how much of the attention goes to each modality of the clip, summing to 1.
+    """
+
+    id: str
+    caption: str
+    source: str
+    layer: int
+    frames: UInt8[np.ndarray, "T H W 3"]
+    weights: Float[np.ndarray, "t y x"]
+    shares: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportData:
+    """Everything on the page. A part that is empty is left out of it.
+
+    Attributes:
+      name: the run's name.
+      summary: what the run was, as pairs of a word or two and a value.
+      config: the run's config.json.
+      metrics: the lines of metrics.jsonl.
+      evaluations: the files of evals/ by name.
+      ledger: the lines of ledger.jsonl.
+      gallery: queries with their best clips.
+      reconstructions: masked input beside reconstruction.
+      attention: attention over frames.
+      skipped: clips that could not be used, with the reason.
+    """
+
+    name: str
+    summary: Sequence[tuple[str, str]] = ()
+    config: str = ""
+    metrics: Sequence[dict[str, Any]] = ()
+    evaluations: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    ledger: Sequence[dict[str, Any]] = ()
+    gallery: Sequence[GalleryQuery] = ()
+    reconstructions: Sequence[Reconstruction] = ()
+    attention: Sequence[AttentionView] = ()
+    skipped: Sequence[tuple[str, str]] = ()
+
+
+def read_run(workdir: str | Path, name: str | None = None, **shown: Any) -> ReportData:
+    """The written record of a run, with what `shown` adds to it (other fields of `ReportData`).
+
+    Args:
+      workdir: a run's folder; what it lacks stays empty.
+      name: the run's name; None takes the folder's.
+
+    Raises:
+      FileNotFoundError: there is no such folder.
+      ValueError: a file in it is not JSON, with its name and line.
+    """
+    folder = Path(workdir)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no workdir {folder}; give the folder of a run")
+    config = folder / "config.json"
+    return ReportData(
+        name=name or folder.resolve().name,
+        config=config.read_text(encoding="utf-8") if config.is_file() else "",
+        metrics=_lines(folder / "metrics.jsonl"),
+        evaluations={path.stem: _json(path.read_text(encoding="utf-8"), str(path)) for path in _evaluations(folder)},
+        ledger=_lines(folder / "ledger.jsonl"),
+        **shown,
+    )
+
+
+def _evaluations(folder: Path) -> list[Path]:
+    """The metrics files of evals/; drafts and predictions are not among them."""
+    return [path for path in sorted((folder / "evals").glob("*.json")) if not path.name.startswith(".")]
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a .jsonl file; a last line that a killed run left half written is passed over."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    whole, rest = lines[:-1], lines[-1]
+    rows = [_json(line, f"{path}, line {number}") for number, line in enumerate(whole, 1) if line.strip()]
+    try:
+        return rows + ([json.loads(rest)] if rest.strip() else [])
+    except json.JSONDecodeError:
+        return rows
+
+
+def _json(text: str, where: str) -> dict[str, Any]:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where} is not JSON ({error.msg}); mend or remove it") from None

@@ -1,0 +1,60 @@
+"""Where the time went, and which clips took no part."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from mmvideo.evaluation.report_parts.markup import duration, number, percent, table, tag, text
+
+_ABOUT = {
+    "init": "imports, devices, parameters, restoring a checkpoint",
+    "compile": "turning the step into a program",
+    "wait": "waiting for data",
+    "step": "training steps",
+    "checkpoint": "what saving held the run up",
+    "evaluation": "retrieval, probes and pictures",
+    "other": "logging and the rest",
+    "lost": "steps done again, because a run stopped before it saved them",
+}
+_SHOWN_SKIPS = 50
+
+
+def account(lines: Sequence[dict[str, Any]]) -> str:
+    """The seconds under each name of ledger.jsonl: one bar, and a table."""
+    seconds = {name: sum(_seconds(line.get(name)) for line in lines) for name in _ABOUT}
+    spent = {name: value for name, value in seconds.items() if value > 0 and name != "lost"}
+    total = sum(spent.values())
+    if not total:
+        return ""
+    pieces = [
+        tag("span", style=f"flex-grow:{value / total:.4f}", class_=f"piece {name}", title=f"{name} {duration(value)}")
+        for name, value in spent.items()
+    ]
+    rows = [
+        [tag("span", "", class_=f"key {name}") + text(name), text(_ABOUT[name]), duration(value), percent(value / total)]
+        for name, value in sorted(spent.items(), key=lambda item: -item[1])
+    ]
+    if seconds["lost"]:
+        rows.append(["lost", text(_ABOUT["lost"]), duration(seconds["lost"]), percent(seconds["lost"] / total)])
+    return tag("div", *pieces, class_="stack") + table(["", "", "time", "%"], rows, numbers_from=2)
+
+
+def _seconds(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def total_seconds(lines: Sequence[dict[str, Any]]) -> float:
+    """All the time booked in a ledger."""
+    return sum(_seconds(line.get("wall")) for line in lines)
+
+
+def skips(skipped: Sequence[tuple[str, str]]) -> str:
+    """How often each reason came up, and the clips themselves."""
+    reasons = Counter(reason for _, reason in skipped)
+    counted = table(["clips", "reason"], [[number(n), text(reason)] for reason, n in reasons.most_common(10)], 9)
+    rows = [[tag("code", text(clip)), text(reason)] for clip, reason in skipped[:_SHOWN_SKIPS]]
+    more = f", the first {_SHOWN_SKIPS} of {len(skipped)}" if len(skipped) > _SHOWN_SKIPS else ""
+    listed = tag("details", tag("summary", f"Clips{more}"), table(["clip", "reason"], rows, 9))
+    return counted + listed

@@ -1,0 +1,61 @@
+"""Pictures for the page: strips of frames, spectrograms, heat over frames."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+GREY = 128
+"""What stands where a picture is hidden."""
+
+
+def strip(frames: UInt8[np.ndarray, "T H W 3"], most: int = 8, gap: int = 2) -> UInt8[np.ndarray, "H W2 3"]:
+    """Frames side by side, evenly taken, with white gaps between them."""
+    taken = frames[even(len(frames), most)]
+    white = np.full((taken.shape[1], gap, 3), 255, np.uint8)
+    pieces = [piece for frame in taken for piece in (white, frame)]
+    return np.concatenate(pieces[1:], axis=1)
+
+
+def even(count: int, most: int) -> np.ndarray:
+    """At most `most` of `count` numbers, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
+
+
+def coloured(
+    spectrogram: Float[np.ndarray, "T M"], low: float, high: float, scale: int = 2
+) -> UInt8[np.ndarray, "H W 3"]:
+    """A spectrogram with time to the right and frequency upwards; grey where it is not a number.
+
+    Args:
+      spectrogram: energies in any unit.
+      low, high: energies of the darkest and the brightest colour.
+      scale: pixels a bin.
+    """
+    from matplotlib import colormaps
+
+    share = np.clip((spectrogram - low) / max(high - low, 1e-12), 0.0, 1.0)
+    picture = (colormaps["magma"](np.nan_to_num(share))[..., :3] * 255).astype(np.uint8)
+    picture[np.isnan(spectrogram)] = GREY
+    upright = picture.transpose(1, 0, 2)[::-1]
+    return upright.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def heated(
+    frames: UInt8[np.ndarray, "T H W 3"], weights: Float[np.ndarray, "t y x"]
+) -> UInt8[np.ndarray, "T H W 3"]:
+    """Frames in grey under a heat: what is attended to as the mean stays dim, five times as much glows.
+
+    Args:
+      frames: the pictures that the grid covers; `T` is a multiple of `t`.
+      weights: attention on each cell.
+    """
+    from matplotlib import colormaps
+
+    steps, height, width = (frames.shape[axis] // weights.shape[axis] for axis in range(3))
+    relative = weights / max(float(weights.mean()), 1e-30)
+    heat = np.clip(relative / 5.0, 0.0, 1.0).repeat(steps, axis=0).repeat(height, axis=1).repeat(width, axis=2)
+    grey = frames.mean(axis=-1, keepdims=True) / 255.0
+    glow = colormaps["inferno"](heat)[..., :3]
+    mixed = 0.55 * grey * (1.0 - heat[..., None]) + glow * (0.35 + 0.65 * heat[..., None])
+    return (np.clip(mixed, 0.0, 1.0) * 255).astype(np.uint8)

@@ -1,0 +1,93 @@
+"""The tables of numbers: retrieval against chance and oracle, and probes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmvideo.evaluation.report_parts.markup import number, p_value, percent, table, tag, text
+
+_WIDTH = 120
+
+
+def retrieval_table(metrics: Mapping[str, Any]) -> str:
+    """One row a direction: recalls as bars, ranks, chance, and how much of the oracle was reached."""
+    directions = list(dict.fromkeys(name.split("/")[0] for name in metrics))
+    measured = [name for name in directions if f"{name}/r@1" in metrics]
+    oracle = any(f"{name}/oracle" in metrics for name in measured)
+    head = ["query → gallery", "R@1", "R@5", "R@10", "median rank", "chance R@1", "p of R@1"]
+    head += ["oracle R@1", "of oracle"] if oracle else []
+    head += ["clips", "left out"]
+    rows = []
+    for name in measured:
+        of = {key.split("/", 1)[1]: value for key, value in metrics.items() if key.startswith(f"{name}/")}
+        row = [_arrow(name)] + [_recall(of, k) for k in (1, 5, 10)]
+        row += [number(of["median_rank"]), percent(of["chance"]), p_value(of["r@1_p_value"])]
+        if oracle:
+            row += [percent(of.get("oracle")), _share(of)]
+        rows.append([*row, number(of["clips"]), number(of["left_out"])])
+    absent = [name for name in directions if name not in measured]
+    said = ", ".join(_arrow(name) for name in absent)
+    note = tag("p", f"No clip has both modalities of: {said}.", class_="note") if absent else ""
+    return table(head, rows) + note
+
+
+def _arrow(direction: str) -> str:
+    source, target = direction.split("_to_")
+    return f'{text(source)} <span class="arrow">→</span> {text(target)}'
+
+
+def _recall(of: Mapping[str, Any], k: int) -> str:
+    return bar(of.get(f"r@{k}"), of.get(f"chance@{k}"), of.get(f"oracle@{k}"))
+
+
+def _share(of: Mapping[str, Any]) -> str:
+    """R@1 over the oracle's, both with ties broken at random."""
+    if not of.get("oracle"):
+        return "–"
+    return f"{100 * of.get('r@1_expected', of['r@1']) / of['oracle']:.0f} %"
+
+
+def bar(value: float | None, chance: float | None, oracle: float | None = None) -> str:
+    """A share as a number over a bar, with a mark at chance and one at the oracle."""
+    if value is None:
+        return "–"
+    marks = [tag("rect", x=0, y=1, width=_WIDTH, height=6, rx=1, class_="track")]
+    marks.append(tag("rect", x=0, y=1, width=f"{_WIDTH * value:.1f}", height=6, rx=1, class_="fill"))
+    for share, kind in ((chance, "chance"), (oracle, "oracle")):
+        if share is not None:
+            x = min(max(_WIDTH * share, 1.0), _WIDTH - 1.0)
+            marks.append(tag("line", x1=f"{x:.1f}", x2=f"{x:.1f}", y1=0, y2=8, class_=kind))
+    said = f"{percent(value)} %" + ("" if chance is None else f", chance {percent(chance)} %")
+    said += "" if oracle is None else f", oracle {percent(oracle)} %"
+    picture = tag("svg", *marks, viewBox=f"0 0 {_WIDTH} 8", preserveAspectRatio="none", role="img", aria_label=said)
+    return tag("div", tag("span", percent(value)), picture, class_="bar", title=said)
+
+
+def probe_table(metrics: Mapping[str, Any]) -> str:
+    """One row a modality, grouped by the kind of label."""
+    pairs = list(dict.fromkeys(tuple(name.split("/")[:2]) for name in metrics if name.endswith("/linear/accuracy")))
+    rows, above = [], None
+    oracle = any(name.endswith("/oracle") for name in metrics)
+    for kind, modality in pairs:
+        linear, knn = (_probe(metrics, f"{kind}/{modality}/{probe}/") for probe in ("linear", "knn"))
+        best = metrics.get(f"{kind}/{modality}/oracle")
+        row = [tag("b", text(kind)) if kind != above else "", text(modality)]
+        row += [bar(found.get("accuracy"), found.get("chance"), best) for found in (linear, knn)]
+        row += [percent(linear.get("macro_accuracy")), percent(linear.get("chance")), p_value(linear.get("p_value"))]
+        row += [percent(best)] if oracle else []
+        rows.append([*row, number(linear.get("clips")), number(linear.get("left_out"))])
+        above = kind
+    head = ["label", "features of", "linear", "k-NN", "linear, per class", "chance", "p of linear"]
+    head += ["oracle"] if oracle else []
+    return table([*head, "clips", "left out"], rows, numbers_from=2, group=True)
+
+
+def _probe(metrics: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
+
+
+def plain_table(metrics: Mapping[str, Any]) -> str:
+    """Names and values, for an evaluation that has no table of its own."""
+    rows = [[text(name), "–" if value is None else f"{value:.4g}"] for name, value in metrics.items()]
+    return table(["metric", "value"], rows)
