@@ -1,0 +1,30 @@
+"""What is learned: each objective is one file with a frozen dataclass of settings that is the objective.
+
+An objective gives its parameters with `heads(model, spec, rngs=...)` and its loss with
+`loss(heads, features, stream)`, unweighted, with metrics. All count only the clips that have what
+they need, and give 0 with a gradient of 0 where none has. `learner.Learner` puts them on one trunk.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from mmvideo.objectives.classification import Classification
+from mmvideo.objectives.contrastive import Contrastive
+from mmvideo.objectives.masked_patches import MaskedPatches
+from mmvideo.objectives.masked_text import MaskedText
+
+
+class ByKind:
+    """Tells pydantic to choose the member of a union by its field `kind`, so that its errors name that one's fields."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic import Field
+
+        return handler.generate_schema(Annotated[source, Field(discriminator="kind")])
+
+
+AnyObjective = Annotated[Contrastive | MaskedPatches | MaskedText | Classification, ByKind()]
+"""Any of the objectives."""
+
+__all__ = ["AnyObjective", "Classification", "Contrastive", "MaskedPatches", "MaskedText"]

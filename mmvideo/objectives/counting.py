@@ -1,0 +1,33 @@
+"""Means over what counts: a clip or token without what an objective needs has no part in its loss."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from mmvideo.model.embed import weave
+from mmvideo.stream import PADDING
+
+
+def mean_where(values: Float[Array, "*n"], counted: Bool[Array, "*n"]) -> Float[Array, ""]:
+    """The mean of the counted values; 0, with a gradient of 0, where nothing counts."""
+    return jnp.where(counted, values, 0).sum() / jnp.maximum(counted.sum(), 1)
+
+
+def tokens_at(tokens: Float[Array, "B L D"], place: Int[Array, "B M"]) -> Float[Array, "B M D"]:
+    """The tokens at the places of targets, float32; zero where `place` is `PADDING`.
+
+    No two targets may name one place (see `weave`, whose backward pass is a gather again).
+    """
+    return weave(tokens, jnp.maximum(place, 0), place != PADDING).astype(jnp.float32)
+
+
+def clips_with(clip: Int[Array, "B M"], slots: int) -> Float[Array, ""]:
+    """How many clips own at least one of the targets.
+
+    Args:
+      clip: slot of the clip of each target in its row, or `PADDING`.
+      slots: clip slots of a row, `E`.
+    """
+    return jax.nn.one_hot(clip, slots, dtype=jnp.bool_).any(axis=1).sum().astype(jnp.float32)

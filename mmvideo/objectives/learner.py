@@ -1,0 +1,108 @@
+"""The learner: one trunk, and the heads of every objective on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from mmvideo.model.config import Model
+from mmvideo.model.features import Features
+from mmvideo.model.pool import pool
+from mmvideo.model.transformer import MultimodalTransformer
+from mmvideo.objectives import AnyObjective
+from mmvideo.objectives.contrastive import Contrastive, Embedded, group_name
+from mmvideo.objectives.needs import kept_apart
+from mmvideo.stream import StreamSpec, TokenStream
+
+
+class Learner(nnx.Module):
+    """What a run trains: a weighted set of objectives over one forward pass.
+
+    Args:
+      model: size and fusion of the trunk.
+      spec: the modalities of the run.
+      objectives: what is learned, by name.
+      rngs: needs the stream `params`.
+
+    Attributes:
+      trunk: the `MultimodalTransformer`.
+      heads: the heads of each objective, by name.
+
+    Raises:
+      ValueError: no objective, or one that this model or these modalities cannot serve; the message
+        starts with its name.
+    """
+
+    def __init__(self, model: Model, spec: StreamSpec, objectives: Mapping[str, AnyObjective], *, rngs: nnx.Rngs):
+        if not objectives:
+            raise ValueError("objectives is empty: a run needs at least one, such as contrastive")
+        self._objectives = tuple(objectives.items())
+        self.trunk = MultimodalTransformer(model, spec, rngs=rngs)
+        self.heads = nnx.Dict(
+            {name: _named(name, objective.heads, model, spec, rngs=rngs) for name, objective in self._objectives}
+        )
+
+    @property
+    def objectives(self) -> dict[str, AnyObjective]:
+        """What is learned, by name."""
+        return dict(self._objectives)
+
+    def losses(self, stream: TokenStream) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        """The weighted sum of the losses, and all metrics.
+
+        Metrics are float32 scalars: `loss` is the sum, `NAME/loss` each objective's own without its
+        weight, `NAME/…` what else it tells.
+
+        Raises:
+          ValueError: the stream lacks what an objective needs, such as hidden patches.
+        """
+        features = self.trunk(stream)
+        total, metrics = jnp.float32(0), {}
+        for name, objective in self._objectives:
+            loss, own = _named(name, objective.loss, self.heads[name], features, stream)
+            total += objective.weight * loss
+            metrics |= {f"{name}/loss": loss} | {f"{name}/{key}": value for key, value in own.items()}
+        return total, {"loss": total} | metrics
+
+    def embed(self, stream: TokenStream) -> Embedded:
+        """Unit embeddings from the contrastive heads, by group: `video`, `text`, `video+audio`.
+
+        Each is an embedding `[B, E, d]` and which clips have the whole group `[B, E]`. Where two
+        contrastive objectives embed one group, the first counts.
+        """
+        features = self.trunk(stream)
+        embedded: Embedded = {}
+        for name, objective in self._objectives:
+            if isinstance(objective, Contrastive):
+                embedded = objective.embeddings(self.heads[name], features, stream) | embedded
+        return embedded
+
+    def features(self, stream: TokenStream) -> Embedded:
+        """Features of the trunk before any head, the mean over a clip's tokens, for probes.
+
+        By group: each modality of the run, and `video+audio`; `[B, E, D]` float32 and which clips
+        have the whole group. They come from the deepest layer at which the group has met no other
+        modality; with a fusion that has none (early), from the top.
+        """
+        features = self.trunk(stream)
+        spec, slots = self.trunk.spec, stream.clips.number.shape[1]
+        groups = [(name,) for name in spec.modalities]
+        if {"video", "audio"} <= set(spec.modalities):
+            groups.append(("video", "audio"))
+        return {group_name(group): pool(self._tap(features, group), stream.layout, group, slots) for group in groups}
+
+    def _tap(self, features: Features, group: tuple[str, ...]) -> Float[Array, "B L D"]:
+        """The tokens from which a group's features are pooled."""
+        trunk = self.trunk
+        return features.tokens(group) if kept_apart(trunk.config, trunk.spec, group) else features.top
+
+
+def _named(name: str, call, *args, **kwargs):
+    """The call's result; a ValueError says of which objective it is."""
+    try:
+        return call(*args, **kwargs)
+    except ValueError as error:
+        raise ValueError(f"objective {name!r}: {error}") from error

@@ -1,0 +1,66 @@
+"""Masked prediction of text: hidden pieces are told from the rest of the text and from what is seen and heard."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from mmvideo.model.config import Model, dimensions
+from mmvideo.model.features import Features
+from mmvideo.model.layers import Linear
+from mmvideo.objectives.counting import clips_with, mean_where, tokens_at
+from mmvideo.objectives.needs import require_modalities, require_targets
+from mmvideo.stream import PADDING, StreamSpec, TokenStream
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedText:
+    """Predicts the text pieces that the mask piece has replaced (BERT, Devlin et al. 2019, section 3.1).
+
+    Attributes:
+      weight: of this objective in the total loss.
+    """
+
+    weight: float = 1.0
+    kind: Literal["masked_text"] = "masked_text"
+
+    def heads(self, model: Model, spec: StreamSpec, *, rngs: nnx.Rngs) -> MaskedTextHeads:
+        """New heads.
+
+        Raises:
+          ValueError: the run has no text.
+        """
+        require_modalities(spec, ("text",), "masked_text")
+        return MaskedTextHeads(dimensions(model).width, spec.text.vocabulary, rngs=rngs)
+
+    def loss(
+        self, heads: MaskedTextHeads, features: Features, stream: TokenStream
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        """Cross entropy over the hidden pieces; with it accuracy, tokens and clips that counted.
+
+        Raises:
+          ValueError: text is never hidden.
+        """
+        targets = require_targets(stream, "text", "masked_text")
+        hidden = targets.place != PADDING
+        logits = heads.logits(tokens_at(features.top, targets.place))
+        pieces = jnp.maximum(targets.content, 0)
+        loss = mean_where(optax.softmax_cross_entropy_with_integer_labels(logits, pieces), hidden)
+        right = (logits.argmax(axis=-1) == pieces).astype(jnp.float32)
+        return loss, {
+            "accuracy": mean_where(right, hidden),
+            "tokens": hidden.sum().astype(jnp.float32),
+            "clips": clips_with(targets.clip, stream.clips.number.shape[1]),
+        }
+
+
+class MaskedTextHeads(nnx.Module):
+    """A linear map from the top features to the vocabulary."""
+
+    def __init__(self, width: int, vocabulary: int, *, rngs: nnx.Rngs):
+        self.logits = Linear(width, vocabulary, axes=("embed", "vocab"), rngs=rngs)
