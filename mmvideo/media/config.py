@@ -22,6 +22,14 @@ class Spectrogram:
       high_hz: upper edge of the highest; None is half the sample rate.
       mean: subtracted from the log energies.
       deviation: the log energies are divided by it after that (AST divides by twice its statistic).
+      mel: for `log_mel`: HTK's mel scale with filters of height one (TensorFlow's), or Slaney's
+        with filters of area one (librosa's). Kaldi's scale is HTK's.
+      spectrum: for `log_mel`: whether the filters add up magnitudes or powers. Kaldi's add up powers.
+      offset: for `log_mel`: added before the log. Kaldi floors at 2^-23 instead.
+      periodic: for `log_mel`: a window that repeats smoothly, as one cut from a longer one. Kaldi's is symmetric.
+      edges: for `log_mel`: `end` begins a window at every hop and reads silence after the end
+        (TensorFlow's `pad_end`); `centre` centres one on every hop, with silence at both ends
+        (librosa). Kaldi keeps only windows that fit in the sound.
     """
 
     kind: Literal["kaldi", "log_mel"] = "kaldi"
@@ -34,3 +42,38 @@ class Spectrogram:
     high_hz: float | None = None
     mean: float = -4.2677393
     deviation: float = 9.1379946
+    mel: Literal["htk", "slaney"] = "htk"
+    spectrum: Literal["magnitude", "power"] = "magnitude"
+    offset: float = 1e-6
+    periodic: bool = True
+    edges: Literal["end", "centre"] = "end"
+
+
+AST = Spectrogram(mean=-4.2677393, deviation=2 * 4.5689974)
+"""AST (Gong et al. 2021, section 3.1; its dataloader halves the deviation's effect by a factor two)."""
+
+AUDIO_MAE = Spectrogram(mean=-4.2677393, deviation=2 * 4.5689974)
+"""AudioMAE (Huang et al. 2022, section 4.1): the same filter banks and statistics as AST."""
+
+CAV_MAE = Spectrogram(mean=-5.081, deviation=4.4849)
+"""CAV-MAE (Gong et al. 2023, section 4): AST's filter banks, its own statistics, no factor two."""
+
+VATT = Spectrogram(
+    kind="log_mel", sample_rate=48000, window_seconds=2048 / 48000, hop_seconds=1024 / 48000, bins=80,
+    low_hz=80.0, high_hz=7600.0, mean=0.0, deviation=1.0,
+)  # fmt: skip
+"""VATT's spectrogram variant (Akbari et al. 2021, appendix): 42 ms windows every 21 ms, DMVR's defaults."""
+
+MBT = Spectrogram(
+    kind="log_mel", window="hamming", low_hz=80.0, high_hz=7600.0, mean=1.102, deviation=2.762
+)
+"""MBT (Nagrani et al. 2021, section 4.2): 25 ms Hamming windows every 10 ms, 128 bins; statistics of its
+public config. It publishes no filter edges, spectrum or offset: these are the defaults of DMVR, its reader."""
+
+MERLOT_RESERVE = Spectrogram(
+    kind="log_mel", sample_rate=22050, window_seconds=1536 / 22050, hop_seconds=588 / 22050, bins=64,
+    low_hz=20.0, high_hz=11025.0, mean=-2.302585092994046, deviation=1.0, mel="slaney", spectrum="power",
+    offset=0.1, periodic=False, edges="centre",
+)  # fmt: skip
+"""MERLOT Reserve (Zellers et al. 2022, section 3.2): librosa's, as log(power + 0.1) - log(0.1). It scales
+each sound to a peak of one first, which is left to the caller."""

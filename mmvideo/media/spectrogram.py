@@ -1,0 +1,160 @@
+"""Sound to log spectrograms: Kaldi filter banks and log-mel, in NumPy for the loader and in JAX for the device.
+
+One implementation serves both: `xp` is the array module. Windows and mel filters are made once a
+configuration, in float64, and kept.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from mmvideo.media.config import AST, AUDIO_MAE, CAV_MAE, MBT, MERLOT_RESERVE, VATT, Spectrogram
+
+__all__ = ["AST", "AUDIO_MAE", "CAV_MAE", "MBT", "MERLOT_RESERVE", "VATT", "Spectrogram", "frame_count", "spectrogram"]
+
+KALDI_PREEMPHASIS = 0.97
+"""Share of the sample before that is taken off each sample (Kaldi, `FrameExtractionOptions`)."""
+
+KALDI_FLOOR = float(np.finfo(np.float32).eps)
+"""Least energy before the log (Kaldi, `FbankComputer::Compute`)."""
+
+POVEY_POWER = 0.85
+"""Kaldi's own window is Hann's to this power (Kaldi, `FeatureWindowFunction`)."""
+
+
+def spectrogram(
+    samples: Float[Any, "*batch S"], config: Spectrogram, xp: ModuleType = np
+) -> Float[Any, "*batch T M"]:
+    """The normalised log spectrogram, `(log energy - mean) / deviation`, in float32.
+
+    Args:
+      samples: sound in [-1, 1] at `config.sample_rate`, for JAX of a static length.
+      config: which spectrogram.
+      xp: `numpy` or `jax.numpy`.
+
+    Returns:
+      `T = frame_count(S, config)` rows of `M = config.bins` mel bins, low ones first.
+
+    Raises:
+      ValueError: a configuration that makes no filter bank.
+    """
+    samples = xp.asarray(samples, xp.float32)
+    length, fft_length = _window_samples(config), _fft_length(config)
+    frames = _cut(samples, config, xp)
+    if config.kind == "kaldi":
+        frames = frames - frames.mean(axis=-1, keepdims=True)
+        before = xp.concatenate([frames[..., :1], frames[..., :-1]], axis=-1)
+        frames = frames - np.float32(KALDI_PREEMPHASIS) * before
+    spectrum = xp.fft.rfft(frames * _window(config.window, length, _is_periodic(config)), n=fft_length)
+    spectrum = spectrum.real**2 + spectrum.imag**2
+    if config.kind == "log_mel" and config.spectrum == "magnitude":
+        spectrum = xp.sqrt(spectrum)
+    energy = xp.matmul(spectrum.astype(xp.float32), _mel_filters(config))
+    energy = xp.maximum(energy, np.float32(KALDI_FLOOR)) if config.kind == "kaldi" else energy + np.float32(config.offset)
+    return (xp.log(energy) - np.float32(config.mean)) / np.float32(config.deviation)
+
+
+def frame_count(samples: int, config: Spectrogram) -> int:
+    """Rows of the spectrogram of so many samples."""
+    hop, length = _hop_samples(config), _window_samples(config)
+    if config.kind == "kaldi":
+        return 0 if samples < length else 1 + (samples - length) // hop
+    return 1 + samples // hop if config.edges == "centre" else -(-samples // hop)
+
+
+def _cut(samples: Any, config: Spectrogram, xp: ModuleType) -> Any:
+    """Overlapping windows of the samples, `[..., T, window]`."""
+    count, length, hop = frame_count(samples.shape[-1], config), _window_samples(config), _hop_samples(config)
+    before = length // 2 if config.kind == "log_mel" and config.edges == "centre" else 0
+    after = max(0, (count - 1) * hop + length - before - samples.shape[-1])
+    if before or after:
+        samples = xp.pad(samples, [(0, 0)] * (samples.ndim - 1) + [(before, after)])
+    return samples[..., np.arange(count)[:, None] * hop + np.arange(length)]
+
+
+def _window_samples(config: Spectrogram) -> int:
+    return round(config.window_seconds * config.sample_rate)
+
+
+def _hop_samples(config: Spectrogram) -> int:
+    return round(config.hop_seconds * config.sample_rate)
+
+
+def _fft_length(config: Spectrogram) -> int:
+    """Kaldi rounds the window up to a power of two; the others transform the window itself."""
+    length = _window_samples(config)
+    return 2 ** math.ceil(math.log2(length)) if config.kind == "kaldi" else length
+
+
+def _is_periodic(config: Spectrogram) -> bool:
+    return config.kind == "log_mel" and config.periodic
+
+
+@functools.lru_cache(maxsize=32)
+def _window(name: str, length: int, periodic: bool) -> np.ndarray:
+    """The window function, `[length]` float32."""
+    phase = 2 * np.pi * np.arange(length) / (length if periodic else length - 1)
+    if name == "hamming":
+        window = 0.54 - 0.46 * np.cos(phase)
+    else:
+        window = (0.5 - 0.5 * np.cos(phase)) ** (POVEY_POWER if name == "povey" else 1.0)
+    return window.astype(np.float32)
+
+
+@functools.lru_cache(maxsize=32)
+def _mel_filters(config: Spectrogram) -> np.ndarray:
+    """Triangular mel filters, `[fft_length // 2 + 1, M]` float32.
+
+    HTK's triangles are straight in mel, Slaney's in hertz; Kaldi's and TensorFlow's leave out what
+    lies on the first Fourier bin, Kaldi's also the last.
+    """
+    high = config.high_hz or config.sample_rate / 2
+    if not 0 <= config.low_hz < high <= config.sample_rate / 2:
+        raise ValueError(
+            f"mel filters from {config.low_hz} to {high} Hz do not fit a sample rate of {config.sample_rate} Hz"
+        )
+    slaney = config.kind == "log_mel" and config.mel == "slaney"
+    to_mel = _slaney_mel if slaney else _htk_mel
+    hertz = np.linspace(0.0, config.sample_rate / 2, _fft_length(config) // 2 + 1)
+    edges = np.linspace(to_mel(np.float64(config.low_hz)), to_mel(np.float64(high)), config.bins + 2)
+    bins = to_mel(hertz)
+    if slaney:
+        edges, bins = _slaney_hertz(edges), hertz
+    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
+    rising = (bins[:, None] - left) / (centre - left)
+    falling = (right - bins[:, None]) / (right - centre)
+    filters = np.maximum(0.0, np.minimum(rising, falling))
+    if slaney:
+        filters *= 2.0 / (right - left)
+    else:
+        filters[0] = 0.0
+    if config.kind == "kaldi":
+        filters[-1] = 0.0
+    return filters.astype(np.float32)
+
+
+def _htk_mel(hertz: np.ndarray) -> np.ndarray:
+    """Mel of HTK, Kaldi and TensorFlow: 1127 ln(1 + f / 700)."""
+    return 1127.0 * np.log1p(hertz / 700.0)
+
+
+SLANEY_BREAK_HZ, SLANEY_STEP_HZ, SLANEY_LOG_STEP = 1000.0, 200.0 / 3.0, math.log(6.4) / 27.0
+"""Slaney's mel (Auditory Toolbox, 1998) is linear to 1000 Hz, a step every 66.7 Hz, and logarithmic above."""
+
+
+def _slaney_mel(hertz: np.ndarray) -> np.ndarray:
+    high = SLANEY_BREAK_HZ / SLANEY_STEP_HZ + np.log(np.maximum(hertz, 1e-10) / SLANEY_BREAK_HZ) / SLANEY_LOG_STEP
+    return np.where(hertz < SLANEY_BREAK_HZ, hertz / SLANEY_STEP_HZ, high)
+
+
+def _slaney_hertz(mel: np.ndarray) -> np.ndarray:
+    broken = SLANEY_BREAK_HZ / SLANEY_STEP_HZ
+    return np.where(
+        mel < broken, mel * SLANEY_STEP_HZ, SLANEY_BREAK_HZ * np.exp((mel - broken) * SLANEY_LOG_STEP)
+    )

@@ -1,0 +1,167 @@
+"""Text to pieces and back: SentencePiece models with the special pieces that the objectives need."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+PAD, UNK, BOS, EOS, MASK, CLS = "<pad>", "<unk>", "<s>", "</s>", "<mask>", "<cls>"
+"""The special pieces; a model of `train` numbers them 0 to 5 in this order."""
+
+
+class Tokenizer:
+    """A SentencePiece model. Encoding changes nothing in it, so threads may share one.
+
+    Args:
+      model: the bytes of a SentencePiece model file; one of another maker serves too, with the end of
+        the vocabulary standing in for special pieces that it lacks.
+
+    Raises:
+      ValueError: the bytes are no SentencePiece model.
+    """
+
+    def __init__(self, model: bytes):
+        from sentencepiece import SentencePieceProcessor
+
+        self.model = bytes(model)
+        try:
+            self._pieces: Any = SentencePieceProcessor(model_proto=self.model)
+        except (RuntimeError, OSError, ValueError):
+            raise ValueError(f"{len(self.model)} bytes that are no SentencePiece model") from None
+        self._extra: list[str] = []
+        self.unk_id: int = self._pieces.unk_id()
+        self.pad_id: int = self._special(PAD, self._pieces.pad_id())
+        self.bos_id: int = self._special(BOS, self._pieces.bos_id())
+        self.eos_id: int = self._special(EOS, self._pieces.eos_id())
+        self.mask_id: int = self._special(MASK, self._known(MASK))
+        self.cls_id: int = self._special(CLS, self._known(CLS))
+        self.vocabulary: int = self._pieces.get_piece_size() + len(self._extra)
+        """Number of pieces, the special ones included."""
+
+    def _known(self, piece: str) -> int:
+        number = self._pieces.piece_to_id(piece)
+        return number if self._pieces.id_to_piece(number) == piece else -1
+
+    def _special(self, piece: str, number: int) -> int:
+        """The number of a special piece, a new one behind the vocabulary if the model lacks it."""
+        if number >= 0:
+            return number
+        self._extra.append(piece)
+        return self._pieces.get_piece_size() + len(self._extra) - 1
+
+    def encode(self, text: str) -> list[int]:
+        """The numbers of the text's pieces, ending with `eos_id`; no `bos_id` in front."""
+        return [*self._pieces.encode(text), self.eos_id]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of the pieces up to the first `eos_id`; special pieces are left out.
+
+        Raises:
+          ValueError: a number that no piece has.
+        """
+        kept: list[int] = []
+        special = {self.pad_id, self.bos_id, self.mask_id, self.cls_id}
+        for number in map(int, ids):
+            if not 0 <= number < self.vocabulary:
+                raise ValueError(f"piece {number} is not in a vocabulary of {self.vocabulary}")
+            if number == self.eos_id:
+                break
+            if number not in special:
+                kept.append(number)
+        return self._pieces.decode(kept)
+
+    def piece(self, number: int) -> str:
+        """How a piece is written, `▁` for a space."""
+        size = self._pieces.get_piece_size()
+        return self._pieces.id_to_piece(number) if number < size else self._extra[number - size]
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the model file."""
+        Path(path).write_bytes(self.model)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Tokenizer:
+        """Read a model file.
+
+        Raises:
+          FileNotFoundError: there is none.
+          ValueError: it is no SentencePiece model.
+        """
+        try:
+            return cls(Path(path).read_bytes())
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(path)}: {error}") from None
+
+    def __getstate__(self) -> bytes:
+        return self.model
+
+    def __setstate__(self, model: bytes) -> None:
+        self.__init__(model)
+
+
+def train(texts: Iterable[str], vocabulary: int, kind: Literal["unigram", "bpe"] = "unigram") -> Tokenizer:
+    """Train a tokenizer; the same texts in the same order give the same bytes.
+
+    Args:
+      texts: the corpus, read once.
+      vocabulary: pieces wanted, the six special ones included. A corpus that cannot fill it gets the
+        most it can, one whose letters alone need more gets those; a warning says so.
+      kind: SentencePiece's unigram language model (Kudo 2018) or byte-pair encoding (Sennrich et al. 2016).
+
+    Raises:
+      ValueError: no text, or an unknown kind.
+    """
+    if kind not in ("unigram", "bpe"):
+        raise ValueError(f"unknown kind of tokenizer {kind!r}; take unigram or bpe")
+    lines = [line.strip() for text in texts for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise ValueError("no text to train a tokenizer on")
+    size = vocabulary
+    for _ in range(3):
+        try:
+            tokenizer = Tokenizer(_train_once(lines, size, kind))
+            break
+        except RuntimeError as error:
+            size = _fitting_size(error, size)
+    else:
+        raise ValueError(f"no vocabulary near {vocabulary} fits these {len(lines)} lines of text")
+    if tokenizer.vocabulary != vocabulary:
+        warnings.warn(
+            f"{len(lines)} lines of text make a vocabulary of {tokenizer.vocabulary} pieces, not {vocabulary}",
+            stacklevel=2,
+        )
+    return tokenizer
+
+
+def _train_once(lines: list[str], size: int, kind: str) -> bytes:
+    from sentencepiece import SentencePieceTrainer
+
+    model = io.BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(lines), model_writer=model, vocab_size=size, model_type=kind,
+        pad_id=0, unk_id=1, bos_id=2, eos_id=3, pad_piece=PAD, unk_piece=UNK, bos_piece=BOS, eos_piece=EOS,
+        control_symbols=[MASK, CLS], character_coverage=1.0, hard_vocab_limit=False, num_threads=1,
+        shuffle_input_sentence=False, max_sentence_length=1 << 20, minloglevel=2,
+    )  # fmt: skip
+    return model.getvalue()
+
+
+def _fitting_size(error: RuntimeError, size: int) -> int:
+    """The vocabulary that the trainer says it could do instead.
+
+    Raises:
+      ValueError: the trainer failed for another reason.
+    """
+    said = str(error)
+    most = re.search(r"value <= (\d+)", said)
+    if most:
+        return int(most.group(1))
+    least = re.search(r"smaller than required_chars\. (\d+) vs (\d+)", said)
+    if least:
+        return max(int(n) for n in least.groups())
+    raise ValueError(f"SentencePiece cannot train a vocabulary of {size}: {said}") from error
