@@ -64,7 +64,7 @@ def embed_corpus(learner: nnx.Module, batches: Any, place: Place | None = None, 
     clips = 0
     for stream in _streams(batches, limit):
         outputs = _outputs(graph, state, stream if place is None else place(stream))
-        part = _real_clips(_to_host(outputs))
+        part = _real_clips(to_host(outputs))
         parts.append(part)
         clips += len(part["number"])
         if limit is not None and clips >= limit:
@@ -104,7 +104,7 @@ def spread(steps: int) -> list[int]:
     return [(number * stride) % steps for number in range(steps)]
 
 
-def _to_host(outputs: dict[str, Any]) -> dict[str, Any]:
+def to_host(outputs: Any) -> Any:
     """Global arrays as numpy, whole on every process."""
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils

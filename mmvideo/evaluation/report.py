@@ -128,7 +128,9 @@ def _probes(found: dict) -> _Part:
 
 
 def _evaluation(name: str, found: dict) -> _Part:
-    return _Part(name, name.capitalize(), section(name, name.capitalize(), _source(found), tables.plain_table(found["metrics"])))
+    """An evaluation that this page knows no table for."""
+    title = name.capitalize()
+    return _Part(name, title, section(name, title, _source(found), tables.plain_table(found["metrics"])))
 
 
 def _gallery(data: ReportData) -> _Part:
@@ -174,8 +176,15 @@ def _reconstructions(data: ReportData) -> _Part:
         "Patches that were visible are copied into the reconstruction, so look only at what was grey. In spectrograms "
         "time runs to the right and pitch upwards."
     )
-    inside = section("reconstruction", "Masked input and reconstruction", how, showcase.reconstructions(data.reconstructions))
+    pictures = showcase.reconstructions(data.reconstructions)
+    inside = section("reconstruction", "Masked input and reconstruction", how, *_notes(data), pictures)
     return _Part("reconstruction", "Reconstruction", inside if data.reconstructions else "")
+
+
+def _notes(data: ReportData) -> list[str]:
+    """What must be known to read the reconstructions of this run, said once."""
+    notes = dict.fromkeys(one.note for one in data.reconstructions if one.note)
+    return [tag("p", text(note), class_="note") for note in notes]
 
 
 def _attention(data: ReportData) -> _Part:

@@ -72,8 +72,9 @@ class Reconstruction:
       id: the clip.
       modality: `video` (pictures are uint8 `[T, H, W, 3]`) or `audio` (float `[T, M]`).
       masked, reconstruction, original: the three pictures; what was visible is shown as it is in all.
-        In `masked` and `reconstruction`, what nothing is known of is NaN (audio) or grey (video).
+        In `masked`, what is hidden is NaN (audio) or grey (video).
       hidden: share of the tokens that were hidden.
+      note: what else must be known to read the picture.
     """
 
     id: str
@@ -82,6 +83,7 @@ class Reconstruction:
     reconstruction: np.ndarray
     original: np.ndarray
     hidden: float
+    note: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

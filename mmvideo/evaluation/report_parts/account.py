@@ -33,12 +33,17 @@ def account(lines: Sequence[dict[str, Any]]) -> str:
         for name, value in spent.items()
     ]
     rows = [
-        [tag("span", "", class_=f"key {name}") + text(name), text(_ABOUT[name]), duration(value), percent(value / total)]
+        [_key(name), text(_ABOUT[name]), duration(value), percent(value / total)]
         for name, value in sorted(spent.items(), key=lambda item: -item[1])
     ]
     if seconds["lost"]:
         rows.append(["lost", text(_ABOUT["lost"]), duration(seconds["lost"]), percent(seconds["lost"] / total)])
     return tag("div", *pieces, class_="stack") + table(["", "", "time", "%"], rows, numbers_from=2)
+
+
+def _key(name: str) -> str:
+    """A name with the colour of its part of the bar."""
+    return tag("span", class_=f"key {name}") + text(name)
 
 
 def _seconds(value: Any) -> float:

@@ -57,9 +57,9 @@ def metric_charts(metrics: Sequence[dict[str, Any]], wanted: dict[str, str]) -> 
 
 
 def other_metrics(metrics: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """What objectives log beside their losses: name and title."""
+    """What objectives log beside their losses and their counts: name and title."""
     names = sorted({name for row in metrics for name in row if name.startswith("train/")})
-    return {name: _title(name) for name in names if not name.endswith("loss")}
+    return {name: _title(name) for name in names if not name.endswith(("loss", "/clips", "/tokens"))}
 
 
 def draw(charts: Sequence[Chart], *, zero: bool = False) -> str:

@@ -41,9 +41,7 @@ def coloured(
     return upright.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-def heated(
-    frames: UInt8[np.ndarray, "T H W 3"], weights: Float[np.ndarray, "t y x"]
-) -> UInt8[np.ndarray, "T H W 3"]:
+def heated(frames: UInt8[np.ndarray, "T H W 3"], weights: Float[np.ndarray, "t y x"]) -> UInt8[np.ndarray, "T H W 3"]:
     """Frames in grey under a heat: what is attended to as the mean stays dim, five times as much glows.
 
     Args:

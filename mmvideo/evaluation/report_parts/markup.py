@@ -25,7 +25,8 @@ def tag(name: str, *inside: str, **attributes: object) -> str:
             words.append(f" {key}")
         elif value is not None and value is not False:
             words.append(f' {key}="{text(value)}"')
-    return f"<{name}{''.join(words)}>{''.join(inside)}</{name}>"
+    end = "" if name == "img" else f"</{name}>"
+    return f"<{name}{''.join(words)}>{''.join(inside)}{end}"
 
 
 def section(name: str, title: str, how_to_read: str, *inside: str) -> str:

@@ -49,7 +49,7 @@ def _shown(clip: ClipView, modality: str, large: bool = False) -> str:
 
 def _player(kind: str, clip: ClipView) -> str:
     if clip.media is None:
-        return "" if clip.frame is None else tag("img", src=png(clip.frame), alt=clip.id, class_="still")[: -len("</img>")]
+        return "" if clip.frame is None else tag("img", src=png(clip.frame), alt=clip.id, class_="still")
     poster = png(clip.frame) if kind == "video" and clip.frame is not None else None
     source = data_uri(clip.media, f"{kind}/mp4")
     return tag(kind, src=source, poster=poster, controls=True, loop=True, playsinline=True, preload="none")
@@ -68,7 +68,7 @@ def _reconstruction(one: Reconstruction) -> str:
         low, high = float(np.nanmin(one.original)), float(np.nanmax(one.original))
         pictures = [(name, coloured(value, low, high)) for name, value in stages]
     rows = [tag("span", text(name), class_="row-name") + _image(picture, name) for name, picture in pictures]
-    head = f"{text(one.id)} · {text(one.modality)}, {percent(one.hidden, 0)} % hidden"
+    head = f"{tag('b', text(one.id))} · {text(one.modality)}, {percent(one.hidden, 0)} % hidden"
     return tag("figure", tag("figcaption", head), tag("div", *rows, class_="strips"), class_="picture")
 
 
@@ -90,4 +90,4 @@ def _attention(one: AttentionView) -> str:
 
 def _image(picture: np.ndarray, name: str) -> str:
     height, width = picture.shape[:2]
-    return f'<img src="{png(picture)}" alt="{text(name)}" width="{width}" height="{height}">'
+    return tag("img", src=png(picture), alt=name, width=width, height=height)

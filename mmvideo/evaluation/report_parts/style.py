@@ -53,7 +53,8 @@ path{fill:none;stroke-linejoin:round}.line{stroke:var(--blue);stroke-width:1.8}.
 .asked .name{display:none}
 .words{margin:0;font-size:13px;line-height:1.35}.words.large{font-size:17px;font-weight:550}
 .words.large:before{content:"\\201C"}.words.large:after{content:"\\201D"}
-.verdict{font-size:13px;color:var(--dim);white-space:nowrap;padding:2px 10px;border-radius:20px;border:1px solid var(--line)}
+.verdict{font-size:13px;color:var(--dim);white-space:nowrap;padding:2px 10px;border-radius:20px;
+border:1px solid var(--line)}
 .verdict.good{color:var(--good);border-color:var(--good)}
 .tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(148px,1fr));gap:12px}
 .tile{background:var(--page);border:2px solid transparent;border-radius:8px;padding:6px;display:flex;
