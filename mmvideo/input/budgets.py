@@ -17,14 +17,12 @@ from mmvideo.input.config import Packing
 from mmvideo.input.packing import pack
 from mmvideo.input.sizes import BUDGETS
 
-_SLACKS = (1.04, 1.08, 1.12, 1.16, 1.2, 1.3, 1.4, 1.6, 1.8, 2.2, 3.0, 5.0)
+_SLACKS = (1.04, 1.08, 1.12, 1.16, 1.2, 1.3, 1.4, 1.6, 1.8, 2.2, 3.0, 5.0, np.inf)
 _LOSS = 0.005
 """Share of the token slots that tight budgets may cost."""
 
 _SAMPLE = 2048
 """Clips from which the budgets are derived."""
-
-_SETTINGS = {"tokens": "tokens", "video": "video", "audio": "audio", "text": "text"}
 
 
 def choose_budgets(
@@ -54,13 +52,9 @@ def choose_budgets(
                 "or make views smaller (video.frames, video.size, audio.seconds, text.length)"
             )
     sample = sizes[:_SAMPLE]
-    roomy = _with_slack(sample, largest, fixed, None)
-    best = _fill(sample, roomy)
-    for slack in _SLACKS:
-        budget = _with_slack(sample, largest, fixed, slack)
-        if _fill(sample, budget) >= best - _LOSS:
-            return budget
-    return roomy
+    choices = [_with_slack(sample, largest, fixed, slack) for slack in _SLACKS]
+    filled = [_fill(sample, budget) for budget in choices]
+    return next(budget for budget, full in zip(choices, filled, strict=True) if full >= max(filled) - _LOSS)
 
 
 def fill(sizes: Int[np.ndarray, "n 9"], rows: int, budget: Int[np.ndarray, " 9"]) -> Int[np.ndarray, " 9"]:
@@ -73,15 +67,15 @@ def _fill(sizes: np.ndarray, budget: np.ndarray) -> float:
     return float(fill(sizes, rows, budget)[0])
 
 
-def _with_slack(sizes: np.ndarray, largest: np.ndarray, fixed: dict[str, int], slack: float | None) -> np.ndarray:
-    """Budgets with so much slack over the clips' proportions; None is as much as a row can ever use."""
+def _with_slack(sizes: np.ndarray, largest: np.ndarray, fixed: dict[str, int], slack: float) -> np.ndarray:
+    """Budgets with so much slack over the clips' proportions, at most what a row can ever use."""
     tokens, clips = fixed["tokens"], fixed["clips"]
     total = sizes.sum(axis=0)
     # Rows are as full as the budget that binds lets them be: the tokens or the clip slots.
     rows = max(total[0] / tokens, total[1] / clips, 1)
     most = largest * clips
     most[2:5] = np.minimum(most[2:5], tokens)
-    need = most if slack is None else np.minimum(np.maximum(slack * total / rows, largest), most)
+    need = np.minimum(np.maximum(np.where(total > 0, slack, 1) * total / rows, largest), most)
     budget = (np.ceil(need / 8) * 8).astype(np.int64)
     for name, value in fixed.items():
         budget[BUDGETS.index(name)] = value

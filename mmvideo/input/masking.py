@@ -17,32 +17,35 @@ from mmvideo.input.config import Masking
 
 
 def _share(share: float, of: np.ndarray) -> np.ndarray:
-    """The rounded share of a count, leaving one at least."""
-    of = np.asarray(of, np.int64)
+    """The rounded share of each count, leaving one at least."""
     return np.clip(np.floor(share * of + 0.5).astype(np.int64), 0, np.maximum(of - 1, 0))
 
 
-def hidden_video(steps: Int[np.ndarray, "*n"], cells: int, masking: Masking) -> Int[np.ndarray, "*n"]:
+def _share_of(share: float, of: int) -> int:
+    """The rounded share of one count, leaving one at least."""
+    return int(_share(share, np.array([of]))[0])
+
+
+def hidden_video(steps: Int[np.ndarray, " n"], cells: int, masking: Masking) -> Int[np.ndarray, " n"]:
     """Video tokens hidden of clips with `steps` tubelet steps of `cells` tokens each."""
     if masking.video_kind == "tube":
-        return np.asarray(steps) * _share(masking.video, np.asarray(cells))
+        return steps * _share_of(masking.video, cells)
     if masking.video_kind == "frame":
         return _share(masking.video, steps) * cells
-    return _share(masking.video, np.asarray(steps) * cells)
+    return _share(masking.video, steps * cells)
 
 
-def hidden_audio(steps: Int[np.ndarray, "*n"], bands: int, masking: Masking) -> Int[np.ndarray, "*n"]:
+def hidden_audio(steps: Int[np.ndarray, " n"], bands: int, masking: Masking) -> Int[np.ndarray, " n"]:
     """Audio tokens hidden of clips with `steps` time steps of `bands` mel patches each."""
     if masking.audio_kind == "time":
         return _share(masking.audio, steps) * bands
     if masking.audio_kind == "frequency":
-        return np.asarray(steps) * _share(masking.audio, np.asarray(bands))
-    return _share(masking.audio, np.asarray(steps) * bands)
+        return steps * _share_of(masking.audio, bands)
+    return _share(masking.audio, steps * bands)
 
 
-def hidden_text(pieces: Int[np.ndarray, "*n"], masking: Masking) -> Int[np.ndarray, "*n"]:
+def hidden_text(pieces: Int[np.ndarray, " n"], masking: Masking) -> Int[np.ndarray, " n"]:
     """Text pieces hidden of captions of `pieces` pieces, whose end mark is never hidden."""
-    pieces = np.asarray(pieces, np.int64)
     if masking.text == 0:
         return np.zeros_like(pieces)
     words = np.maximum(pieces - 1, 0)
@@ -52,26 +55,26 @@ def hidden_text(pieces: Int[np.ndarray, "*n"], masking: Masking) -> Int[np.ndarr
 def video_mask(steps: int, cells: int, masking: Masking, rng: np.random.Generator) -> Bool[np.ndarray, " tokens"]:
     """True where a token of the grid `(t, y x)` is hidden."""
     if masking.video_kind == "tube":
-        return np.tile(_choose(cells, int(_share(masking.video, cells)), rng), steps)
+        return np.tile(_choose(cells, _share_of(masking.video, cells), rng), steps)
     if masking.video_kind == "frame":
-        return np.repeat(_choose(steps, int(_share(masking.video, steps)), rng), cells)
-    return _choose(steps * cells, int(_share(masking.video, steps * cells)), rng)
+        return np.repeat(_choose(steps, _share_of(masking.video, steps), rng), cells)
+    return _choose(steps * cells, _share_of(masking.video, steps * cells), rng)
 
 
 def audio_mask(steps: int, bands: int, masking: Masking, rng: np.random.Generator) -> Bool[np.ndarray, " tokens"]:
     """True where a token of the grid `(t, mel)` is hidden."""
     if masking.audio_kind == "time":
-        return np.repeat(_choose(steps, int(_share(masking.audio, steps)), rng), bands)
+        return np.repeat(_choose(steps, _share_of(masking.audio, steps), rng), bands)
     if masking.audio_kind == "frequency":
-        return np.tile(_choose(bands, int(_share(masking.audio, bands)), rng), steps)
-    return _choose(steps * bands, int(_share(masking.audio, steps * bands)), rng)
+        return np.tile(_choose(bands, _share_of(masking.audio, bands), rng), steps)
+    return _choose(steps * bands, _share_of(masking.audio, steps * bands), rng)
 
 
 def text_mask(pieces: int, masking: Masking, rng: np.random.Generator) -> Bool[np.ndarray, " tokens"]:
     """True where a piece is to be replaced by the mask piece; the last one, the end mark, never is."""
     mask = np.zeros(pieces, bool)
     if pieces > 1:
-        mask[:-1] = _choose(pieces - 1, int(hidden_text(np.asarray(pieces), masking)), rng)
+        mask[:-1] = _choose(pieces - 1, int(hidden_text(np.array([pieces]), masking)[0]), rng)
     return mask
 
 

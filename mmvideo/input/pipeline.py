@@ -70,6 +70,7 @@ class Batches:
         """
         from mmvideo.datasets.corpus import open_corpus
 
+        config = _narrowed(config, _json(assets, "spec.json"))
         check_config(config, process_count)
         self.config, self.train = config, train
         self._mask = config.masking if masked else Masking()
@@ -168,7 +169,7 @@ class Batches:
         if self._assets is not None:
             from mmvideo.media.text import Tokenizer
 
-            return Tokenizer(self._assets["tokenizer.model"]) if "tokenizer.model" in self._assets else None
+            return Tokenizer(self._assets["tokenizer.model"])
         texts = (text for texts in self.corpus.all_captions() for text in texts)
         return captions.choose_tokenizer(self.config.text, [c.tokenizer_path for c in self.corpus.corpora], texts)
 
@@ -181,27 +182,19 @@ class Batches:
 
     def _choose_spec(self) -> StreamSpec:
         """The modalities that the config prepares and some clip has, or those of the run that is evaluated."""
-        config, trained = self.config, _json(self._assets, "spec.json")
-        if trained is not None:
-            has = {name: trained[name] is not None for name in MODALITIES}
-        else:
-            has = {
-                "video": bool(self._sizes.video_steps.any()),
-                "audio": bool(self._sizes.audio_steps.any()),
-                "text": bool(len(self._captions.pieces)),
-            }
+        config, trained = self.config, self._assets is not None
         video = audio = text = None
-        if config.video is not None and has["video"]:
+        if config.video is not None and (trained or self._sizes.video_steps.any()):
             video = tokenise.video_spec(config.video)
-        if config.audio is not None and has["audio"]:
+        if config.audio is not None and (trained or self._sizes.audio_steps.any()):
             audio = tokenise.audio_spec(config.audio, sizes.longest_spectrogram(config.audio))
-        if self.tokenizer is not None and has["text"]:
+        if self.tokenizer is not None and (trained or len(self._captions.pieces)):
             text = TextSpec(self.tokenizer.vocabulary, config.text.length, self.tokenizer.mask_id)
         return StreamSpec(video, audio, text)
 
     def _plan(self) -> Planner:
         """Order, budgets and planner. Clips that have nothing this run uses are listed as skipped."""
-        usable = self._usable()
+        usable = (self._sizes.video_steps > 0) | (self._sizes.audio_steps > 0)
         if not usable.any():
             names = ", ".join(f"{s.path} ({s.split})" for s in self.config.sources)
             raise ValueError(f"no clip of {names} has pictures or sound that this config uses")
@@ -237,12 +230,6 @@ class Batches:
                 budget[column] = max(budget[column], 8)
         return budget
 
-    def _usable(self) -> np.ndarray:
-        """Clips with a token of a modality that this run has, other than text."""
-        video = (self._sizes.video_steps > 0) & (self.spec.video is not None)
-        audio = (self._sizes.audio_steps > 0) & (self.spec.audio is not None)
-        return video | audio
-
     def _report_filling(self) -> None:
         """Says so when another budget than `L` keeps the rows from being full."""
         needs, rows = self._planner.needs(0)[2], len(self._planner.epoch(0))
@@ -272,3 +259,10 @@ class _Rows:
 
 def _json(assets: Mapping[str, bytes] | None, name: str) -> Any:
     return None if assets is None or name not in assets else json.loads(assets[name])
+
+
+def _narrowed(config: Input, trained: Mapping[str, Any] | None) -> Input:
+    """The config without the modalities that the run in which a model was trained did not have."""
+    if trained is None:
+        return config
+    return dataclasses.replace(config, **{name: None for name in MODALITIES if trained[name] is None})

@@ -55,25 +55,25 @@ class MediaSizes:
         return np.stack(columns, axis=1).astype(np.int64)
 
 
-def video_steps(seconds: Float[np.ndarray, "*n"], video: Video) -> Int[np.ndarray, "*n"]:
+def video_steps(seconds: Float[np.ndarray, " n"], video: Video) -> Int[np.ndarray, " n"]:
     """Tubelet steps of clips that last so long."""
-    frames = np.floor(np.asarray(seconds) * video.fps + _EDGE).astype(np.int64)
+    frames = np.floor(seconds * video.fps + _EDGE).astype(np.int64)
     return np.maximum(np.minimum(frames, video.frames) // video.tubelet[0], 1)
 
 
-def samples(seconds: Float[np.ndarray, "*n"], audio: Audio) -> Int[np.ndarray, "*n"]:
+def samples(seconds: Float[np.ndarray, " n"], audio: Audio) -> Int[np.ndarray, " n"]:
     """Audio samples of the view of clips that last so long."""
-    longest = np.minimum(np.asarray(seconds), audio.seconds)
+    longest = np.minimum(seconds, audio.seconds)
     return np.floor(longest * audio.spectrogram.sample_rate + _EDGE).astype(np.int64)
 
 
-def audio_steps(seconds: Float[np.ndarray, "*n"], audio: Audio) -> Int[np.ndarray, "*n"]:
+def audio_steps(seconds: Float[np.ndarray, " n"], audio: Audio) -> Int[np.ndarray, " n"]:
     """Time steps of the patches of clips that last so long."""
     from mmvideo.media.spectrogram import frame_count
 
     distinct, inverse = np.unique(samples(seconds, audio), return_inverse=True)
     rows = np.array([frame_count(int(count), audio.spectrogram) for count in distinct], np.int64)
-    return tokenise.audio_steps(rows, audio)[inverse].reshape(np.shape(seconds))
+    return tokenise.audio_steps(rows, audio)[inverse]
 
 
 def media_sizes(
@@ -101,4 +101,4 @@ def longest_spectrogram(audio: Audio) -> int:
     """Rows of the spectrogram of the longest view."""
     from mmvideo.media.spectrogram import frame_count
 
-    return frame_count(int(samples(np.asarray(audio.seconds), audio)), audio.spectrogram)
+    return frame_count(int(samples(np.array([audio.seconds]), audio)[0]), audio.spectrogram)

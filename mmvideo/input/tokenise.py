@@ -20,8 +20,9 @@ def video_spec(video: Video) -> PatchSpec:
 
 def audio_spec(audio: Audio, longest: int) -> PatchSpec:
     """Patch and largest grid of spectrograms of at most `longest` rows (time steps of the spectrogram)."""
-    steps = int(audio_steps(np.asarray(longest), audio))
-    return PatchSpec(audio.patch, (steps, audio_bands(audio), 1), audio_stride(audio)[0] * audio.spectrogram.hop_seconds)
+    steps = int(audio_steps(np.array([longest]), audio)[0])
+    seconds = audio_stride(audio)[0] * audio.spectrogram.hop_seconds
+    return PatchSpec(audio.patch, (steps, audio_bands(audio), 1), seconds)
 
 
 def audio_stride(audio: Audio) -> tuple[int, int]:
@@ -34,9 +35,9 @@ def audio_bands(audio: Audio) -> int:
     return (audio.spectrogram.bins - audio.patch[1]) // audio_stride(audio)[1] + 1
 
 
-def audio_steps(rows: Int[np.ndarray, "*n"], audio: Audio) -> Int[np.ndarray, "*n"]:
+def audio_steps(rows: Int[np.ndarray, " n"], audio: Audio) -> Int[np.ndarray, " n"]:
     """Whole patches along the time of spectrograms of `rows` rows; at least one, which is padded."""
-    return np.maximum((np.asarray(rows) - audio.patch[0]) // audio_stride(audio)[0] + 1, 1)
+    return np.maximum((rows - audio.patch[0]) // audio_stride(audio)[0] + 1, 1)
 
 
 def video_patches(frames: UInt8[np.ndarray, "T H W 3"], tubelet: tuple[int, int, int]) -> UInt8[np.ndarray, "N P"]:
@@ -57,7 +58,7 @@ def video_frames(
 
 
 def audio_patches(rows: Float32[np.ndarray, "T M"], audio: Audio) -> Float32[np.ndarray, "N P"]:
-    """Patches of a spectrogram in the order `(t, mel)`, each flattened as `(t, mel)`; they overlap with a short stride."""
+    """Patches of a spectrogram in the order `(t, mel)`, each flattened as `(t, mel)`; a short stride makes them overlap."""
     (t, mel), (step, jump) = audio.patch, audio_stride(audio)
     windows = np.lib.stride_tricks.sliding_window_view(rows, (t, mel))[::step, ::jump]
     return windows.reshape(-1, t * mel)
@@ -83,4 +84,5 @@ def text_places(pieces: int) -> tuple[Int[np.ndarray, "N 3"], Float[np.ndarray, 
 
 
 def _grid(t: int, y: int, x: int) -> np.ndarray:
-    return np.stack(np.meshgrid(np.arange(t), np.arange(y), np.arange(x), indexing="ij"), -1).reshape(-1, 3).astype(np.int32)
+    """The cells of a grid in the order of its axes."""
+    return np.indices((t, y, x), dtype=np.int32).reshape(3, -1).T
