@@ -1,0 +1,228 @@
+"""The HTML of the page that `show` writes: an overview of the split, then a card for each clip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from mmvideo.datasets.corpus import Corpus
+    from mmvideo.datasets.show import Card
+
+STYLE = """
+:root{--paper:#f6f5f1;--card:#fff;--ink:#1d1c22;--soft:#6c6a75;--line:#e4e2da;--blue:#3c5bd8;--tint:#eef1fd;--gone:#efede6}
+@media (prefers-color-scheme:dark){:root{--paper:#15151a;--card:#1e1e25;--ink:#ecebf0;--soft:#9a98a6;--line:#31303a;
+--blue:#8ea4ff;--tint:#272b45;--gone:#26262e}}
+*{box-sizing:border-box}
+body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,
+"Helvetica Neue",Arial,sans-serif}
+main{max-width:1180px;margin:0 auto;padding:40px 24px 80px}
+h1{font-size:30px;line-height:1.15;margin:0;letter-spacing:-.02em}h1 span{color:var(--soft);font-weight:400}
+h2{font-size:12px;font-weight:600;margin:0 0 10px;color:var(--soft)}
+.where{color:var(--soft);margin:6px 0 26px;font-size:13px;overflow-wrap:anywhere}
+.facts{display:flex;flex-wrap:wrap;gap:14px 40px;margin:0 0 28px}
+.facts b{display:block;font-size:26px;line-height:1.2;font-weight:650;letter-spacing:-.02em;
+font-variant-numeric:tabular-nums}.facts span{color:var(--soft);font-size:13px}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(300px,1fr));gap:18px;margin-bottom:38px}
+.chart,.clip{background:var(--card);border:1px solid var(--line);border-radius:12px}
+.chart{padding:16px 18px;display:flex;flex-direction:column}
+.bar{display:grid;grid-template-columns:minmax(70px,38%) 1fr 44px;gap:10px;align-items:center;
+font-size:13px;line-height:1.65}
+.bar i{display:block;height:9px;border-radius:3px;background:var(--blue);min-width:2px}
+.bar span{overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
+.bar em{font-style:normal;color:var(--soft);text-align:right;font-variant-numeric:tabular-nums}
+.lengths{display:flex;align-items:flex-end;gap:2px;flex:1;min-height:110px;border-bottom:1px solid var(--line)}
+.lengths i{flex:1;background:var(--blue);border-radius:3px 3px 0 0}
+.axis{display:flex;justify-content:space-between;color:var(--soft);font-size:12px;font-variant-numeric:tabular-nums}
+.clip{padding:18px;margin:0 0 18px;display:grid;grid-template-columns:minmax(0,1fr) 296px;gap:6px 22px}
+.head{grid-column:1/-1;display:flex;flex-wrap:wrap;align-items:center;gap:6px 10px;min-height:28px}
+.head code{font:600 14px ui-monospace,Menlo,Consolas,monospace;margin-right:4px;overflow-wrap:anywhere}
+.head small{margin-left:auto;color:var(--soft);font-variant-numeric:tabular-nums}
+.label{background:var(--tint);color:var(--blue);border-radius:99px;padding:1px 10px;font-size:13px;font-weight:550}
+.label span{opacity:.7;font-weight:400}
+.time{position:relative;align-self:start}
+.time.seek{cursor:pointer}
+.strip{display:flex;gap:2px;height:88px;border-radius:8px 8px 0 0;overflow:hidden}
+.strip img{flex:1 1 0;min-width:0;height:100%;object-fit:cover;display:block}
+.sound{height:96px;margin-top:2px;background:#0f0e1f;border-radius:0 0 8px 8px;overflow:hidden}
+.sound img{display:block;height:100%}
+.none{display:flex;align-items:center;justify-content:center;height:44px;color:var(--soft);font-size:13px;
+background:repeating-linear-gradient(135deg,var(--gone) 0 6px,transparent 6px 12px);border:1px solid var(--line)}
+.strip.none{border-radius:8px 8px 0 0}.sound.none{border-radius:0 0 8px 8px}
+.head-line{position:absolute;top:0;bottom:22px;width:2px;margin-left:-1px;background:#fff;box-shadow:0 0 0 1px #0008;
+left:0;display:none;pointer-events:none}
+.side video,.side .still{display:block;width:100%;max-height:210px;background:#000;border-radius:8px}
+.side .still{object-fit:contain}
+.side audio{display:block;width:100%;margin-top:4px}
+.side{grid-row:span 2}.words{margin-top:4px}
+.words p{margin:0 0 2px;max-width:95ch;overflow-wrap:anywhere}
+.words p.tags{color:var(--soft);font-size:13px;margin-top:4px}
+.problem{grid-column:1/-1;color:#c2372e;margin:0}
+@media (max-width:820px){.clip{grid-template-columns:minmax(0,1fr)}.side{grid-row:auto}.strip{height:60px}.sound{height:70px}
+.none{height:36px}}
+"""
+
+SCRIPT = """
+for (const clip of document.querySelectorAll('.clip')) {
+  const player = clip.querySelector('video,audio'), time = clip.querySelector('.time');
+  if (!player || !time) continue;
+  const line = time.querySelector('.head-line'), seconds = +clip.dataset.seconds;
+  const draw = () => {
+    line.style.display = 'block';
+    line.style.left = 100 * Math.min(1, player.currentTime / seconds) + '%';
+    if (!player.paused) requestAnimationFrame(draw);
+  };
+  player.onplay = () => {
+    document.querySelectorAll('video,audio').forEach(other => other === player || other.pause());
+    draw();
+  };
+  player.onseeked = draw;
+  time.onclick = event => {
+    const box = time.getBoundingClientRect();
+    player.currentTime = seconds * (event.clientX - box.left) / box.width;
+    player.play();
+  };
+}
+"""
+
+BARS = 12
+"""Classes in a chart; the others are summed up in one line."""
+
+
+def render(corpus: Corpus, cards: Sequence[Card]) -> str:
+    """The whole page as text."""
+    title = f"{escape(corpus.name)} <span>{escape(corpus.split)}</span>"
+    charts = [_lengths(corpus)] + [_classes(corpus, kind) for kind in corpus.classes]
+    body = "\n".join(_clip(corpus, card) for card in cards)
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<title>{escape(corpus.name)} · {escape(corpus.split)}</title><style>{STYLE}</style></head><body><main>
+<h1>{title}</h1><p class="where">{escape(str(corpus.path))}</p>
+{_facts(corpus)}
+<div class="charts">{"".join(charts)}</div>
+<h2>{len(cards)} of {_count(len(corpus), "clip")}, drawn at random. Click into frames or sound to play from there.</h2>
+{body}
+</main><script>{SCRIPT}</script></body></html>
+"""
+
+
+def _facts(corpus: Corpus) -> str:
+    table, clips = corpus.table, len(corpus)
+    both = int((table.has_video & table.has_audio).sum())
+    texts = [len(captions) for captions in table.captions]
+
+    def share(count: int) -> str:
+        return f"{round(100 * count / clips)}%"
+
+    facts = [
+        (f"{clips:,}", "clips"),
+        (_duration(float(table.seconds.sum())), "in all"),
+        (f"{int(table.has_video.sum()):,}", f"with a picture, {share(int(table.has_video.sum()))}"),
+        (f"{int(table.has_audio.sum()):,}", f"with sound, {share(int(table.has_audio.sum()))}"),
+        (f"{both:,}", f"with both, {share(both)}"),
+        (f"{sum(texts):,}", f"captions, on {share(sum(count > 0 for count in texts))} of the clips"),
+    ]
+    cells = "".join(f"<div><b>{big}</b><span>{small}</span></div>" for big, small in facts)
+    return f'<div class="facts">{cells}</div>'
+
+
+def _lengths(corpus: Corpus) -> str:
+    seconds = corpus.table.seconds
+    low, high = float(seconds.min()), float(seconds.max())
+    counts, _ = np.histogram(seconds, bins=24, range=(low, high if high > low else low + 1.0))
+    bars = "".join(
+        f'<i style="height:{100 * count / counts.max():.1f}%" title="{_count(int(count), "clip")}"></i>'
+        for count in counts
+    )
+    middle = float(np.median(seconds))
+    return (
+        f'<div class="chart"><h2>Length, median {middle:.2f} s</h2><div class="lengths">{bars}</div>'
+        f'<div class="axis"><span>{low:.2f} s</span><span>{high:.2f} s</span></div></div>'
+    )
+
+
+def _classes(corpus: Corpus, kind: str) -> str:
+    names, numbers = corpus.classes[kind], corpus.table.labels[kind]
+    counts = np.bincount(numbers[numbers >= 0], minlength=len(names))
+    order = np.argsort(-counts, kind="stable")
+    lines = [_bar(names[number], int(counts[number]), int(counts.max())) for number in order[:BARS]]
+    if len(order) > BARS:
+        rest = int(counts[order[BARS:]].sum())
+        lines.append(f'<div class="axis"><span>{len(order) - BARS} more classes</span><span>{rest:,}</span></div>')
+    unknown = int((numbers < 0).sum())
+    if unknown:
+        lines.append(f'<div class="axis"><span>not labelled</span><span>{unknown:,}</span></div>')
+    title = "Classes" if kind == "label" else f"Classes of “{escape(kind)}”"
+    return f'<div class="chart"><h2>{title}</h2>{"".join(lines)}</div>'
+
+
+def _bar(name: str, count: int, most: int) -> str:
+    width = 100 * count / max(most, 1)
+    return (
+        f'<div class="bar"><span title="{escape(name)}">{escape(name)}</span>'
+        f'<div><i style="width:{width:.1f}%"></i></div><em>{count:,}</em></div>'
+    )
+
+
+def _clip(corpus: Corpus, card: Card) -> str:
+    seconds = float(corpus.table.seconds[card.row])
+    words = "".join(f"<p>{escape(caption)}</p>" for caption in card.record.captions)
+    if card.record.tags:
+        words += f'<p class="tags">{escape(", ".join(card.record.tags))}</p>'
+    shown = f'<p class="problem">{escape(card.problem)}</p>' if card.problem else _pictures(corpus, card)
+    return (
+        f'<article class="clip" data-seconds="{seconds:.6f}">{_head(corpus, card)}{shown}'
+        f'<div class="words">{words or "<p class=tags>no caption</p>"}</div></article>'
+    )
+
+
+def _head(corpus: Corpus, card: Card) -> str:
+    table, row = corpus.table, card.row
+    labels = "".join(
+        '<span class="label">' + ("" if kind == "label" else f"<span>{escape(kind)}</span> ") + f"{escape(name)}</span>"
+        for kind, name in card.labels.items()
+    )
+    facts = [f"{table.seconds[row]:.2f} s"]
+    if table.has_video[row]:
+        facts += [f"{table.width[row]}×{table.height[row]}", f"{table.fps[row]:g} fps"]
+    facts.append(f"{len(card.record.media) / 1000:,.0f} kB {card.record.suffix[1:]}")
+    return f'<div class="head"><code>{escape(card.record.id)}</code>{labels}<small>{" · ".join(facts)}</small></div>'
+
+
+def _pictures(corpus: Corpus, card: Card) -> str:
+    """Frames over the spectrogram on one axis of time, and the player beside them."""
+    frames = "".join(f'<img src="{address}" alt="">' for address in card.frames)
+    strip = f'<div class="strip">{frames}</div>' if frames else '<div class="strip none">no picture</div>'
+    sound = '<div class="sound none">no sound</div>'
+    if card.spectrogram:
+        width = f"width:{100 * card.sounding:.2f}%"
+        sound = f'<div class="sound"><img style="{width}" src="{card.spectrogram}" alt="spectrogram"></div>'
+    axis = f'<div class="axis"><span>0 s</span><span>{corpus.table.seconds[card.row]:.2f} s</span></div>'
+    player, seekable = _player(card)
+    seek = " seek" if seekable else ""
+    time = f'<div class="time{seek}">{strip}{sound}{axis}<div class="head-line"></div></div>'
+    return f'{time}<div class="side">{player}</div>'
+
+
+def _player(card: Card) -> tuple[str, bool]:
+    """The player, and whether it can be sent to a place in time."""
+    if card.player is None:
+        return '<div class="none">too large to play</div>', False
+    if card.player.startswith("data:image"):
+        return f'<img class="still" src="{card.player}" alt="">', False
+    if card.frames:
+        return f'<video controls loop preload="metadata" poster="{card.frames[0]}" src="{card.player}"></video>', True
+    return f'<audio controls preload="metadata" src="{card.player}"></audio>', True
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"

@@ -1,0 +1,176 @@
+"""A page to look at a corpus: frames, spectrogram, words and players of a sample of its clips, in one HTML file."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+from pathlib import Path
+
+import numpy as np
+
+from mmvideo.datasets.corpus import Corpus, Record, open_corpus
+from mmvideo.datasets.shard import replace
+from mmvideo.media.config import Spectrogram
+
+STRIP_ASPECT = 8.0
+"""Width of the strip of frames over its height."""
+
+FRAME_SIDE = 120
+"""Pixels of the shorter side of a frame in the strip."""
+
+LARGEST = 4_000_000
+"""Bytes of media that a player may have; a larger clip is transcoded for the page."""
+
+FAINT = -3.0
+"""Log energy of a mel bin up to which a whole clip counts as quiet and is drawn dark."""
+
+PLAYER_SIDE = 240
+"""Pixels of the shorter side of a clip that is transcoded for the page."""
+
+PLAYABLE = {
+    ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm", ".ogv": "video/ogg",
+    ".wav": "audio/wav", ".mp3": "audio/mpeg", ".flac": "audio/flac", ".ogg": "audio/ogg", ".opus": "audio/ogg",
+    ".oga": "audio/ogg", ".m4a": "audio/mp4", ".aac": "audio/aac", ".gif": "image/gif", ".webp": "image/webp",
+}  # fmt: skip
+"""Kinds of files that browsers play, by their ending."""
+
+_INK = np.array(
+    [[15, 14, 31], [52, 31, 92], [120, 41, 120], [190, 61, 104], [240, 118, 82], [253, 192, 119], [253, 246, 208]],
+    np.float32,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """What the page tells of one clip.
+
+    Attributes:
+      record: the clip.
+      row: its row in the table.
+      labels: class name for each kind of label that is known.
+      frames: addresses (`data:`) of pictures at even times.
+      spectrogram: address of the picture of the sound, or None.
+      sounding: share of the clip's length that the sound lasts.
+      player: address of the media, or None if it can't be played.
+      problem: why the clip can't be shown, or an empty text.
+    """
+
+    record: Record
+    row: int
+    labels: dict[str, str]
+    frames: list[str]
+    spectrogram: str | None
+    sounding: float
+    player: str | None
+    problem: str
+
+
+def show(path: str | Path, split: str, out_html: str | Path, clips: int = 24, seed: int = 0) -> Path:
+    """Writes the page.
+
+    Args:
+      path: a corpus, as in `corpus.open_corpus`.
+      split: which split.
+      out_html: where the page goes.
+      clips: how many clips, drawn at random without order of merit.
+      seed: of the draw.
+
+    Returns:
+      The file written.
+
+    Raises:
+      CorpusError: no such corpus or split.
+      ValueError: `clips` is not positive.
+    """
+    from mmvideo.datasets.page import render
+
+    if clips < 1:
+        raise ValueError(f"clips must be at least 1, not {clips}")
+    corpus = open_corpus(path, split)
+    rows = np.random.default_rng(seed).permutation(len(corpus))[:clips]
+    out = Path(out_html).absolute()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = out.with_name(out.name + ".tmp")
+    unfinished.write_text(render(corpus, [make_card(corpus, int(row)) for row in rows]), encoding="utf-8")
+    replace(unfinished, out)
+    return out
+
+
+def make_card(corpus: Corpus, row: int) -> Card:
+    """The card of a clip; one that can't be decoded says why."""
+    record = corpus[row]
+    labels = {kind: corpus.classes[kind][number] for kind, number in record.labels.items() if number >= 0}
+    try:
+        frames = _frames(record.media, corpus, row)
+        spectrogram, sounding = _sound(record.media, corpus, row)
+        player = _player(record)
+    except (ValueError, OSError) as error:
+        return Card(record, row, labels, [], None, 0.0, None, str(error))
+    return Card(record, row, labels, frames, spectrogram, sounding, player, "")
+
+
+def _frames(media: bytes, corpus: Corpus, row: int) -> list[str]:
+    from PIL import Image
+
+    from mmvideo.media.decode import decode
+
+    table = corpus.table
+    if not table.has_video[row]:
+        return []
+    count = int(np.clip(round(STRIP_ASPECT * table.height[row] / table.width[row]), 3, 14))
+    times = (np.arange(count) + 0.5) * table.seconds[row] / count
+    addresses = []
+    for pixels in decode(media, times=times.tolist(), short_side=FRAME_SIDE, audio=False).frames:
+        addresses.append(_picture(Image.fromarray(pixels), "JPEG", quality=80))
+    return addresses
+
+
+def _sound(media: bytes, corpus: Corpus, row: int) -> tuple[str | None, float]:
+    """The spectrogram as a picture, low frequencies at the bottom, and the share of the clip that it covers."""
+    from PIL import Image
+
+    from mmvideo.media.decode import decode
+    from mmvideo.media.spectrogram import spectrogram
+
+    if not corpus.table.has_audio[row]:
+        return None, 0.0
+    config = Spectrogram(mean=0.0, deviation=1.0)
+    samples = decode(media, video=False, sample_rate=config.sample_rate).samples
+    if samples is None or len(samples) < config.sample_rate * config.window_seconds:
+        return None, 0.0
+    energies = np.asarray(spectrogram(samples.astype(np.float32), config))
+    # 70 dB below the loudest is dark: enough to see decay, too little to see the codec's noise.
+    top = max(float(energies.max()), FAINT)
+    shade = np.clip(1.0 - (top - energies) / (7.0 * np.log(10.0)), 0.0, 1.0)
+    if len(shade) > 1200:
+        shade = shade[np.linspace(0, len(shade) - 1, 1200).astype(int)]
+    image = Image.fromarray(_colour(shade.T[::-1]))
+    sounding = len(samples) / config.sample_rate / max(float(corpus.table.seconds[row]), 1e-6)
+    return _picture(image, "PNG"), min(1.0, sounding)
+
+
+def _colour(shade: np.ndarray) -> np.ndarray:
+    """Shades from 0 to 1 as colours, uint8 `[H W 3]`."""
+    places = np.linspace(0.0, 1.0, len(_INK))
+    return np.stack([np.interp(shade, places, _INK[:, channel]) for channel in range(3)], -1).round().astype(np.uint8)
+
+
+def _player(record: Record) -> str | None:
+    """The media as a browser plays it, transcoded if it is of another kind or large."""
+    media, kind = record.media, PLAYABLE.get(record.suffix)
+    if kind is None or (len(media) > LARGEST and kind.startswith("video")):
+        from mmvideo.media.encode import transcode
+
+        media, kind = transcode(media, short_side=PLAYER_SIDE), "video/mp4"
+    return None if len(media) > LARGEST else _address(media, kind)
+
+
+def _picture(image, kind: str, **options) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return _address(buffer.getvalue(), f"image/{kind.lower()}")
+
+
+def _address(content: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
