@@ -1,0 +1,103 @@
+"""Small files of a workdir, replaced whole; and whether a workdir belongs to these settings."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+MAY_DIFFER = (
+    *(f"training.{name}" for name in ("log_every", "save_every", "keep", "evaluate_every", "patience", "tensorboard")),
+    "input.threads",
+    "input.prefetch",
+    "mesh.*",
+    "evaluation.*",
+)
+"""Settings that don't change what is learned: a run may be resumed with others (patterns of dotted names)."""
+
+
+class WorkdirError(ValueError):
+    """A workdir belongs to a run with other settings: which differ, and what to do."""
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text file under another name and renames it, so that nobody ever reads half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    with fresh.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSONL file; a last line that a killed process left half-written is left out."""
+    if not path.is_file():
+        return []
+    objects = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            objects.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return [item for item in objects if isinstance(item, dict)]
+
+
+def write_lines(path: Path, objects: Iterable[dict[str, Any]]) -> None:
+    """Replaces a JSONL file as a whole."""
+    write_whole(path, "".join(json.dumps(item) + "\n" for item in objects))
+
+
+def claim(workdir: Path, config_json: str, may_differ: Sequence[str] = MAY_DIFFER) -> None:
+    """Makes the workdir this run's: writes config.json, or compares it with the one that is there.
+
+    `training.steps` may be raised, and the settings of `may_differ` may change; config.json then tells
+    the new ones.
+
+    Args:
+      workdir: made if need be.
+      config_json: the resolved settings as one JSON object.
+      may_differ: patterns of dotted names.
+
+    Raises:
+      WorkdirError: another setting differs, or config.json there can't be read.
+    """
+    path = workdir / "config.json"
+    if path.is_file():
+        try:
+            there = _flat(json.loads(path.read_text(encoding="utf-8")))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise WorkdirError(f"{path} is not JSON ({error}); take another workdir, or delete this one") from None
+        wrong = _differences(there, _flat(json.loads(config_json)), may_differ)
+        if wrong:
+            raise WorkdirError(
+                f"{workdir} holds a run with other settings: {'; '.join(wrong)}. "
+                "Give the same settings to resume it, or another workdir to start anew"
+            )
+    if jax.process_index() == 0:
+        write_whole(path, config_json)
+
+
+def _differences(there: dict[str, Any], here: dict[str, Any], may_differ: Sequence[str]) -> list[str]:
+    """`field (there → here)` for every setting that stands in the way of a resume."""
+    wrong = []
+    for name in sorted(there.keys() | here.keys()):
+        old, new = there.get(name, "absent"), here.get(name, "absent")
+        raised = name == "training.steps" and isinstance(old, int) and isinstance(new, int) and new >= old
+        if old != new and not raised and not any(fnmatch.fnmatchcase(name, pattern) for pattern in may_differ):
+            wrong.append(f"{name} ({json.dumps(old)} there, {json.dumps(new)} here)")
+    return wrong
+
+
+def _flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Every leaf of nested objects and lists by its dotted name; an empty one counts as a leaf."""
+    if isinstance(value, dict | list) and value:
+        pairs = value.items() if isinstance(value, dict) else enumerate(value)
+        return {k: v for key, item in pairs for k, v in _flat(item, f"{name}.{key}" if name else str(key)).items()}
+    return {name: value}

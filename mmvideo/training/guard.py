@@ -1,0 +1,46 @@
+"""When a run must stop because its numbers are not finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+
+class NonFiniteError(ValueError):
+    """Several steps in a row were not finite: which step, and which objectives' losses."""
+
+
+def check(step: int, metrics: Mapping[str, float], patience: int) -> None:
+    """Looks at one step's metrics on the host.
+
+    Args:
+      step: number of the batch.
+      metrics: as `make_step` gives them; `bad_in_a_row` counts across a resume.
+      patience: bad steps in a row that stop the run.
+
+    Raises:
+      NonFiniteError: naming the step and the objectives; "the gradient" where every loss is finite.
+    """
+    if metrics["bad_in_a_row"] < patience:
+        return
+    names = culprits(metrics)
+    what = f"the loss of {', '.join(names)}" if names else "the gradient, though every loss is finite,"
+    raise NonFiniteError(
+        f"step {step}: {what} is not finite, {int(metrics['bad_in_a_row'])} steps in a row; "
+        "parameters are those of the last good step. Lower optimizer.learning_rate, set optimizer.clip, "
+        "or look at the clips of these steps"
+    )
+
+
+def culprits(metrics: Mapping[str, float]) -> list[str]:
+    """Names of the objectives whose loss is not finite; "the total" if none of them explains it."""
+    losses = {name.split("/")[1]: value for name, value in metrics.items() if _is_objective_loss(name)}
+    names = [name for name, value in losses.items() if not math.isfinite(value)]
+    if not names and not math.isfinite(metrics["train/loss"]):
+        return ["the total"]
+    return names
+
+
+def _is_objective_loss(name: str) -> bool:
+    parts = name.split("/")
+    return len(parts) == 3 and parts[0] == "train" and parts[2] == "loss"

@@ -1,0 +1,47 @@
+"""Stopping on request: a first SIGTERM or Ctrl-C asks for the end of the step, a second one is obeyed at once."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+import jax
+from jax.experimental import multihost_utils
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[Callable[[int], bool]]:
+    """Gives `asked(step) -> bool`, to be called after every step.
+
+    With several processes the signals are left to `jax.distributed`, which hears a SIGTERM to any of
+    them and lets all agree on the step to stop at.
+    """
+    if jax.process_count() > 1:
+        yield multihost_utils.reached_preemption_sync_point
+        return
+    if threading.current_thread() is not threading.main_thread():
+        # Python delivers signals to the main thread; whoever owns it decides.
+        yield lambda step: False
+        return
+    asked = threading.Event()
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        asked.set()
+        restore()
+
+    for number in SIGNALS:
+        signal.signal(number, hear)
+    try:
+        yield lambda step: asked.is_set()
+    finally:
+        restore()

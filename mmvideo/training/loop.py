@@ -1,0 +1,153 @@
+"""The loop: everything that happens to a run, in the order in which it happens."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from flax import nnx
+from jax.sharding import Mesh
+
+from mmvideo.stream import TokenStream
+from mmvideo.training.assess import Evaluator, assess, learner_of
+from mmvideo.training.checkpoint import Checkpoints
+from mmvideo.training.config import Training
+from mmvideo.training.files import MAY_DIFFER, claim
+from mmvideo.training.interrupt import stop_requests
+from mmvideo.training.journal import Journal
+from mmvideo.training.ledger import Ledger
+from mmvideo.training.state import Blueprint, TrainState, draw_up
+from mmvideo.training.step import Metrics, make_step
+
+Place = Callable[[TokenStream], TokenStream]
+
+
+def train(
+    learner_fn: Callable[[nnx.Rngs], nnx.Module],
+    batches: Any,
+    place: Place,
+    config: Training,
+    mesh: Mesh,
+    workdir: str | Path,
+    *,
+    config_json: str,
+    evaluators: Sequence[Evaluator] = (),
+    on_progress: Callable[[Mapping[str, Any]], None] | None = None,
+    may_differ: Sequence[str] = MAY_DIFFER,
+) -> TrainState:
+    """Trains to `config.steps`, from the newest whole checkpoint of the workdir where there is one.
+
+    SIGTERM and Ctrl-C end the run after the step at hand, with a checkpoint; the same call resumes
+    it, and ends with the bits that an uninterrupted run would have had.
+
+    Args:
+      learner_fn: makes a module with `losses(stream) -> (scalar, dict of scalars)`.
+      batches: has `iterate(start, stop)` giving `(step, host stream)`, `assets()` (bytes or JSON
+        by file name) and `skipped` (pairs of a clip that could not be read and the reason).
+      place: puts this process's rows on the devices of the mesh.
+      config: how long, with which optimiser, and what is kept.
+      mesh: devices with the axes `data`, `fsdp` and `tensor`.
+      workdir: the record of the run.
+      config_json: the resolved settings of the whole run.
+      evaluators: called every `evaluate_every` steps and at the end.
+      on_progress: gets each line of training metrics instead of the screen.
+      may_differ: settings that may change on a resume (patterns of dotted names in config_json).
+
+    Returns:
+      The state; its `step` is below `config.steps` only where the run was asked to stop.
+
+    Raises:
+      WorkdirError: the workdir holds a run with other settings.
+      CheckpointError: its checkpoints don't fit or are all damaged.
+      NonFiniteError: `config.patience` steps in a row were not finite.
+    """
+    workdir, first = Path(workdir), jax.process_index() == 0
+    claim(workdir, config_json, may_differ)
+    ledger = Ledger(workdir / "ledger.jsonl" if first else None)
+    with contextlib.ExitStack() as stack:
+        asked = stack.enter_context(stop_requests())
+        stack.enter_context(jax.set_mesh(mesh))
+        with ledger.phase("init"):
+            plan = draw_up(learner_fn, config, mesh)
+            checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", config.keep, first))
+            state, start = _begin(plan, checkpoints)
+            lost = ledger.resume(start)
+            journal = Journal(workdir if first else None, start, config, ledger, batches, on_progress)
+            stack.callback(journal.close)
+        if start:
+            journal.say(f"resuming {workdir} at step {start}; {lost:.1f} s of earlier work are done again")
+        assets = _assets(batches, config_json)
+        steps = _steps(plan, state, batches, place, config, ledger)
+        step, stopped = start, False
+        for step, state, metrics in steps:
+            journal.add(step, metrics)
+            stopped = asked(step)
+            if stopped or step == config.steps or step % config.save_every == 0:
+                journal.settle(line=True)
+                with ledger.phase("checkpoint"):
+                    checkpoints.save(step, state, assets)
+            if stopped:
+                break
+            if config.evaluate_every and step % config.evaluate_every == 0 and step < config.steps:
+                journal.settle()
+                _measure(evaluators, plan, state, step, workdir, ledger, journal)
+        if not stopped:
+            _measure(evaluators, plan, state, step, workdir, ledger, journal)
+        with ledger.phase("checkpoint"):
+            checkpoints.wait()
+        journal.say(_farewell(workdir, step, config.steps))
+    return state
+
+
+def _begin(plan: Blueprint, checkpoints: Checkpoints) -> tuple[TrainState, int]:
+    """The state to start from and its step: a checkpoint's, or a new one."""
+    if checkpoints.latest is None:
+        return plan.create(), 0
+    state = checkpoints.restore(plan.abstract)
+    checkpoints.set_aside_after(int(state.step))
+    return state, int(state.step)
+
+
+def _steps(
+    plan: Blueprint, state: TrainState, batches: Any, place: Place, config: Training, ledger: Ledger
+) -> Iterator[tuple[int, TrainState, Metrics]]:
+    """Runs the steps that are left; gives how many are done, the state and the step's metrics, unread."""
+    run_step, start = make_step(plan.graphdef, config), int(state.step)
+    for number, stream in ledger.waiting(batches.iterate(start, config.steps)):
+        with ledger.phase("step" if number > start else "compile"):
+            state, metrics = run_step(state, place(stream))
+        yield number + 1, state, metrics
+
+
+def _measure(
+    evaluators: Sequence[Evaluator],
+    plan: Blueprint,
+    state: TrainState,
+    step: int,
+    workdir: Path,
+    ledger: Ledger,
+    journal: Journal,
+) -> None:
+    """Runs the evaluators and writes down what they say."""
+    if evaluators:
+        with ledger.phase("evaluation"):
+            journal.evaluated(step, assess(evaluators, learner_of(plan.graphdef, state), step, workdir))
+
+
+def _assets(batches: Any, config_json: str) -> dict[str, bytes]:
+    """The files that travel inside each checkpoint."""
+    files = {
+        name: asset if isinstance(asset, bytes) else json.dumps(asset).encode()
+        for name, asset in batches.assets().items()
+    }
+    return {**files, "config.json": config_json.encode()}
+
+
+def _farewell(workdir: Path, step: int, steps: int) -> str:
+    if step < steps:
+        return f"stopped at step {step} of {steps} with a checkpoint; run the same command to resume {workdir}"
+    return f"done: {steps} steps in {workdir}"

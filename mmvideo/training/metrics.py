@@ -1,0 +1,83 @@
+"""What a run writes down: metrics.jsonl always, TensorBoard events beside it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmvideo.training.files import read_lines, write_lines
+
+COUNTED = ("clips", "tokens", "slots", "skipped", "skipped_total", "bad_in_a_row")
+"""Metrics of the step that are not averaged as they are."""
+
+
+class MetricsWriter:
+    """Appends one JSON object a line; on a resume first drops the lines of steps that will be done again.
+
+    Args:
+      workdir: holds `metrics.jsonl` and `tensorboard/`.
+      step: the step that the run starts from; later lines, and a half-written one, are dropped.
+      tensorboard: whether events are written too.
+    """
+
+    def __init__(self, workdir: Path, step: int, tensorboard: bool):
+        self._path = workdir / "metrics.jsonl"
+        kept = [line for line in read_lines(self._path) if line.get("step", math.inf) <= step]
+        write_lines(self._path, kept)
+        self.seconds_before: float = max((line.get("seconds", 0.0) for line in kept), default=0.0)
+        self._file = self._path.open("a", encoding="utf-8")
+        self._events = _events(workdir / "tensorboard", step) if tensorboard else None
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Writes one line; a number that is not finite becomes null, which is JSON."""
+        self._file.write(json.dumps({name: _plain(value) for name, value in row.items()}) + "\n")
+        self._file.flush()
+        if self._events is not None:
+            for name, value in row.items():
+                if name != "step" and isinstance(value, int | float):
+                    self._events.add_scalar(name, value, row["step"])
+
+    def close(self) -> None:
+        """Flushes and closes the files."""
+        self._file.close()
+        if self._events is not None:
+            self._events.close()
+
+
+def summarise(window: Sequence[Mapping[str, float]], seconds: float) -> dict[str, float]:
+    """One log line's numbers from those of the steps since the last one.
+
+    Args:
+      window: host metrics of each step, as `make_step` gives them; not empty.
+      seconds: wall time the steps took.
+
+    Returns:
+      Means over the steps that were not skipped (over all, where all were), rates a second, the
+      share of empty token slots, and how many steps of the run were skipped so far.
+    """
+    good = [metrics for metrics in window if not metrics["skipped"]] or window
+    names = [name for name in window[0] if name not in COUNTED]
+    means = {name: float(np.mean([metrics[name] for metrics in good])) for name in names}
+    means["learning_rate"] = float(window[-1]["learning_rate"])
+    clips, tokens, slots = (sum(metrics[name] for metrics in window) for name in ("clips", "tokens", "slots"))
+    return means | {
+        "examples_per_second": clips / seconds,
+        "tokens_per_second": tokens / seconds,
+        "padding": 1.0 - tokens / slots,
+        "skipped_steps": int(window[-1]["skipped_total"]),
+    }
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _events(folder: Path, step: int) -> Any:
+    import tensorboardX
+
+    return tensorboardX.SummaryWriter(str(folder), purge_step=step + 1)

@@ -1,0 +1,97 @@
+"""What a run carries from step to step, and how it comes into being: sharded from the first moment."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+
+from mmvideo.parallel.rules import follow, shardings
+from mmvideo.training.config import Training
+from mmvideo.training.optimizer import make_optimizer
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """Everything that a resumed run must have back, bit for bit.
+
+    Its leaves are arrays, or what stands for them: `jax.ShapeDtypeStruct`, shardings.
+
+    Attributes:
+      step: int32, batches seen, skipped ones included.
+      params: the learner's parameters, nested dicts of arrays.
+      variables: its other variables (random streams, running statistics); often empty.
+      opt_state: of the optimiser.
+      ema: moving average of the parameters, or None.
+      skipped: int32, steps whose loss or gradient was not finite, in all.
+      bad_in_a_row: int32, how many of them were the last ones.
+    """
+
+    step: Any
+    params: Any
+    variables: Any
+    opt_state: Any
+    ema: Any
+    skipped: Any
+    bad_in_a_row: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Blueprint:
+    """A run's state before a number of it is computed.
+
+    Attributes:
+      graphdef: the learner without its arrays.
+      abstract: shapes, dtypes and shardings of the state.
+      create: computes the first state, each device its own part of it.
+    """
+
+    graphdef: Any
+    abstract: TrainState
+    create: Callable[[], TrainState]
+
+
+def draw_up(learner_fn: Callable[[nnx.Rngs], nnx.Module], config: Training, mesh: Mesh) -> Blueprint:
+    """The blueprint of a learner's state on a mesh; optimiser state lies where its parameters lie.
+
+    Args:
+      learner_fn: makes the learner from random streams; called under tracing only.
+      config: gives the seed, the optimiser and whether a moving average is kept.
+      mesh: devices with the axes `data`, `fsdp` and `tensor`.
+    """
+    optimizer = make_optimizer(config.optimizer, config.steps)
+
+    def split() -> tuple[Any, Any, Any]:
+        return nnx.split(learner_fn(nnx.Rngs(config.seed)), nnx.Param, ...)
+
+    def build() -> TrainState:
+        _, params, variables = split()
+        return new_state(nnx.to_pure_dict(params), nnx.to_pure_dict(variables), optimizer, config)
+
+    with jax.set_mesh(mesh):
+        graphdef, params, _ = jax.eval_shape(split)
+        abstract = jax.eval_shape(build)
+        places = follow(abstract, abstract.params, nnx.to_pure_dict(shardings(params, mesh)), mesh)
+    abstract = jax.tree.map(
+        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), abstract, places
+    )
+
+    def create() -> TrainState:
+        with jax.set_mesh(mesh):
+            return jax.jit(build, out_shardings=places)()
+
+    return Blueprint(graphdef, abstract, create)
+
+
+def new_state(params: Any, variables: Any, optimizer: optax.GradientTransformation, config: Training) -> TrainState:
+    """The state before the first step. Nothing in it shares a buffer, so all of it may be donated."""
+    ema = None if config.ema is None else jax.tree.map(jnp.copy, params)
+    counters = {name: jnp.zeros((), jnp.int32) for name in ("step", "skipped", "bad_in_a_row")}
+    return TrainState(params=params, variables=variables, opt_state=optimizer.init(params), ema=ema, **counters)
