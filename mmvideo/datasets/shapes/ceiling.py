@@ -219,8 +219,8 @@ def _outcomes(factors: tuple[Factor, ...]) -> list[tuple[float, float, float]]:
     outcomes = []
     for (true, rival), weight in kinds.items():
         for score, chance in true:
-            above = sum(p for other, p in rival if other > score)
-            level = sum(p for other, p in rival if other == score)
+            above = math.fsum(p for other, p in rival if other > score)
+            level = math.fsum(p for other, p in rival if other == score)
             outcomes.append((weight * chance, above, level))
     return outcomes
 
@@ -264,7 +264,7 @@ def _recall(k: int, rivals: int, above: float, level: float) -> float:
     return total
 
 
-def _binomial(n: int, p: float) -> Float[np.ndarray, "n+1"]:
+def _binomial(n: int, p: float) -> Float[np.ndarray, "hits"]:
     """The probabilities of 0 to n hits."""
     if p in (0.0, 1.0):
         return np.eye(n + 1)[0 if p == 0 else n]

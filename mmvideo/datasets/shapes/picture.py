@@ -74,7 +74,8 @@ def render(config: ShapesConfig, attributes: Attributes, rng: np.random.Generato
     """Draws every picture of a clip."""
     hard = config.difficulty
     scene = _background(config, rng)
-    frames = np.repeat(scene[None], attributes.frames, 0)
+    # Colours stand before rows and columns while drawing: three long planes blend several times faster than pixels.
+    frames = np.repeat(scene.transpose(2, 0, 1)[None], attributes.frames, 0)
     for _ in range(int(rng.integers(0, 1 + round(5 * hard)))):
         _distractor(frames, hard, rng)
     radius = 0.15 * (1 + 0.35 * hard * rng.uniform(-1, 1))
@@ -86,18 +87,19 @@ def render(config: ShapesConfig, attributes: Attributes, rng: np.random.Generato
 
 
 def _blend(frames: np.ndarray, covered: np.ndarray, colour: np.ndarray) -> None:
-    covered = covered[..., None]
-    frames += covered * (colour.astype(np.float32) - frames)
+    """Paints a colour over `frames` `[T, 3, Y, X]` where `covered` `[T, Y, X]` says, in place."""
+    frames += covered[:, None] * (colour.astype(np.float32)[:, None, None] - frames)
 
 
 def _grain(frames: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
-    """Adds Gaussian noise; one drawn field is shifted from picture to picture, which costs a tenth of fresh draws."""
+    """Adds Gaussian noise and rounds; one drawn field, shifted from picture to picture, is cheaper than fresh draws."""
     if deviation > 0:
-        size = frames.shape[1]
-        field = (deviation * rng.standard_normal((2 * size, 2 * size, 3), np.float32)).astype(np.float32)
+        size = frames.shape[-1]
+        field = np.float32(deviation) * rng.standard_normal((3, 2 * size, 2 * size), np.float32)
         for frame, (down, right) in zip(frames, rng.integers(0, size, (len(frames), 2)), strict=True):
-            frame += field[down : down + size, right : right + size]
-    return np.clip(np.rint(frames), 0, 255).astype(np.uint8)
+            frame += field[:, down : down + size, right : right + size]
+    pixels = np.clip(frames + 0.5, 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
 
 
 def _background(config: ShapesConfig, rng: np.random.Generator) -> np.ndarray:
@@ -145,6 +147,6 @@ def _distractor(frames: np.ndarray, hard: float, rng: np.random.Generator) -> No
     drift = 0.4 * hard * rng.uniform(-1, 1, 2)
     x, y = (rng.uniform(0.06, 0.94) + step * t for step in drift)
     radius = np.full(len(frames), rng.uniform(0.035, 0.045))
-    covered = coverage(SHAPES[rng.integers(len(SHAPES))], frames.shape[1], x, y, radius, radius)
+    covered = coverage(SHAPES[rng.integers(len(SHAPES))], frames.shape[-1], x, y, radius, radius)
     dimmed = (0.55 + 0.2 * hard) * np.array(RGB[COLOURS[rng.integers(len(COLOURS))]])
     _blend(frames, covered, dimmed)

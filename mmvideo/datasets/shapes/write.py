@@ -67,7 +67,8 @@ def write_clip(out: Path, config: ShapesConfig, clip: Attributes) -> Path:
 
     shapes = Shapes(config)
     path = out / shapes.row(clip)["media"]
-    encode(path, shapes.frames(clip), config.fps, samples=shapes.samples(clip), sample_rate=config.sample_rate)
+    frames, samples = shapes.frames(clip), shapes.samples(clip)
+    encode(path, frames, float(config.fps), samples=samples, sample_rate=config.sample_rate)
     return path
 
 
