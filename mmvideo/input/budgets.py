@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from mmvideo.input.config import Packing
 from mmvideo.input.packing import pack
@@ -57,7 +57,7 @@ def choose_budgets(
     return next(budget for budget, full in zip(choices, filled, strict=True) if full >= max(filled) - _LOSS)
 
 
-def fill(sizes: Int[np.ndarray, "n 9"], rows: int, budget: Int[np.ndarray, " 9"]) -> Int[np.ndarray, " 9"]:
+def fill(sizes: Int[np.ndarray, "n 9"], rows: int, budget: Int[np.ndarray, " 9"]) -> Float[np.ndarray, " 9"]:
     """Share of each budget that is used by clips packed into so many rows; 0 for an empty budget."""
     return sizes.sum(axis=0) / np.maximum(rows * budget, 1)
 

@@ -27,7 +27,7 @@ def _needs(clips: int, seed: int, video: float, audio: float) -> np.ndarray:
 def test_derived_budgets_let_rows_be_full_with_little_slack(clips: int, video: float, audio: float):
     needs = _needs(clips, 1, video, audio)
     budget = choose_budgets(needs, needs.max(axis=0), Packing(tokens=512, clips=24), lambda column: "a clip")
-    rows = pack(needs, budget).max() + 1
+    rows = int(pack(needs, budget).max()) + 1
     shares = dict(zip(BUDGETS, fill(needs, rows, budget), strict=True))
     assert shares["tokens"] > 0.95
     for name in ("video", "audio", "text", "decode"):
