@@ -64,9 +64,7 @@ VATT = Spectrogram(
 )  # fmt: skip
 """VATT's spectrogram variant (Akbari et al. 2021, appendix): 42 ms windows every 21 ms, DMVR's defaults."""
 
-MBT = Spectrogram(
-    kind="log_mel", window="hamming", low_hz=80.0, high_hz=7600.0, mean=1.102, deviation=2.762
-)
+MBT = Spectrogram(kind="log_mel", window="hamming", low_hz=80.0, high_hz=7600.0, mean=1.102, deviation=2.762)
 """MBT (Nagrani et al. 2021, section 4.2): 25 ms Hamming windows every 10 ms, 128 bins; statistics of its
 public config. It publishes no filter edges, spectrum or offset: these are the defaults of DMVR, its reader."""
 

@@ -99,7 +99,7 @@ def open_media(source: MediaSource) -> Iterator[Any]:
     try:
         container = av.open(io.BytesIO(source) if isinstance(source, bytes) else name, metadata_errors="replace")
     except av.error.FFmpegError as error:
-        raise MediaError(f"{name}: cannot be opened as media ({error.strerror}); is it whole and really media?") from None
+        raise MediaError(f"{name}: cannot be opened as media ({error.strerror}); is it whole, and media?") from None
     with container:
         yield container
 
@@ -124,9 +124,7 @@ def find_tracks(container: Any, name: str) -> Tracks:
 
 def _declared_end(container: Any, streams: tuple[Any, ...], origin: float) -> float | None:
     """The end that the headers promise, in seconds after `origin`: of the tracks if they say, else of the file."""
-    ends = [
-        float(((s.start_time or 0) + s.duration) * s.time_base) for s in streams if s is not None and s.duration
-    ]
+    ends = [float(((s.start_time or 0) + s.duration) * s.time_base) for s in streams if s is not None and s.duration]
     if ends:
         return max(ends) - origin
     if container.duration:

@@ -111,9 +111,7 @@ def decode(
         return _decode_webp(source, request, Painter(short_side, size, kernel), video)
     with open_media(source) as container:
         tracks = find_tracks(container, request.name)
-        asked = Tracks(
-            tracks.video if video else None, tracks.audio if audio else None, tracks.origin, tracks.ending
-        )
+        asked = Tracks(tracks.video if video else None, tracks.audio if audio else None, tracks.origin, tracks.ending)
         if asked.video is None and asked.audio is None:
             wanted = " or ".join(n for n, on in (("video", video), ("sound", audio)) if on) or "track asked for"
             raise MediaError(f"{request.name}: has no {wanted}")

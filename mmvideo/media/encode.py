@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
-import secrets
 from collections.abc import Iterator
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-MP4_OPTIONS = {"movflags": "+faststart"}
-"""The index stands before the media, so that a file cut short still opens."""
+from mmvideo.media.mp4 import AAC_RATES, MP4_OPTIONS, atomic_path, audio_stream, tune_video, video_stream
+from mmvideo.media.transcode import transcode
+
+__all__ = ["AAC_RATES", "encode", "transcode"]
 
 AAC_FRAME = 1024
 """Samples in a block of AAC."""
-
-AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
-"""The sample rates of AAC (ISO/IEC 14496-3, table 1.18)."""
 
 
 def encode(
@@ -66,56 +62,6 @@ def encode(
         if samples is not None:
             sound = audio_stream(container, sample_rate, "mono", audio_bitrate)
         _write(container, picture, frames, sound, samples, fps)
-
-
-@contextlib.contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[str]:
-    """A name beside `path` to write to; what was written is moved to `path` in one step at the end.
-
-    Raises:
-      OSError: it cannot be written; nothing is left behind.
-    """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path.parent}: no such folder to write {path.name} to")
-    part = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
-    try:
-        yield str(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def video_stream(container: Any, width: int, height: int, rate: Fraction) -> Any:
-    """An H.264 track of that size, tagged BT.709 as players assume."""
-    from av.video.reformatter import ColorRange, Colorspace
-
-    stream = container.add_stream("libx264", rate=rate)
-    stream.width, stream.height = width, height
-    stream.pix_fmt = "yuv420p" if width % 2 == 0 and height % 2 == 0 else "yuv444p"
-    context = stream.codec_context
-    context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
-    context.color_primaries = context.color_trc = 1
-    return stream
-
-
-def tune_video(stream: Any, crf: int, gop: int | None, preset: str) -> None:
-    """Set x264's options. One thread: clips are small, and many are encoded side by side.
-
-    No B-frames: a frame then hangs on earlier ones alone, so a part of a clip is cheap to reach.
-    """
-    stream.codec_context.thread_count = 1
-    stream.codec_context.max_b_frames = 0
-    if gop is not None:
-        stream.codec_context.gop_size = gop
-    stream.options = {"crf": str(crf), "preset": preset}
-
-
-def audio_stream(container: Any, sample_rate: int, layout: str, bitrate: int) -> Any:
-    """An AAC track."""
-    stream = container.add_stream("aac", rate=sample_rate)
-    stream.layout, stream.bit_rate, stream.format = layout, bitrate, "fltp"
-    return stream
 
 
 def _write(
@@ -166,11 +112,15 @@ def _check(frames: np.ndarray | None, fps: float, samples: np.ndarray | None, sa
         raise ValueError("nothing to encode: give frames, samples or both")
     if frames is not None:
         if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
-            raise ValueError(f"frames are {frames.dtype}{list(frames.shape)}; they must be uint8 [T, H, W, 3], none empty")
+            raise ValueError(
+                f"frames are {frames.dtype}{list(frames.shape)}; they must be uint8 [T, H, W, 3], none empty"
+            )
         if not fps > 0:
             raise ValueError(f"fps={fps} must be positive")
     if samples is not None:
         if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating) or not len(samples):
-            raise ValueError(f"samples are {samples.dtype}{list(samples.shape)}; they must be float [S] in [-1, 1], not empty")
+            raise ValueError(
+                f"samples are {samples.dtype}{list(samples.shape)}; they must be float [S] in [-1, 1], not empty"
+            )
         if sample_rate not in AAC_RATES:
             raise ValueError(f"sample_rate={sample_rate} is not a rate of AAC; resample to one of {AAC_RATES}")

@@ -36,9 +36,7 @@ class Painter:
       ValueError: an unknown kernel, a size below one pixel, or both kinds of size.
     """
 
-    def __init__(
-        self, short_side: int | None, size: tuple[int, int] | None, kernel: str, pixel_aspect: float = 1.0
-    ):
+    def __init__(self, short_side: int | None, size: tuple[int, int] | None, kernel: str, pixel_aspect: float = 1.0):
         from av.video.reformatter import Interpolation
 
         if kernel not in KERNELS:

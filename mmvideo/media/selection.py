@@ -29,9 +29,7 @@ class Selection:
       fps: instants `k / fps` after `start` instead, to the end of the range or of the track.
     """
 
-    def __init__(
-        self, painter: Painter, start: float, end: float, times: Sequence[float] | None, fps: float | None
-    ):
+    def __init__(self, painter: Painter, start: float, end: float, times: Sequence[float] | None, fps: float | None):
         self._painter, self._start, self._end, self._fps = painter, start, end, fps
         self._instants = None if times is None else [start + t for t in times]
         self._every = times is None and fps is None
@@ -197,8 +195,8 @@ class PacketGate:
             self.damaged = True
             return
         for frame in frames:
-            time = frame.time
-            time = self._last + self._spacing if time is None else time - self._origin
+            # Not `frame.time`: frames that are drained from a decoder do not know their time base.
+            time = self._last + self._spacing if frame.pts is None else frame.pts * self._tick - self._origin
             self._last = time
             if time >= self._floor - SLACK and not self._selection.done:
                 seconds = frame.duration * self._tick if frame.duration else self._spacing

@@ -11,6 +11,9 @@ from jaxtyping import Float
 JUMP = 0.05
 """Seconds by which a frame's time must leave the running count of samples to be a gap; less is rounding."""
 
+LAST_BLOCK = 0.15
+"""Seconds no codec's block exceeds (AAC's are 1024 samples, 128 ms at 8 kHz)."""
+
 
 class SoundTrack:
     """Decodes a sound track and lays it, mono and resampled, on the clock of the clip.
@@ -28,6 +31,9 @@ class SoundTrack:
         self._decoder, self._origin = stream.codec_context, origin
         self._start, self._end, self._sample_rate = start, end, sample_rate
         self._tick = float(stream.time_base)
+        self._track_end = math.inf
+        if stream.duration and stream.start_time is not None:
+            self._track_end = (stream.start_time + stream.duration) * self._tick - origin
         self._pieces: list[tuple[float, list[np.ndarray]]] = []
         self._resampler: Any = None
         self._expected = -math.inf
@@ -57,7 +63,7 @@ class SoundTrack:
 
     def _take(self, frame: Any) -> None:
         """Append a decoded frame; a jump in its time begins a new piece."""
-        time = self._expected if frame.time is None else frame.time - self._origin
+        time = self._expected if frame.pts is None else frame.pts * self._tick - self._origin
         if time == -math.inf:
             time = 0.0
         if abs(time - self._expected) > JUMP:
@@ -94,6 +100,12 @@ class SoundTrack:
             resampler, self._resampler = self._resampler, None
             self._append(resampler.resample(None))
 
+    def _pad_off(self) -> None:
+        """Block codecs fill up their last block; what lies a block's length past the declared end is no sound."""
+        if 0 < self.last - self._track_end < LAST_BLOCK:
+            self.last = self._track_end
+            self._end = min(self._end, self._track_end)
+
     def samples(self) -> Float[np.ndarray, " S"] | None:
         """The sound of the range, from `start` to where it ends, silent in gaps; None if there is none in it."""
         self._flush()
@@ -101,6 +113,7 @@ class SoundTrack:
         for time, chunks in self._pieces:
             if chunks:
                 placed.append((round((time - self._start) * self._sample_rate), np.concatenate(chunks)))
+        self._pad_off()
         longest = math.inf if self._end == math.inf else round((self._end - self._start) * self._sample_rate)
         length = min(max((at + len(piece) for at, piece in placed), default=0), longest)
         if length <= 0:

@@ -29,9 +29,7 @@ POVEY_POWER = 0.85
 """Kaldi's own window is Hann's to this power (Kaldi, `FeatureWindowFunction`)."""
 
 
-def spectrogram(
-    samples: Float[Any, "*batch S"], config: Spectrogram, xp: ModuleType = np
-) -> Float[Any, "*batch T M"]:
+def spectrogram(samples: Float[Any, "*batch S"], config: Spectrogram, xp: ModuleType = np) -> Float[Any, "*batch T M"]:
     """The normalised log spectrogram, `(log energy - mean) / deviation`, in float32.
 
     Args:
@@ -59,7 +57,9 @@ def spectrogram(
     if config.kind == "log_mel" and config.spectrum == "magnitude":
         spectrum = xp.sqrt(spectrum)
     energy = xp.matmul(spectrum.astype(xp.float32), _mel_filters(config))
-    energy = xp.maximum(energy, np.float32(KALDI_FLOOR)) if config.kind == "kaldi" else energy + np.float32(config.offset)
+    energy = (
+        xp.maximum(energy, np.float32(KALDI_FLOOR)) if config.kind == "kaldi" else energy + np.float32(config.offset)
+    )
     return (xp.log(energy) - np.float32(config.mean)) / np.float32(config.deviation)
 
 
@@ -158,6 +158,4 @@ def _slaney_mel(hertz: np.ndarray) -> np.ndarray:
 
 def _slaney_hertz(mel: np.ndarray) -> np.ndarray:
     broken = SLANEY_BREAK_HZ / SLANEY_STEP_HZ
-    return np.where(
-        mel < broken, mel * SLANEY_STEP_HZ, SLANEY_BREAK_HZ * np.exp((mel - broken) * SLANEY_LOG_STEP)
-    )
+    return np.where(mel < broken, mel * SLANEY_STEP_HZ, SLANEY_BREAK_HZ * np.exp((mel - broken) * SLANEY_LOG_STEP))
