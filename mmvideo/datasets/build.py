@@ -118,7 +118,7 @@ def build(
         classes=class_names(rows, read_classes(folder)),
         licences={path.name: path for path in sorted(folder.glob("LICEN[SC]E*")) if path.is_file()},
         name=name,
-        recipe=Recipe(short_side, gop, fps),
+        recipe=Recipe(short_side, gop, None if fps is None else float(fps)),
         processes=processes,
         shard_clips=shard_clips,
         tokenizer_vocabulary=tokenizer_vocabulary,

@@ -288,8 +288,8 @@ def _cut(values: dict) -> tuple[float | None, float | None]:
             raise _Wrong(f"'{name}' must be a number of seconds from 0, not {json.dumps(value)}")
     start, end = values.get("start"), values.get("end")
     if end is not None and end <= (start or 0):
-        raise _Wrong(f"'end' ({end}) must be greater than 'start' ({start or 0})")
-    return start, end
+        raise _Wrong(f"'end' ({end:g}) must be greater than 'start' ({start or 0:g})")
+    return (None if start is None else float(start)), (None if end is None else float(end))
 
 
 def _media(folder: Path, name: str) -> Path:

@@ -61,8 +61,8 @@ left:0;display:none;pointer-events:none}
 .words p{margin:0 0 2px;max-width:95ch;overflow-wrap:anywhere}
 .words p.tags{color:var(--soft);font-size:13px;margin-top:4px}
 .problem{grid-column:1/-1;color:#c2372e;margin:0}
-@media (max-width:820px){.clip{grid-template-columns:minmax(0,1fr)}.side{grid-row:auto}.strip{height:60px}.sound{height:70px}
-.none{height:36px}}
+@media (max-width:820px){.clip{grid-template-columns:minmax(0,1fr)}.side{grid-row:auto}
+.strip{height:60px}.sound{height:70px}.none{height:36px}}
 """
 
 SCRIPT = """

@@ -1,0 +1,156 @@
+"""Manifests: what is read, and what is said of a wrong one."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mmvideo.datasets.manifest import ManifestError, class_names, read_manifest
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("a.mp4", "b.mp4", "c.wav"):
+        (tmp_path / name).write_bytes(b"media")
+    return tmp_path
+
+
+def read(folder, *rows):
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    (folder / "manifest.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return read_manifest(folder)
+
+
+def test_every_column_is_read(folder):
+    row = {
+        "id": "one", "media": "a.mp4", "start": 1, "end": 2.5, "caption": "first", "captions": ["second"],
+        "label": "cat", "labels": {"place": "garden"}, "split": "test", "tags": ["x"], "attributes": {"k": [1]},
+        "licence": "CC0",
+    }  # fmt: skip
+    (one,) = read(folder, row)
+    assert (one.id, one.media, one.start, one.end) == ("one", folder / "a.mp4", 1, 2.5)
+    assert one.captions == ("first", "second")
+    assert one.labels == {"label": "cat", "place": "garden"}
+    assert (one.split, one.tags, one.line) == ("test", ("x",), 1)
+    assert one.attributes == {"k": [1], "licence": "CC0"}
+
+
+def test_what_is_optional_may_be_missing_or_null(folder):
+    one, two = read(folder, {"id": "one", "media": "a.mp4"}, "", {"id": "two", "media": "b.mp4", "label": None})
+    assert (one.captions, one.labels, one.split) == ((), {}, "train")
+    assert (two.labels, two.line) == ({}, 3)
+
+
+def test_csv_says_the_same_as_json_lines(folder):
+    rows = [
+        {"id": "one", "media": "a.mp4", "captions": ["x, y", "z"], "label": "cat", "tags": ["p", "q"], "start": 1.5},
+        {"id": "two", "media": "b.mp4", "captions": ["plain"], "labels": {"place": "here"}},
+    ]
+    expected = read(folder, *rows)
+    (folder / "table.csv").write_text(
+        "id,media,captions,label,labels,tags,start\n"
+        'one,a.mp4,"[""x, y"", ""z""]",cat,,p; q,1.5\n'
+        'two,b.mp4,plain,,"{""place"": ""here""}",,\n',
+        encoding="utf-8-sig",
+    )
+    assert read_manifest(folder / "table.csv") == [type(row)(**{**vars(row), "line": row.line + 1}) for row in expected]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"media": "a.mp4"}, "no 'id'"),
+        ({"id": 3, "media": "a.mp4"}, "'id' must be a text"),
+        ({"id": "x"}, "no 'media'"),
+        ({"id": "x", "media": "nowhere.mp4"}, "'nowhere.mp4' doesn't exist"),
+        ({"id": "x", "media": "../a.mp4\0"}, "doesn't exist"),
+        ({"id": "x", "media": "https://host/a.mp4"}, "download it first"),
+        ({"id": "x", "media": "."}, "is a folder"),
+        ({"id": "ok", "media": "a.mp4"}, "id 'ok' is already used on line 1"),
+        ({"id": "x", "media": "a.mp4", "start": "1"}, "'start' must be a number of seconds"),
+        ({"id": "x", "media": "a.mp4", "end": float("nan")}, "'end' must be a number of seconds"),
+        ({"id": "x", "media": "a.mp4", "start": 2, "end": 2}, "'end' (2) must be greater than 'start' (2)"),
+        ({"id": "x", "media": "a.mp4", "captions": [1]}, "'captions' must be a list of texts"),
+        ({"id": "x", "media": "a.mp4", "label": ["cat"]}, "must be one class name"),
+        ({"id": "x", "media": "a.mp4", "label": "a", "labels": {"label": "b"}}, "disagree"),
+        ({"id": "x", "media": "a.mp4", "labels": {"a/b": "c"}}, "can't be a kind of label"),
+        ({"id": "x", "media": "a.mp4", "split": "all"}, "'split' must be a word"),
+        ({"id": "x", "media": "a.mp4", "split": "../up"}, "'split' must be a word"),
+        ("{oops", "isn't JSON"),
+        ("[1]", "isn't an object"),
+    ],
+)
+def test_a_wrong_row_is_named_with_its_line(folder, row, said):
+    with pytest.raises(ManifestError) as error:
+        read(folder, {"id": "ok", "media": "a.mp4"}, row)
+    assert str(error.value).startswith(f"{folder / 'manifest.jsonl'}:2: ")
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_one_message_lists_the_first_few(folder):
+    with pytest.raises(ManifestError, match=r"jsonl:1: .* \| line 2: .* \| line 3: .* \| line 4: .* \| and 3 more"):
+        read(folder, *[{"id": str(number)} for number in range(7)])
+
+
+def test_empty_and_binary_files(folder):
+    with pytest.raises(ManifestError, match="is empty"):
+        read(folder, "")
+    (folder / "manifest.jsonl").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ManifestError, match="isn't UTF-8"):
+        read_manifest(folder)
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        read_manifest(folder / "nowhere")
+
+
+def test_csv_mistakes(folder):
+    (folder / "manifest.csv").write_text("name,media\nx,a.mp4\n")
+    with pytest.raises(ManifestError, match=r"manifest.csv:1: no column 'id' \(the columns are name, media\)"):
+        read_manifest(folder)
+    (folder / "manifest.csv").write_text("id,media,caption\nx,a.mp4,one, two\n")
+    with pytest.raises(ManifestError, match=r"manifest.csv:2: .*quote cells"):
+        read_manifest(folder)
+
+
+def test_classes_file_fixes_the_names(folder):
+    (folder / "classes.json").write_text('{"label": ["dog", "cat"]}')
+    rows = read(folder, {"id": "x", "media": "a.mp4", "label": "cat"})
+    assert class_names(rows, {"label": ["dog", "cat"]}) == {"label": ["dog", "cat"]}
+    with pytest.raises(ManifestError, match="class 'cta' of label 'label' isn't in classes.json; did you mean 'cat'"):
+        read(folder, {"id": "x", "media": "a.mp4", "label": "cta"})
+    (folder / "classes.json").write_text('{"label": ["dog", "dog"]}')
+    with pytest.raises(ManifestError, match="different class names"):
+        read_manifest(folder)
+
+
+def test_numbered_classes_are_in_the_order_of_their_numbers(folder):
+    rows = read(folder, *[{"id": str(n), "media": "a.mp4", "label": n} for n in (10, 9, 1)])
+    assert class_names(rows, {}) == {"label": ["1", "9", "10"]}
+
+
+def test_a_folder_of_clips_needs_no_manifest(folder):
+    rows = read_manifest(folder)
+    assert [row.id for row in rows] == ["a", "b", "c"]
+    assert all(row.labels == {} and row.split == "train" for row in rows)
+
+
+def test_class_folders_are_labels_and_split_folders_splits(tmp_path):
+    for name in ("train/cat/1.mp4", "train/dog/deep/2.MP4", "val/cat/3.mp4", "val/cat/notes.txt", ".git/x.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"media")
+    rows = {row.id: (row.split, row.labels.get("label")) for row in read_manifest(tmp_path)}
+    assert rows == {
+        "train/cat/1": ("train", "cat"),
+        "train/dog/deep/2": ("train", "dog"),
+        "val/cat/3": ("validation", "cat"),
+    }
+
+
+def test_a_folder_without_clips_or_with_twins(tmp_path):
+    with pytest.raises(ManifestError, match="write manifest.jsonl"):
+        read_manifest(tmp_path)
+    (tmp_path / "a.mp4").write_bytes(b"")
+    (tmp_path / "a.wav").write_bytes(b"")
+    with pytest.raises(ManifestError, match="same name as a.mp4"):
+        read_manifest(tmp_path)

@@ -1,0 +1,74 @@
+"""The page of a corpus holds everything it shows."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+import pytest
+
+from mmvideo.datasets.build import build
+from mmvideo.datasets.corpus import Corpus, open_corpus
+from mmvideo.datasets.page import render
+from mmvideo.datasets.show import make_card, show
+
+
+@pytest.fixture(scope="module")
+def folder(clips, tmp_path_factory):
+    out = tmp_path_factory.mktemp("corpus") / "out"
+    build(clips, out, processes=1)
+    return out
+
+
+@pytest.fixture(scope="module")
+def page(folder, tmp_path_factory):
+    path = show(folder, "train", tmp_path_factory.mktemp("page") / "deep" / "page.html", clips=24)
+    return path.read_text(encoding="utf-8")
+
+
+def test_every_clip_has_a_card_with_what_it_has(page):
+    cards = re.findall(r"<article.*?</article>", page, re.S)
+    assert len(cards) == 5
+    by_id = {re.search(r"<code>(.*?)</code>", card)[1]: card for card in cards}
+    assert set(by_id) == {"clip0", "clip1", "clip2", "clip4", "clip5"}
+    for name, card in by_id.items():
+        assert ("no sound" in card) == (name == "clip2")
+        assert ("no picture" in card) == (name == "clip5")
+        assert ("<video" in card) == (name != "clip5")
+        assert ("<audio" in card) == (name == "clip5")
+
+
+def test_words_are_escaped(page):
+    assert "it gets &lt;brighter&gt; &amp; “brighter”" in page and "<brighter>" not in page
+
+
+def test_nothing_is_fetched_and_the_players_hold_the_media(page, folder):
+    assert not re.search(r"""(src|href|url)\s*[=(]\s*["']?(?!["']?data:)""", page)
+    played = {base64.b64decode(code) for code in re.findall(r'src="data:video/mp4;base64,([^"]+)"', page)}
+    corpus = open_corpus(folder, "train")
+    assert played == {corpus[place].media for place in range(5)}
+
+
+def test_the_sample_follows_the_seed(folder, tmp_path):
+    def shown(seed):
+        page = show(folder, "train", tmp_path / "page.html", clips=2, seed=seed).read_text()
+        return re.findall(r"<code>(.*?)</code>", page)
+
+    assert shown(0) == shown(0) and len(shown(0)) == 2
+    assert len({tuple(shown(seed)) for seed in range(6)}) > 1
+    with pytest.raises(ValueError, match="clips must be at least 1"):
+        shown_none = show(folder, "train", tmp_path / "page.html", clips=0)
+        assert shown_none
+
+
+def test_a_clip_that_cannot_be_decoded_says_so(folder):
+    import dataclasses
+
+    class Damaged(Corpus):
+        def __getitem__(self, index):
+            return dataclasses.replace(super().__getitem__(index), media=b"rubbish")
+
+    corpus = Damaged(folder, "train")
+    card = make_card(corpus, 0)
+    assert card.problem and card.frames == [] and card.player is None
+    assert f'<p class="problem">{card.problem}' in render(corpus, [card]).replace("&#x27;", "'")
