@@ -104,8 +104,12 @@ class ClipLoader:
 
         audio, video = self.config.audio, self.config.video
         try:
+            media = self.mixture.record(number).media
+        except (RuntimeError, ValueError, OSError) as error:  # RuntimeError is what ArrayRecord raises on a rotten shard
+            raise UnreadableClip(f"its record cannot be read: {' '.join(str(error).split())}") from error
+        try:
             clip = decode(
-                self.mixture.record(number).media,
+                media,
                 start=stretch.start,
                 end=stretch.start + stretch.seconds,
                 times=stretch.times if square else None,
