@@ -1,0 +1,193 @@
+"""The learner: the sum of its objectives, clips without what is needed, and combinations that cannot work."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from synthetic_streams import SPEC, TINY, make_stream, random_clip
+
+from mmvideo.model.config import Fusion
+from mmvideo.objectives import Classification, Contrastive, MaskedPatches, MaskedText
+from mmvideo.objectives.learner import Learner
+
+PAIRS = ("video-text", "audio-text", "video-audio", "video+audio-text")
+OBJECTIVES = {
+    "contrastive": Contrastive(pairs=PAIRS, width=16),
+    "sigmoid": Contrastive(pairs=("video-text",), form="sigmoid", width=8),
+    "masked_patches": MaskedPatches(weight=0.5),
+    "masked_text": MaskedText(weight=0.2),
+    "label": Classification("shape", 3, ("video",), smoothing=0.1),
+}
+
+
+def to_device(stream):
+    return jax.tree.map(jnp.asarray, stream)
+
+
+def losses_and_gradients(learner, stream):
+    graph, state = nnx.split(learner)
+
+    @jax.jit
+    def run(state, stream):
+        def loss(state):
+            return nnx.merge(graph, state).losses(stream)
+
+        return jax.value_and_grad(loss, has_aux=True)(state)
+
+    (total, metrics), gradients = run(state, to_device(stream))
+    return total, metrics, gradients
+
+
+@pytest.fixture(scope="module")
+def learner():
+    return Learner(TINY, SPEC, OBJECTIVES, rngs=nnx.Rngs(0))
+
+
+def test_the_total_is_the_weighted_sum(learner):
+    labels = {"shape": np.array([0, 2, -1, 1, 3], np.int32)}
+    stream = make_stream([random_clip(seed) for seed in range(5)], rows=2, slots=3, labels=labels)
+    total, metrics, gradients = losses_and_gradients(learner, stream)
+    assert total == metrics["loss"]
+    expected = sum(objective.weight * metrics[f"{name}/loss"] for name, objective in OBJECTIVES.items())
+    np.testing.assert_allclose(total, expected, rtol=1e-6)
+    pairs = [metrics[f"contrastive/{pair}/loss"] for pair in PAIRS]
+    np.testing.assert_allclose(metrics["contrastive/loss"], np.mean(pairs), rtol=1e-6)
+    assert all(metrics[f"contrastive/{pair}/clips"] == 5 for pair in PAIRS)
+    np.testing.assert_allclose(metrics["contrastive/video-text/temperature"], 0.07, rtol=1e-5)
+    np.testing.assert_allclose(metrics["sigmoid/video-text/temperature"], 0.1, rtol=1e-5)
+    # One label is unknown and one is not below `classes`.
+    assert (metrics["label/clips"], metrics["label/foreign_labels"]) == (3, 1)
+    assert all(value.shape == () and value.dtype == jnp.float32 for value in metrics.values())
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+    idle = [jax.tree_util.keystr(path) for path, leaf in jax.tree.leaves_with_path(gradients) if not np.any(leaf)]
+    assert idle == []
+
+
+def test_a_clip_without_sound_takes_no_part_in_sound(learner):
+    clips = [random_clip(seed) for seed in range(4)]
+    silent = random_clip(9, ("video", "text"))
+    labels = {"shape": np.array([0, 1, 2, -1, -1], np.int32)}
+    _, few, _ = losses_and_gradients(learner, make_stream(clips, rows=2, slots=3, labels=labels))
+    _, more, _ = losses_and_gradients(learner, make_stream([*clips, silent], rows=2, slots=3, labels=labels))
+    for key in few:
+        if "audio" in key or key.startswith("label/"):
+            np.testing.assert_allclose(more[key], few[key], rtol=2e-5, err_msg=key)
+    assert more["contrastive/video-text/clips"] == few["contrastive/video-text/clips"] + 1
+    assert abs(more["contrastive/video-text/loss"] - few["contrastive/video-text/loss"]) > 1e-4
+
+
+@pytest.mark.parametrize(
+    "clip", [None, random_clip(0, ("audio",), hide=False)], ids=["unreadable", "has nothing that is needed"]
+)
+def test_a_batch_in_which_no_clip_qualifies(learner, clip):
+    only = make_stream([clip], rows=1, slots=2, labels={"shape": np.zeros(1, np.int32)})
+    total, metrics, gradients = losses_and_gradients(learner, only)
+    assert total == 0
+    assert all(value == 0 for key, value in metrics.items() if not key.endswith("temperature"))
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradients))
+
+
+def test_the_same_clip_twice_is_no_negative(learner):
+    stream = make_stream([random_clip(0), random_clip(0)], rows=1, slots=2, labels={"shape": np.zeros(2, np.int32)})
+    _, apart, _ = losses_and_gradients(learner, stream)
+    stream.clips.number[:] = 7
+    _, same, _ = losses_and_gradients(learner, stream)
+    np.testing.assert_allclose(apart["contrastive/video-text/loss"], np.log(2), rtol=1e-4)
+    assert same["contrastive/video-text/loss"] == 0
+
+
+def test_embeddings_and_features(learner):
+    stream = to_device(make_stream([random_clip(0, hide=False), random_clip(1, ("video",), hide=False)], 1, 3))
+    embedded, features = learner.embed(stream), learner.features(stream)
+    assert set(embedded) == set(features) == {"video", "audio", "text", "video+audio"}
+    for name, (vector, present) in embedded.items():
+        assert vector.shape == (1, 3, 16)
+        assert present.tolist() == [[True, name == "video", False]]
+        np.testing.assert_allclose(np.linalg.norm(vector[0, 0]), 1, rtol=1e-5)
+    for name, (vector, present) in features.items():
+        assert (vector.shape, vector.dtype) == ((1, 3, 48), jnp.float32)
+        assert present.tolist() == [[True, name == "video", False]]
+
+
+def test_features_of_a_modality_know_of_no_other():
+    late = dataclasses.replace(TINY, fusion=Fusion("mid", 2, 1))
+    learner = Learner(late, SPEC, {"masked_text": MaskedText()}, rngs=nnx.Rngs(0))
+    whole, other = random_clip(0, hide=False), random_clip(5, hide=False)
+    mixed = {**whole, "text": other["text"]}
+    a, b = (learner.features(to_device(make_stream([clip], 1, 1))) for clip in (whole, mixed))
+    for name in ("video", "audio", "video+audio"):
+        np.testing.assert_array_equal(a[name][0], b[name][0])
+    assert np.abs(a["text"][0] - b["text"][0]).max() > 0.01
+
+
+def test_bfloat16_gives_float32_losses():
+    model = dataclasses.replace(TINY, compute="bfloat16")
+    learner = Learner(model, SPEC, OBJECTIVES, rngs=nnx.Rngs(0))
+    stream = make_stream([random_clip(seed) for seed in range(4)], 2, 2, labels={"shape": np.arange(4, dtype=np.int32)})
+    total, metrics, _ = losses_and_gradients(learner, stream)
+    reference, _, _ = losses_and_gradients(Learner(TINY, SPEC, OBJECTIVES, rngs=nnx.Rngs(0)), stream)
+    assert all(value.dtype == jnp.float32 for value in metrics.values())
+    np.testing.assert_allclose(total, reference, rtol=0.03)
+
+
+@pytest.mark.parametrize(
+    "fusion, pairs, words",
+    [
+        (Fusion("early"), ("video-text",), "model.fusion.scheme 'early'"),
+        (Fusion("mid", 0), ("video-text",), "model.fusion.layer"),
+        (Fusion("mid", 2, 0), ("video-audio",), "compares video before it has met"),
+    ],
+)
+def test_contrastive_needs_modalities_apart(fusion, pairs, words):
+    with pytest.raises(ValueError, match="objective 'c': contrastive") as error:
+        Learner(dataclasses.replace(TINY, fusion=fusion), SPEC, {"c": Contrastive(pairs=pairs)}, rngs=nnx.Rngs(0))
+    assert words in str(error.value)
+
+
+def test_joint_sides_may_meet_early():
+    model = dataclasses.replace(TINY, fusion=Fusion("mid", 2, 0))
+    learner = Learner(model, SPEC, {"c": Contrastive(pairs=("video+audio-text",))}, rngs=nnx.Rngs(0))
+    assert set(learner.heads["c"].projections) == {"video+audio", "text"}
+
+
+def test_what_a_run_lacks_is_told():
+    silent = dataclasses.replace(SPEC, audio=None)
+    for objective, spec, words in [
+        (Contrastive(), silent, "contrastive needs audio, which the run does not have: set input.audio"),
+        (Classification("x", 2), silent, "classification needs audio"),
+        (MaskedText(), dataclasses.replace(SPEC, text=None), "masked_text needs text"),
+        (MaskedPatches(), dataclasses.replace(silent, video=None), "masked_patches needs video or audio"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            Learner(TINY, spec, {"it": objective}, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="at least one"):
+        Learner(TINY, SPEC, {}, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize(
+    "objective, hidden, words",
+    [
+        (MaskedPatches(), ("audio", "text"), "input.masking.video above 0"),
+        (MaskedPatches(video=0.0), ("video", "text"), "input.masking.audio above 0"),
+        (MaskedText(), ("video", "audio"), "input.masking.text above 0"),
+        (Classification("colour", 2), (), "'colour' is not a kind of label of the corpus: it has shape"),
+    ],
+)
+def test_what_a_stream_lacks_is_told(objective, hidden, words):
+    learner = Learner(TINY, SPEC, {"it": objective}, rngs=nnx.Rngs(0))
+    labels = {"shape": np.zeros(1, np.int32)}
+    stream = to_device(make_stream([random_clip(0, hide=False)], 1, 1, hidden=hidden, labels=labels))
+    with pytest.raises(ValueError, match="objective 'it'") as error:
+        jax.eval_shape(lambda: learner.losses(stream))
+    assert words in str(error.value)
+
+
+def test_masking_of_an_absent_modality_is_no_need():
+    silent = dataclasses.replace(SPEC, audio=None)
+    learner = Learner(TINY, silent, {"it": MaskedPatches()}, rngs=nnx.Rngs(0))
+    stream = make_stream([random_clip(0, ("video", "text"))], 1, 1, spec=silent, hidden=("video",))
+    _, metrics = learner.losses(to_device(stream))
+    assert metrics["it/video/tokens"] == 2 and "it/audio/loss" not in metrics

@@ -1,0 +1,54 @@
+"""The settings of objectives: checked where they are made, and as JSON."""
+
+import pydantic
+import pytest
+
+from mmvideo.objectives import AnyObjective, Classification, Contrastive, MaskedPatches, MaskedText
+from mmvideo.objectives.contrastive import parse_pair
+
+ADAPTER = pydantic.TypeAdapter(dict[str, AnyObjective])
+
+
+def test_json_round_trip():
+    objectives = {
+        "a": Contrastive(pairs=("video+audio-text",), form="sigmoid", temperature=0.2, learned=False),
+        "b": MaskedPatches(normalise=False, audio=0.0),
+        "c": MaskedText(weight=0.3),
+        "d": Classification("visual", 8, ("video",), 0.1),
+    }
+    assert ADAPTER.validate_json(ADAPTER.dump_json(objectives)) == objectives
+
+
+def test_an_error_names_the_field_of_the_kind_that_was_meant():
+    with pytest.raises(pydantic.ValidationError) as error:
+        ADAPTER.validate_python({"mine": {"kind": "masked_patches", "video": "much"}})
+    assert [part["loc"] for part in error.value.errors()] == [("mine", "masked_patches", "video")]
+    with pytest.raises(pydantic.ValidationError, match="'contrastive', 'masked_patches', 'masked_text'"):
+        ADAPTER.validate_python({"mine": {"kind": "masked_pictures"}})
+
+
+def test_pairs():
+    assert parse_pair("audio+video-text") == (("video", "audio"), ("text",))
+    for wrong in ("video", "video-text-audio", "video-sound", "video-video+audio", "video+-text", ""):
+        with pytest.raises(ValueError, match="is not a pair such as"):
+            parse_pair(wrong)
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: Contrastive(pairs=()), "pairs is empty"),
+        (lambda: Contrastive(pairs=("video-words",)), "'video-words' is not a pair"),
+        (lambda: Contrastive(pairs=("video+audio-text", "audio+video-text")), "names a pair twice"),
+        (lambda: Contrastive(temperature=0.001), "temperature 0.001 must be 0.01 or more"),
+        (lambda: Contrastive(width=0), "width 0"),
+        (lambda: MaskedPatches(video=0.0, audio=0.0), "not both 0"),
+        (lambda: MaskedPatches(video=-1.0), "0 or more"),
+        (lambda: Classification("x", 1), "classes 1"),
+        (lambda: Classification("x", 2, ("sight",)), "must name some of"),
+        (lambda: Classification("x", 2, smoothing=1.0), "smoothing"),
+    ],
+)
+def test_wrong_settings(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
