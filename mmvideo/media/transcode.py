@@ -99,6 +99,7 @@ class _Writer:
             context = tracks.audio.codec_context
             self._sound_rate = context.sample_rate if context.sample_rate in AAC_RATES else 48000
             self._layout = "mono" if context.channels == 1 else "stereo"
+            self._sound_end = round(_track_end(tracks) * self._sound_rate)
             self._sound = audio_stream(self._container, self._sound_rate, self._layout, audio_bitrate)
         self._waiting: list[tuple[Any, bool]] = []
         self._said: int | None = None
@@ -175,6 +176,10 @@ class _Writer:
         if frame is not None:
             frame.pts = None
         for piece in self._resampler.resample(frame):
+            if self._said + piece.samples > self._sound_end:
+                piece = _cut_sound(piece, self._sound_end - self._said)
+            if piece is None:
+                return
             piece.pts, piece.time_base = self._said, Fraction(1, self._sound_rate)
             self._said += piece.samples
             if piece.pts >= 0:
@@ -197,6 +202,28 @@ class _Writer:
             if self._wrote:
                 raise
         return self._wrote
+
+
+def _track_end(tracks: Tracks) -> float:
+    """Declared end of the sound in seconds after time zero; a codec's last block is filled up behind it."""
+    track = tracks.audio
+    if not track.duration or track.start_time is None:
+        return 1e9
+    return float((track.start_time + track.duration) * track.time_base) - tracks.origin
+
+
+def _cut_sound(piece: Any, samples: int) -> Any:
+    """The first so many samples of a piece of sound, None for none."""
+    import av
+    import numpy as np
+
+    if samples <= 0:
+        return None
+    kept = av.AudioFrame.from_ndarray(
+        np.ascontiguousarray(piece.to_ndarray()[:, :samples]), format="fltp", layout=piece.layout.name
+    )
+    kept.sample_rate = piece.sample_rate
+    return kept
 
 
 def _even_size(frame: Any, transposed: bool, short_side: int | None, aspect: Fraction | None) -> tuple[int, int]:
