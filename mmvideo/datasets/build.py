@@ -152,10 +152,10 @@ def build_rows(
     del settings["processes"]
     plan = _plan(rows, source, out, classes, recipe, settings)
     _look_at(plan)
+    if (out / COMPLETE).exists():
+        return _complete(plan)
     plan.work.mkdir(parents=True, exist_ok=True)
     with _lock(plan.work):
-        if (out / COMPLETE).exists():
-            return _complete(plan)
         _begin(plan)
         tasks = [task for tasks in plan.tasks.values() for task in tasks]
         run_tasks([task for task in tasks if read_receipt(task) is None], tasks, processes, progress)
@@ -318,4 +318,6 @@ def _lock(work: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BuildError(f"{work.parent}: another process is building this corpus; wait for it to finish") from None
+        if (work.parent / COMPLETE).exists():
+            raise BuildError(f"{work.parent}: another process has just built a corpus there; open it")
         yield
