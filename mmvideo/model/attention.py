@@ -84,5 +84,13 @@ BACKENDS: dict[str, Callable[[Array, Array, Array, Array, int], Array]] = {
     "chunked": chunked_attention,
 }
 
-AUTOMATIC: dict[str, tuple[tuple[int | None, str], ...]] = {"default": ((2048, "xla"), (None, "chunked"))}
-"""For each platform: the longest row for which a backend is taken, in order of length."""
+AUTOMATIC: dict[str, tuple[tuple[int | None, str], ...]] = {
+    "cpu": ((256, "xla"), (None, "chunked")),
+    "default": ((1024, "xla"), (None, "chunked")),
+}
+"""For each platform: the longest row for which a backend is taken, in order of length.
+
+On a CPU the chunked one was measured to be as fast at 256 tokens, a quarter faster (gradient included)
+at 512 and almost twice as fast at 2048. Elsewhere the bound is one of memory: the weights that the
+reference keeps for the gradient take `B N L^2` numbers a layer.
+"""

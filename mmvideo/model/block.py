@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from mmvideo.model.attention import attend, attention_weights
 from mmvideo.model.config import Dimensions, Model
-from mmvideo.model.layers import layer_norm, parameter, xavier
+from mmvideo.model.layers import gelu, layer_norm, parameter, xavier
 from mmvideo.model.position import Rotation, rotate
 
 Layer = dict[str, Array]
@@ -112,8 +112,7 @@ def apply_layer(
     x = x + jnp.einsum("blnh,nhd->bld", mixed, layer["out_kernel"].astype(x.dtype)) + layer["out_bias"].astype(x.dtype)
     normed = layer_norm(x, layer["feed_forward_scale"], layer["feed_forward_bias"])
     inner = normed @ layer["up_kernel"].astype(x.dtype) + layer["up_bias"].astype(x.dtype)
-    inner = jax.nn.gelu(inner, approximate=False)
-    return x + inner @ layer["down_kernel"].astype(x.dtype) + layer["down_bias"].astype(x.dtype)
+    return x + gelu(inner) @ layer["down_kernel"].astype(x.dtype) + layer["down_bias"].astype(x.dtype)
 
 
 def layer_weights(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
@@ -48,6 +49,7 @@ class MaskedDecoder(nnx.Module):
         """
         if stream.decode is None:
             raise ValueError("nothing to decode: the stream hides nothing (input.masking is off for video and audio)")
+        stream = jax.tree.map(jnp.asarray, stream)
         layout = stream.decode
         x = self._tokens(encoded.astype(self.config.compute), stream)
         x = jnp.where(layout.real[..., None], self.position.add(x, layout), 0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Num
 
@@ -76,29 +75,6 @@ class Embedder(nnx.Module):
         return jnp.where(stream.layout.real[..., None], tokens, 0)
 
 
-@jax.custom_vjp
 def weave(source: Float[Array, "B S D"], index: Int[Array, "B L"], real: Bool[Array, "B L"]) -> Float[Array, "B L D"]:
-    """Tokens of the row, taken from the source by place; zero where the row has no token.
-
-    No two tokens may come from one place of the source. Backwards that makes it a gather again,
-    by the inverse of the index, where the gradient of a plain gather is a scatter.
-    """
+    """Tokens of the row, taken from the source by place; zero where the row has no token."""
     return jnp.where(real[..., None], jnp.take_along_axis(source, index[..., None], axis=1), 0)
-
-
-def _weave_forward(source, index, real):
-    return weave(source, index, real), (index, real, source.shape[1])
-
-
-def _weave_backward(kept, gradient):
-    index, real, size = kept
-    rows, length = index.shape
-    # Padding all claims place 0 of the source: send it to a place of its own, behind the last.
-    target = jnp.where(real, index, size)
-    inverse = jnp.full((rows, size + 1), length, jnp.int32)
-    inverse = inverse.at[jnp.arange(rows)[:, None], target].set(jnp.arange(length, dtype=jnp.int32))[:, :size]
-    back = weave(gradient, jnp.minimum(inverse, length - 1), inverse < length)
-    return back, np.zeros(index.shape, jax.dtypes.float0), np.zeros(real.shape, jax.dtypes.float0)
-
-
-weave.defvjp(_weave_forward, _weave_backward)

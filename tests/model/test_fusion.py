@@ -1,0 +1,83 @@
+"""Stages of fusion, and that their taps know of nothing that they should not know."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from flax import nnx
+
+from mmvideo.model.config import Fusion
+from mmvideo.model.fusion import APART, MEDIA, TOGETHER, Stage, stages
+from mmvideo.model.transformer import MultimodalTransformer
+from mmvideo.stream import MODALITIES, Modality, StreamSpec
+
+
+def test_stages_of_each_scheme():
+    assert stages(Fusion("early"), 4) == (Stage(0, 4, TOGETHER),)
+    assert stages(Fusion("late"), 4) == (Stage(0, 4, APART),)
+    assert stages(Fusion("mid", 3), 4) == (Stage(0, 3, APART), Stage(3, 4, TOGETHER))
+    assert stages(Fusion("mid", 3, 1), 4) == (Stage(0, 1, APART), Stage(1, 3, MEDIA), Stage(3, 4, TOGETHER))
+    assert stages(Fusion("mid", 4, 0), 4) == (Stage(0, 4, MEDIA),)
+    assert stages(Fusion("mid", 0), 4) == stages(Fusion("early"), 4)
+
+
+@pytest.mark.parametrize("fusion", [Fusion("mid", 5), Fusion("mid", 2, 3), Fusion("mid", 2, -1)])
+def test_impossible_layers_are_refused(fusion):
+    with pytest.raises(ValueError, match="media_layer <= layer <= 4"):
+        stages(fusion, 4)
+
+
+@pytest.mark.parametrize("fusion", [Fusion("early"), Fusion("mid", 2), Fusion("mid", 2, 1), Fusion("late")])
+@pytest.mark.parametrize("changed", MODALITIES)
+def test_taps_do_not_leak(streams, build, fusion, changed):
+    """Change one modality: tokens of the others change in the taps of stages that let them meet, in no other."""
+    model = build(fusion=fusion)
+    before, after = streams.make_clip(1), streams.make_clip(1)
+    after[changed] = streams.make_clip(2)[changed]
+    one, two = streams.make_stream([[before]]), streams.make_stream([[after]])
+    run = nnx.jit(lambda model, stream: model(stream).taps)
+    for stage, a, b in zip(model.stages, run(model, one), run(model, two), strict=True):
+        group = next(group for group in stage.groups if changed in group)
+        difference = np.abs(np.asarray(a) - np.asarray(b)).max(axis=-1)
+        for modality in Modality:
+            tokens = difference[one.layout.modality == modality]
+            if modality.name.lower() in group:
+                assert tokens.min() > 1e-5
+            else:
+                assert tokens.max() == 0
+
+
+def test_tokens_are_of_the_deepest_tap_where_the_asked_are_alone(streams, build):
+    stream = streams.make_stream([[streams.make_clip(1)]])
+    features = build(fusion=Fusion("mid", 2, 1))(stream)
+    assert features.tokens(("video",)) is features.taps[0]
+    assert features.tokens(("text",)) is features.taps[1]
+    assert features.tokens(("audio", "video")) is features.taps[1]
+    assert features.tokens(("video", "text")) is features.taps[0]
+    assert features.tokens(MODALITIES) is features.top
+    late = build(fusion=Fusion("late"))(stream)
+    assert late.tokens(("video",)) is late.top
+
+
+def test_tokens_that_others_have_reached_are_refused(streams, build):
+    features = build(fusion=Fusion("early"))(streams.make_stream([[streams.make_clip(1)]]))
+    with pytest.raises(ValueError, match="video alone: audio, text can be seen.*fusion.scheme mid or late"):
+        features.tokens(("video",))
+    with pytest.raises(ValueError, match="no features of \\['smell'\\]"):
+        features.tokens(("smell",))
+
+
+def test_a_modality_that_the_run_lacks_cannot_be_met(streams, tiny):
+    spec = StreamSpec(video=streams.SPEC.video, text=streams.SPEC.text)
+    model = MultimodalTransformer(tiny(fusion=Fusion("mid", 2, 0)), spec, rngs=nnx.Rngs(0))
+    stream = streams.make_stream([[streams.make_clip(1, audio=0)]])
+    with pytest.raises(ValueError, match="holds \\['audio', 'text', 'video'\\], the model was built for"):
+        model(stream)
+    content = {name: stream.content[name] for name in ("video", "text")}
+    layout = stream.layout
+    index = np.where(layout.modality == Modality.TEXT, layout.index - content["video"].shape[1], layout.index)
+    stream = dataclasses.replace(stream, content=content, layout=dataclasses.replace(layout, index=index))
+    features = model(stream)
+    assert features.tokens(("video",)) is features.taps[0]
+    with pytest.raises(ValueError, match="audio"):
+        features.tokens(("audio",))

@@ -1,0 +1,182 @@
+"""Positions, embedding, pooling, heads, decoder, attention maps, sizes."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from mmvideo.model.config import SIZES, Decoder, Fusion, Model, dimensions
+from mmvideo.model.decoder import MaskedDecoder
+from mmvideo.model.heads import LinearHead, ProjectionHead
+from mmvideo.model.layers import gelu
+from mmvideo.model.pool import pool
+from mmvideo.model.position import rotate, rotation, sincos
+from mmvideo.model.transformer import MultimodalTransformer
+from mmvideo.stream import Layout
+
+
+def layout_at(time, y, x):
+    """One row of tokens at the given places."""
+    time = np.asarray([time], np.float32)
+    grid = np.stack([np.zeros_like(time), np.array([y]), np.array([x])], -1).astype(np.int32)
+    zero = np.zeros(time.shape, np.int32)
+    return Layout(zero, zero, zero, time, grid)
+
+
+def test_rotary_scores_depend_on_differences_of_seconds_and_cells_only():
+    draw = np.random.default_rng(0)
+    q, k = (jnp.asarray(np.repeat(draw.normal(size=(1, 1, 2, 12)), 3, axis=1), jnp.float32) for _ in "qk")
+
+    def scores(time, y, x):
+        turn = rotation(layout_at(time, y, x), 12)
+        return jnp.einsum("bqnh,bknh->nqk", rotate(q, turn), rotate(k, turn))
+
+    base = scores([0.1, 0.5, 2.0], [0, 1, 3], [5, 2, 2])
+    moved = scores([7.1, 7.5, 9.0], [4, 5, 7], [8, 5, 5])
+    np.testing.assert_allclose(base, moved, atol=1e-4)
+    assert np.abs(base - scores([0.1, 0.6, 2.0], [0, 1, 3], [5, 2, 2])).max() > 0.05
+    np.testing.assert_allclose(
+        jnp.square(q).sum(-1), jnp.square(rotate(q, rotation(layout_at([1], [1], [1]), 12))).sum(-1), rtol=1e-5
+    )
+
+
+def test_sincos_tells_places_apart_and_shares_the_clock():
+    places = layout_at([0, 0, 0, 0.5, 0.5], [0, 1, 0, 0, 0], [0, 0, 1, 0, 0])
+    rows = np.asarray(sincos(places, 36))[0]
+    assert rows.shape == (5, 36)
+    distance = np.linalg.norm(rows[:, None] - rows[None], axis=-1)
+    assert distance[3, 4] == 0
+    assert distance[:4, :4][~np.eye(4, dtype=bool)].min() > 0.1
+
+
+def test_gelu_is_exact():
+    x = np.linspace(-6, 6, 101)
+    want = [0.5 * value * math.erfc(-value / math.sqrt(2)) for value in x]
+    np.testing.assert_allclose(gelu(jnp.asarray(x, jnp.float32)), want, atol=1e-6)
+
+
+def test_pixels_are_embedded_from_minus_one_to_one(streams, build):
+    model = build()
+    stream = jax.tree.map(jnp.asarray, streams.make_stream([[streams.make_clip(1, audio=0, text=0)]]))
+    got = np.asarray(model.embed(stream))[0, :6]
+    dense = model.embed.video.dense
+    pixels = np.asarray(stream.content["video"], np.float64)[0, :6] / 255 * 2 - 1
+    want = pixels @ np.asarray(dense.kernel[...]) + np.asarray(model.embed.modality.table[...])[0]
+    np.testing.assert_allclose(got, want, atol=1e-5)
+    assert (np.asarray(model.embed(stream))[0, 6:] == 0).all()
+
+
+def test_pool_is_the_mean_of_a_clips_tokens(streams):
+    stream = streams.make_stream(
+        [[streams.make_clip(1), streams.make_clip(2, audio=0)], [streams.make_clip(3, video=0, audio=0)]]
+    )
+    tokens = np.random.default_rng(0).normal(size=(2, 40, 5)).astype(np.float32)
+    tokens[~stream.layout.real] = np.nan
+    pooled, present = pool(jnp.asarray(tokens), stream.layout, ("video", "audio"), 4)
+    np.testing.assert_allclose(pooled[0, 0], tokens[0, :11].mean(0), atol=1e-6)
+    np.testing.assert_allclose(pooled[0, 1], tokens[0, 15:21].mean(0), atol=1e-6)
+    assert (np.asarray(pooled)[1] == 0).all() and (np.asarray(pooled)[0, 2:] == 0).all()
+    np.testing.assert_array_equal(present, [[True, False, False, False], [False] * 4])
+    np.testing.assert_array_equal(
+        pool(jnp.asarray(tokens), stream.layout, ("text",), 4)[1], [[True, True, False, False], [True] + [False] * 3]
+    )
+    with pytest.raises(ValueError, match="smell"):
+        pool(jnp.asarray(tokens), stream.layout, ("smell",), 4)
+
+
+def test_heads_give_float32_and_unit_length():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2, 8)), jnp.bfloat16)
+    embedding = ProjectionHead(8, 6, rngs=nnx.Rngs(0))(x)
+    assert embedding.dtype == jnp.float32 and embedding.shape == (3, 2, 6)
+    np.testing.assert_allclose(np.linalg.norm(embedding, axis=-1), 1, atol=1e-5)
+    assert LinearHead(8, 5, rngs=nnx.Rngs(0))(x).shape == (3, 2, 5)
+    at_zero = jax.grad(lambda x: ProjectionHead(8, 6, rngs=nnx.Rngs(0))(x).sum())(jnp.zeros((1, 8)))
+    assert np.isfinite(at_zero).all()
+
+
+@pytest.mark.parametrize("position", ["rotary", "sincos", "learned"])
+@pytest.mark.parametrize("sees", ["modality", "clip"])
+def test_decoder_of_packed_clips_equals_that_of_separate_ones(streams, tiny, sees, position):
+    config = tiny(position=position, decoder=Decoder(depth=2, width=12, heads=2, sees=sees))
+    model, decoder = (kind(config, streams.SPEC, rngs=nnx.Rngs(0)) for kind in (MultimodalTransformer, MaskedDecoder))
+    clips = [
+        streams.make_clip(1, hide_video=3, hide_audio=2),
+        streams.make_clip(2, audio=0, hide_video=4),
+        streams.make_clip(3, hide_audio=1),
+    ]
+    packed, alone = streams.make_stream([clips]), streams.make_stream([[clip] for clip in clips])
+
+    @nnx.jit
+    def run(model, decoder, stream):
+        return decoder(model(stream).top, stream)
+
+    together, separate = run(model, decoder, packed), run(model, decoder, alone)
+    for slot in range(3):
+        mine, own = packed.decode.clip[0] == slot, alone.decode.clip[slot] == 0
+        assert own.sum() == len(clips[slot]["video"][0]) + len(clips[slot]["audio"][0])
+        np.testing.assert_allclose(together[0][mine], separate[slot][own], atol=1e-5)
+
+
+def test_decoder_predicts_each_hidden_place_differently_and_not_from_what_was_hidden(streams, tiny):
+    config = tiny()
+    model, decoder = (kind(config, streams.SPEC, rngs=nnx.Rngs(0)) for kind in (MultimodalTransformer, MaskedDecoder))
+    clip = streams.make_clip(1, hide_video=3, hide_audio=2)
+    stream = streams.make_stream([[clip]])
+    out = np.asarray(decoder(model(stream).top, stream))
+    place = stream.targets["video"].place[0]
+    hidden = out[0][place[place >= 0]]
+    assert hidden.shape == (3, 12) and np.linalg.norm(hidden[0] - hidden[1]) > 1e-3
+    content = {name: np.zeros_like(target.content) for name, target in stream.targets.items()}
+    blank = {name: dataclasses.replace(target, content=content[name]) for name, target in stream.targets.items()}
+    blind = dataclasses.replace(stream, targets=blank)
+    np.testing.assert_array_equal(out, decoder(model(blind).top, blind))
+    with pytest.raises(ValueError, match="hides nothing"):
+        decoder(model(stream).top, dataclasses.replace(stream, decode=None))
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_attention_map_shows_the_spans_of_the_layer(streams, build, layer):
+    model = build(fusion=Fusion("mid", 2, 1))
+    stream = streams.make_stream([[streams.make_clip(1)]])
+    weights = np.asarray(model.attention_map(stream, layer))
+    assert weights.shape == (1, 2, 40, 40)
+    np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-5)
+    from_video = weights[0, :, :6].sum(axis=(0, 1)) > 0
+    assert from_video.sum() == {0: 6, 1: 11, 2: 15}[layer]
+    with pytest.raises(ValueError, match="layers 0 to 2"):
+        model.attention_map(stream, 3)
+
+
+def test_attention_map_is_of_the_real_forward_pass(streams, build):
+    """A layer whose keys are all alike looks at all its clip alike."""
+    model = build(fusion=Fusion("early"))
+    stream = streams.make_stream([[streams.make_clip(1)]])
+    before = np.asarray(model.attention_map(stream, 2))
+    model.blocks.qkv_kernel[...] = model.blocks.qkv_kernel[...].at[2, :, 1].set(0.0)
+    flat = np.asarray(model.attention_map(stream, 2))[0, :, :15, :15]
+    assert np.abs(before[0, :, :15, :15] - 1 / 15).max() > 1e-3
+    np.testing.assert_allclose(flat, 1 / 15, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_named_sizes_have_the_parameters_of_their_family(streams, size):
+    model = nnx.eval_shape(lambda: MultimodalTransformer(Model(size=size), streams.SPEC, rngs=nnx.Rngs(0)))
+    depth, width, _, inner = SIZES[size]
+    blocks = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(model.blocks)))
+    assert blocks == depth * (4 * width * width + 2 * width * inner + 9 * width + inner)
+
+
+def test_wrong_numbers_are_refused():
+    for model, message in (
+        (Model(size="XXL"), "XXL.*nano, tiny"),
+        (Model(width=100, heads=3), "not a multiple"),
+        (Model(depth=0), "model.depth is 0"),
+        (Model(width=16, heads=4), "rotary positions need heads"),
+        (Model(width=5, heads=1, position="sincos"), "sin-cos"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            dimensions(model)
