@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import mmvideo.datasets.shapes as shapes_package
 from mmvideo.datasets.shapes import Shapes, ShapesConfig, write_shapes
 from mmvideo.datasets.shapes import write as room
 from mmvideo.datasets.shapes.attributes import LABELS
@@ -88,6 +92,18 @@ def test_a_run_that_breaks_off_leaves_no_manifest_and_can_go_on(tmp_path, monkey
     monkeypatch.undo()
     write_shapes(tmp_path, CONFIG, {"train": 4}, processes=1)
     assert all(room.is_whole(tmp_path / row["media"]) for row in rows(tmp_path))
+
+
+def test_processes_that_die_are_one_clear_error(tmp_path):
+    """A script from standard input can't be imported by spawned processes, so they die; that must not hang."""
+    script = (
+        "from mmvideo.datasets.shapes import ShapesConfig, write_shapes\n"
+        f"write_shapes({str(tmp_path)!r}, ShapesConfig(), {{'train': 40}}, processes=2)\n"
+    )
+    root = Path(shapes_package.__file__).parents[3]
+    ran = subprocess.run([sys.executable, "-"], input=script, cwd=root, capture_output=True, text=True, timeout=60)
+    assert ran.returncode != 0 and "a process that wrote clips died" in ran.stderr
+    assert not (tmp_path / "manifest.jsonl").exists()
 
 
 @pytest.mark.parametrize("rest", [b"", b"\0\0\0\x20ftyp", b"rubbish" * 40, b"\0\0\0\x04moov" * 9])

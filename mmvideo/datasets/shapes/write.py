@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import concurrent.futures.process
 import contextlib
 import dataclasses
 import json
@@ -41,6 +43,7 @@ def write_shapes(
 
     Raises:
         ValueError: a split without a usable name or number, or a folder that holds clips of other settings.
+        OSError: the folder can't be written, or a process died.
     """
     splits = {"train": 2000, "test": 512} if splits is None else splits
     for name, count in splits.items():
@@ -129,8 +132,15 @@ def _each_written(out: Path, config: ShapesConfig, clips: list[Attributes], proc
         yield from (write_clip(*job) for job in jobs)
         return
     # Spawned, not forked: the caller may hold JAX's threads, which a fork would copy in mid-air.
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        yield from pool.imap_unordered(_write_job, jobs, chunksize=8)
+    context = multiprocessing.get_context("spawn")
+    try:
+        with concurrent.futures.ProcessPoolExecutor(processes, mp_context=context) as pool:
+            yield from pool.map(_write_job, jobs, chunksize=8)
+    except concurrent.futures.process.BrokenProcessPool:
+        raise OSError(
+            f"{out}: a process that wrote clips died; run again to go on, with processes=1 if memory is short or if "
+            "the calling script has no `if __name__ == '__main__':`"
+        ) from None
 
 
 def _cores() -> int:
