@@ -218,13 +218,20 @@ def _fill(tree: Any, prefix: str, arrays: Mapping[str, jax.Array]) -> Any:
     def leaf(path: tuple[Any, ...], wanted: Any) -> jax.Array:
         array = arrays[_name(prefix, path)]
         is_key = jax.dtypes.issubdtype(wanted.dtype, jax.dtypes.prng_key)
-        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(wanted)) if is_key else array
+        return jax.random.wrap_key_data(array, impl=_key_kind(wanted)) if is_key else array
 
     return jax.tree_util.tree_map_with_path(leaf, tree)
 
 
 def _name(prefix: str, path: tuple[Any, ...]) -> str:
     return prefix + "".join("." + jax.tree_util.keystr((key,), simple=True) for key in path)
+
+
+def _key_kind(wanted: jax.ShapeDtypeStruct) -> Any:
+    """The generator of an abstract random key; JAX tells it of traced keys only."""
+    kinds = []
+    jax.eval_shape(lambda key: kinds.append(jax.random.key_impl(key)), wanted)
+    return kinds[0]
 
 
 def _words(leaf: Any) -> Any:

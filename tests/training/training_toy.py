@@ -102,7 +102,9 @@ def toy_mesh(data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
     return make_mesh(config.Mesh(data, fsdp, tensor), jax.devices()[: data * fsdp * tensor])
 
 
-def toy_train(workdir: Path, training: Training, batches: ToyBatches, mesh: Mesh | None = None, **more: Any) -> TrainState:
+def toy_train(
+    workdir: Path, training: Training, batches: ToyBatches, mesh: Mesh | None = None, **more: Any
+) -> TrainState:
     """Trains the toy, quietly unless told otherwise."""
     mesh = mesh or toy_mesh()
     rows = batch_sharding(mesh)

@@ -1,0 +1,126 @@
+"""Schedules, the decay mask, clipping and accumulation."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from training_toy import PlainToy, ToyBatches, quick
+
+from mmvideo.model.block import Blocks
+from mmvideo.model.config import Dimensions
+from mmvideo.training.config import Optimizer
+from mmvideo.training.optimizer import decayed, make_optimizer, make_schedule
+from mmvideo.training.state import new_state
+from mmvideo.training.step import make_step
+
+
+@pytest.mark.parametrize(
+    ("shape", "half_way"),
+    [("cosine", 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * 0.5))), ("linear", 0.55), ("constant", 1.0)],
+)
+def test_the_schedule_warms_up_and_ends_where_it_should(shape, half_way):
+    rate = make_schedule(Optimizer(schedule=shape, learning_rate=2.0, warmup=10, final_share=0.1), steps=110)
+    assert float(rate(0)) == 0.0
+    assert float(rate(5)) == pytest.approx(1.0)
+    assert float(rate(10)) == pytest.approx(2.0)
+    assert float(rate(60)) == pytest.approx(2.0 * half_way)
+    assert float(rate(110)) == pytest.approx(2.0 if shape == "constant" else 0.2)
+
+
+def test_without_warm_up_the_first_rate_is_the_highest():
+    assert float(make_schedule(Optimizer(warmup=0, learning_rate=0.5), 10)(0)) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "adam"}, "optimizer.name 'adam'"),
+        ({"schedule": "step"}, "optimizer.schedule 'step'"),
+        ({"warmup": 100}, "warmup=100"),
+        ({"accumulate": 0}, "accumulate=0"),
+    ],
+)
+def test_wrong_settings_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        make_optimizer(Optimizer(**{"warmup": 0, **settings}), steps=100)
+
+
+def test_decay_takes_matrices_and_leaves_the_rest():
+    blocks = Blocks(Dimensions(depth=2, width=8, heads=2, feed_forward=16), rngs=nnx.Rngs(0))
+    params = nnx.to_pure_dict(nnx.state(blocks, nnx.Param))
+    taken = {name for name, decays in decayed(params).items() if decays}
+    assert taken == {"qkv_kernel", "out_kernel", "up_kernel", "down_kernel"}
+    toy = decayed(nnx.to_pure_dict(nnx.state(PlainToy(rngs=nnx.Rngs(0)), nnx.Param)))
+    assert toy["embed"] == {"kernel": True, "bias": False}
+    assert not toy["table"] and not toy["stacked_bias"]
+
+
+@pytest.mark.parametrize("name", ["adamw", "lion", "adafactor", "sgd"])
+def test_decay_is_decoupled_in_every_optimiser(name):
+    """Without a gradient only the decay is left: a matrix shrinks by `rate * decay`, a bias stays."""
+    config = Optimizer(name=name, learning_rate=0.1, warmup=0, schedule="constant", weight_decay=0.5)
+    params = {"kernel": jnp.full((3, 4), 2.0), "bias": jnp.full((2, 4), 2.0)}
+    optimizer = make_optimizer(config, steps=10)
+    updates, _ = optimizer.update(optax.tree.zeros_like(params), optimizer.init(params), params)
+    after = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(after["kernel"], 2.0 * (1 - 0.1 * 0.5), rtol=1e-6)
+    np.testing.assert_array_equal(after["bias"], 2.0)
+
+
+@pytest.mark.parametrize("name", ["adamw", "lion", "adafactor", "sgd"])
+def test_every_optimiser_descends(name):
+    config = Optimizer(name=name, learning_rate=0.02, warmup=0, schedule="constant", weight_decay=0.0)
+    optimizer = make_optimizer(config, steps=100)
+
+    @jax.jit
+    def descend(params, state):
+        updates, state = optimizer.update(jax.grad(lambda p: jnp.sum(p["kernel"] ** 2))(params), state, params)
+        return optax.apply_updates(params, updates), state
+
+    params = {"kernel": jnp.full((3, 4), 1.0)}
+    state = optimizer.init(params)
+    for _ in range(30):
+        params, state = descend(params, state)
+    assert float(jnp.abs(params["kernel"]).max()) < 0.7
+
+
+def test_clipping_bounds_the_global_norm():
+    config = Optimizer(name="sgd", b1=0.0, learning_rate=1.0, warmup=0, schedule="constant", weight_decay=0.0, clip=0.5)
+    params = {"a": jnp.zeros(4), "b": jnp.zeros(9)}
+    optimizer = make_optimizer(config, 10)
+    updates, _ = optimizer.update({"a": jnp.full(4, 3.0), "b": jnp.full(9, 2.0)}, optimizer.init(params), params)
+    assert float(optax.global_norm(updates)) == pytest.approx(0.5, rel=1e-6)
+    np.testing.assert_allclose(updates["a"][0] / updates["b"][0], 1.5, rtol=1e-6)
+
+
+def test_accumulated_small_batches_equal_a_big_one():
+    """Four batches of 8 rows update as one of 32; between updates nothing moves, and the schedule counts batches."""
+    big = quick(steps=3, optimizer={"warmup": 0, "schedule": "linear", "clip": 0.1})
+    small = quick(steps=12, optimizer={"warmup": 0, "schedule": "linear", "clip": 0.1, "accumulate": 4})
+    parts = [ToyBatches().batch(step) for step in range(8)]
+    graphdef = nnx.graphdef(PlainToy(rngs=nnx.Rngs(0)))
+
+    def start(config):
+        _, params, variables = nnx.split(PlainToy(rngs=nnx.Rngs(0)), nnx.Param, ...)
+        optimizer = make_optimizer(config.optimizer, config.steps)
+        return new_state(nnx.to_pure_dict(params), nnx.to_pure_dict(variables), optimizer, config)
+
+    state, one, rates = start(small), make_step(graphdef, small), []
+    for number, part in enumerate(parts):
+        before = np.asarray(state.params["embed"]["kernel"])
+        state, metrics = one(state, part)
+        rates.append(float(metrics["learning_rate"]))
+        assert (np.array_equal(before, state.params["embed"]["kernel"])) == (number % 4 != 3)
+    whole, four, big_rates = start(big), make_step(graphdef, big), []
+    for first in (0, 4):
+        joined = jax.tree.map(lambda *rows: np.concatenate(rows), *parts[first : first + 4])
+        whole, metrics = four(whole, joined)
+        big_rates.append(float(metrics["learning_rate"]))
+    assert rates[::4] == pytest.approx(big_rates)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), state.params, whole.params)

@@ -1,0 +1,106 @@
+"""The small files of a workdir and the lines on the screen."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from mmvideo.training.files import WorkdirError, claim, read_lines, write_lines
+from mmvideo.training.ledger import Ledger, lost_work
+from mmvideo.training.metrics import summarise
+from mmvideo.training.progress import Progress, clock, short
+
+
+def stretch(first, last, wall):
+    return {"run": 1, "from_step": first, "to_step": last, "wall": wall}
+
+
+def test_work_past_the_resumed_step_is_lost_once():
+    lines = [stretch(0, 10, 5.0), stretch(10, 20, 8.0), stretch(20, 30, 9.0)]
+    assert lost_work(lines, 30) == (0, 30)
+    assert lost_work(lines, 15) == (4.0 + 9.0, 30)
+    resumed = [*lines, {"run": 2, "from_step": 15, "to_step": 30, "lost": 13.0}, stretch(15, 25, 6.0)]
+    assert lost_work(resumed, 15) == (6.0, 25)
+    assert lost_work(resumed, 5) == (2.5 + 4.0 + 6.0, 25)
+
+
+def test_nested_phases_are_booked_once(tmp_path):
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    with ledger.phase("evaluation"), ledger.phase("wait"):
+        sum(range(100_000))
+    assert list(ledger.waiting([1, 2])) == [1, 2]
+    spent = ledger.write(3)
+    (line,) = read_lines(tmp_path / "ledger.jsonl")
+    assert line["wall"] == pytest.approx(sum(spent.values()), rel=1e-9)
+    assert spent["wait"] > spent["evaluation"] and spent["wait"] < ledger.elapsed
+    assert Ledger(tmp_path / "ledger.jsonl").resume(1) == pytest.approx(line["wall"] * 2 / 3)
+
+
+def test_a_window_averages_the_good_steps():
+    step = {"learning_rate": 0.1, "clips": 4.0, "tokens": 30.0, "slots": 40.0, "skipped": 0.0, "skipped_total": 0.0}
+    window = [
+        {**step, "train/loss": 1.0},
+        {**step, "train/loss": float("nan"), "skipped": 1.0, "skipped_total": 1.0},
+        {**step, "train/loss": 3.0, "learning_rate": 0.2, "skipped_total": 1.0},
+    ]
+    row = summarise(window, seconds=2.0)
+    assert row["train/loss"] == 2.0 and row["learning_rate"] == 0.2 and row["padding"] == 0.25
+    assert row["examples_per_second"] == 6.0 and row["tokens_per_second"] == 45.0 and row["skipped_steps"] == 1
+
+
+def test_a_log_gets_plain_lines():
+    out = io.StringIO()
+    progress = Progress(0, 100, out)
+    row = {"train/loss": 1.5, "examples_per_second": 12.0, "tokens_per_second": 9800.0, "padding": 0.04}
+    progress.update({"step": 10, **row})
+    progress.update({"step": 20, **row, "skipped_steps": 2, "unreadable_clips": 1})
+    first, second = out.getvalue().splitlines()
+    assert first == "step 10/100  loss 1.5  12 clips/s  9.8k tokens/s  padding 4%"
+    assert "2 steps skipped  1 clips unreadable" in second and second.endswith(" left")
+
+
+def test_a_terminal_gets_a_bar():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    out = Terminal()
+    progress = Progress(0, 10, out)
+    progress.update(
+        {"step": 10, "train/loss": 1.5, "examples_per_second": 1.0, "tokens_per_second": 2.0, "padding": 0.5}
+    )
+    progress.say("done: [all] of it")
+    progress.close()
+    assert "10/10" in out.getvalue() and "loss 1.5" in out.getvalue() and "done: [all] of it" in out.getvalue()
+
+
+def test_numbers_for_people():
+    assert [short(n) for n in (3.14159, 9800, 2.5e6, 7e9)] == ["3.14", "9.8k", "2.5M", "7G"]
+    assert clock(3723) == "1:02:03" and clock(59.6) == "0:01:00"
+
+
+def test_half_a_line_is_no_line(tmp_path):
+    path = tmp_path / "lines.jsonl"
+    write_lines(path, [{"step": 1}, {"step": 2}])
+    with path.open("a") as file:
+        file.write('{"step": 3, "tra')
+    assert read_lines(path) == [{"step": 1}, {"step": 2}]
+    assert [item.name for item in tmp_path.iterdir()] == ["lines.jsonl"]
+
+
+def test_settings_that_differ_are_listed(tmp_path):
+    def settings(**changes):
+        return json.dumps({"training": {"steps": 10, "keep": 2}, "model": {"width": 8, "taps": [1, 2]}} | changes)
+
+    claim(tmp_path, settings())
+    claim(tmp_path, settings(training={"steps": 20, "keep": 5}))
+    with pytest.raises(WorkdirError, match=r"training\.steps \(20 there, 10 here\)"):
+        claim(tmp_path, settings())
+    with pytest.raises(WorkdirError, match=r"model\.taps\.1 \(2 there, 3 here\); model\.width \(8 there, \"absent"):
+        claim(tmp_path, settings(training={"steps": 20, "keep": 5}, model={"taps": [1, 3]}))
+    claim(tmp_path, settings(training={"steps": 20, "keep": 5}, model={"width": 9, "taps": [1, 2]}), ["model.*"])
+    (tmp_path / "config.json").write_text('{"training": ')
+    with pytest.raises(WorkdirError, match="is not JSON"):
+        claim(tmp_path, settings())
