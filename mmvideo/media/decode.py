@@ -71,10 +71,10 @@ class Clip:
 def decode(
     source: MediaSource,
     *,
-    start: float = 0.0,
-    end: float | None = None,
-    fps: float | None = None,
-    times: Sequence[float] | None = None,
+    start: float | int = 0.0,
+    end: float | int | None = None,
+    fps: float | int | None = None,
+    times: Sequence[float] | np.ndarray | None = None,
     short_side: int | None = None,
     size: tuple[int, int] | None = None,
     kernel: str = "bicubic",
@@ -124,10 +124,10 @@ class _Request:
     """What is asked of a file, `end` infinite for its end."""
 
     name: str
-    start: float
-    end: float
-    fps: float | None
-    times: Sequence[float] | None
+    start: float | int
+    end: float | int
+    fps: float | int | None
+    times: Sequence[float] | np.ndarray | None
     sample_rate: int
 
 
@@ -250,7 +250,7 @@ class _Reading:
         return bool(damaged or (not done and missing > 0.15))
 
 
-def _check(start: float, end: float | None, fps: float | None, times: Any, sample_rate: int) -> None:
+def _check(start: float | int, end: float | int | None, fps: float | int | None, times: Any, sample_rate: int) -> None:
     if start < 0 or (end is not None and end <= start):
         raise ValueError(f"start={start}, end={end}: a range begins at 0 or later and ends after it begins")
     if fps is not None and (fps <= 0 or times is not None):

@@ -23,7 +23,7 @@ AAC_FRAME = 1024
 def encode(
     path: str | os.PathLike,
     frames: UInt8[np.ndarray, "T H W 3"] | None,
-    fps: float,
+    fps: float | int,
     *,
     samples: Float[np.ndarray, " S"] | None = None,
     sample_rate: int = 16000,
@@ -107,7 +107,7 @@ def _sound_packets(stream: Any, samples: np.ndarray) -> Iterator[tuple[float, li
     yield math.inf, stream.encode(None)
 
 
-def _check(frames: np.ndarray | None, fps: float, samples: np.ndarray | None, sample_rate: int) -> None:
+def _check(frames: np.ndarray | None, fps: float | int, samples: np.ndarray | None, sample_rate: int) -> None:
     if frames is None and samples is None:
         raise ValueError("nothing to encode: give frames, samples or both")
     if frames is not None:

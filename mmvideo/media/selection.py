@@ -29,7 +29,14 @@ class Selection:
       fps: instants `k / fps` after `start` instead, to the end of the range or of the track.
     """
 
-    def __init__(self, painter: Painter, start: float, end: float, times: Sequence[float] | None, fps: float | None):
+    def __init__(
+        self,
+        painter: Painter,
+        start: float | int,
+        end: float | int,
+        times: Sequence[float] | np.ndarray | None,
+        fps: float | int | None,
+    ):
         self._painter, self._start, self._end, self._fps = painter, start, end, fps
         self._instants = None if times is None else [start + t for t in times]
         self._every = times is None and fps is None
@@ -114,7 +121,7 @@ class Selection:
         return frames, np.array(self.times, np.float64)
 
 
-def grid_count(seconds: float, fps: float) -> int:
+def grid_count(seconds: float | int, fps: float | int) -> int:
     """Number of instants `k / fps` in `[0, seconds)`, blind to rounding of the last."""
     return max(0, math.ceil((seconds - SLACK) * fps))
 
@@ -139,7 +146,7 @@ class PacketGate:
         self._held: list[Any] = []
         self._begun, self._fed = not keyed, False
         self._floor = -math.inf
-        self._last = -self._spacing
+        self._last = -math.inf
         self.damaged = False
 
     @property
@@ -183,6 +190,10 @@ class PacketGate:
         for packet in held:
             self._decode(packet)
 
+    def _after(self) -> float:
+        """Where a frame without a stamp of its own belongs."""
+        return 0.0 if self._last == -math.inf else self._last + self._spacing
+
     def _decode(self, packet: Any) -> None:
         import av
 
@@ -196,7 +207,9 @@ class PacketGate:
             return
         for frame in frames:
             # Not `frame.time`: frames that are drained from a decoder do not know their time base.
-            time = self._last + self._spacing if frame.pts is None else frame.pts * self._tick - self._origin
+            time = self._after() if frame.pts is None else frame.pts * self._tick - self._origin
+            # Demuxers of programme streams guess the stamps of some frames, and guess one twice.
+            time = self._after() if time <= self._last else time
             self._last = time
             if time >= self._floor - SLACK and not self._selection.done:
                 seconds = frame.duration * self._tick if frame.duration else self._spacing

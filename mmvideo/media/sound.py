@@ -15,10 +15,14 @@ LAST_BLOCK = 0.15
 """Seconds no codec's block exceeds (AAC's are 1024 samples, 128 ms at 8 kHz)."""
 
 
+MIX_DOWN = {"rematrix_maxval": "1.0"}
+"""Makes the weights of the channels add up to one, which swresample else does for integer samples alone."""
+
+
 class SoundTrack:
     """Decodes a sound track and lays it, mono and resampled, on the clock of the clip.
 
-    Surround sound is mixed down by swresample, whose weights add up to one, so nothing clips.
+    Channels are mixed down by swresample with weights that add up to one, so nothing clips.
 
     Args:
       stream: the sound track.
@@ -27,7 +31,7 @@ class SoundTrack:
       sample_rate: samples a second that come out.
     """
 
-    def __init__(self, stream: Any, origin: float, start: float, end: float, sample_rate: int):
+    def __init__(self, stream: Any, origin: float, start: float | int, end: float | int, sample_rate: int):
         self._decoder, self._origin = stream.codec_context, origin
         self._start, self._end, self._sample_rate = start, end, sample_rate
         self._tick = float(stream.time_base)
@@ -82,7 +86,7 @@ class SoundTrack:
             if frame.sample_rate == self._sample_rate:
                 return [frame]
         if self._resampler is None:
-            self._resampler = AudioResampler("fltp", "mono", self._sample_rate)
+            self._resampler = AudioResampler("fltp", "mono", self._sample_rate, options=MIX_DOWN)
         # A stamp on the frame would let the filter graph stretch or pad; the pieces keep time instead.
         frame.pts = None
         try:

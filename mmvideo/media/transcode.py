@@ -10,6 +10,7 @@ from typing import Any
 from mmvideo.media.container import MediaError, MediaSource, Tracks, find_tracks, is_webp, open_media, source_name
 from mmvideo.media.mp4 import AAC_RATES, MP4_OPTIONS, audio_stream, tune_video, video_stream
 from mmvideo.media.pictures import orientation
+from mmvideo.media.sound import MIX_DOWN
 
 TIME_BASE = Fraction(1, 90000)
 """Clock of the pictures that keep their own times; 90 kHz holds all common rates exactly."""
@@ -20,7 +21,7 @@ def transcode(
     *,
     short_side: int | None = None,
     gop: int | None = None,
-    fps: float | None = None,
+    fps: float | int | None = None,
     crf: int = 23,
     preset: str = "veryfast",
     audio_bitrate: int = 96000,
@@ -82,7 +83,7 @@ class _Writer:
     """An MP4 that opens when the first frame of a track tells what it is like."""
 
     def __init__(
-        self, path: str, tracks: Tracks, short_side: int | None, gop: int | None, fps: float | None, crf: int,
+        self, path: str, tracks: Tracks, short_side: int | None, gop: int | None, fps: float | int | None, crf: int,
         preset: str, audio_bitrate: int,
     ):  # fmt: skip
         import av
@@ -170,7 +171,7 @@ class _Writer:
         import av
 
         if self._resampler is None:
-            self._resampler = av.AudioResampler("fltp", self._layout, self._sound_rate)
+            self._resampler = av.AudioResampler("fltp", self._layout, self._sound_rate, options=MIX_DOWN)
             time = 0.0 if frame is None or frame.time is None else frame.time - self._tracks.origin
             self._said = round(time * self._sound_rate)
         if frame is not None:
@@ -235,7 +236,9 @@ def _even_size(frame: Any, transposed: bool, short_side: int | None, aspect: Fra
     return max(2, 2 * round(height * scale / 2)), max(2, 2 * round(width * scale / 2))
 
 
-def _transcode_webp(source: MediaSource, short_side: int | None, gop: int | None, fps: float | None, crf: int) -> bytes:
+def _transcode_webp(
+    source: MediaSource, short_side: int | None, gop: int | None, fps: float | int | None, crf: int
+) -> bytes:
     """An animation, decoded whole, since it is short, at a constant frame rate."""
     from mmvideo.media.decode import decode, probe
     from mmvideo.media.encode import encode
