@@ -33,9 +33,7 @@ class Captions:
     start: Int[np.ndarray, " c1"]
     first: Int[np.ndarray, " n1"]
 
-    def choose(
-        self, clips: Int[np.ndarray, " m"], uniform: Float[np.ndarray, " m"] | None
-    ) -> Int[np.ndarray, " m"]:
+    def choose(self, clips: Int[np.ndarray, " m"], uniform: Float[np.ndarray, " m"] | None) -> Int[np.ndarray, " m"]:
         """A caption of each named clip: by numbers drawn from [0, 1), or the first; -1 where there is none."""
         count = self.first[clips + 1] - self.first[clips]
         offset = 0 if uniform is None else np.minimum((uniform * count).astype(np.int64), count - 1)

@@ -50,7 +50,9 @@ def _check_video(video: Video) -> None:
 def _check_audio(audio: Audio) -> None:
     stride = audio.stride or audio.patch
     if min(*audio.patch, *stride) < 1 or audio.seconds <= 0:
-        raise ValueError(f"input.audio.patch={audio.patch}, stride={stride} and seconds={audio.seconds} must be positive")
+        raise ValueError(
+            f"input.audio.patch={audio.patch}, stride={stride} and seconds={audio.seconds} must be positive"
+        )
     if audio.patch[1] > audio.spectrogram.bins:
         raise ValueError(f"input.audio.patch={audio.patch} is higher than the {audio.spectrogram.bins} mel bins")
     if min(audio.time_masks, audio.time_mask, audio.mel_masks, audio.mel_mask) < 0:

@@ -15,7 +15,8 @@ class Source:
     Attributes:
       path: folder written by `mmvideo data build`, or `samples:NAME` for an embedded set.
       split: which of its splits.
-      weight: clips of it an epoch, relative to the other sources; None counts every clip once.
+      weight: its share of an epoch, relative to the other sources, of as many clips as all sources hold;
+        None for all sources counts every clip once.
     """
 
     path: str
@@ -34,7 +35,8 @@ class Video:
       tubelet: frames, rows and columns of pixels in a patch.
       kernel: the resize kernel, part of the data's definition.
       crop_scale: smallest share of the area that a random crop keeps while training; 1.0 never crops closer.
-      flip: whether left and right may be exchanged; leave it off where they matter (captions, motion).
+      flip: whether left and right may be exchanged while training; leave it off where they matter. A clip
+        whose captions or classes speak of sides, turning or writing is never flipped.
       colour: strength of random brightness, contrast and saturation, 0 for none.
     """
 
@@ -76,7 +78,8 @@ class Text:
     """How captions become pieces.
 
     Attributes:
-      tokenizer: a SentencePiece model file; None takes the one that lies in the first source's folder.
+      tokenizer: a SentencePiece model file; None takes the one that lies in the first source's folder,
+        or makes one of the captions where there is none.
       length: at most so many pieces a caption, the end mark included.
     """
 

@@ -105,7 +105,8 @@ class ClipLoader:
         audio, video = self.config.audio, self.config.video
         try:
             media = self.mixture.record(number).media
-        except (RuntimeError, ValueError, OSError) as error:  # RuntimeError is what ArrayRecord raises on a rotten shard
+        # ArrayRecord raises RuntimeError where a shard is rotten.
+        except (RuntimeError, ValueError, OSError) as error:
             raise UnreadableClip(f"its record cannot be read: {' '.join(str(error).split())}") from error
         try:
             clip = decode(

@@ -72,7 +72,9 @@ class Mixture:
 
     def class_names(self, number: int) -> list[str]:
         """The names of the classes that a clip is known to be in."""
-        return [names[self.labels[kind][number]] for kind, names in self.classes.items() if self.labels[kind][number] >= 0]
+        return [
+            names[self.labels[kind][number]] for kind, names in self.classes.items() if self.labels[kind][number] >= 0
+        ]
 
     def _renumbered(self, kind: str) -> Int[np.ndarray, " n"]:
         """Classes of one kind in the merged numbering."""

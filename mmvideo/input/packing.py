@@ -21,9 +21,7 @@ _TOGETHER = 256
 """Windows whose tables stay in the processor's cache while they are packed."""
 
 
-def pack(
-    sizes: Int[np.ndarray, "n d"], budget: Int[np.ndarray, " d"], window: int = WINDOW
-) -> Int[np.ndarray, " n"]:
+def pack(sizes: Int[np.ndarray, "n d"], budget: Int[np.ndarray, " d"], window: int = WINDOW) -> Int[np.ndarray, " n"]:
     """The row of every clip.
 
     Args:

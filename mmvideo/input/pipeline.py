@@ -233,14 +233,13 @@ class Batches:
     def _report_filling(self) -> None:
         """Says so when another budget than `L` keeps the rows from being full."""
         needs, rows = self._planner.needs(0)[2], len(self._planner.epoch(0))
-        shares = dict(zip(sizes.BUDGETS, budgets.fill(needs, rows, self._planner.budget), strict=True))
-        _LOG.info("rows are %.1f %% full", 100 * shares["tokens"])
-        if shares["tokens"] < _WELL_FILLED and rows > 1:
-            fullest = max((name for name in shares if name != "tokens"), key=shares.__getitem__)
+        share = budgets.fill(needs, rows, self._planner.budget)[0]
+        _LOG.info("rows are %.1f %% full", 100 * share)
+        if share < _WELL_FILLED and rows > 1:
             _LOG.warning(
-                "rows are only %.0f %% full; packing.%s is used to %.0f %%: change packing.tokens=%d, or packing.clips=%d",
-                100 * shares["tokens"], fullest, 100 * shares[fullest],
-                self.config.packing.tokens, self.config.packing.clips,
+                "rows are only %.0f %% full: clips take %.0f tokens on average, and a row has room for %d tokens and "
+                "%d clips; change packing.tokens or packing.clips",
+                100 * share, needs[:, 0].mean(), self.config.packing.tokens, self.config.packing.clips,
             )  # fmt: skip
 
 

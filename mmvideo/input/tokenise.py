@@ -58,7 +58,7 @@ def video_frames(
 
 
 def audio_patches(rows: Float32[np.ndarray, "T M"], audio: Audio) -> Float32[np.ndarray, "N P"]:
-    """Patches of a spectrogram in the order `(t, mel)`, each flattened as `(t, mel)`; a short stride makes them overlap."""
+    """Patches of a spectrogram in the order `(t, mel)`, each flattened so; a short stride makes them overlap."""
     (t, mel), (step, jump) = audio.patch, audio_stride(audio)
     windows = np.lib.stride_tricks.sliding_window_view(rows, (t, mel))[::step, ::jump]
     return windows.reshape(-1, t * mel)

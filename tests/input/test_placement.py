@@ -21,7 +21,8 @@ def _stream(rows: int) -> TokenStream:
     def numbers(*shape: int) -> np.ndarray:
         return rng.integers(0, 9, (rows, *shape)).astype(np.int32)
 
-    layout = Layout(numbers(12), numbers(12), numbers(12), rng.normal(size=(rows, 12)).astype(np.float32), numbers(12, 3))
+    time = rng.normal(size=(rows, 12)).astype(np.float32)
+    layout = Layout(numbers(12), numbers(12), numbers(12), time, numbers(12, 3))
     clips = Clips(numbers(3), rng.random((rows, 3, 3)) < 0.5, {"class": numbers(3)})
     return TokenStream({"text": numbers(7)}, layout, {}, None, clips)
 

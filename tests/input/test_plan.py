@@ -59,7 +59,9 @@ def test_every_clip_comes_once_an_epoch_and_no_row_is_lost_between_epochs():
 
 def test_epochs_differ_in_order_and_captions():
     rows = _rows(_planner(), 120)
-    first, second = ({c: (i, k) for i, r in enumerate(rows) if r[0] == e for c, k in zip(r[2], r[3])} for e in (0, 1))
+    first, second = (
+        {c: (i, k) for i, r in enumerate(rows) if r[0] == e for c, k in zip(r[2], r[3], strict=True)} for e in (0, 1)
+    )
     assert [first[c][0] for c in range(100)] != [second[c][0] for c in range(100)]
     assert any(first[c][1] != second[c][1] for c in range(100))
 

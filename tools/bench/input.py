@@ -1,0 +1,129 @@
+"""The loader against bare decoding: clips a second a core, on the sample sets and on generated shapes.
+
+COMMAND  python tools/bench/input.py [--rounds 3] [--shapes 96] [--json FILE]
+COST     1 core, 1 minute
+
+The loader does everything up to packed rows (read, decode, crop, patch, spectrogram, masks, weave),
+through its threads; bare decoding opens the same clips with PyAV, decodes every frame and converts
+it to RGB, and decodes the sound, one thread and nothing else. Both are counted in processor seconds
+of this process, so that a clip a second a core means the same on a busy machine. Rounds of the two
+alternate in one run, and the middle one of each counts. Exit code 1 if a set is below the target.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import io
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from mmvideo.input.config import Input, Masking, Packing, Source
+from mmvideo.input.pipeline import Batches
+from mmvideo.stream import padding_share
+
+RATE, FULL = 0.75, 0.95
+"""Targets: share of bare decoding's speed, and share of token slots that hold tokens (`samples:all`)."""
+
+SAMPLES = ("film", "animations", "sounds", "all")
+MASKED = Masking(video=0.5, audio=0.5, text=0.15)
+
+
+def main() -> int:
+    """Measures every set and prints a line for each, then one of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each")
+    parser.add_argument("--shapes", type=int, default=96, help="generated clips")
+    parser.add_argument("--json", type=Path, help="also write the JSON line to this file")
+    options = parser.parse_args()
+    machine = f"{_processor()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    print(f"{machine}; {date}")
+    sets = [_measure(f"samples:{name}", f"samples:{name}", options.rounds) for name in SAMPLES]
+    with tempfile.TemporaryDirectory() as folder:
+        sets.append(_measure("shapes", _shapes(Path(folder), options.shapes), options.rounds))
+    line = json.dumps({"bench": "input", "machine": machine, "date": date, "sets": {s.pop("set"): s for s in sets}})
+    print(line)
+    if options.json:
+        options.json.write_text(line + "\n")
+    return 0 if all(s["ratio"] >= RATE for s in sets) and sets[SAMPLES.index("all")]["filled"] >= FULL else 1
+
+
+def _measure(name: str, path: str, rounds: int) -> dict:
+    """Clips a second a core of the loader and of bare decoding, over one epoch of a set."""
+    config = Input(sources=(Source(path),), masking=MASKED, packing=Packing(rows=8, clips=24))
+    batches = Batches(config)
+    media = [batches.corpus.record(number).media for number in range(len(batches.corpus))]
+    next(iter(batches.iterate(0, 1)))
+    _decode(media[0])
+    loader, bare, filled = [], [], []
+    for turn in range(rounds):
+        started, clips = time.process_time(), 0
+        for _, stream in batches.iterate(turn * batches.steps_per_epoch, (turn + 1) * batches.steps_per_epoch):
+            clips += int((stream.clips.number >= 0).sum())
+            filled.append(1 - padding_share(stream.layout))
+        loader.append(clips / (time.process_time() - started))
+        started = time.process_time()
+        for clip in media:
+            _decode(clip)
+        bare.append(len(media) / (time.process_time() - started))
+    result = {
+        "set": name,
+        "clips": len(media),
+        "loader_clips_per_second_per_core": round(statistics.median(loader), 1),
+        "bare_clips_per_second_per_core": round(statistics.median(bare), 1),
+        "ratio": round(statistics.median(loader) / statistics.median(bare), 3),
+        "filled": round(statistics.mean(filled), 4),
+        "unreadable": len(batches.skipped),
+    }
+    print(
+        f"{name:20s} loader {result['loader_clips_per_second_per_core']:7.1f}  "
+        f"bare {result['bare_clips_per_second_per_core']:7.1f}  ratio {result['ratio']:.2f}  "
+        f"slots filled {result['filled']:.3f}"
+    )
+    return result
+
+
+def _decode(media: bytes) -> None:
+    """Everything of a clip, as PyAV gives it: frames to RGB arrays, sound to arrays."""
+    import av
+
+    with av.open(io.BytesIO(media)) as container:
+        for stream in container.streams:
+            stream.codec_context.thread_count = 1
+        for packet in container.demux():
+            for frame in packet.decode():
+                if packet.stream.type == "video":
+                    frame.to_ndarray(format="rgb24")
+                else:
+                    frame.to_ndarray()
+
+
+def _shapes(folder: Path, clips: int) -> str:
+    """A corpus of generated shapes."""
+    from mmvideo.datasets.build import build
+    from mmvideo.datasets.shapes import ShapesConfig, write_shapes
+
+    write_shapes(folder / "clips", ShapesConfig(), splits={"train": clips}, progress=False)
+    build(folder / "clips", folder / "corpus", progress=False, tokenizer_vocabulary=200)
+    return str(folder / "corpus")
+
+
+def _processor() -> str:
+    """The processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
