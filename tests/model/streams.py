@@ -15,18 +15,18 @@ SPEC = StreamSpec(
 
 def make_clip(seed: int, *, video=6, audio=5, text=4, hide_video=0, hide_audio=0) -> dict:
     """Content and places of a clip: the first cells of each grid; of patches the last ones are hidden."""
-    draw = np.random.default_rng(seed)
     clip = {}
     for name, patches, count, hidden in (
         ("video", SPEC.video, video, hide_video),
         ("audio", SPEC.audio, audio, hide_audio),
     ):
         grid = np.stack(np.unravel_index(np.arange(count), patches.grid), axis=-1)
-        numbers = draw.integers(0, 256, (count, patches.size))
+        numbers = np.random.default_rng([seed, len(clip)]).integers(0, 256, (count, patches.size))
         content = numbers.astype(np.uint8) if name == "video" else (numbers / 128.0 - 1).astype(np.float32)
         clip[name] = (content, (grid[:, 0] + 0.5) * patches.seconds, grid, hidden)
     grid = np.stack([np.zeros(text), np.zeros(text), np.arange(text)], axis=-1)
-    clip["text"] = (draw.integers(5, 50, text).astype(np.int32), np.zeros(text), grid, 0)
+    pieces = np.random.default_rng([seed, len(clip)]).integers(5, 50, text).astype(np.int32)
+    clip["text"] = (pieces, np.zeros(text), grid, 0)
     return clip
 
 

@@ -98,8 +98,9 @@ def test_heads_give_float32_and_unit_length():
     assert np.isfinite(at_zero).all()
 
 
-@pytest.mark.parametrize("position", ["rotary", "sincos", "learned"])
-@pytest.mark.parametrize("sees", ["modality", "clip"])
+@pytest.mark.parametrize(
+    ("sees", "position"), [("modality", "rotary"), ("clip", "rotary"), ("clip", "sincos"), ("modality", "learned")]
+)
 def test_decoder_of_packed_clips_equals_that_of_separate_ones(streams, tiny, sees, position):
     config = tiny(position=position, decoder=Decoder(depth=2, width=12, heads=2, sees=sees))
     model, decoder = (kind(config, streams.SPEC, rngs=nnx.Rngs(0)) for kind in (MultimodalTransformer, MaskedDecoder))
@@ -126,16 +127,17 @@ def test_decoder_predicts_each_hidden_place_differently_and_not_from_what_was_hi
     model, decoder = (kind(config, streams.SPEC, rngs=nnx.Rngs(0)) for kind in (MultimodalTransformer, MaskedDecoder))
     clip = streams.make_clip(1, hide_video=3, hide_audio=2)
     stream = streams.make_stream([[clip]])
-    out = np.asarray(decoder(model(stream).top, stream))
+    run = nnx.jit(lambda model, decoder, stream: decoder(model(stream).top, stream))
+    out = np.asarray(run(model, decoder, stream))
     place = stream.targets["video"].place[0]
     hidden = out[0][place[place >= 0]]
     assert hidden.shape == (3, 12) and np.linalg.norm(hidden[0] - hidden[1]) > 1e-3
     content = {name: np.zeros_like(target.content) for name, target in stream.targets.items()}
     blank = {name: dataclasses.replace(target, content=content[name]) for name, target in stream.targets.items()}
     blind = dataclasses.replace(stream, targets=blank)
-    np.testing.assert_array_equal(out, decoder(model(blind).top, blind))
+    np.testing.assert_array_equal(out, run(model, decoder, blind))
     with pytest.raises(ValueError, match="hides nothing"):
-        decoder(model(stream).top, dataclasses.replace(stream, decode=None))
+        decoder(jnp.zeros((1, 40, 24)), dataclasses.replace(stream, decode=None))
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])

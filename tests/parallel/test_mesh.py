@@ -1,0 +1,112 @@
+"""Meshes and rules, and that every mesh gives the loss and gradients of one device."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from mmvideo.model.pool import pool
+from mmvideo.parallel.config import Mesh
+from mmvideo.parallel.mesh import AXES, axis_sizes, make_mesh
+from mmvideo.parallel.rules import ACTIVATIONS, PARAMETERS, batch_sharding, constrain, follow, partition, shardings
+
+
+def test_one_axis_takes_what_is_left():
+    assert axis_sizes(Mesh(), 8) == (8, 1, 1)
+    assert axis_sizes(Mesh(2, -1, 2), 8) == (2, 2, 2)
+    assert axis_sizes(Mesh(2, 2, 1), 4) == (2, 2, 1)
+    mesh = make_mesh(Mesh(2, 2, -1))
+    assert dict(mesh.shape) == dict(zip(AXES, (2, 2, 2), strict=True))
+    assert all(kind == AxisType.Auto for kind in mesh.axis_types)
+
+
+@pytest.mark.parametrize(
+    ("mesh", "message"),
+    [
+        (Mesh(3, 1, 1), "the product is 3, but there are 8 devices"),
+        (Mesh(-1, 3, 1), "3 does not divide the 8 devices"),
+        (Mesh(-1, -1, 1), "one of them at most may be -1"),
+        (Mesh(0, 1, 1), "each axis is 1 or more"),
+    ],
+)
+def test_a_mesh_that_does_not_fit_is_refused(mesh, message):
+    with pytest.raises(ValueError, match=message):
+        make_mesh(mesh)
+
+
+def test_an_axis_is_split_once_and_only_evenly():
+    mesh = make_mesh(Mesh(2, 2, 2))
+    assert partition(("layers", "embed", "mlp"), (3, 32, 64), mesh, PARAMETERS) == PartitionSpec(None, "fsdp", "tensor")
+    assert partition(("embed", "mlp"), (31, 64), mesh, PARAMETERS) == PartitionSpec(None, "tensor")
+    assert partition(("heads", "mlp"), (4, 64), mesh, PARAMETERS) == PartitionSpec("tensor", None)
+    rows = partition(("batch", "length", None), (8, 40, 3), mesh, ACTIVATIONS)
+    assert rows == PartitionSpec(("data", "fsdp"), None, None)
+    with pytest.raises(ValueError, match="needs 1 logical axes"):
+        partition(("embed", "mlp"), (3,), mesh, PARAMETERS)
+
+
+def test_parameters_and_what_the_optimiser_keeps_for_them_are_split_alike(build):
+    mesh = make_mesh(Mesh(2, 2, 2))
+    state = nnx.state(nnx.eval_shape(build))
+    places = nnx.to_pure_dict(shardings(state, mesh))
+    assert places["blocks"]["qkv_kernel"].spec == PartitionSpec(None, "fsdp", None, "tensor", None)
+    assert places["blocks"]["down_kernel"].spec == PartitionSpec(None, "tensor", "fsdp")
+    assert places["embed"]["text"]["table"].spec == PartitionSpec("tensor", "fsdp")
+    assert places["blocks"]["attention_scale"].is_fully_replicated
+    parameters = nnx.to_pure_dict(state)
+    optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3))
+    kept = follow(jax.eval_shape(optimiser.init, parameters), parameters, places, mesh)
+    adam = kept[1][0]
+    assert jax.tree.leaves(adam.mu) == jax.tree.leaves(places) == jax.tree.leaves(adam.nu)
+    assert adam.count.is_fully_replicated
+    factored = optax.adafactor(1e-3, min_dim_size_to_factor=16)
+    leaves = jax.tree.leaves(follow(jax.eval_shape(factored.init, parameters), parameters, places, mesh))
+    assert all(isinstance(leaf, NamedSharding) for leaf in leaves)
+
+
+def test_constrain_splits_within_a_mesh_and_is_nothing_without():
+    x = jnp.zeros((8, 4))
+    assert constrain(x, "batch", "embed") is x
+    mesh = make_mesh(Mesh(2, 2, 2))
+    with jax.set_mesh(mesh):
+        split = jax.jit(lambda x: constrain(x, "batch", "embed"))(x)
+    assert split.sharding.is_equivalent_to(batch_sharding(mesh), 2)
+
+
+def loss(model, stream):
+    """Something in which every row meets every other: pooled features of all clips against each other."""
+    features = model(stream)
+    total = jnp.square(jnp.where(stream.layout.real[..., None], features.top, 0)[..., :5]).mean()
+    pooled, present = pool(features.tokens(("video",)), stream.layout, ("video",), 4)
+    pooled = (pooled * present[..., None]).reshape(-1, pooled.shape[-1])
+    return total + jnp.square(pooled @ pooled.T / pooled.shape[-1]).mean()
+
+
+@pytest.fixture(scope="module")
+def single(build, stream):
+    """Loss and gradients on one device."""
+    graph, state = nnx.split(build())
+    step = jax.jit(jax.value_and_grad(lambda state, stream: loss(nnx.merge(graph, state), stream)))
+    return jax.device_get(step(state, stream))
+
+
+@pytest.mark.parametrize("sizes", [Mesh(2, 2, 2), Mesh(8, 1, 1), Mesh(1, 8, 1), Mesh(2, 1, 4)])
+def test_every_mesh_gives_the_loss_and_gradients_of_one_device(build, stream, single, sizes):
+    mesh = make_mesh(sizes)
+    graph, state = nnx.split(build())
+    places, rows = shardings(state, mesh), batch_sharding(mesh)
+
+    def run(state, stream):
+        return jax.value_and_grad(lambda state: loss(nnx.merge(graph, state), stream))(state)
+
+    step = jax.jit(run, in_shardings=(places, rows), out_shardings=(NamedSharding(mesh, PartitionSpec()), places))
+    value, gradient = step(jax.device_put(state, places), jax.device_put(stream, rows))
+    np.testing.assert_allclose(value, single[0], rtol=1e-5)
+    assert float(single[0]) > 0.1
+    for split, whole in zip(jax.tree.leaves(gradient), jax.tree.leaves(single[1]), strict=True):
+        np.testing.assert_allclose(split, whole, atol=1e-5, rtol=1e-5)
+    kernel = gradient["blocks"]["up_kernel"][...]
+    assert kernel.addressable_shards[0].data.size * sizes.fsdp * sizes.tensor == kernel.size
