@@ -22,7 +22,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def tells_sides(texts: Iterable[str]) -> bool:
-    """Whether captions or class names speak of left and right, of turning, or of writing; such a clip is never flipped."""
+    """Whether captions or class names speak of sides, of turning, or of writing; such a clip is never flipped."""
     return any(_SIDED.search(text.replace("_", " ")) for text in texts)
 
 

@@ -349,3 +349,12 @@ def test_an_unreadable_clip_leaves_a_hole_and_moves_nothing(tmp_path: Path):
         assert np.array_equal(target.content[~gone], whole.targets[name].content[~gone])
     broken.batch(0)
     assert len(broken.skipped) == 1
+
+
+def test_only_clips_whose_words_tell_no_sides_are_flipped():
+    video = dataclasses.replace(SMALL.video, flip=True)
+    batches = Batches(_with(sources=(Source("samples:film"),), video=video))
+    flips = batches._loader._flips
+    assert 0 < flips.sum() < len(flips)
+    assert all(" right" not in text for n in np.flatnonzero(flips) for text in batches.corpus.captions(int(n)))
+    assert not Batches(_with(sources=(Source("samples:film"),), video=video), train=False)._loader._flips.any()
