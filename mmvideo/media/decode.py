@@ -38,8 +38,9 @@ PREROLL = 0.1
 SEEK_BACK = (0.0, 2.0, 15.0)
 """Seconds by which a seek that came out too late is repeated earlier; after these the file is read from its start."""
 
-UNSEEKABLE = frozenset({"mp3", "aac", "gif"})
-"""Formats whose seeks are guesses (mp3, aac) or lose the picture that later frames are drawn on (gif)."""
+UNSEEKABLE = frozenset({"mp3", "aac", "mpeg", "gif"})
+"""Formats whose stamps after a seek are guesses (mp3, aac, mpeg programme streams), or whose frames are drawn on
+the ones before (gif). They are read from their start."""
 
 INTERLEAVE = 10.0
 """Seconds by which one track may run ahead of the other in the file; a track silent for longer is over."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from mmvideo.media.mp4 import AAC_RATES, MP4_OPTIONS, atomic_path, audio_stream, tune_video, video_stream
+from mmvideo.media.mp4 import AAC_RATES, MP4_OPTIONS, atomic_path, audio_stream, tag_colours, tune_video, video_stream
 from mmvideo.media.transcode import transcode
 
 __all__ = ["AAC_RATES", "encode", "transcode"]
@@ -42,7 +42,7 @@ def encode(
       samples: mono sound in [-1, 1], which begins with the first frame; None writes pictures alone.
       sample_rate: samples a second, one of `AAC_RATES`.
       crf: x264's constant rate factor: 0 is lossless, 51 the worst; 23 is its default.
-      gop: frames from one key frame to the next; None lets x264 choose.
+      gop: most frames from one key frame to the next; None lets x264 choose.
       preset: x264's preset, from `ultrafast` to `veryslow`.
       audio_bitrate: bits a second of the sound.
 
@@ -58,6 +58,7 @@ def encode(
         if frames is not None:
             rate = Fraction(fps).limit_denominator(100000)
             picture = video_stream(container, frames.shape[2], frames.shape[1], rate)
+            tag_colours(picture)
             tune_video(picture, crf, gop, preset)
         if samples is not None:
             sound = audio_stream(container, sample_rate, "mono", audio_bitrate)
@@ -65,7 +66,7 @@ def encode(
 
 
 def _write(
-    container: Any, picture: Any, frames: np.ndarray | None, sound: Any, samples: np.ndarray | None, fps: float
+    container: Any, picture: Any, frames: np.ndarray | None, sound: Any, samples: np.ndarray | None, fps: float | int
 ) -> None:
     """Encode both tracks in step, so that each second's sound stands next to its pictures in the file."""
     blocks = iter(()) if sound is None else _sound_packets(sound, np.asarray(samples, np.float32))

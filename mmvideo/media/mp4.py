@@ -13,21 +13,30 @@ from typing import Any
 MP4_OPTIONS = {"movflags": "+faststart"}
 """The index stands before the media, so that a file cut short still opens."""
 
+BT709 = 1
+"""BT.709's number as a matrix, as primaries and as a transfer curve alike (ITU-T H.273)."""
+
+LIMITED = 1
+"""FFmpeg's number for luma from 16 to 235."""
+
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 """The sample rates of AAC (ISO/IEC 14496-3, table 1.18)."""
 
 
 def video_stream(container: Any, width: int, height: int, rate: Fraction) -> Any:
-    """An H.264 track of that size, tagged BT.709 as players assume."""
-    from av.video.reformatter import ColorRange, Colorspace
-
+    """An H.264 track of that size; an odd side needs the colours at full resolution (4:4:4)."""
     stream = container.add_stream("libx264", rate=rate)
     stream.width, stream.height = width, height
     stream.pix_fmt = "yuv420p" if width % 2 == 0 and height % 2 == 0 else "yuv444p"
-    context = stream.codec_context
-    context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
-    context.color_primaries = context.color_trc = 1
     return stream
+
+
+def tag_colours(stream: Any, source: Any | None = None) -> None:
+    """Say what the track's colours mean: as the source's codec context does, or BT.709, as players assume."""
+    context = stream.codec_context
+    for name in ("colorspace", "color_primaries", "color_trc"):
+        setattr(context, name, BT709 if source is None else getattr(source, name))
+    context.color_range = LIMITED
 
 
 def tune_video(stream: Any, crf: int, gop: int | None, preset: str) -> None:

@@ -43,7 +43,7 @@ class Painter:
             raise ValueError(f"unknown resize kernel {kernel!r}; take one of {', '.join(KERNELS)}")
         if short_side is not None and size is not None:
             raise ValueError(f"short_side={short_side} and size={size} exclude each other; give one of them")
-        if min((short_side or 1,) if size is None else size) < 1:
+        if min(size or (1 if short_side is None else short_side,)) < 1:
             raise ValueError(f"short_side={short_side}, size={size}: a picture has at least one pixel a side")
         self._short_side, self._size, self._pixel_aspect = short_side, size, pixel_aspect
         self._interpolation = Interpolation[kernel.upper()]

@@ -211,6 +211,6 @@ class PacketGate:
             # Demuxers of programme streams guess the stamps of some frames, and guess one twice.
             time = self._after() if time <= self._last else time
             self._last = time
+            self._spacing = frame.duration * self._tick or self._spacing
             if time >= self._floor - SLACK and not self._selection.done:
-                seconds = frame.duration * self._tick if frame.duration else self._spacing
-                self._selection.offer(time, seconds, frame)
+                self._selection.offer(time, self._spacing, frame)

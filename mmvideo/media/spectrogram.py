@@ -125,7 +125,7 @@ def _mel_filters(config: Spectrogram) -> np.ndarray:
     slaney = config.kind == "log_mel" and config.mel == "slaney"
     to_mel = _slaney_mel if slaney else _htk_mel
     hertz = np.linspace(0.0, config.sample_rate / 2, _fft_length(config) // 2 + 1)
-    edges = np.linspace(to_mel(np.float64(config.low_hz)), to_mel(np.float64(high)), config.bins + 2)
+    edges = np.linspace(*to_mel(np.array([config.low_hz, high], np.float64)), config.bins + 2)
     bins = to_mel(hertz)
     if slaney:
         edges, bins = _slaney_hertz(edges), hertz

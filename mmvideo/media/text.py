@@ -14,6 +14,10 @@ PAD, UNK, BOS, EOS, MASK, CLS = "<pad>", "<unk>", "<s>", "</s>", "<mask>", "<cls
 """The special pieces; a model of `train` numbers them 0 to 5 in this order."""
 
 
+LEAST = 7
+"""The special pieces and one more; SentencePiece fails in strange ways below."""
+
+
 class Tokenizer:
     """A SentencePiece model. Encoding changes nothing in it, so threads may share one.
 
@@ -30,6 +34,8 @@ class Tokenizer:
 
         self.model = bytes(model)
         try:
+            if not model:
+                raise ValueError
             self._pieces: Any = SentencePieceProcessor(model_proto=self.model)
         except (RuntimeError, OSError, ValueError):
             raise ValueError(f"{len(self.model)} bytes that are no SentencePiece model") from None
@@ -121,7 +127,7 @@ def train(texts: Iterable[str], vocabulary: int, kind: Literal["unigram", "bpe"]
     lines = [line.strip() for text in texts for line in text.splitlines() if line.strip()]
     if not lines:
         raise ValueError("no text to train a tokenizer on")
-    size = vocabulary
+    size = max(vocabulary, LEAST)
     for _ in range(3):
         try:
             tokenizer = Tokenizer(_train_once(lines, size, kind))

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 from mmvideo.media.container import MediaError, MediaSource, Tracks, find_tracks, is_webp, open_media, source_name
-from mmvideo.media.mp4 import AAC_RATES, MP4_OPTIONS, audio_stream, tune_video, video_stream
+from mmvideo.media.mp4 import AAC_RATES, MP4_OPTIONS, audio_stream, tag_colours, tune_video, video_stream
 from mmvideo.media.pictures import orientation
 from mmvideo.media.sound import MIX_DOWN
 
@@ -34,7 +34,7 @@ def transcode(
     Args:
       source: a path, or the bytes of a whole file.
       short_side: shrink so that the shorter side has so many pixels; a smaller picture is left alone.
-      gop: frames from one key frame to the next, the cost of reaching a frame; None lets x264 choose.
+      gop: most frames from one key frame to the next, the cost of reaching a frame; None lets x264 choose.
       fps: constant frame rate; None keeps every frame and its time.
       crf: x264's constant rate factor, 0 lossless to 51.
       preset: x264's preset.
@@ -126,6 +126,8 @@ class _Writer:
 
         stream = self._tracks.video
         transposed, flip_y, flip_x = orientation(frame)
+        in_rgb = frame.format.is_rgb
+        tag_colours(self._picture, None if in_rgb else stream.codec_context)
         height, width = _even_size(frame, transposed, self._short_side, stream.codec_context.sample_aspect_ratio)
         self._picture.width, self._picture.height = width, height
         self._picture.codec_context.time_base = 1 / self._rate if self._fps else TIME_BASE
@@ -136,7 +138,8 @@ class _Writer:
         if self._fps:
             steps.append(("fps", f"fps={self._rate}:round=near:start_time=0"))
         steps += [
-            ("scale", f"{width}:{height}:flags=bicubic:out_color_matrix=bt709:out_range=tv"),
+            # The colours keep their matrix, as a change of it costs a rounding, unless they had none.
+            ("scale", f"{width}:{height}:flags=bicubic:out_range=tv{':out_color_matrix=bt709' * in_rgb}"),
             ("setsar", "1"),
             ("format", "yuv420p"),
         ]

@@ -50,7 +50,8 @@ class Recipe:
       video, audio: FFmpeg's encoders; None leaves the track out.
       times: the frames' times in ticks of `1 / clock`; None is one tick a frame at `fps`.
       delay: seconds by which the sound's stamps come later.
-      rotation: anticlockwise degrees for the display matrix.
+      rotation, flip: anticlockwise degrees for the display matrix, and `hflip` or `vflip`.
+      open_gop: let pictures hang on a later key frame, across the edge of their group.
       picture: draws frame `n`, uint8 `[H, W, 3]`; None is the plain grey.
       textured: lay noise of mean zero over the grey, so that a frame costs some kilobytes. (MPEG programme
         streams stamp a block of 2 KB, not a frame; of plain frames a block holds many.)
@@ -72,6 +73,8 @@ class Recipe:
     beeps: Sequence[float] = (0.5, 1.25)
     delay: float = 0.0
     rotation: int = 0
+    flip: str | None = None
+    open_gop: bool = False
     options: dict = dataclasses.field(default_factory=dict)
     picture: Callable[[int], np.ndarray] | None = None
     textured: bool = False
@@ -98,13 +101,14 @@ def _picture_stream(container, recipe: Recipe):
     stream.codec_context.gop_size, stream.codec_context.thread_count = recipe.gop, 1
     stream.codec_context.max_b_frames = recipe.b_frames if recipe.video == "libx264" else 0
     if recipe.video == "libx264":
-        stream.options = {"crf": "12", "preset": "veryfast", "x264-params": f"scenecut=0:keyint={recipe.gop}"}
+        params = f"scenecut=0:keyint={recipe.gop}:open-gop={int(recipe.open_gop)}"
+        stream.options = {"crf": "12", "preset": "veryfast", "x264-params": params}
     elif recipe.video.startswith("libvpx"):
         stream.bit_rate, stream.options = 2_000_000, {"deadline": "realtime", "cpu-used": "8"}
     else:
         stream.bit_rate = 2_000_000
-    if recipe.rotation:
-        stream.set_display_rotation(recipe.rotation)
+    if recipe.rotation or recipe.flip:
+        stream.set_display_rotation(recipe.rotation, recipe.flip == "hflip", recipe.flip == "vflip")
     return stream
 
 
