@@ -9,9 +9,11 @@ again after it is read.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +175,7 @@ class Checkpoints:
             return {}
         arrays, reason = None, ""
         try:
-            with ocp.StandardCheckpointer() as reader:
+            with _one_complaint_only(), ocp.StandardCheckpointer() as reader:
                 arrays = reader.restore(folder / part, dict(wanted))
         except Exception as error:  # Orbax and TensorStore raise many kinds; each means it can't be read.
             reason = f"{part} cannot be read ({type(error).__name__}: {str(error).splitlines()[0][:200]})"
@@ -183,6 +185,21 @@ class Checkpoints:
         if wrong:
             raise DamagedCheckpoint(f"array {wrong[0]} is not what was saved" + _more(wrong))
         return arrays
+
+
+@contextlib.contextmanager
+def _one_complaint_only() -> Iterator[None]:
+    """Keeps asyncio from printing, for each array of a part that can't be read, what its error says once."""
+    log = logging.getLogger("asyncio")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    except Exception:
+        gc.collect()  # The complaint comes when a failed future is forgotten.
+        raise
+    finally:
+        log.setLevel(level)
 
 
 def _parts(state: TrainState) -> dict[str, dict[str, Any]]:

@@ -98,7 +98,7 @@ def train(
         if not stopped:
             _measure(evaluators, plan, state, step, workdir, ledger, journal)
         with ledger.phase("checkpoint"):
-            checkpoints.wait()
+            checkpoints.close()
         journal.say(_farewell(workdir, step, config.steps))
     return state
 

@@ -7,10 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import pytest  # noqa: E402
-from training_toy import ToyBatches, quick, toy_train  # noqa: E402
-
-LONG = {"steps": 6, "save_every": 2, "ema": 0.9, "keep": 3}
-"""Settings of the run that many tests start from."""
+from training_toy import LONG, ToyBatches, quick, toy_train  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,8 @@ from mmvideo.training.loop import train
 from mmvideo.training.state import TrainState
 
 ROWS, TOKENS, PATCH = 8, 4, 6
+LONG = {"steps": 6, "save_every": 2, "ema": 0.9, "keep": 3}
+"""Settings of the run that many tests start from."""
 
 
 class Toy(nnx.Module):
