@@ -54,16 +54,16 @@ def make_stream(
     labels: Mapping[str, np.ndarray] | None = None,
     spec: StreamSpec = SPEC,
     hidden: Sequence[str] = HIDDEN,
-    spare: int = 3,
 ) -> TokenStream:
     """A batch with `slots` clips a row, in order; None is a clip that cannot be read.
 
-    In the fullest row `spare` slots of every budget stay empty.
+    A row has room for `slots` of the largest clip, or of `random_clip` where that is larger, so that
+    batches of any of its clips have one shape.
     """
     needs = np.array([_needs(clip or {}) for clip in clips]).reshape(-1, 9)
     parts = [range(row * slots, min((row + 1) * slots, len(clips))) for row in range(rows)]
-    budget = np.max([needs[list(numbers)].sum(axis=0) for numbers in parts if numbers], axis=0) + spare
-    budget[1] = slots
+    largest = [_needs(random_clip(0, hide=hide)) for hide in (True, False)]
+    budget = slots * np.max([*needs, *largest], axis=0)
     labels = dict(labels or {})
     shape = RowShape(spec, budget, tuple(hidden), tuple(labels))
     made = [assemble_row(shape, list(n), [clips[i] for i in n], needs[list(n)].reshape(-1, 9), labels) for n in parts]
