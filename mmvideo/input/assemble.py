@@ -69,7 +69,7 @@ def empty_row(shape: RowShape) -> TokenStream:
 
 def assemble_row(
     shape: RowShape,
-    numbers: Sequence[int],
+    numbers: Int[np.ndarray, " e"],
     loaded: Sequence[Mapping[str, Tokens] | None],
     needs: Int[np.ndarray, "e 9"],
     labels: Mapping[str, Int[np.ndarray, " n"]],
