@@ -41,7 +41,7 @@ class Spectrogram:
     low_hz: float = 20.0
     high_hz: float | None = None
     mean: float = -4.2677393
-    deviation: float = 9.1379946
+    deviation: float = 9.1379948
     mel: Literal["htk", "slaney"] = "htk"
     spectrum: Literal["magnitude", "power"] = "magnitude"
     offset: float = 1e-6
