@@ -39,6 +39,16 @@ class EvaluationResult:
     split: str
     clips: int
 
+    def content(self) -> dict[str, Any]:
+        """What `evals/NAME.json` holds, but for the step; a metric that is not finite is None."""
+        return {
+            "metrics": {name: _plain(value) for name, value in self.metrics.items()},
+            "dataset": self.dataset,
+            "split": self.split,
+            "clips": self.clips,
+            "protocol": self.protocol,
+        }
+
 
 class Subject:
     """A learner under evaluation; what it makes of a corpus is computed once and shared by evaluators."""
@@ -67,6 +77,45 @@ class Evaluator(Protocol):
         ...
 
 
+class DuringTraining:
+    """An evaluator as the training loop calls it, with the learner and the step; the loop writes the files.
+
+    Args:
+      evaluator: what is measured.
+      subjects: shared by the evaluators of a run, so that they embed a corpus once a step.
+    """
+
+    def __init__(self, evaluator: Evaluator, subjects: Subjects) -> None:
+        self.name = evaluator.name
+        self._evaluator, self._subjects = evaluator, subjects
+
+    def __call__(self, learner: nnx.Module, step: int) -> dict[str, Any]:
+        """What `evals/NAME.json` is to hold, and the predictions."""
+        result = self._evaluator.run(self._subjects.at(learner, step))
+        return {**result.content(), "predictions": result.predictions}
+
+
+class Subjects:
+    """The subject of the newest step."""
+
+    def __init__(self, place: Place | None = None) -> None:
+        self._place = place
+        self._step: int | None = None
+        self._subject: Subject | None = None
+
+    def at(self, learner: nnx.Module, step: int) -> Subject:
+        """The subject of this step; that of an earlier one is let go."""
+        if self._subject is None or self._step != step:
+            self._step, self._subject = step, Subject(learner, self._place)
+        return self._subject
+
+
+def during_training(evaluators: Iterable[Evaluator], place: Place | None = None) -> list[DuringTraining]:
+    """Evaluators for the training loop."""
+    subjects = Subjects(place)
+    return [DuringTraining(evaluator, subjects) for evaluator in evaluators]
+
+
 def evaluate(
     evaluators: Iterable[Evaluator], learner: nnx.Module, place: Place | None, workdir: str | Path, step: int
 ) -> dict[str, EvaluationResult]:
@@ -91,14 +140,7 @@ def write_result(workdir: str | Path, name: str, result: EvaluationResult, step:
     folder.mkdir(parents=True, exist_ok=True)
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in result.predictions)
     _replace(folder / f"{name}.predictions.jsonl", lines)
-    whole = {
-        "metrics": {key: _plain(value) for key, value in result.metrics.items()},
-        "dataset": result.dataset,
-        "split": result.split,
-        "checkpoint_step": int(step),
-        "clips": result.clips,
-        "protocol": result.protocol,
-    }
+    whole = {**result.content(), "checkpoint_step": int(step)}
     _replace(folder / f"{name}.json", json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
     return folder / f"{name}.json"
 
