@@ -26,7 +26,7 @@ def unpatchify(
     cells: Int[np.ndarray, "n 3"],
     spec: PatchSpec,
     grid: tuple[int, int, int],
-    fill: float,
+    fill: int | float,
 ) -> np.ndarray:
     """Patches put back in their places.
 

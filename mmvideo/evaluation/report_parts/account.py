@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -52,7 +53,7 @@ def _seconds(value: Any) -> float:
 
 def total_seconds(lines: Sequence[dict[str, Any]]) -> float:
     """All the time booked in a ledger."""
-    return sum(_seconds(line.get("wall")) for line in lines)
+    return math.fsum(_seconds(line.get("wall")) for line in lines)
 
 
 def skips(skipped: Sequence[tuple[str, str]]) -> str:

@@ -27,9 +27,9 @@ class Chart:
     """
 
     title: str
-    steps: Sequence[float]
-    values: Sequence[float]
-    baseline: Sequence[float] | None = None
+    steps: Sequence[int | float]
+    values: Sequence[int | float]
+    baseline: Sequence[int | float] | None = None
     baseline_name: str = ""
 
 
@@ -137,7 +137,7 @@ def smoothed(values: np.ndarray) -> np.ndarray | None:
     return np.median(windows, axis=1)
 
 
-def nice_ticks(low: float, high: float, about: int = 4) -> list[float]:
+def nice_ticks(low: int | float, high: int | float, about: int = 4) -> list[int | float]:
     """Round numbers that enclose `low` and `high`: multiples of 1, 2 or 5 times a power of ten."""
     rough = max(high - low, 1e-12) / about
     power = 10.0 ** math.floor(math.log10(rough))
@@ -150,19 +150,19 @@ def nice_ticks(low: float, high: float, about: int = 4) -> list[float]:
 class _Frame:
     """The chart's axes: where a step and a value stand in the picture."""
 
-    first: float
-    last: float
-    low: float
-    high: float
+    first: int | float
+    last: int | float
+    low: int | float
+    high: int | float
 
-    def x(self, step: np.ndarray | float) -> np.ndarray | float:
+    def x(self, step: np.ndarray | int | float) -> np.ndarray | float:
         return _LEFT + (step - self.first) / (self.last - self.first) * (WIDTH - _LEFT - _RIGHT)
 
-    def y(self, value: np.ndarray | float) -> np.ndarray | float:
+    def y(self, value: np.ndarray | int | float) -> np.ndarray | float:
         share = np.clip((value - self.low) / (self.high - self.low), 0.0, 1.0)
         return HEIGHT - _BOTTOM - share * (HEIGHT - _TOP - _BOTTOM)
 
-    def grid(self, ticks: Sequence[float]) -> str:
+    def grid(self, ticks: Sequence[int | float]) -> str:
         """Lines and numbers of both axes."""
         parts = []
         for tick in ticks:

@@ -23,7 +23,7 @@ def even(count: int, most: int) -> np.ndarray:
 
 
 def coloured(
-    spectrogram: Float[np.ndarray, "T M"], low: float, high: float, scale: int = 2
+    spectrogram: Float[np.ndarray, "T M"], low: int | float, high: int | float, scale: int = 2
 ) -> UInt8[np.ndarray, "H W 3"]:
     """A spectrogram with time to the right and frequency upwards; grey where it is not a number.
 

@@ -57,12 +57,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int 
     return tag("div", tag("table", tag("thead", top), tag("tbody", *body)), class_="scroll")
 
 
-def percent(value: float | None, digits: int = 1) -> str:
+def percent(value: int | float | None, digits: int = 1) -> str:
     """A share as percent, a dash where it is unknown."""
     return "–" if value is None else f"{100 * value:.{digits}f}"
 
 
-def number(value: float | None) -> str:
+def number(value: int | float | None) -> str:
     """A number short enough to read: three or four digits that matter."""
     if value is None:
         return "–"
@@ -80,7 +80,7 @@ def number(value: float | None) -> str:
     return f"{value:.3g}"
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: int | float) -> str:
     """A time in the unit that fits."""
     if seconds < 1:
         return f"{1000 * seconds:.0f} ms"
@@ -91,7 +91,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def p_value(value: float | None) -> str:
+def p_value(value: int | float | None) -> str:
     """A probability; what is far too small to matter is only said to be small."""
     if value is None:
         return "–"

@@ -48,7 +48,7 @@ def _share(of: Mapping[str, Any]) -> str:
     return f"{100 * of.get('r@1_expected', of['r@1']) / of['oracle']:.0f} %"
 
 
-def bar(value: float | None, chance: float | None, oracle: float | None = None) -> str:
+def bar(value: int | float | None, chance: int | float | None, oracle: int | float | None = None) -> str:
     """A share as a number over a bar, with a mark at chance and one at the oracle."""
     if value is None:
         return "–"

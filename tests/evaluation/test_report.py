@@ -1,0 +1,306 @@
+"""The page of a run: whole, self-contained, and shown by a real browser."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import math
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from mmvideo.evaluation.report import page, write_report
+from mmvideo.evaluation.report_data import (
+    AttentionView,
+    ClipView,
+    GalleryQuery,
+    Ranked,
+    Reconstruction,
+    ReportData,
+    read_run,
+)
+from mmvideo.evaluation.report_parts.account import account
+from mmvideo.evaluation.report_parts.curves import draw, loss_charts, nice_ticks, smoothed
+from mmvideo.evaluation.report_parts.images import coloured, heated, strip
+from mmvideo.evaluation.report_parts.markup import duration, number, p_value
+from mmvideo.evaluation.report_parts.tables import retrieval_table
+from mmvideo.evaluation.retrieval import retrieval
+
+SECTIONS = [
+    "retrieval", "probes", "gallery", "curves", "reconstruction",
+    "attention", "throughput", "time", "skipped", "config",
+]  # fmt: skip
+VOID = {"meta", "img", "br", "link"}
+
+
+class _Page(html.parser.HTMLParser):
+    """Collects what a test asks for, and insists that every element is closed where it was opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.sections: list[str] = []
+        self.links: list[str] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag, attributes):
+        named = dict(attributes)
+        self.addresses += [named[key] for key in ("src", "href", "poster", "data", "srcset") if named.get(key)]
+        if tag == "section":
+            self.sections.append(named["id"])
+        if tag == "a":
+            self.links.append(named["href"])
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-1:]}"
+        self.open.pop()
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.words.append(data)
+
+
+def _metrics(steps: int = 200) -> list[dict]:
+    draw = np.random.default_rng(0)
+    rows = []
+    for step in range(1, steps + 1):
+        fall = math.exp(-step / 60)
+        rows.append({
+            "step": step, "seconds": 0.5 * step, "train/loss": 3 + 2 * fall + 0.1 * draw.normal(),
+            "train/contrastive/loss": 2 + 1.5 * fall, "train/contrastive/temperature": 0.07,
+            "train/masked_patches/video/loss": 0.6 + 0.5 * fall, "train/masked_patches/video/mean_loss": 0.9,
+            "train/masked_patches/video/clips": 40.0,
+            "examples_per_second": 80.0, "tokens_per_second": 9000.0, "padding": 0.06, "grad_norm": 1.0 + fall,
+            "learning_rate": 1e-3 if step != 20 else None,
+        })  # fmt: skip
+    return rows
+
+
+def _frames(steps: int, side: int = 32) -> np.ndarray:
+    t, y, x = np.mgrid[:steps, :side, :side]
+    disc = (y - side / 2) ** 2 + (x - side * (0.2 + 0.6 * t / steps)) ** 2 < (side / 6) ** 2
+    return np.where(disc[..., None], np.array([230, 90, 60]), np.array([30, 40, 60])).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def data() -> ReportData:
+    draw = np.random.default_rng(0)
+    text = draw.normal(size=(60, 16))
+    vectors = {"text": text, "video": text + draw.normal(size=text.shape), "audio": draw.normal(size=text.shape)}
+    vectors = {name: (v / np.linalg.norm(v, axis=1, keepdims=True)).astype(np.float32) for name, v in vectors.items()}
+    present = {name: np.ones(60, bool) for name in vectors}
+    found = retrieval(vectors, present, {"text_to_video/r@1": 0.8, "text_to_video/r@5": 1.0})
+    head = {"dataset": "shapes", "split": "test", "checkpoint_step": 200, "clips": 60, "protocol": {}}
+    probe = {"accuracy": 0.8, "macro_accuracy": 0.78, "chance": 0.2, "p_value": 1e-9, "clips": 60, "left_out": 0}
+    probes = {f"visual/video/{kind}/{name}": value for kind in ("linear", "knn") for name, value in probe.items()}
+    clips = [ClipView(f"clip-{k}", f"a <red> circle & bounces {k}", None, _frames(4)[0]) for k in range(6)]
+    ranked = [Ranked(clip, place, 0.9 - 0.1 * place, place == 2) for place, clip in enumerate(clips[:5], 1)]
+    gallery = [
+        GalleryQuery(a, b, clips[1], ranked, 60) for a, b in (("text", "video"), ("audio", "video"), ("video", "text"))
+    ]
+    sound = draw.normal(size=(40, 16)).astype(np.float32)
+    hole = sound.copy()
+    hole[8:24] = np.nan
+    pictures = [
+        Reconstruction("clip-1", "video", _frames(4) // 2, _frames(4), _frames(4), 0.5),
+        Reconstruction("clip-1", "audio", hole, sound * 0.5, sound, 0.4, "Judge the structure."),
+    ]
+    weights = draw.random((2, 4, 4)).astype(np.float32)
+    looks = AttentionView("clip-1", "a red circle", "text", 3, _frames(4), weights / weights.sum(), {"video": 1.0})
+    ledger = [
+        {"wall": 10.0, "step": 7.0, "wait": 1.0, "compile": 2.0, "init": 0.0},
+        {"lost": 3.0, "from_step": 1, "to_step": 2},
+    ]
+    return ReportData(
+        "shapes & sounds", [("clips", "60")], '{"name": "x </pre><script>alert(1)</script>"}', _metrics(),
+        {"retrieval": {**head, "metrics": found}, "probes": {**head, "metrics": probes}}, ledger, gallery,
+        pictures, [looks], [("clip-9", "cannot be decoded: <nothing>")],
+    )  # fmt: skip
+
+
+def _parse(text: str) -> _Page:
+    parsed = _Page()
+    parsed.feed(text)
+    parsed.close()
+    assert not parsed.open, f"left open: {parsed.open}"
+    return parsed
+
+
+def test_the_page_is_whole_and_needs_nothing_else(data, tmp_path):
+    path = write_report(tmp_path, data)
+    assert path == tmp_path / "report.html"
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"], "no draft stays behind"
+    text = path.read_text()
+    parsed = _parse(text)
+    assert parsed.sections == SECTIONS
+    assert parsed.links == [f"#{name}" for name in SECTIONS]
+    assert all(address.startswith(("data:", "#")) for address in parsed.addresses)
+    assert not re.search(r"""(?:url\(|@import|//[a-z0-9.-]+\.[a-z]{2,})""", text.split("base64,")[0])
+    assert len([address for address in parsed.addresses if address.startswith("data:image/png")]) >= 15
+
+
+def test_text_of_clips_is_text_not_markup(data):
+    whole = page(data)
+    assert "alert(1)</script>" not in whole
+    assert "a &lt;red&gt; circle &amp; bounces" in whole
+    assert "cannot be decoded: &lt;nothing&gt;" in whole
+
+
+def test_an_empty_run_is_a_page_without_sections(tmp_path):
+    parsed = _parse(page(ReportData("nothing yet")))
+    assert parsed.sections == [] and parsed.links == []
+
+
+def test_what_is_missing_is_left_out(data):
+    only = ReportData("curves only", metrics=data.metrics)
+    assert _parse(page(only)).sections == ["curves", "throughput"]
+
+
+def test_an_evaluation_without_its_own_table_is_shown(data):
+    other = {**data.evaluations["probes"], "metrics": {"cider": 0.5123, "broken": None}}
+    parsed = _parse(page(ReportData("run", evaluations={"captioning": other})))
+    assert parsed.sections == ["captioning"]
+    assert "0.5123" in parsed.words
+
+
+def test_retrieval_table_tells_chance_oracle_and_their_share(data):
+    metrics = data.evaluations["retrieval"]["metrics"]
+    cells = _parse(retrieval_table(metrics)).words
+    row = "".join(cells).replace("\n", "")
+    assert f"{100 * metrics['text_to_video/r@1']:.1f}" in cells
+    assert f"{100 * metrics['text_to_video/r@1_expected'] / 0.8:.0f} %" in cells
+    assert "oracle R@1" in cells and "text " in cells and "→" in row
+    absent = {"video_to_audio/clips": 0, "video_to_audio/left_out": 9}
+    assert "No clip has both" in retrieval_table(absent)
+
+
+def test_run_is_read_back(tmp_path, data):
+    (tmp_path / "evals").mkdir()
+    (tmp_path / "config.json").write_text('{"name": "x"}')
+    lines = "".join(json.dumps(row) + "\n" for row in data.metrics[:3])
+    (tmp_path / "metrics.jsonl").write_text(lines + '{"step": 4, "train/lo')
+    (tmp_path / "evals" / "retrieval.json").write_text(json.dumps(data.evaluations["retrieval"]))
+    (tmp_path / "evals" / ".retrieval.json.77").write_text("{")
+    (tmp_path / "evals" / "retrieval.predictions.jsonl").write_text('{"id": "a"}\n')
+    run = read_run(tmp_path, skipped=data.skipped)
+    assert [row["step"] for row in run.metrics] == [1, 2, 3], "a half-written last line is passed over"
+    assert list(run.evaluations) == ["retrieval"]
+    assert run.name == tmp_path.name and run.skipped == data.skipped and run.ledger == []
+    (tmp_path / "metrics.jsonl").write_text("{\n" + lines)
+    with pytest.raises(ValueError, match=r"metrics.jsonl, line 1 is not JSON"):
+        read_run(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no workdir"):
+        read_run(tmp_path / "other")
+
+
+def test_charts_know_their_baselines(data):
+    charts = {chart.title: chart for chart in loss_charts(data.metrics)}
+    assert list(charts) == ["loss, all objectives", "contrastive · loss", "masked patches · video · loss"]
+    assert charts["masked patches · video · loss"].baseline[-1] == 0.9
+    assert charts["contrastive · loss"].baseline is None
+    drawn = draw(list(charts.values()))
+    assert drawn.count('class="baseline"') == 1
+    _parse(drawn)
+
+
+def test_a_chart_of_one_value_and_of_a_gap_is_drawn():
+    charts = loss_charts([{"step": 1, "train/loss": 2.0}])
+    assert "M" in draw(charts)
+    with_gap = [{"step": k, "train/loss": math.nan if k == 2 else 1.0 * k} for k in range(1, 5)]
+    drawn = draw(loss_charts(with_gap))
+    assert "nan" not in drawn and drawn.count("M") >= 2
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (3.2, 5.9), (-0.3, 0.001), (0.0, 12345.0), (2e-4, 3e-4)])
+def test_ticks_are_round_and_enclose(low, high):
+    ticks = nice_ticks(low, high)
+    assert ticks[0] <= low + 1e-9 and ticks[-1] >= high - 1e-9
+    assert 2 <= len(ticks) <= 7
+    step = ticks[1] - ticks[0]
+    assert round(step / 10 ** math.floor(math.log10(step) + 1e-9), 6) in (1, 2, 5, 10)
+
+
+def test_smoothing_keeps_a_line_and_drops_a_spike():
+    line = np.linspace(0.0, 1.0, 300)
+    spiked = line.copy()
+    spiked[150] = 50.0
+    np.testing.assert_allclose(smoothed(spiked)[20:-20], line[20:-20], atol=0.01)
+    assert smoothed(line[:59]) is None
+
+
+def test_account_adds_up():
+    drawn = account([{"wall": 4.0, "step": 3.0, "wait": 1.0}, {"wall": 4.0, "step": 3.0, "wait": 1.0}, {"lost": 2.0}])
+    words = _parse(drawn).words
+    assert "75.0" in words and "25.0" in words and "6.0 s" in words and "lost" in words
+    assert account([]) == ""
+
+
+def test_numbers_are_short():
+    assert [number(value) for value in (None, 0.012345, 3, 34.56, 512.4, 12_345, 2_500_000)] == [
+        "–", "0.0123", "3", "34.6", "512", "12 k", "2.5 M",
+    ]  # fmt: skip
+    assert [duration(value) for value in (0.25, 3.21, 75, 600, 9000)] == [
+        "250 ms",
+        "3.2 s",
+        "75 s",
+        "10.0 min",
+        "2.5 h",
+    ]
+    assert p_value(1e-9) == "&lt; 10⁻⁶" and p_value(0.034) == "0.034"
+
+
+def test_strip_keeps_first_and_last_frame():
+    frames = np.arange(20, dtype=np.uint8)[:, None, None, None] * np.ones((1, 3, 2, 3), np.uint8)
+    row = strip(frames, most=4, gap=1)
+    assert row.shape == (3, 4 * 2 + 3, 3)
+    assert row[0, 0, 0] == 0 and row[0, -1, 0] == 19
+
+
+def test_spectrogram_stands_upright():
+    energies = np.zeros((5, 3), np.float32)
+    energies[1, 2] = 1.0  # second step, highest bin
+    energies[4, 0] = np.nan
+    picture = coloured(energies, 0.0, 1.0, scale=1)
+    assert picture.shape == (3, 5, 3)
+    assert tuple(np.unravel_index(picture.astype(int).sum(-1).argmax(), (3, 5))) == (0, 1)
+    assert (picture[2, 4] == 128).all()
+
+
+def test_heat_is_where_the_attention_is():
+    weights = np.full((2, 2, 2), 0.01, np.float32)
+    weights[1, 0, 1] = 0.93
+    hot = heated(np.full((4, 8, 8, 3), 60, np.uint8), weights).astype(int).sum(-1)
+    assert hot.shape == (4, 8, 8)
+    spot = np.zeros((4, 8, 8), bool)
+    spot[2:, :4, 4:] = True
+    assert hot[spot].min() > 3 * hot[~spot].max()
+
+
+BROWSERS = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
+CHROMIUM = next((path for path in BROWSERS if path), None)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_browser_shows_it(data, tmp_path):
+    """The browser lays out every section and every picture decodes; nothing is asked of the network."""
+    path = write_report(tmp_path, data)
+    probe = (
+        "<script>window.addEventListener('load',function(){"
+        "var r=[...document.images].filter(i=>!i.naturalWidth).length;"
+        "var s=[...document.querySelectorAll('section')].filter(x=>x.offsetHeight<40).length;"
+        "var n=performance.getEntriesByType('resource').filter(e=>!e.name.startsWith('data:')).length;"
+        "document.title='broken='+r+' flat='+s+' asked='+n+' wide='+"
+        "(document.documentElement.scrollWidth>document.documentElement.clientWidth)})</script>"
+    )
+    path.write_text(path.read_text().replace("</body>", probe + "</body>"))
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1280,900", "--dump-dom"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", path.as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    assert "<title>broken=0 flat=0 asked=0 wide=false</title>" in shown, re.findall("<title>.*?</title>", shown)
