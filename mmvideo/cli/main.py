@@ -33,6 +33,8 @@ def usage() -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code: 0, 1 for a failed run, 2 for a mistake in what was asked."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    # Clips are prepared by threads side by side; threads of the linear algebra within them only get in the way.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage(), end="")
         return 0

@@ -133,7 +133,8 @@ def _unknown(raw: Any, known: Any, prefix: str) -> list[str]:
     """Dotted names in `raw` that `known` doesn't have."""
     if isinstance(raw, dict) and isinstance(known, dict):
         here = [f"{prefix}{key}" for key in raw if key not in known]
-        return here + [name for key in raw if key in known for name in _unknown(raw[key], known[key], f"{prefix}{key}.")]
+        shared = [key for key in raw if key in known]
+        return here + [name for key in shared for name in _unknown(raw[key], known[key], f"{prefix}{key}.")]
     if isinstance(raw, list) and isinstance(known, list):
         pairs = enumerate(zip(raw, known, strict=False))
         return [name for number, (a, b) in pairs for name in _unknown(a, b, f"{prefix}{number}.")]

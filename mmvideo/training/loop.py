@@ -13,17 +13,18 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from mmvideo.stream import TokenStream
-from mmvideo.training.assess import Evaluator, assess, learner_of
 from mmvideo.training.checkpoint import Checkpoints
 from mmvideo.training.config import Training
 from mmvideo.training.files import MAY_DIFFER, claim
 from mmvideo.training.interrupt import stop_requests
 from mmvideo.training.journal import Journal
 from mmvideo.training.ledger import Ledger
-from mmvideo.training.state import Blueprint, TrainState, draw_up
+from mmvideo.training.state import Blueprint, TrainState, draw_up, learner_of
 from mmvideo.training.step import Metrics, make_step
 
 Place = Callable[[TokenStream], TokenStream]
+Evaluate = Callable[[nnx.Module, int], Mapping[str, float]]
+"""Measures the learner as it is after so many steps; it keeps what it finds and answers with numbers by name."""
 
 
 def train(
@@ -35,7 +36,7 @@ def train(
     workdir: str | Path,
     *,
     config_json: str,
-    evaluators: Sequence[Evaluator] = (),
+    evaluate: Evaluate | None = None,
     on_progress: Callable[[Mapping[str, Any]], None] | None = None,
     may_differ: Sequence[str] = MAY_DIFFER,
 ) -> TrainState:
@@ -53,7 +54,8 @@ def train(
       mesh: devices with the axes `data`, `fsdp` and `tensor`.
       workdir: the record of the run.
       config_json: the resolved settings of the whole run.
-      evaluators: called every `evaluate_every` steps and at the end.
+      evaluate: called every `evaluate_every` steps and at the end, on every process; it must not hold
+        on to the learner, whose buffers end with the next step.
       on_progress: gets each line of training metrics instead of the screen.
       may_differ: settings that may change on a resume (patterns of dotted names in config_json).
 
@@ -94,9 +96,9 @@ def train(
                 break
             if config.evaluate_every and step % config.evaluate_every == 0 and step < config.steps:
                 journal.settle()
-                _measure(evaluators, plan, state, step, workdir, ledger, journal)
+                _measure(evaluate, plan, state, step, ledger, journal)
         if not stopped:
-            _measure(evaluators, plan, state, step, workdir, ledger, journal)
+            _measure(evaluate, plan, state, step, ledger, journal)
         with ledger.phase("checkpoint"):
             checkpoints.close()
         journal.say(_farewell(workdir, step, config.steps))
@@ -124,18 +126,13 @@ def _steps(
 
 
 def _measure(
-    evaluators: Sequence[Evaluator],
-    plan: Blueprint,
-    state: TrainState,
-    step: int,
-    workdir: Path,
-    ledger: Ledger,
-    journal: Journal,
+    evaluate: Evaluate | None, plan: Blueprint, state: TrainState, step: int, ledger: Ledger, journal: Journal
 ) -> None:
-    """Runs the evaluators and writes down what they say."""
-    if evaluators:
+    """Evaluates, and writes down what is found."""
+    if evaluate is not None:
         with ledger.phase("evaluation"):
-            journal.evaluated(step, assess(evaluators, learner_of(plan.graphdef, state), step, workdir))
+            found = evaluate(learner_of(plan.graphdef, state), step)
+        journal.evaluated(step, {f"eval/{name}": value for name, value in found.items()})
 
 
 def _assets(batches: Any, config_json: str) -> dict[str, bytes]:

@@ -95,3 +95,12 @@ def new_state(params: Any, variables: Any, optimizer: optax.GradientTransformati
     ema = None if config.ema is None else jax.tree.map(jnp.copy, params)
     counters = {name: jnp.zeros((), jnp.int32) for name in ("step", "skipped", "bad_in_a_row")}
     return TrainState(params=params, variables=variables, opt_state=optimizer.init(params), ema=ema, **counters)
+
+
+def learner_of(graphdef: Any, state: TrainState) -> nnx.Module:
+    """The learner with the moving average of its parameters where one is kept, else the parameters.
+
+    It shares the state's buffers, so it ends with the next step.
+    """
+    params = state.params if state.ema is None else state.ema
+    return nnx.merge(graphdef, params, state.variables)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mmvideo.datasets.shapes.attributes import Attributes
-    from mmvideo.datasets.shapes.ceiling import ceilings, oracle
+    from mmvideo.datasets.shapes.ceiling import ceilings, known_oracle, oracle
     from mmvideo.datasets.shapes.clips import Shapes
     from mmvideo.datasets.shapes.config import ShapesConfig
     from mmvideo.datasets.shapes.write import write_shapes
@@ -22,11 +22,12 @@ _HOME = {
     "Shapes": "clips",
     "ShapesConfig": "config",
     "ceilings": "ceiling",
+    "known_oracle": "ceiling",
     "oracle": "ceiling",
     "write_shapes": "write",
 }
 
-__all__ = ["Attributes", "Shapes", "ShapesConfig", "ceilings", "oracle", "write_shapes"]
+__all__ = ["Attributes", "Shapes", "ShapesConfig", "ceilings", "known_oracle", "oracle", "write_shapes"]
 
 
 def __getattr__(name: str):

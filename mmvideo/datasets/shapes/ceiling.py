@@ -146,6 +146,14 @@ def oracle(attributes: Sequence[Mapping[str, Any]], config: ShapesConfig, *, rhy
     return metrics | _accuracies(attributes, config)
 
 
+def known_oracle(attributes: Sequence[Mapping[str, Any]]) -> dict[str, float] | None:
+    """The oracle of clips by what their manifest kept of them; None unless all are shapes of the same settings."""
+    settings = [clip.get("settings") for clip in attributes]
+    if not settings or settings[0] is None or any(other != settings[0] for other in settings):
+        return None
+    return oracle(attributes, ShapesConfig(**settings[0]))
+
+
 def ceilings(config: ShapesConfig, clips: int, *, rhythm: bool = True) -> dict[str, float]:
     """The mean of `oracle` over all sets of `clips` clips, in closed form; the same keys.
 

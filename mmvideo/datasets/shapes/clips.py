@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -34,13 +35,13 @@ class Shapes:
         return synthesise(self.config, attributes, self._rng(attributes, 3))
 
     def row(self, attributes: Attributes) -> dict[str, Any]:
-        """The manifest's row of a clip."""
+        """The manifest's row of a clip; its attributes carry the settings too, from which the oracle is known."""
         return {
             "id": attributes.id,
             "media": f"clips/{attributes.id}.mp4",
             "captions": captions(self.config, attributes),
             "labels": attributes.labels,
-            "attributes": attributes.as_dict(),
+            "attributes": attributes.as_dict() | {"settings": dataclasses.asdict(self.config)},
             "split": attributes.split,
         }
 

@@ -1,0 +1,83 @@
+"""The evaluators that an experiment's settings ask for, and the lines they end up as on the screen."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+
+from mmvideo.datasets.shapes import known_oracle
+from mmvideo.evaluation.evaluators import Probes, Retrieval
+from mmvideo.evaluation.runner import Evaluator
+from mmvideo.experiment.config import Experiment
+from mmvideo.input.config import Source
+from mmvideo.input.pipeline import Batches
+
+
+def held_out_batches(experiment: Experiment, assets: Mapping[str, bytes], masked: bool = False) -> Batches:
+    """One pass over the held-out clips, with the tokenizer and classes that the model was trained with."""
+    return _one_pass(experiment, experiment.held_out, assets, masked)
+
+
+def evaluators(experiment: Experiment, assets: Mapping[str, bytes]) -> list[Evaluator]:
+    """What `experiment.evaluation` asks for.
+
+    Args:
+      experiment: the settings.
+      assets: the files that travel with the checkpoints: tokenizer, classes, spectrogram.
+
+    Raises:
+      ValueError: a held-out corpus or split that isn't there, or a kind of label that it lacks.
+    """
+    wanted, found = experiment.evaluation, []
+    if not (wanted.retrieval or wanted.probes):
+        return found
+    test = held_out_batches(experiment, assets)
+    dataset = "+".join(dict.fromkeys(Path(source.path).name for source in experiment.held_out))
+    split = "+".join(dict.fromkeys(source.split for source in experiment.held_out))
+    if wanted.retrieval and any(hasattr(objective, "pairs") for objective in experiment.objectives.values()):
+        found.append(Retrieval(test, dataset, split, oracle=_oracle(test)))
+    if wanted.probes:
+        train = _one_pass(experiment, experiment.input.sources, assets, masked=False)
+        found.append(
+            Probes(train, test, wanted.probes, dataset, split, clips=wanted.probe_clips, classes=test.classes)
+        )
+    return found
+
+
+def headline(workdir: Path) -> list[str]:
+    """The retrieval table as lines of text; empty without one."""
+    path = workdir / "evals" / "retrieval.json"
+    if not path.is_file():
+        return []
+    metrics = json.loads(path.read_text(encoding="utf-8"))["metrics"]
+    lines = [f"{'retrieval':<24}{'R@1':>8}{'R@5':>8}{'R@10':>8}{'MdR':>7}{'chance':>9}{'oracle':>9}"]
+    for direction in sorted({name.split("/")[0] for name in metrics if name.endswith("/r@1")}):
+        row = {name.split("/", 1)[1]: value for name, value in metrics.items() if name.startswith(f"{direction}/")}
+        oracle = f"{row['oracle']:9.3f}" if row.get("oracle") is not None else f"{'–':>9}"
+        recalls = "".join(f"{row[f'r@{k}']:8.3f}" for k in (1, 5, 10))
+        label = direction.replace("_to_", " → ")
+        lines.append(f"{label:<24}{recalls}{row['median_rank']:7.0f}{row['chance']:9.4f}{oracle}")
+    return lines
+
+
+def _oracle(batches: Batches) -> dict[str, float] | None:
+    """What the best possible model would score, where the clips were generated and it is known."""
+    corpora = batches.corpus.corpora
+    return known_oracle([corpus.attributes(clip) for corpus in corpora for clip in range(len(corpus))])
+
+
+def _one_pass(
+    experiment: Experiment, sources: tuple[Source, ...], assets: Mapping[str, bytes], masked: bool
+) -> Batches:
+    return Batches(
+        dataclasses.replace(experiment.input, sources=sources),
+        masked=masked,
+        train=False,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        assets=assets,
+    )

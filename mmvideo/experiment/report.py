@@ -1,0 +1,107 @@
+"""The page of a run: what its files tell, and pictures that need the trained model."""
+
+from __future__ import annotations
+
+import functools
+import json
+import platform
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from mmvideo.evaluation.embed import embed_corpus
+from mmvideo.evaluation.gallery import gallery_queries
+from mmvideo.evaluation.pictures import attention_views, reconstructions
+from mmvideo.evaluation.report import write_report
+from mmvideo.evaluation.report_data import read_run
+from mmvideo.experiment.config import Experiment
+from mmvideo.experiment.evaluators import held_out_batches
+from mmvideo.experiment.trained import restore
+from mmvideo.input.pipeline import Batches
+from mmvideo.input.placement import device_stream
+from mmvideo.parallel.mesh import make_mesh
+
+
+def report(experiment: Experiment, workdir: str | Path) -> Path:
+    """Writes `report.html` of a run whose newest checkpoint is whole.
+
+    Raises:
+      ValueError: no run, no checkpoint, or held-out clips that aren't there any more.
+    """
+    workdir = Path(workdir)
+    mesh = make_mesh(experiment.mesh)
+    place = functools.partial(device_stream, mesh=mesh)
+    with jax.set_mesh(mesh):
+        learner, assets, step = restore(experiment, workdir, mesh)
+        plain = held_out_batches(experiment, assets)
+        shown = {
+            "gallery": _gallery(experiment, learner, plain, place),
+            "attention": attention_views(learner, plain.batch(0), plain.clip_id, _captions(plain), place),
+            "reconstructions": _reconstructions(experiment, learner, assets, place),
+        }
+    data = read_run(
+        workdir,
+        experiment.name,
+        summary=_summary(experiment, workdir, learner, step, plain),
+        skipped=_skipped(workdir),
+        **shown,
+    )
+    return write_report(workdir / "report.html", data)
+
+
+def _gallery(experiment: Experiment, learner, plain: Batches, place) -> list:
+    """Queries with their best clips; none where nothing is compared."""
+    if not any(hasattr(objective, "pairs") for objective in experiment.objectives.values()):
+        return []
+    found = embed_corpus(learner, plain, place)
+    return gallery_queries(found, plain.corpus.record, experiment.evaluation.gallery)
+
+
+def _reconstructions(experiment: Experiment, learner, assets, place) -> list:
+    """Masked input beside reconstruction; none where nothing is hidden."""
+    masking = experiment.input.masking
+    if not (masking.video or masking.audio):
+        return []
+    masked = held_out_batches(experiment, assets, masked=True)
+    return reconstructions(learner, masked.batch(0), masked.clip_id, place)
+
+
+def _captions(batches: Batches):
+    """First caption of a clip by its number; empty where it has none."""
+    return lambda number: next(iter(batches.corpus.captions(number)), "")
+
+
+def _summary(experiment: Experiment, workdir: Path, learner, step: int, plain: Batches) -> list[tuple[str, str]]:
+    """What the run was, in pairs of a word and a value."""
+    from flax import nnx
+
+    parameters = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(nnx.state(learner, nnx.Param)))
+    device = jax.devices()[0]
+    return [
+        ("steps", f"{step:,}"),
+        ("parameters", f"{parameters / 1e6:.2f} M"),
+        ("objectives", ", ".join(experiment.objectives)),
+        ("training data", ", ".join(f"{source.path} ({source.split})" for source in experiment.input.sources)),
+        ("held-out clips", f"{len(plain.corpus):,}"),
+        ("time", _time(workdir)),
+        ("devices", f"{jax.device_count()} × {device.device_kind}, {platform.machine()}"),
+    ]
+
+
+def _time(workdir: Path) -> str:
+    """Minutes that the run took, by its last line of metrics."""
+    path = workdir / "metrics.jsonl"
+    if not path.is_file():
+        return "unknown"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return f"{json.loads(lines[-1])['seconds'] / 60:.1f} minutes" if lines else "unknown"
+
+
+def _skipped(workdir: Path) -> list[tuple[str, str]]:
+    """Clips that training could not use."""
+    path = workdir / "skipped.jsonl"
+    if not path.is_file():
+        return []
+    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    return [(row["id"], row["reason"]) for row in rows]

@@ -1,0 +1,92 @@
+"""Runs an experiment: the rooms put together, from corpora to report."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import jax
+from flax import nnx
+
+from mmvideo.evaluation.runner import evaluate as run_evaluators
+from mmvideo.experiment.config import Experiment, to_json
+from mmvideo.experiment.evaluators import evaluators, headline
+from mmvideo.input.pipeline import Batches
+from mmvideo.input.placement import device_stream
+from mmvideo.objectives.learner import Learner
+from mmvideo.parallel.mesh import make_mesh
+from mmvideo.parallel.processes import initialize
+from mmvideo.training.loop import train
+
+
+def run(experiment: Experiment, workdir: str | Path) -> int:
+    """Trains (or resumes) in the workdir, evaluates, and writes the report.
+
+    Args:
+      experiment: the settings.
+      workdir: the record of the run, made where it isn't there.
+
+    Returns:
+      The exit code: 0 when the run is complete, 3 when it was asked to stop and can be resumed.
+
+    Raises:
+      ValueError: settings, corpora, checkpoints or devices that don't fit each other.
+    """
+    initialize()
+    mesh = make_mesh(experiment.mesh)
+    batches = Batches(
+        experiment.input, process_index=jax.process_index(), process_count=jax.process_count()
+    )
+    place = functools.partial(device_stream, mesh=mesh)
+    measures = evaluators(experiment, batches.assets())
+
+    def learner(rngs: nnx.Rngs) -> Learner:
+        return Learner(experiment.model, batches.spec, experiment.objectives, rngs=rngs)
+
+    def measure(learner: Learner, step: int) -> dict[str, float]:
+        results = run_evaluators(measures, learner, place, workdir, step)
+        return {f"{kind}/{name}": value for kind, found in results.items() for name, value in found.metrics.items()}
+
+    state = train(
+        learner,
+        batches,
+        place,
+        experiment.training,
+        mesh,
+        workdir,
+        config_json=to_json(experiment),
+        evaluate=measure,
+    )
+    if int(state.step) < experiment.training.steps:
+        return 3
+    return _conclude(experiment, Path(workdir))
+
+
+def evaluate(experiment: Experiment, workdir: str | Path) -> int:
+    """Evaluates the newest checkpoint of a workdir, and writes its report again.
+
+    Raises:
+      ValueError: no checkpoint, or one that doesn't fit the settings.
+    """
+    from mmvideo.experiment.trained import restore
+
+    initialize()
+    mesh = make_mesh(experiment.mesh)
+    with jax.set_mesh(mesh):
+        learner, assets, step = restore(experiment, workdir, mesh)
+        place = functools.partial(device_stream, mesh=mesh)
+        run_evaluators(evaluators(experiment, assets), learner, place, workdir, step)
+    return _conclude(experiment, Path(workdir))
+
+
+def _conclude(experiment: Experiment, workdir: Path) -> int:
+    """Writes the report, and prints the table and where the report is."""
+    from mmvideo.experiment.report import report
+
+    if jax.process_index() != 0:
+        return 0
+    page = report(experiment, workdir)
+    for line in headline(workdir):
+        print(line)
+    print(f"report: {page}")
+    return 0

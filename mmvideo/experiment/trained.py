@@ -1,0 +1,137 @@
+"""A trained model with everything that its weights need to keep their meaning."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from flax import nnx
+from jaxtyping import Float
+
+from mmvideo.experiment.config import Experiment, load_experiment
+from mmvideo.objectives.learner import Learner
+from mmvideo.parallel.mesh import make_mesh
+from mmvideo.parallel.rules import shardings
+from mmvideo.stream import PatchSpec, StreamSpec, TextSpec
+from mmvideo.training.checkpoint import CheckpointError, Checkpoints
+
+
+def restore(
+    experiment: Experiment, workdir: str | Path, mesh: jax.sharding.Mesh, step: int | None = None
+) -> tuple[Learner, dict[str, bytes], int]:
+    """The learner of a checkpoint, with the files that travel in it and its step.
+
+    The moving average of the parameters is taken where one was kept.
+
+    Args:
+      experiment: the settings that it was trained with.
+      workdir: the run.
+      mesh: devices that the parameters are laid out on.
+      step: which checkpoint; None takes the newest that is whole.
+
+    Raises:
+      CheckpointError: there is none, it is damaged, or it was trained with other settings.
+    """
+    with Checkpoints(Path(workdir) / "checkpoints") as checkpoints:
+        step = checkpoints.latest if step is None else step
+        if step is None:
+            raise CheckpointError(f"{workdir} has no checkpoint yet; train it with: mmvideo train {workdir}")
+        assets = checkpoints.assets(step)
+        spec = stream_spec(json.loads(assets["spec.json"]))
+
+        def build() -> Learner:
+            return Learner(experiment.model, spec, experiment.objectives, rngs=nnx.Rngs(experiment.training.seed))
+
+        graphdef, abstract, rest = nnx.split(nnx.eval_shape(build), nnx.Param, ...)
+        places = nnx.to_pure_dict(shardings(abstract, mesh))
+        wanted = jax.tree.map(
+            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+            nnx.to_pure_dict(abstract),
+            places,
+        )
+        params = checkpoints.restore_params(wanted, step=step, ema=experiment.training.ema is not None)
+    return nnx.merge(graphdef, params, nnx.to_pure_dict(rest)), assets, step
+
+
+def stream_spec(fields: Mapping) -> StreamSpec:
+    """The `StreamSpec` that a checkpoint's `spec.json` tells."""
+
+    def patches(values: Mapping | None) -> PatchSpec | None:
+        if values is None:
+            return None
+        return PatchSpec(tuple(values["patch"]), tuple(values["grid"]), values["seconds"])
+
+    text = fields.get("text")
+    return StreamSpec(patches(fields.get("video")), patches(fields.get("audio")), TextSpec(**text) if text else None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A trained model that embeds files and words into the space it was trained for.
+
+    Attributes:
+      experiment: the settings it was trained with.
+      learner: trunk and heads.
+      assets: tokenizer, class names and spectrogram statistics, as files.
+      step: how many steps it was trained.
+    """
+
+    experiment: Experiment
+    learner: Learner
+    assets: dict[str, bytes]
+    step: int
+
+    def embed(
+        self, files: Sequence[str | Path] = (), texts: Sequence[str] = ()
+    ) -> dict[str, Float[np.ndarray, "n d"]]:
+        """Unit embeddings: of the pictures and sound of files, and of texts.
+
+        Args:
+          files: media files, of which those without a modality give NaN there.
+          texts: captions or queries.
+
+        Returns:
+          By modality or group (`video`, `audio`, `video+audio` of the files, `text` of the texts),
+          one row each, in the order given; cosine similarity is the inner product.
+
+        Raises:
+          ValueError: a file that cannot be read, or nothing to embed.
+        """
+        from mmvideo.input.single import clip_streams
+
+        rows: dict[str, dict[int, np.ndarray]] = {}
+        graph, state = nnx.split(self.learner)
+        embed = jax.jit(lambda state, stream: nnx.merge(graph, state).embed(stream))
+        for stream in clip_streams(self.experiment.input, self.assets, files, texts):
+            number = stream.clips.number
+            for name, (vectors, present) in jax.device_get(embed(state, stream)).items():
+                for row, slot in zip(*np.nonzero((number >= 0) & present), strict=True):
+                    rows.setdefault(name, {})[int(number[row, slot])] = vectors[row, slot]
+        return {name: _filled(found, len(texts) if name == "text" else len(files)) for name, found in rows.items()}
+
+
+def _filled(found: Mapping[int, np.ndarray], count: int) -> np.ndarray:
+    """Row by row, NaN where nothing was found."""
+    width = len(next(iter(found.values())))
+    return np.stack([found.get(number, np.full(width, np.nan, np.float32)) for number in range(count)])
+
+
+def load(workdir: str | Path, step: int | None = None) -> Trained:
+    """Opens a trained model.
+
+    Args:
+      workdir: a run's folder.
+      step: which checkpoint; None takes the newest that is whole.
+
+    Raises:
+      ConfigError: the folder holds no run.
+      CheckpointError: it holds no checkpoint, or a damaged one.
+    """
+    experiment = load_experiment(workdir)
+    mesh = make_mesh(experiment.mesh)
+    learner, assets, step = restore(experiment, workdir, mesh, step)
+    return Trained(experiment, learner, assets, step)

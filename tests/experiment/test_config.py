@@ -1,0 +1,55 @@
+"""A recipe and its JSON load to equal experiments; what is wrong in either is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mmvideo.experiment.config import ConfigError, Experiment, from_json, load_experiment, to_json
+
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted((ROOT / "configs").rglob("*.py"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_survives_json(recipe):
+    experiment = load_experiment(recipe)
+    assert from_json(to_json(experiment)) == experiment
+    assert "COMMAND" in recipe.read_text(encoding="utf-8").split('"""')[1]
+
+
+def test_unknown_field_in_json_is_named():
+    raw = json.loads(to_json(load_experiment(RECIPES[0])))
+    raw["training"]["optimizer"]["momentum"] = 0.9
+    with pytest.raises(ConfigError, match="training.optimizer.momentum"):
+        from_json(json.dumps(raw))
+
+
+def test_wrong_value_in_json_is_named():
+    raw = json.loads(to_json(load_experiment(RECIPES[0])))
+    raw["training"]["steps"] = "many"
+    with pytest.raises(ConfigError, match="training.steps"):
+        from_json(json.dumps(raw))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("experiment = 3\n", "must define"),
+        ("from mmvideo.model.config import Model\nexperiment = Model(depht=3)\n", "line 2"),
+        ("this is bare English\n", "line 1"),
+    ],
+)
+def test_a_wrong_recipe_says_where(tmp_path, text, words):
+    path = tmp_path / "recipe.py"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        load_experiment(path)
+
+
+def test_a_workdir_loads_like_its_config(tmp_path):
+    experiment = Experiment(name="x")
+    (tmp_path / "config.json").write_text(to_json(experiment))
+    assert load_experiment(tmp_path) == experiment
