@@ -77,45 +77,6 @@ class Evaluator(Protocol):
         ...
 
 
-class DuringTraining:
-    """An evaluator as the training loop calls it, with the learner and the step; the loop writes the files.
-
-    Args:
-      evaluator: what is measured.
-      subjects: shared by the evaluators of a run, so that they embed a corpus once a step.
-    """
-
-    def __init__(self, evaluator: Evaluator, subjects: Subjects) -> None:
-        self.name = evaluator.name
-        self._evaluator, self._subjects = evaluator, subjects
-
-    def __call__(self, learner: nnx.Module, step: int) -> dict[str, Any]:
-        """What `evals/NAME.json` is to hold, and the predictions."""
-        result = self._evaluator.run(self._subjects.at(learner, step))
-        return {**result.content(), "predictions": result.predictions}
-
-
-class Subjects:
-    """The subject of the newest step."""
-
-    def __init__(self, place: Place | None = None) -> None:
-        self._place = place
-        self._step: int | None = None
-        self._subject: Subject | None = None
-
-    def at(self, learner: nnx.Module, step: int) -> Subject:
-        """The subject of this step; that of an earlier one is let go."""
-        if self._subject is None or self._step != step:
-            self._step, self._subject = step, Subject(learner, self._place)
-        return self._subject
-
-
-def during_training(evaluators: Iterable[Evaluator], place: Place | None = None) -> list[DuringTraining]:
-    """Evaluators for the training loop."""
-    subjects = Subjects(place)
-    return [DuringTraining(evaluator, subjects) for evaluator in evaluators]
-
-
 def evaluate(
     evaluators: Iterable[Evaluator], learner: nnx.Module, place: Place | None, workdir: str | Path, step: int
 ) -> dict[str, EvaluationResult]:
