@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from mmvideo.model.activations import by_rows
 from mmvideo.model.attention import attend, attention_weights
 from mmvideo.model.config import Dimensions, Model
 from mmvideo.model.layers import gelu, layer_norm, parameter, xavier
@@ -87,7 +88,7 @@ def run_layers(
     """Runs stacked layers one after the other, all with the same spans."""
 
     def body(x: Array, layer: Layer) -> tuple[Array, None]:
-        return apply_layer(x, layer, spans, rotation, computing), None
+        return by_rows(apply_layer(x, layer, spans, rotation, computing)), None
 
     if computing.remat != "none":
         # Within a scan the loop itself keeps XLA from merging the two computations.

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Num
 
+from mmvideo.model.activations import by_rows, whole
 from mmvideo.model.layers import Linear, normal, parameter
 from mmvideo.stream import MODALITIES, Layout, PatchSpec, StreamSpec, TextSpec, TokenStream
 
@@ -35,7 +36,7 @@ class TextEmbedder(nnx.Module):
         self.table = parameter(normal(rngs, (spec.vocabulary, width), TEXT_DEVIATION), "vocab", "embed")
 
     def __call__(self, pieces: Int[Array, "B N"]) -> Float[Array, "B N D"]:
-        return jnp.take(self.table[...].astype(self.compute), pieces, axis=0, mode="clip")
+        return jnp.take(whole(self.table[...].astype(self.compute)), pieces, axis=0, mode="clip")
 
 
 class ModalityEmbedding(nnx.Module):
@@ -69,7 +70,7 @@ class Embedder(nnx.Module):
         unknown = sorted(set(stream.content) - set(self.known))
         if unknown or not stream.content:
             raise ValueError(f"the stream holds {sorted(stream.content)}, the model was built for {list(self.known)}")
-        parts = [getattr(self, name)(stream.content[name]) for name in MODALITIES if name in stream.content]
+        parts = [by_rows(getattr(self, name)(stream.content[name])) for name in MODALITIES if name in stream.content]
         tokens = weave(jnp.concatenate(parts, axis=1), stream.layout.index, stream.layout.real)
         tokens = tokens + self.modality(stream.layout, tokens.dtype)
         return jnp.where(stream.layout.real[..., None], tokens, 0)
@@ -77,4 +78,4 @@ class Embedder(nnx.Module):
 
 def weave(source: Float[Array, "B S D"], index: Int[Array, "B L"], real: Bool[Array, "B L"]) -> Float[Array, "B L D"]:
     """Tokens of the row, taken from the source by place; zero where the row has no token."""
-    return jnp.where(real[..., None], jnp.take_along_axis(source, index[..., None], axis=1), 0)
+    return by_rows(jnp.where(real[..., None], jnp.take_along_axis(source, index[..., None], axis=1), 0))

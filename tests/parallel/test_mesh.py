@@ -8,6 +8,7 @@ import pytest
 from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from mmvideo.model.activations import ROW_AXES, by_rows
 from mmvideo.model.pool import pool
 from mmvideo.parallel.config import Mesh
 from mmvideo.parallel.mesh import AXES, axis_sizes, make_mesh
@@ -76,6 +77,17 @@ def test_constrain_splits_within_a_mesh_and_is_nothing_without():
     assert split.sharding.is_equivalent_to(batch_sharding(mesh), 2)
 
 
+def test_the_model_splits_rows_as_the_rules_do():
+    assert ROW_AXES == ACTIVATIONS["batch"]
+    mesh = make_mesh(Mesh(2, 2, 2))
+    with jax.set_mesh(mesh):
+        split = jax.jit(by_rows)(jnp.zeros((8, 4, 2)))
+        odd = jax.jit(by_rows)(jnp.zeros((3, 4)))
+    assert split.sharding.is_equivalent_to(batch_sharding(mesh), 3)
+    assert odd.shape == (3, 4)
+    assert jax.jit(by_rows)(jnp.zeros(8)).sharding.is_fully_replicated
+
+
 def loss(model, stream):
     """Something in which every row meets every other: pooled features of all clips against each other."""
     features = model(stream)
@@ -103,7 +115,8 @@ def test_every_mesh_gives_the_loss_and_gradients_of_one_device(build, stream, si
         return jax.value_and_grad(lambda state: loss(nnx.merge(graph, state), stream))(state)
 
     step = jax.jit(run, in_shardings=(places, rows), out_shardings=(NamedSharding(mesh, PartitionSpec()), places))
-    value, gradient = step(jax.device_put(state, places), jax.device_put(stream, rows))
+    with jax.set_mesh(mesh):
+        value, gradient = step(jax.device_put(state, places), jax.device_put(stream, rows))
     np.testing.assert_allclose(value, single[0], rtol=1e-5)
     assert float(single[0]) > 0.1
     for split, whole in zip(jax.tree.leaves(gradient), jax.tree.leaves(single[1]), strict=True):
