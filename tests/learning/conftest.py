@@ -1,6 +1,7 @@
-"""Lets the tests of this folder import the streams of the objectives' tests."""
+"""Lets the tests of this folder import the loop they share, and the streams of the objectives' tests."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "objectives"))
+here = Path(__file__).parent
+sys.path[:0] = [str(here), str(here.parent / "objectives")]

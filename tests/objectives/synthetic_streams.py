@@ -66,7 +66,10 @@ def make_stream(
     budget = slots * np.max([*needs, *largest], axis=0)
     labels = dict(labels or {})
     shape = RowShape(spec, budget, tuple(hidden), tuple(labels))
-    made = [assemble_row(shape, list(n), [clips[i] for i in n], needs[list(n)].reshape(-1, 9), labels) for n in parts]
+    made = [
+        assemble_row(shape, np.array(n, np.int64), [clips[i] for i in n], needs[list(n)].reshape(-1, 9), labels)
+        for n in parts
+    ]
     return stack_rows(made)
 
 
