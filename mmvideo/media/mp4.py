@@ -52,8 +52,8 @@ def tune_video(stream: Any, crf: int, gop: int | None, preset: str) -> None:
 
 
 def audio_stream(container: Any, sample_rate: int, layout: str, bitrate: int) -> Any:
-    """An AAC track."""
-    stream = container.add_stream("aac", rate=sample_rate)
+    """An AAC track, by the encoder's fast search: the default takes three times as long, most of it in short clips."""
+    stream = container.add_stream("aac", rate=sample_rate, options={"aac_coder": "fast"})
     stream.layout, stream.bit_rate, stream.format = layout, bitrate, "fltp"
     return stream
 

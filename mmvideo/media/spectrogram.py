@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import scipy.fft
+import scipy.sparse
 from jaxtyping import Float
 
 from mmvideo.media.config import AST, AUDIO_MAE, CAV_MAE, MBT, MERLOT_RESERVE, VATT, Spectrogram
@@ -57,7 +58,7 @@ def spectrogram(samples: Float[Any, "*batch S"], config: Spectrogram, xp: Module
     spectrum = (spectrum.real**2 + spectrum.imag**2).astype(xp.float32)
     if config.kind == "log_mel" and config.spectrum == "magnitude":
         spectrum = xp.sqrt(spectrum)
-    energy = xp.matmul(spectrum, _mel_filters(config))
+    energy = _mel_energy(spectrum, config) if xp is np else xp.matmul(spectrum, _mel_filters(config))
     if config.kind == "kaldi":
         energy = xp.maximum(energy, np.float32(KALDI_FLOOR))
     else:
@@ -108,6 +109,22 @@ def _window(config: Spectrogram) -> np.ndarray:
     if name == "hamming":
         return 0.54 - 0.46 * np.cos(phase)
     return (0.5 - 0.5 * np.cos(phase)) ** (POVEY_POWER if name == "povey" else 1.0)
+
+
+def _mel_energy(spectrum: np.ndarray, config: Spectrogram) -> np.ndarray:
+    """`spectrum @ filters`, `[..., T, M]`, without the zeros: a bin of the spectrum is in two filters at most.
+
+    A dense product would wake the threads of the linear algebra in each of the loader's threads.
+    """
+    rows = spectrum.reshape(-1, spectrum.shape[-1])
+    energy = (_sparse_mel_filters(config) @ rows.T).T
+    return np.ascontiguousarray(energy).reshape(*spectrum.shape[:-1], config.bins)
+
+
+@functools.lru_cache(maxsize=32)
+def _sparse_mel_filters(config: Spectrogram) -> scipy.sparse.csr_matrix:
+    """The transposed filters, `[M, fft_length // 2 + 1]`."""
+    return scipy.sparse.csr_matrix(_mel_filters(config).T)
 
 
 @functools.lru_cache(maxsize=32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -36,7 +37,8 @@ def test_manifest_has_what_training_and_the_oracle_need(written):
     assert [row["id"] for row in table] == [f"train-{i:06d}" for i in range(34)] + [f"test-{i:06d}" for i in range(3)]
     drawn = Shapes(CONFIG).draw("train", 34) + Shapes(CONFIG).draw("test", 3)
     for row, clip in zip(table, drawn, strict=True):
-        assert row["attributes"] == clip.as_dict() and row["split"] == clip.split
+        assert row["attributes"] == clip.as_dict() | {"settings": dataclasses.asdict(CONFIG)}
+        assert row["split"] == clip.split
         assert all(row["labels"][name] in classes for name, classes in LABELS.items())
         assert len(row["captions"]) == CONFIG.captions
         assert room.is_whole(written / row["media"])
