@@ -14,11 +14,9 @@ from jaxtyping import Int, Num
 
 from mmvideo.evaluation.embed import Place, to_host
 from mmvideo.evaluation.report_data import AttentionView, Reconstruction
+from mmvideo.evaluation.report_parts.images import HIDDEN
 from mmvideo.model.config import dimensions
 from mmvideo.stream import MODALITIES, PADDING, Modality, PatchSpec, StreamSpec, TokenStream
-
-GREY = 128
-"""What stands where pixels are hidden."""
 
 
 def unpatchify(
@@ -70,11 +68,11 @@ def reconstructions(
     graph, state = nnx.split(learner)
     answers, stream = to_host(_reconstruct(graph, state, stream if place is None else place(stream)))
     pictures, note = [], _note(learner)
-    for name, answer in answers.items():
+    for name in [name for name in MODALITIES if name in answers]:
         clips = [spot for spot in _clips(stream, name) if _hidden(stream, name, *spot).any()]
         for row, slot in clips[:count]:
             number = int(stream.clips.number[row, slot])
-            picture = _picture(stream, learner.trunk.spec, name, answer, row, slot)
+            picture = _picture(stream, learner.trunk.spec, name, answers[name], row, slot)
             pictures.append(Reconstruction(clip_id(number), name, *picture, note))
     return pictures
 
@@ -139,7 +137,7 @@ def _picture(
     cells = stream.decode.grid[row, targets.place[row][hidden]]
     every = np.concatenate([seen_cells, cells])
     grid = tuple(int(size) for size in every.max(axis=0) + 1)
-    fill = GREY if modality == "video" else np.nan
+    fill = HIDDEN if modality == "video" else np.nan
     guess = answer[row][hidden]
     if modality == "video":
         guess = np.clip(np.rint(guess), 0, 255).astype(np.uint8)
@@ -188,7 +186,7 @@ def attention_views(
             grid = tuple(int(size) for size in places.max(axis=0) + 1)
             heat = np.zeros(grid, np.float32)
             heat[tuple(places.T)] = cells / max(float(cells.sum()), 1e-30)
-            frames = unpatchify(patches, places, learner.trunk.spec.video, grid, GREY)
+            frames = unpatchify(patches, places, learner.trunk.spec.video, grid, HIDDEN)
             number = int(stream.clips.number[row, slot])
             views.append(AttentionView(clip_id(number), caption(number), source, layer, frames, heat, shares))
     return views

@@ -150,7 +150,7 @@ def _losses(data: ReportData) -> _Part:
         "Training losses by step; the bold line is a running median of the pale one. A dashed line is what the loss "
         "would be without learning anything about the single clip: a model has only begun to learn below it."
     )
-    more = tag("h3", "Beside the losses") + curves.draw(others) if others else ""
+    more = tag("details", tag("summary", "Beside the losses"), curves.draw(others)) if others else ""
     inside = section("curves", "Learning curves", how, curves.draw(charts), more)
     return _Part("curves", "Curves", inside if charts else "")
 
@@ -190,8 +190,8 @@ def _notes(data: ReportData) -> list[str]:
 def _attention(data: ReportData) -> _Part:
     how = (
         "Attention over frames: where the tokens of one modality look in the pictures of their clip, mean over heads "
-        "and tokens. Dim is the average over all patches or less, bright is five times the average or more. The shares "
-        "say how much of all attention goes to which modality."
+        "and tokens. Grey is the average over all patches or less; the brighter it glows the more, up to three times "
+        "the average. The shares say how much of all attention goes to which modality."
     )
     inside = section("attention", "Attention over frames", how, showcase.attention(data.attention))
     return _Part("attention", "Attention", inside if data.attention else "")

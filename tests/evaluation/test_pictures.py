@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from einops import rearrange
 
-from mmvideo.evaluation.pictures import GREY, unpatchify
+from mmvideo.evaluation.pictures import unpatchify
+from mmvideo.evaluation.report_parts.images import HIDDEN
 from mmvideo.stream import PatchSpec
 
 
@@ -20,7 +21,7 @@ def test_video_patches_become_the_frames_again():
     patches = video_patches(frames, (4, 6, 5))
     spec = PatchSpec((4, 6, 5, 3), (2, 2, 4), 0.5)
     order = np.random.default_rng(1).permutation(len(patches))
-    np.testing.assert_array_equal(unpatchify(patches[order], _cells((2, 2, 4))[order], spec, (2, 2, 4), GREY), frames)
+    np.testing.assert_array_equal(unpatchify(patches[order], _cells((2, 2, 4))[order], spec, (2, 2, 4), HIDDEN), frames)
 
 
 def test_audio_patches_become_the_spectrogram_again():
@@ -32,9 +33,9 @@ def test_audio_patches_become_the_spectrogram_again():
 
 def test_what_has_no_patch_is_filled():
     spec = PatchSpec((1, 2, 2, 3), (1, 2, 2), 0.5)
-    picture = unpatchify(np.full((1, 12), 7, np.uint8), np.array([[0, 1, 0]]), spec, (1, 2, 2), GREY)
+    picture = unpatchify(np.full((1, 12), 7, np.uint8), np.array([[0, 1, 0]]), spec, (1, 2, 2), HIDDEN)
     assert (picture[0, 2:, :2] == 7).all()
-    assert (picture == GREY).sum() == 3 * 12
+    assert (picture == HIDDEN).sum() == 3 * 12
     spec = PatchSpec((2, 2), (2, 1, 1), 0.1)
     sound = unpatchify(np.ones((1, 4), np.float32), np.array([[1, 0, 0]]), spec, (2, 1, 1), np.nan)
     assert np.isnan(sound[:2]).all() and (sound[2:] == 1).all()

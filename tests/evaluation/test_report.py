@@ -24,7 +24,7 @@ from mmvideo.evaluation.report_data import (
 )
 from mmvideo.evaluation.report_parts.account import account
 from mmvideo.evaluation.report_parts.curves import draw, loss_charts, nice_ticks, smoothed
-from mmvideo.evaluation.report_parts.images import coloured, heated, strip
+from mmvideo.evaluation.report_parts.images import HIDDEN, coloured, heated, strip
 from mmvideo.evaluation.report_parts.markup import duration, number, p_value
 from mmvideo.evaluation.report_parts.tables import retrieval_table
 from mmvideo.evaluation.retrieval import retrieval
@@ -269,7 +269,7 @@ def test_spectrogram_stands_upright():
     picture = coloured(energies, 0.0, 1.0, scale=1)
     assert picture.shape == (3, 5, 3)
     assert tuple(np.unravel_index(picture.astype(int).sum(-1).argmax(), (3, 5))) == (0, 1)
-    assert (picture[2, 4] == 128).all()
+    assert (picture[2, 4] == HIDDEN).all()
 
 
 def test_heat_is_where_the_attention_is():

@@ -169,7 +169,7 @@ class _Frame:
             y = f"{self.y(tick):.1f}"
             parts.append(tag("line", x1=_LEFT, x2=WIDTH - _RIGHT, y1=y, y2=y, class_="grid"))
             parts.append(tag("text", number(tick), x=_LEFT - 6, y=f"{self.y(tick) + 3.5:.1f}", text_anchor="end"))
-        marks = [step for step in nice_ticks(self.first, self.last, 3) if self.first <= step <= self.last]
+        marks = [step for step in nice_ticks(self.first, self.last, 5) if self.first <= step <= self.last]
         for step in marks:
             anchor = "end" if step > self.last - 0.06 * (self.last - self.first) else "middle"
             words = number(step)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, UInt8
 
-GREY = 128
-"""What stands where a picture is hidden."""
+HIDDEN = 205
+"""The light grey that stands where a picture is hidden."""
+
+HOTTEST = 3.0
+"""Attention, relative to its mean over the pictures, that glows at its brightest."""
 
 
 def strip(frames: UInt8[np.ndarray, "T H W 3"], most: int = 8, gap: int = 2) -> UInt8[np.ndarray, "H W2 3"]:
@@ -36,13 +39,13 @@ def coloured(
 
     share = np.clip((spectrogram - low) / max(high - low, 1e-12), 0.0, 1.0)
     picture = (colormaps["magma"](np.nan_to_num(share))[..., :3] * 255).astype(np.uint8)
-    picture[np.isnan(spectrogram)] = GREY
+    picture[np.isnan(spectrogram)] = HIDDEN
     upright = picture.transpose(1, 0, 2)[::-1]
     return upright.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
 def heated(frames: UInt8[np.ndarray, "T H W 3"], weights: Float[np.ndarray, "t y x"]) -> UInt8[np.ndarray, "T H W 3"]:
-    """Frames in grey under a heat: what is attended to as the mean stays dim, five times as much glows.
+    """Frames in grey, and a glow where more than the mean is attended to, full at `HOTTEST` times as much.
 
     Args:
       frames: the pictures that the grid covers; `T` is a multiple of `t`.
@@ -52,8 +55,14 @@ def heated(frames: UInt8[np.ndarray, "T H W 3"], weights: Float[np.ndarray, "t y
 
     steps, height, width = (frames.shape[axis] // weights.shape[axis] for axis in range(3))
     relative = weights / max(float(weights.mean()), 1e-30)
-    heat = np.clip(relative / 5.0, 0.0, 1.0).repeat(steps, axis=0).repeat(height, axis=1).repeat(width, axis=2)
+    heat = (
+        np.clip((relative - 1.0) / (HOTTEST - 1.0), 0.0, 1.0)
+        .repeat(steps, axis=0)
+        .repeat(height, axis=1)
+        .repeat(width, axis=2)
+    )
     grey = frames.mean(axis=-1, keepdims=True) / 255.0
-    glow = colormaps["inferno"](heat)[..., :3]
-    mixed = 0.55 * grey * (1.0 - heat[..., None]) + glow * (0.35 + 0.65 * heat[..., None])
+    glow = colormaps["inferno"](0.35 + 0.6 * heat)[..., :3]
+    share = heat[..., None] ** 0.5
+    mixed = 0.7 * grey * (1.0 - 0.8 * share) + 0.8 * share * glow
     return (np.clip(mixed, 0.0, 1.0) * 255).astype(np.uint8)

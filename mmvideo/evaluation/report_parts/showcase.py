@@ -52,7 +52,8 @@ def _player(kind: str, clip: ClipView) -> str:
         return "" if clip.frame is None else tag("img", src=png(clip.frame), alt=clip.id, class_="still")
     poster = png(clip.frame) if kind == "video" and clip.frame is not None else None
     source = data_uri(clip.media, f"{kind}/mp4")
-    return tag(kind, src=source, poster=poster, controls=True, loop=True, playsinline=True, preload="none")
+    player = tag(kind, src=source, poster=poster, controls=True, loop=True, playsinline=True, preload="metadata")
+    return tag("div", player, class_="screen") if kind == "video" else player
 
 
 def reconstructions(shown: Sequence[Reconstruction]) -> str:
@@ -68,23 +69,28 @@ def _reconstruction(one: Reconstruction) -> str:
         low, high = float(np.nanmin(one.original)), float(np.nanmax(one.original))
         pictures = [(name, coloured(value, low, high)) for name, value in stages]
     rows = [tag("span", text(name), class_="row-name") + _image(picture, name) for name, picture in pictures]
+    if one.modality == "audio":
+        rows = [tag("div", row) for row in rows]
+    shape = "beside" if one.modality == "audio" else "strips"
     head = f"{tag('b', text(one.id))} · {text(one.modality)}, {percent(one.hidden, 0)} % hidden"
-    return tag("figure", tag("figcaption", head), tag("div", *rows, class_="strips"), class_="picture")
+    return tag("figure", tag("figcaption", head), tag("div", *rows, class_=shape), class_="picture")
 
 
 def attention(shown: Sequence[AttentionView]) -> str:
     """Frames, and under them the same frames with the heat of what is looked at."""
-    return tag("div", *(_attention(one) for one in shown), class_="pictures")
+    clips = dict.fromkeys(one.id for one in shown)
+    return tag("div", *(_attention([one for one in shown if one.id == clip]) for clip in clips), class_="pictures")
 
 
-def _attention(one: AttentionView) -> str:
-    rows = [tag("span", "frames", class_="row-name") + _image(strip(one.frames), "frames")]
-    rows.append(
-        tag("span", f"{text(one.source)} looks", class_="row-name")
-        + _image(strip(heated(one.frames, one.weights)), f"attention of {one.source}")
-    )
-    where = ", ".join(f"{percent(share, 0)} % to {text(name)}" for name, share in one.shares.items())
-    head = tag("b", text(one.caption or one.id)) + f"<br>{text(one.source)} in layer {one.layer}: {where}"
+def _attention(views: Sequence[AttentionView]) -> str:
+    """One clip: its frames, and a row for each modality that looks at them."""
+    rows = [tag("span", "frames", class_="row-name") + _image(strip(views[0].frames), "frames")]
+    head = tag("b", text(views[0].caption or views[0].id))
+    for one in views:
+        picture = _image(strip(heated(one.frames, one.weights)), f"attention of {one.source}")
+        rows.append(tag("span", f"{text(one.source)} looks", class_="row-name") + picture)
+        where = ", ".join(f"{percent(share, 0)} % to {text(name)}" for name, share in one.shares.items())
+        head += f"<br>{text(one.source)} in layer {one.layer}: {where}"
     return tag("figure", tag("figcaption", head), tag("div", *rows, class_="strips"), class_="picture")
 
 

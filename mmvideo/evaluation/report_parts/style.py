@@ -1,4 +1,4 @@
-"""How the page looks: one style sheet, light and dark, and the script that stops one clip when another starts."""
+"""How the page looks, light and dark, and the script that plays a clip on a click and stops the others."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ line.chance{stroke:var(--mark);stroke-width:2}line.oracle{stroke:var(--good);str
 .legend i.oracle{background:var(--good)}
 .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(310px,1fr));gap:22px 26px}
 .chart{margin:0;min-width:0}.chart svg{width:100%;height:auto;display:block}
-.chart figcaption{display:flex;justify-content:space-between;gap:10px;align-items:baseline;font-size:13.5px;
-margin-bottom:4px;flex-wrap:wrap}
-.chart figcaption b{font-weight:600}.chart figcaption span{color:var(--dim);font-size:12.5px}
+.chart figcaption{display:flex;flex-direction:column;font-size:13.5px;line-height:1.35;margin-bottom:6px}
+.chart figcaption b{font-weight:600;white-space:nowrap;overflow:hidden;text-overflow:ellipsis}
+details .charts{margin-top:18px}.chart figcaption span{color:var(--dim);font-size:12.5px}
 .chart text{fill:var(--dim);font-size:11px}.grid{stroke:var(--line);stroke-width:1}
 path{fill:none;stroke-linejoin:round}.line{stroke:var(--blue);stroke-width:1.8}.raw{stroke:var(--pale);stroke-width:1}
 .baseline{stroke:var(--mark);stroke-width:1.5;stroke-dasharray:5 4}
@@ -60,7 +60,11 @@ border:1px solid var(--line)}
 .tile{background:var(--page);border:2px solid transparent;border-radius:8px;padding:6px;display:flex;
 flex-direction:column;justify-content:space-between;gap:6px;min-width:0}
 .tile.right{border-color:var(--good);background:var(--good-soft)}
-.clip video,.clip .still{width:100%;display:block;border-radius:5px;background:#000;aspect-ratio:4/3;object-fit:contain}
+.clip video,.clip .still{width:100%;max-height:220px;display:block;border-radius:5px;object-fit:contain;
+background:var(--line)}
+.screen{position:relative}.screen.paused{cursor:pointer}
+.screen.paused:after{content:"\\25B6\\FE0E";position:absolute;left:7px;bottom:7px;width:26px;height:26px;
+border-radius:50%;background:rgba(0,0,0,.55);color:#fff;font:12px/26px sans-serif;text-align:center;pointer-events:none}
 .clip audio{width:100%;height:36px;display:block}.asked .clip audio{width:300px}
 .name{font-size:12px;line-height:1.35;margin-top:5px;color:var(--dim);display:-webkit-box;-webkit-line-clamp:3;
 -webkit-box-orient:vertical;overflow:hidden}
@@ -71,6 +75,8 @@ flex-direction:column;justify-content:space-between;gap:6px;min-width:0}
 .strips{display:grid;grid-template-columns:auto minmax(0,1fr);gap:5px 12px;align-items:center}
 .row-name{font-size:12px;color:var(--dim);text-align:right}
 .strips img{width:100%;height:auto;display:block;border-radius:3px;image-rendering:auto}
+.beside{display:grid;grid-template-columns:repeat(3,minmax(0,1fr));gap:8px}.beside .row-name{text-align:left}
+.beside img{width:100%;height:150px;display:block;border-radius:3px}
 .stack{display:flex;height:22px;border-radius:5px;overflow:hidden;gap:1px;margin-bottom:16px}
 .piece{flex-basis:0;min-width:1px}.key{display:inline-block;width:10px;height:10px;border-radius:2px;margin-right:8px}
 .step{background:var(--c1)}.wait{background:var(--c2)}.compile{background:var(--c3)}.evaluation{background:var(--c4)}
@@ -84,6 +90,12 @@ font:12.5px/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 """
 
 SCRIPT = """
+document.querySelectorAll(".screen video").forEach(function(video){
+  var screen=video.parentNode;video.controls=false;
+  function mark(){screen.classList.toggle("paused",video.paused)}
+  video.addEventListener("click",function(){video.paused?video.play():video.pause()});
+  video.addEventListener("play",mark);video.addEventListener("pause",mark);mark()
+});
 document.addEventListener("play",function(event){
   document.querySelectorAll("video,audio").forEach(function(other){if(other!==event.target)other.pause()})
 },true)
