@@ -105,7 +105,11 @@ class Contrastive:
     def loss(
         self, heads: ContrastiveHeads, features: Features, stream: TokenStream
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """The mean over pairs of their losses; loss, accuracy, clips and temperature of each pair."""
+        """The mean over pairs of their losses.
+
+        Metrics of each pair: `loss`; `chance_loss`, that of guessing among as many clips;
+        `accuracy` of finding the partner in the batch; `clips` that took part; `temperature`.
+        """
         embedded = self.embeddings(heads, features, stream)
         number = stream.clips.number.reshape(-1)
         losses, metrics = [], {}
@@ -121,6 +125,7 @@ class Contrastive:
             losses.append(loss)
             name = pair_name(left, right)
             metrics[f"{name}/loss"] = loss
+            metrics[f"{name}/chance_loss"] = chance_loss(valid, self.form)
             metrics[f"{name}/accuracy"] = retrieval_accuracy(a, b, valid, number)
             metrics[f"{name}/clips"] = valid.sum().astype(jnp.float32)
             metrics[f"{name}/temperature"] = 1 / scale
@@ -221,6 +226,18 @@ def sigmoid_contrastive(
     sign = 2 * jnp.eye(a.shape[0], dtype=jnp.float32) - 1
     each = -jax.nn.log_sigmoid(sign * (scale * _cosines(a, b) + bias))
     return jnp.where(_compared(valid, number), each, 0).sum() / jnp.maximum(valid.sum(), 1)
+
+
+def chance_loss(valid: Bool[Array, " n"], form: str) -> Float[Array, ""]:
+    """The least loss of embeddings that tell nothing, among the valid rows (taken as different clips).
+
+    For the softmax that is the logarithm of their number. For the sigmoid it is that of answering
+    each pair with the share of partners among pairs, which the bias alone can learn.
+    """
+    count = jnp.maximum(valid.sum(), 1).astype(jnp.float32)
+    if form == "softmax":
+        return jnp.log(count)
+    return jnp.log(count) - jax.scipy.special.xlog1py(count - 1, -1 / count)
 
 
 def retrieval_accuracy(

@@ -30,8 +30,9 @@ class MaskedPatches:
 
     Attributes:
       weight: of this objective in the total loss.
-      video, audio: weight of each modality within the objective; 0 leaves it out. A modality that
-        the run does not have is left out by itself.
+      video: weight of video within the objective; 0 leaves it out. A modality that the run does
+        not have is left out by itself.
+      audio: the same for the spectrogram.
       normalise: whether a patch's own mean and deviation are taken out of it first, each colour
         channel on its own, so that only its structure is to be predicted.
     """

@@ -8,6 +8,7 @@ import pytest
 from mmvideo.objectives.contrastive import (
     LARGEST_SCALE,
     bounded_exp,
+    chance_loss,
     retrieval_accuracy,
     sigmoid_contrastive,
     softmax_contrastive,
@@ -122,6 +123,15 @@ def test_nobody_takes_part(form):
     value, gradients = jax.value_and_grad(losses(a, b, jnp.zeros(7, bool))[form], argnums=(0, 1))(a, b)
     assert value == 0
     assert all((gradient == 0).all() for gradient in gradients)
+
+
+def test_chance_is_the_least_loss_of_embeddings_that_tell_nothing():
+    same, valid, scale = jnp.ones((7, 1)), jnp.asarray(VALID), jnp.float32(10)
+    np.testing.assert_allclose(chance_loss(valid, "softmax"), softmax_contrastive(same, same, valid, scale), rtol=1e-6)
+    offsets = jnp.linspace(-14, -8, 2001)
+    least = jax.vmap(lambda bias: sigmoid_contrastive(same, same, valid, scale, bias))(offsets).min()
+    np.testing.assert_allclose(chance_loss(valid, "sigmoid"), least, rtol=1e-5)
+    assert chance_loss(jnp.zeros(7, bool), "softmax") == chance_loss(jnp.zeros(7, bool), "sigmoid") == 0
 
 
 def test_accuracy_counts_the_nearest_among_those_that_take_part():
