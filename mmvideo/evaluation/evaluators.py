@@ -115,7 +115,7 @@ class Probes:
         yield "linear", probes.linear_probe(inputs, truth, outputs, wanted), rows
         yield "knn", probes.knn_probe(inputs, truth, outputs, wanted, self.neighbours), rows
 
-    def _class(self, kind: str, number: int) -> str | int | None:
+    def _class(self, kind: str, number: int | np.integer) -> str | int | None:
         """Name of a class, its number where it has none, None where it is unknown."""
         names = self.classes.get(kind, ())
         if number < 0:

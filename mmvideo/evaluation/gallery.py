@@ -53,7 +53,7 @@ def _direction(
     queries = []
     for row, own in enumerate(asked):
         ranked = [
-            Ranked(view(int(both[entry])), place, float(score), entry == own)
+            Ranked(view(int(both[entry])), place, float(score), bool(entry == own))
             for place, (entry, score) in enumerate(zip(entries[row], similarity[row], strict=True), 1)
         ]
         ranked = _with_right(ranked, view(int(both[own])), int(worst[row]), float(query[row] @ gallery[own]))

@@ -103,7 +103,7 @@ def _reconstruct(graph: nnx.GraphDef, state: Any, stream: TokenStream) -> tuple[
 def _clips(stream: TokenStream, modality: str) -> list[tuple[int, int]]:
     """Row and slot of the clips that have a modality, one of each row before a second of any."""
     has = (stream.clips.number != PADDING) & stream.clips.present[..., MODALITIES.index(modality)]
-    return sorted(zip(*np.nonzero(has), strict=True), key=lambda spot: (spot[1], spot[0]))
+    return sorted(((int(row), int(slot)) for row, slot in np.argwhere(has)), key=lambda spot: (spot[1], spot[0]))
 
 
 def _tokens(stream: TokenStream, modality: str, row: int, slot: int) -> np.ndarray:

@@ -25,7 +25,7 @@ class ClipView:
 
     id: str
     caption: str = ""
-    media: bytes | None = None
+    media: bytes | None = dataclasses.field(default=None, repr=False)
     frame: UInt8[np.ndarray, "H W 3"] | None = None
 
 

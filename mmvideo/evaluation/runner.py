@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 from flax import nnx
@@ -67,6 +67,7 @@ class Subject:
         return self._seen[key][1]
 
 
+@runtime_checkable
 class Evaluator(Protocol):
     """Measures one thing about a learner."""
 
