@@ -15,7 +15,7 @@ step 1 "generating sounding shapes: mp4 files with sound and captions"
 mmvideo data shapes "$clips" --train 3000 --test 512 --seed 0
 
 step 2 "building the corpus and its tokenizer"
-mmvideo data build "$clips" "$corpus" --tokenizer-vocabulary 160
+mmvideo data build "$clips" "$corpus" --tokenizer-vocabulary 256
 
 step 3 "pretraining on video, sound and text, then evaluating"
 mmvideo train configs/quickstart/shapes.py --workdir runs/quickstart

@@ -2,7 +2,7 @@
 
 COMMAND  mmvideo train configs/quickstart/shapes.py --workdir runs/quickstart
 DATA     mmvideo data shapes corpora/quickstart/clips --train 3000 --test 512
-         mmvideo data build corpora/quickstart/clips corpora/quickstart/shapes --tokenizer-vocabulary 160
+         mmvideo data build corpora/quickstart/clips corpora/quickstart/shapes --tokenizer-vocabulary 256
 """
 
 from mmvideo.evaluation.config import Evaluation
@@ -21,19 +21,19 @@ experiment = Experiment(
         sources=(Source(corpus),),
         # Two seconds of 64 × 64 pixels at 8 frames a second: 4 × 4 × 4 tubelets of half a second.
         video=Video(fps=8.0, frames=16, size=64, tubelet=(4, 16, 16)),
-        # 64 mel bins every 20 ms: 10 × 4 patches of a fifth of a second.
+        # 64 mel bins every 20 ms: 5 × 4 patches of two fifths of a second.
         audio=Audio(
             seconds=2.0,
             spectrogram=Spectrogram(
-                kind="log_mel", window_seconds=0.04, hop_seconds=0.02, bins=64, mean=-5.0, deviation=3.0
+                kind="log_mel", window_seconds=0.04, hop_seconds=0.02, bins=64, mean=-1.1, deviation=1.5
             ),
-            patch=(10, 16),
+            patch=(20, 16),
         ),
         text=Text(length=32),
-        masking=Masking(video=0.5, video_kind="tube", audio=0.5, text=0.15),
-        packing=Packing(rows=24, tokens=256, clips=6),
+        masking=Masking(video=0.5, video_kind="random", audio=0.5, text=0.15),
+        packing=Packing(rows=12, tokens=176, clips=4),
     ),
-    model=Model(size="nano", fusion=Fusion("mid", layer=3, media_layer=2), compute="float32", decoder=Decoder(1, 96, 4)),
+    model=Model(size="nano", fusion=Fusion("mid", layer=3, media_layer=2), compute="float32", decoder=Decoder(1, 64, 4)),
     objectives={
         "contrastive": Contrastive(pairs=("video-text", "audio-text", "video-audio", "video+audio-text")),
         "masked_patches": MaskedPatches(weight=0.5),

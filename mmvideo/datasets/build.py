@@ -300,7 +300,8 @@ def _train_tokenizer(plan: _Plan, receipts: dict[str, list[Receipt]], path: Path
     captions = [text for shards in chosen for receipt in shards for fact in receipt.facts for text in fact["captions"]]
     if not captions:
         raise BuildError(f"{plan.source}: has no captions to train a tokenizer on; leave tokenizer_vocabulary out")
-    train(captions, plan.settings["tokenizer_vocabulary"]).save(path)
+    # Byte pairs fill any vocabulary on few captions; the unigram model stays at their letters and stems.
+    train(captions, plan.settings["tokenizer_vocabulary"], kind="bpe").save(path)
 
 
 def _read_skipped(path: Path) -> list[tuple[str, str]]:

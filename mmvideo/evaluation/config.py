@@ -12,7 +12,8 @@ class Evaluation:
     """What is measured at the end of a run, every `training.evaluate_every` steps, and by `mmvideo eval`.
 
     Attributes:
-      sources: the held-out clips; empty takes the `test` split of each training source.
+      sources: the held-out clips; empty takes the `test` split of each training source, or its
+        `validation` split; a source with neither has nothing to evaluate on.
       retrieval: whether zero-shot retrieval between every pair of modalities is measured.
       probes: kinds of label that a linear and a k-NN probe predict from frozen features.
       probe_clips: at most so many training clips a probe learns from.

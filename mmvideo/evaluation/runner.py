@@ -107,6 +107,15 @@ def write_result(workdir: str | Path, name: str, result: EvaluationResult, step:
     return folder / f"{name}.json"
 
 
+def measured(workdir: str | Path, name: str, step: int) -> bool:
+    """Whether `evals/NAME.json` is about this step already."""
+    try:
+        written = json.loads((Path(workdir) / "evals" / f"{name}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return written.get("checkpoint_step") == step
+
+
 def _plain(value: Any) -> float | int | None:
     """A number that JSON knows; null for one that is not finite."""
     value = value.item() if hasattr(value, "item") else value

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mmvideo.evaluation.config import Evaluation
-from mmvideo.input.config import Input, Source
+from mmvideo.input.config import Input
 from mmvideo.model.config import Model
 from mmvideo.objectives import AnyObjective
 from mmvideo.parallel.config import Mesh
@@ -45,13 +45,6 @@ class Experiment:
     training: Training = Training()
     mesh: Mesh = Mesh()
     evaluation: Evaluation = Evaluation()
-
-    @property
-    def held_out(self) -> tuple[Source, ...]:
-        """The sources that evaluation uses: those named, or the test split of each training source."""
-        if self.evaluation.sources:
-            return self.evaluation.sources
-        return tuple(Source(path=source.path, split="test") for source in self.input.sources)
 
 
 def to_json(experiment: Experiment) -> str:

@@ -9,17 +9,34 @@ from pathlib import Path
 
 import jax
 
+from mmvideo.datasets.corpus import open_corpus, splits
 from mmvideo.datasets.shapes import known_oracle
 from mmvideo.evaluation.evaluators import Probes, Retrieval
 from mmvideo.evaluation.runner import Evaluator
 from mmvideo.experiment.config import Experiment
 from mmvideo.input.config import Source
 from mmvideo.input.pipeline import Batches
+from mmvideo.objectives import Contrastive
 
 
-def held_out_batches(experiment: Experiment, assets: Mapping[str, bytes], masked: bool = False) -> Batches:
-    """One pass over the held-out clips, with the tokenizer and classes that the model was trained with."""
-    return _one_pass(experiment, experiment.held_out, assets, masked)
+HELD_OUT = ("test", "validation", "val")
+"""Splits that are taken for held-out clips where none are named, the first that there is."""
+
+
+def held_out(experiment: Experiment) -> tuple[Source, ...]:
+    """The sources that evaluation uses: those named, or the held-out split of each training source that has one."""
+    if experiment.evaluation.sources:
+        return experiment.evaluation.sources
+    found = []
+    for source in experiment.input.sources:
+        there = splits(open_corpus(source.path, source.split).path)
+        found += [Source(source.path, name) for name in HELD_OUT if name in there][:1]
+    return tuple(found)
+
+
+def shown_batches(experiment: Experiment, assets: Mapping[str, bytes], masked: bool = False) -> Batches:
+    """One pass over the clips that a report shows: held-out ones, or those of training where there are no others."""
+    return _one_pass(experiment, held_out(experiment) or experiment.input.sources, assets, masked)
 
 
 def evaluators(experiment: Experiment, assets: Mapping[str, bytes]) -> list[Evaluator]:
@@ -35,17 +52,27 @@ def evaluators(experiment: Experiment, assets: Mapping[str, bytes]) -> list[Eval
     wanted, found = experiment.evaluation, []
     if not (wanted.retrieval or wanted.probes):
         return found
-    test = held_out_batches(experiment, assets)
-    dataset = "+".join(dict.fromkeys(Path(source.path).name for source in experiment.held_out))
-    split = "+".join(dict.fromkeys(source.split for source in experiment.held_out))
-    if wanted.retrieval and any(hasattr(objective, "pairs") for objective in experiment.objectives.values()):
-        found.append(Retrieval(test, dataset, split, oracle=_oracle(test)))
+    sources = held_out(experiment)
+    if not sources:
+        print("nothing is evaluated: no source has a test or validation split; name some in evaluation.sources")
+        return found
+    test = _one_pass(experiment, sources, assets, masked=False)
+    dataset = "+".join(dict.fromkeys(Path(source.path).name for source in sources))
+    split = "+".join(dict.fromkeys(source.split for source in sources))
+    oracle = _oracle(test)
+    if wanted.retrieval and compares(experiment):
+        found.append(Retrieval(test, dataset, split, oracle=oracle))
     if wanted.probes:
         train = _one_pass(experiment, experiment.input.sources, assets, masked=False)
         found.append(
-            Probes(train, test, wanted.probes, dataset, split, clips=wanted.probe_clips, classes=test.classes)
+            Probes(train, test, wanted.probes, dataset, split, clips=wanted.probe_clips, classes=test.classes, oracle=oracle)
         )
     return found
+
+
+def compares(experiment: Experiment) -> bool:
+    """Whether an objective puts modalities into one space, so that there is something to retrieve."""
+    return any(isinstance(objective, Contrastive) for objective in experiment.objectives.values())
 
 
 def headline(workdir: Path) -> list[str]:

@@ -16,7 +16,7 @@ from mmvideo.evaluation.pictures import attention_views, reconstructions
 from mmvideo.evaluation.report import write_report
 from mmvideo.evaluation.report_data import read_run
 from mmvideo.experiment.config import Experiment
-from mmvideo.experiment.evaluators import held_out_batches
+from mmvideo.experiment.evaluators import compares, shown_batches
 from mmvideo.experiment.trained import restore
 from mmvideo.input.pipeline import Batches
 from mmvideo.input.placement import device_stream
@@ -34,7 +34,7 @@ def report(experiment: Experiment, workdir: str | Path) -> Path:
     place = functools.partial(device_stream, mesh=mesh)
     with jax.set_mesh(mesh):
         learner, assets, step = restore(experiment, workdir, mesh)
-        plain = held_out_batches(experiment, assets)
+        plain = shown_batches(experiment, assets)
         shown = {
             "gallery": _gallery(experiment, learner, plain, place),
             "attention": attention_views(learner, plain.batch(0), plain.clip_id, _captions(plain), place),
@@ -52,7 +52,7 @@ def report(experiment: Experiment, workdir: str | Path) -> Path:
 
 def _gallery(experiment: Experiment, learner, plain: Batches, place) -> list:
     """Queries with their best clips; none where nothing is compared."""
-    if not any(hasattr(objective, "pairs") for objective in experiment.objectives.values()):
+    if not compares(experiment):
         return []
     found = embed_corpus(learner, plain, place)
     return gallery_queries(found, plain.corpus.record, experiment.evaluation.gallery)
@@ -63,7 +63,7 @@ def _reconstructions(experiment: Experiment, learner, assets, place) -> list:
     masking = experiment.input.masking
     if not (masking.video or masking.audio):
         return []
-    masked = held_out_batches(experiment, assets, masked=True)
+    masked = shown_batches(experiment, assets, masked=True)
     return reconstructions(learner, masked.batch(0), masked.clip_id, place)
 
 

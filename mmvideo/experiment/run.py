@@ -9,6 +9,7 @@ import jax
 from flax import nnx
 
 from mmvideo.evaluation.runner import evaluate as run_evaluators
+from mmvideo.evaluation.runner import measured
 from mmvideo.experiment.config import Experiment, to_json
 from mmvideo.experiment.evaluators import evaluators, headline
 from mmvideo.input.pipeline import Batches
@@ -34,9 +35,7 @@ def run(experiment: Experiment, workdir: str | Path) -> int:
     """
     initialize()
     mesh = make_mesh(experiment.mesh)
-    batches = Batches(
-        experiment.input, process_index=jax.process_index(), process_count=jax.process_count()
-    )
+    batches = Batches(experiment.input, process_index=jax.process_index(), process_count=jax.process_count())
     place = functools.partial(device_stream, mesh=mesh)
     measures = evaluators(experiment, batches.assets())
 
@@ -44,7 +43,8 @@ def run(experiment: Experiment, workdir: str | Path) -> int:
         return Learner(experiment.model, batches.spec, experiment.objectives, rngs=rngs)
 
     def measure(learner: Learner, step: int) -> dict[str, float]:
-        results = run_evaluators(measures, learner, place, workdir, step)
+        due = [evaluator for evaluator in measures if not measured(workdir, evaluator.name, step)]
+        results = run_evaluators(due, learner, place, workdir, step)
         return {f"{kind}/{name}": value for kind, found in results.items() for name, value in found.metrics.items()}
 
     state = train(

@@ -12,7 +12,11 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float
 
+from mmvideo.datasets.loose import LooseClips
+from mmvideo.evaluation.embed import embed_corpus
 from mmvideo.experiment.config import Experiment, load_experiment
+from mmvideo.input.config import Source
+from mmvideo.input.pipeline import Batches
 from mmvideo.objectives.learner import Learner
 from mmvideo.parallel.mesh import make_mesh
 from mmvideo.parallel.rules import shardings
@@ -101,23 +105,25 @@ class Trained:
         Raises:
           ValueError: a file that cannot be read, or nothing to embed.
         """
-        from mmvideo.input.single import clip_streams
+        if not (len(files) or len(texts)):
+            raise ValueError("nothing to embed: give files, texts, or both")
+        loose = LooseClips(files, texts)
+        settings = dataclasses.replace(self.experiment.input, sources=(Source("files and texts"),))
+        batches = Batches(settings, masked=False, train=False, assets=self.assets, corpora=[loose])
+        found = embed_corpus(self.learner, batches)
+        if batches.skipped:
+            clip, reason = batches.skipped[0]
+            raise ValueError(f"{clip}: {reason}")
+        return {
+            name: np.where(found.present[name][:, None], vectors, np.nan)[_rows(name, len(files), len(texts))]
+            for name, vectors in found.vectors.items()
+            if found.present[name].any()
+        }
 
-        rows: dict[str, dict[int, np.ndarray]] = {}
-        graph, state = nnx.split(self.learner)
-        embed = jax.jit(lambda state, stream: nnx.merge(graph, state).embed(stream))
-        for stream in clip_streams(self.experiment.input, self.assets, files, texts):
-            number = stream.clips.number
-            for name, (vectors, present) in jax.device_get(embed(state, stream)).items():
-                for row, slot in zip(*np.nonzero((number >= 0) & present), strict=True):
-                    rows.setdefault(name, {})[int(number[row, slot])] = vectors[row, slot]
-        return {name: _filled(found, len(texts) if name == "text" else len(files)) for name, found in rows.items()}
 
-
-def _filled(found: Mapping[int, np.ndarray], count: int) -> np.ndarray:
-    """Row by row, NaN where nothing was found."""
-    width = len(next(iter(found.values())))
-    return np.stack([found.get(number, np.full(width, np.nan, np.float32)) for number in range(count)])
+def _rows(name: str, files: int, texts: int) -> slice:
+    """Files come first, texts behind them."""
+    return slice(files, files + texts) if name == "text" else slice(0, files)
 
 
 def load(workdir: str | Path, step: int | None = None) -> Trained:

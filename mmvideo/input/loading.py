@@ -71,6 +71,8 @@ class ClipLoader:
           UnreadableClip: the record or its media cannot be read.
         """
         has_video, has_audio = self.sizes.video_steps[number] > 0, self.sizes.audio_steps[number] > 0
+        if not (has_video or has_audio):
+            return {"text": self._text(caption, generator(self.config.seed, Purpose.MASK, *place))}, False
         view = generator(self.config.seed, Purpose.VIEW, *place) if self.train else None
         stretch = sampling.draw_stretch(
             float(self.mixture.seconds[number]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,6 +54,7 @@ class Batches:
         process_index: int = 0,
         process_count: int = 1,
         assets: Mapping[str, bytes] | None = None,
+        corpora: Sequence[Any] | None = None,
     ):
         """Opens the corpora and lays out the first epoch.
 
@@ -64,6 +65,7 @@ class Batches:
           process_index, process_count: which of how many processes this is; each makes its part of the rows.
           assets: what `assets` of the run gave in which a model was trained; tokenizer, classes and
             modalities are then that run's.
+          corpora: already open, one for each source of the config; None opens them.
 
         Raises:
           ValueError: a setting or a corpus that cannot work.
@@ -75,8 +77,9 @@ class Batches:
         self.config, self.train = config, train
         self._mask = config.masking if masked else Masking()
         self._assets = assets
-        opened = [open_corpus(source.path, source.split) for source in config.sources]
-        self.corpus = mixture.Mixture(opened, _json(assets, "classes.json"))
+        if corpora is None:
+            corpora = [open_corpus(source.path, source.split) for source in config.sources]
+        self.corpus = mixture.Mixture(corpora, _json(assets, "classes.json"))
         self.classes = self.corpus.classes
         self.tokenizer = self._choose_tokenizer()
         self._captions = self._encode_captions()
@@ -195,6 +198,9 @@ class Batches:
     def _plan(self) -> Planner:
         """Order, budgets and planner. Clips that have nothing this run uses are listed as skipped."""
         usable = (self._sizes.video_steps > 0) | (self._sizes.audio_steps > 0)
+        if not self.train:
+            # Words alone teach nothing here, but they can be asked for.
+            usable |= self._captions.longest() > 0
         if not usable.any():
             names = ", ".join(f"{s.path} ({s.split})" for s in self.config.sources)
             raise ValueError(f"no clip of {names} has pictures or sound that this config uses")

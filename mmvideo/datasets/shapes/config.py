@@ -37,7 +37,10 @@ class ShapesConfig:
     """how strongly the instrument hangs on the shape: with this probability it is the shape's own, else any of all"""
 
     captions: int = 3
-    """captions a clip: the first always names every attribute, the last of two or more names only some"""
+    """captions a clip, in different words"""
+
+    short: int = 0
+    """how many of them, the last ones, name only some of the attributes; the first always names all"""
 
     sample_rate: int = 16000
     """sound samples a second, at least 16000 (the beep sounds at 5.5 kHz)"""
@@ -52,6 +55,7 @@ class ShapesConfig:
             ("longest", self.shortest, 60),
             ("tie", 0, 1),
             ("captions", 1, 20),
+            ("short", 0, self.captions - 1),
             ("sample_rate", 16000, 48000),
         ):
             value = getattr(self, name)

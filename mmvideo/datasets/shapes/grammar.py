@@ -67,7 +67,7 @@ SHORT = (
 
 
 def captions(config: ShapesConfig, attributes: Attributes) -> list[str]:
-    """`config.captions` captions: the first full, the last of two or more short, those between full."""
+    """`config.captions` captions, the last `config.short` of them short."""
     numbers = iter(uniforms((config.seed, split_key(attributes.split), attributes.index, 1), 6 * config.captions))
 
     def pick(choices):
@@ -78,9 +78,7 @@ def captions(config: ShapesConfig, attributes: Attributes) -> list[str]:
         words = {name: pick(values[getattr(attributes, name)]) for name, values in WORDINGS.items()}
         return template.format(**words)
 
-    kinds = [FULL] * config.captions
-    if config.captions > 1:
-        kinds[-1] = SHORT
+    kinds = [FULL] * (config.captions - config.short) + [SHORT] * config.short
     return [say(templates) for templates in kinds]
 
 

@@ -1,0 +1,131 @@
+"""The whole vertical on real clips: train, evaluate, report, stop, resume, load."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from mmvideo.experiment.config import ConfigError, load_experiment, to_json
+from mmvideo.experiment.run import evaluate, run
+from mmvideo.experiment.trained import load
+from mmvideo.training.checkpoint import CheckpointError, Checkpoints
+from mmvideo.training.files import WorkdirError
+
+ROOT = Path(__file__).parents[2]
+
+
+def arrays(workdir: Path, step: int) -> dict[str, bytes]:
+    """Every array of a checkpoint, parameters and optimiser state alike, as bytes by name."""
+    import orbax.checkpoint as ocp
+
+    found = {}
+    for part in ("params", "rest"):
+        with ocp.StandardCheckpointer() as reader:
+            restored = reader.restore(workdir / "checkpoints" / str(step) / part)
+        found |= {name: np.asarray(value).tobytes() for name, value in restored.items()}
+    return found
+
+
+@pytest.mark.slow
+def test_a_run_leaves_the_whole_record(tiny, tmp_path):
+    assert run(tiny, tmp_path) == 0
+    assert load_experiment(tmp_path) == tiny
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["train/loss"] for line in lines if "train/loss" in line]
+    assert len(losses) == 4 and np.isfinite(losses).all()
+    metrics = json.loads((tmp_path / "evals" / "retrieval.json").read_text())["metrics"]
+    for one in ("video", "audio", "text"):
+        for other in {"video", "audio", "text"} - {one}:
+            for name in ("r@1", "r@5", "r@10", "median_rank", "chance", "oracle"):
+                assert f"{one}_to_{other}/{name}" in metrics
+    predictions = (tmp_path / "evals" / "retrieval.predictions.jsonl").read_text().splitlines()
+    assert len({json.loads(line)["id"] for line in predictions}) == 16
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:video/mp4") > 3 and "http://" not in page.replace("http://www.w3.org", "")
+    assert {"tokenizer.model", "spectrogram.json", "classes.json", "config.json"} <= set(
+        Checkpoints(tmp_path / "checkpoints").assets(4)
+    )
+
+    trained = load(tmp_path)
+    clip = ROOT / "mmvideo/datasets/samples/film/clips/bbb_013.mp4"
+    silent = next((ROOT / "mmvideo/datasets/samples/animations/clips").glob("*.mp4"))
+    found = trained.embed([clip, silent], ["a red circle climbs"])
+    assert np.allclose(np.linalg.norm(found["video"], axis=1), 1, atol=1e-5)
+    assert np.isfinite(found["audio"][0]).all() and np.isnan(found["audio"][1]).all()
+    assert found["text"].shape == (1, found["video"].shape[1])
+    with pytest.raises(ValueError, match="nothing to embed"):
+        trained.embed()
+
+
+@pytest.mark.slow
+def test_stopped_half_way_and_resumed_ends_with_the_same_bits(tiny, tmp_path):
+    plain = dataclasses.replace(tiny, evaluation=dataclasses.replace(tiny.evaluation, retrieval=False, probes=()))
+    longer = dataclasses.replace(plain, training=dataclasses.replace(plain.training, steps=60, save_every=1000))
+    (tmp_path / "recipe.json").write_text(to_json(longer))
+    command = [sys.executable, "-m", "mmvideo.cli.main", "train", str(tmp_path / "recipe.json"), "--workdir"]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+
+    def start(workdir: Path) -> subprocess.Popen:
+        return subprocess.Popen([*command, str(workdir)], env=environment, stdout=subprocess.PIPE, text=True)
+
+    whole = start(tmp_path / "whole")
+    assert whole.wait(timeout=400) == 0
+
+    stopped = start(tmp_path / "stopped")
+    log = tmp_path / "stopped" / "metrics.jsonl"
+    deadline = time.monotonic() + 300
+    while not log.exists() or log.read_text().count("\n") < 10:
+        assert time.monotonic() < deadline and stopped.poll() is None
+        time.sleep(0.05)
+    stopped.send_signal(signal.SIGTERM)
+    assert stopped.wait(timeout=200) == 3
+    assert 10 <= Checkpoints(tmp_path / "stopped" / "checkpoints").latest < 60
+    assert start(tmp_path / "stopped").wait(timeout=400) == 0
+
+    expected, resumed = arrays(tmp_path / "whole", 60), arrays(tmp_path / "stopped", 60)
+    assert expected.keys() == resumed.keys() and len(expected) > 50
+    assert [name for name in expected if expected[name] != resumed[name]] == []
+
+
+def test_wrong_uses_are_told(tiny, tmp_path):
+    with pytest.raises(ConfigError, match="there is no recipe"):
+        load(tmp_path / "nowhere")
+    (tmp_path / "config.json").write_text(to_json(tiny))
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        evaluate(tiny, tmp_path)
+    other = dataclasses.replace(tiny, model=dataclasses.replace(tiny.model, width=64))
+    with pytest.raises(WorkdirError, match="model.width"):
+        run(other, tmp_path)
+    rows = dataclasses.replace(tiny.input.packing, rows=len(jax.devices()) + 1)
+    with pytest.raises(ValueError, match="rows"):
+        run(dataclasses.replace(tiny, input=dataclasses.replace(tiny.input, packing=rows)), tmp_path / "rows")
+
+
+@pytest.mark.slow
+def test_fifty_steps_on_the_three_sample_sets_are_finite(tmp_path):
+    recipe = load_experiment(ROOT / "configs" / "quickstart" / "samples.py")
+    small = dataclasses.replace(
+        recipe,
+        input=dataclasses.replace(recipe.input, packing=dataclasses.replace(recipe.input.packing, rows=8)),
+        model=dataclasses.replace(recipe.model, width=32, heads=2, feed_forward=64),
+        training=dataclasses.replace(recipe.training, steps=50, tensorboard=False),
+        evaluation=dataclasses.replace(recipe.evaluation, probes=(), retrieval=False),
+    )
+    assert run(small, tmp_path) == 0
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert all(np.isfinite(line["train/loss"]) for line in lines)
+    assert lines[-1]["skipped_steps"] == 0 and lines[-1]["unreadable_clips"] == 0
+    # Most clips lack a modality, and each pair of modalities counts only the clips that have both.
+    seen = lines[-1]
+    pairs = [seen[f"train/contrastive/{pair}/clips"] for pair in ("video-text", "audio-text", "video-audio")]
+    assert 0 < pairs[2] < min(pairs[:2])
