@@ -33,7 +33,14 @@ experiment = Experiment(
         masking=Masking(video=0.5, video_kind="random", audio=0.5, text=0.15),
         packing=Packing(rows=12, tokens=176, clips=4),
     ),
-    model=Model(size="nano", fusion=Fusion("mid", layer=3, media_layer=2), compute="float32", decoder=Decoder(1, 64, 4)),
+    model=Model(
+        size="nano",
+        depth=5,
+        # Each modality by itself, then video with sound, then both with text.
+        fusion=Fusion("mid", layer=4, media_layer=3),
+        compute="float32",
+        decoder=Decoder(1, 64, 4),
+    ),
     objectives={
         "contrastive": Contrastive(pairs=("video-text", "audio-text", "video-audio", "video+audio-text")),
         "masked_patches": MaskedPatches(weight=0.5),

@@ -18,7 +18,6 @@ from mmvideo.input.config import Source
 from mmvideo.input.pipeline import Batches
 from mmvideo.objectives import Contrastive
 
-
 HELD_OUT = ("test", "validation", "val")
 """Splits that are taken for held-out clips where none are named, the first that there is."""
 
@@ -64,9 +63,8 @@ def evaluators(experiment: Experiment, assets: Mapping[str, bytes]) -> list[Eval
         found.append(Retrieval(test, dataset, split, oracle=oracle))
     if wanted.probes:
         train = _one_pass(experiment, experiment.input.sources, assets, masked=False)
-        found.append(
-            Probes(train, test, wanted.probes, dataset, split, clips=wanted.probe_clips, classes=test.classes, oracle=oracle)
-        )
+        known = {"classes": test.classes, "oracle": oracle}
+        found.append(Probes(train, test, wanted.probes, dataset, split, clips=wanted.probe_clips, **known))
     return found
 
 

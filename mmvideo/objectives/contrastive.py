@@ -42,6 +42,7 @@ class Contrastive:
       pairs: which sides are compared, as `video-text`, `audio-text`, `video-audio`, or with a joint
         side as `video+audio-text`. A clip that lacks a part of either side takes no part in the
         pair, neither as positive nor as negative.
+      pair_weights: of each pair in the mean over pairs; None weighs them alike.
       weight: of this objective in the total loss.
       form: of the loss: `softmax` over the batch in both directions (CLIP), or `sigmoid` of each
         clip with each (SigLIP).
@@ -53,6 +54,7 @@ class Contrastive:
     """
 
     pairs: tuple[str, ...] = ("video-text", "audio-text", "video-audio")
+    pair_weights: tuple[float, ...] | None = None
     weight: float = 1.0
     form: Literal["softmax", "sigmoid"] = "softmax"
     width: int = 128
@@ -68,6 +70,9 @@ class Contrastive:
             raise ValueError(f"contrastive.temperature {self.temperature} must be {1 / LARGEST_SCALE} or more")
         if self.width < 1:
             raise ValueError(f"contrastive.width {self.width} must be 1 or more")
+        weights = self.pair_weights
+        if weights is not None and (len(weights) != len(self.pairs) or min(weights) < 0 or max(weights) == 0):
+            raise ValueError(f"contrastive.pair_weights {weights} must hold a weight, 0 or more, for each pair")
         names = [pair_name(*parse_pair(pair)) for pair in self.pairs]
         if len(set(names)) < len(names):
             raise ValueError(f"contrastive.pairs {self.pairs} names a pair twice")
@@ -105,7 +110,7 @@ class Contrastive:
     def loss(
         self, heads: ContrastiveHeads, features: Features, stream: TokenStream
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """The mean over pairs of their losses.
+        """The mean over pairs of their losses, by `pair_weights`.
 
         Metrics of each pair: `loss`; `chance_loss`, that of guessing among as many clips;
         `accuracy` of finding the partner in the batch; `clips` that took part; `temperature`.
@@ -129,7 +134,8 @@ class Contrastive:
             metrics[f"{name}/accuracy"] = retrieval_accuracy(a, b, valid, number)
             metrics[f"{name}/clips"] = valid.sum().astype(jnp.float32)
             metrics[f"{name}/temperature"] = 1 / scale
-        return jnp.stack(losses).mean(), metrics
+        weights = jnp.array(self.pair_weights or [1.0] * len(losses), jnp.float32)
+        return jnp.dot(jnp.stack(losses), weights) / weights.sum(), metrics
 
 
 class ContrastiveHeads(nnx.Module):

@@ -77,6 +77,14 @@ def test_the_total_is_the_weighted_sum(learner):
     assert idle == []
 
 
+def test_pairs_count_by_their_weights():
+    weighted = Contrastive(pairs=PAIRS, width=16, pair_weights=(4.0, 1.0, 0.0, 1.0))
+    learner = new_learner(TINY, SPEC, {"contrastive": weighted})
+    total, metrics, _ = losses_and_gradients(learner, make_stream([random_clip(seed) for seed in range(5)], rows=2, slots=3))
+    each = [float(metrics[f"contrastive/{pair}/loss"]) for pair in PAIRS]
+    assert float(total) == pytest.approx((4 * each[0] + each[1] + each[3]) / 6, rel=1e-5)
+
+
 def test_a_clip_without_sound_takes_no_part_in_sound(learner):
     clips = [random_clip(seed) for seed in range(4)]
     silent = random_clip(9, ("video", "text"))

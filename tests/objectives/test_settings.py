@@ -40,6 +40,7 @@ def test_pairs():
         (lambda: Contrastive(pairs=()), "pairs is empty"),
         (lambda: Contrastive(pairs=("video-words",)), "'video-words' is not a pair"),
         (lambda: Contrastive(pairs=("video+audio-text", "audio+video-text")), "names a pair twice"),
+        (lambda: Contrastive(pairs=("video-text",), pair_weights=(1.0, 2.0)), "a weight, 0 or more, for each pair"),
         (lambda: Contrastive(temperature=0.001), "temperature 0.001 must be 0.01 or more"),
         (lambda: Contrastive(width=0), "width 0"),
         (lambda: MaskedPatches(video=0.0, audio=0.0), "not both 0"),
