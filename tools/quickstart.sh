@@ -12,7 +12,7 @@ clips=corpora/quickstart/clips
 corpus=corpora/quickstart/shapes
 
 step 1 "generating sounding shapes: mp4 files with sound and captions"
-mmvideo data shapes "$clips" --train 3000 --test 512 --seed 0
+mmvideo data shapes "$clips" --train 3000 --test 256 --difficulty 0.1 --seed 0
 
 step 2 "building the corpus and its tokenizer"
 mmvideo data build "$clips" "$corpus" --tokenizer-vocabulary 256

@@ -80,7 +80,8 @@ def test_the_total_is_the_weighted_sum(learner):
 def test_pairs_count_by_their_weights():
     weighted = Contrastive(pairs=PAIRS, width=16, pair_weights=(4.0, 1.0, 0.0, 1.0))
     learner = new_learner(TINY, SPEC, {"contrastive": weighted})
-    total, metrics, _ = losses_and_gradients(learner, make_stream([random_clip(seed) for seed in range(5)], rows=2, slots=3))
+    stream = make_stream([random_clip(seed) for seed in range(5)], rows=2, slots=3)
+    total, metrics, _ = losses_and_gradients(learner, stream)
     each = [float(metrics[f"contrastive/{pair}/loss"]) for pair in PAIRS]
     assert float(total) == pytest.approx((4 * each[0] + each[1] + each[3]) / 6, rel=1e-5)
 
