@@ -199,8 +199,8 @@ class Batches:
         """Order, budgets and planner. Clips that have nothing this run uses are listed as skipped."""
         usable = (self._sizes.video_steps > 0) | (self._sizes.audio_steps > 0)
         if not self.train:
-            # Words alone teach nothing here, but they can be asked for.
-            usable |= self._captions.longest() > 0
+            # What is words alone teaches nothing here, but it can be asked for.
+            usable |= ~(self.corpus.has_video | self.corpus.has_audio) & (self._captions.longest() > 0)
         if not usable.any():
             names = ", ".join(f"{s.path} ({s.split})" for s in self.config.sources)
             raise ValueError(f"no clip of {names} has pictures or sound that this config uses")
