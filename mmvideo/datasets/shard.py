@@ -132,7 +132,7 @@ def read_clip(row: ManifestRow, recipe: Recipe) -> tuple[bytes, str, MediaInfo]:
     if cut is not None:
         media, suffix = _cut_media(row.media, info, cut, dataclasses.replace(recipe, short_side=side)), ".mp4"
     elif info.has_video and (side or recipe.gop or recipe.fps):
-        from mmvideo.media.encode import transcode
+        from mmvideo.media.transcode import transcode
 
         media, suffix = transcode(row.media, short_side=side, gop=recipe.gop, fps=recipe.fps), ".mp4"
     else:

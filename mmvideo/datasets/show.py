@@ -160,7 +160,7 @@ def _player(record: Record) -> str | None:
     """The media as a browser plays it, transcoded if it is of another kind or large."""
     media, kind = record.media, PLAYABLE.get(record.suffix)
     if kind is None or (len(media) > LARGEST and kind.startswith("video")):
-        from mmvideo.media.encode import transcode
+        from mmvideo.media.transcode import transcode
 
         media, kind = transcode(media, short_side=PLAYER_SIDE), "video/mp4"
     return None if len(media) > LARGEST else _address(media, kind)

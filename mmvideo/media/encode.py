@@ -12,9 +12,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from mmvideo.media.mp4 import AAC_RATES, MP4_OPTIONS, atomic_path, audio_stream, tag_colours, tune_video, video_stream
-from mmvideo.media.transcode import transcode
 
-__all__ = ["AAC_RATES", "encode", "transcode"]
+__all__ = ["AAC_RATES", "encode"]
 
 AAC_FRAME = 1024
 """Samples in a block of AAC."""

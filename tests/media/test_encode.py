@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mmvideo.media.decode import MediaError, decode, probe
-from mmvideo.media.encode import encode, transcode
+from mmvideo.media.encode import encode
+from mmvideo.media.transcode import transcode
 
 
 def moving_square(frames: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
