@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -42,3 +44,16 @@ def binomial_tail(hits: int, trials: int, chance: float) -> float:
     from scipy.special import betainc
 
     return 1.0 if hits == 0 else float(betainc(hits, trials - hits + 1, chance))
+
+
+def mean_rank_p_value(mean_rank: float, gallery: int, queries: int) -> float:
+    """How likely random orders give a mean rank as low as this; each query has one right answer.
+
+    A random rank is uniform on 1 … gallery, of mean `(gallery + 1) / 2` and variance
+    `(gallery^2 - 1) / 12`; the mean of many is normal (central limit theorem). It looks at every
+    rank, so it tells weak knowledge that R@K doesn't.
+    """
+    if gallery < 2:
+        return 1.0
+    deviation = math.sqrt((gallery**2 - 1) / 12 / queries)
+    return 0.5 * math.erfc(((gallery + 1) / 2 - mean_rank) / deviation / math.sqrt(2))

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mmvideo.evaluation.chance import binomial_tail, chance_of_hit
+from mmvideo.evaluation.chance import binomial_tail, chance_of_hit, mean_rank_p_value
 
 TIE = 1e-6
 """Similarities closer than this are tied: float32 embeddings of unit length carry no finer difference."""
@@ -121,7 +121,8 @@ def retrieval_metrics(
 
     Returns:
       `r@K`, `r@K_optimistic`, `r@K_expected`, `r@K_p_value` and `chance@K` for each K, `chance` (that
-      of R@1), `median_rank`, `mean_rank`, and `clips`, the number of queries. Only `clips` when no
+      of R@1), `median_rank`, `mean_rank`, where each query has one positive also
+      `mean_rank_p_value`, and `clips`, the number of queries. Only `clips` when no
       query has anything right in the gallery. Where several positives tie with each other,
       `r@K_expected` takes them for one.
     """
@@ -142,6 +143,8 @@ def retrieval_metrics(
         metrics[f"r@{k}_expected"] = float(np.clip((k + 1 - best) / (worst - best + 1), 0.0, 1.0).mean())
         metrics[f"r@{k}_p_value"] = binomial_tail(int(hits.sum()), clips, min(chance, 1.0))
         metrics[f"chance@{k}"] = chance
+    if (positives == 1).all():
+        metrics["mean_rank_p_value"] = mean_rank_p_value(float(worst.mean()), len(gallery), clips)
     one = float(chance_of_hit(len(gallery), positives, 1).mean())
     return metrics | {
         "chance": one,

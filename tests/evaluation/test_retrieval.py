@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from mmvideo.evaluation.chance import binomial_tail, chance_of_hit
+from mmvideo.evaluation.chance import binomial_tail, chance_of_hit, mean_rank_p_value
 from mmvideo.evaluation.retrieval import TIE, directions, most_similar, ranks, retrieval, retrieval_metrics
 
 
@@ -212,3 +212,11 @@ def test_most_similar_orders_the_gallery():
     assert entries.tolist() == [[3, 1, 2]], "equal similarities keep the order of the gallery"
     np.testing.assert_allclose(similarity, [[1.0, 0.8, 0.8]], rtol=1e-6)
     assert most_similar(gallery, gallery, 9)[0].shape == (4, 4)
+
+
+def test_p_value_of_the_mean_rank_is_the_share_of_random_orders_as_good():
+    draw = np.random.default_rng(0)
+    means = draw.integers(1, 41, (40000, 30)).mean(axis=1)
+    for mean_rank in (15.0, 18.0, 20.5, 24.0):
+        assert mean_rank_p_value(mean_rank, 40, 30) == pytest.approx((means <= mean_rank).mean(), abs=0.012)
+    assert mean_rank_p_value(1.0, 1, 30) == 1.0
