@@ -39,5 +39,5 @@ experiment = Experiment(
         "masked_text": MaskedText(weight=0.2),
     },
     training=Training(steps=200, optimizer=Optimizer(learning_rate=1e-3, warmup=20), log_every=10, save_every=100),
-    evaluation=Evaluation(probes=("label",)),
+    evaluation=Evaluation(probes=("set",)),
 )

@@ -61,6 +61,10 @@ def evaluators(experiment: Experiment, assets: Mapping[str, bytes]) -> list[Eval
     oracle = _oracle(test)
     if wanted.retrieval and compares(experiment):
         found.append(Retrieval(test, dataset, split, oracle=oracle))
+    lacking = sorted(set(wanted.probes) - set(test.classes))
+    if lacking:
+        have = ", ".join(test.classes) or "none"
+        raise ValueError(f"evaluation.probes names the label '{lacking[0]}', which {dataset} lacks; it has: {have}")
     if wanted.probes:
         train = _one_pass(experiment, experiment.input.sources, assets, masked=False)
         known = {"classes": test.classes, "oracle": oracle}

@@ -106,6 +106,10 @@ def test_wrong_uses_are_told(tiny, tmp_path):
     other = dataclasses.replace(tiny, model=dataclasses.replace(tiny.model, width=64))
     with pytest.raises(WorkdirError, match="model.width"):
         run(other, tmp_path)
+    mood = dataclasses.replace(tiny, evaluation=dataclasses.replace(tiny.evaluation, probes=("mood",)))
+    with pytest.raises(ValueError, match="'mood', which corpus lacks; it has: audio"):
+        run(mood, tmp_path / "mood")
+    assert not (tmp_path / "mood" / "metrics.jsonl").exists()
     rows = dataclasses.replace(tiny.input.packing, rows=len(jax.devices()) + 1)
     with pytest.raises(ValueError, match="rows"):
         run(dataclasses.replace(tiny, input=dataclasses.replace(tiny.input, packing=rows)), tmp_path / "rows")
