@@ -11,7 +11,7 @@ class Optimizer:
     """An optax optimiser with its schedule.
 
     Attributes:
-      name: which optimiser.
+      name: which optimiser; `muon` is Muon for the matrices and Adam for all else, at one learning rate.
       learning_rate: highest learning rate.
       schedule: shape after the warm-up; `cosine` and `linear` end at `final_share` of the highest.
       warmup: steps of linear warm-up from 0.
@@ -22,7 +22,7 @@ class Optimizer:
       accumulate: batches whose gradients are averaged for one update.
     """
 
-    name: Literal["adamw", "lion", "adafactor", "sgd"] = "adamw"
+    name: Literal["adamw", "muon", "lion", "adafactor", "sgd"] = "adamw"
     learning_rate: float = 1e-3
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: int = 50

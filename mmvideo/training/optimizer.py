@@ -6,8 +6,21 @@ from typing import Any
 
 import jax
 import optax
+from optax.contrib import MuonDimensionNumbers, muon
 
 from mmvideo.training.config import Optimizer
+
+MATRICES = {
+    "qkv_kernel": MuonDimensionNumbers((-4,), (-2, -1)),
+    "out_kernel": MuonDimensionNumbers((-3, -2), (-1,)),
+}
+"""Axes of a kernel that Muon takes for rows and columns of a matrix, counted from the end; the last two for all others.
+
+Queries, keys and values are a matrix each, whose columns are those of all heads.
+"""
+
+MUON_RMS = 0.2
+"""Root mean square of Muon's updates: about that of Adam's, so that one learning rate serves both (Liu et al. 2025)."""
 
 
 def make_schedule(config: Optimizer, steps: int) -> optax.Schedule:
@@ -62,8 +75,9 @@ def make_optimizer(config: Optimizer, steps: int) -> optax.GradientTransformatio
     """Clip, scale by the named rule, decay the matrices, scale by the learning rate; then accumulate.
 
     Weight decay is decoupled (Loshchilov and Hutter, arXiv 1711.05101, section 2) for all of the
-    optimisers. `adafactor` is the factored second moment with its update clipping and without
-    relative step sizes (Zhai et al., arXiv 2106.04560, section 3.6); the momentum of `sgd` is `b1`.
+    optimisers. `muon` steers the matrices (arXiv 2502.16982), Adam with `b1`, `b2` and `eps` the
+    rest. `adafactor` is the factored second moment with its update clipping and without relative
+    step sizes (Zhai et al., arXiv 2106.04560, section 3.6); the momentum of `sgd` is `b1`.
 
     Raises:
       ValueError: an unknown optimiser, or an accumulation below 1.
@@ -88,10 +102,34 @@ def _rule(config: Optimizer) -> optax.GradientTransformation:
     """The optimiser without its learning rate and decay."""
     if config.name == "adamw":
         return optax.scale_by_adam(config.b1, config.b2, config.eps)
+    if config.name == "muon":
+        return _muon(config)
     if config.name == "lion":
         return optax.scale_by_lion(config.b1, config.b2)
     if config.name == "adafactor":
         return optax.chain(optax.scale_by_factored_rms(), optax.clip_by_block_rms(1.0))
     if config.name == "sgd":
         return optax.trace(config.b1)
-    raise ValueError(f"optimizer.name '{config.name}' is unknown; take adamw, lion, adafactor or sgd")
+    raise ValueError(f"optimizer.name '{config.name}' is unknown; take adamw, muon, lion, adafactor or sgd")
+
+
+def _muon(config: Optimizer) -> optax.GradientTransformation:
+    """Momentum whose matrices are made orthogonal (Jordan et al. 2024), Adam for all that is no matrix."""
+    return muon(
+        learning_rate=-1.0,  # the sign that optax's own learning rate turns; ours comes at the end of the chain
+        eps=config.eps,
+        adam_b1=config.b1,
+        adam_b2=config.b2,
+        muon_weight_dimension_numbers=_matrices,
+        consistent_rms=MUON_RMS,
+    )
+
+
+def _matrices(params: Any) -> Any:
+    """The axes of each kernel as a matrix; None for what Muon leaves to Adam."""
+
+    def axes(path: tuple[Any, ...], matrix: bool) -> MuonDimensionNumbers | None:
+        name = jax.tree_util.keystr(path[-1:], simple=True)
+        return MATRICES.get(name, MuonDimensionNumbers((-2,), (-1,))) if matrix else None
+
+    return jax.tree_util.tree_map_with_path(axes, decayed(params))

@@ -124,3 +124,34 @@ def test_accumulated_small_batches_equal_a_big_one():
         big_rates.append(float(metrics["learning_rate"]))
     assert rates[::4] == pytest.approx(big_rates)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), state.params, whole.params)
+
+
+def test_muon_makes_the_update_of_each_matrix_orthogonal_and_leaves_the_rest_to_adam():
+    rng = np.random.default_rng(0)
+    blocks = Blocks(Dimensions(depth=2, width=8, heads=2, feed_forward=16), rngs=nnx.Rngs(0))
+    params = nnx.to_pure_dict(nnx.state(blocks, nnx.Param))
+    grads = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), params)
+    settings = Optimizer(name="muon", learning_rate=1.0, warmup=0, schedule="constant", weight_decay=0.0, clip=None)
+    optimizer = make_optimizer(settings, steps=10)
+    updates, _ = optimizer.update(grads, optimizer.init(params), params)
+
+    matrices = {
+        "qkv_kernel": [updates["qkv_kernel"][n, :, c].reshape(8, 8) for n in range(2) for c in range(3)],
+        "out_kernel": [updates["out_kernel"][n].reshape(8, 8) for n in range(2)],
+        "up_kernel": list(updates["up_kernel"]),
+    }
+    own = {
+        "qkv_kernel": [grads["qkv_kernel"][n, :, c].reshape(8, 8) for n in range(2) for c in range(3)],
+        "out_kernel": [grads["out_kernel"][n].reshape(8, 8) for n in range(2)],
+        "up_kernel": list(grads["up_kernel"]),
+    }
+    for name, found in matrices.items():
+        for update, gradient in zip(found, own[name], strict=True):
+            left, _, right = np.linalg.svd(np.asarray(gradient, np.float64), full_matrices=False)
+            scale = 0.2 * math.sqrt(max(gradient.shape))
+            # Newton and Schulz's five steps bring the singular values near 1 (0.7 to 1.2), not to it.
+            values = np.diagonal(left.T @ np.asarray(update, np.float64) @ right.T) / -scale
+            assert np.all((values > 0.6) & (values < 1.3)), name
+    adam = optax.nadam(1.0, b1=0.9, b2=0.98)
+    expected, _ = adam.update(grads["up_bias"], adam.init(params["up_bias"]))
+    np.testing.assert_allclose(updates["up_bias"], expected, rtol=1e-5)
