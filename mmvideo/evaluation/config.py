@@ -17,6 +17,7 @@ class Evaluation:
       retrieval: whether zero-shot retrieval between every pair of modalities is measured.
       probes: kinds of label that a linear and a k-NN probe predict from frozen features.
       probe_clips: at most so many training clips a probe learns from.
+      losses: whether the losses of all objectives are measured, with the masks of training.
       gallery: queries shown in the report.
     """
 
@@ -24,4 +25,5 @@ class Evaluation:
     retrieval: bool = True
     probes: tuple[str, ...] = ()
     probe_clips: int = 2000
+    losses: bool = True
     gallery: int = 4

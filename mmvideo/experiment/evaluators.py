@@ -12,6 +12,7 @@ import jax
 from mmvideo.datasets.corpus import open_corpus, splits
 from mmvideo.datasets.shapes import known_oracle
 from mmvideo.evaluation.evaluators import Probes, Retrieval
+from mmvideo.evaluation.losses import Losses
 from mmvideo.evaluation.runner import Evaluator
 from mmvideo.experiment.config import Experiment
 from mmvideo.input.config import Source
@@ -49,7 +50,7 @@ def evaluators(experiment: Experiment, assets: Mapping[str, bytes]) -> list[Eval
       ValueError: a held-out corpus or split that isn't there, or a kind of label that it lacks.
     """
     wanted, found = experiment.evaluation, []
-    if not (wanted.retrieval or wanted.probes):
+    if not (wanted.retrieval or wanted.probes or wanted.losses):
         return found
     sources = held_out(experiment)
     if not sources:
@@ -61,6 +62,8 @@ def evaluators(experiment: Experiment, assets: Mapping[str, bytes]) -> list[Eval
     oracle = _oracle(test)
     if wanted.retrieval and compares(experiment):
         found.append(Retrieval(test, dataset, split, oracle=oracle))
+    if wanted.losses:
+        found.append(Losses(_one_pass(experiment, sources, assets, masked=True), dataset, split))
     lacking = sorted(set(wanted.probes) - set(test.classes))
     if lacking:
         have = ", ".join(test.classes) or "none"
@@ -78,11 +81,26 @@ def compares(experiment: Experiment) -> bool:
 
 
 def headline(workdir: Path) -> list[str]:
-    """The retrieval table as lines of text; empty without one."""
-    path = workdir / "evals" / "retrieval.json"
-    if not path.is_file():
+    """The retrieval table and the masked losses as lines of text; empty where neither was measured."""
+    return _retrieval_lines(_metrics(workdir, "retrieval")) + _masked_lines(_metrics(workdir, "losses"))
+
+
+def _metrics(workdir: Path, name: str) -> dict[str, float]:
+    """The metrics of an evaluation; empty where it was not made."""
+    path = workdir / "evals" / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8"))["metrics"] if path.is_file() else {}
+
+
+def _masked_lines(metrics: Mapping[str, float]) -> list[str]:
+    """What predicting hidden patches cost, beside answering each with its own mean."""
+    names = [name.removesuffix("/mean_loss") for name in metrics if name.endswith("/mean_loss")]
+    head = [f"{'hidden patches':<32}{'loss':>8}{'of their mean':>16}"] if names else []
+    return head + [f"{name:<32}{metrics[f'{name}/loss']:8.3f}{metrics[f'{name}/mean_loss']:16.3f}" for name in names]
+
+
+def _retrieval_lines(metrics: Mapping[str, float]) -> list[str]:
+    if not metrics:
         return []
-    metrics = json.loads(path.read_text(encoding="utf-8"))["metrics"]
     lines = [f"{'retrieval':<24}{'R@1':>8}{'R@5':>8}{'R@10':>8}{'MdR':>7}{'chance':>9}{'oracle':>9}"]
     for direction in sorted({name.split("/")[0] for name in metrics if name.endswith("/r@1")}):
         row = {name.split("/", 1)[1]: value for name, value in metrics.items() if name.startswith(f"{direction}/")}

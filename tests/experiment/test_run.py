@@ -48,6 +48,8 @@ def test_a_run_leaves_the_whole_record(tiny, tmp_path):
         for other in {"video", "audio", "text"} - {one}:
             for name in ("r@1", "r@5", "r@10", "median_rank", "chance", "oracle"):
                 assert f"{one}_to_{other}/{name}" in metrics
+    losses = json.loads((tmp_path / "evals" / "losses.json").read_text())["metrics"]
+    assert losses["masked_patches/video/tokens"] > 0 and np.isfinite(list(losses.values())).all()
     predictions = (tmp_path / "evals" / "retrieval.predictions.jsonl").read_text().splitlines()
     assert len({json.loads(line)["id"] for line in predictions}) == 16
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
