@@ -135,7 +135,8 @@ class Input:
       masking: what is hidden from the encoder.
       packing: the shape of a batch.
       seed: seed of order, crops, masks and caption choice.
-      threads: rows prepared side by side.
+      threads: rows prepared side by side. PyAV gives Python's lock away at every packet and frame, so that
+        more than one or two threads spend more on passing it than they gain.
       prefetch: rows prepared ahead.
     """
 
@@ -146,5 +147,5 @@ class Input:
     masking: Masking = Masking()
     packing: Packing = Packing()
     seed: int = 0
-    threads: int = 4
+    threads: int = 2
     prefetch: int = 32
