@@ -3,7 +3,7 @@
 COMMAND  mmvideo train configs/quickstart/shapes.py --workdir runs/quickstart
 DATA     mmvideo data shapes corpora/quickstart/clips --train 3000 --test 256 --difficulty 0.1
          mmvideo data build corpora/quickstart/clips corpora/quickstart/shapes --tokenizer-vocabulary 256
-COST     2 CPU cores, 5 minutes
+COST     2 CPU cores, 6 minutes
 """
 
 from mmvideo.evaluation.config import Evaluation
@@ -43,7 +43,7 @@ experiment = Experiment(
         "masked_text": MaskedText(weight=0.1),
     },
     training=Training(
-        steps=900,
+        steps=600,
         # Muon needs about a third of the steps that AdamW needs here.
         optimizer=Optimizer(name="muon", learning_rate=3e-3, warmup=30, weight_decay=0.05),
         log_every=20,
