@@ -27,6 +27,9 @@ from jaxtyping import Array, Bool, Float, Int
 PADDING = -1
 """Marks an empty token, clip slot, label or target place."""
 
+CAPTIONS = 64
+"""A clip in a row has fewer captions than this."""
+
 
 class Modality(enum.IntEnum):
     """The modalities of a stream, numbered in their order within a clip."""
@@ -54,7 +57,8 @@ class Layout:
       clip: slot of the clip in its row, 0 to E-1, or `PADDING`.
       time: middle of the token in seconds after the start of the clip's view; 0 for text.
       grid: cell `(t, y, x)` of the token in its modality's grid: tubelet, patch row and patch column
-        for video; time step, mel patch and 0 for audio; 0, 0 and the number of the piece for text.
+        for video; time step, mel patch and 0 for audio; 0, the number of the caption and the number of
+        the piece for text.
     """
 
     index: Int[Array, "B L"]
@@ -170,32 +174,52 @@ class StreamSpec:
         return tuple(name for name in MODALITIES if getattr(self, name) is not None)
 
 
-def group_spans(layout: Layout, groups: Sequence[Sequence[str]]) -> Int[Array, "B L 2"]:
+def group_spans(
+    layout: Layout, groups: Sequence[Sequence[str]], causal: Sequence[str] = ()
+) -> Int[Array, "B L 2"]:
     """The span `[start, end)` of keys that each query sees when each group of modalities keeps to itself.
 
     Args:
       layout: rows in which each clip's tokens stand together, modality by modality.
       groups: a partition of the modalities; the members of a group must be neighbours in the order
         of the row. `[["video"], ["audio"], ["text"]]` keeps every modality to itself;
-        `[["video", "audio", "text"]]` lets a clip see all of itself.
+        `[["video", "audio", "text"]]` lets a clip see all of itself. Where text keeps to itself, so
+        does each of several captions.
+      causal: modalities whose tokens see nothing that stands behind them, and which the others of
+        their group don't see; they must stand last. `["text"]` is a prefix language model.
 
     Returns:
       int32 spans. A padding token sees itself alone, which keeps a softmax finite.
 
     Raises:
-      ValueError: a group whose members are not neighbours, or a modality in no group or in two.
+      ValueError: a group whose members are not neighbours, a modality in no group or in two, or a
+        causal one that stands before others of its group.
     """
     group_of = _group_numbers(groups)
+    ordered = np.isin(MODALITIES, list(causal))
+    for group in groups:
+        flags = [ordered[MODALITIES.index(name)] for name in sorted(group, key=MODALITIES.index)]
+        if flags != sorted(flags):
+            raise ValueError(f"causal modalities {tuple(causal)} must stand last in their group {tuple(group)}")
     length = layout.modality.shape[1]
     place = jnp.arange(length, dtype=jnp.int32)
     group = jnp.asarray(group_of)[layout.modality]
-    key = jnp.where(layout.real, layout.clip * len(MODALITIES) + group, -1 - place)
-    changes = key[:, 1:] != key[:, :-1]
-    first = jnp.pad(changes, ((0, 0), (1, 0)), constant_values=True)
-    last = jnp.pad(changes, ((0, 0), (0, 1)), constant_values=True)
-    start = jax.lax.cummax(jnp.where(first, place, 0), axis=1)
+    alone = jnp.asarray(np.bincount(group_of, minlength=len(MODALITIES)) == 1)[group]
+    caption = jnp.where(alone & (layout.modality == Modality.TEXT), layout.grid[..., 1], 0)
+    clip = (layout.clip * len(MODALITIES) + group) * CAPTIONS + caption
+    key = jnp.where(layout.real, clip, -1 - place)
+    backward = jnp.asarray(ordered)[layout.modality] & layout.real
+    start = jax.lax.cummax(jnp.where(_first(key), place, 0), axis=1)
+    # Tokens that are not causal end where the causal ones of their group begin.
+    last = jnp.roll(_first(2 * key + backward), -1, axis=1).at[:, -1].set(True)
     end = jax.lax.cummin(jnp.where(last, place + 1, length), axis=1, reverse=True)
+    end = jnp.where(backward, place + 1, end)
     return jnp.stack([start, end], axis=-1).astype(jnp.int32)
+
+
+def _first(key: Int[Array, "B L"]) -> Bool[Array, "B L"]:
+    """True where a key differs from the one before it."""
+    return jnp.pad(key[:, 1:] != key[:, :-1], ((0, 0), (1, 0)), constant_values=True)
 
 
 def _group_numbers(groups: Sequence[Sequence[str]]) -> np.ndarray:

@@ -8,21 +8,23 @@ import jax
 from jaxtyping import Array, Float
 
 from mmvideo.model.fusion import Stage, outsiders
-from mmvideo.stream import MODALITIES
+from mmvideo.stream import MODALITIES, Layout
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """Tokens in the rows of `stream.layout`, tapped at the end of each stage of fusion.
+    """Tokens tapped at the end of each stage of fusion.
 
     Attributes:
       taps: one array a stage, each through its own layer norm; what stands in padding means nothing.
+      layout: of which clip and modality each token is: that of the stream, unless the trunk keeps fewer tokens.
       stages: the stages, in the order of the taps.
       modalities: the modalities that the model was built for.
     """
 
     taps: tuple[Float[Array, "B L D"], ...]
+    layout: Layout
     stages: tuple[Stage, ...] = dataclasses.field(metadata={"static": True})
     modalities: tuple[str, ...] = dataclasses.field(metadata={"static": True})
 

@@ -54,7 +54,7 @@ class MultimodalTransformer(nnx.Module):
         for number, stage in enumerate(self.stages):
             x = self._run(x, stream, rotation, stage, stage.end)
             taps.append(layer_norm(x, self.tap_scale[number], self.tap_bias[number]))
-        return Features(tuple(taps), self.stages, self.spec.modalities)
+        return Features(tuple(taps), stream.layout, self.stages, self.spec.modalities)
 
     def attention_map(self, stream: TokenStream, layer: int) -> Float[Array, "B N L L"]:
         """The attention weights of one layer: queries on the third axis, keys on the last; float32.

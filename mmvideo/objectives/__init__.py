@@ -1,7 +1,8 @@
 """What is learned: each objective is one file with a frozen dataclass of settings that is the objective.
 
 An objective gives its parameters with `heads(model, spec, rngs=...)` and its loss with
-`loss(heads, features, stream)`, unweighted, with metrics. All count only the clips that have what
+`loss(heads, features, stream, trunk)`, unweighted, with metrics; the trunk is there for those that send
+something through it again. All count only the clips that have what
 they need, and give 0 with a gradient of 0 where none has. `learner.Learner` puts them on one trunk.
 """
 

@@ -52,7 +52,7 @@ class Classification:
         return LinearHead(dimensions(model).width, self.classes, rngs=rngs)
 
     def loss(
-        self, heads: LinearHead, features: Features, stream: TokenStream
+        self, heads: LinearHead, features: Features, stream: TokenStream, trunk: nnx.Module
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """Cross entropy over the clips that count.
 
@@ -69,7 +69,7 @@ class Classification:
                 f"classification.label {self.label!r} is not a kind of label of the corpus: it has {kinds}"
             )
         label = known[self.label]
-        pooled, present = pool(features.top, stream.layout, self.modalities, label.shape[1])
+        pooled, present = pool(features.top, features.layout, self.modalities, label.shape[1])
         logits = heads(pooled)
         counted = present & (label >= 0) & (label < self.classes)
         target = optax.smooth_labels(jnp.eye(self.classes)[jnp.clip(label, 0, self.classes - 1)], self.smoothing)

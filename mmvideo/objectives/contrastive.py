@@ -103,12 +103,12 @@ class Contrastive:
         slots = stream.clips.number.shape[1]
         embedded = {}
         for group in self.groups:
-            pooled, present = pool(features.tokens(group), stream.layout, group, slots)
+            pooled, present = pool(features.tokens(group), features.layout, group, slots)
             embedded[group_name(group)] = heads.projections[group_name(group)](pooled), present
         return embedded
 
     def loss(
-        self, heads: ContrastiveHeads, features: Features, stream: TokenStream
+        self, heads: ContrastiveHeads, features: Features, stream: TokenStream, trunk: nnx.Module
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """The mean over pairs of their losses, by `pair_weights`.
 

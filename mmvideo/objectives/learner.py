@@ -62,7 +62,7 @@ class Learner(nnx.Module):
         features = self.trunk(stream)
         total, metrics = jnp.float32(0), {}
         for name, objective in self._objectives:
-            loss, own = _named(name, objective.loss, self.heads[name], features, stream)
+            loss, own = _named(name, objective.loss, self.heads[name], features, stream, self.trunk)
             total += objective.weight * loss
             metrics |= {f"{name}/loss": loss} | {f"{name}/{key}": value for key, value in own.items()}
         return total, {"loss": total} | metrics
@@ -92,7 +92,7 @@ class Learner(nnx.Module):
         groups = [(name,) for name in spec.modalities]
         if {"video", "audio"} <= set(spec.modalities):
             groups.append(("video", "audio"))
-        return {group_name(group): pool(self._tap(features, group), stream.layout, group, slots) for group in groups}
+        return {group_name(group): pool(self._tap(features, group), features.layout, group, slots) for group in groups}
 
     def _tap(self, features: Features, group: tuple[str, ...]) -> Float[Array, "B L D"]:
         """The tokens from which a group's features are pooled."""

@@ -65,7 +65,7 @@ class MaskedPatches:
         return MaskedPatchesHeads(self, model, spec, rngs=rngs)
 
     def loss(
-        self, heads: MaskedPatchesHeads, features: Features, stream: TokenStream
+        self, heads: MaskedPatchesHeads, features: Features, stream: TokenStream, trunk: nnx.Module
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """Squared error over the hidden tokens, the weighted sum over modalities.
 

@@ -39,7 +39,7 @@ class MaskedText:
         return MaskedTextHeads(dimensions(model).width, spec.text.vocabulary, rngs=rngs)
 
     def loss(
-        self, heads: MaskedTextHeads, features: Features, stream: TokenStream
+        self, heads: MaskedTextHeads, features: Features, stream: TokenStream, trunk: nnx.Module
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """Cross entropy over the hidden pieces; with it accuracy, tokens and clips that counted.
 

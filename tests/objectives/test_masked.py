@@ -33,6 +33,10 @@ def test_targets_are_normalised_patch_by_patch(channels):
     np.testing.assert_allclose(np.square(mine).mean(axis=-1)[0], (count - 1) / count, rtol=1e-4)
 
 
+NO_TRUNK = nnx.Module()
+"""These objectives send nothing through the trunk again."""
+
+
 @pytest.fixture(scope="module")
 def batch():
     """Features and a stream in which one clip is silent, one blind and one wordless."""
@@ -47,7 +51,7 @@ def test_patch_losses_are_the_reference(batch, normalise):
     clips, stream, features = batch
     objective = MaskedPatches(video=0.5, audio=2.0, normalise=normalise)
     heads = objective.heads(TINY, SPEC, rngs=nnx.Rngs(1))
-    total, metrics = objective.loss(heads, features, stream)
+    total, metrics = objective.loss(heads, features, stream, NO_TRUNK)
     answers = heads(features, stream)
     expected = {}
     for name, channels, unit in (("video", 3, 255.0), ("audio", 1, 1.0)):
@@ -75,7 +79,7 @@ def test_patch_losses_are_the_reference(batch, normalise):
 def test_a_modality_of_weight_zero_is_left_out(batch):
     _, stream, features = batch
     objective = MaskedPatches(audio=0.0)
-    _, metrics = objective.loss(objective.heads(TINY, SPEC, rngs=nnx.Rngs(1)), features, stream)
+    _, metrics = objective.loss(objective.heads(TINY, SPEC, rngs=nnx.Rngs(1)), features, stream, NO_TRUNK)
     assert {key.split("/")[0] for key in metrics} == {"video"}
 
 
@@ -97,7 +101,7 @@ def test_text_loss_is_the_reference(batch):
     clips, stream, features = batch
     objective = MaskedText()
     heads = objective.heads(TINY, SPEC, rngs=nnx.Rngs(2))
-    loss, metrics = objective.loss(heads, features, stream)
+    loss, metrics = objective.loss(heads, features, stream, NO_TRUNK)
     logits = np.asarray(heads.logits(tokens_at(features.top, stream.targets["text"].place)), np.float64)
     losses, right = [], []
     for row, place, clip, piece in [(0, 0, 0, 2), (0, 1, 0, 3), (0, 2, 1, 2), (0, 3, 1, 3), (1, 0, 3, 2), (1, 1, 3, 3)]:
