@@ -21,13 +21,14 @@ LOWEST = -1e30
 """Where the running maximum starts: finite, so that a difference of two is never NaN."""
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(4,))
+@partial(jax.custom_vjp, nondiff_argnums=(4, 5))
 def chunked_attention(
     q: Float[Array, "B Q N H"],
     k: Float[Array, "B L N H"],
     v: Float[Array, "B L N H"],
     spans: Int[Array, "B Q 2"],
     chunk: int,
+    soft_cap: float | None = None,
 ) -> Float[Array, "B Q N H"]:
     """Attention over blocks of `chunk` keys; memory is O(L chunk) instead of O(L^2).
 
@@ -35,8 +36,17 @@ def chunked_attention(
       q, k, v: queries, keys, values; scores are divided by `sqrt(H)`.
       spans: `[start, end)` of the keys that each query sees, at least one.
       chunk: keys a block, 1 or more.
+      soft_cap: see `capped`.
     """
-    return _forward(q, k, v, spans, chunk)[0]
+    return _forward(q, k, v, spans, chunk, soft_cap)[0]
+
+
+def capped(scores: Array, soft_cap: float | None) -> Array:
+    """`c tanh(scores / c)`: scores kept within `(-c, c)`, close to themselves where they are small.
+
+    As Gemma 2 (Gemma Team 2024, section 2) and VideoPrism (c = 50) cap them; None leaves them.
+    """
+    return scores if soft_cap is None else soft_cap * jnp.tanh(scores / soft_cap)
 
 
 def _blocks(x: Array, chunk: int) -> Array:
@@ -52,22 +62,23 @@ def _starts(blocks: Array) -> Array:
     return jnp.arange(blocks.shape[0], dtype=jnp.int32) * blocks.shape[2]
 
 
-def _scores(q: Array, k: Array, spans: Array, start: Array) -> tuple[Array, Array]:
+def _scores(q: Array, k: Array, spans: Array, start: Array, soft_cap: float | None) -> tuple[Array, Array]:
     """Scores `[B, N, Q, K]` of a block in float32, and the mask of the keys seen."""
     scores = jnp.einsum("bqnh,bknh->bnqk", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
+    scores = capped(scores, soft_cap)
     place = start + jnp.arange(k.shape[1], dtype=jnp.int32)
     seen = (place >= spans[..., :1]) & (place < spans[..., 1:])
     return scores, seen[:, None]
 
 
-def _forward(q: Array, k: Array, v: Array, spans: Array, chunk: int) -> tuple[Array, tuple]:
+def _forward(q: Array, k: Array, v: Array, spans: Array, chunk: int, soft_cap: float | None) -> tuple[Array, tuple]:
     batch, queries, heads, head = q.shape
     chunk = min(chunk, k.shape[1])
 
     def step(carry, block):
         top, total, mixed = carry
         keys, values, start = block
-        scores, seen = _scores(q, keys, spans, start)
+        scores, seen = _scores(q, keys, spans, start, soft_cap)
         new_top = jnp.maximum(top, jnp.where(seen, scores, LOWEST).max(axis=-1))
         weights = jnp.where(seen, jnp.exp(scores - new_top[..., None]), 0.0)
         shrink = jnp.exp(top - new_top)
@@ -82,7 +93,7 @@ def _forward(q: Array, k: Array, v: Array, spans: Array, chunk: int) -> tuple[Ar
     return out, (q, k, v, spans, out, top + jnp.log(total))
 
 
-def _backward(chunk: int, kept: tuple, gradient: Array) -> tuple:
+def _backward(chunk: int, soft_cap: float | None, kept: tuple, gradient: Array) -> tuple:
     q, k, v, spans, out, log_total = kept
     length, scale = k.shape[1], q.shape[-1] ** -0.5
     # d softmax: weights * (d weights - sum over keys of weights * d weights), and that sum is gradient . out.
@@ -90,11 +101,15 @@ def _backward(chunk: int, kept: tuple, gradient: Array) -> tuple:
 
     def step(q_gradient, block):
         keys, values, start = block
-        scores, seen = _scores(q, keys, spans, start)
+        scores, seen = _scores(q, keys, spans, start, soft_cap)
         weights = jnp.where(seen, jnp.exp(scores - log_total[..., None]), 0.0)
         v_gradient = jnp.einsum("bnqk,bqnh->bknh", weights.astype(v.dtype), gradient)
         d_weights = jnp.einsum("bqnh,bknh->bnqk", gradient, values, preferred_element_type=jnp.float32)
-        d_scores = (weights * (d_weights - inner[..., None]) * scale).astype(q.dtype)
+        d_scores = weights * (d_weights - inner[..., None]) * scale
+        if soft_cap is not None:
+            # d tanh = 1 - tanh^2, and the capped scores are soft_cap times the tanh.
+            d_scores *= 1.0 - (scores / soft_cap) ** 2
+        d_scores = d_scores.astype(q.dtype)
         part = jnp.einsum("bnqk,bknh->bqnh", d_scores, keys, preferred_element_type=jnp.float32)
         k_gradient = jnp.einsum("bnqk,bqnh->bknh", d_scores, q)
         return q_gradient + part, (k_gradient, v_gradient)

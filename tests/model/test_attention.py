@@ -18,16 +18,20 @@ def inputs(dtype=np.float64):
     return tuple(x.astype(dtype) for x in (q, k, v, gradient)), np.stack([start, end], -1).astype(np.int32)
 
 
-def exact(q, k, v, gradient, spans):
+def exact(q, k, v, gradient, spans, soft_cap=None):
     """Values and the gradients to q, k and v, by the formulas, float64."""
     place = np.arange(LENGTH)
     seen = ((place >= spans[..., :1]) & (place < spans[..., 1:]))[:, None]
     scale = q.shape[-1] ** -0.5
-    scores = np.where(seen, np.einsum("bqnh,bknh->bnqk", q, k) * scale, -np.inf)
+    scores, slope = np.einsum("bqnh,bknh->bnqk", q, k) * scale, 1.0
+    if soft_cap is not None:
+        slope = 1 / np.cosh(scores / soft_cap) ** 2
+        scores = soft_cap * np.tanh(scores / soft_cap)
+    scores = np.where(seen, scores, -np.inf)
     weights = np.exp(scores - scores.max(-1, keepdims=True))
     weights /= weights.sum(-1, keepdims=True)
     d_weights = np.einsum("bqnh,bknh->bnqk", gradient, v)
-    d_scores = weights * (d_weights - (weights * d_weights).sum(-1, keepdims=True)) * scale
+    d_scores = weights * (d_weights - (weights * d_weights).sum(-1, keepdims=True)) * slope * scale
     return (
         np.einsum("bnqk,bknh->bqnh", weights, v),
         np.einsum("bnqk,bknh->bqnh", d_scores, k),
@@ -36,19 +40,21 @@ def exact(q, k, v, gradient, spans):
     )
 
 
+@pytest.mark.parametrize("soft_cap", [None, 3.0])
 @pytest.mark.parametrize(
     ("backend", "chunk"), [("xla", 1), ("chunked", 1), ("chunked", 8), ("chunked", 37), ("chunked", 64)]
 )
-def test_backend_is_exact_in_values_and_gradients(backend, chunk):
+def test_backend_is_exact_in_values_and_gradients(backend, chunk, soft_cap):
     arrays, spans = inputs()
     q, k, v, gradient = (jnp.asarray(x, jnp.float32) for x in arrays)
 
     @jax.jit
     def run(q, k, v, gradient):
-        values, back = jax.vjp(lambda *qkv: attend(*qkv, jnp.asarray(spans), backend=backend, chunk=chunk), q, k, v)
+        settings = {"backend": backend, "chunk": chunk, "soft_cap": soft_cap}
+        values, back = jax.vjp(lambda *qkv: attend(*qkv, jnp.asarray(spans), **settings), q, k, v)
         return values, *back(gradient)
 
-    for got, want in zip(run(q, k, v, gradient), exact(*arrays, spans), strict=True):
+    for got, want in zip(run(q, k, v, gradient), exact(*arrays, spans, soft_cap), strict=True):
         np.testing.assert_allclose(got, want, atol=2e-5, rtol=1e-5)
 
 
