@@ -101,11 +101,21 @@ class Clips:
         whose clip could not be decoded.
       present: which modalities the clip has, in the order of `MODALITIES`.
       labels: class number for each kind of label, `PADDING` where it is unknown.
+      aligned: False where the sound was shifted against the picture; not given, it is True everywhere.
+      vectors: what another model made of the clip, by modality or group (`video`, `video+audio`), float32
+        `[B, E, d]`; NaN where that is not known.
     """
 
     number: Int[Array, "B E"]
     present: Bool[Array, "B E 3"]
     labels: dict[str, Int[Array, "B E"]]
+    aligned: Bool[Array, "B E"] | None = None
+    vectors: dict[str, Float[Array, "B E _"]] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # JAX also builds clips of leaves that are no arrays.
+        if self.aligned is None and hasattr(self.number, "shape"):
+            object.__setattr__(self, "aligned", np.ones(self.number.shape, bool))
 
 
 @jax.tree_util.register_dataclass
@@ -153,11 +163,21 @@ class PatchSpec:
 
 @dataclasses.dataclass(frozen=True)
 class TextSpec:
-    """What a model must know of text: vocabulary, longest text, and the pieces with a meaning."""
+    """What a model must know of text.
+
+    Attributes:
+      vocabulary: number of pieces.
+      length: pieces of the longest caption, its marks included.
+      mask_id: the piece that stands for a hidden one.
+      begin_id: the piece that every caption begins with, `PADDING` where none does.
+      end_id: the piece that every caption ends with, `PADDING` where none does.
+    """
 
     vocabulary: int
     length: int
     mask_id: int
+    begin_id: int = PADDING
+    end_id: int = PADDING
 
 
 @dataclasses.dataclass(frozen=True)

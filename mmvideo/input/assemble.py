@@ -62,7 +62,10 @@ def empty_row(shape: RowShape) -> TokenStream:
         targets=targets,
         decode=_empty_layout(shape.slots("decode")) if shape.decoded else None,
         clips=Clips(
-            _padding(clips), np.zeros((clips, len(MODALITIES)), bool), {kind: _padding(clips) for kind in shape.kinds}
+            _padding(clips),
+            np.zeros((clips, len(MODALITIES)), bool),
+            {kind: _padding(clips) for kind in shape.kinds},
+            np.ones(clips, bool),
         ),
     )
 

@@ -27,11 +27,18 @@ class Captions:
       pieces: the pieces of all captions.
       start: where each caption starts in `pieces`, and the end of the last one.
       first: the number of each clip's first caption, and the number of captions; a clip has `first[i + 1] - first[i]`.
+      begin: whether a begin mark stands before each, as an end mark stands behind each.
     """
 
     pieces: Int[np.ndarray, " p"]
     start: Int[np.ndarray, " c1"]
     first: Int[np.ndarray, " n1"]
+    begin: bool = False
+
+    @property
+    def marks(self) -> int:
+        """Pieces of a caption that are no words."""
+        return 1 + self.begin
 
     def choose(self, clips: Int[np.ndarray, " m"], uniform: Float[np.ndarray, " m"] | None) -> Int[np.ndarray, " m"]:
         """A caption of each named clip: by numbers drawn from [0, 1), or the first; -1 where there is none."""
@@ -57,17 +64,18 @@ class Captions:
         return self.pieces[self.start[caption] : self.start[caption + 1]] if caption >= 0 else self.pieces[:0]
 
 
-def encode(captions: Iterable[Sequence[str]], tokenizer: Tokenizer, length: int) -> Captions:
-    """The captions of every clip as pieces; one that is longer than `length` is cut and keeps its end mark."""
+def encode(captions: Iterable[Sequence[str]], tokenizer: Tokenizer, text: Text) -> Captions:
+    """The captions of every clip as pieces; one that is longer than `text.length` is cut and keeps its marks."""
     pieces: list[np.ndarray] = []
     first = [0]
+    begin = [tokenizer.bos_id] if text.begin else []
     for texts in captions:
-        for text in texts:
-            ids = tokenizer.encode(text)
-            pieces.append(np.asarray(ids if len(ids) <= length else [*ids[: length - 1], tokenizer.eos_id], np.int32))
+        for caption in texts:
+            words = tokenizer.encode(caption)[:-1][: text.length - 1 - len(begin)]
+            pieces.append(np.asarray([*begin, *words, tokenizer.eos_id], np.int32))
         first.append(len(pieces))
     start = np.concatenate([[0], np.cumsum([len(ids) for ids in pieces], dtype=np.int64)]).astype(np.int64)
-    return Captions(np.concatenate([np.zeros(0, np.int32), *pieces]), start, np.asarray(first, np.int64))
+    return Captions(np.concatenate([np.zeros(0, np.int32), *pieces]), start, np.asarray(first, np.int64), text.begin)
 
 
 def no_captions(clips: int) -> Captions:

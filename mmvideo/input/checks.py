@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmvideo.input.config import Audio, Input, Masking, Video
+from mmvideo.input.config import Audio, Input, Masking, Text, Video
 
 
 def check_config(config: Input, process_count: int) -> None:
@@ -21,8 +21,8 @@ def check_config(config: Input, process_count: int) -> None:
         _check_video(config.video)
     if config.audio is not None:
         _check_audio(config.audio)
-    if config.text is not None and config.text.length < 2:
-        raise ValueError(f"input.text.length={config.text.length} must be 2 or more: a piece and the end mark")
+    if config.text is not None:
+        _check_text(config.text)
     _check_masking(config.masking)
     packing = config.packing
     for name in ("rows", "tokens", "clips", "video", "audio", "text"):
@@ -57,6 +57,12 @@ def _check_audio(audio: Audio) -> None:
         raise ValueError(f"input.audio.patch={audio.patch} is higher than the {audio.spectrogram.bins} mel bins")
     if min(audio.time_masks, audio.time_mask, audio.mel_masks, audio.mel_mask) < 0:
         raise ValueError("input.audio.time_masks, time_mask, mel_masks and mel_mask must be 0 or more")
+
+
+def _check_text(text: Text) -> None:
+    least = 3 if text.begin else 2
+    if text.length < least:
+        raise ValueError(f"input.text.length={text.length} must be {least} or more: a piece and the marks around it")
 
 
 def _check_masking(masking: Masking) -> None:

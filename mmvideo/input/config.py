@@ -80,11 +80,14 @@ class Text:
     Attributes:
       tokenizer: a SentencePiece model file; None takes the one that lies in the first source's folder,
         or makes one of the captions where there is none.
-      length: at most so many pieces a caption, the end mark included.
+      length: at most so many pieces a caption, its marks included.
+      begin: whether a begin mark stands before a caption, from which its first piece is predicted; an end mark
+        always stands behind it.
     """
 
     tokenizer: str | None = None
     length: int = 32
+    begin: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -181,7 +181,10 @@ class ClipLoader:
     def _text(self, caption: int, mask: np.random.Generator) -> Tokens:
         pieces = self.captions.get(caption)
         grid, time = tokenise.text_places(len(pieces))
-        return Tokens(pieces, masking.text_mask(len(pieces), self.mask, mask), grid, time)
+        first = int(self.captions.begin)
+        hidden = np.zeros(len(pieces), bool)
+        hidden[first:-1] = masking.text_mask(len(pieces) - self.captions.marks, self.mask, mask)
+        return Tokens(pieces, hidden, grid, time)
 
     def _may_flip(self) -> Bool[np.ndarray, " n"]:
         """Clips whose left and right may be exchanged: none unless asked for, and none whose words tell sides."""

@@ -44,11 +44,10 @@ def hidden_audio(steps: Int[np.ndarray, " n"], bands: int, masking: Masking) -> 
     return _share(masking.audio, steps * bands)
 
 
-def hidden_text(pieces: Int[np.ndarray, " n"], masking: Masking) -> Int[np.ndarray, " n"]:
-    """Text pieces hidden of captions of `pieces` pieces, whose end mark is never hidden."""
+def hidden_text(words: Int[np.ndarray, " n"], masking: Masking) -> Int[np.ndarray, " n"]:
+    """Text pieces hidden of captions of so many pieces beside their marks, which are never hidden."""
     if masking.text == 0:
-        return np.zeros_like(pieces)
-    words = np.maximum(pieces - 1, 0)
+        return np.zeros_like(words)
     return np.clip(np.floor(masking.text * words + 0.5).astype(np.int64), np.minimum(words, 1), words)
 
 
@@ -70,12 +69,9 @@ def audio_mask(steps: int, bands: int, masking: Masking, rng: np.random.Generato
     return _choose(steps * bands, _share_of(masking.audio, steps * bands), rng)
 
 
-def text_mask(pieces: int, masking: Masking, rng: np.random.Generator) -> Bool[np.ndarray, " tokens"]:
-    """True where a piece is to be replaced by the mask piece; the last one, the end mark, never is."""
-    mask = np.zeros(pieces, bool)
-    if pieces > 1:
-        mask[:-1] = _choose(pieces - 1, int(hidden_text(np.array([pieces]), masking)[0]), rng)
-    return mask
+def text_mask(words: int, masking: Masking, rng: np.random.Generator) -> Bool[np.ndarray, " tokens"]:
+    """True where a piece, of so many beside the marks, is to be replaced by the mask piece."""
+    return _choose(words, int(hidden_text(np.array([words]), masking)[0]), rng)
 
 
 def _choose(total: int, hidden: int, rng: np.random.Generator) -> np.ndarray:

@@ -18,7 +18,7 @@ from mmvideo.input.config import Input, Masking
 from mmvideo.input.loading import ClipLoader, Tokens, UnreadableClip
 from mmvideo.input.plan import Order, Planner, Row
 from mmvideo.input.skipped import Mishaps
-from mmvideo.stream import MODALITIES, StreamSpec, TextSpec, TokenStream
+from mmvideo.stream import MODALITIES, PADDING, StreamSpec, TextSpec, TokenStream
 
 if TYPE_CHECKING:
     from mmvideo.media.text import Tokenizer
@@ -151,7 +151,7 @@ class Batches:
         step, within = divmod(place, self.rows)
         row = self._planner.row(step * self.config.packing.rows + self._first_row + within)
         loaded = [self._load(row, slot) for slot in range(len(row.clip))]
-        needs = self._sizes.table(row.clip, self._captions.lengths(row.caption), self._mask)
+        needs = self._sizes.table(row.clip, self._captions.lengths(row.caption), self._mask, self._captions.marks)
         return assemble_row(self.shape, row.clip, loaded, needs, self.corpus.labels)
 
     def _load(self, row: Row, slot: int) -> dict[str, Tokens] | None:
@@ -181,7 +181,7 @@ class Batches:
             return captions.no_captions(len(self.corpus))
         texts = self.corpus.all_captions()
         # Evaluation reads the first caption only.
-        return captions.encode(texts if self.train else [t[:1] for t in texts], self.tokenizer, self.config.text.length)
+        return captions.encode(texts if self.train else [t[:1] for t in texts], self.tokenizer, self.config.text)
 
     def _choose_spec(self) -> StreamSpec:
         """The modalities that the config prepares and some clip has, or those of the run that is evaluated."""
@@ -192,7 +192,8 @@ class Batches:
         if config.audio is not None and (trained or self._sizes.audio_steps.any()):
             audio = tokenise.audio_spec(config.audio, sizes.longest_spectrogram(config.audio))
         if self.tokenizer is not None and (trained or len(self._captions.pieces)):
-            text = TextSpec(self.tokenizer.vocabulary, config.text.length, self.tokenizer.mask_id)
+            pieces, begin = self.tokenizer, self.tokenizer.bos_id if config.text.begin else PADDING
+            text = TextSpec(pieces.vocabulary, config.text.length, pieces.mask_id, begin, pieces.eos_id)
         return StreamSpec(video, audio, text)
 
     def _plan(self) -> Planner:
@@ -211,7 +212,7 @@ class Batches:
         counts = mixture.epoch_counts(self.config.sources, [len(m) for m in members])
         order = Order(members, counts, self.config.seed, shuffled=self.train)
         everyone = np.flatnonzero(usable)
-        most = self._sizes.table(everyone, self._captions.longest()[everyone], self._mask)
+        most = self._sizes.table(everyone, self._captions.longest()[everyone], self._mask, self._captions.marks)
         unbudgeted = Planner(order, self._sizes, self._captions, self._mask, most.max(axis=0))
         budget = budgets.choose_budgets(
             unbudgeted.needs(0)[2],

@@ -113,7 +113,8 @@ class Planner:
         clip = self.order.clips(epoch)
         uniform = generator(self.order.seed, Purpose.CAPTION, epoch).random(len(clip)) if self.order.shuffled else None
         caption = self.captions.choose(clip, uniform)
-        return clip, caption, self.sizes.table(clip, self.captions.lengths(caption), self.masking)
+        lengths = self.captions.lengths(caption)
+        return clip, caption, self.sizes.table(clip, lengths, self.masking, self.captions.marks)
 
     def plan(self, epoch: int) -> Epoch:
         """An epoch's rows; in the order of the corpus for evaluation, else in a drawn one."""

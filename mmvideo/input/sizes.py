@@ -43,15 +43,15 @@ class MediaSizes:
     audio_hidden: Int[np.ndarray, " n"]
 
     def table(
-        self, clips: Int[np.ndarray, " m"], pieces: Int[np.ndarray, " m"], mask: Masking
+        self, clips: Int[np.ndarray, " m"], pieces: Int[np.ndarray, " m"], mask: Masking, marks: int = 1
     ) -> Int[np.ndarray, "m 9"]:
-        """What the named clips, with captions of so many pieces, need of each of `BUDGETS`."""
+        """What the named clips need of each of `BUDGETS`, with captions of so many pieces, `marks` of them no words."""
         video, audio = self.video[clips], self.audio[clips]
         video_hidden, audio_hidden = self.video_hidden[clips], self.audio_hidden[clips]
         hidden = video_hidden + audio_hidden
         decode = (video + audio + hidden) if (mask.video or mask.audio) else np.zeros_like(hidden)
         columns = [video + audio + pieces, np.ones_like(video), video, audio, pieces]
-        columns += [video_hidden, audio_hidden, masking.hidden_text(pieces, mask), decode]
+        columns += [video_hidden, audio_hidden, masking.hidden_text(np.maximum(pieces - marks, 0), mask), decode]
         return np.stack(columns, axis=1).astype(np.int64)
 
 

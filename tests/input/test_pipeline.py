@@ -138,6 +138,28 @@ def test_hidden_text_is_replaced_where_its_target_says(batches: Batches, stream:
         assert (stream.content["text"][row] == mask_id).sum() == filled.sum() > 0
 
 
+@pytest.mark.parametrize("begin", [False, True])
+def test_marks_stand_around_a_caption_and_are_never_hidden(begin: bool):
+    text = Text(length=6, begin=begin)
+    batches = Batches(_with(sources=(Source("samples:sounds"),), text=text, masking=Masking(text=0.9)))
+    spec, stream = batches.spec.text, batches.batch(0)
+    assert (spec.begin_id, spec.end_id) == (batches.tokenizer.bos_id if begin else -1, batches.tokenizer.eos_id)
+    base = stream.content["audio"].shape[1]
+    for row, slot in np.argwhere(stream.clips.present[..., Modality.TEXT]):
+        here = (stream.layout.clip[row] == slot) & (stream.layout.modality[row] == Modality.TEXT)
+        pieces = stream.content["text"][row][stream.layout.index[row][here] - base]
+        number = int(stream.clips.number[row, slot])
+        words = batches.tokenizer.encode(batches.corpus.captions(number)[0])[:-1][: 5 - begin]
+        assert len(pieces) == len(words) + 1 + begin
+        assert pieces[-1] == spec.end_id and (not begin or pieces[0] == spec.begin_id)
+        assert (pieces[begin:-1] == spec.mask_id).sum() == int(0.9 * len(words) + 0.5)
+
+
+def test_clips_say_that_nothing_is_shifted_and_that_nothing_more_is_known(stream: TokenStream):
+    assert stream.clips.aligned.shape == (4, 4) and stream.clips.aligned.all()
+    assert stream.clips.vectors == {}
+
+
 def _patches(stream: TokenStream, number: int) -> dict[str, dict[tuple, np.ndarray]]:
     """Every patch of a clip, encoded or hidden, by modality and grid cell."""
     row, slot = np.argwhere(stream.clips.number == number)[0]
@@ -299,6 +321,7 @@ def test_clips_that_a_run_cannot_use_are_listed():
         ({"packing": Packing(rows=4, tokens=40)}, "raise packing.tokens"),
         ({"video": None, "audio": None}, "pictures or sound"),
         ({"text": Text(tokenizer="nowhere.model")}, "no file nowhere.model"),
+        ({"text": Text(length=2, begin=True)}, "input.text.length=2 must be 3 or more"),
         ({"seed": -1}, "input.seed=-1"),
         ({"sources": (Source("samples:animations"),), "video": None}, "no clip of samples:animations"),
     ],
