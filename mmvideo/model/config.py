@@ -29,11 +29,15 @@ class Fusion:
       media_layer: for `mid`, the first layer in which video and sound see each other, text still
         apart; None is `layer`. Between the two lie the features of video and sound together that
         a joint contrastive pair (video+audio with text) compares.
+      text: whether a token of text sees its whole text, or is `causal`: it sees what stands before
+        it, and video and sound never see text. A causal text continues what it has seen (CoCa, Yu
+        et al. 2022, section 3.2), below the fusion layer too.
     """
 
     scheme: Literal["early", "mid", "late"] = "mid"
     layer: int = 3
     media_layer: int | None = None
+    text: Literal["bidirectional", "causal"] = "bidirectional"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import jax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from mmvideo.model.fusion import Stage, outsiders
 from mmvideo.stream import MODALITIES, Layout
@@ -17,14 +17,20 @@ class Features:
     """Tokens tapped at the end of each stage of fusion.
 
     Attributes:
-      taps: one array a stage, each through its own layer norm; what stands in padding means nothing.
+      taps: one array a stage, each through its own norm; what stands in padding means nothing.
       layout: of which clip and modality each token is: that of the stream, unless the trunk keeps fewer tokens.
+      classes: for each tap the class tokens of every clip and modality; `C` may be 0. Those of a
+        modality that the clip lacks mean nothing.
+      place: where each token of the stream's rows stands in the rows of the taps, `PADDING` if it is
+        not kept; None when the rows are the stream's.
       stages: the stages, in the order of the taps.
       modalities: the modalities that the model was built for.
     """
 
     taps: tuple[Float[Array, "B L D"], ...]
     layout: Layout
+    classes: tuple[Float[Array, "B E 3 C D"], ...]
+    place: Int[Array, "B S"] | None
     stages: tuple[Stage, ...] = dataclasses.field(metadata={"static": True})
     modalities: tuple[str, ...] = dataclasses.field(metadata={"static": True})
 
@@ -33,10 +39,8 @@ class Features:
         """The tokens after the last layer and the final norm."""
         return self.taps[-1]
 
-    def tokens(self, modalities: tuple[str, ...]) -> Float[Array, "B L D"]:
-        """The deepest tap at which the asked modalities know of no other modality.
-
-        Only the tokens of the asked modalities are meant; the others stand in the same rows.
+    def tap(self, modalities: tuple[str, ...]) -> int:
+        """Number of the deepest tap at which the asked modalities know of no other modality.
 
         Raises:
           ValueError: an unknown modality, one that the model lacks, or a fusion that lets others in
@@ -45,9 +49,7 @@ class Features:
         lacking = [name for name in modalities if name not in self.modalities]
         if lacking or not modalities:
             raise ValueError(f"no features of {lacking or 'no modality'}: the model was built for {self.modalities}")
-        apart = [
-            tap for tap, stage in zip(self.taps, self.stages, strict=True) if not self._outsiders(stage, modalities)
-        ]
+        apart = [number for number, stage in enumerate(self.stages) if not self._outsiders(stage, modalities)]
         if not apart:
             others = ", ".join(self._outsiders(self.stages[0], modalities))
             raise ValueError(
@@ -55,6 +57,14 @@ class Features:
                 "on; choose fusion.scheme mid or late, or for mid a higher fusion.layer or fusion.media_layer"
             )
         return apart[-1]
+
+    def tokens(self, modalities: tuple[str, ...]) -> Float[Array, "B L D"]:
+        """The tokens at `tap(modalities)`.
+
+        Only the tokens of the asked modalities are meant; the others stand in the same rows. Raises
+        as `tap` does.
+        """
+        return self.taps[self.tap(modalities)]
 
     def _outsiders(self, stage: Stage, modalities: tuple[str, ...]) -> tuple[str, ...]:
         ordered = tuple(name for name in MODALITIES if name in modalities)

@@ -54,7 +54,8 @@ class MultimodalTransformer(nnx.Module):
         for number, stage in enumerate(self.stages):
             x = self._run(x, stream, rotation, stage, stage.end)
             taps.append(layer_norm(x, self.tap_scale[number], self.tap_bias[number]))
-        return Features(tuple(taps), stream.layout, self.stages, self.spec.modalities)
+        none = jnp.zeros((*stream.clips.present.shape, 0, x.shape[-1]), x.dtype)
+        return Features(tuple(taps), stream.layout, (none,) * len(taps), None, self.stages, self.spec.modalities)
 
     def attention_map(self, stream: TokenStream, layer: int) -> Float[Array, "B N L L"]:
         """The attention weights of one layer: queries on the third axis, keys on the last; float32.
@@ -75,7 +76,7 @@ class MultimodalTransformer(nnx.Module):
             x = self._run(x, stream, rotation, stage, stage.end)
         x = self._run(x, stream, rotation, stage, layer)
         one = {name: value[0] for name, value in self.blocks.layers(layer, layer + 1).items()}
-        return layer_weights(x, one, group_spans(stream.layout, stage.groups), rotation)
+        return layer_weights(x, one, group_spans(stream.layout, stage.groups, stage.causal), rotation)
 
     def _start(self, stream: TokenStream) -> tuple[Array, tuple[Array, Array] | None]:
         """The embedded tokens with what their positions add, and how queries and keys turn."""
@@ -86,5 +87,5 @@ class MultimodalTransformer(nnx.Module):
         """The layers of a stage up to `end`."""
         if end == stage.first:
             return x
-        spans = group_spans(stream.layout, stage.groups)
+        spans = group_spans(stream.layout, stage.groups, stage.causal)
         return run_layers(x, self.blocks.layers(stage.first, end), spans, rotation, Computing.of(self.config))

@@ -2,7 +2,8 @@
 
 An objective gives its parameters with `heads(model, spec, rngs=...)` and its loss with
 `loss(heads, features, stream, trunk)`, unweighted, with metrics; the trunk is there for those that send
-something through it again. All count only the clips that have what
+something through it again. One that begins with something of the trunk (a copy that averages it) has a
+`begin(heads, trunk)`, called once when the learner is made. All count only the clips that have what
 they need, and give 0 with a gradient of 0 where none has. `learner.Learner` puts them on one trunk.
 """
 

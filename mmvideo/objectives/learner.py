@@ -44,6 +44,9 @@ class Learner(nnx.Module):
         self.heads = nnx.Dict(
             {name: _named(name, objective.heads, model, spec, rngs=rngs) for name, objective in self._objectives}
         )
+        for name, objective in self._objectives:
+            if hasattr(objective, "begin"):
+                _named(name, objective.begin, self.heads[name], self.trunk)
 
     @property
     def objectives(self) -> dict[str, AnyObjective]:

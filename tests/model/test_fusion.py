@@ -21,6 +21,12 @@ def test_stages_of_each_scheme():
     assert stages(Fusion("mid", 0), 4) == stages(Fusion("early"), 4)
 
 
+def test_causal_text_is_causal_in_every_stage():
+    plan = stages(Fusion("mid", 2, 1, text="causal"), 4)
+    assert [stage.causal for stage in plan] == [("text",)] * 3
+    assert plan[0].groups == APART and plan[2].groups == TOGETHER
+
+
 @pytest.mark.parametrize("fusion", [Fusion("mid", 5), Fusion("mid", 2, 3), Fusion("mid", 2, -1)])
 def test_impossible_layers_are_refused(fusion):
     with pytest.raises(ValueError, match="media_layer <= layer <= 4"):
@@ -57,6 +63,31 @@ def test_tokens_are_of_the_deepest_tap_where_the_asked_are_alone(streams, build)
     assert features.tokens(MODALITIES) is features.top
     late = build(fusion=Fusion("late"))(stream)
     assert late.tokens(("video",)) is late.top
+
+
+def test_video_and_audio_never_know_of_causal_text(streams, build):
+    model = build(fusion=Fusion("mid", 2, 1, text="causal"))
+    features = model(streams.make_stream([[streams.make_clip(1)]]))
+    assert features.tap(("video", "audio")) == 2
+    assert features.tap(("video",)) == 0
+    assert features.tap(("text",)) == 1
+    assert features.tap(("video", "text")) == 0
+    assert features.tap(MODALITIES) == 2
+
+
+@pytest.mark.parametrize("fusion", [Fusion("mid", 2, 1, text="causal"), Fusion("early", text="causal")])
+def test_causal_text_sees_only_what_stands_before_it(streams, build, fusion):
+    """Change a piece in the middle: it and those behind it change, in every stage; nothing else does."""
+    model = build(fusion=fusion)
+    before, after = streams.make_clip(1), streams.make_clip(1)
+    after["text"] = (after["text"][0].copy(), *after["text"][1:])
+    after["text"][0][2] += 1
+    one, two = streams.make_stream([[before]]), streams.make_stream([[after]])
+    run = nnx.jit(lambda model, stream: model(stream).taps)
+    pieces = np.flatnonzero(one.layout.modality[0] == Modality.TEXT)
+    for a, b in zip(run(model, one), run(model, two), strict=True):
+        changed = np.abs(np.asarray(a) - np.asarray(b))[0].max(axis=-1)[one.layout.real[0]] > 1e-5
+        np.testing.assert_array_equal(np.flatnonzero(changed), pieces[2:])
 
 
 def test_tokens_that_others_have_reached_are_refused(streams, build):

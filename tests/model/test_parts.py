@@ -13,7 +13,6 @@ from mmvideo.model.config import SIZES, Decoder, Fusion, Model, dimensions
 from mmvideo.model.decoder import MaskedDecoder
 from mmvideo.model.heads import LinearHead, ProjectionHead
 from mmvideo.model.layers import gelu
-from mmvideo.model.pool import pool
 from mmvideo.model.position import rotate, rotation, sincos
 from mmvideo.model.transformer import MultimodalTransformer
 from mmvideo.stream import Layout
@@ -68,24 +67,6 @@ def test_pixels_are_embedded_from_minus_one_to_one(streams, build):
     want = pixels @ np.asarray(dense.kernel[...]) + np.asarray(model.embed.modality.table[...])[0]
     np.testing.assert_allclose(got, want, atol=1e-5)
     assert (np.asarray(model.embed(stream))[0, 6:] == 0).all()
-
-
-def test_pool_is_the_mean_of_a_clips_tokens(streams):
-    stream = streams.make_stream(
-        [[streams.make_clip(1), streams.make_clip(2, audio=0)], [streams.make_clip(3, video=0, audio=0)]]
-    )
-    tokens = np.random.default_rng(0).normal(size=(2, 40, 5)).astype(np.float32)
-    tokens[~stream.layout.real] = np.nan
-    pooled, present = pool(jnp.asarray(tokens), stream.layout, ("video", "audio"), 4)
-    np.testing.assert_allclose(pooled[0, 0], tokens[0, :11].mean(0), atol=1e-6)
-    np.testing.assert_allclose(pooled[0, 1], tokens[0, 15:21].mean(0), atol=1e-6)
-    assert (np.asarray(pooled)[1] == 0).all() and (np.asarray(pooled)[0, 2:] == 0).all()
-    np.testing.assert_array_equal(present, [[True, False, False, False], [False] * 4])
-    np.testing.assert_array_equal(
-        pool(jnp.asarray(tokens), stream.layout, ("text",), 4)[1], [[True, True, False, False], [True] + [False] * 3]
-    )
-    with pytest.raises(ValueError, match="smell"):
-        pool(jnp.asarray(tokens), stream.layout, ("smell",), 4)
 
 
 def test_heads_give_float32_and_unit_length():
