@@ -8,6 +8,7 @@ import sys
 
 VERBS: dict[str, tuple[str, str]] = {
     # verb: (module, what it does)
+    "plan": ("mmvideo.cli.plan", "what a recipe needs: tokens, parameters, FLOPs, bytes"),
     "train": ("mmvideo.cli.train", "train a recipe, or go on with a stopped run"),
     "eval": ("mmvideo.cli.evaluate", "evaluate a run's newest checkpoint"),
     "report": ("mmvideo.cli.report", "write a run's report.html again"),

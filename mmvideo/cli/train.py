@@ -6,7 +6,8 @@ from pathlib import Path
 
 ABOUT = """usage: mmvideo train CONFIG [--workdir DIR] [--field.path VALUE …]
 
-Trains the experiment that CONFIG defines: a Python file, or a workdir or its config.json.
+Trains the experiment that CONFIG defines: a Python file (recipe.py:tiny takes what it calls `tiny`), or a
+workdir or its config.json.
 The same command again resumes a stopped run. `mmvideo train CONFIG --help` lists every field of it.
 
   --workdir DIR   where the run is kept (default: runs/NAME)

@@ -1,7 +1,8 @@
 """The settings of a run: one frozen dataclass that holds those of every room, and its JSON.
 
-A recipe is a Python file that defines `experiment`; the resolved settings of a run lie in its
-workdir as `config.json`. Both load to an equal `Experiment`.
+A recipe is a Python file that defines `experiment`, and perhaps others that are named behind a colon
+(`recipe.py:tiny`); the resolved settings of a run lie in its workdir as `config.json`. All load to an
+equal `Experiment`.
 """
 
 from __future__ import annotations
@@ -78,10 +79,13 @@ def from_json(text: str, origin: str = "config.json") -> Experiment:
 def load_experiment(path: str | Path) -> Experiment:
     """Reads a recipe (a Python file that defines `experiment`), a config.json, or a workdir that holds one.
 
+    Args:
+      path: the file or folder; `recipe.py:tiny` takes the experiment that the recipe calls `tiny`.
+
     Raises:
-      ConfigError: the file isn't there or defines no experiment, with what to do.
+      ConfigError: the file isn't there or defines no such experiment, with what to do.
     """
-    path = Path(path)
+    path, name = _named(str(path))
     if path.is_dir():
         path = path / "config.json"
     if not path.is_file():
@@ -90,10 +94,19 @@ def load_experiment(path: str | Path) -> Experiment:
         return from_json(path.read_text(encoding="utf-8"), str(path))
     if path.suffix != ".py":
         raise ConfigError(f"{path} is neither a recipe (.py) nor a config (.json)")
-    experiment = _run_recipe(path).get("experiment")
-    if not isinstance(experiment, Experiment):
-        raise ConfigError(f"{path} must define `experiment = Experiment(...)`")
-    return experiment
+    defined = {key: value for key, value in _run_recipe(path).items() if isinstance(value, Experiment)}
+    if name not in defined:
+        others = f"; it has {', '.join(defined)}" if defined else ""
+        raise ConfigError(f"{path} must define `{name} = Experiment(...)`{others}")
+    return defined[name]
+
+
+def _named(path: str) -> tuple[Path, str]:
+    """A path and the name of the experiment in it: what stands behind the colon of a recipe, or `experiment`."""
+    file, colon, name = path.rpartition(":")
+    if colon and file.endswith(".py") and name.isidentifier():
+        return Path(file), name
+    return Path(path), "experiment"
 
 
 def _run_recipe(path: Path) -> dict[str, Any]:

@@ -104,4 +104,4 @@ def choose_tokenizer(text: Text, folders: Sequence[Path | None], captions: Itera
             "the sources have neither a tokenizer nor captions; set input.text to None, or build the corpus "
             "with `mmvideo data build --tokenizer-vocabulary N`"
         )
-    return media_text.train(texts, VOCABULARY)
+    return media_text.train(texts, text.vocabulary or VOCABULARY)

@@ -83,11 +83,14 @@ class Text:
       length: at most so many pieces a caption, its marks included.
       begin: whether a begin mark stands before a caption, from which its first piece is predicted; an end mark
         always stands behind it.
+      vocabulary: pieces of a tokenizer that is made, and what `mmvideo plan` reckons with where there is none
+        yet; None is 1000. One that is there keeps its own.
     """
 
     tokenizer: str | None = None
     length: int = 32
     begin: bool = False
+    vocabulary: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -49,6 +49,16 @@ def test_a_wrong_recipe_says_where(tmp_path, text, words):
         load_experiment(path)
 
 
+def test_a_recipe_may_name_several_experiments(tmp_path):
+    path = tmp_path / "recipe.py"
+    names = "\n".join(f"{name} = Experiment(name='{name}')" for name in ("experiment", "tiny"))
+    path.write_text(f"from mmvideo.experiment import Experiment\n{names}\n")
+    assert load_experiment(path).name == load_experiment(f"{path}:experiment").name == "experiment"
+    assert load_experiment(f"{path}:tiny").name == "tiny"
+    with pytest.raises(ConfigError, match="must define `huge = .*; it has experiment, tiny"):
+        load_experiment(f"{path}:huge")
+
+
 def test_a_workdir_loads_like_its_config(tmp_path):
     experiment = Experiment(name="x")
     (tmp_path / "config.json").write_text(to_json(experiment))

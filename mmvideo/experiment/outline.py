@@ -1,0 +1,122 @@
+"""The streams of a config before there is a corpus: shapes only, as its largest clips would fill them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from mmvideo.input import captions, sizes, tokenise
+from mmvideo.input.assemble import RowShape, empty_row
+from mmvideo.input.checks import check_config
+from mmvideo.input.config import Input, Masking
+from mmvideo.stream import StreamSpec, TextSpec, TokenStream
+
+_LONG = 1e6
+"""Seconds of a clip that fills every view."""
+
+_MASK = 4
+"""A number for the mask piece; its value changes no shape."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outline:
+    """What is known of the streams of a config.
+
+    Attributes:
+      spec: modalities, patches and vocabulary.
+      need: what the largest clip needs of each of `sizes.BUDGETS`, with what is hidden taken out.
+      whole: what it needs where nothing is hidden.
+      clips: how many such clips fill a row.
+      shape: the static shape of a row of the run, filled with them.
+      single: that of a row with room for one.
+      unmasked: that of a row with room for one of which nothing is hidden.
+    """
+
+    spec: StreamSpec
+    need: dict[str, int]
+    whole: dict[str, int]
+    clips: int
+    shape: RowShape
+    single: RowShape
+    unmasked: RowShape
+
+
+def outline(config: Input, labels: tuple[str, ...] = ()) -> Outline:
+    """The streams of a config whose clips all are as long as the views, with every modality and the longest caption.
+
+    Args:
+      config: the settings of the input.
+      labels: kinds of labels that the objectives ask for.
+
+    Raises:
+      ValueError: settings that cannot work, or rows too short for such a clip.
+    """
+    check_config(config, 1)
+    spec = stream_spec(config)
+    need, whole = _need(config, config.masking), _need(config, Masking())
+    packing = config.packing
+    room = {"tokens": packing.tokens, "clips": packing.clips}
+    room |= {name: value for name in spec.modalities if (value := getattr(packing, name)) is not None}
+    clips = min(room[name] // need[name] for name in room if need[name])
+    if clips < 1:
+        name = next(name for name in room if room[name] < need[name])
+        raise ValueError(
+            f"the largest clip needs {need[name]} {name}, but packing.{name} is {room[name]}; raise packing.{name} to "
+            f"{need[name]} or more, or make views smaller (video.frames, video.size, audio.seconds, text.length)"
+        )
+    hidden = tuple(name for name in spec.modalities if getattr(config.masking, name) > 0)
+    full = {name: clips * count for name, count in need.items()} | room
+    return Outline(
+        spec,
+        need,
+        whole,
+        clips,
+        shape=_shape(spec, full, hidden, labels),
+        single=_shape(spec, need, hidden, labels),
+        unmasked=_shape(spec, whole, (), labels),
+    )
+
+
+def stream_spec(config: Input) -> StreamSpec:
+    """The static side of the streams, every prepared modality included."""
+    video = None if config.video is None else tokenise.video_spec(config.video)
+    audio = None
+    if config.audio is not None:
+        audio = tokenise.audio_spec(config.audio, sizes.longest_spectrogram(config.audio))
+    text = None if config.text is None else TextSpec(vocabulary(config), config.text.length, _MASK)
+    return StreamSpec(video, audio, text)
+
+
+def vocabulary(config: Input) -> int:
+    """Pieces of the tokenizer: of the one there is, else what the config says, else what one made of captions has."""
+    from mmvideo.datasets.build import TOKENIZER
+    from mmvideo.media.text import Tokenizer
+
+    named = config.text.tokenizer
+    path = Path(named) if named is not None else Path(config.sources[0].path) / TOKENIZER
+    if path.is_file():
+        return Tokenizer.load(path).vocabulary
+    return config.text.vocabulary or captions.VOCABULARY
+
+
+def abstract_stream(shape: RowShape, rows: int) -> TokenStream:
+    """A batch of rows of a shape, without a number in it."""
+    return jax.tree.map(lambda array: jax.ShapeDtypeStruct((rows, *array.shape), array.dtype), empty_row(shape))
+
+
+def _need(config: Input, masking: Masking) -> dict[str, int]:
+    """What the largest clip needs of each budget."""
+    everything = np.ones(1, bool)
+    media = sizes.media_sizes(np.full(1, _LONG), everything, everything, config, masking)
+    pieces = np.full(1, 0 if config.text is None else config.text.length)
+    return dict(zip(sizes.BUDGETS, media.table(np.zeros(1, np.int64), pieces, masking)[0].tolist(), strict=True))
+
+
+def _shape(
+    spec: StreamSpec, budget: Mapping[str, int], hidden: tuple[str, ...], labels: tuple[str, ...]
+) -> RowShape:
+    return RowShape(spec, np.array([budget[name] for name in sizes.BUDGETS], np.int64), hidden, labels)

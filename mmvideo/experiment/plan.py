@@ -1,0 +1,228 @@
+"""The plan of a run before its launch: tokens, parameters, FLOPs and bytes, from the real learner, abstractly."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import nnx
+
+from mmvideo.experiment.config import Experiment
+from mmvideo.experiment.outline import Outline, abstract_stream, outline
+from mmvideo.model.config import Model, dimensions
+from mmvideo.objectives.learner import Learner
+from mmvideo.parallel.mesh import AXES, axis_sizes
+from mmvideo.planning.memory import Memory, kept_bytes, share_bytes, tree_bytes
+from mmvideo.planning.parts import PARTS, count_parameters, part_of
+from mmvideo.planning.products import Products, count_flops, count_products
+from mmvideo.stream import StreamSpec, TokenStream
+from mmvideo.training.optimizer import make_optimizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The whole of a run, if every clip were the largest one.
+
+    Attributes:
+      steps: batches.
+      rows, clips: in a batch.
+      tokens: that the encoder sees in a batch.
+      slots: for tokens in a batch; each goes through every layer, empty or not.
+      flops: of training for a step, forward and backward, without what rematerialisation does twice.
+    """
+
+    steps: int
+    rows: int
+    clips: int
+    tokens: int
+    slots: int
+    flops: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a run needs.
+
+    Attributes:
+      name: of the experiment.
+      whole: tokens of the largest clip in each of `sizes.BUDGETS`, with nothing hidden.
+      need: the same with what masking and DropToken take out.
+      parameters: by part of the learner.
+      encoder: products of the trunk for that clip with nothing hidden, attention dense.
+      forward: products of the losses for that clip as it is in training, attention dense.
+      run: steps, batches and their FLOPs.
+      devices: that the bytes are shared by.
+      memory: bytes on each of them.
+      vocabulary: pieces of text that were reckoned with; 0 without text.
+    """
+
+    name: str
+    whole: dict[str, int]
+    need: dict[str, int]
+    parameters: dict[str, int]
+    encoder: Products
+    forward: Products
+    run: Run
+    devices: int
+    memory: Memory
+    vocabulary: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Abstract:
+    """A learner without a number in it.
+
+    Attributes:
+      spec: of its streams.
+      graphdef: its structure.
+      params, rest: parameters and other variables, nested dicts of shapes.
+      axes: names of the logical axes of each parameter, in the order of the leaves.
+    """
+
+    spec: StreamSpec
+    graphdef: Any
+    params: Any
+    rest: Any
+    axes: list[tuple[str | None, ...] | None]
+
+    def merged(self, params: Any, rest: Any) -> Learner:
+        """The learner with these arrays."""
+        return nnx.merge(self.graphdef, params, rest)
+
+
+def plan(experiment: Experiment, devices: int = 1) -> Plan:
+    """Plans a run without its corpus, as if every clip were as long as its views and had every modality.
+
+    Nothing is computed: programs are traced with abstract values.
+
+    Args:
+      experiment: the settings.
+      devices: how many share the work as `experiment.mesh` says; the bytes are those of one.
+
+    Raises:
+      ValueError: settings that cannot work.
+    """
+    sketch = outline(experiment.input, labels(experiment))
+    learner = abstract_learner(experiment, sketch.spec, experiment.model)
+    counted = abstract_learner(experiment, sketch.spec, counting(experiment.model))
+    rows = experiment.input.packing.rows
+    batch = abstract_stream(sketch.shape, rows)
+    return Plan(
+        name=experiment.name,
+        whole=sketch.whole,
+        need=sketch.need,
+        parameters=count_parameters(learner.params),
+        encoder=_products(counted, _encode, abstract_stream(sketch.unmasked, 1)),
+        forward=_products(counted, _losses, abstract_stream(sketch.single, 1)),
+        run=_run(experiment, sketch, rows, _training_flops(counted, batch)),
+        devices=devices,
+        memory=_memory(experiment, learner, batch, devices),
+        vocabulary=sketch.spec.text.vocabulary if sketch.spec.text else 0,
+    )
+
+
+def as_dict(plan: Plan) -> dict[str, Any]:
+    """The plan as plain values for JSON, with the totals."""
+    found = dataclasses.asdict(plan)
+    found["parameters"]["total"] = sum(plan.parameters.values())
+    found["encoder"]["total"], found["forward"]["total"] = plan.encoder.total, plan.forward.total
+    found["memory"]["total"] = plan.memory.total
+    found["run"]["total_flops"] = plan.run.steps * plan.run.flops
+    return found
+
+
+def labels(experiment: Experiment) -> tuple[str, ...]:
+    """Kinds of labels that the objectives ask for."""
+    found = (getattr(objective, "label", None) for objective in experiment.objectives.values())
+    return tuple(dict.fromkeys(label for label in found if label is not None))
+
+
+def counting(model: Model) -> Model:
+    """The model as its products are counted: dense attention, nothing computed twice."""
+    return dataclasses.replace(model, attention="xla", remat="none")
+
+
+def abstract_learner(experiment: Experiment, spec: StreamSpec, model: Model) -> Abstract:
+    """The learner of an experiment, with `model` in place of the experiment's own.
+
+    Raises:
+      ValueError: settings of model and objectives that don't fit each other.
+    """
+
+    def build() -> Learner:
+        return Learner(model, spec, experiment.objectives, rngs=nnx.Rngs(experiment.training.seed))
+
+    graphdef, params, rest = nnx.split(nnx.eval_shape(build), nnx.Param, ...)
+    variables = jax.tree.leaves(params, is_leaf=lambda node: isinstance(node, nnx.Variable))
+    axes = [variable.get_metadata().get("axes") for variable in variables]
+    return Abstract(spec, graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(rest), axes)
+
+
+def _encode(learner: Learner, stream: TokenStream) -> Any:
+    return learner.trunk(stream)
+
+
+def _losses(learner: Learner, stream: TokenStream) -> Any:
+    return learner.losses(stream)
+
+
+def _products(learner: Abstract, program: Callable[[Learner, TokenStream], Any], stream: TokenStream) -> Products:
+    """What a program of the learner multiplies."""
+
+    def run(variables: dict[str, Any], stream: TokenStream) -> Any:
+        return program(learner.merged(variables["params"], variables["rest"]), stream)
+
+    weights = {"params": learner.params, "rest": learner.rest}
+    return count_products(run, weights, stream, part=lambda path: part_of(path[1:]), order=PARTS)
+
+
+def _loss(learner: Abstract) -> Callable[[Any, Any, TokenStream], Any]:
+    return lambda params, rest, stream: learner.merged(params, rest).losses(stream)[0]
+
+
+def _training_flops(learner: Abstract, batch: TokenStream) -> int:
+    """FLOPs of the losses of a batch and of their gradient."""
+    return count_flops(jax.value_and_grad(_loss(learner)), learner.params, learner.rest, batch)
+
+
+def _run(experiment: Experiment, sketch: Outline, rows: int, flops: int) -> Run:
+    clips = rows * sketch.clips
+    return Run(
+        steps=experiment.training.steps,
+        rows=rows,
+        clips=clips,
+        tokens=clips * sketch.need["tokens"],
+        slots=rows * experiment.input.packing.tokens,
+        flops=flops,
+    )
+
+
+def _memory(experiment: Experiment, learner: Abstract, batch: TokenStream, devices: int) -> Memory:
+    """Bytes on one device: parameters are cut as the mesh says, rows over `data` and `fsdp`."""
+    sizes = dict(zip(AXES, axis_sizes(experiment.mesh, devices), strict=True))
+    training = experiment.training
+    state = jax.eval_shape(make_optimizer(training.optimizer, training.steps).init, learner.params)
+    whole, held = tree_bytes(learner.params), share_bytes(learner.params, learner.axes, sizes)
+    copies = sizes["data"] * sizes["fsdp"]
+    return Memory(
+        parameters=held + tree_bytes(learner.rest),
+        gradients=held,
+        # The optimiser's moments lie where their parameters lie.
+        optimizer=round(tree_bytes(state) * held / whole),
+        average=0 if training.ema is None else held,
+        batch=tree_bytes(batch) // copies,
+        activations=_activations(experiment, learner, batch) // copies,
+    )
+
+
+def _activations(experiment: Experiment, learner: Abstract, batch: TokenStream) -> int:
+    """Bytes kept for the backward pass; with remat those of one layer besides, while it is computed again."""
+    kept = kept_bytes(_loss(learner), learner.params, learner.rest, batch)
+    if experiment.model.remat == "none":
+        return kept
+    model = dataclasses.replace(experiment.model, remat="none")
+    plain = abstract_learner(experiment, learner.spec, model)
+    everything = kept_bytes(_loss(plain), plain.params, plain.rest, batch)
+    return kept + everything // dimensions(model).depth
