@@ -51,6 +51,8 @@ setup(
         "dev": DEV,
         "cuda": ["jax[cuda13]>=0.10.2,<0.13"],
         "tpu": ["jax[tpu]>=0.10.2,<0.13"],
+        # Needs Python 3.12: older releases of tokamax pin a typeguard that tyro can't work with.
+        "tokamax": ["tokamax>=0.0.17,<0.1"],
     },
     entry_points={"console_scripts": ["mmvideo=mmvideo.cli.main:main"]},
     classifiers=[

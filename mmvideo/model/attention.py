@@ -1,21 +1,69 @@
 """The only attention that the model knows: every query sees one range of keys of its row.
 
-`attend` chooses among backends that agree in values and gradients. A new one is a function of
-`(q, k, v, spans, chunk, soft_cap)` in `BACKENDS` and a line in `AUTOMATIC`.
+`attend` chooses among backends that agree in values and gradients:
+
+| backend | platform | spans | memory | needs |
+|---|---|---|---|---|
+| `xla` | any | any | L^2 a head | nothing; the reference |
+| `chunked` | any | any | L | nothing |
+| `cudnn` | NVIDIA GPU | any | L for whole rows, else L^2 | bfloat16, no soft cap |
+| `tokamax` | NVIDIA GPU; any by XLA | any | L on Hopper and later | the package tokamax |
+| `splash` | TPU | any | L | nothing |
+
+The first two run in every test. Of the others each file says what was run where.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from mmvideo.model.chunked import capped, chunked_attention
+from mmvideo.model.activations import on_own_rows
+from mmvideo.model.chunked import chunked_attention
+from mmvideo.model.cudnn_attention import cudnn_attention, cudnn_obstacle
+from mmvideo.model.scores import HIDDEN, capped, visible
+from mmvideo.model.splash_attention import splash_attention, splash_obstacle
+from mmvideo.model.tokamax_attention import tokamax_attention, tokamax_obstacle
 
-HIDDEN = -1e30
-"""Score of a key outside the span: finite, so that no row of scores is all minus infinity."""
+AUTOMATIC: dict[str, tuple[tuple[int | None, str], ...]] = {
+    "cpu": ((256, "xla"), (None, "chunked")),
+    "gpu": ((256, "xla"), (None, "cudnn"), (None, "tokamax"), (1024, "xla"), (None, "chunked")),
+    "tpu": ((256, "xla"), (None, "splash"), (1024, "xla"), (None, "chunked")),
+    "default": ((1024, "xla"), (None, "chunked")),
+}
+"""For each platform: backends in order of preference, each with the longest row that it is taken for.
+
+One that can't do a call is passed over, and so is `cudnn` where rows are not whole: its bias would take
+L^2 memory. On a CPU the chunked backend was measured to be as fast at 256 tokens, a quarter faster (gradient
+included) at 512 and almost twice as fast at 2048. The order on GPU and TPU is not measured: fused kernels
+first, since they keep memory linear, and the reference only for rows so short that its weights are small.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """What is known of a call of `attend` before the program runs.
+
+    Attributes:
+      platform: `cpu`, `gpu` or `tpu`.
+      length, head: `L` and `H`.
+      dtype: of the queries.
+      chunk, soft_cap, whole: as given to `attend`.
+    """
+
+    platform: str
+    length: int
+    head: int
+    dtype: Any = jnp.float32
+    chunk: int = 512
+    soft_cap: float | None = None
+    whole: bool = False
 
 
 def attend(
@@ -27,41 +75,52 @@ def attend(
     backend: str = "auto",
     chunk: int = 512,
     soft_cap: float | None = None,
+    whole: bool = False,
 ) -> Float[Array, "B L N H"]:
     """Scaled dot-product attention in which each query sees the keys `[start, end)` of its span.
 
     Args:
       q, k, v: queries, keys and values; scores are divided by `sqrt(H)`.
       spans: `[start, end)` for each query, at least one key each.
-      backend: a name of `BACKENDS`, or `auto` (see `choose`).
+      backend: a name of `BACKENDS`, or `auto` (see `AUTOMATIC`).
       chunk: keys a block of the chunked backend.
-      soft_cap: scores are squashed into `(-soft_cap, soft_cap)` before the softmax (see `capped`).
+      soft_cap: scores are squashed into `(-soft_cap, soft_cap)` before the softmax (Gemma 2).
+      whole: a promise that spares memory where it can be used: each row is one clip that sees all of itself,
+        so that the first `n` tokens see `[0, n)` and every one behind them itself alone.
 
     Returns:
       The mixed values in the dtype of `v`; softmax is in float32.
 
     Raises:
-      ValueError: an unknown backend.
+      ValueError: an unknown backend, or one that can't do this call.
     """
+    call = Call(jax.default_backend(), q.shape[1], q.shape[3], q.dtype, chunk, soft_cap, whole)
     if backend == "auto":
-        backend = choose(jax.default_backend(), q.shape[1])
+        backend = choose(call)
     if backend not in BACKENDS:
         raise ValueError(f"model.attention {backend!r} is not a backend: choose auto or one of {', '.join(BACKENDS)}")
-    return BACKENDS[backend](q, k, v, spans, chunk, soft_cap)
+    obstacle = obstacle_of(backend, call)
+    if obstacle is not None:
+        raise ValueError(f"model.attention {backend!r} can't be used here: {obstacle}; auto takes one that can")
+    return BACKENDS[backend](q, k, v, spans, call)
 
 
-def choose(platform: str, length: int) -> str:
-    """The backend that `auto` takes on a platform (`cpu`, `gpu`, `tpu`) for rows of `length` tokens."""
-    for longest, backend in AUTOMATIC.get(platform, AUTOMATIC["default"]):
-        if longest is None or length <= longest:
+def choose(call: Call) -> str:
+    """The backend that `auto` takes for a call."""
+    for longest, backend in AUTOMATIC.get(call.platform, AUTOMATIC["default"]):
+        short = longest is None or call.length <= longest
+        if short and obstacle_of(backend, call) is None and (call.whole or backend != "cudnn"):
             return backend
-    raise ValueError(f"no attention backend for rows of {length} tokens on {platform}")
+    raise ValueError(f"no attention backend for rows of {call.length} tokens on {call.platform}")
 
 
-def visible(spans: Int[Array, "B Q 2"], keys: int) -> Bool[Array, "B 1 Q K"]:
-    """The mask of a span: True where a query sees a key, the same for all heads."""
-    place = jnp.arange(keys, dtype=spans.dtype)
-    return ((place >= spans[..., :1]) & (place < spans[..., 1:]))[:, None]
+def obstacle_of(backend: str, call: Call) -> str | None:
+    """Why a backend can't do a call, or None if it can."""
+    if backend == "cudnn":
+        return cudnn_obstacle(call.platform, call.dtype, call.head, call.soft_cap)
+    if backend == "splash":
+        return splash_obstacle(call.platform, call.length)
+    return tokamax_obstacle() if backend == "tokamax" else None
 
 
 def attention_weights(
@@ -80,24 +139,32 @@ def attention_weights(
     return jax.nn.softmax(jnp.where(visible(spans, k.shape[1]), scores, HIDDEN), axis=-1)
 
 
-def _reference(q: Array, k: Array, v: Array, spans: Array, chunk: int, soft_cap: float | None) -> Array:
-    """Plain XLA: all L x L weights at once; `chunk` is of no use to it."""
-    del chunk
-    return jnp.einsum("bnqk,bknh->bqnh", attention_weights(q, k, spans, soft_cap).astype(v.dtype), v)
+def _reference(q: Array, k: Array, v: Array, spans: Array, call: Call) -> Array:
+    """Plain XLA: all L x L weights at once."""
+    return jnp.einsum("bnqk,bknh->bqnh", attention_weights(q, k, spans, call.soft_cap).astype(v.dtype), v)
 
 
-BACKENDS: dict[str, Callable[[Array, Array, Array, Array, int, float | None], Array]] = {
+def _chunked(q: Array, k: Array, v: Array, spans: Array, call: Call) -> Array:
+    return chunked_attention(q, k, v, spans, call.chunk, call.soft_cap)
+
+
+def _cudnn(q: Array, k: Array, v: Array, spans: Array, call: Call) -> Array:
+    return on_own_rows(partial(cudnn_attention, whole=call.whole), q, k, v, spans)
+
+
+def _tokamax(q: Array, k: Array, v: Array, spans: Array, call: Call) -> Array:
+    return on_own_rows(partial(tokamax_attention, soft_cap=call.soft_cap), q, k, v, spans)
+
+
+def _splash(q: Array, k: Array, v: Array, spans: Array, call: Call) -> Array:
+    return on_own_rows(partial(splash_attention, soft_cap=call.soft_cap), q, k, v, spans)
+
+
+BACKENDS: dict[str, Callable[[Array, Array, Array, Array, Call], Array]] = {
     "xla": _reference,
-    "chunked": chunked_attention,
+    "chunked": _chunked,
+    "cudnn": _cudnn,
+    "tokamax": _tokamax,
+    "splash": _splash,
 }
-
-AUTOMATIC: dict[str, tuple[tuple[int | None, str], ...]] = {
-    "cpu": ((256, "xla"), (None, "chunked")),
-    "default": ((1024, "xla"), (None, "chunked")),
-}
-"""For each platform: the longest row for which a backend is taken, in order of length.
-
-On a CPU the chunked one was measured to be as fast at 256 tokens, a quarter faster (gradient included)
-at 512 and almost twice as fast at 2048. Elsewhere the bound is one of memory: the weights that the
-reference keeps for the gradient take `B N L^2` numbers a layer.
-"""
+"""Each computes `(q, k, v, spans, call)`; a new one is an entry here, one in `AUTOMATIC` and its obstacle."""

@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from mmvideo.model.scores import capped, visible
+
 LOWEST = -1e30
 """Where the running maximum starts: finite, so that a difference of two is never NaN."""
 
@@ -36,17 +38,9 @@ def chunked_attention(
       q, k, v: queries, keys, values; scores are divided by `sqrt(H)`.
       spans: `[start, end)` of the keys that each query sees, at least one.
       chunk: keys a block, 1 or more.
-      soft_cap: see `capped`.
+      soft_cap: see `mmvideo.model.scores.capped`.
     """
     return _forward(q, k, v, spans, chunk, soft_cap)[0]
-
-
-def capped(scores: Array, soft_cap: float | None) -> Array:
-    """`c tanh(scores / c)`: scores kept within `(-c, c)`, close to themselves where they are small.
-
-    As Gemma 2 (Gemma Team 2024, section 2) and VideoPrism (c = 50) cap them; None leaves them.
-    """
-    return scores if soft_cap is None else soft_cap * jnp.tanh(scores / soft_cap)
 
 
 def _blocks(x: Array, chunk: int) -> Array:
@@ -66,9 +60,7 @@ def _scores(q: Array, k: Array, spans: Array, start: Array, soft_cap: float | No
     """Scores `[B, N, Q, K]` of a block in float32, and the mask of the keys seen."""
     scores = jnp.einsum("bqnh,bknh->bnqk", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
     scores = capped(scores, soft_cap)
-    place = start + jnp.arange(k.shape[1], dtype=jnp.int32)
-    seen = (place >= spans[..., :1]) & (place < spans[..., 1:])
-    return scores, seen[:, None]
+    return scores, visible(spans - start, k.shape[1])
 
 
 def _forward(q: Array, k: Array, v: Array, spans: Array, chunk: int, soft_cap: float | None) -> tuple[Array, tuple]:

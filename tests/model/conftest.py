@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ from flax import nnx
 
 from mmvideo.model.config import Decoder, Fusion, Model
 from mmvideo.model.transformer import MultimodalTransformer
+
+# Modules of references that several tests share are imported from this folder.
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")

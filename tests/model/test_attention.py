@@ -1,43 +1,16 @@
-"""Every backend against attention in numpy with float64, in values and gradients."""
+"""The backends that run on every platform against attention in numpy with float64, and the choice among all."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from exact_attention import exact, inputs
 
-from mmvideo.model.attention import AUTOMATIC, BACKENDS, attend, attention_weights, choose
+from mmvideo.model.attention import AUTOMATIC, Call, attend, attention_weights, choose
 
-LENGTH = 37
-
-
-def inputs(dtype=np.float64):
-    draw = np.random.default_rng(0)
-    q, k, v, gradient = draw.normal(size=(4, 2, LENGTH, 3, 8)) * 2
-    start = draw.integers(0, LENGTH, (2, LENGTH))
-    end = np.minimum(start + draw.integers(1, 20, start.shape), LENGTH)
-    return tuple(x.astype(dtype) for x in (q, k, v, gradient)), np.stack([start, end], -1).astype(np.int32)
-
-
-def exact(q, k, v, gradient, spans, soft_cap=None):
-    """Values and the gradients to q, k and v, by the formulas, float64."""
-    place = np.arange(LENGTH)
-    seen = ((place >= spans[..., :1]) & (place < spans[..., 1:]))[:, None]
-    scale = q.shape[-1] ** -0.5
-    scores, slope = np.einsum("bqnh,bknh->bnqk", q, k) * scale, 1.0
-    if soft_cap is not None:
-        slope = 1 / np.cosh(scores / soft_cap) ** 2
-        scores = soft_cap * np.tanh(scores / soft_cap)
-    scores = np.where(seen, scores, -np.inf)
-    weights = np.exp(scores - scores.max(-1, keepdims=True))
-    weights /= weights.sum(-1, keepdims=True)
-    d_weights = np.einsum("bqnh,bknh->bnqk", gradient, v)
-    d_scores = weights * (d_weights - (weights * d_weights).sum(-1, keepdims=True)) * slope * scale
-    return (
-        np.einsum("bnqk,bknh->bqnh", weights, v),
-        np.einsum("bnqk,bknh->bqnh", d_scores, k),
-        np.einsum("bnqk,bqnh->bknh", d_scores, q),
-        np.einsum("bnqk,bqnh->bknh", weights, gradient),
-    )
+EVERYWHERE = ("xla", "chunked")
 
 
 @pytest.mark.parametrize("soft_cap", [None, 3.0])
@@ -58,7 +31,7 @@ def test_backend_is_exact_in_values_and_gradients(backend, chunk, soft_cap):
         np.testing.assert_allclose(got, want, atol=2e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EVERYWHERE)
 def test_huge_scores_stay_finite(backend):
     arrays, spans = inputs()
     q, k, v, gradient = (jnp.asarray(x, jnp.float32) for x in arrays)
@@ -66,7 +39,7 @@ def test_huge_scores_stay_finite(backend):
     assert all(np.isfinite(x).all() for x in (values, *back(gradient)))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", EVERYWHERE)
 def test_bfloat16_stays_close(backend):
     arrays, spans = inputs()
     q, k, v, _ = (jnp.asarray(x, jnp.bfloat16) for x in arrays)
@@ -91,22 +64,30 @@ def test_chunked_memory_is_linear():
 
 
 def test_weights_are_shares_within_the_span():
-    (q, k, _, _), spans = inputs(np.float32)
+    (q, k, _, _), spans = inputs(dtype=np.float32)
     weights = np.asarray(attention_weights(jnp.asarray(q), jnp.asarray(k), jnp.asarray(spans)))
-    place = np.arange(LENGTH)
+    place = np.arange(q.shape[1])
     seen = ((place >= spans[..., :1]) & (place < spans[..., 1:]))[:, None]
     np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-5)
     assert (weights[np.broadcast_to(~seen, weights.shape)] == 0).all()
 
 
-def test_auto_takes_the_reference_for_short_rows_only():
-    for platform in ("cpu", "gpu", "tpu"):
-        assert choose(platform, 64) == "xla"
-        assert choose(platform, 100_000) == "chunked"
-    assert all(rows[-1][0] is None for rows in AUTOMATIC.values())
+def test_auto_takes_what_can_do_the_call():
+    short, long = (Call("cpu", length, 64) for length in (64, 100_000))
+    for platform in ("cpu", "gpu", "tpu", "unheard-of"):
+        assert choose(dataclasses.replace(short, platform=platform)) == "xla"
+        assert AUTOMATIC.get(platform, AUTOMATIC["default"])[-1] == (None, "chunked")
+    assert choose(long) == "chunked"
+    assert choose(dataclasses.replace(long, platform="tpu")) == "chunked"  # too long for splash attention
+    assert choose(dataclasses.replace(long, platform="tpu", length=1024)) == "splash"
 
 
-def test_unknown_backend_is_refused():
+@pytest.mark.parametrize(
+    ("backend", "reason"), [("flash", "xla, chunked"), ("splash", "needs a TPU"), ("cudnn", "needs an NVIDIA GPU")]
+)
+def test_a_backend_that_cannot_do_it_is_refused(backend, reason):
+    if jax.default_backend() != "cpu":
+        pytest.skip("the reasons given are those of a CPU")
     x = jnp.zeros((1, 4, 1, 4))
-    with pytest.raises(ValueError, match="flash.*xla, chunked"):
-        attend(x, x, x, jnp.zeros((1, 4, 2), jnp.int32), backend="flash")
+    with pytest.raises(ValueError, match=f"{backend}.*{reason}"):
+        attend(x, x, x, jnp.zeros((1, 4, 2), jnp.int32), backend=backend)

@@ -1,0 +1,92 @@
+"""Attention by the splash kernel for TPUs: flash attention that computes its mask from numbers of the queries.
+
+Splash attention comes with masks that are known when a program is built, and spans are not. But what it hands
+to a mask inside the kernel is an array, the number of each query, and nothing asks that it be the query's place:
+here it holds the span, both ends packed into one int32, so that any spans are exact. The kernel visits all blocks
+of keys, also those outside the spans: memory is linear in the length, time is not less for packed rows.
+
+Run so far: in the interpreter of Pallas on a CPU, in values and gradients, and lowered for a TPU. Running it
+needs one; `tests/model/test_attention_backends.py` compares it with the reference where there is one.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+LONGEST = 2**16 - 1
+"""Tokens of the longest row: an end of a span has 16 bits."""
+
+BLOCKS = (512, 256, 128)
+"""Tokens a block: the largest that divides the row is taken; a row is filled up to a multiple of the smallest."""
+
+
+def splash_attention(
+    q: Float[Array, "B L N H"],
+    k: Float[Array, "B L N H"],
+    v: Float[Array, "B L N H"],
+    spans: Int[Array, "B L 2"],
+    *,
+    soft_cap: float | None = None,
+    interpret: bool = False,
+) -> Float[Array, "B L N H"]:
+    """Attention in which each query sees its span.
+
+    Args:
+      q, k, v: scores are divided by `sqrt(H)`.
+      spans: `[start, end)` for each query, at least one key each.
+      soft_cap: see `mmvideo.model.scores.capped`.
+      interpret: runs the kernel step by step on any platform, for tests.
+    """
+    length = q.shape[1]
+    missing = -length % BLOCKS[-1]
+    packed = (spans[..., 0] << 16) | spans[..., 1]
+    # A query behind the row sees the first key.
+    packed = jnp.pad(packed, ((0, 0), (0, missing)), constant_values=1)
+    heads_first = (
+        jnp.moveaxis(jnp.pad(x, ((0, 0), (0, missing), (0, 0), (0, 0))), 2, 1) for x in (q * q.shape[-1] ** -0.5, k, v)
+    )
+
+    def row(packed: Array, q: Array, k: Array, v: Array) -> Array:
+        return _kernel(packed, soft_cap, interpret)(q, k, v)
+
+    return jnp.moveaxis(jax.vmap(row)(packed, *heads_first), 1, 2)[:, :length].astype(v.dtype)
+
+
+def _kernel(packed: Int[Array, " L"], soft_cap: float | None, interpret: bool):
+    """The kernel of one row; for all three passes the mask is computed from the same packed spans."""
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernel
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask_info as info
+
+    block = next(size for size in BLOCKS if packed.shape[0] % size == 0)
+    mask = info.MaskInfo(None, None, None, None, q_sequence=packed)
+    return kernel.SplashAttentionKernel(
+        mask,
+        mask,
+        mask,
+        block_sizes=kernel.BlockSizes(
+            block_q=block, block_kv=block, block_q_dkv=block, block_kv_dkv=block, block_q_dq=block, block_kv_dq=block
+        ),
+        is_mqa=False,
+        save_residuals=False,
+        mask_value=kernel.DEFAULT_MASK_VALUE,
+        attn_logits_soft_cap=soft_cap,
+        residual_checkpoint_name=None,
+        mask_function=_within,
+        interpret=interpret,
+    )
+
+
+def _within(packed: Array, key: Array) -> Array:
+    """Whether a key lies in the packed span of a query."""
+    return (key >= jax.lax.shift_right_logical(packed, 16)) & (key < (packed & LONGEST))
+
+
+def splash_obstacle(platform: str, length: int) -> str | None:
+    """Why splash attention can't do it, or None if it can."""
+    if platform != "tpu":
+        return "it needs a TPU"
+    if length > LONGEST:
+        return f"it takes rows of at most {LONGEST} tokens, not {length}"
+    return None
