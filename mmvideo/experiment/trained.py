@@ -50,15 +50,20 @@ def restore(
         def build() -> Learner:
             return Learner(experiment.model, spec, experiment.objectives, rngs=nnx.Rngs(experiment.training.seed))
 
-        graphdef, abstract, rest = nnx.split(nnx.eval_shape(build), nnx.Param, ...)
-        places = nnx.to_pure_dict(shardings(abstract, mesh))
-        wanted = jax.tree.map(
-            lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-            nnx.to_pure_dict(abstract),
-            places,
-        )
-        params = checkpoints.restore_params(wanted, step=step, ema=experiment.training.ema is not None)
-    return nnx.merge(graphdef, params, nnx.to_pure_dict(rest)), assets, step
+        graphdef, params, variables = nnx.split(nnx.eval_shape(build), nnx.Param, ...)
+        ema = experiment.training.ema is not None
+        params = checkpoints.restore_params(_placed(params, mesh), step=step, ema=ema)
+        variables = checkpoints.restore_variables(_placed(variables, mesh), step=step)
+    return nnx.merge(graphdef, params, variables), assets, step
+
+
+def _placed(abstract: nnx.State, mesh: jax.sharding.Mesh) -> dict:
+    """Nested dicts of shapes and dtypes, with where each array shall lie."""
+    return jax.tree.map(
+        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+        nnx.to_pure_dict(abstract),
+        nnx.to_pure_dict(shardings(abstract, mesh)),
+    )
 
 
 def stream_spec(fields: Mapping) -> StreamSpec:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from mmvideo.objectives.classification import Classification
 from mmvideo.objectives.contrastive import Contrastive
+from mmvideo.objectives.latent import LatentPrediction
 from mmvideo.objectives.masked_patches import MaskedPatches
 from mmvideo.objectives.masked_text import MaskedText
 
@@ -26,7 +27,7 @@ class ByKind:
         return handler.generate_schema(Annotated[source, Field(discriminator="kind")])
 
 
-AnyObjective = Annotated[Contrastive | MaskedPatches | MaskedText | Classification, ByKind()]
+AnyObjective = Annotated[Contrastive | MaskedPatches | MaskedText | Classification | LatentPrediction, ByKind()]
 """Any of the objectives."""
 
-__all__ = ["AnyObjective", "Classification", "Contrastive", "MaskedPatches", "MaskedText"]
+__all__ = ["AnyObjective", "Classification", "Contrastive", "LatentPrediction", "MaskedPatches", "MaskedText"]

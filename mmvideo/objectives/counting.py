@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mmvideo.model.embed import weave
+from mmvideo.model.features import Features
 from mmvideo.stream import PADDING
 
 
@@ -21,6 +22,13 @@ def tokens_at(tokens: Float[Array, "B L D"], place: Int[Array, "B M"]) -> Float[
     No two targets may name one place (see `weave`, whose backward pass is a gather again).
     """
     return weave(tokens, jnp.maximum(place, 0), place != PADDING).astype(jnp.float32)
+
+
+def tap_places(features: Features, place: Int[Array, "B M"]) -> Int[Array, "B M"]:
+    """Where the tokens at these places of the stream's rows stand in the rows of the taps; `PADDING` if they don't."""
+    if features.place is None:
+        return place
+    return jnp.where(place == PADDING, PADDING, jnp.take_along_axis(features.place, jnp.maximum(place, 0), axis=1))
 
 
 def clips_with(clip: Int[Array, "B M"], slots: int) -> Float[Array, ""]:

@@ -1,10 +1,10 @@
 """Checkpoints: Orbax writes them in the background, digests tell whether what comes back is what went in.
 
-A step's folder holds `params/`, `ema/` where one is kept, `rest/` (optimiser state, counters) and
-`record/` (assets, config.json, digests). Orbax builds it under another name and renames it when it
-is whole; a killed save leaves nothing that is taken for a checkpoint. Orbax restores flipped bytes
-without a word, therefore every array is digested on the device before it is written and
-again after it is read.
+A step's folder holds `params/`, `ema/` where one is kept, `variables/` where there are any, `rest/`
+(optimiser state, counters) and `record/` (assets, config.json, digests). Orbax builds it under
+another name and renames it when it is whole; a killed save leaves nothing that is taken for a
+checkpoint. Orbax restores flipped bytes without a word, therefore every array is digested on the
+device before it is written and again after it is read.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from mmvideo.training.state import TrainState
 
 __all__ = ["CheckpointError", "Checkpoints", "DamagedCheckpoint"]
 
-PARTS = ("params", "ema", "rest")
 RECORD = "record"
+REST = ("opt_state", "step", "skipped", "bad_in_a_row")
 DAMAGED = "damaged-"
 
 
@@ -78,7 +78,7 @@ class Checkpoints:
         arrays = {name: array for part in parts.values() for name, array in part.items()}
         found = digests(arrays)
         record = {name: ArrayRecord(a.shape, str(a.dtype), found[name]) for name, a in arrays.items()}
-        items: dict[str, Any] = {name: ocp.args.StandardSave(part) for name, part in parts.items()}
+        items: dict[str, Any] = {name: ocp.args.StandardSave(part) for name, part in parts.items() if part}
         self._open().save(step, args=ocp.args.Composite(**items, **{RECORD: make_record(record, assets)}))
 
     def wait(self) -> None:
@@ -125,6 +125,15 @@ class Checkpoints:
         def read(found: int) -> Any:
             arrays = self._read_part(found, part, _flat(abstract_params, part))
             return _fill(abstract_params, part, arrays)
+
+        return self._newest(read, step)
+
+    def restore_variables(self, abstract_variables: Any, step: int | None = None) -> Any:
+        """What a learner keeps beside its parameters: random streams, averages; as `restore_params`."""
+
+        def read(found: int) -> Any:
+            arrays = self._read_part(found, "variables", _flat(abstract_variables, "variables"))
+            return _fill(abstract_variables, "variables", arrays)
 
         return self._newest(read, step)
 
@@ -204,22 +213,17 @@ def _one_complaint_only() -> Iterator[None]:
 
 def _parts(state: TrainState) -> dict[str, dict[str, Any]]:
     """The state as flat dicts of arrays by dotted name; random keys as their words."""
-    rest = {
-        "opt_state": state.opt_state,
-        "variables": state.variables,
-        "step": state.step,
-        "skipped": state.skipped,
-        "bad_in_a_row": state.bad_in_a_row,
-    }
-    parts = {"params": state.params, "ema": state.ema, "rest": rest}
+    rest = {name: getattr(state, name) for name in REST}
+    parts = {"params": state.params, "ema": state.ema, "variables": state.variables, "rest": rest}
     return {name: _flat(part, name) for name, part in parts.items() if part is not None}
 
 
 def _assemble(abstract: TrainState, arrays: Mapping[str, jax.Array]) -> TrainState:
-    rest = {name: getattr(abstract, name) for name in ("opt_state", "variables", "step", "skipped", "bad_in_a_row")}
+    rest = {name: getattr(abstract, name) for name in REST}
     return TrainState(
         params=_fill(abstract.params, "params", arrays),
         ema=_fill(abstract.ema, "ema", arrays),
+        variables=_fill(abstract.variables, "variables", arrays),
         **_fill(rest, "rest", arrays),
     )
 

@@ -27,7 +27,7 @@ class TrainState:
     Attributes:
       step: int32, batches seen, skipped ones included.
       params: the learner's parameters, nested dicts of arrays.
-      variables: its other variables (random streams, running statistics); often empty.
+      variables: its other variables (random streams, a teacher's parameters); often empty.
       opt_state: of the optimiser.
       ema: moving average of the parameters, or None.
       skipped: int32, steps whose loss or gradient was not finite, in all.
@@ -59,7 +59,9 @@ class Blueprint:
 
 
 def draw_up(learner_fn: Callable[[nnx.Rngs], nnx.Module], config: Training, mesh: Mesh) -> Blueprint:
-    """The blueprint of a learner's state on a mesh; optimiser state lies where its parameters lie.
+    """The blueprint of a learner's state on a mesh.
+
+    Optimiser state lies where its parameters lie, other variables where their own metadata `axes` says.
 
     Args:
       learner_fn: makes the learner from random streams; called under tracing only.
@@ -76,9 +78,10 @@ def draw_up(learner_fn: Callable[[nnx.Rngs], nnx.Module], config: Training, mesh
         return new_state(nnx.to_pure_dict(params), nnx.to_pure_dict(variables), optimizer, config)
 
     with jax.set_mesh(mesh):
-        graphdef, params, _ = jax.eval_shape(split)
+        graphdef, params, variables = jax.eval_shape(split)
         abstract = jax.eval_shape(build)
         places = follow(abstract, abstract.params, nnx.to_pure_dict(shardings(params, mesh)), mesh)
+        places = dataclasses.replace(places, variables=nnx.to_pure_dict(shardings(variables, mesh)))
     abstract = jax.tree.map(
         lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), abstract, places
     )
