@@ -171,6 +171,7 @@ class TextSpec:
       mask_id: the piece that stands for a hidden one.
       begin_id: the piece that every caption begins with, `PADDING` where none does.
       end_id: the piece that every caption ends with, `PADDING` where none does.
+      captions: a clip has at most so many.
     """
 
     vocabulary: int
@@ -178,6 +179,7 @@ class TextSpec:
     mask_id: int
     begin_id: int = PADDING
     end_id: int = PADDING
+    captions: int = 1
 
 
 @dataclasses.dataclass(frozen=True)

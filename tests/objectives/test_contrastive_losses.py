@@ -1,151 +1,272 @@
-"""The contrastive losses against slow float64 references, with gradients, and their edge cases."""
+"""The contrastive losses against slow float64 references, with gradients, in blocks and whole, and their edge cases."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from slow import slopes
 
-from mmvideo.objectives.contrastive import (
-    LARGEST_SCALE,
-    bounded_exp,
+from mmvideo.objectives.contrastive_losses import (
     chance_loss,
+    mil_nce,
     retrieval_accuracy,
     sigmoid_contrastive,
     softmax_contrastive,
 )
+from mmvideo.objectives.temperature import LARGEST_SCALE, bounded_exp
 
 VALID = np.array([True, False, True, True, False, True, True])
+POSITIVE = np.array([True, True, False, True, True, True, True])
 NUMBER = np.array([4, -1, 9, 4, 2, 7, 8], np.int32)
-NUMBERS = pytest.mark.parametrize("number", [None, NUMBER], ids=["all apart", "a clip twice"])
+HAS = np.array([[1, 1, 0], [1, 1, 1], [0, 1, 0], [1, 1, 1], [0, 0, 0], [1, 0, 1], [1, 0, 0]], bool)
+
+CASES = {
+    "plain": {},
+    "a clip twice": {"number": NUMBER},
+    "not all positive": {"positive": POSITIVE},
+    "all of it": {"number": NUMBER, "positive": POSITIVE},
+}
+EACH_CASE = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+CHUNKS = pytest.mark.parametrize("chunk", [3, 50])
+DIRECTIONS = pytest.mark.parametrize("direction", ["both", "forward", "backward"])
 
 
-def embeddings(seed=0, n=7, d=5):
-    a, b = np.random.default_rng(seed).normal(size=(2, n, d))
-    return a / np.linalg.norm(a, axis=1, keepdims=True), b / np.linalg.norm(b, axis=1, keepdims=True)
+def embeddings(seed=0, *shape):
+    shape = shape or (7, 5)
+    x = np.random.default_rng(seed).normal(size=shape)
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
-def may_compare(i, j, valid, number):
-    return valid[i] and valid[j] and (i == j or number is None or number[i] != number[j])
+def strangers(i, j, number=None):
+    return VALID[i] and VALID[j] and i != j and (number is None or number[i] != number[j])
 
 
-def softmax_reference(a, b, valid, scale, number=None):
+def positives(positive=None):
+    return np.flatnonzero(VALID if positive is None else VALID & positive)
+
+
+def softmax_reference(a, b, scale, *, number=None, positive=None, direction="both"):
     """InfoNCE, one row at a time."""
     losses = []
-    for i in np.flatnonzero(valid):
-        others = [j for j in range(len(a)) if may_compare(i, j, valid, number)]
+    for i in positives(positive):
+        others = [j for j in range(len(a)) if j == i or strangers(i, j, number)]
         own = np.exp(scale * a[i] @ b[i])
         forth = -np.log(own / sum(np.exp(scale * a[i] @ b[j]) for j in others))
         back = -np.log(own / sum(np.exp(scale * a[j] @ b[i]) for j in others))
-        losses.append((forth + back) / 2)
+        losses.append({"both": (forth + back) / 2, "forward": forth, "backward": back}[direction])
     return np.mean(losses)
 
 
-def sigmoid_reference(a, b, valid, scale, bias, number=None):
+def mil_reference(a, b, scale, *, number=None, positive=None, direction="both"):
+    """MIL-NCE, one clip at a time: sums over its own pairs, and over those of either side with others."""
+    losses = []
+    for i in positives(positive):
+        own = sum(np.exp(scale * a[i] @ b[i, k]) for k in np.flatnonzero(HAS[i]))
+        others = [j for j in range(len(a)) if strangers(i, j, number)]
+        forth = sum(np.exp(scale * a[i] @ b[j, k]) for j in others for k in np.flatnonzero(HAS[j]))
+        back = sum(np.exp(scale * a[j] @ b[i, k]) for j in others for k in np.flatnonzero(HAS[i]))
+        negative = {"both": forth + back, "forward": forth, "backward": back}[direction]
+        losses.append(-np.log(own / (own + negative)))
+    return np.mean(losses)
+
+
+def sigmoid_reference(a, b, scale, bias, *, number=None, positive=None):
     """SigLIP, one pair at a time."""
     total = 0.0
     for i in range(len(a)):
         for j in range(len(a)):
-            if may_compare(i, j, valid, number):
+            if strangers(i, j, number) or (i == j and i in positives(positive)):
                 sign = 1 if i == j else -1
                 total += np.log1p(np.exp(-sign * (scale * a[i] @ b[j] + bias)))
-    return total / valid.sum()
+    return total / VALID.sum()
 
 
-def slopes(function, arguments, step=1e-6):
-    """Central differences of a float64 function by each of its arguments."""
-    gradients = []
-    for which, argument in enumerate(arguments):
-        gradient = np.zeros_like(argument, dtype=np.float64)
-        for place in np.ndindex(np.shape(argument)):
-            moved = [np.array(value, np.float64) for value in arguments]
-            moved[which][place] += step
-            above = function(*moved)
-            moved[which][place] -= 2 * step
-            gradient[place] = (above - function(*moved)) / (2 * step)
-        gradients.append(gradient)
-    return gradients
+@functools.lru_cache
+def compiled(form, direction):
+    """Value and gradients of a loss, in blocks: one program for all cases."""
+    valid, has = jnp.asarray(VALID), jnp.asarray(HAS)
+
+    def loss(arguments, number, positive):
+        settings = {"number": number, "positive": positive, "chunk": 3}
+        if form == "sigmoid":
+            a, b, scale, bias = arguments
+            return sigmoid_contrastive(a, b, valid, scale, bias, **settings)
+        a, b, scale = arguments
+        if form == "mil_nce":
+            return mil_nce(a, b, valid, has, scale, **settings, direction=direction)
+        return softmax_contrastive(a, b, valid, scale, **settings, direction=direction)
+
+    return jax.jit(jax.value_and_grad(loss))
 
 
-@NUMBERS
-def test_softmax_is_the_reference(number):
-    a, b = embeddings()
-    scale = 1 / 0.07
-    numbers = None if number is None else jnp.asarray(number)
-    given = (np.float32(a), np.float32(b), np.float32(scale))
-    value, gradients = jax.value_and_grad(
-        lambda a, b, scale: softmax_contrastive(a, b, jnp.asarray(VALID), scale, numbers), argnums=(0, 1, 2)
-    )(*map(jnp.asarray, given))
-    reference = lambda a, b, scale: softmax_reference(a, b, VALID, scale, number)  # noqa: E731
-    np.testing.assert_allclose(value, reference(a, b, scale), rtol=1e-5)
-    for mine, slow in zip(gradients, slopes(reference, (a, b, scale)), strict=True):
-        np.testing.assert_allclose(mine, slow, rtol=1e-4, atol=2e-5)
+def check(form, direction, case, slow, *arguments):
+    """Value, and gradients by every argument."""
+    number, positive = case.get("number", np.arange(7)), case.get("positive", np.ones(7, bool))
+    given = tuple(jnp.asarray(argument, jnp.float32) for argument in arguments)
+    value, gradients = compiled(form, direction)(given, jnp.asarray(number), jnp.asarray(positive))
+    np.testing.assert_allclose(value, slow(*arguments), rtol=1e-5)
+    for mine, wanted in zip(gradients, slopes(slow, arguments), strict=True):
+        np.testing.assert_allclose(mine, wanted, rtol=1e-4, atol=2e-5)
 
 
-@NUMBERS
-def test_sigmoid_is_the_reference(number):
-    a, b = embeddings(1)
-    scale, bias = 10.0, -4.0
-    numbers = None if number is None else jnp.asarray(number)
-    value, gradients = jax.value_and_grad(
-        lambda a, b, scale, bias: sigmoid_contrastive(a, b, jnp.asarray(VALID), scale, bias, numbers),
-        argnums=(0, 1, 2, 3),
-    )(*(jnp.float32(x) for x in (a, b, scale, bias)))
-    reference = lambda a, b, scale, bias: sigmoid_reference(a, b, VALID, scale, bias, number)  # noqa: E731
-    np.testing.assert_allclose(value, reference(a, b, scale, bias), rtol=1e-5)
-    for mine, slow in zip(gradients, slopes(reference, (a, b, scale, bias)), strict=True):
-        np.testing.assert_allclose(mine, slow, rtol=1e-4, atol=2e-5)
+@EACH_CASE
+@DIRECTIONS
+def test_softmax_is_the_reference(case, direction):
+    reference = functools.partial(softmax_reference, **case, direction=direction)
+    check("softmax", direction, case, reference, embeddings(0), embeddings(10), 1 / 0.07)
 
 
-def losses(a, b, valid, scale=10.0):
-    scale = jnp.float32(scale)
+@EACH_CASE
+@DIRECTIONS
+def test_mil_nce_is_the_reference(case, direction):
+    reference = functools.partial(mil_reference, **case, direction=direction)
+    check("mil_nce", direction, case, reference, embeddings(1), embeddings(11, 7, 3, 5), 1 / 0.07)
+
+
+@EACH_CASE
+def test_sigmoid_is_the_reference(case):
+    reference = functools.partial(sigmoid_reference, **case)
+    check("sigmoid", "both", case, reference, embeddings(2), embeddings(12), 10.0, -4.0)
+
+
+def losses(form, valid, scale=10.0, number=None, chunk=None):
+    valid, scale = jnp.asarray(valid), jnp.float32(scale)
     return {
-        "softmax": lambda a, b: softmax_contrastive(a, b, valid, scale),
-        "sigmoid": lambda a, b: sigmoid_contrastive(a, b, valid, scale, jnp.float32(-10)),
-    }
+        "softmax": lambda a, b: softmax_contrastive(a, b, valid, scale, number, chunk=chunk),
+        "sigmoid": lambda a, b: sigmoid_contrastive(a, b, valid, scale, jnp.float32(-10), number, chunk=chunk),
+        "mil_nce": lambda a, b: mil_nce(a, b[:, None], valid, valid[:, None], scale, number, chunk=chunk),
+    }[form]
 
 
-@pytest.mark.parametrize("form", ["softmax", "sigmoid"])
+def differentiate(loss, a, b):
+    return jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(a, b)
+
+
+FORMS = pytest.mark.parametrize("form", ["softmax", "sigmoid", "mil_nce"])
+
+
+@FORMS
+@CHUNKS
+def test_blocks_change_nothing(form, chunk):
+    """Values and gradients to float32 rounding, whatever the block, at the largest scale."""
+    a, b = (jnp.asarray(embeddings(seed, 37, 16), jnp.float32) for seed in (3, 4))
+    valid, number = np.arange(37) % 5 != 0, jnp.asarray(np.arange(37) % 30, jnp.int32)
+    whole, part = (losses(form, valid, 100.0, number, chunk) for chunk in (None, chunk))
+    (value, gradients), (mine, own) = (differentiate(loss, a, b) for loss in (whole, part))
+    np.testing.assert_allclose(mine, value, rtol=1e-6)
+    for one, other in zip(own, gradients, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6 * np.abs(other).max())
+
+
+@FORMS
 def test_rows_that_take_no_part_change_nothing(form):
-    a, b = (np.float32(x) for x in embeddings(2))
-    valid = jnp.asarray(VALID)
-    few = losses(a, b, jnp.ones(VALID.sum(), bool))[form](jnp.asarray(a[VALID]), jnp.asarray(b[VALID]))
+    a, b = (np.float32(embeddings(seed)) for seed in (5, 6))
+    few = jax.jit(losses(form, np.ones(VALID.sum(), bool)))(jnp.asarray(a[VALID]), jnp.asarray(b[VALID]))
     a[~VALID], b[~VALID] = 0, 1e6
-    value, gradients = jax.value_and_grad(losses(a, b, valid)[form], argnums=(0, 1))(jnp.asarray(a), jnp.asarray(b))
+    loss = losses(form, VALID, chunk=2)
+    value, gradients = differentiate(loss, jnp.asarray(a), jnp.asarray(b))
     np.testing.assert_allclose(value, few, rtol=1e-6)
     for gradient in gradients:
         assert (np.asarray(gradient)[~VALID] == 0).all()
         assert (np.asarray(gradient)[VALID] != 0).any()
 
 
-@pytest.mark.parametrize("form", ["softmax", "sigmoid"])
+@FORMS
 def test_nobody_takes_part(form):
-    a, b = (jnp.asarray(x, jnp.float32) for x in embeddings(3))
-    value, gradients = jax.value_and_grad(losses(a, b, jnp.zeros(7, bool))[form], argnums=(0, 1))(a, b)
+    a, b = (jnp.asarray(embeddings(seed), jnp.float32) for seed in (7, 8))
+    value, gradients = differentiate(losses(form, np.zeros(7, bool)), a, b)
     assert value == 0
     assert all((gradient == 0).all() for gradient in gradients)
 
 
-def test_chance_is_the_least_loss_of_embeddings_that_tell_nothing():
+@FORMS
+def test_one_clip_alone_has_nothing_to_be_told_from(form):
+    a, b = (jnp.asarray(embeddings(seed), jnp.float32) for seed in (7, 8))
+    value, gradients = differentiate(losses(form, np.arange(7) == 3), a, b)
+    assert np.isfinite(value) and all(np.isfinite(gradient).all() for gradient in gradients)
+    if form != "sigmoid":
+        assert value == 0 and all((gradient == 0).all() for gradient in gradients)
+
+
+@FORMS
+def test_a_mesh_changes_nothing(form):
+    """Rows on eight devices, and no array of the program is larger than a device's rows by one block."""
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    a, b = (jnp.asarray(embeddings(seed, 64, 8), jnp.float32) for seed in (3, 4))
+    grad = jax.jit(jax.value_and_grad(losses(form, np.arange(64) % 7 != 0, chunk=16), argnums=(0, 1)))
+    alone = grad(a, b)
+    spread = jax.device_put((a, b), jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data")))
+    with jax.set_mesh(mesh):
+        many = grad(*spread)
+        program = grad.lower(*spread).compile().as_text()
+    np.testing.assert_allclose(many[0], alone[0], rtol=1e-6)
+    for one, other in zip(many[1], alone[1], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6 * np.abs(other).max())
+    assert "f32[8,16]" in program and "f32[64,16]" not in program and "f32[64,64]" not in program
+
+
+@FORMS
+def test_memory_grows_linearly_with_the_batch(form):
+    def temporary(clips, chunk):
+        shape = jax.ShapeDtypeStruct((clips, 16), jnp.float32)
+        loss = jax.value_and_grad(losses(form, np.ones(clips, bool), chunk=chunk), argnums=(0, 1))
+        return jax.jit(loss).lower(shape, shape).compile().memory_analysis().temp_size_in_bytes
+
+    small, large = temporary(1024, 64), temporary(2048, 64)
+    assert large < 2.1 * small
+    assert temporary(2048, None) > 10 * large
+
+
+def chance(form, valid, **settings):
+    return float(chance_loss(jnp.asarray(valid), form, **settings))
+
+
+@pytest.mark.parametrize("case", [CASES["plain"], CASES["not all positive"]], ids=["all", "some"])
+def test_chance_is_the_least_loss_of_embeddings_that_tell_nothing(case):
+    case = {"positive": jnp.asarray(case.get("positive", np.ones(7, bool)))}
     same, valid, scale = jnp.ones((7, 1)), jnp.asarray(VALID), jnp.float32(10)
-    np.testing.assert_allclose(chance_loss(valid, "softmax"), softmax_contrastive(same, same, valid, scale), rtol=1e-6)
+    for direction in ("both", "forward", "backward"):
+        settings = case | {"direction": direction}
+        told = softmax_contrastive(same, same, valid, scale, **settings)
+        np.testing.assert_allclose(chance("softmax", VALID, **settings), told, rtol=1e-6)
+        told = mil_nce(same, jnp.ones((7, 3, 1)), valid, jnp.asarray(HAS), scale, **settings)
+        np.testing.assert_allclose(chance("mil_nce", VALID, has=jnp.asarray(HAS), **settings), told, rtol=1e-5)
     offsets = jnp.linspace(-14, -8, 2001)
-    least = jax.vmap(lambda bias: sigmoid_contrastive(same, same, valid, scale, bias))(offsets).min()
-    np.testing.assert_allclose(chance_loss(valid, "sigmoid"), least, rtol=1e-5)
-    assert chance_loss(jnp.zeros(7, bool), "softmax") == chance_loss(jnp.zeros(7, bool), "sigmoid") == 0
+    loss = functools.partial(sigmoid_contrastive, same, same, valid, scale, **case)
+    np.testing.assert_allclose(chance("sigmoid", VALID, **case), jax.vmap(loss)(offsets).min(), rtol=1e-5)
 
 
-def test_accuracy_counts_the_nearest_among_those_that_take_part():
+@FORMS
+def test_chance_among_nobody_is_zero(form):
+    assert chance(form, np.zeros(7, bool)) == 0
+    assert chance(form, VALID, positive=jnp.zeros(7, bool)) == 0
+
+
+@CHUNKS
+def test_accuracy_counts_the_nearest_among_those_that_take_part(chunk):
+    accuracy = jax.jit(functools.partial(retrieval_accuracy, chunk=chunk))
     a = jnp.eye(4)
     b = jnp.eye(4)[jnp.array([0, 2, 1, 3])]
     every = jnp.ones(4, bool)
-    assert retrieval_accuracy(a, a, every) == 1.0
-    assert retrieval_accuracy(a, b, every) == 0.5
+    assert accuracy(a, a, every) == 1.0
+    assert accuracy(a, b, every) == 0.5
     # Without row 2, nobody is nearer to row 1 than its own partner: all are at a right angle, a tie.
-    assert np.isclose(retrieval_accuracy(a, b, jnp.array([True, True, False, True])), 2 / 3)
-    assert retrieval_accuracy(a, b, jnp.array([True, False, False, True])) == 1.0
-    assert retrieval_accuracy(jnp.ones((4, 2)), jnp.ones((4, 2)), every) == 0.0
+    assert np.isclose(accuracy(a, b, jnp.array([True, True, False, True])), 2 / 3)
+    assert accuracy(a, b, jnp.array([True, False, False, True])) == 1.0
+    assert accuracy(jnp.ones((4, 2)), jnp.ones((4, 2)), every) == 0.0
     # A second copy of the same clip is no rival.
-    assert retrieval_accuracy(jnp.ones((2, 2)), jnp.ones((2, 2)), every[:2], jnp.array([5, 5])) == 1.0
+    assert accuracy(jnp.ones((2, 2)), jnp.ones((2, 2)), every[:2], jnp.array([5, 5])) == 1.0
+    # One that is no positive is a rival all the same.
+    assert accuracy(a, b, every, positive=jnp.array([True, True, False, True])) == pytest.approx(2 / 3)
+
+
+def test_accuracy_takes_the_nearest_candidate():
+    a, b = jnp.eye(3), jnp.stack([jnp.eye(3)[jnp.array([1, 0, 2])], jnp.eye(3)], axis=1)
+    every, has = jnp.ones(3, bool), jnp.ones((3, 2), bool)
+    assert retrieval_accuracy(a, b, every, has=has) == pytest.approx(1 / 3)
+    assert retrieval_accuracy(a, b, every, has=has.at[:2, 0].set(False)) == 1.0
 
 
 def test_the_scale_is_bounded_and_can_come_back():

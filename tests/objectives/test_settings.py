@@ -4,7 +4,7 @@ import pydantic
 import pytest
 
 from mmvideo.objectives import AnyObjective, Classification, Contrastive, MaskedPatches, MaskedText
-from mmvideo.objectives.contrastive import parse_pair
+from mmvideo.objectives.pairs import parse_pair
 
 ADAPTER = pydantic.TypeAdapter(dict[str, AnyObjective])
 
@@ -12,6 +12,7 @@ ADAPTER = pydantic.TypeAdapter(dict[str, AnyObjective])
 def test_json_round_trip():
     objectives = {
         "a": Contrastive(pairs=("video+audio-text",), form="sigmoid", temperature=0.2, learned=False),
+        "e": Contrastive(form="mil_nce", direction="forward", chunk=64),
         "b": MaskedPatches(normalise=False, audio=0.0),
         "c": MaskedText(weight=0.3),
         "d": Classification("visual", 8, ("video",), 0.1),
@@ -43,6 +44,8 @@ def test_pairs():
         (lambda: Contrastive(pairs=("video-text",), pair_weights=(1.0, 2.0)), "a weight, 0 or more, for each pair"),
         (lambda: Contrastive(temperature=0.001), "temperature 0.001 must be 0.01 or more"),
         (lambda: Contrastive(width=0), "width 0"),
+        (lambda: Contrastive(chunk=0), "chunk 0 must be 1 or more"),
+        (lambda: Contrastive(form="sigmoid", direction="forward"), "the sigmoid has none"),
         (lambda: MaskedPatches(video=0.0, audio=0.0), "not both 0"),
         (lambda: MaskedPatches(video=-1.0), "0 or more"),
         (lambda: Classification("x", 1), "classes 1"),

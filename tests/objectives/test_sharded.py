@@ -15,8 +15,8 @@ from mmvideo.parallel.mesh import make_mesh
 from mmvideo.parallel.rules import batch_sharding, shardings
 
 OBJECTIVES = {
-    "softmax": Contrastive(pairs=("video-text", "audio-text", "video-audio", "video+audio-text"), width=16),
-    "sigmoid": Contrastive(pairs=("video-text", "video-audio"), form="sigmoid", width=16),
+    "softmax": Contrastive(pairs=("video-text", "audio-text", "video-audio", "video+audio-text"), width=16, chunk=5),
+    "sigmoid": Contrastive(pairs=("video-text", "video-audio"), form="sigmoid", width=16, chunk=4),
     "masked_patches": MaskedPatches(weight=0.5),
     "masked_text": MaskedText(weight=0.2),
 }

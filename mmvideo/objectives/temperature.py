@@ -1,0 +1,35 @@
+"""The temperature of a softmax or sigmoid over cosines: fixed, or learned within bounds."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+LARGEST_SCALE = 100.0
+"""The learned scale of the logits is kept at or below this (CLIP, Radford et al. 2021, section 2.5)."""
+
+
+@jax.custom_vjp
+def bounded_exp(log_scale: Float[Array, ""]) -> Float[Array, ""]:
+    """`exp`, at most `LARGEST_SCALE`; at the bound only a gradient that leads back passes.
+
+    A plain minimum would also stop that one, and a temperature that touched the bound stay for ever.
+    """
+    return jnp.exp(jnp.minimum(log_scale, math.log(LARGEST_SCALE)))
+
+
+def _bounded_exp_forward(log_scale: Array) -> tuple[Array, tuple[Array, Array]]:
+    scale = bounded_exp(log_scale)
+    return scale, (scale, log_scale >= math.log(LARGEST_SCALE))
+
+
+def _bounded_exp_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array]:
+    scale, at_bound = kept
+    # Descent goes against the gradient: only a positive one lowers the scale.
+    return (scale * jnp.where(at_bound, jnp.maximum(gradient, 0), gradient),)
+
+
+bounded_exp.defvjp(_bounded_exp_forward, _bounded_exp_backward)

@@ -1,0 +1,149 @@
+"""The contrastive objective on streams: captions each by themselves, shifted sound, directions, blocks."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from synthetic_streams import SPEC, TINY, make_stream, random_clip
+
+from mmvideo.input.loading import Tokens
+from mmvideo.model.transformer import MultimodalTransformer
+from mmvideo.objectives import Contrastive
+from mmvideo.objectives.captions import pool_captions
+
+THREE = dataclasses.replace(SPEC, text=dataclasses.replace(SPEC.text, captions=3))
+NO_TRUNK = nnx.Module()
+
+
+def with_captions(clip, lengths, seed):
+    """The clip with captions of these numbers of pieces."""
+    draw = np.random.default_rng(seed)
+    grid = np.array([(0, caption, place) for caption, length in enumerate(lengths) for place in range(length)])
+    pieces, count = draw.integers(5, 40, len(grid)).astype(np.int32), len(grid)
+    text = Tokens(pieces, np.zeros(count, bool), grid.astype(np.int32), np.zeros(count, np.float32))
+    return {**clip, "text": text}
+
+
+LENGTHS = [(3, 2), (4,), (1, 2, 3), (2, 2, 2)]
+
+
+@pytest.fixture(scope="module")
+def trunk():
+    return MultimodalTransformer(TINY, THREE, rngs=nnx.Rngs(0))
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return [with_captions(random_clip(n, hide=False), lengths, n) for n, lengths in enumerate(LENGTHS)]
+
+
+@pytest.fixture(scope="module")
+def batch(trunk, clips):
+    """Two rows of clips, the last without sound and one with its sound shifted; and its features."""
+    clips = [*clips, random_clip(9, ("video", "text"), hide=False)]
+    stream = make_stream(clips, rows=2, slots=3, spec=THREE, hidden=())
+    stream.clips.aligned[0, 1] = False
+    stream = jax.tree.map(jnp.asarray, stream)
+    return stream, jax.jit(lambda stream: trunk(stream))(stream)
+
+
+def evaluate(objective, stream, features, **changes):
+    """Loss, metrics and embeddings, with the same heads whatever the settings."""
+    heads = objective.heads(TINY, THREE, rngs=nnx.Rngs(1))
+    objective = dataclasses.replace(objective, **changes)
+    return *objective.loss(heads, features, stream, NO_TRUNK), objective.embeddings(heads, features, stream), heads
+
+
+def test_captions_are_pooled_one_by_one(trunk, clips, batch):
+    """As if each stood alone in a clip of its own."""
+    stream, features = batch
+    pooled, has = pool_captions(features.tokens(("text",)), features.layout, 3, 3)
+    assert has.sum(axis=-1).tolist() == [[2, 1, 3], [3, 1, 0]]
+    for clip, caption in ((0, 1), (2, 2)):
+        text = clips[clip]["text"]
+        own = text.grid[:, 1] == caption
+        lone = {"text": Tokens(text.content[own], text.hidden[own], text.grid[own] * [1, 0, 1], text.time[own])}
+        alone = make_stream([lone], rows=1, slots=1, spec=THREE, hidden=())
+        tokens = trunk(alone).tokens(("text",))[0, : own.sum()]
+        np.testing.assert_allclose(pooled[clip // 3, clip % 3, caption], tokens.mean(axis=0), rtol=1e-4, atol=1e-5)
+
+
+def test_captions_beyond_the_most_are_left_out(batch):
+    stream, features = batch
+    tokens, layout = features.tokens(("text",)), features.layout
+    all_three, _ = pool_captions(tokens, layout, 3, 3)
+    two, has = pool_captions(tokens, layout, 3, 2)
+    np.testing.assert_allclose(two, all_three[:, :, :2], rtol=1e-6)
+    assert has.sum(axis=-1).tolist() == [[2, 1, 2], [2, 1, 0]]
+
+
+def mil_nce(video, text, has, scale):
+    """MIL-NCE in both directions, one clip at a time (float64)."""
+    losses = []
+    for i in range(len(video)):
+        similar = np.exp(scale * np.einsum("nd,mkd->nmk", video, text)) * has
+        own = similar[i, i].sum()
+        losses.append(-np.log(own / (similar[i].sum() + similar[:, i].sum() - own)))
+    return np.mean(losses)
+
+
+@pytest.mark.parametrize("pair", ["video-text", "text-video"])
+def test_any_caption_may_be_the_right_one(batch, pair):
+    stream, features = batch
+    objective = Contrastive((pair,), form="mil_nce", width=16, chunk=4)
+    loss, metrics, embedded, heads = evaluate(objective, stream, features)
+    pooled, has = pool_captions(features.tokens(("text",)), features.layout, 3, 3)
+    text = np.asarray(heads.projections["text"](pooled), np.float64).reshape(6, 3, 16)[:5]
+    video = np.asarray(embedded["video"][0], np.float64).reshape(6, 16)[:5]
+    np.testing.assert_allclose(loss, mil_nce(video, text, has.reshape(6, 3)[:5], 1 / 0.07), rtol=1e-5)
+    assert metrics[f"{pair}/clips"] == 5
+    assert 0 < metrics[f"{pair}/chance_loss"] < np.log(20)
+
+
+def test_the_directions_of_a_turned_pair_are_turned(batch):
+    there = Contrastive(("video-text",), form="mil_nce", width=16, direction="forward")
+    back = Contrastive(("text-video",), form="mil_nce", width=16, direction="backward")
+    heads = there.heads(TINY, THREE, rngs=nnx.Rngs(1))
+    stream, features = batch
+    one, other = (objective.loss(heads, features, stream, NO_TRUNK)[0] for objective in (there, back))
+    both = dataclasses.replace(there, direction="both").loss(heads, features, stream, NO_TRUNK)[0]
+    assert one == other < both
+
+
+def test_one_direction_only(batch):
+    """CAV-MAE's: the mean of the two directions is the loss of both."""
+    stream, features = batch
+    objective = Contrastive(("video-audio",), width=16)
+    losses = {way: evaluate(objective, stream, features, direction=way)[0] for way in ("both", "forward", "backward")}
+    assert losses["forward"] != losses["backward"]
+    np.testing.assert_allclose(losses["both"], (losses["forward"] + losses["backward"]) / 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["softmax", "sigmoid", "mil_nce"])
+def test_shifted_sound_is_a_negative_only_where_a_pair_holds_both(batch, form):
+    stream, features = batch
+    pairs = ("video-text", "video-audio", "video+audio-text")
+    objective = Contrastive(pairs, form=form, width=16, chunk=2)
+    _, shifted, _, _ = evaluate(objective, stream, features)
+    fine = dataclasses.replace(stream, clips=dataclasses.replace(stream.clips, aligned=jnp.ones((2, 3), bool)))
+    _, whole, _, _ = evaluate(objective, fine, features)
+    assert [float(shifted[f"{pair}/clips"]) for pair in pairs] == [5, 3, 3]
+    assert [float(whole[f"{pair}/clips"]) for pair in pairs] == [5, 4, 4]
+    assert shifted["video-text/loss"] == whole["video-text/loss"]
+    # Still a negative to the others: without it they would be told from two instead of three.
+    if form == "softmax":
+        np.testing.assert_allclose(shifted["video-audio/chance_loss"], np.log(4), rtol=1e-6)
+    assert shifted["video-audio/loss"] != whole["video-audio/loss"]
+
+
+@pytest.mark.parametrize("form", ["softmax", "sigmoid", "mil_nce"])
+def test_blocks_change_no_metric(batch, form):
+    stream, features = batch
+    objective = Contrastive(("video-text", "video-audio"), form=form, width=16)
+    _, whole, _, _ = evaluate(objective, stream, features)
+    _, parts, _, _ = evaluate(objective, stream, features, chunk=2)
+    for key in whole:
+        np.testing.assert_allclose(parts[key], whole[key], rtol=1e-6, err_msg=key)
