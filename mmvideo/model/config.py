@@ -64,9 +64,12 @@ class Model:
       size: a name of `SIZES`; the four numbers below override it one by one.
       depth, width, heads, feed_forward: layers, `D`, `N`, `F`; None takes the size's.
       fusion: which modalities meet, and where.
-      position: `rotary` (time in seconds, shared by the modalities, and place in the grid), `sincos`
-        or `learned` tables for each modality and axis.
-      attention: `auto` chooses by platform, `xla` is the reference, `chunked` needs linear memory.
+      position: `rotary` and `sincos` know the time in seconds, shared by the modalities, and the place in
+        the grid; `sincos_1d` (VideoMAE), `sincos_2d` (MAE, AudioMAE) and `sincos_3d` (V-JEPA) are fixed and
+        count cells; `learned` has a table for each axis of each modality (VATT), `learned_1d` one over
+        the flat grid of each (ViT, AST, MBT); `none`.
+      attention: `auto` chooses by platform; `xla` is the reference, `chunked` needs linear memory, `cudnn` and
+        `tokamax` are for NVIDIA GPUs, `splash` for TPUs.
       chunk: keys a block of the chunked attention.
       compute: dtype of activations; parameters are float32.
       remat: what is computed again in the backward pass: `none`, `dots` keeps products, `full` keeps
@@ -81,8 +84,10 @@ class Model:
     heads: int | None = None
     feed_forward: int | None = None
     fusion: Fusion = Fusion()
-    position: Literal["rotary", "sincos", "learned"] = "rotary"
-    attention: Literal["auto", "xla", "chunked"] = "auto"
+    position: Literal["rotary", "sincos", "sincos_1d", "sincos_2d", "sincos_3d", "learned", "learned_1d", "none"] = (
+        "rotary"
+    )
+    attention: Literal["auto", "xla", "chunked", "cudnn", "tokamax", "splash"] = "auto"
     chunk: int = 512
     compute: Literal["bfloat16", "float32"] = "bfloat16"
     remat: Literal["none", "dots", "full"] = "none"
@@ -142,5 +147,8 @@ def check_dimensions(where: str, numbers: Dimensions, position: str) -> None:
             f"{where}: rotary positions need heads of an even width of 6 or more (time, y and x take a pair each), "
             f"got {numbers.width}/{numbers.heads} = {numbers.head}"
         )
-    if position == "sincos" and (numbers.width % 2 or numbers.width < 6):
-        raise ValueError(f"{where}.width {numbers.width}: sin-cos positions need an even width of 6 or more")
+    if position == "sincos" and numbers.width < 6:
+        raise ValueError(f"{where}.width {numbers.width}: sin-cos positions need a width of 6 or more")
+    multiple = 4 if position == "sincos_2d" else 2
+    if position.startswith("sincos") and numbers.width % multiple:
+        raise ValueError(f"{where}.width {numbers.width}: {position} positions need a multiple of {multiple}")

@@ -1,12 +1,12 @@
-"""Where a token stands, in three schemes: rotary, fixed sin-cos, learned tables.
+"""Where a token stands: the choice of scheme, and the two that know of seconds, rotary and sin-cos.
 
-Rotary and sin-cos share one clock: a frame and the sound of the same moment have the same time in
+Rotary and `sincos` share one clock: a frame and the sound of the same moment have the same time in
 seconds, whatever the rate of either's tokens. The pairs of numbers are dealt to three axes:
 
 | axis | unit | wavelengths | video | audio | text |
 |---|---|---|---|---|---|
 | time | seconds | 0.5 to 128 | middle of the tubelet | middle of the patch | 0 |
-| y | cells | 4 to 400 | patch row | mel patch | 0 |
+| y | cells | 4 to 400 | patch row | mel patch | number of the caption |
 | x | cells | 4 to 400 | patch column | 0 | number of the piece |
 
 The shortest time wave is about three tokens long at the usual 0.125 to 0.16 seconds a token, the
@@ -16,14 +16,14 @@ over a text of 200 pieces.
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from mmvideo.model.layers import normal, parameter
-from mmvideo.stream import Layout, Modality, StreamSpec
+from mmvideo.model.position_sincos import sincos_1d, sincos_2d, sincos_3d
+from mmvideo.model.position_tables import AxisTables, FlatTables
+from mmvideo.stream import Layout, StreamSpec
 
 SECONDS = (0.5, 128.0)
 """Shortest and longest wavelength of time, in seconds."""
@@ -80,58 +80,40 @@ def sincos(layout: Layout, width: int) -> Float[Array, "B L D"]:
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
 
 
-class Tables(nnx.Module):
-    """Learned positions: for each modality one table an axis, their rows summed (as ViViT and AST's kin).
+class Position(nnx.Module):
+    """One scheme of positions: what is added to the embedded tokens, and how queries and keys turn.
 
-    Time is counted in steps of the modality's own grid here, not in seconds; a place beyond the
-    largest grid takes the last row.
+    Args:
+      scheme: `rotary` or `sincos` (this file), `sincos_1d`, `sincos_2d` or `sincos_3d`
+        (`mmvideo.model.position_sincos`), `learned` or `learned_1d` (`mmvideo.model.position_tables`), `none`.
+      spec: the grids of the modalities.
+      width, head: `D` and `H`.
     """
 
-    def __init__(self, spec: StreamSpec, width: int, *, rngs: nnx.Rngs):
-        self.sizes = tuple(_table_sizes(spec))
-        for name, _, _, size in self.sizes:
-            setattr(self, name, parameter(normal(rngs, (size, width)), "place", "embed"))
-
-    def __call__(self, layout: Layout) -> Float[Array, "B L D"]:
-        # One product with ones where a row is meant: its gradient is a product too, where that of
-        # a gather would be a slow scatter.
-        ones = [
-            jax.nn.one_hot(jnp.clip(layout.grid[..., axis], 0, size - 1), size)
-            * (layout.modality == modality)[..., None]
-            for _, modality, axis, size in self.sizes
-        ]
-        rows = [getattr(self, name)[...] for name, *_ in self.sizes]
-        return jnp.concatenate(ones, axis=-1) @ jnp.concatenate(rows, axis=0)
-
-
-def _table_sizes(spec: StreamSpec) -> list[tuple[str, int, int, int]]:
-    """Name, modality, axis of the grid and rows of each table; axes of one cell need none."""
-    found = []
-    for patches, modality in ((spec.video, Modality.VIDEO), (spec.audio, Modality.AUDIO)):
-        if patches is not None:
-            sizes = zip(("time", "y", "x"), patches.grid, strict=True)
-            found += [(f"{modality.name.lower()}_{name}", int(modality), axis, size)
-                      for axis, (name, size) in enumerate(sizes) if size > 1]  # fmt: skip
-    if spec.text is not None:
-        found.append(("text_x", int(Modality.TEXT), 2, spec.text.length))
-    return found
-
-
-class Position(nnx.Module):
-    """One scheme of positions: what is added to the embedded tokens, and how queries and keys turn."""
-
     def __init__(self, scheme: str, spec: StreamSpec, width: int, head: int, *, rngs: nnx.Rngs):
-        self.scheme, self.width, self.head = scheme, width, head
-        self.tables = Tables(spec, width, rngs=rngs) if scheme == "learned" else None
+        self.scheme, self.spec, self.width, self.head = scheme, spec, width, head
+        learned = {"learned": AxisTables, "learned_1d": FlatTables}
+        self.tables = learned[scheme](spec, width, rngs=rngs) if scheme in learned else None
 
     def add(self, x: Float[Array, "B L D"], layout: Layout) -> Float[Array, "B L D"]:
-        """The tokens with their positions added; rotary adds nothing."""
-        if self.tables is not None:
-            return x + self.tables(layout).astype(x.dtype)
-        if self.scheme == "sincos":
-            return x + sincos(layout, self.width).astype(x.dtype)
-        return x
+        """The tokens with their positions added; rotary and none add nothing."""
+        added = self._added(layout)
+        return x if added is None else x + added.astype(x.dtype)
 
     def rotation(self, layout: Layout) -> Rotation | None:
         """How queries and keys turn; None unless the scheme is rotary."""
         return rotation(layout, self.head) if self.scheme == "rotary" else None
+
+    def _added(self, layout: Layout) -> Float[Array, "B L D"] | None:
+        if self.tables is not None:
+            return self.tables(layout)
+        match self.scheme:
+            case "sincos":
+                return sincos(layout, self.width)
+            case "sincos_1d":
+                return sincos_1d(layout, self.spec, self.width)
+            case "sincos_2d":
+                return sincos_2d(layout, self.width)
+            case "sincos_3d":
+                return sincos_3d(layout, self.width)
+        return None
