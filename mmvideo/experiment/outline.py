@@ -12,14 +12,14 @@ import numpy as np
 from mmvideo.input import captions, sizes, tokenise
 from mmvideo.input.assemble import RowShape, empty_row
 from mmvideo.input.checks import check_config
-from mmvideo.input.config import Input, Masking
-from mmvideo.stream import StreamSpec, TextSpec, TokenStream
+from mmvideo.input.config import Drop, Input, Masking
+from mmvideo.stream import PADDING, StreamSpec, TextSpec, TokenStream
 
 _LONG = 1e6
 """Seconds of a clip that fills every view."""
 
-_MASK = 4
-"""A number for the mask piece; its value changes no shape."""
+_BEGIN, _END, _MASK = 2, 3, 4
+"""Numbers for the pieces with a meaning; their values change no shape."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Outline:
 
     Attributes:
       spec: modalities, patches and vocabulary.
-      need: what the largest clip needs of each of `sizes.BUDGETS`, with what is hidden taken out.
-      whole: what it needs where nothing is hidden.
+      need: what the largest clip needs of each of `sizes.BUDGETS`, with what is hidden and dropped taken out.
+      whole: what it needs where nothing is hidden or dropped.
       clips: how many such clips fill a row.
       shape: the static shape of a row of the run, filled with them.
       single: that of a row with room for one.
-      unmasked: that of a row with room for one of which nothing is hidden.
+      unmasked: that of a row with room for one of which nothing is hidden or dropped.
     """
 
     spec: StreamSpec
@@ -57,7 +57,7 @@ def outline(config: Input, labels: tuple[str, ...] = ()) -> Outline:
     """
     check_config(config, 1)
     spec = stream_spec(config)
-    need, whole = _need(config, config.masking), _need(config, Masking())
+    need, whole = _need(config, config.masking, config.drop), _need(config, Masking(), Drop())
     packing = config.packing
     room = {"tokens": packing.tokens, "clips": packing.clips}
     room |= {name: value for name in spec.modalities if (value := getattr(packing, name)) is not None}
@@ -86,8 +86,11 @@ def stream_spec(config: Input) -> StreamSpec:
     video = None if config.video is None else tokenise.video_spec(config.video)
     audio = None
     if config.audio is not None:
-        audio = tokenise.audio_spec(config.audio, sizes.longest_spectrogram(config.audio))
-    text = None if config.text is None else TextSpec(vocabulary(config), config.text.length, _MASK)
+        audio = tokenise.audio_spec(config.audio, sizes.longest_sound(config.audio))
+    text = None
+    if config.text is not None:
+        begin = _BEGIN if config.text.begin else PADDING
+        text = TextSpec(vocabulary(config), config.text.length, _MASK, begin, _END)
     return StreamSpec(video, audio, text)
 
 
@@ -108,12 +111,19 @@ def abstract_stream(shape: RowShape, rows: int) -> TokenStream:
     return jax.tree.map(lambda array: jax.ShapeDtypeStruct((rows, *array.shape), array.dtype), empty_row(shape))
 
 
-def _need(config: Input, masking: Masking) -> dict[str, int]:
+def _need(config: Input, masking: Masking, drop: Drop) -> dict[str, int]:
     """What the largest clip needs of each budget."""
-    everything = np.ones(1, bool)
-    media = sizes.media_sizes(np.full(1, _LONG), everything, everything, config, masking)
-    pieces = np.full(1, 0 if config.text is None else config.text.length)
-    return dict(zip(sizes.BUDGETS, media.table(np.zeros(1, np.int64), pieces, masking)[0].tolist(), strict=True))
+    everything, text = np.ones(1, bool), config.text
+    words = captions.no_captions(1)
+    if text is not None:
+        pieces = np.zeros(text.captions * text.length, np.int32)
+        words = captions.Captions(
+            pieces, text.length * np.arange(text.captions + 1), np.array([0, text.captions]), text.begin
+        )
+    known = sizes.clip_sizes(np.full(1, _LONG), everything, everything, words, config, masking, drop)
+    has = np.array([[config.video is not None, config.audio is not None, text is not None]])
+    need = known.largest(np.zeros(1, np.int64), has, words, text.captions if text else 1)
+    return dict(zip(sizes.BUDGETS, need[0].tolist(), strict=True))
 
 
 def _shape(

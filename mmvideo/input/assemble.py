@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from mmvideo.input.loading import Tokens
 from mmvideo.input.sizes import BUDGETS
+from mmvideo.input.vectors import Vectors
 from mmvideo.stream import MODALITIES, PADDING, Clips, Layout, Modality, StreamSpec, Targets, TokenStream
 
 PATCHED = ("video", "audio")
@@ -31,12 +32,14 @@ class RowShape:
       hidden: modalities of which something may be hidden.
       mask_id: the piece that stands for a hidden one.
       kinds: kinds of labels.
+      vectors: numbers in the vectors of other models, by group.
     """
 
     spec: StreamSpec
     budget: Int[np.ndarray, " 9"]
     hidden: tuple[str, ...]
     kinds: tuple[str, ...]
+    vectors: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def slots(self, name: str) -> int:
         """Slots of one budget."""
@@ -66,6 +69,7 @@ def empty_row(shape: RowShape) -> TokenStream:
             np.zeros((clips, len(MODALITIES)), bool),
             {kind: _padding(clips) for kind in shape.kinds},
             np.ones(clips, bool),
+            {group: np.full((clips, width), np.nan, np.float32) for group, width in shape.vectors.items()},
         ),
     )
 
@@ -76,6 +80,8 @@ def assemble_row(
     loaded: Sequence[Mapping[str, Tokens] | None],
     needs: Int[np.ndarray, "e 9"],
     labels: Mapping[str, Int[np.ndarray, " n"]],
+    aligned: Bool[np.ndarray, " e"] | None = None,
+    vectors: Vectors | None = None,
 ) -> TokenStream:
     """One row; its arrays lack the axis `B`.
 
@@ -85,6 +91,8 @@ def assemble_row(
       loaded: their tokens by modality; None for a clip that could not be read.
       needs: what each was planned to need, which decides where the next one stands.
       labels: classes of all clips of the mixture.
+      aligned: False where the sound was shifted; None where none was.
+      vectors: what another model made of all clips of the mixture; None for nothing.
     """
     row = empty_row(shape)
     offsets = np.cumsum(needs, axis=0) - needs
@@ -94,6 +102,10 @@ def assemble_row(
         row.clips.number[slot] = numbers[slot]
         for kind in shape.kinds:
             row.clips.labels[kind][slot] = labels[kind][numbers[slot]]
+        if aligned is not None:
+            row.clips.aligned[slot] = aligned[slot]
+        for group in shape.vectors:
+            row.clips.vectors[group][slot] = vectors.of(group, int(numbers[slot]))
         _put_clip(row, shape, slot, tokens, dict(zip(BUDGETS, offsets[slot].tolist(), strict=True)))
     return row
 

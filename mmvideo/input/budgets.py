@@ -8,7 +8,7 @@ but the slots of `L` go through every layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -55,6 +55,35 @@ def choose_budgets(
     choices = [_with_slack(sample, largest, fixed, slack) for slack in _SLACKS]
     filled = [_fill(sample, budget) for budget in choices]
     return next(budget for budget, full in zip(choices, filled, strict=True) if full >= max(filled) - _LOSS)
+
+
+def with_floors(
+    budget: Int[np.ndarray, " 9"],
+    largest: Int[np.ndarray, " 9"],
+    modalities: Sequence[str],
+    hidden: Mapping[str, float],
+) -> Int[np.ndarray, " 9"]:
+    """Slots for every modality of the run, also for one that no clip of this corpus has.
+
+    Args:
+      budget: as chosen.
+      largest: the largest need of any clip.
+      modalities: those of the run.
+      hidden: shares that are hidden of those of which anything is.
+
+    Raises:
+      ValueError: a share so small that it hides nothing.
+    """
+    budget = budget.copy()
+    for name in modalities:
+        column = BUDGETS.index(name)
+        budget[column] = max(budget[column], 8)
+        if name in hidden:
+            masked = BUDGETS.index(f"{name}_hidden")
+            if largest[column] and not largest[masked]:
+                raise ValueError(f"input.masking.{name}={hidden[name]} hides not one token of any clip; raise it")
+            budget[masked] = max(budget[masked], 8)
+    return budget
 
 
 def fill(sizes: Int[np.ndarray, "n 9"], rows: int, budget: Int[np.ndarray, " 9"]) -> Float[np.ndarray, " 9"]:

@@ -40,23 +40,38 @@ class Captions:
         """Pieces of a caption that are no words."""
         return 1 + self.begin
 
-    def choose(self, clips: Int[np.ndarray, " m"], uniform: Float[np.ndarray, " m"] | None) -> Int[np.ndarray, " m"]:
-        """A caption of each named clip: by numbers drawn from [0, 1), or the first; -1 where there is none."""
+    @property
+    def words(self) -> Int[np.ndarray, " c"]:
+        """Pieces of every caption beside its marks."""
+        return np.diff(self.start) - self.marks
+
+    def choose(self, clips: Int[np.ndarray, " m"], uniform: Float[np.ndarray, "m k"] | None) -> Int[np.ndarray, "m k"]:
+        """Up to `k` different captions of each named clip, by numbers drawn from [0, 1), or the first one.
+
+        -1 stands behind them where a clip has no more.
+        """
         count = self.first[clips + 1] - self.first[clips]
-        offset = 0 if uniform is None else np.minimum((uniform * count).astype(np.int64), count - 1)
-        return np.where(count > 0, self.first[clips] + offset, -1)
+        if uniform is None:
+            return np.where(count > 0, self.first[clips], -1)[:, None]
+        chosen = np.full(uniform.shape, -1, np.int64)
+        taken = np.zeros((len(clips), 0), np.int64)
+        for column in range(uniform.shape[1]):
+            left = count - column
+            offset = np.minimum((uniform[:, column] * left).astype(np.int64), left - 1)
+            # From a number among those that are left to one among all of the clip.
+            for earlier in taken.T:
+                offset += offset >= earlier
+            chosen[:, column] = np.where(left > 0, self.first[clips] + offset, -1)
+            taken = np.sort(np.concatenate([taken, offset[:, None]], axis=1), axis=1)
+        return chosen
 
-    def lengths(self, captions: Int[np.ndarray, " m"]) -> Int[np.ndarray, " m"]:
-        """Pieces of each caption; 0 for -1."""
-        lengths = np.append(np.diff(self.start), 0)
-        return lengths[captions]
-
-    def longest(self) -> Int[np.ndarray, " n"]:
-        """Pieces of the longest caption of every clip."""
-        lengths = np.diff(self.start)
+    def most(self, values: Int[np.ndarray, " c"], count: int) -> Int[np.ndarray, " n"]:
+        """The most that up to `count` different captions of every clip have of a value, given for each caption."""
+        owner = np.repeat(np.arange(len(self.first) - 1), np.diff(self.first))
+        order = np.lexsort((-values, owner))
+        among = np.arange(len(order)) - self.first[owner] < count
         result = np.zeros(len(self.first) - 1, np.int64)
-        owner = np.repeat(np.arange(len(result)), np.diff(self.first))
-        np.maximum.at(result, owner, lengths)
+        np.add.at(result, owner[among], values[order][among])
         return result
 
     def get(self, caption: int) -> Int[np.ndarray, " t"]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from mmvideo.input.config import Audio, Input, Masking, Text, Video
+from mmvideo.input.presence import members
+from mmvideo.stream import CAPTIONS, MODALITIES
 
 
 def check_config(config: Input, process_count: int) -> None:
@@ -24,6 +26,11 @@ def check_config(config: Input, process_count: int) -> None:
     if config.text is not None:
         _check_text(config.text)
     _check_masking(config.masking)
+    for name in MODALITIES:
+        share = getattr(config.drop, name)
+        if not 0 <= share < 1:
+            raise ValueError(f"input.drop.{name}={share} must be at least 0 and below 1")
+    _check_presence(config)
     packing = config.packing
     for name in ("rows", "tokens", "clips", "video", "audio", "text"):
         value = getattr(packing, name)
@@ -48,21 +55,37 @@ def _check_video(video: Video) -> None:
 
 
 def _check_audio(audio: Audio) -> None:
-    stride = audio.stride or audio.patch
-    if min(*audio.patch, *stride) < 1 or audio.seconds <= 0:
-        raise ValueError(
-            f"input.audio.patch={audio.patch}, stride={stride} and seconds={audio.seconds} must be positive"
-        )
-    if audio.patch[1] > audio.spectrogram.bins:
-        raise ValueError(f"input.audio.patch={audio.patch} is higher than the {audio.spectrogram.bins} mel bins")
+    if audio.seconds <= 0 or audio.shift <= 0:
+        raise ValueError(f"input.audio.seconds={audio.seconds} and shift={audio.shift} must be positive")
+    if not 0 <= audio.misaligned <= 1:
+        raise ValueError(f"input.audio.misaligned={audio.misaligned} must be from 0 to 1")
     if min(audio.time_masks, audio.time_mask, audio.mel_masks, audio.mel_mask) < 0:
         raise ValueError("input.audio.time_masks, time_mask, mel_masks and mel_mask must be 0 or more")
+    if audio.waveform is None:
+        _check_patches(audio)
+    elif audio.waveform < 1 or audio.sample_rate < 1:
+        raise ValueError(f"input.audio.waveform={audio.waveform} and sample_rate={audio.sample_rate} must be 1 or more")
+    elif audio.stride is not None or audio.time_masks or audio.mel_masks:
+        raise ValueError(
+            "input.audio.stride, time_masks and mel_masks are for a spectrogram; leave them out, or set "
+            "input.audio.waveform to None"
+        )
+
+
+def _check_patches(audio: Audio) -> None:
+    stride = audio.stride or audio.patch
+    if min(*audio.patch, *stride) < 1:
+        raise ValueError(f"input.audio.patch={audio.patch} and stride={stride} must be positive")
+    if audio.patch[1] > audio.spectrogram.bins:
+        raise ValueError(f"input.audio.patch={audio.patch} is higher than the {audio.spectrogram.bins} mel bins")
 
 
 def _check_text(text: Text) -> None:
     least = 3 if text.begin else 2
     if text.length < least:
         raise ValueError(f"input.text.length={text.length} must be {least} or more: a piece and the marks around it")
+    if not 0 < text.captions < CAPTIONS:
+        raise ValueError(f"input.text.captions={text.captions} must be from 1 to {CAPTIONS - 1}")
 
 
 def _check_masking(masking: Masking) -> None:
@@ -70,3 +93,23 @@ def _check_masking(masking: Masking) -> None:
         share = getattr(masking, name)
         if not 0 <= share < 1:
             raise ValueError(f"input.masking.{name}={share} must be at least 0 and below 1")
+    if not 0 < masking.decode <= 1:
+        raise ValueError(f"input.masking.decode={masking.decode} must be above 0 and at most 1")
+
+
+def _check_presence(config: Input) -> None:
+    presence = config.presence
+    for name, rate in presence.drop.items():
+        if name not in MODALITIES:
+            raise ValueError(f"input.presence.drop names {name!r}, which is none of {', '.join(MODALITIES)}")
+        if not 0 <= rate <= 1:
+            raise ValueError(f"input.presence.drop[{name!r}]={rate} must be from 0 to 1")
+    wanted = members(presence.groups).any(axis=0)
+    for name, needed in zip(MODALITIES, wanted, strict=True):
+        if needed and getattr(config, name) is None:
+            raise ValueError(f"input.presence.groups {presence.groups} need {name}, but input.{name} is None")
+    weights = presence.weights
+    if weights is not None and (len(weights) != len(presence.groups) or not all(weight > 0 for weight in weights)):
+        raise ValueError(
+            f"input.presence.weights {weights} must be one above 0 for each of the groups {presence.groups}"
+        )

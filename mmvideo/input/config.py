@@ -61,6 +61,12 @@ class Audio:
       stride: time steps and mel bins from one patch to the next; None is the patch itself.
       time_masks, time_mask: SpecAugment: how many stretches of time are blanked, and the longest (steps).
       mel_masks, mel_mask: the same for mel bins.
+      waveform: samples in a patch of the bare sound (VATT: 128); it takes the place of the spectrogram and its
+        patches. None makes a spectrogram.
+      sample_rate: samples a second of the bare sound.
+      misaligned: share of the clips whose sound is shifted against the picture while training, of those that
+        have both and are long enough.
+      shift: shifted sound is at least so many seconds from its place.
     """
 
     seconds: float = 2.0
@@ -71,6 +77,15 @@ class Audio:
     time_mask: int = 0
     mel_masks: int = 0
     mel_mask: int = 0
+    waveform: int | None = None
+    sample_rate: int = 48000
+    misaligned: float = 0.0
+    shift: float = 1.0
+
+    @property
+    def hertz(self) -> int:
+        """Samples a second of the sound that is decoded."""
+        return self.sample_rate if self.waveform else self.spectrogram.sample_rate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +98,8 @@ class Text:
       length: at most so many pieces a caption, its marks included.
       begin: whether a begin mark stands before a caption, from which its first piece is predicted; an end mark
         always stands behind it.
+      captions: at most so many different captions of a clip, drawn anew each time (MIL-NCE); evaluation takes
+        the first alone.
       vocabulary: pieces of a tokenizer that is made, and what `mmvideo plan` reckons with where there is none
         yet; None is 1000. One that is there keeps its own.
     """
@@ -90,6 +107,7 @@ class Text:
     tokenizer: str | None = None
     length: int = 32
     begin: bool = False
+    captions: int = 1
     vocabulary: int | None = None
 
 
@@ -99,17 +117,57 @@ class Masking:
 
     Attributes:
       video: share of the video tokens hidden; 0 hides none.
-      video_kind: `tube` hides the same cells in every tubelet step, `random` any tokens, `frame` whole steps.
+      video_kind: `tube` hides the same cells in every tubelet step, `random` any tokens, `frame` whole steps,
+        `blocks` rectangles of cells in every step (V-JEPA): many small or a few large ones, clip by clip.
       audio: share of the audio tokens hidden.
-      audio_kind: `unstructured` any tokens, `time` whole time steps, `frequency` whole mel rows.
+      audio_kind: `unstructured` any tokens, `time` whole time steps, `frequency` whole mel rows,
+        `time_frequency` as large a share of both (0.51 is 0.3 of each).
       text: share of the text pieces replaced by the mask piece.
+      decode: share of the hidden video tokens that are predicted; the decoder sees no others (VideoMAE v2).
+      decode_kind: which: `random` ones, those of whole steps (`frame`), or those of a pattern that moves on
+        from step to step (`running_cell`).
     """
 
     video: float = 0.0
-    video_kind: Literal["tube", "random", "frame"] = "tube"
+    video_kind: Literal["tube", "random", "frame", "blocks"] = "tube"
     audio: float = 0.0
-    audio_kind: Literal["unstructured", "time", "frequency"] = "unstructured"
+    audio_kind: Literal["unstructured", "time", "frequency", "time_frequency"] = "unstructured"
     text: float = 0.0
+    decode: float = 1.0
+    decode_kind: Literal["random", "frame", "running_cell"] = "running_cell"
+
+
+@dataclasses.dataclass(frozen=True)
+class Drop:
+    """DropToken (VATT): shares of the tokens that are neither encoded nor predicted while training.
+
+    The hidden tokens and the others lose the same share.
+
+    Attributes:
+      video, audio: share of the tokens dropped.
+      text: share of the pieces dropped; the marks of a caption stay.
+    """
+
+    video: float = 0.0
+    audio: float = 0.0
+    text: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Presence:
+    """Which modalities of a clip are shown while training.
+
+    Attributes:
+      drop: modality dropout: how often each modality is left out, by name, independently of the others; never
+        the last one of a clip.
+      groups: groups of modalities such as `text-video` and `text-video+audio` (VALOR). A clip draws one of those
+        that it can serve, and shows no other modality; one that can serve none stays as it is.
+      weights: how often each group is drawn, relative to the others; None draws all alike.
+    """
+
+    drop: dict[str, float] = dataclasses.field(default_factory=dict)
+    groups: tuple[str, ...] = ()
+    weights: tuple[float, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,8 +197,12 @@ class Input:
       sources: the corpora that are mixed.
       video, audio, text: how each modality is prepared; None leaves the modality out.
       masking: what is hidden from the encoder.
+      drop: what is left out of a modality while training.
+      presence: which modalities of a clip are shown while training.
+      embeddings: file of what another model made of the clips (`mmvideo predict embed`), for distillation; None
+        for none.
       packing: the shape of a batch.
-      seed: seed of order, crops, masks and caption choice.
+      seed: seed of everything that is drawn: order, crops, masks, captions, modalities.
       threads: rows prepared side by side. PyAV gives Python's lock away at every packet and frame, so that
         more than one or two threads spend more on passing it than they gain.
       prefetch: rows prepared ahead.
@@ -151,6 +213,9 @@ class Input:
     audio: Audio | None = Audio()
     text: Text | None = Text()
     masking: Masking = Masking()
+    drop: Drop = Drop()
+    presence: Presence = Presence()
+    embeddings: str | None = None
     packing: Packing = Packing()
     seed: int = 0
     threads: int = 2

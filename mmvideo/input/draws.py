@@ -21,6 +21,10 @@ class Purpose(enum.IntEnum):
     VIEW = 4
     AUGMENT = 5
     MASK = 6
+    PRESENCE = 7
+    MISALIGN = 8
+    SHIFT = 9
+    DROP = 10
 
 
 def generator(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
-from mmvideo.input import augment, masking, sampling, tokenise
+from mmvideo.input import alignment, augment, decoding, dropping, masking, sampling, sound, tokenise
 from mmvideo.input.captions import Captions
-from mmvideo.input.config import Input, Masking
+from mmvideo.input.config import Drop, Input, Masking
 from mmvideo.input.draws import Purpose, generator
 from mmvideo.input.mixture import Mixture
-from mmvideo.input.sizes import MediaSizes, samples
+from mmvideo.input.picks import Picks
+from mmvideo.input.sizes import Sizes, samples
 
 
 class UnreadableClip(ValueError):
@@ -23,7 +23,7 @@ class UnreadableClip(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Tokens:
-    """The tokens of one modality of one clip, in the order of their grid.
+    """The tokens of one modality of one clip, in the order of their grid, without those that are dropped.
 
     Attributes:
       content: patches `[N, P]` or pieces `[N]`, nothing hidden yet.
@@ -36,6 +36,21 @@ class Tokens:
     grid: Int[np.ndarray, "N 3"]
     time: Float[np.ndarray, " N"]
 
+    def kept(self, keep: Bool[np.ndarray, " N"]) -> Tokens:
+        """Those that stay."""
+        return Tokens(self.content[keep], self.hidden[keep], self.grid[keep], self.time[keep])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Draws:
+    """The generators of one clip; None where nothing is drawn, in evaluation."""
+
+    view: np.random.Generator | None
+    change: np.random.Generator | None
+    mask: np.random.Generator
+    drop: np.random.Generator
+    shift: np.random.Generator
+
 
 class ClipLoader:
     """Loads clips of a mixture; safe to use from many threads.
@@ -46,85 +61,115 @@ class ClipLoader:
       captions: their captions as pieces.
       config: how views are made.
       mask: what is hidden.
+      drop: what is dropped.
       train: whether views are drawn and augmented, or taken from the middle.
     """
 
     def __init__(
-        self, mixture: Mixture, sizes: MediaSizes, captions: Captions, config: Input, mask: Masking, train: bool
+        self,
+        mixture: Mixture,
+        sizes: Sizes,
+        captions: Captions,
+        config: Input,
+        mask: Masking,
+        drop: Drop,
+        train: bool,
     ):
         self.mixture, self.sizes, self.captions = mixture, sizes, captions
-        self.config, self.mask, self.train = config, mask, train
+        self.config, self.mask, self.drop, self.train = config, mask, drop, train
         self._samples = samples(mixture.seconds, config.audio) if config.audio else np.zeros(len(mixture), np.int64)
         self._flips = self._may_flip()
 
-    def load(self, number: int, caption: int, place: tuple[int, int]) -> tuple[dict[str, Tokens], bool]:
-        """The tokens of each modality that the clip has, and whether its file is damaged.
+    def load(self, picks: Picks, slot: int, place: tuple[int, int]) -> tuple[dict[str, Tokens], bool]:
+        """The tokens of each modality that one of the picked clips shows, and whether its file is damaged.
 
         Where the file holds less than its table said, the last frame is repeated and silence follows.
 
         Args:
-          number: number of the clip in the mixture.
-          caption: number of its caption, -1 for none.
+          picks: clips, and what is shown of them.
+          slot: which of them.
           place: epoch and position in it, from which everything is drawn.
 
         Raises:
           UnreadableClip: the record or its media cannot be read.
         """
-        has_video, has_audio = self.sizes.video_steps[number] > 0, self.sizes.audio_steps[number] > 0
-        if not (has_video or has_audio):
-            return {"text": self._text(caption, generator(self.config.seed, Purpose.MASK, *place))}, False
-        view = generator(self.config.seed, Purpose.VIEW, *place) if self.train else None
+        number, draws = int(picks.clip[slot]), self._draws(place)
+        has_video, has_audio, has_text = picks.present[slot].tolist()
+        tokens, damaged = {}, False
+        if has_video or has_audio:
+            tokens, damaged = self._media(number, has_video, has_audio, bool(picks.aligned[slot]), draws)
+        if has_text:
+            tokens["text"] = self._text(picks.caption[slot], draws)
+        return tokens, damaged
+
+    def _draws(self, place: tuple[int, int]) -> _Draws:
+        seed, train = self.config.seed, self.train
+        view = generator(seed, Purpose.VIEW, *place) if train else None
+        change = generator(seed, Purpose.AUGMENT, *place) if train else None
+        return _Draws(view, change, *(generator(seed, p, *place) for p in (Purpose.MASK, Purpose.DROP, Purpose.SHIFT)))
+
+    def _media(
+        self, number: int, has_video: bool, has_audio: bool, aligned: bool, draws: _Draws
+    ) -> tuple[dict[str, Tokens], bool]:
+        """The tokens of the pictures and of the sound."""
+        seconds = float(self.mixture.seconds[number])
         stretch = sampling.draw_stretch(
-            float(self.mixture.seconds[number]),
-            int(self.sizes.video_steps[number]),
+            seconds,
+            int(self.sizes.video_steps[number]) if has_video else 0,
             int(self._samples[number]) if has_audio else 0,
             self.config.video if has_video else None,
             self.config.audio if has_audio else None,
-            view,
+            draws.view,
         )
         square = None
         if has_video:
             width, height = int(self.mixture.width[number]), int(self.mixture.height[number])
-            square = sampling.draw_square(width, height, self.config.video, view)
-        clip = self._decode(number, stretch, square, bool(has_audio))
-        change = generator(self.config.seed, Purpose.AUGMENT, *place) if self.train else None
-        mask = generator(self.config.seed, Purpose.MASK, *place)
+            square = sampling.draw_square(width, height, self.config.video, draws.view)
+        shift = alignment.Shift(stretch.start)
+        if not aligned:
+            shift = alignment.draw_shift(seconds, stretch, self.config.audio, draws.shift)
+        clip = self._decode(number, stretch, square, shift if has_audio else None)
         tokens = {}
         if has_video:
-            tokens["video"] = self._video(number, clip.frames, stretch, square, change, mask)
+            tokens["video"] = self._video(number, clip.frames, stretch, square, draws)
         if has_audio:
-            tokens["audio"] = self._audio(number, clip.samples, stretch.samples, change, mask)
-        if caption >= 0:
-            tokens["text"] = self._text(caption, mask)
+            tokens["audio"] = self._audio(number, clip.samples, stretch.samples, shift.turn, draws)
         return tokens, clip.truncated
 
-    def _decode(self, number: int, stretch: sampling.Stretch, square: sampling.Square | None, sound: bool) -> Any:
-        """The view's frames, scaled, and its samples."""
+    def _decode(
+        self, number: int, stretch: sampling.Stretch, square: sampling.Square | None, shift: alignment.Shift | None
+    ) -> Any:
+        """The view's frames, scaled, and its samples, from where `shift` says; None leaves out the sound."""
         from av.error import FFmpegError
 
         from mmvideo.media.decode import decode
 
-        audio, video = self.config.audio, self.config.video
         try:
             media = self.mixture.record(number).media
         # ArrayRecord raises RuntimeError where a shard is rotten.
         except (RuntimeError, ValueError, OSError) as error:
             raise UnreadableClip(f"its record cannot be read: {' '.join(str(error).split())}") from error
+        together = shift is not None and shift.start == stretch.start
+        rate = self.config.audio.hertz if shift is not None else 16000
         try:
+            if square is None:
+                return _hear(media, shift.start, stretch.seconds, rate)
             clip = decode(
                 media,
                 start=stretch.start,
                 end=stretch.start + stretch.seconds,
-                times=stretch.times if square else None,
-                size=square.size if square else None,
-                kernel=video.kernel if square else "bicubic",
-                sample_rate=audio.spectrogram.sample_rate if sound else 16000,
-                video=square is not None,
-                audio=sound,
+                times=stretch.times,
+                size=square.size,
+                kernel=self.config.video.kernel,
+                sample_rate=rate,
+                audio=together,
             )
+            if shift is not None and not together:
+                heard = _hear(media, shift.start, stretch.seconds, rate)
+                clip = dataclasses.replace(clip, samples=heard.samples, truncated=clip.truncated or heard.truncated)
         except (ValueError, OSError, FFmpegError) as error:
             raise UnreadableClip(" ".join(str(error).split())) from error
-        if square is not None and (clip.frames is None or not len(clip.frames)):
+        if clip.frames is None or not len(clip.frames):
             raise UnreadableClip("its table promises pictures, but none could be decoded")
         return clip
 
@@ -134,8 +179,7 @@ class ClipLoader:
         frames: UInt8[np.ndarray, "T H W 3"],
         stretch: sampling.Stretch,
         square: sampling.Square,
-        change: np.random.Generator | None,
-        mask: np.random.Generator,
+        draws: _Draws,
     ) -> Tokens:
         video, steps = self.config.video, int(self.sizes.video_steps[number])
         (top, left), side = square.corner, video.size
@@ -143,48 +187,49 @@ class ClipLoader:
         missing = len(stretch.times) - len(frames)
         if missing:
             frames = np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)])
-        if change is not None:
-            if change.random() < 0.5 and self._flips[number]:
+        if draws.change is not None:
+            if draws.change.random() < 0.5 and self._flips[number]:
                 frames = frames[:, :, ::-1]
             if video.colour:
-                frames = augment.jitter_colour(frames, video.colour, change)
+                frames = augment.jitter_colour(frames, video.colour, draws.change)
         grid, time = tokenise.video_places(steps, video)
-        hidden = masking.video_mask(steps, len(grid) // steps, self.mask, mask)
-        return Tokens(tokenise.video_patches(frames, video.tubelet), hidden, grid, time)
+        cells = tokenise.video_spec(video).grid[1:]
+        hidden = masking.video_mask(steps, cells, self.mask, draws.mask)
+        seen = ~hidden | decoding.predicted(hidden, steps, cells, self.mask, draws.mask)
+        part = Tokens(tokenise.video_patches(frames, video.tubelet), hidden, grid, time)
+        return self._dropped(part.kept(seen), self.drop.video, draws)
 
     def _audio(
-        self,
-        number: int,
-        heard: Float32[np.ndarray, " S"] | None,
-        planned: int,
-        change: np.random.Generator | None,
-        mask: np.random.Generator,
+        self, number: int, heard: Float32[np.ndarray, " S"] | None, planned: int, turn: int, draws: _Draws
     ) -> Tokens:
-        from mmvideo.media.spectrogram import frame_count, spectrogram
-
         audio, steps = self.config.audio, int(self.sizes.audio_steps[number])
-        needed = (steps - 1) * tokenise.audio_stride(audio)[0] + audio.patch[0]
-        # Silence follows what is too short: for the plan, or for a patch, or that ends before its picture.
-        heard = np.zeros(0, np.float32) if heard is None else heard[:planned]
-        short = max(needed - frame_count(planned, audio.spectrogram), 0)
-        length = planned + math.ceil(
-            (short * audio.spectrogram.hop_seconds + (short > 0) * audio.spectrogram.window_seconds)
-            * audio.spectrogram.sample_rate
-        )
-        rows = spectrogram(np.pad(heard, (0, length - len(heard))), audio.spectrogram)[:needed]
-        if change is not None and (audio.time_masks or audio.mel_masks):
-            rows = augment.mask_spectrogram(rows, audio, change)
+        if turn and heard is not None:
+            heard = np.roll(np.pad(heard[:planned], (0, max(planned - len(heard), 0))), turn)
+        rows = sound.heard_rows(heard, planned, steps, audio)
+        if draws.change is not None and (audio.time_masks or audio.mel_masks):
+            rows = augment.mask_spectrogram(rows, audio, draws.change)
         grid, time = tokenise.audio_places(steps, audio)
-        hidden = masking.audio_mask(steps, len(grid) // steps, self.mask, mask)
-        return Tokens(tokenise.audio_patches(rows, audio), hidden, grid, time)
+        hidden = masking.audio_mask(steps, len(grid) // steps, self.mask, draws.mask)
+        return self._dropped(Tokens(tokenise.audio_patches(rows, audio), hidden, grid, time), self.drop.audio, draws)
 
-    def _text(self, caption: int, mask: np.random.Generator) -> Tokens:
-        pieces = self.captions.get(caption)
-        grid, time = tokenise.text_places(len(pieces))
-        first = int(self.captions.begin)
-        hidden = np.zeros(len(pieces), bool)
-        hidden[first:-1] = masking.text_mask(len(pieces) - self.captions.marks, self.mask, mask)
-        return Tokens(pieces, hidden, grid, time)
+    def _text(self, captions: Int[np.ndarray, " k"], draws: _Draws) -> Tokens:
+        """The captions one behind the other, each with its marks."""
+        parts = [self._caption(int(one), place, draws) for place, one in enumerate(captions[captions >= 0])]
+        names = ("content", "hidden", "grid", "time")
+        return Tokens(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    def _caption(self, number: int, place: int, draws: _Draws) -> Tokens:
+        """One caption, in its place among those of its clip."""
+        pieces = self.captions.get(number)
+        grid, time = tokenise.text_places(len(pieces), place)
+        words = slice(int(self.captions.begin), len(pieces) - 1)
+        hidden, keep = np.zeros(len(pieces), bool), np.ones(len(pieces), bool)
+        hidden[words] = masking.text_mask(len(pieces) - self.captions.marks, self.mask, draws.mask)
+        keep[words] = dropping.keep(hidden[words], self.drop.text, draws.drop)
+        return Tokens(pieces, hidden, grid, time).kept(keep)
+
+    def _dropped(self, part: Tokens, share: float, draws: _Draws) -> Tokens:
+        return part.kept(dropping.keep(part.hidden, share, draws.drop))
 
     def _may_flip(self) -> Bool[np.ndarray, " n"]:
         """Clips whose left and right may be exchanged: none unless asked for, and none whose words tell sides."""
@@ -193,3 +238,20 @@ class ClipLoader:
         captions = self.mixture.all_captions()
         numbers = range(len(self.mixture))
         return np.array([not augment.tells_sides([*captions[n], *self.mixture.class_names(n)]) for n in numbers], bool)
+
+
+def _hear(media: bytes, start: float, seconds: float, rate: int) -> Any:
+    """The sound of a stretch, without the pictures.
+
+    Raises:
+      MediaError: the file cannot be opened, or no sound of it decoded.
+    """
+    from mmvideo.media.decode import MediaError, decode
+
+    try:
+        return decode(media, start=start, end=start + seconds, sample_rate=rate, video=False)
+    except MediaError:
+        if start == 0:
+            raise
+    # Where a sound ends before its picture nothing is heard; one that cannot be read at all is told.
+    return dataclasses.replace(decode(media, sample_rate=rate, video=False), samples=None)

@@ -9,16 +9,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool
 
 from mmvideo.input import budgets, captions, mixture, sizes, tokenise
 from mmvideo.input.assemble import RowShape, assemble_row, stack_rows
 from mmvideo.input.checks import check_config
-from mmvideo.input.config import Input, Masking
+from mmvideo.input.config import Drop, Input, Masking
 from mmvideo.input.loading import ClipLoader, Tokens, UnreadableClip
+from mmvideo.input.picker import make_picker
 from mmvideo.input.plan import Order, Planner, Row
 from mmvideo.input.skipped import Mishaps
-from mmvideo.stream import MODALITIES, PADDING, StreamSpec, TextSpec, TokenStream
+from mmvideo.input.vectors import Vectors, match_vectors
+from mmvideo.stream import MODALITIES, PADDING, Modality, StreamSpec, TextSpec, TokenStream
 
 if TYPE_CHECKING:
     from mmvideo.media.text import Tokenizer
@@ -33,8 +35,8 @@ class Batches:
 
     In training, rows form one endless sequence over the epochs: batch `step` is rows
     `[step B, (step + 1) B)`, whoever asks. In evaluation every clip comes exactly once, in the order of
-    the corpora (rows by their first clip), unaugmented, from the middle, with its first caption; the
-    last batch is filled up with empty rows, and batches after it are empty.
+    the corpora (rows by their first clip), unaugmented, from the middle, with its first caption and all
+    its modalities; the last batch is filled up with empty rows, and batches after it are empty.
 
     Attributes:
       config: the settings.
@@ -51,6 +53,8 @@ class Batches:
         *,
         masked: bool = True,
         train: bool = True,
+        modalities: Sequence[str] | None = None,
+        misaligned: bool = False,
         process_index: int = 0,
         process_count: int = 1,
         assets: Mapping[str, bytes] | None = None,
@@ -62,6 +66,8 @@ class Batches:
           config: the settings.
           masked: False hides nothing, whatever the config says.
           train: False for evaluation.
+          modalities: in evaluation, all that is shown of a clip; None shows what it has.
+          misaligned: in evaluation, whether sound is shifted as in training.
           process_index, process_count: which of how many processes this is; each makes its part of the rows.
           assets: what `assets` of the run gave in which a model was trained; tokenizer, classes and
             modalities are then that run's.
@@ -76,6 +82,7 @@ class Batches:
         check_config(config, process_count)
         self.config, self.train = config, train
         self._mask = config.masking if masked else Masking()
+        self._shown = self._choose_shown(modalities)
         self._assets = assets
         if corpora is None:
             corpora = [open_corpus(source.path, source.split) for source in config.sources]
@@ -83,15 +90,20 @@ class Batches:
         self.classes = self.corpus.classes
         self.tokenizer = self._choose_tokenizer()
         self._captions = self._encode_captions()
-        self._sizes = sizes.media_sizes(
-            self.corpus.seconds, self.corpus.has_video, self.corpus.has_audio, config, self._mask
-        )
+        drop = config.drop if train else Drop()
+        tracks = self.corpus.has_video, self.corpus.has_audio
+        self._sizes = sizes.clip_sizes(self.corpus.seconds, *tracks, self._captions, config, self._mask, drop)
         self._skipped, self._damaged = Mishaps(), Mishaps()
         self.spec = self._choose_spec()
+        self._picker = make_picker(
+            self.corpus, self._sizes, self._captions, config, self._shown, train, misaligned or train
+        )
+        self._vectors = self._find_vectors()
         self._planner = self._plan()
         hidden = tuple(name for name in self.spec.modalities if getattr(self._mask, name) > 0)
-        self.shape = RowShape(self.spec, self._planner.budget, hidden, tuple(self.classes))
-        self._loader = ClipLoader(self.corpus, self._sizes, self._captions, config, self._mask, train)
+        widths = {} if self._vectors is None else self._vectors.widths
+        self.shape = RowShape(self.spec, self._planner.budget, hidden, tuple(self.classes), widths)
+        self._loader = ClipLoader(self.corpus, self._sizes, self._captions, config, self._mask, drop, train)
         self.rows = config.packing.rows // process_count
         self._first_row = process_index * self.rows
         self._report_filling()
@@ -139,7 +151,7 @@ class Batches:
     def assets(self) -> dict[str, bytes]:
         """Files that a checkpoint must carry so that its weights keep their meaning."""
         files: dict[str, Any] = {"classes.json": self.classes, "spec.json": dataclasses.asdict(self.spec)}
-        if self.config.audio is not None:
+        if self.config.audio is not None and not self.config.audio.waveform:
             files["spectrogram.json"] = dataclasses.asdict(self.config.audio.spectrogram)
         encoded = {name: (json.dumps(value, indent=2) + "\n").encode() for name, value in files.items()}
         if self.tokenizer is not None:
@@ -150,15 +162,16 @@ class Batches:
         """Row `place` of those that this process makes, counted through all batches."""
         step, within = divmod(place, self.rows)
         row = self._planner.row(step * self.config.packing.rows + self._first_row + within)
-        loaded = [self._load(row, slot) for slot in range(len(row.clip))]
-        needs = self._sizes.table(row.clip, self._captions.lengths(row.caption), self._mask, self._captions.marks)
-        return assemble_row(self.shape, row.clip, loaded, needs, self.corpus.labels)
+        picks = row.picks
+        loaded = [self._load(row, slot) for slot in range(len(picks))]
+        needs = self._sizes.table(picks)
+        return assemble_row(self.shape, picks.clip, loaded, needs, self.corpus.labels, picks.aligned, self._vectors)
 
     def _load(self, row: Row, slot: int) -> dict[str, Tokens] | None:
         """The tokens of one clip of a row; None, and a line in `skipped`, if it cannot be read."""
-        number = int(row.clip[slot])
+        number = int(row.picks.clip[slot])
         try:
-            tokens, damaged = self._loader.load(number, int(row.caption[slot]), (row.epoch, int(row.position[slot])))
+            tokens, damaged = self._loader.load(row.picks, slot, (row.epoch, int(row.position[slot])))
         except UnreadableClip as error:
             self._skipped.add(self.clip_id(number), str(error))
             return None
@@ -190,56 +203,70 @@ class Batches:
         if config.video is not None and (trained or self._sizes.video_steps.any()):
             video = tokenise.video_spec(config.video)
         if config.audio is not None and (trained or self._sizes.audio_steps.any()):
-            audio = tokenise.audio_spec(config.audio, sizes.longest_spectrogram(config.audio))
+            audio = tokenise.audio_spec(config.audio, sizes.longest_sound(config.audio))
         if self.tokenizer is not None and (trained or len(self._captions.pieces)):
             pieces, begin = self.tokenizer, self.tokenizer.bos_id if config.text.begin else PADDING
             text = TextSpec(pieces.vocabulary, config.text.length, pieces.mask_id, begin, pieces.eos_id)
         return StreamSpec(video, audio, text)
 
+    def _choose_shown(self, modalities: Sequence[str] | None) -> Bool[np.ndarray, " 3"]:
+        """Which modalities may be shown of a clip."""
+        if modalities is None:
+            return np.ones(len(MODALITIES), bool)
+        have = [name for name in MODALITIES if getattr(self.config, name) is not None]
+        if not modalities or not set(modalities) <= set(have):
+            raise ValueError(f"evaluation.modalities {tuple(modalities)} must name some of those of the run: {have}")
+        return np.isin(MODALITIES, list(modalities))
+
+    def _find_vectors(self) -> Vectors | None:
+        """What another model made of the clips, where the config names it."""
+        if self.config.embeddings is None:
+            return None
+        clips = [str(clip) for corpus in self.corpus.corpora for clip in corpus.table.id]
+        return match_vectors(self.config.embeddings, clips, required=self.train)
+
     def _plan(self) -> Planner:
         """Order, budgets and planner. Clips that have nothing this run uses are listed as skipped."""
-        usable = (self._sizes.video_steps > 0) | (self._sizes.audio_steps > 0)
-        if not self.train:
-            # What is words alone teaches nothing here, but it can be asked for.
-            usable |= ~(self.corpus.has_video | self.corpus.has_audio) & (self._captions.longest() > 0)
-        if not usable.any():
-            names = ", ".join(f"{s.path} ({s.split})" for s in self.config.sources)
-            raise ValueError(f"no clip of {names} has pictures or sound that this config uses")
-        for number in np.flatnonzero(~usable):
-            self._skipped.add(self.clip_id(int(number)), "has neither pictures nor sound that this config uses")
+        usable = self._usable()
         first = self.corpus.first
         members = [s + np.flatnonzero(usable[s:e]) for s, e in zip(first[:-1], first[1:], strict=True)]
         counts = mixture.epoch_counts(self.config.sources, [len(m) for m in members])
         order = Order(members, counts, self.config.seed, shuffled=self.train)
         everyone = np.flatnonzero(usable)
-        most = self._sizes.table(everyone, self._captions.longest()[everyone], self._mask, self._captions.marks)
-        unbudgeted = Planner(order, self._sizes, self._captions, self._mask, most.max(axis=0))
+        most = self._sizes.largest(everyone, self._picker.has[everyone], self._captions, self._picker.count)
+        unbudgeted = Planner(order, self._picker, self._sizes, most.max(axis=0))
         budget = budgets.choose_budgets(
-            unbudgeted.needs(0)[2],
+            unbudgeted.needs(0)[1],
             most.max(axis=0),
             self.config.packing,
             lambda column: f"clip {self.clip_id(int(everyone[most[:, column].argmax()]))}",
         )
-        return Planner(order, self._sizes, self._captions, self._mask, self._with_floors(budget, most.max(axis=0)))
+        hidden = {name: share for name in self.spec.modalities if (share := getattr(self._mask, name)) > 0}
+        budget = budgets.with_floors(budget, most.max(axis=0), self.spec.modalities, hidden)
+        return Planner(order, self._picker, self._sizes, budget)
 
-    def _with_floors(self, budget: Int[np.ndarray, " 9"], largest: Int[np.ndarray, " 9"]) -> Int[np.ndarray, " 9"]:
-        """Every modality of the run gets slots, also one that no clip of this corpus has."""
-        budget = budget.copy()
-        for name in self.spec.modalities:
-            column = sizes.BUDGETS.index(name)
-            budget[column] = max(budget[column], 8)
-            if getattr(self._mask, name) > 0:
-                column = sizes.BUDGETS.index(f"{name}_hidden")
-                if largest[sizes.BUDGETS.index(name)] and not largest[column]:
-                    raise ValueError(
-                        f"input.masking.{name}={getattr(self._mask, name)} hides not one token of any clip; raise it"
-                    )
-                budget[column] = max(budget[column], 8)
-        return budget
+    def _usable(self) -> Bool[np.ndarray, " n"]:
+        """Clips that show something that this run uses; the others are listed as skipped."""
+        has = self._picker.has
+        usable = has[:, Modality.VIDEO] | has[:, Modality.AUDIO]
+        if not self.train:
+            # What is words alone teaches nothing here, but it can be asked for.
+            silent = ~(self.corpus.has_video | self.corpus.has_audio)
+            asked = not self._shown[[Modality.VIDEO, Modality.AUDIO]].any()
+            usable |= (silent | asked) & has[:, Modality.TEXT]
+        if not usable.any():
+            names = ", ".join(f"{s.path} ({s.split})" for s in self.config.sources)
+            raise ValueError(f"no clip of {names} has pictures or sound that this config uses")
+        reason = "has neither pictures nor sound that this config uses"
+        if not self._shown.all():
+            reason = f"has no {' and no '.join(np.array(MODALITIES)[self._shown])}"
+        for number in np.flatnonzero(~usable):
+            self._skipped.add(self.clip_id(int(number)), reason)
+        return usable
 
     def _report_filling(self) -> None:
         """Says so when another budget than `L` keeps the rows from being full."""
-        needs, rows = self._planner.needs(0)[2], len(self._planner.epoch(0))
+        needs, rows = self._planner.needs(0)[1], len(self._planner.epoch(0))
         share = budgets.fill(needs, rows, self._planner.budget)[0]
         _LOG.info("rows are %.1f %% full", 100 * share)
         if share < _WELL_FILLED and rows > 1:

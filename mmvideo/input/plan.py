@@ -16,11 +16,11 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int
 
-from mmvideo.input.captions import Captions
-from mmvideo.input.config import Masking
 from mmvideo.input.draws import Purpose, generator
 from mmvideo.input.packing import pack
-from mmvideo.input.sizes import MediaSizes
+from mmvideo.input.picker import Picker
+from mmvideo.input.picks import Picks
+from mmvideo.input.sizes import Sizes
 
 _KEPT = 3
 """Planned epochs that stay in memory: threads still work on one while the next begins."""
@@ -31,14 +31,12 @@ class Epoch:
     """An epoch laid out in rows.
 
     Attributes:
-      clip: number of the clip at each position of the epoch.
-      caption: number of the caption chosen for it, -1 for none.
+      picks: the clip at each position of the epoch, and what is shown of it.
       member: positions, row by row.
       start: where each row starts in `member`, and the end of the last.
     """
 
-    clip: Int[np.ndarray, " n"]
-    caption: Int[np.ndarray, " n"]
+    picks: Picks
     member: Int[np.ndarray, " n"]
     start: Int[np.ndarray, " r1"]
 
@@ -48,13 +46,12 @@ class Epoch:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One planned row: the epoch it belongs to, and for each of its clips the position in it, the clip
-    and the caption. An empty one has no clips."""
+    """One planned row: the epoch it belongs to, its clips and the position of each in the epoch. An empty one has
+    no clips."""
 
     epoch: int
     position: Int[np.ndarray, " e"]
-    clip: Int[np.ndarray, " e"]
-    caption: Int[np.ndarray, " e"]
+    picks: Picks
 
 
 class Order:
@@ -100,48 +97,43 @@ class Order:
 class Planner:
     """Lays out epochs and finds rows in them. Safe to use from many threads."""
 
-    def __init__(
-        self, order: Order, sizes: MediaSizes, captions: Captions, masking: Masking, budget: Int[np.ndarray, " 9"]
-    ):
-        self.order, self.sizes, self.captions, self.masking, self.budget = order, sizes, captions, masking, budget
+    def __init__(self, order: Order, picker: Picker, sizes: Sizes, budget: Int[np.ndarray, " 9"]):
+        self.order, self.picker, self.sizes, self.budget = order, picker, sizes, budget
         self._ends: list[int] = []
         self._epochs: collections.OrderedDict[int, Epoch] = collections.OrderedDict()
         self._lock = threading.Lock()
 
-    def needs(self, epoch: int) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"], Int[np.ndarray, "n 9"]]:
-        """Clip, chosen caption and needs of every position of an epoch."""
-        clip = self.order.clips(epoch)
-        uniform = generator(self.order.seed, Purpose.CAPTION, epoch).random(len(clip)) if self.order.shuffled else None
-        caption = self.captions.choose(clip, uniform)
-        lengths = self.captions.lengths(caption)
-        return clip, caption, self.sizes.table(clip, lengths, self.masking, self.captions.marks)
+    def needs(self, epoch: int) -> tuple[Picks, Int[np.ndarray, "n 9"]]:
+        """What is shown at every position of an epoch, and what it needs of a row."""
+        picks = self.picker.pick(self.order.clips(epoch), epoch)
+        return picks, self.sizes.table(picks)
 
     def plan(self, epoch: int) -> Epoch:
         """An epoch's rows; in the order of the corpus for evaluation, else in a drawn one."""
-        clip, caption, needs = self.needs(epoch)
+        picks, needs = self.needs(epoch)
         row = pack(needs, self.budget)
         rows = int(row.max(initial=-1)) + 1
         if self.order.shuffled:
             # Packing puts the large clips first: drawn rows make the batches alike.
             rank = generator(self.order.seed, Purpose.ROWS, epoch).permutation(rows)
         else:
-            first = np.full(rows, len(clip))
-            np.minimum.at(first, row, np.arange(len(clip)))
+            first = np.full(rows, len(picks))
+            np.minimum.at(first, row, np.arange(len(picks)))
             rank = np.argsort(np.argsort(first, kind="stable"), kind="stable")
         row = rank[row]
         member = np.argsort(row, kind="stable")
         start = np.searchsorted(row[member], np.arange(rows + 1))
-        return Epoch(clip, caption, member, start)
+        return Epoch(picks, member, start)
 
     def row(self, number: int) -> Row:
         """Row `number` of the endless sequence; past the end of evaluation's one epoch it is empty."""
         epoch, place = self.locate(number)
         if epoch > 0 and not self.order.shuffled:
             none = np.zeros(0, np.int64)
-            return Row(epoch, none, none, none)
+            return Row(epoch, none, self.picker.pick(none, epoch))
         planned = self.epoch(epoch)
         position = planned.member[planned.start[place] : planned.start[place + 1]]
-        return Row(epoch, position, planned.clip[position], planned.caption[position])
+        return Row(epoch, position, planned.picks[position])
 
     def locate(self, number: int) -> tuple[int, int]:
         """The epoch of a row and its place there."""

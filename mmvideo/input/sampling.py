@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from mmvideo.input.config import Audio, Video
 
@@ -62,12 +62,20 @@ def draw_stretch(
       rng: draws the start; None takes the middle of the clip.
     """
     frames = steps * video.tubelet[0] if video else 0
-    lengths = [frames / video.fps if video else 0.0, samples / audio.spectrogram.sample_rate if audio else 0.0]
-    length = max(lengths)
+    length = float(view_seconds(np.array(steps), np.array(samples), video, audio))
     room = max(seconds - length, 0.0)
     start = room * (0.5 if rng is None else rng.random())
     times = (np.arange(frames) + 0.5) / video.fps if video else np.zeros(0)
     return Stretch(start, length, times, samples)
+
+
+def view_seconds(
+    steps: Int[np.ndarray, "*n"], samples: Int[np.ndarray, "*n"], video: Video | None, audio: Audio | None
+) -> Float[np.ndarray, "*n"]:
+    """How long views of so many tubelet steps and samples last: as long as the longer of the two."""
+    pictures = steps * video.tubelet[0] / video.fps if video else np.zeros(steps.shape)
+    sound = samples / audio.hertz if audio else np.zeros(samples.shape)
+    return np.asarray(np.maximum(pictures, sound))
 
 
 def draw_square(width: int, height: int, video: Video, rng: np.random.Generator | None) -> Square:

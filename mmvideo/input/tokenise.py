@@ -1,4 +1,4 @@
-"""Pictures and spectrograms cut into patches, and where each patch stands.
+"""Pictures, spectrograms and bare sound cut into patches, and where each patch stands.
 
 Sizes, grids and times of tokens follow from the config, so they are known before anything is decoded.
 """
@@ -19,25 +19,38 @@ def video_spec(video: Video) -> PatchSpec:
 
 
 def audio_spec(audio: Audio, longest: int) -> PatchSpec:
-    """Patch and largest grid of spectrograms of at most `longest` rows (time steps of the spectrogram)."""
+    """Patch and largest grid of spectrograms of at most `longest` rows, or of bare sound of so many samples."""
     steps = int(audio_steps(np.array([longest]), audio)[0])
+    if audio.waveform:
+        return PatchSpec((audio.waveform,), (steps, 1, 1), audio.waveform / audio.sample_rate)
     seconds = audio_stride(audio)[0] * audio.spectrogram.hop_seconds
     return PatchSpec(audio.patch, (steps, audio_bands(audio), 1), seconds)
 
 
 def audio_stride(audio: Audio) -> tuple[int, int]:
-    """Time steps and mel bins from one patch to the next."""
+    """Time steps and mel bins from one patch of a spectrogram to the next."""
     return audio.stride or audio.patch
 
 
 def audio_bands(audio: Audio) -> int:
-    """Patches side by side along the mel axis."""
+    """Patches side by side along the mel axis; one of bare sound."""
+    if audio.waveform:
+        return 1
     return (audio.spectrogram.bins - audio.patch[1]) // audio_stride(audio)[1] + 1
 
 
 def audio_steps(rows: Int[np.ndarray, " n"], audio: Audio) -> Int[np.ndarray, " n"]:
-    """Whole patches along the time of spectrograms of `rows` rows; at least one, which is padded."""
-    return np.maximum((rows - audio.patch[0]) // audio_stride(audio)[0] + 1, 1)
+    """Whole patches along the time of spectrograms of `rows` rows, or of so many samples; at least one, which is
+    padded."""
+    length, step = (audio.waveform,) * 2 if audio.waveform else (audio.patch[0], audio_stride(audio)[0])
+    return np.maximum((rows - length) // step + 1, 1)
+
+
+def audio_rows(steps: int, audio: Audio) -> int:
+    """Rows of the spectrogram, or samples, that patches of so many time steps cover."""
+    if audio.waveform:
+        return steps * audio.waveform
+    return (steps - 1) * audio_stride(audio)[0] + audio.patch[0]
 
 
 def video_patches(frames: UInt8[np.ndarray, "T H W 3"], tubelet: tuple[int, int, int]) -> UInt8[np.ndarray, "N P"]:
@@ -57,8 +70,15 @@ def video_frames(
     return cut.transpose(0, 3, 1, 4, 2, 5, 6).reshape(-1, height, width, 3)
 
 
-def audio_patches(rows: Float32[np.ndarray, "T M"], audio: Audio) -> Float32[np.ndarray, "N P"]:
-    """Patches of a spectrogram in the order `(t, mel)`, each flattened so; a short stride makes them overlap."""
+def audio_patches(
+    rows: Float32[np.ndarray, "T M"] | Float32[np.ndarray, " S"], audio: Audio
+) -> Float32[np.ndarray, "N P"]:
+    """Patches of a spectrogram in the order `(t, mel)`, each flattened so, or of bare sound one behind the other.
+
+    A short stride makes those of a spectrogram overlap.
+    """
+    if audio.waveform:
+        return rows.reshape(-1, audio.waveform)
     (t, mel), (step, jump) = audio.patch, audio_stride(audio)
     windows = np.lib.stride_tricks.sliding_window_view(rows, (t, mel))[::step, ::jump]
     return windows.reshape(-1, t * mel)
@@ -74,13 +94,17 @@ def video_places(steps: int, video: Video) -> tuple[Int[np.ndarray, "N 3"], Floa
 def audio_places(steps: int, audio: Audio) -> tuple[Int[np.ndarray, "N 3"], Float[np.ndarray, " N"]]:
     """Grid cell and middle in seconds of the tokens of `steps` time steps."""
     grid = _grid(steps, audio_bands(audio), 1)
+    if audio.waveform:
+        return grid, (grid[:, 0] + np.float32(0.5)) * np.float32(audio.waveform / audio.sample_rate)
     middle = grid[:, 0] * audio_stride(audio)[0] + np.float32(audio.patch[0] / 2)
     return grid, middle * np.float32(audio.spectrogram.hop_seconds)
 
 
-def text_places(pieces: int) -> tuple[Int[np.ndarray, "N 3"], Float[np.ndarray, " N"]]:
-    """Grid cell, which is the number of the piece, and time, which is 0."""
-    return _grid(1, 1, pieces), np.zeros(pieces, np.float32)
+def text_places(pieces: int, caption: int = 0) -> tuple[Int[np.ndarray, "N 3"], Float[np.ndarray, " N"]]:
+    """Grid cell, which is 0, the number of the caption and that of the piece in it, and time, which is 0."""
+    grid = _grid(1, 1, pieces)
+    grid[:, 1] = caption
+    return grid, np.zeros(pieces, np.float32)
 
 
 def _grid(t: int, y: int, x: int) -> np.ndarray:

@@ -119,10 +119,10 @@ def find_tracks(container: Any, name: str) -> Tracks:
         raise MediaError(f"{name}: has neither a picture nor a sound track")
     leader = video or audio
     origin = float(leader.start_time * leader.time_base) if leader.start_time is not None else 0.0
-    return Tracks(video, audio, origin, _declared_end(container, (video, audio), origin))
+    return Tracks(video, audio, origin, declared_end(container, (video, audio), origin))
 
 
-def _declared_end(container: Any, streams: tuple[Any, ...], origin: float) -> float | None:
+def declared_end(container: Any, streams: tuple[Any, ...], origin: float) -> float | None:
     """The end that the headers promise, in seconds after `origin`: of the tracks if they say, else of the file."""
     ends = [float(((s.start_time or 0) + s.duration) * s.time_base) for s in streams if s is not None and s.duration]
     if ends:

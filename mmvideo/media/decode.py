@@ -20,6 +20,7 @@ from mmvideo.media.container import (
     MediaInfo,
     MediaSource,
     Tracks,
+    declared_end,
     find_tracks,
     is_webp,
     open_media,
@@ -112,7 +113,9 @@ def decode(
         return _decode_webp(source, request, Painter(short_side, size, kernel), video)
     with open_media(source) as container:
         tracks = find_tracks(container, request.name)
-        asked = Tracks(tracks.video if video else None, tracks.audio if audio else None, tracks.origin, tracks.ending)
+        # Sound by itself may end before the picture, which is no damage; the last picture stays on show.
+        ending = tracks.ending if video else declared_end(container, (tracks.audio,), tracks.origin)
+        asked = Tracks(tracks.video if video else None, tracks.audio if audio else None, tracks.origin, ending)
         if asked.video is None and asked.audio is None:
             wanted = " or ".join(n for n, on in (("video", video), ("sound", audio)) if on) or "track asked for"
             raise MediaError(f"{request.name}: has no {wanted}")

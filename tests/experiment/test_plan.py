@@ -51,7 +51,7 @@ def test_the_outline_is_the_pipelines_own(tiny, batches):
 
 
 def test_no_clip_is_larger_than_the_largest(tiny, batches):
-    needs = batches._planner.needs(0)[2]
+    needs = batches._planner.needs(0)[1]
     assert (needs.max(axis=0)[:7] <= np.array(list(outline(tiny.input).need.values()))[:7]).all()
 
 

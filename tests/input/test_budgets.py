@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from mmvideo.input.budgets import choose_budgets, fill
-from mmvideo.input.config import Masking, Packing
+from mmvideo.input.config import Packing
 from mmvideo.input.packing import pack
-from mmvideo.input.sizes import BUDGETS, MediaSizes
+from mmvideo.input.picks import Picks
+from mmvideo.input.sizes import BUDGETS, Sizes
 
 
 def _needs(clips: int, seed: int, video: float, audio: float) -> np.ndarray:
@@ -18,8 +19,13 @@ def _needs(clips: int, seed: int, video: float, audio: float) -> np.ndarray:
     steps_v = np.where(kind != 1, rng.integers(1, 5, clips), 0)
     steps_a = np.where(kind != 0, rng.integers(1, 13, clips), 0)
     hidden_v, hidden_a = steps_v * round(16 * video), steps_a * round(8 * audio)
-    sizes = MediaSizes(steps_v, steps_a, steps_v * 16 - hidden_v, steps_a * 8 - hidden_a, hidden_v, hidden_a)
-    return sizes.table(np.arange(clips), rng.integers(5, 25, clips), Masking(video=video, audio=audio, text=0.15))
+    text = rng.integers(5, 25, clips)
+    sizes = Sizes(
+        steps_v, steps_a, steps_v * 16 - hidden_v, steps_a * 8 - hidden_a, hidden_v, hidden_a,
+        text=text, text_hidden=text // 6, decoded=video > 0 or audio > 0,
+    )  # fmt: skip
+    everyone = np.arange(clips)
+    return sizes.table(Picks(everyone, everyone[:, None], np.ones((clips, 3), bool), np.ones(clips, bool)))
 
 
 @pytest.mark.parametrize(("video", "audio"), [(0.0, 0.0), (0.5, 0.5), (0.9, 0.0), (0.75, 0.75)])

@@ -11,10 +11,11 @@ import pytest
 from mmvideo.datasets.corpus import Corpus, Record, open_corpus
 from mmvideo.datasets.table import ClipTable
 from mmvideo.input.captions import no_captions
-from mmvideo.input.config import Audio, Input, Masking, Video
-from mmvideo.input.loading import ClipLoader, UnreadableClip
+from mmvideo.input.config import Audio, Drop, Input, Masking, Video
+from mmvideo.input.loading import ClipLoader, Tokens, UnreadableClip
 from mmvideo.input.mixture import Mixture
-from mmvideo.input.sizes import MediaSizes, media_sizes
+from mmvideo.input.picks import Picks
+from mmvideo.input.sizes import Sizes, clip_sizes
 from mmvideo.input.tokenise import audio_patches, video_frames
 from mmvideo.media.spectrogram import spectrogram
 
@@ -36,7 +37,7 @@ def film() -> Corpus:
     return open_corpus("samples:film", "train")
 
 
-def _loader(corpus: Corpus, seconds: float, media: bytes, train: bool = False) -> tuple[ClipLoader, MediaSizes]:
+def _loader(corpus: Corpus, seconds: float, media: bytes, train: bool = False) -> tuple[ClipLoader, Sizes]:
     """A loader of one clip that is said to last so long and has these bytes."""
     table = dataclasses.replace(
         corpus.table,
@@ -48,8 +49,16 @@ def _loader(corpus: Corpus, seconds: float, media: bytes, train: bool = False) -
     records = [dataclasses.replace(corpus[0], media=media)]
 
     mixture = Mixture([InMemory(records, table)])
-    sizes = media_sizes(mixture.seconds, mixture.has_video, mixture.has_audio, CONFIG, Masking())
-    return ClipLoader(mixture, sizes, no_captions(1), CONFIG, Masking(), train), sizes
+    nothing = (Masking(), Drop())
+    tracks = mixture.has_video, mixture.has_audio
+    sizes = clip_sizes(mixture.seconds, *tracks, no_captions(1), CONFIG, *nothing)
+    return ClipLoader(mixture, sizes, no_captions(1), CONFIG, *nothing, train), sizes
+
+
+def _load(loader: ClipLoader, place: tuple[int, int] = (0, 0)) -> tuple[dict[str, Tokens], bool]:
+    """Pictures and sound of the one clip."""
+    picks = Picks(np.array([0]), np.array([[-1]]), np.array([[True, True, False]]), np.array([True]))
+    return loader.load(picks, 0, place)
 
 
 def test_the_last_frame_and_silence_fill_up_what_a_file_lacks(film: Corpus, tmp_path: Path):
@@ -60,7 +69,7 @@ def test_the_last_frame_and_silence_fill_up_what_a_file_lacks(film: Corpus, tmp_
     sound = np.random.default_rng(0).normal(0, 0.2, 16000).astype(np.float32)
     encode(tmp_path / "short.mp4", whole.frames, 4, samples=sound)
     loader, sizes = _loader(film, 4.0, (tmp_path / "short.mp4").read_bytes())
-    tokens, _ = loader.load(0, -1, (0, 0))
+    tokens, _ = _load(loader)
     assert len(tokens["video"].content) == sizes.video[0] == 8 * 4
     assert len(tokens["audio"].content) == sizes.audio[0] == 24
     frames = video_frames(tokens["video"].content, (2, 16, 16), 32, 32)
@@ -76,8 +85,8 @@ def test_a_file_cut_short_is_used_as_far_as_it_goes_and_said_to_be_damaged(film:
     seconds = float(film.table.seconds[0])
     whole, _ = _loader(film, seconds, media)
     cut, sizes = _loader(film, seconds, media[: len(media) // 2])
-    expected, fine = whole.load(0, -1, (0, 0))
-    tokens, damaged = cut.load(0, -1, (0, 0))
+    expected, fine = _load(whole)
+    tokens, damaged = _load(cut)
     assert (fine, damaged) == (False, True)
     for name in ("video", "audio"):
         assert tokens[name].content.shape == expected[name].content.shape
@@ -89,12 +98,12 @@ def test_a_file_cut_short_is_used_as_far_as_it_goes_and_said_to_be_damaged(film:
 def test_rubbish_is_an_unreadable_clip_with_a_reason_of_one_line(film: Corpus, media: bytes):
     loader, _ = _loader(film, 4.0, media)
     with pytest.raises(UnreadableClip) as error:
-        loader.load(0, -1, (0, 0))
+        _load(loader)
     assert str(error.value) and "\n" not in str(error.value)
 
 
 def test_training_draws_by_place_and_by_nothing_else(film: Corpus):
     loader, _ = _loader(film, float(film.table.seconds[0]), film[0].media, train=True)
-    first, again, other = (loader.load(0, -1, place)[0]["video"].content for place in ((1, 5), (1, 5), (1, 6)))
+    first, again, other = (_load(loader, place)[0]["video"].content for place in ((1, 5), (1, 5), (1, 6)))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)

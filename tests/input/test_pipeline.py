@@ -263,20 +263,19 @@ def test_default_settings_fill_the_rows_of_the_samples():
     config = Input(sources=(Source("samples:all"),))
     batches = Batches(config)
     assert len(batches.corpus) == 359
-    tokens = [batches._planner.needs(epoch)[2][:, 0].sum() for epoch in range(3)]
+    tokens = [batches._planner.needs(epoch)[1][:, 0].sum() for epoch in range(3)]
     rows = [len(batches._planner.epoch(epoch)) for epoch in range(3)]
     assert all(t / (r * config.packing.tokens) >= 0.95 for t, r in zip(tokens, rows, strict=True))
     # The rows hold what the plan says.
     row = batches._row(0)
-    planned = batches._planner.row(0)
-    needs = batches._sizes.table(planned.clip, batches._captions.lengths(planned.caption), Masking())
+    needs = batches._sizes.table(batches._planner.row(0).picks)
     assert (row.layout.modality >= 0).sum() == needs[:, 0].sum()
 
 
 def test_weights_are_honoured():
     sources = (Source("samples:sounds", weight=3.0), Source("samples:film", weight=1.0))
     batches = Batches(_with(sources=sources))
-    clips = batches._planner.epoch(0).clip
+    clips = batches._planner.epoch(0).picks.clip
     assert (len(clips), (clips < 98).sum()) == (180, 135)
 
 

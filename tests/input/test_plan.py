@@ -6,30 +6,35 @@ import numpy as np
 import pytest
 
 from mmvideo.input.captions import Captions
-from mmvideo.input.config import Masking, Source
+from mmvideo.input.config import Input, Source
 from mmvideo.input.mixture import epoch_counts
-from mmvideo.input.plan import Order, Planner
-from mmvideo.input.sizes import MediaSizes
+from mmvideo.input.picker import Picker
+from mmvideo.input.plan import Order, Planner, Row
+from mmvideo.input.sizes import Sizes
 
 
 def _planner(clips: int = 100, seed: int = 0, shuffled: bool = True) -> Planner:
     rng = np.random.default_rng(5)
     video, audio = rng.integers(0, 5, clips) * 16, rng.integers(1, 5, clips) * 8
     nothing = np.zeros(clips, np.int64)
-    sizes = MediaSizes(video // 16, audio // 8, video, audio, nothing, nothing)
     each = rng.integers(0, 3, clips)
     first = np.concatenate([[0], np.cumsum(each)])
     start = np.concatenate([[0], np.cumsum(rng.integers(3, 12, first[-1]))])
     captions = Captions(np.zeros(start[-1], np.int32), start, first)
+    text = np.diff(start)
+    sizes = Sizes(video // 16, audio // 8, video, audio, nothing, nothing, text, np.zeros_like(text))
     order = Order([np.arange(clips)], [clips], seed, shuffled)
-    return Planner(order, sizes, captions, Masking(), np.array([256, 6, 256, 256, 256, 0, 0, 0, 0]))
+    has = np.stack([video > 0, audio > 0, each > 0], axis=1)
+    picker = Picker(has, captions, np.ones(clips, bool), Input(seed=seed), shuffled, False)
+    return Planner(order, picker, sizes, np.array([256, 6, 256, 256, 256, 0, 0, 0, 0]))
+
+
+def _listed(row: Row) -> tuple:
+    return row.epoch, row.position.tolist(), row.picks.clip.tolist(), row.picks.caption[:, 0].tolist()
 
 
 def _rows(planner: Planner, count: int) -> list[tuple]:
-    return [
-        (row.epoch, row.position.tolist(), row.clip.tolist(), row.caption.tolist())
-        for row in map(planner.row, range(count))
-    ]
+    return [_listed(planner.row(number)) for number in range(count)]
 
 
 def test_rows_are_a_lookup_in_any_order():
@@ -38,8 +43,7 @@ def test_rows_are_a_lookup_in_any_order():
     backwards = _planner()
     seen = [None] * count
     for number in reversed(range(count)):
-        row = backwards.row(number)
-        seen[number] = (row.epoch, row.position.tolist(), row.clip.tolist(), row.caption.tolist())
+        seen[number] = _listed(backwards.row(number))
     assert seen == forwards
     assert {row[0] for row in forwards} > {0, 1, 2}
 
@@ -78,8 +82,9 @@ def test_evaluation_has_one_epoch_in_the_order_of_the_corpus():
 
 def test_chosen_captions_belong_to_their_clips():
     planner = _planner()
-    clip, caption, _ = planner.needs(0)
-    first = planner.captions.first
+    picks, _ = planner.needs(0)
+    clip, caption = picks.clip, picks.caption[:, 0]
+    first = planner.picker.captions.first
     none = first[clip] == first[clip + 1]
     assert (caption[none] == -1).all()
     assert ((caption >= first[clip]) & (caption < first[clip + 1]))[~none].all()

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from mmvideo.input.augment import jitter_colour, mask_spectrogram, tells_sides
-from mmvideo.input.config import Audio, Input, Masking, Video
+from mmvideo.input.captions import no_captions
+from mmvideo.input.config import Audio, Drop, Input, Masking, Video
 from mmvideo.input.sampling import draw_square, draw_stretch
-from mmvideo.input.sizes import media_sizes, video_steps
+from mmvideo.input.sizes import clip_sizes, video_steps
 
 
 def test_a_stretch_lies_within_its_clip_and_is_drawn():
@@ -49,7 +50,7 @@ def test_frames_follow_from_the_seconds():
 def test_sizes_of_every_kind_of_clip():
     config = Input(masking=Masking(video=0.75, audio=0.5))
     seconds, video, audio = np.array([4.0, 1.0, 0.1, 4.0]), np.array([1, 1, 0, 0], bool), np.array([1, 0, 1, 0], bool)
-    sizes = media_sizes(seconds, video, audio, config, config.masking)
+    sizes = clip_sizes(seconds, video, audio, no_captions(4), config, config.masking, Drop())
     assert (sizes.video + sizes.video_hidden).tolist() == [64, 32, 0, 0]
     assert sizes.video_hidden.tolist() == [48, 24, 0, 0]
     assert (sizes.audio + sizes.audio_hidden).tolist() == [96, 0, 8, 0]
