@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from mmvideo.objectives.captioning import Captioning
 from mmvideo.objectives.classification import Classification
 from mmvideo.objectives.contrastive import Contrastive
 from mmvideo.objectives.latent import LatentPrediction
@@ -27,7 +28,17 @@ class ByKind:
         return handler.generate_schema(Annotated[source, Field(discriminator="kind")])
 
 
-AnyObjective = Annotated[Contrastive | MaskedPatches | MaskedText | Classification | LatentPrediction, ByKind()]
+AnyObjective = Annotated[
+    Contrastive | MaskedPatches | MaskedText | Captioning | LatentPrediction | Classification, ByKind()
+]
 """Any of the objectives."""
 
-__all__ = ["AnyObjective", "Classification", "Contrastive", "LatentPrediction", "MaskedPatches", "MaskedText"]
+__all__ = [
+    "AnyObjective",
+    "Captioning",
+    "Classification",
+    "Contrastive",
+    "LatentPrediction",
+    "MaskedPatches",
+    "MaskedText",
+]
