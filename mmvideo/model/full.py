@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from mmvideo.model.rows import clip_order, join_rows, take_tokens
+from mmvideo.model.ordering import clip_order, join_rows, take_tokens
 from mmvideo.stream import MODALITIES, PADDING, Layout, Modality, TokenStream
 
 

@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from mmvideo.model.full import text_base
-from mmvideo.model.rows import clip_order, join_rows, take_tokens
+from mmvideo.model.ordering import clip_order, join_rows, take_tokens
 from mmvideo.objectives.counting import tap_places
 from mmvideo.stream import PADDING, Layout, Modality, TextSpec, TokenStream
 

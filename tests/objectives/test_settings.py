@@ -25,8 +25,8 @@ def test_json_round_trip():
         "b": MaskedPatches(normalise=False, audio=0.0),
         "c": MaskedText(weight=0.3),
         "d": Classification("visual", 8, ("video",), 0.1),
-        "e": Captioning(("video+audio",), smoothing=0.1),
-        "f": LatentPrediction(predictor=Decoder(12, 384, 12, "clip"), decay=0.99, last_decay=1.0, ramp=100),
+        "f": Captioning(("video+audio",), smoothing=0.1),
+        "g": LatentPrediction(predictor=Decoder(12, 384, 12, "clip"), decay=0.99, last_decay=1.0, ramp=100),
     }
     assert ADAPTER.validate_json(ADAPTER.dump_json(objectives)) == objectives
 
