@@ -17,6 +17,7 @@ from mmvideo.objectives.contrastive import Contrastive
 from mmvideo.objectives.latent import LatentPrediction
 from mmvideo.objectives.masked_patches import MaskedPatches
 from mmvideo.objectives.masked_text import MaskedText
+from mmvideo.objectives.synchrony import Synchrony
 
 
 class ByKind:
@@ -29,7 +30,7 @@ class ByKind:
 
 
 AnyObjective = Annotated[
-    Contrastive | MaskedPatches | MaskedText | Captioning | LatentPrediction | Classification, ByKind()
+    Contrastive | MaskedPatches | MaskedText | Captioning | LatentPrediction | Synchrony | Classification, ByKind()
 ]
 """Any of the objectives."""
 
@@ -41,4 +42,5 @@ __all__ = [
     "LatentPrediction",
     "MaskedPatches",
     "MaskedText",
+    "Synchrony",
 ]

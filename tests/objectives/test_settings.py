@@ -12,6 +12,7 @@ from mmvideo.objectives import (
     LatentPrediction,
     MaskedPatches,
     MaskedText,
+    Synchrony,
 )
 from mmvideo.objectives.pairs import parse_pair
 
@@ -26,6 +27,7 @@ def test_json_round_trip():
         "c": MaskedText(weight=0.3),
         "d": Classification("visual", 8, ("video",), 0.1),
         "f": Captioning(("video+audio",), smoothing=0.1),
+        "h": Synchrony("sync", pooling="map"),
         "g": LatentPrediction(predictor=Decoder(12, 384, 12, "clip"), decay=0.99, last_decay=1.0, ramp=100),
     }
     assert ADAPTER.validate_json(ADAPTER.dump_json(objectives)) == objectives

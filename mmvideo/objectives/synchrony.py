@@ -1,0 +1,105 @@
+"""Audio-visual synchrony: whether the sound belongs to the picture in time."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from mmvideo.model.config import Model, dimensions
+from mmvideo.model.features import Features
+from mmvideo.model.fusion import outsiders, stages
+from mmvideo.model.heads import LinearHead
+from mmvideo.model.pool import Pooler
+from mmvideo.objectives.counting import mean_where
+from mmvideo.objectives.needs import require_modalities
+from mmvideo.stream import StreamSpec, TokenStream
+
+MEDIA = ("video", "audio")
+
+
+@dataclasses.dataclass(frozen=True)
+class Synchrony:
+    """Tells clips in time from clips whose sound is shifted (Owens and Efros 2018, section 3).
+
+    Attributes:
+      label: a kind of label of the corpus that tells it, 1 in time and 0 out of time; None takes the
+        clips whose sound the run itself has shifted (input.audio.misaligned).
+      pooling: how the tokens of picture and sound at the top become one vector.
+      weight: of this objective in the total loss.
+    """
+
+    label: str | None = None
+    pooling: Literal["mean", "class", "map"] = "mean"
+    weight: float = 1.0
+    kind: Literal["synchrony"] = "synchrony"
+
+    def heads(self, model: Model, spec: StreamSpec, *, rngs: nnx.Rngs) -> SynchronyHeads:
+        """New heads.
+
+        Raises:
+          ValueError: the run lacks a modality, or its fusion keeps picture and sound apart.
+        """
+        require_modalities(spec, MEDIA, "synchrony")
+        numbers = dimensions(model)
+        last = stages(model.fusion, numbers.depth)[-1]
+        if not any(set(outsiders(last, (name,), spec.modalities)) & set(MEDIA) for name in MEDIA):
+            raise ValueError(
+                f"synchrony: picture and sound never meet with model.fusion.scheme {model.fusion.scheme!r}: choose "
+                f"early, or mid with model.fusion.media_layer (or layer) below the depth {numbers.depth}"
+            )
+        return SynchronyHeads(self.pooling, numbers.width, numbers.heads, rngs=rngs)
+
+    def loss(
+        self, heads: SynchronyHeads, features: Features, stream: TokenStream, trunk: nnx.Module
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        """Binary cross entropy over the clips that have picture and sound, and a label where one is asked for.
+
+        Metrics: `accuracy`; `chance`, the accuracy of giving all clips the more frequent answer; `clips` that counted.
+
+        Raises:
+          ValueError: the stream has no such kind of label.
+        """
+        in_time, known = self.answers(stream)
+        logits, present = heads(features, in_time.shape[1])
+        counted = present & known
+        loss = mean_where(binary_cross_entropy(logits, in_time), counted)
+        share = mean_where(in_time.astype(jnp.float32), counted)
+        return loss, {
+            "accuracy": mean_where(((logits > 0) == in_time).astype(jnp.float32), counted),
+            "chance": jnp.where(counted.any(), jnp.maximum(share, 1 - share), 0),
+            "clips": counted.sum().astype(jnp.float32),
+        }
+
+    def answers(self, stream: TokenStream) -> tuple[Bool[Array, "B E"], Bool[Array, "B E"]]:
+        """Which clips are in time, and of which that is known."""
+        if self.label is None:
+            return jnp.asarray(stream.clips.aligned), jnp.ones(stream.clips.aligned.shape, jnp.bool_)
+        known = stream.clips.labels
+        if self.label not in known:
+            kinds = ", ".join(sorted(known)) or "none"
+            raise ValueError(f"synchrony.label {self.label!r} is not a kind of label of the corpus: it has {kinds}")
+        label = jnp.asarray(known[self.label])
+        return label == 1, (label == 0) | (label == 1)
+
+
+class SynchronyHeads(nnx.Module):
+    """Pooling, layer norm and one number: the log-odds of being in time."""
+
+    def __init__(self, pooling: str, width: int, heads: int, *, rngs: nnx.Rngs):
+        self.pooler = Pooler(pooling, width, heads, rngs=rngs)
+        self.head = LinearHead(width, 1, rngs=rngs)
+
+    def __call__(self, features: Features, slots: int) -> tuple[Float[Array, "B E"], Bool[Array, "B E"]]:
+        """Log-odds, and which clips have picture and sound."""
+        pooled, present = self.pooler(features, len(features.taps) - 1, MEDIA, slots)
+        return self.head(pooled)[..., 0], present
+
+
+def binary_cross_entropy(logits: Float[Array, "*n"], answer: Bool[Array, "*n"]) -> Float[Array, "*n"]:
+    """`-log p` of the right answer, where `p` of True is the sigmoid of the logit."""
+    return jax.nn.softplus(jnp.where(answer, -logits, logits))
