@@ -16,6 +16,7 @@ from typing import Any
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.input.config import Input
 from mmvideo.model.config import Model
+from mmvideo.model.kinds import AnyModel
 from mmvideo.objectives import AnyObjective
 from mmvideo.parallel.config import Mesh
 from mmvideo.training.config import Training
@@ -32,7 +33,7 @@ class Experiment:
     Attributes:
       name: a short name; the workdir is `runs/NAME` unless another is given.
       input: which tokens each step sees.
-      model: the transformer.
+      model: the transformer, or a baseline to compare it with.
       objectives: what is learned, by name; each has its own weight.
       training: how long and with which optimiser.
       mesh: how devices share the work.
@@ -41,7 +42,7 @@ class Experiment:
 
     name: str
     input: Input = Input()
-    model: Model = Model()
+    model: AnyModel = Model()
     objectives: dict[str, AnyObjective] = dataclasses.field(default_factory=dict)
     training: Training = Training()
     mesh: Mesh = Mesh()

@@ -12,6 +12,7 @@ from flax import nnx
 from mmvideo.experiment.config import Experiment
 from mmvideo.experiment.outline import Outline, abstract_stream, outline
 from mmvideo.model.config import Model, dimensions
+from mmvideo.model.kinds import AnyModel
 from mmvideo.objectives.learner import Learner
 from mmvideo.parallel.mesh import AXES, axis_sizes
 from mmvideo.planning.memory import Memory, kept_bytes, share_bytes, tree_bytes
@@ -139,12 +140,14 @@ def labels(experiment: Experiment) -> tuple[str, ...]:
     return tuple(dict.fromkeys(label for label in found if label is not None))
 
 
-def counting(model: Model) -> Model:
+def counting(model: AnyModel) -> AnyModel:
     """The model as its products are counted: dense attention, nothing computed twice."""
+    if not isinstance(model, Model):
+        return model
     return dataclasses.replace(model, attention="xla", remat="none")
 
 
-def abstract_learner(experiment: Experiment, spec: StreamSpec, model: Model) -> Abstract:
+def abstract_learner(experiment: Experiment, spec: StreamSpec, model: AnyModel) -> Abstract:
     """The learner of an experiment, with `model` in place of the experiment's own.
 
     Raises:
@@ -220,7 +223,7 @@ def _memory(experiment: Experiment, learner: Abstract, batch: TokenStream, devic
 def _activations(experiment: Experiment, learner: Abstract, batch: TokenStream) -> int:
     """Bytes kept for the backward pass; with remat those of one layer besides, while it is computed again."""
     kept = kept_bytes(_loss(learner), learner.params, learner.rest, batch)
-    if experiment.model.remat == "none":
+    if not isinstance(experiment.model, Model) or experiment.model.remat == "none":
         return kept
     model = dataclasses.replace(experiment.model, remat="none")
     plain = abstract_learner(experiment, learner.spec, model)

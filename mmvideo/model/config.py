@@ -93,6 +93,7 @@ class Model:
     remat: Literal["none", "dots", "full"] = "none"
     scan: bool = True
     decoder: Decoder = Decoder()
+    kind: Literal["transformer"] = "transformer"
 
 
 @dataclasses.dataclass(frozen=True)

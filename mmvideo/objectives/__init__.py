@@ -9,8 +9,9 @@ they need, and give 0 with a gradient of 0 where none has. `learner.Learner` put
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
+from mmvideo.model.kinds import ByKind
 from mmvideo.objectives.captioning import Captioning
 from mmvideo.objectives.classification import Classification
 from mmvideo.objectives.contrastive import Contrastive
@@ -18,16 +19,6 @@ from mmvideo.objectives.latent import LatentPrediction
 from mmvideo.objectives.masked_patches import MaskedPatches
 from mmvideo.objectives.masked_text import MaskedText
 from mmvideo.objectives.synchrony import Synchrony
-
-
-class ByKind:
-    """Tells pydantic to choose the member of a union by its field `kind`, so that its errors name that one's fields."""
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        from pydantic import Field
-
-        return handler.generate_schema(Annotated[source, Field(discriminator="kind")])
-
 
 AnyObjective = Annotated[
     Contrastive | MaskedPatches | MaskedText | Captioning | LatentPrediction | Synchrony | Classification, ByKind()

@@ -11,14 +11,15 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from mmvideo.model.config import Model, dimensions
 from mmvideo.model.features import Features
 from mmvideo.model.full import text_base, true_pieces
-from mmvideo.model.fusion import outsiders, stages
+from mmvideo.model.fusion import outsiders
+from mmvideo.model.kinds import AnyModel
 from mmvideo.model.layers import Linear
+from mmvideo.model.trunk import feature_width, fusion_stages
 from mmvideo.objectives.counting import clips_with, mean_where, tap_places, tokens_at
 from mmvideo.objectives.generation import Captions, generate
-from mmvideo.objectives.needs import require_modalities
+from mmvideo.objectives.needs import require_modalities, require_tokens
 from mmvideo.stream import MODALITIES, PADDING, Modality, StreamSpec, TokenStream
 
 
@@ -55,13 +56,15 @@ class Captioning:
         """`media` as groups of modalities."""
         return tuple(tuple(name.split("+")) for name in self.media)
 
-    def heads(self, model: Model, spec: StreamSpec, *, rngs: nnx.Rngs) -> CaptioningHeads:
+    def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> CaptioningHeads:
         """New heads.
 
         Raises:
-          ValueError: the run has no text or none of the media, text is not causal, or it never sees the media.
+          ValueError: the run has no text or none of the media, the model keeps no tokens of text, text is
+            not causal, or it never sees the media.
         """
         require_modalities(spec, ("text",), "captioning")
+        require_tokens(model, ("text",), "captioning")
         available = [group for group in self.groups if set(group) <= set(spec.modalities)]
         if not available:
             raise ValueError(f"captioning.media {self.media}: the run has only {', '.join(spec.modalities)}")
@@ -70,14 +73,14 @@ class Captioning:
                 "captioning predicts each piece from those before it, but with model.fusion.text "
                 f"{model.fusion.text!r} a piece sees those behind it too: set model.fusion.text to causal"
             )
-        numbers = dimensions(model)
-        seen = outsiders(stages(model.fusion, numbers.depth)[-1], ("text",), spec.modalities)
+        last = fusion_stages(model)[-1]
+        seen = outsiders(last, ("text",), spec.modalities)
         if not any(set(group) <= set(seen) for group in available):
             raise ValueError(
                 f"captioning: text never sees {' or '.join(self.media)} with model.fusion.scheme "
-                f"{model.fusion.scheme!r}: choose early, or mid with model.fusion.layer below the depth {numbers.depth}"
+                f"{model.fusion.scheme!r}: choose early, or mid with model.fusion.layer below the depth {last.end}"
             )
-        return CaptioningHeads(numbers.width, spec, rngs=rngs)
+        return CaptioningHeads(feature_width(model), spec, rngs=rngs)
 
     def loss(
         self, heads: CaptioningHeads, features: Features, stream: TokenStream, trunk: nnx.Module

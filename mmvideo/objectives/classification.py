@@ -10,10 +10,11 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from mmvideo.model.config import Model, dimensions
 from mmvideo.model.features import Features
 from mmvideo.model.heads import LinearHead
+from mmvideo.model.kinds import AnyModel
 from mmvideo.model.pool import pool
+from mmvideo.model.trunk import feature_width
 from mmvideo.objectives.counting import mean_where
 from mmvideo.objectives.needs import require_modalities
 from mmvideo.stream import MODALITIES, StreamSpec, TokenStream
@@ -46,10 +47,10 @@ class Classification:
         if not self.modalities or not set(self.modalities) <= set(MODALITIES):
             raise ValueError(f"classification.modalities {self.modalities} must name some of {', '.join(MODALITIES)}")
 
-    def heads(self, model: Model, spec: StreamSpec, *, rngs: nnx.Rngs) -> LinearHead:
+    def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> LinearHead:
         """A new head; raises ValueError if the run lacks a modality."""
         require_modalities(spec, self.modalities, "classification")
-        return LinearHead(dimensions(model).width, self.classes, rngs=rngs)
+        return LinearHead(feature_width(model), self.classes, rngs=rngs)
 
     def loss(
         self, heads: LinearHead, features: Features, stream: TokenStream, trunk: nnx.Module

@@ -14,11 +14,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from mmvideo.model.config import Model, dimensions
 from mmvideo.model.features import Features
 from mmvideo.model.heads import ProjectionHead
+from mmvideo.model.kinds import AnyModel
 from mmvideo.model.layers import parameter
 from mmvideo.model.pool import pool
+from mmvideo.model.trunk import feature_width
 from mmvideo.objectives.captions import pool_captions
 from mmvideo.objectives.contrastive_losses import (
     chance_loss,
@@ -96,7 +97,7 @@ class Contrastive:
         """The sides of all pairs, each once, in order of first use."""
         return tuple(dict.fromkeys(side for pair in self.pairs for side in parse_pair(pair)))
 
-    def heads(self, model: Model, spec: StreamSpec, *, rngs: nnx.Rngs) -> ContrastiveHeads:
+    def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> ContrastiveHeads:
         """New heads.
 
         Raises:
@@ -110,7 +111,7 @@ class Contrastive:
                     f"model.fusion.scheme {model.fusion.scheme!r} mixes them from the first layer: choose late, or mid "
                     "with model.fusion.layer (and media_layer) of 1 or more"
                 )
-        return ContrastiveHeads(self, dimensions(model).width, spec.text.captions if spec.text else 1, rngs=rngs)
+        return ContrastiveHeads(self, feature_width(model), spec.text.captions if spec.text else 1, rngs=rngs)
 
     def embeddings(self, heads: ContrastiveHeads, features: Features, stream: TokenStream) -> Embedded:
         """By group name: unit embeddings `[B, E, d]`, float32, and which clips have the whole group `[B, E]`."""

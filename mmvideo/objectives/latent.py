@@ -10,13 +10,15 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from mmvideo.model.config import Decoder, Model, decoder_dimensions, dimensions
+from mmvideo.model.config import Decoder, Model, decoder_dimensions
 from mmvideo.model.decoder import PREDICTED, MaskedDecoder
 from mmvideo.model.features import Features
 from mmvideo.model.full import full_stream
+from mmvideo.model.kinds import AnyModel
 from mmvideo.model.layers import EPSILON, Linear
+from mmvideo.model.trunk import feature_width
 from mmvideo.objectives.counting import clips_with, mean_where, tap_places, tokens_at
-from mmvideo.objectives.needs import require_targets
+from mmvideo.objectives.needs import require_targets, require_tokens
 from mmvideo.objectives.teacher import Average, Teacher
 from mmvideo.stream import PADDING, StreamSpec, TokenStream
 
@@ -65,17 +67,18 @@ class LatentPrediction:
         """What is predicted in a run."""
         return tuple(name for name in PREDICTED if name in spec.modalities and getattr(self, name) > 0)
 
-    def heads(self, model: Model, spec: StreamSpec, *, rngs: nnx.Rngs) -> LatentHeads:
+    def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> LatentHeads:
         """New heads, still without a teacher (see `begin`).
 
         Raises:
-          ValueError: the run has neither of the modalities to predict.
+          ValueError: the run has neither of the modalities to predict, or the model keeps no tokens of them.
         """
         if not self.modalities(spec):
             wanted = " or ".join(name for name in PREDICTED if getattr(self, name) > 0)
             raise ValueError(
                 f"latent_prediction needs {wanted}, which the run does not have: set input.{wanted.split()[0]}"
             )
+        require_tokens(model, self.modalities(spec), "latent_prediction")
         return LatentHeads(self, model, spec, rngs=rngs)
 
     def begin(self, heads: LatentHeads, trunk: nnx.Module) -> None:
@@ -123,7 +126,7 @@ class LatentHeads(nnx.Module):
         self.deterministic = False
         model = dataclasses.replace(model, decoder=config.predictor)
         self.predictor = MaskedDecoder(model, spec, rngs=rngs)
-        narrow, wide = decoder_dimensions(model).width, dimensions(model).width
+        narrow, wide = decoder_dimensions(model).width, feature_width(model)
         self.answers = nnx.Dict({name: Linear(narrow, wide, axes=("out", "embed"), rngs=rngs) for name in self.names})
         self.steps = Average(jnp.zeros((), jnp.int32))
 

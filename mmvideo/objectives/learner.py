@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from mmvideo.model.config import Model
 from mmvideo.model.features import Features
+from mmvideo.model.kinds import AnyModel
 from mmvideo.model.pool import pool
-from mmvideo.model.transformer import MultimodalTransformer
+from mmvideo.model.trunk import make_trunk
 from mmvideo.objectives import AnyObjective
 from mmvideo.objectives.contrastive import Contrastive, Embedded, group_name
 from mmvideo.objectives.needs import kept_apart
@@ -22,13 +22,13 @@ class Learner(nnx.Module):
     """What a run trains: a weighted set of objectives over one forward pass.
 
     Args:
-      model: size and fusion of the trunk.
+      model: kind, size and fusion of the trunk.
       spec: the modalities of the run.
       objectives: what is learned, by name.
       rngs: needs the stream `params`.
 
     Attributes:
-      trunk: the `MultimodalTransformer`.
+      trunk: the `MultimodalTransformer`, or a baseline.
       heads: the heads of each objective, by name.
 
     Raises:
@@ -36,11 +36,11 @@ class Learner(nnx.Module):
         starts with its name.
     """
 
-    def __init__(self, model: Model, spec: StreamSpec, objectives: Mapping[str, AnyObjective], *, rngs: nnx.Rngs):
+    def __init__(self, model: AnyModel, spec: StreamSpec, objectives: Mapping[str, AnyObjective], *, rngs: nnx.Rngs):
         if not objectives:
             raise ValueError("objectives is empty: a run needs at least one, such as contrastive")
         self._objectives = tuple(objectives.items())
-        self.trunk = MultimodalTransformer(model, spec, rngs=rngs)
+        self.trunk = make_trunk(model, spec, rngs=rngs)
         self.heads = nnx.Dict(
             {name: _named(name, objective.heads, model, spec, rngs=rngs) for name, objective in self._objectives}
         )

@@ -12,9 +12,10 @@ from jaxtyping import Array, Float, Num
 from mmvideo.model.config import Model, decoder_dimensions
 from mmvideo.model.decoder import PREDICTED, MaskedDecoder
 from mmvideo.model.features import Features
+from mmvideo.model.kinds import AnyModel
 from mmvideo.model.layers import Linear
 from mmvideo.objectives.counting import clips_with, mean_where, tokens_at
-from mmvideo.objectives.needs import require_targets
+from mmvideo.objectives.needs import require_targets, require_tokens
 from mmvideo.stream import PADDING, StreamSpec, TokenStream
 
 CHANNELS = {"video": 3, "audio": 1}
@@ -51,17 +52,18 @@ class MaskedPatches:
         """What is predicted in a run."""
         return tuple(name for name in PREDICTED if name in spec.modalities and getattr(self, name) > 0)
 
-    def heads(self, model: Model, spec: StreamSpec, *, rngs: nnx.Rngs) -> MaskedPatchesHeads:
+    def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> MaskedPatchesHeads:
         """New heads.
 
         Raises:
-          ValueError: the run has neither of the modalities to predict.
+          ValueError: the run has neither of the modalities to predict, or the model keeps no tokens of them.
         """
         if not self.modalities(spec):
             wanted = " or ".join(name for name in PREDICTED if getattr(self, name) > 0)
             raise ValueError(
                 f"masked_patches needs {wanted}, which the run does not have: set input.{wanted.split()[0]}"
             )
+        require_tokens(model, self.modalities(spec), "masked_patches")
         return MaskedPatchesHeads(self, model, spec, rngs=rngs)
 
     def loss(

@@ -10,11 +10,12 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from mmvideo.model.config import Model, dimensions
 from mmvideo.model.features import Features
+from mmvideo.model.kinds import AnyModel
 from mmvideo.model.layers import Linear
+from mmvideo.model.trunk import feature_width
 from mmvideo.objectives.counting import clips_with, mean_where, tokens_at
-from mmvideo.objectives.needs import require_modalities, require_targets
+from mmvideo.objectives.needs import require_modalities, require_targets, require_tokens
 from mmvideo.stream import PADDING, StreamSpec, TokenStream
 
 
@@ -29,14 +30,15 @@ class MaskedText:
     weight: float = 1.0
     kind: Literal["masked_text"] = "masked_text"
 
-    def heads(self, model: Model, spec: StreamSpec, *, rngs: nnx.Rngs) -> MaskedTextHeads:
+    def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> MaskedTextHeads:
         """New heads.
 
         Raises:
-          ValueError: the run has no text.
+          ValueError: the run has no text, or the model keeps no tokens of it.
         """
         require_modalities(spec, ("text",), "masked_text")
-        return MaskedTextHeads(dimensions(model).width, spec.text.vocabulary, rngs=rngs)
+        require_tokens(model, ("text",), "masked_text")
+        return MaskedTextHeads(feature_width(model), spec.text.vocabulary, rngs=rngs)
 
     def loss(
         self, heads: MaskedTextHeads, features: Features, stream: TokenStream, trunk: nnx.Module

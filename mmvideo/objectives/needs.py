@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from mmvideo.model.config import Model, dimensions
-from mmvideo.model.fusion import outsiders, stages
+from mmvideo.model.config import Model
+from mmvideo.model.fusion import outsiders
+from mmvideo.model.kinds import AnyModel
+from mmvideo.model.trunk import fusion_stages
 from mmvideo.stream import StreamSpec, Targets, TokenStream
 
 
@@ -25,7 +27,15 @@ def require_targets(stream: TokenStream, modality: str, kind: str) -> Targets:
     return stream.targets[modality]
 
 
-def kept_apart(model: Model, spec: StreamSpec, modalities: tuple[str, ...]) -> bool:
+def require_tokens(model: AnyModel, modalities: tuple[str, ...], what: str) -> None:
+    """Raises ValueError if the model keeps no features of single tokens of a modality, which `what` needs."""
+    if not isinstance(model, Model):
+        raise ValueError(
+            f"{what} needs the features of every token of {' and '.join(modalities)}, but model.kind {model.kind!r} "
+            "has one vector a modality: take model.kind transformer, or leave this objective out"
+        )
+
+
+def kept_apart(model: AnyModel, spec: StreamSpec, modalities: tuple[str, ...]) -> bool:
     """Whether some layer has features of these modalities alone: `Features.tokens` then gives them."""
-    plan = stages(model.fusion, dimensions(model).depth)
-    return any(not outsiders(stage, modalities, spec.modalities) for stage in plan)
+    return any(not outsiders(stage, modalities, spec.modalities) for stage in fusion_stages(model))

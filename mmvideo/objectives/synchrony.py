@@ -10,11 +10,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from mmvideo.model.config import Model, dimensions
 from mmvideo.model.features import Features
-from mmvideo.model.fusion import outsiders, stages
+from mmvideo.model.fusion import outsiders
 from mmvideo.model.heads import LinearHead
+from mmvideo.model.kinds import AnyModel
 from mmvideo.model.pool import Pooler
+from mmvideo.model.trunk import feature_heads, feature_width, fusion_stages
 from mmvideo.objectives.counting import mean_where
 from mmvideo.objectives.needs import require_modalities
 from mmvideo.stream import StreamSpec, TokenStream
@@ -38,21 +39,20 @@ class Synchrony:
     weight: float = 1.0
     kind: Literal["synchrony"] = "synchrony"
 
-    def heads(self, model: Model, spec: StreamSpec, *, rngs: nnx.Rngs) -> SynchronyHeads:
+    def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> SynchronyHeads:
         """New heads.
 
         Raises:
           ValueError: the run lacks a modality, or its fusion keeps picture and sound apart.
         """
         require_modalities(spec, MEDIA, "synchrony")
-        numbers = dimensions(model)
-        last = stages(model.fusion, numbers.depth)[-1]
+        last = fusion_stages(model)[-1]
         if not any(set(outsiders(last, (name,), spec.modalities)) & set(MEDIA) for name in MEDIA):
             raise ValueError(
                 f"synchrony: picture and sound never meet with model.fusion.scheme {model.fusion.scheme!r}: choose "
-                f"early, or mid with model.fusion.media_layer (or layer) below the depth {numbers.depth}"
+                f"early, or mid with model.fusion.media_layer (or layer) below the depth {last.end}"
             )
-        return SynchronyHeads(self.pooling, numbers.width, numbers.heads, rngs=rngs)
+        return SynchronyHeads(self.pooling, feature_width(model), feature_heads(model), rngs=rngs)
 
     def loss(
         self, heads: SynchronyHeads, features: Features, stream: TokenStream, trunk: nnx.Module

@@ -20,14 +20,14 @@ def part_of(path: tuple[str, ...]) -> str:
     """The part that a variable of a `Learner` belongs to, by the names on its path.
 
     The decoder of masked prediction and the predictor of latent prediction count as `decoder`,
-    whatever of an objective is neither as `heads`.
+    whatever of an objective is neither as `heads`. The branches of a baseline count as embedders.
     """
     room, *rest = path
     if room == "heads":
         if set(rest) & set(TEACHERS):
             return "teacher"
         return "decoder" if set(rest) & set(DECODERS) else "heads"
-    if rest[0] == "embed" and f"{rest[1]} embedder" in PARTS:
+    if rest[0] in ("embed", "branches") and f"{rest[1]} embedder" in PARTS:
         return f"{rest[1]} embedder"
     return "positions" if rest[0] in ("embed", "position") else "trunk"
 

@@ -13,6 +13,7 @@ from mmvideo.training.config import Optimizer
 MATRICES = {
     "qkv_kernel": MuonDimensionNumbers((-4,), (-2, -1)),
     "out_kernel": MuonDimensionNumbers((-3, -2), (-1,)),
+    "conv_kernel": MuonDimensionNumbers((-4, -3, -2), (-1,)),
 }
 """Axes of a kernel that Muon takes for rows and columns of a matrix, counted from the end; the last two for all others.
 
