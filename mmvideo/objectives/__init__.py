@@ -18,10 +18,19 @@ from mmvideo.objectives.contrastive import Contrastive
 from mmvideo.objectives.latent import LatentPrediction
 from mmvideo.objectives.masked_patches import MaskedPatches
 from mmvideo.objectives.masked_text import MaskedText
+from mmvideo.objectives.spans import ContrastiveSpans
 from mmvideo.objectives.synchrony import Synchrony
 
 AnyObjective = Annotated[
-    Contrastive | MaskedPatches | MaskedText | Captioning | LatentPrediction | Synchrony | Classification, ByKind()
+    Contrastive
+    | MaskedPatches
+    | MaskedText
+    | Captioning
+    | LatentPrediction
+    | Synchrony
+    | ContrastiveSpans
+    | Classification,
+    ByKind(),
 ]
 """Any of the objectives."""
 
@@ -30,6 +39,7 @@ __all__ = [
     "Captioning",
     "Classification",
     "Contrastive",
+    "ContrastiveSpans",
     "LatentPrediction",
     "MaskedPatches",
     "MaskedText",

@@ -1,0 +1,150 @@
+"""Contrastive spans: each hidden piece of a clip is found again among those of the batch, by what is around it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Literal
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from mmvideo.model.config import Model, decoder_dimensions, dimensions
+from mmvideo.model.decoder import PREDICTED, MaskedDecoder
+from mmvideo.model.features import Features
+from mmvideo.model.full import full_stream
+from mmvideo.model.heads import ProjectionHead
+from mmvideo.model.layers import parameter
+from mmvideo.objectives.contrastive_losses import chance_loss, retrieval_accuracy, softmax_contrastive
+from mmvideo.objectives.counting import clips_with, tap_places, tokens_at
+from mmvideo.objectives.needs import kept_apart, require_targets
+from mmvideo.objectives.temperature import LARGEST_SCALE, bounded_exp
+from mmvideo.stream import PADDING, StreamSpec, TokenStream
+
+Sides = dict[str, tuple[Float[Array, "B M d"], Float[Array, "B M d"], Bool[Array, "B M"]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class ContrastiveSpans:
+    """Tells which hidden patch belongs where (MERLOT Reserve, Zellers et al. 2022, section 3.3).
+
+    The decoder answers each hidden patch with a vector, made of all that the clip shows, says and
+    sounds like around it. Its partner is the trunk's feature of that patch in the clip with nothing
+    hidden, before its modality meets another; all other hidden patches of the batch are negatives,
+    those of the same clip too, and both directions count (their equation 1). A patch is meant to be a
+    whole span: give the sound patches as long as a second or so and as high as the spectrogram.
+
+    MERLOT Reserve encodes each span by itself; here a span's feature also knows the rest of its own
+    modality. It hides spans of text in the same way; here `masked_text` predicts hidden pieces.
+
+    Attributes:
+      weight: of this objective in the total loss.
+      video: weight of video within the objective; 0 leaves it out. A modality that the run does
+        not have is left out by itself.
+      audio: the same for sound.
+      width: numbers of an embedding.
+      temperature: at the start; one for each modality is learned, its scale stays at or below 100.
+      chunk: patches that all others are compared with at a time; None compares all at once.
+    """
+
+    weight: float = 1.0
+    video: float = 0.0
+    audio: float = 1.0
+    width: int = 128
+    temperature: float = 0.07
+    chunk: int | None = None
+    kind: Literal["contrastive_spans"] = "contrastive_spans"
+
+    def __post_init__(self) -> None:
+        if min(self.video, self.audio) < 0 or max(self.video, self.audio) == 0:
+            raise ValueError("contrastive_spans.video and .audio are weights: 0 or more, and not both 0")
+        if self.temperature < 1 / LARGEST_SCALE:
+            raise ValueError(f"contrastive_spans.temperature {self.temperature} must be {1 / LARGEST_SCALE} or more")
+        if self.width < 1:
+            raise ValueError(f"contrastive_spans.width {self.width} must be 1 or more")
+        if self.chunk is not None and self.chunk < 1:
+            raise ValueError(f"contrastive_spans.chunk {self.chunk} must be 1 or more, or None")
+
+    def modalities(self, spec: StreamSpec) -> tuple[str, ...]:
+        """What is found again in a run."""
+        return tuple(name for name in PREDICTED if name in spec.modalities and getattr(self, name) > 0)
+
+    def heads(self, model: Model, spec: StreamSpec, *, rngs: nnx.Rngs) -> SpanHeads:
+        """New heads.
+
+        Raises:
+          ValueError: the run has neither of the modalities, or the fusion never keeps one of them apart.
+        """
+        if not self.modalities(spec):
+            wanted = " or ".join(name for name in PREDICTED if getattr(self, name) > 0)
+            raise ValueError(
+                f"contrastive_spans needs {wanted}, which the run does not have: set input.{wanted.split()[0]}"
+            )
+        for name in self.modalities(spec):
+            if not kept_apart(model, spec, (name,)):
+                raise ValueError(
+                    f"contrastive_spans looks for {name} as it is before it meets other modalities, but "
+                    f"model.fusion.scheme {model.fusion.scheme!r} mixes them from the first layer: choose mid with "
+                    "model.fusion.layer (and media_layer) of 1 or more"
+                )
+        return SpanHeads(self, model, spec, rngs=rngs)
+
+    def sides(self, heads: SpanHeads, features: Features, stream: TokenStream, trunk: nnx.Module) -> Sides:
+        """By modality: unit vectors of answers and of partners, and which slots hold a hidden patch.
+
+        Raises:
+          ValueError: nothing of a wanted modality is ever hidden.
+        """
+        answers = heads(features, stream)
+        full = full_stream(stream)
+        whole = trunk(full)
+        found = {}
+        for name, answer in answers.items():
+            place = full.targets[name].place
+            partner = tokens_at(whole.tokens((name,)), tap_places(whole, place))
+            found[name] = answer, heads.partners[name](partner), place != PADDING
+        return found
+
+    def loss(
+        self, heads: SpanHeads, features: Features, stream: TokenStream, trunk: nnx.Module
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        """Cross entropy of finding each hidden patch by its answer, and the other way round, summed by weight.
+
+        Metrics of each modality: `loss`; `chance_loss`, that of guessing among as many patches;
+        `accuracy`; `tokens` and `clips` that counted; `temperature`.
+        """
+        total, metrics = jnp.float32(0), {}
+        for name, (answer, partner, hidden) in self.sides(heads, features, stream, trunk).items():
+            a, b, valid = answer.reshape(-1, self.width), partner.reshape(-1, self.width), hidden.reshape(-1)
+            scale = bounded_exp(heads.log_scale[name][...])
+            loss = softmax_contrastive(a, b, valid, scale, chunk=self.chunk)
+            metrics |= {
+                f"{name}/loss": loss,
+                f"{name}/chance_loss": chance_loss(valid, "softmax"),
+                f"{name}/accuracy": retrieval_accuracy(a, b, valid, chunk=self.chunk),
+                f"{name}/tokens": valid.sum().astype(jnp.float32),
+                f"{name}/clips": clips_with(stream.targets[name].clip, stream.clips.number.shape[1]),
+                f"{name}/temperature": 1 / scale,
+            }
+            total += getattr(self, name) * loss
+        return total, metrics
+
+
+class SpanHeads(nnx.Module):
+    """The decoder; for each modality a projection of its answers, one of their partners, and a temperature."""
+
+    def __init__(self, config: ContrastiveSpans, model: Model, spec: StreamSpec, *, rngs: nnx.Rngs):
+        self.names = config.modalities(spec)
+        narrow, wide = decoder_dimensions(model).width, dimensions(model).width
+        self.decoder = MaskedDecoder(model, spec, rngs=rngs)
+        self.answers = nnx.Dict({name: ProjectionHead(narrow, config.width, rngs=rngs) for name in self.names})
+        self.partners = nnx.Dict({name: ProjectionHead(wide, config.width, rngs=rngs) for name in self.names})
+        start = jnp.float32(-math.log(config.temperature))
+        self.log_scale = nnx.Dict({name: parameter(start) for name in self.names})
+
+    def __call__(self, features: Features, stream: TokenStream) -> dict[str, Float[Array, "B M d"]]:
+        """The answer for each hidden patch, of length 1; what stands in empty slots means nothing."""
+        targets = {name: require_targets(stream, name, "contrastive_spans") for name in self.names}
+        decoded = self.decoder(features.top, stream)
+        return {name: self.answers[name](tokens_at(decoded, targets[name].place)) for name in self.names}
