@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from mmvideo.model.activations import by_rows, whole
+from mmvideo.model.inflate import inflate
 from mmvideo.model.layers import Linear, normal, parameter
 from mmvideo.stream import MODALITIES, Layout, PatchSpec, StreamSpec, TextSpec, TokenStream
 
@@ -16,16 +17,43 @@ TEXT_DEVIATION = 0.5
 
 
 class PatchEmbedder(nnx.Module):
-    """Patches to tokens: uint8 pixels are first mapped from [0, 255] to [-1, 1]."""
+    """Patches to tokens: tubelets of pixels, patches of a spectrogram, or stretches of a waveform (VATT).
+
+    uint8 pixels are first mapped from [0, 255] to [-1, 1].
+    """
 
     def __init__(self, spec: PatchSpec, width: int, compute: str, *, rngs: nnx.Rngs):
-        self.compute = compute
+        self.spec, self.compute = spec, compute
         self.dense = Linear(spec.size, width, axes=("patch", "embed"), rngs=rngs)
 
     def __call__(self, patches: Num[Array, "B N P"]) -> Float[Array, "B N D"]:
         if patches.dtype == jnp.uint8:
             patches = patches.astype(jnp.float32) / 127.5 - 1.0
         return self.dense(patches.astype(self.compute))
+
+    def start_from_image(
+        self, kernel: Float[Array, "y x c D"], bias: Float[Array, " D"] | None = None, how: str = "central"
+    ) -> None:
+        """Takes over the patch embedder of an image model, inflated to tubelets (see `inflate`).
+
+        Args:
+          kernel: of the image model, for pixels in [-1, 1].
+          bias: of the image model; None leaves the own one.
+          how: `central` or `mean`.
+
+        Raises:
+          ValueError: the embedder is not one of tubelets, or patch or width differ.
+        """
+        width = self.dense.bias.shape[0]
+        if len(self.spec.patch) != 4 or kernel.shape != (*self.spec.patch[1:], width):
+            raise ValueError(
+                f"an image kernel {kernel.shape} (y, x, colours, width) does not fit patches {self.spec.patch} of "
+                f"width {width}: inflation changes the number of frames only"
+            )
+        tubelet = inflate(kernel, self.spec.patch[0], how)
+        self.dense.kernel[...] = tubelet.reshape(-1, width).astype(jnp.float32)
+        if bias is not None:
+            self.dense.bias[...] = bias.astype(jnp.float32)
 
 
 class TextEmbedder(nnx.Module):

@@ -10,15 +10,17 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from mmvideo.model.config import Model, decoder_dimensions, dimensions
+from mmvideo.model.config import Model, decoder_dimensions
 from mmvideo.model.decoder import PREDICTED, MaskedDecoder
 from mmvideo.model.features import Features
 from mmvideo.model.full import full_stream
 from mmvideo.model.heads import ProjectionHead
+from mmvideo.model.kinds import AnyModel
 from mmvideo.model.layers import parameter
+from mmvideo.model.trunk import feature_width
 from mmvideo.objectives.contrastive_losses import chance_loss, retrieval_accuracy, softmax_contrastive
 from mmvideo.objectives.counting import clips_with, tap_places, tokens_at
-from mmvideo.objectives.needs import kept_apart, require_targets
+from mmvideo.objectives.needs import kept_apart, require_targets, require_tokens
 from mmvideo.objectives.temperature import LARGEST_SCALE, bounded_exp
 from mmvideo.stream import PADDING, StreamSpec, TokenStream
 
@@ -70,17 +72,19 @@ class ContrastiveSpans:
         """What is found again in a run."""
         return tuple(name for name in PREDICTED if name in spec.modalities and getattr(self, name) > 0)
 
-    def heads(self, model: Model, spec: StreamSpec, *, rngs: nnx.Rngs) -> SpanHeads:
+    def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> SpanHeads:
         """New heads.
 
         Raises:
-          ValueError: the run has neither of the modalities, or the fusion never keeps one of them apart.
+          ValueError: the run has neither of the modalities, the model keeps no tokens of them, or the
+            fusion never keeps one of them apart.
         """
         if not self.modalities(spec):
             wanted = " or ".join(name for name in PREDICTED if getattr(self, name) > 0)
             raise ValueError(
                 f"contrastive_spans needs {wanted}, which the run does not have: set input.{wanted.split()[0]}"
             )
+        require_tokens(model, self.modalities(spec), "contrastive_spans")
         for name in self.modalities(spec):
             if not kept_apart(model, spec, (name,)):
                 raise ValueError(
@@ -136,7 +140,7 @@ class SpanHeads(nnx.Module):
 
     def __init__(self, config: ContrastiveSpans, model: Model, spec: StreamSpec, *, rngs: nnx.Rngs):
         self.names = config.modalities(spec)
-        narrow, wide = decoder_dimensions(model).width, dimensions(model).width
+        narrow, wide = decoder_dimensions(model).width, feature_width(model)
         self.decoder = MaskedDecoder(model, spec, rngs=rngs)
         self.answers = nnx.Dict({name: ProjectionHead(narrow, config.width, rngs=rngs) for name in self.names})
         self.partners = nnx.Dict({name: ProjectionHead(wide, config.width, rngs=rngs) for name in self.names})

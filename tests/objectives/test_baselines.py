@@ -14,6 +14,7 @@ from mmvideo.objectives import (
     Captioning,
     Classification,
     Contrastive,
+    ContrastiveSpans,
     LatentPrediction,
     MaskedPatches,
     MaskedText,
@@ -69,7 +70,7 @@ def test_clips_are_compared_and_classified(kind):
 
 
 @each
-@pytest.mark.parametrize("objective", [MaskedPatches(), MaskedText(), LatentPrediction(), Captioning()])
+@pytest.mark.parametrize("objective", [MaskedPatches(), MaskedText(), LatentPrediction(), ContrastiveSpans(), Captioning()])
 def test_what_predicts_tokens_is_refused(kind, objective):
     with pytest.raises(ValueError, match=f"objective 'it': {objective.kind} needs .*every token.*model.kind '{kind}'"):
         Learner(MODELS[kind], SPEC, {"it": objective}, rngs=nnx.Rngs(0))

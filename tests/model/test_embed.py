@@ -1,0 +1,104 @@
+"""Embedders: inflation from images, patches of spectrograms and waveforms, text."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from mmvideo.model.embed import Embedder, PatchEmbedder, TextEmbedder
+from mmvideo.model.inflate import inflate
+from mmvideo.stream import Layout, PatchSpec, StreamSpec, TextSpec, TokenStream
+
+WIDTH = 5
+
+
+def image_kernel(seed=0, y=4, x=3):
+    draw = np.random.default_rng(seed)
+    return draw.normal(size=(y, x, 3, WIDTH)).astype(np.float32), draw.normal(size=WIDTH).astype(np.float32)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+@pytest.mark.parametrize("how", ["central", "mean"])
+def test_inflated_kernels_see_still_pictures_as_the_image_kernel_does(frames, how):
+    kernel, bias = image_kernel()
+    embedder = PatchEmbedder(PatchSpec((frames, 4, 3, 3), (2, 1, 1), 0.1), WIDTH, "float32", rngs=nnx.Rngs(0))
+    embedder.start_from_image(jnp.asarray(kernel), jnp.asarray(bias), how)
+    pictures = np.random.default_rng(1).integers(0, 256, (2, 4, 3, 3)).astype(np.uint8)
+    still = np.repeat(pictures[:, None], frames, axis=1).reshape(1, 2, -1)
+    want = np.einsum("nyxc,yxcd->nd", pictures / 127.5 - 1, kernel.astype(np.float64)) + bias
+    np.testing.assert_allclose(embedder(jnp.asarray(still))[0], want, atol=1e-4)
+
+
+def test_central_inflation_sees_the_central_frame_and_mean_inflation_their_mean():
+    kernel, bias = image_kernel()
+    pictures = np.random.default_rng(1).integers(0, 256, (4, 4, 3, 3)).astype(np.uint8)
+    each = np.einsum("tyxc,yxcd->td", pictures / 127.5 - 1, kernel.astype(np.float64)) + bias
+    for how, want in (("central", each[2]), ("mean", each.mean(axis=0))):
+        embedder = PatchEmbedder(PatchSpec((4, 4, 3, 3), (1, 1, 1), 0.1), WIDTH, "float32", rngs=nnx.Rngs(0))
+        embedder.start_from_image(jnp.asarray(kernel), jnp.asarray(bias), how)
+        np.testing.assert_allclose(embedder(jnp.asarray(pictures.reshape(1, 1, -1)))[0, 0], want, atol=1e-4)
+
+
+def test_inflation_by_the_formulas():
+    kernel = jnp.asarray(image_kernel()[0])
+    mean, central = np.asarray(inflate(kernel, 3, "mean")), np.asarray(inflate(kernel, 3, "central"))
+    np.testing.assert_allclose(mean, np.stack([kernel / 3] * 3), rtol=1e-6)
+    np.testing.assert_array_equal(central, np.stack([np.zeros_like(kernel), kernel, np.zeros_like(kernel)]))
+
+
+def test_impossible_inflations_are_refused():
+    kernel, bias = (jnp.asarray(part) for part in image_kernel())
+    with pytest.raises(ValueError, match="'first' is unknown: choose central or mean"):
+        inflate(kernel, 2, "first")
+    with pytest.raises(ValueError, match="0 frames"):
+        inflate(kernel, 0)
+    for patch in ((2, 4, 4, 3), (16, 36)):
+        embedder = PatchEmbedder(PatchSpec(patch, (1, 1, 1), 0.1), WIDTH, "float32", rngs=nnx.Rngs(0))
+        with pytest.raises(ValueError, match="does not fit patches"):
+            embedder.start_from_image(kernel, bias)
+
+
+def test_without_a_bias_the_own_one_stays():
+    kernel, _ = image_kernel()
+    embedder = PatchEmbedder(PatchSpec((2, 4, 3, 3), (1, 1, 1), 0.1), WIDTH, "float32", rngs=nnx.Rngs(0))
+    embedder.dense.bias[...] = jnp.arange(5.0)
+    embedder.start_from_image(jnp.asarray(kernel))
+    np.testing.assert_array_equal(embedder.dense.bias[...], np.arange(5.0))
+
+
+@pytest.mark.parametrize("patch", [(16,), (4, 4)], ids=["waveform", "spectrogram"])
+def test_patches_of_sound_are_embedded_as_they_are(patch):
+    spec = PatchSpec(patch, (3, 1, 1), 0.1)
+    embedder = PatchEmbedder(spec, WIDTH, "float32", rngs=nnx.Rngs(0))
+    sound = np.random.default_rng(0).normal(size=(1, 3, 16)).astype(np.float32)
+    want = sound.astype(np.float64) @ np.asarray(embedder.dense.kernel[...], np.float64)
+    np.testing.assert_allclose(embedder(jnp.asarray(sound)), want, atol=1e-5)
+
+
+def test_text_takes_rows_of_its_table():
+    embedder = TextEmbedder(TextSpec(20, 4, 3), WIDTH, "float32", rngs=nnx.Rngs(0))
+    pieces = np.array([[3, 19, 3], [0, 1, 2]], np.int32)
+    np.testing.assert_array_equal(embedder(jnp.asarray(pieces)), np.asarray(embedder.table[...])[pieces])
+
+
+def test_a_waveform_is_woven_between_pictures_and_words():
+    spec = StreamSpec(PatchSpec((1, 2, 2, 3), (2, 1, 1), 0.5), PatchSpec((16,), (4, 1, 1), 0.01), TextSpec(20, 4, 3))
+    embedder = Embedder(spec, WIDTH, "float32", rngs=nnx.Rngs(0))
+    draw = np.random.default_rng(0)
+    content = {
+        "video": draw.integers(0, 256, (1, 2, 12)).astype(np.uint8),
+        "audio": draw.normal(size=(1, 4, 16)).astype(np.float32),
+        "text": np.array([[5, 6, 7]], np.int32),
+    }
+    kinds = np.array([[0, 0, 1, 1, 1, 2, 2, -1]], np.int32)
+    index = np.array([[0, 1, 2, 3, 4, 6, 7, 0]], np.int32)
+    zero = np.zeros_like(index)
+    layout = Layout(index, kinds, np.where(kinds < 0, -1, 0), zero.astype(np.float32), np.zeros((1, 8, 3), np.int32))
+    stream = TokenStream(content, layout, {}, None, None)
+    tokens = np.asarray(embedder(jax.tree.map(jnp.asarray, stream)))[0]
+    modality = np.asarray(embedder.modality.table[...])
+    sound = np.asarray(embedder.audio(jnp.asarray(content["audio"])))[0]
+    np.testing.assert_allclose(tokens[2:5], sound[:3] + modality[1], atol=1e-5)
+    np.testing.assert_allclose(tokens[5], np.asarray(embedder.text.table[...])[5] + modality[2], atol=1e-5)
+    assert (tokens[7] == 0).all()
