@@ -79,7 +79,7 @@ def reconstructions(
 
 def _note(learner: nnx.Module) -> str:
     """What a reader must know where an objective predicts normalised patches."""
-    if any(getattr(objective, "normalise", False) for objective in learner.objectives.values()):
+    if any(getattr(objective, "normalises", False) for objective in learner.objectives.values()):
         return (
             "This objective predicts patches without their own mean and contrast; both are put back from the original, "
             "so judge only the structure inside a patch."

@@ -7,22 +7,24 @@ import dataclasses
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from mmvideo.model.pool import pool
+from mmvideo.model.features import Features
+from mmvideo.model.pool import Pooler
 from mmvideo.stream import PADDING, Layout, Modality
 
 
 def pool_captions(
-    tokens: Float[Array, "B L D"], layout: Layout, clips: int, captions: int
+    pooler: Pooler, features: Features, clips: int, captions: int
 ) -> tuple[Float[Array, "B E k D"], Bool[Array, "B E k"]]:
-    """The mean over the tokens of each caption, and which captions there are.
+    """A vector for each caption, where text has met nobody else, and which captions there are.
 
     Args:
-      tokens: features in the rows of `layout`.
-      layout: of which clip and caption each token is.
+      pooler: of the kind `mean` or `map`.
+      features: of the trunk.
       clips: clip slots of a row, `E`.
       captions: of a clip at most; any beyond them are left out.
     """
-    pooled, has = pool(tokens, by_caption(layout, captions), ("text",), clips * captions)
+    apart = dataclasses.replace(features, layout=by_caption(features.layout, captions))
+    pooled, has = pooler(apart, features.tap(("text",)), ("text",), clips * captions)
     return pooled.reshape(-1, clips, captions, pooled.shape[-1]), has.reshape(-1, clips, captions)
 
 

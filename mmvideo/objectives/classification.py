@@ -13,8 +13,8 @@ from jaxtyping import Array, Float
 from mmvideo.model.features import Features
 from mmvideo.model.heads import LinearHead
 from mmvideo.model.kinds import AnyModel
-from mmvideo.model.pool import pool
-from mmvideo.model.trunk import feature_width
+from mmvideo.model.pool import Pooler
+from mmvideo.model.trunk import feature_heads, feature_width
 from mmvideo.objectives.counting import mean_where
 from mmvideo.objectives.needs import require_modalities
 from mmvideo.stream import MODALITIES, StreamSpec, TokenStream
@@ -29,6 +29,8 @@ class Classification:
       classes: how many classes it has.
       modalities: whose tokens are pooled; a clip counts if it has all of them and its label is known.
       smoothing: share of the target that is spread over all classes.
+      pooling: how tokens become one vector: their `mean`, the mean of the `class` tokens, or by a
+        learned query that attends to them (`map`).
       weight: of this objective in the total loss.
     """
 
@@ -36,6 +38,7 @@ class Classification:
     classes: int
     modalities: tuple[str, ...] = ("video", "audio")
     smoothing: float = 0.0
+    pooling: Literal["mean", "class", "map"] = "mean"
     weight: float = 1.0
     kind: Literal["classification"] = "classification"
 
@@ -47,13 +50,13 @@ class Classification:
         if not self.modalities or not set(self.modalities) <= set(MODALITIES):
             raise ValueError(f"classification.modalities {self.modalities} must name some of {', '.join(MODALITIES)}")
 
-    def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> LinearHead:
-        """A new head; raises ValueError if the run lacks a modality."""
+    def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> ClassificationHeads:
+        """New heads; raises ValueError if the run lacks a modality."""
         require_modalities(spec, self.modalities, "classification")
-        return LinearHead(feature_width(model), self.classes, rngs=rngs)
+        return ClassificationHeads(self, model, rngs=rngs)
 
     def loss(
-        self, heads: LinearHead, features: Features, stream: TokenStream, trunk: nnx.Module
+        self, heads: ClassificationHeads, features: Features, stream: TokenStream, trunk: nnx.Module
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """Cross entropy over the clips that count.
 
@@ -70,8 +73,8 @@ class Classification:
                 f"classification.label {self.label!r} is not a kind of label of the corpus: it has {kinds}"
             )
         label = known[self.label]
-        pooled, present = pool(features.top, features.layout, self.modalities, label.shape[1])
-        logits = heads(pooled)
+        pooled, present = heads.pooler(features, len(features.taps) - 1, self.modalities, label.shape[1])
+        logits = heads.logits(pooled)
         counted = present & (label >= 0) & (label < self.classes)
         target = optax.smooth_labels(jnp.eye(self.classes)[jnp.clip(label, 0, self.classes - 1)], self.smoothing)
         loss = mean_where(optax.softmax_cross_entropy(logits, target), counted)
@@ -81,3 +84,12 @@ class Classification:
             "clips": counted.sum().astype(jnp.float32),
             "foreign_labels": (present & (label >= self.classes)).sum().astype(jnp.float32),
         }
+
+
+class ClassificationHeads(nnx.Module):
+    """A pooler and a linear map to the classes."""
+
+    def __init__(self, config: Classification, model: AnyModel, *, rngs: nnx.Rngs):
+        width = feature_width(model)
+        self.pooler = Pooler(config.pooling, width, feature_heads(model), rngs=rngs)
+        self.logits = LinearHead(width, config.classes, rngs=rngs)

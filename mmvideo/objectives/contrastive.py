@@ -15,11 +15,11 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from mmvideo.model.features import Features
-from mmvideo.model.heads import ProjectionHead
+from mmvideo.model.heads import ProjectionHead, unit
 from mmvideo.model.kinds import AnyModel
 from mmvideo.model.layers import parameter
-from mmvideo.model.pool import pool
-from mmvideo.model.trunk import feature_width
+from mmvideo.model.pool import Pooler
+from mmvideo.model.trunk import feature_heads, feature_width
 from mmvideo.objectives.captions import pool_captions
 from mmvideo.objectives.contrastive_losses import (
     chance_loss,
@@ -28,7 +28,7 @@ from mmvideo.objectives.contrastive_losses import (
     sigmoid_contrastive,
     softmax_contrastive,
 )
-from mmvideo.objectives.needs import kept_apart, require_modalities
+from mmvideo.objectives.needs import kept_apart, require_modalities, require_tokens
 from mmvideo.objectives.pairs import Group, group_name, pair_name, parse_pair
 from mmvideo.objectives.temperature import LARGEST_SCALE, bounded_exp
 from mmvideo.stream import StreamSpec, TokenStream
@@ -55,7 +55,9 @@ class Contrastive:
         `both` does both; the sigmoid has no direction.
       chunk: clips (for `mil_nce` captions) that all others are compared with at a time, so that memory
         grows linearly with the batch; None compares all at once.
-      width: numbers of an embedding.
+      pooling: how the tokens of a side become one vector: their `mean`, the mean of its `class` tokens,
+        or by a learned query that attends to them (`map`, SigLIP).
+      width: numbers of an embedding; None compares the pooled features themselves, without a projection (CAV-MAE).
       temperature: at the start; None is 0.1 for the sigmoid and 0.07 for the others.
       learned: whether temperature (and bias) are learned, one for each pair; the scale of the
         logits, one over the temperature, stays at or below 100.
@@ -68,7 +70,8 @@ class Contrastive:
     form: Literal["softmax", "sigmoid", "mil_nce"] = "softmax"
     direction: Literal["both", "forward", "backward"] = "both"
     chunk: int | None = None
-    width: int = 128
+    pooling: Literal["mean", "class", "map"] = "mean"
+    width: int | None = 128
     temperature: float | None = None
     learned: bool = True
     bias: float = -10.0
@@ -79,8 +82,8 @@ class Contrastive:
             raise ValueError("contrastive.pairs is empty: name pairs such as video-text")
         if self.temperature is not None and self.temperature < 1 / LARGEST_SCALE:
             raise ValueError(f"contrastive.temperature {self.temperature} must be {1 / LARGEST_SCALE} or more")
-        if self.width < 1:
-            raise ValueError(f"contrastive.width {self.width} must be 1 or more")
+        if self.width is not None and self.width < 1:
+            raise ValueError(f"contrastive.width {self.width} must be 1 or more, or None")
         if self.chunk is not None and self.chunk < 1:
             raise ValueError(f"contrastive.chunk {self.chunk} must be 1 or more, or None")
         if self.form == "sigmoid" and self.direction != "both":
@@ -101,7 +104,8 @@ class Contrastive:
         """New heads.
 
         Raises:
-          ValueError: the run lacks a modality of a pair, or the fusion keeps a side never apart.
+          ValueError: the run lacks a modality of a pair, the fusion keeps a side never apart, or class
+            tokens are asked for one by one of several captions.
         """
         for group in self.groups:
             require_modalities(spec, group, "contrastive")
@@ -111,15 +115,24 @@ class Contrastive:
                     f"model.fusion.scheme {model.fusion.scheme!r} mixes them from the first layer: choose late, or mid "
                     "with model.fusion.layer (and media_layer) of 1 or more"
                 )
-        return ContrastiveHeads(self, feature_width(model), spec.text.captions if spec.text else 1, rngs=rngs)
+        captions = spec.text.captions if spec.text is not None and self.form == "mil_nce" else 1
+        if captions > 1:
+            require_tokens(model, ("text",), "contrastive.form 'mil_nce' with several captions")
+        if captions > 1 and self.pooling == "class":
+            raise ValueError(
+                f"contrastive.pooling 'class': no caption of the {captions} of a clip has a class token of its own; "
+                "choose mean or map"
+            )
+        return ContrastiveHeads(self, model, captions, rngs=rngs)
 
     def embeddings(self, heads: ContrastiveHeads, features: Features, stream: TokenStream) -> Embedded:
         """By group name: unit embeddings `[B, E, d]`, float32, and which clips have the whole group `[B, E]`."""
         slots = stream.clips.number.shape[1]
         embedded = {}
         for group in self.groups:
-            pooled, present = pool(features.tokens(group), features.layout, group, slots)
-            embedded[group_name(group)] = heads.projections[group_name(group)](pooled), present
+            name = group_name(group)
+            pooled, present = heads.poolers[name](features, features.tap(group), group, slots)
+            embedded[name] = heads.project(name, pooled), present
         return embedded
 
     def loss(
@@ -150,7 +163,7 @@ class Contrastive:
             left, right = right, left
             direction = {"forward": "backward", "backward": "forward"}.get(direction, direction)
         (a, a_has), (b, b_has) = (embedded[group_name(side)] for side in (left, right))
-        a, b, valid = a.reshape(-1, self.width), b.reshape(-1, self.width), (a_has & b_has).reshape(-1)
+        a, b, valid = a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1]), (a_has & b_has).reshape(-1)
         scale, has = heads.scale(place), None
         shared = {"number": stream.clips.number.reshape(-1), "positive": None, "chunk": self.chunk}
         if {"video", "audio"} <= {*left, *right}:
@@ -184,29 +197,36 @@ class Contrastive:
         if side != ("text",) or heads.captions == 1:
             return b[:, None], valid[:, None]
         slots = stream.clips.number.shape[1]
-        pooled, has = pool_captions(features.tokens(side), features.layout, slots, heads.captions)
-        embedded = heads.projections["text"](pooled)
-        return embedded.reshape(-1, heads.captions, self.width), has.reshape(-1, heads.captions)
+        pooled, has = pool_captions(heads.poolers["text"], features, slots, heads.captions)
+        embedded = heads.project("text", pooled)
+        return embedded.reshape(-1, heads.captions, embedded.shape[-1]), has.reshape(-1, heads.captions)
 
 
 class ContrastiveHeads(nnx.Module):
-    """A projection for each side, a temperature and (for the sigmoid) a bias for each pair.
+    """A pooler and a projection for each side, a temperature and (for the sigmoid) a bias for each pair.
 
     Args:
       config: the pairs.
-      width: `D`.
-      captions: of a clip at most.
+      model: the trunk.
+      captions: of a clip that are told apart, at most.
     """
 
-    def __init__(self, config: Contrastive, width: int, captions: int, *, rngs: nnx.Rngs):
+    def __init__(self, config: Contrastive, model: AnyModel, captions: int, *, rngs: nnx.Rngs):
         self.config, self.captions = config, captions
-        self.projections = nnx.Dict(
-            {group_name(group): ProjectionHead(width, config.width, rngs=rngs) for group in config.groups}
+        width, names = feature_width(model), [group_name(group) for group in config.groups]
+        self.poolers = nnx.Dict(
+            {name: Pooler(config.pooling, width, feature_heads(model), rngs=rngs) for name in names}
         )
+        if config.width is not None:
+            self.projections = nnx.Dict({name: ProjectionHead(width, config.width, rngs=rngs) for name in names})
         if config.learned:
             self.log_scale = parameter(jnp.full(len(config.pairs), self._first_log_scale()), "norm")
             if config.form == "sigmoid":
                 self.bias = parameter(jnp.full(len(config.pairs), config.bias), "norm")
+
+    def project(self, name: str, pooled: Float[Array, "*batch D"]) -> Float[Array, "*batch d"]:
+        """Unit embeddings of a side, float32."""
+        return unit(pooled) if self.config.width is None else self.projections[name](pooled)
 
     def scale(self, pair: int) -> Float[Array, ""]:
         """The factor of the cosines of a pair: one over its temperature."""

@@ -7,7 +7,7 @@ from typing import Literal
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float
 
 from mmvideo.model.config import Model, decoder_dimensions
 from mmvideo.model.decoder import PREDICTED, MaskedDecoder
@@ -16,13 +16,8 @@ from mmvideo.model.kinds import AnyModel
 from mmvideo.model.layers import Linear
 from mmvideo.objectives.counting import clips_with, mean_where, tokens_at
 from mmvideo.objectives.needs import require_targets, require_tokens
+from mmvideo.objectives.patch_targets import PatchTargets, errors
 from mmvideo.stream import PADDING, StreamSpec, TokenStream
-
-CHANNELS = {"video": 3, "audio": 1}
-"""Numbers of a place in a patch, the last axis of it; each channel is normalised on its own."""
-
-EPSILON = 1e-6
-"""Added to the variance of a patch, whose numbers are in [0, 1] for pixels."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,19 +29,42 @@ class MaskedPatches:
       video: weight of video within the objective; 0 leaves it out. A modality that the run does
         not have is left out by itself.
       audio: the same for the spectrogram.
-      normalise: whether a patch's own mean and deviation are taken out of it first, each colour
-        channel on its own, so that only its structure is to be predicted.
+      target: what is answered for a patch: its numbers as they are (`raw`), or, so that only its
+        structure is to be predicted, without the mean and deviation of all of them (`patch`, MAE,
+        AudioMAE) or of each colour (`channel`, VideoMAE).
+      epsilon: whether 1e-6 is added to the `variance` (MAE) or to the `deviation` (VideoMAE, which makes
+        noise of patches as good as flat).
+      pixels: in which units: `unit` is [0, 1], `signed` [-1, 1], and `imagenet` takes the mean and deviation
+        of ImageNet's colours out. Spectrograms stay as the stream has them.
+      error: squared (`mse`), absolute (`l1`), or squared below `beta` and absolute above it (`smooth_l1`).
+      beta: where the smooth error changes.
     """
 
     weight: float = 1.0
     video: float = 1.0
     audio: float = 1.0
-    normalise: bool = True
+    target: Literal["raw", "patch", "channel"] = "channel"
+    epsilon: Literal["variance", "deviation"] = "variance"
+    pixels: Literal["unit", "signed", "imagenet"] = "unit"
+    error: Literal["mse", "l1", "smooth_l1"] = "mse"
+    beta: float = 1.0
     kind: Literal["masked_patches"] = "masked_patches"
 
     def __post_init__(self) -> None:
         if min(self.video, self.audio) < 0 or max(self.video, self.audio) == 0:
             raise ValueError("masked_patches.video and .audio are weights: 0 or more, and not both 0")
+        if self.beta <= 0:
+            raise ValueError(f"masked_patches.beta {self.beta} must be above 0")
+
+    @property
+    def normalises(self) -> bool:
+        """Whether answers lack the mean and deviation of their patch."""
+        return self.target != "raw"
+
+    @property
+    def targets(self) -> PatchTargets:
+        """How patches become targets."""
+        return PatchTargets(self.pixels, self.target, self.epsilon)
 
     def modalities(self, spec: StreamSpec) -> tuple[str, ...]:
         """What is predicted in a run."""
@@ -69,7 +87,7 @@ class MaskedPatches:
     def loss(
         self, heads: MaskedPatchesHeads, features: Features, stream: TokenStream, trunk: nnx.Module
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """Squared error over the hidden tokens, the weighted sum over modalities.
+        """The error over the hidden tokens that are to be predicted, the weighted sum over modalities.
 
         Metrics of each modality: `loss`; `mean_loss`, the loss on the same tokens of answering each
         patch with its own mean; `tokens` and `clips` that counted.
@@ -83,12 +101,12 @@ class MaskedPatches:
         for name, answer in predicted.items():
             targets = stream.targets[name]
             hidden = targets.place != PADDING
-            wanted, mean, _ = self.wanted(targets.content, name)
-            loss = mean_where(jnp.square(answer - wanted).mean(axis=-1), hidden)
-            flat = jnp.zeros_like(mean) if self.normalise else mean
-            channelled = wanted.reshape(*wanted.shape[:-1], -1, CHANNELS[name])
+            wanted, mean, _ = self.targets.of(targets.content, name)
+            flat = jnp.zeros_like(mean) if self.normalises else mean
+            flat = jnp.tile(flat[..., 0, :], wanted.shape[-1] // flat.shape[-1])
+            loss = mean_where(errors(answer, wanted, self.error, self.beta), hidden)
             metrics[f"{name}/loss"] = loss
-            metrics[f"{name}/mean_loss"] = mean_where(jnp.square(channelled - flat).mean(axis=(-2, -1)), hidden)
+            metrics[f"{name}/mean_loss"] = mean_where(errors(flat, wanted, self.error, self.beta), hidden)
             metrics[f"{name}/tokens"] = hidden.sum().astype(jnp.float32)
             metrics[f"{name}/clips"] = clips_with(targets.clip, slots)
             total += getattr(self, name) * loss
@@ -101,25 +119,10 @@ class MaskedPatches:
         objective normalises, each patch gets back the mean and deviation of the hidden patch
         itself, which was not predicted: such a picture shows the structure only.
         """
-        pictures = {}
-        for name, answer in heads(features, stream).items():
-            if self.normalise:
-                _, mean, deviation = self.wanted(stream.targets[name].content, name)
-                channelled = answer.reshape(*answer.shape[:-1], -1, CHANNELS[name])
-                answer = (channelled * deviation + mean).reshape(answer.shape)
-            pictures[name] = jnp.clip(answer * 255.0, 0.0, 255.0) if name == "video" else answer
-        return pictures
-
-    def wanted(
-        self, content: Num[Array, "B M P"], modality: str
-    ) -> tuple[Float[Array, "B M P"], Float[Array, "B M 1 c"], Float[Array, "B M 1 c"]]:
-        """What is to be answered, and the mean and deviation of each patch and channel.
-
-        Pixels are first brought from [0, 255] to [0, 1].
-        """
-        patches = content.astype(jnp.float32) / (255.0 if modality == "video" else 1.0)
-        normalised, mean, deviation = normalise_patches(patches, CHANNELS[modality])
-        return (normalised if self.normalise else patches), mean, deviation
+        answers = heads(features, stream)
+        return {
+            name: self.targets.pictures(answer, stream.targets[name].content, name) for name, answer in answers.items()
+        }
 
 
 class MaskedPatchesHeads(nnx.Module):
@@ -138,27 +141,3 @@ class MaskedPatchesHeads(nnx.Module):
         targets = {name: require_targets(stream, name, "masked_patches") for name in self.names}
         decoded = self.decoder(features.top, stream)
         return {name: self.answers[name](tokens_at(decoded, targets[name].place)) for name in self.names}
-
-
-def normalise_patches(
-    patches: Float[Array, "*batch P"], channels: int
-) -> tuple[Float[Array, "*batch P"], Float[Array, "*batch 1 c"], Float[Array, "*batch 1 c"]]:
-    """Patches with mean 0 and deviation 1, each channel of each patch on its own (MAE, He et al. 2022, section 3).
-
-    The variance is the unbiased one, as in the code of VideoMAE and AudioMAE. `EPSILON` is added
-    to the variance, as MAE and AudioMAE do; VideoMAE adds it to the deviation, which differs only
-    for patches as good as flat, whose noise it would magnify.
-
-    Args:
-      patches: numbers with the channel as the last axis of the patch.
-      channels: 3 for pixels, 1 for a spectrogram.
-
-    Returns:
-      The normalised patches, and the mean and deviation that were taken out.
-    """
-    channelled = patches.reshape(*patches.shape[:-1], -1, channels)
-    mean = channelled.mean(axis=-2, keepdims=True)
-    centred = channelled - mean
-    variance = jnp.square(centred).sum(axis=-2, keepdims=True) / max(channelled.shape[-2] - 1, 1)
-    deviation = jnp.sqrt(variance + EPSILON)
-    return (centred / deviation).reshape(patches.shape), mean, deviation

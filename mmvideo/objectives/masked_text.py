@@ -14,7 +14,7 @@ from mmvideo.model.features import Features
 from mmvideo.model.kinds import AnyModel
 from mmvideo.model.layers import Linear
 from mmvideo.model.trunk import feature_width
-from mmvideo.objectives.counting import clips_with, mean_where, tokens_at
+from mmvideo.objectives.counting import clips_with, mean_where, tap_places, tokens_at
 from mmvideo.objectives.needs import require_modalities, require_targets, require_tokens
 from mmvideo.stream import PADDING, StreamSpec, TokenStream
 
@@ -49,8 +49,9 @@ class MaskedText:
           ValueError: text is never hidden.
         """
         targets = require_targets(stream, "text", "masked_text")
-        hidden = targets.place != PADDING
-        logits = heads.logits(tokens_at(features.top, targets.place))
+        place = tap_places(features, targets.place)
+        hidden = place != PADDING
+        logits = heads.logits(tokens_at(features.top, place))
         pieces = jnp.maximum(targets.content, 0)
         loss = mean_where(optax.softmax_cross_entropy_with_integer_labels(logits, pieces), hidden)
         right = (logits.argmax(axis=-1) == pieces).astype(jnp.float32)

@@ -52,5 +52,5 @@ def learner(batches) -> Learner:
         depth=2, width=32, heads=2, feed_forward=64, fusion=Fusion("mid", layer=1), compute="float32",
         decoder=Decoder(1, 16, 2),
     )  # fmt: skip
-    objectives = {"contrastive": Contrastive(width=16), "masked_patches": MaskedPatches(normalise=False)}
+    objectives = {"contrastive": Contrastive(width=16), "masked_patches": MaskedPatches(target="raw")}
     return Learner(model, batches.spec, objectives, rngs=nnx.Rngs(0))

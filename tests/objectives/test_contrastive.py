@@ -10,12 +10,14 @@ from flax import nnx
 from synthetic_streams import SPEC, TINY, make_stream, random_clip
 
 from mmvideo.input.loading import Tokens
+from mmvideo.model.pool import Pooler
 from mmvideo.model.transformer import MultimodalTransformer
 from mmvideo.objectives import Contrastive
 from mmvideo.objectives.captions import pool_captions
 
 THREE = dataclasses.replace(SPEC, text=dataclasses.replace(SPEC.text, captions=3))
 NO_TRUNK = nnx.Module()
+MEAN = Pooler("mean", 48, 4, rngs=nnx.Rngs(0))
 
 
 def with_captions(clip, lengths, seed):
@@ -60,7 +62,7 @@ def evaluate(objective, stream, features, **changes):
 def test_captions_are_pooled_one_by_one(trunk, clips, batch):
     """As if each stood alone in a clip of its own."""
     stream, features = batch
-    pooled, has = pool_captions(features.tokens(("text",)), features.layout, 3, 3)
+    pooled, has = pool_captions(MEAN, features, 3, 3)
     assert has.sum(axis=-1).tolist() == [[2, 1, 3], [3, 1, 0]]
     for clip, caption in ((0, 1), (2, 2)):
         text = clips[clip]["text"]
@@ -73,9 +75,8 @@ def test_captions_are_pooled_one_by_one(trunk, clips, batch):
 
 def test_captions_beyond_the_most_are_left_out(batch):
     stream, features = batch
-    tokens, layout = features.tokens(("text",)), features.layout
-    all_three, _ = pool_captions(tokens, layout, 3, 3)
-    two, has = pool_captions(tokens, layout, 3, 2)
+    all_three, _ = pool_captions(MEAN, features, 3, 3)
+    two, has = pool_captions(MEAN, features, 3, 2)
     np.testing.assert_allclose(two, all_three[:, :, :2], rtol=1e-6)
     assert has.sum(axis=-1).tolist() == [[2, 1, 2], [2, 1, 0]]
 
@@ -95,7 +96,7 @@ def test_any_caption_may_be_the_right_one(batch, pair):
     stream, features = batch
     objective = Contrastive((pair,), form="mil_nce", width=16, chunk=4)
     loss, metrics, embedded, heads = evaluate(objective, stream, features)
-    pooled, has = pool_captions(features.tokens(("text",)), features.layout, 3, 3)
+    pooled, has = pool_captions(MEAN, features, 3, 3)
     text = np.asarray(heads.projections["text"](pooled), np.float64).reshape(6, 3, 16)[:5]
     video = np.asarray(embedded["video"][0], np.float64).reshape(6, 16)[:5]
     np.testing.assert_allclose(loss, mil_nce(video, text, has.reshape(6, 3)[:5], 1 / 0.07), rtol=1e-5)
@@ -113,8 +114,22 @@ def test_the_directions_of_a_turned_pair_are_turned(batch):
     assert one == other < both
 
 
+def test_features_are_compared_as_they_are(batch):
+    """CAV-MAE's: no projection, the mean of the tokens alone; each picture looks for its sound."""
+    stream, features = batch
+    objective = Contrastive(("video-audio",), width=None, direction="forward", temperature=0.05, learned=False)
+    loss, metrics, embedded, heads = evaluate(objective, stream, features)
+    assert nnx.state(heads, nnx.Param) == {}
+    fine = [0, 2, 3]  # clip 1 has its sound shifted, clip 4 has none
+    video, audio = (np.asarray(embedded[name][0], np.float64).reshape(6, 48)[:4] for name in ("video", "audio"))
+    np.testing.assert_allclose(np.linalg.norm(video, axis=-1), 1, rtol=1e-5)
+    logits = np.exp(video @ audio.T / 0.05)
+    np.testing.assert_allclose(loss, np.mean([-np.log(logits[i, i] / logits[i].sum()) for i in fine]), rtol=1e-5)
+    assert metrics["video-audio/clips"] == 3
+
+
 def test_one_direction_only(batch):
-    """CAV-MAE's: the mean of the two directions is the loss of both."""
+    """The mean of the two directions is the loss of both."""
     stream, features = batch
     objective = Contrastive(("video-audio",), width=16)
     losses = {way: evaluate(objective, stream, features, direction=way)[0] for way in ("both", "forward", "backward")}
@@ -147,3 +162,28 @@ def test_blocks_change_no_metric(batch, form):
     _, parts, _, _ = evaluate(objective, stream, features, chunk=2)
     for key in whole:
         np.testing.assert_allclose(parts[key], whole[key], rtol=1e-6, err_msg=key)
+
+
+def test_a_caption_is_pooled_by_attention_to_itself(batch):
+    """What a query sees of a caption does not change with the others."""
+    stream, features = batch
+    pooler = Pooler("map", 48, 4, rngs=nnx.Rngs(3))
+    pooled, has = pool_captions(pooler, features, 3, 3)
+    assert has.sum(axis=-1).tolist() == [[2, 1, 3], [3, 1, 0]]
+    first, _ = pool_captions(pooler, features, 3, 1)
+    np.testing.assert_allclose(first[:, :, 0], pooled[:, :, 0], rtol=1e-5, atol=1e-6)
+
+
+def test_attention_pools_the_sides(batch):
+    stream, features = batch
+    objective = Contrastive(("video-text",), width=16, pooling="map")
+    loss, metrics, embedded, heads = evaluate(objective, stream, features)
+    assert np.isfinite(loss) and metrics["video-text/clips"] == 5
+    pooled, _ = heads.poolers["video"](features, features.tap(("video",)), ("video",), 3)
+    np.testing.assert_allclose(embedded["video"][0], heads.projections["video"](pooled), rtol=1e-6)
+
+
+def test_captions_have_no_class_tokens_of_their_own():
+    with pytest.raises(ValueError, match="no caption of the 3 of a clip has a class token"):
+        Contrastive(("video-text",), form="mil_nce", pooling="class").heads(TINY, THREE, rngs=nnx.Rngs(0))
+    Contrastive(("video-text",), pooling="class").heads(TINY, THREE, rngs=nnx.Rngs(0))

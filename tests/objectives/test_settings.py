@@ -23,7 +23,7 @@ def test_json_round_trip():
     objectives = {
         "a": Contrastive(pairs=("video+audio-text",), form="sigmoid", temperature=0.2, learned=False),
         "e": Contrastive(form="mil_nce", direction="forward", chunk=64),
-        "b": MaskedPatches(normalise=False, audio=0.0),
+        "b": MaskedPatches(target="patch", epsilon="deviation", error="smooth_l1", beta=0.5, audio=0.0),
         "c": MaskedText(weight=0.3),
         "d": Classification("visual", 8, ("video",), 0.1),
         "f": Captioning(("video+audio",), smoothing=0.1),
