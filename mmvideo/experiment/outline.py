@@ -90,7 +90,7 @@ def stream_spec(config: Input) -> StreamSpec:
     text = None
     if config.text is not None:
         begin = _BEGIN if config.text.begin else PADDING
-        text = TextSpec(vocabulary(config), config.text.length, _MASK, begin, _END)
+        text = TextSpec(vocabulary(config), config.text.length, _MASK, begin, _END, config.text.captions)
     return StreamSpec(video, audio, text)
 
 

@@ -206,7 +206,9 @@ class Batches:
             audio = tokenise.audio_spec(config.audio, sizes.longest_sound(config.audio))
         if self.tokenizer is not None and (trained or len(self._captions.pieces)):
             pieces, begin = self.tokenizer, self.tokenizer.bos_id if config.text.begin else PADDING
-            text = TextSpec(pieces.vocabulary, config.text.length, pieces.mask_id, begin, pieces.eos_id)
+            text = TextSpec(
+                pieces.vocabulary, config.text.length, pieces.mask_id, begin, pieces.eos_id, config.text.captions
+            )
         return StreamSpec(video, audio, text)
 
     def _choose_shown(self, modalities: Sequence[str] | None) -> Bool[np.ndarray, " 3"]:

@@ -15,6 +15,7 @@ from mmvideo.model.kinds import ByKind
 from mmvideo.objectives.captioning import Captioning
 from mmvideo.objectives.classification import Classification
 from mmvideo.objectives.contrastive import Contrastive
+from mmvideo.objectives.distillation import Distillation
 from mmvideo.objectives.latent import LatentPrediction
 from mmvideo.objectives.masked_patches import MaskedPatches
 from mmvideo.objectives.masked_text import MaskedText
@@ -29,6 +30,7 @@ AnyObjective = Annotated[
     | LatentPrediction
     | Synchrony
     | ContrastiveSpans
+    | Distillation
     | Classification,
     ByKind(),
 ]
@@ -40,6 +42,7 @@ __all__ = [
     "Classification",
     "Contrastive",
     "ContrastiveSpans",
+    "Distillation",
     "LatentPrediction",
     "MaskedPatches",
     "MaskedText",

@@ -25,13 +25,13 @@ class Side(NamedTuple):
     """One side of a comparison.
 
     Attributes:
-      vector: what is compared.
+      vector: what is compared; for `sum_pairs` also a tuple of several.
       valid: which rows take part at all.
       place: the clip of the batch that a row belongs to. Rows of both sides with one place belong together.
       number: the clip of the corpus that a row belongs to; rows of one number at two places are never compared.
     """
 
-    vector: Float[Array, "n d"]
+    vector: Float[Array, "n d"] | tuple[Float[Array, "n _"], ...]
     valid: Bool[Array, " n"]
     place: Int[Array, " n"]
     number: Int[Array, " n"]
@@ -67,15 +67,17 @@ def sum_pairs(each: Callable[..., Array], parameters: Any, rows: Side, columns: 
     """The sum of `each(parameters, products, own, other)` over all pairs of a row and a column.
 
     Args:
-      each: gives a value for each pair of a block `[n, c]`, 0 for one that does not count. `own` is
-        True where row and column belong together, `other` where they are compared as strangers.
+      each: gives a value for each pair of a block `[n, c]`, 0 for one that does not count. `products` is
+        an array, or a tuple of one for each of the vectors; `own` is True where row and column belong
+        together, `other` where they are compared as strangers.
       parameters: what else its gradient is wanted for.
       rows, columns, chunk: as of `log_sums`.
     """
 
     @jax.checkpoint
     def block_sum(parameters: Any, rows: Side, block: Side) -> Array:
-        return each(parameters, _products(rows.vector, block.vector), *_relation(rows, block)).sum()
+        products = jax.tree.map(_products, rows.vector, block.vector)
+        return each(parameters, products, *_relation(rows, block)).sum()
 
     def step(total: Array, block: Side) -> tuple[Array, None]:
         return total + block_sum(parameters, rows, block), None

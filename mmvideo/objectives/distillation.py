@@ -1,0 +1,179 @@
+"""Distillation: a clip's features are led towards what another model made of the clip."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from mmvideo.model.features import Features
+from mmvideo.model.heads import LinearHead, unit
+from mmvideo.model.kinds import AnyModel
+from mmvideo.model.pool import Pooler
+from mmvideo.model.trunk import feature_heads, feature_width
+from mmvideo.objectives.blocks import NEVER, Side, log_sums, sum_pairs
+from mmvideo.objectives.counting import mean_where
+from mmvideo.objectives.needs import kept_apart, require_modalities
+from mmvideo.objectives.pairs import group_name
+from mmvideo.stream import MODALITIES, StreamSpec, TokenStream
+
+
+@dataclasses.dataclass(frozen=True)
+class Distillation:
+    """Leads pooled features towards the vectors of another model, which `input.embeddings` names.
+
+    Attributes:
+      width: numbers of the teacher's vector; for `relational` of an embedding, which may be others.
+      modalities: whose tokens are pooled, where they have met no other modality, or else at the top. A
+        clip counts if it has all of them, its sound was not shifted against its picture where both are
+        pooled, and the teacher's vector is known.
+      teacher: the group whose vectors are wanted, as `video+audio`; None is that of `modalities`.
+      form: `cosine` asks for the direction of the vector, `mse` for the vector itself, and `relational`
+        that clips be as near to each other as they are to the teacher.
+      temperature: for `relational`, of the student's softmax over cosines.
+      teacher_temperature: of the teacher's; the lower, the more only the nearest clips count.
+      chunk: for `relational`, clips that all others are compared with at a time, so that memory grows
+        linearly with the batch; None compares all at once.
+      pooling: how tokens become one vector: their `mean`, the mean of the `class` tokens, or by a
+        learned query that attends to them (`map`).
+      weight: of this objective in the total loss.
+    """
+
+    width: int
+    modalities: tuple[str, ...] = ("video",)
+    teacher: str | None = None
+    form: Literal["cosine", "mse", "relational"] = "cosine"
+    temperature: float = 0.1
+    teacher_temperature: float = 0.05
+    chunk: int | None = None
+    pooling: Literal["mean", "class", "map"] = "mean"
+    weight: float = 1.0
+    kind: Literal["distillation"] = "distillation"
+
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise ValueError(f"distillation.width {self.width} must be 1 or more")
+        if not self.modalities or not set(self.modalities) <= set(MODALITIES):
+            raise ValueError(f"distillation.modalities {self.modalities} must name some of {', '.join(MODALITIES)}")
+        if min(self.temperature, self.teacher_temperature) <= 0:
+            raise ValueError("distillation.temperature and .teacher_temperature must be above 0")
+        if self.chunk is not None and self.chunk < 1:
+            raise ValueError(f"distillation.chunk {self.chunk} must be 1 or more, or None")
+
+    @property
+    def group(self) -> tuple[str, ...]:
+        """The pooled modalities in the order of `MODALITIES`."""
+        return tuple(name for name in MODALITIES if name in self.modalities)
+
+    def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> DistillationHeads:
+        """New heads; raises ValueError if the run lacks a modality."""
+        require_modalities(spec, self.group, "distillation")
+        return DistillationHeads(self, model, kept_apart(model, spec, self.group), rngs=rngs)
+
+    def loss(
+        self, heads: DistillationHeads, features: Features, stream: TokenStream, trunk: nnx.Module
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        """The mean over the clips that count. Metrics: how many `clips`, and but for `relational` their mean `cosine`.
+
+        Raises:
+          ValueError: the stream has no such vectors, or they have another width.
+        """
+        wanted, known = self._wanted(stream)
+        answer, present = heads(features, known.shape[1])
+        counted = present & known
+        if {"video", "audio"} <= set(self.group):
+            counted &= stream.clips.aligned
+        metrics = {"clips": counted.sum().astype(jnp.float32)}
+        if self.form == "relational":
+            rows = (x.reshape(-1, x.shape[-1]) for x in (answer, wanted))
+            number = jnp.asarray(stream.clips.number).reshape(-1)
+            scales = 1 / self.temperature, 1 / self.teacher_temperature
+            return relational(*rows, counted.reshape(-1), *scales, number, chunk=self.chunk), metrics
+        cosines = (unit(answer) * unit(wanted)).sum(axis=-1)
+        metrics["cosine"] = mean_where(cosines, counted)
+        each = 1 - cosines if self.form == "cosine" else jnp.square(answer - wanted).mean(axis=-1)
+        return mean_where(each, counted), metrics
+
+    def _wanted(self, stream: TokenStream) -> tuple[Float[Array, "B E d"], Bool[Array, "B E"]]:
+        """The teacher's vectors, zero where they are not known, and where they are."""
+        name, vectors = self.teacher or group_name(self.group), stream.clips.vectors
+        if name not in vectors:
+            raise ValueError(
+                f"distillation wants the teacher's vectors of {name!r}, but there are those of "
+                f"{', '.join(sorted(vectors)) or 'nothing'}: name their file by input.embeddings, or set "
+                "distillation.teacher"
+            )
+        wanted = jnp.asarray(vectors[name], jnp.float32)
+        if self.form != "relational" and wanted.shape[-1] != self.width:
+            raise ValueError(f"distillation.width {self.width}: the teacher's vectors have {wanted.shape[-1]} numbers")
+        known = jnp.isfinite(wanted).all(axis=-1)
+        return jax.lax.stop_gradient(jnp.where(known[..., None], wanted, 0)), known
+
+
+class DistillationHeads(nnx.Module):
+    """Pooling and a linear map to the width of the teacher."""
+
+    def __init__(self, config: Distillation, model: AnyModel, apart: bool, *, rngs: nnx.Rngs):
+        width = feature_width(model)
+        self.group, self.apart = config.group, apart
+        self.pooler = Pooler(config.pooling, width, feature_heads(model), rngs=rngs)
+        self.answer = LinearHead(width, config.width, rngs=rngs)
+
+    def __call__(self, features: Features, slots: int) -> tuple[Float[Array, "B E d"], Bool[Array, "B E"]]:
+        """The student's vectors, float32, and which clips have the whole group."""
+        tap = features.tap(self.group) if self.apart else len(features.taps) - 1
+        pooled, present = self.pooler(features, tap, self.group, slots)
+        return self.answer(pooled), present
+
+
+def relational(
+    student: Float[Array, "n d"],
+    teacher: Float[Array, "n D"],
+    valid: Bool[Array, " n"],
+    scale: float,
+    teacher_scale: float,
+    number: Int[Array, " n"] | None = None,
+    *,
+    chunk: int | None = None,
+) -> Float[Array, ""]:
+    """How far the student's nearness of clips is from the teacher's (CompRess, Koohpayegani et al. 2020, section 3).
+
+    For each clip a softmax over the scaled cosines to all others is a distribution over them; the loss is
+    the Kullback-Leibler divergence of the student's from the teacher's.
+
+    Args:
+      student, teacher: vectors of any length; only the student's get a gradient.
+      valid: which rows take part at all.
+      scale, teacher_scale: factors of the cosines, one over the temperatures.
+      number: which clip a row is; rows of one clip are not compared. None: all apart.
+      chunk: columns of a block; None takes the whole matrix at once.
+
+    Returns:
+      The mean over the rows that have another to be compared with; 0 if there is none.
+    """
+    own, wanted = unit(student), jax.lax.stop_gradient(unit(teacher))
+    place = jnp.arange(len(valid))
+    number = place if number is None else number
+
+    def side(*vectors: Array) -> Side:
+        return Side(vectors if len(vectors) > 1 else vectors[0], valid, place, number)
+
+    student_sum = log_sums(side(scale * own), side(own), chunk)[1]
+    teacher_sum = jax.lax.stop_gradient(log_sums(side(teacher_scale * wanted), side(wanted), chunk)[1])
+
+    def divergence(sums: tuple[Array, Array], products: tuple[Array, Array], own: Array, other: Array) -> Array:
+        told, wanted = (product - log_sum[:, None] for product, log_sum in zip(products, sums, strict=True))
+        return jnp.exp(jnp.where(other, wanted, NEVER)) * jnp.where(other, wanted - told, 0)
+
+    total = sum_pairs(
+        divergence,
+        (student_sum, teacher_sum),
+        side(scale * own, teacher_scale * wanted),
+        side(own, wanted),
+        chunk,
+    )
+    return total / jnp.maximum((teacher_sum > NEVER / 2).sum(), 1)
