@@ -29,6 +29,7 @@ OBJECTIVES = {
     "label": Classification("shape", 3, ("audio",)),
     "synchrony": Synchrony(),
 }
+PREDICTING = [MaskedPatches(), MaskedText(), LatentPrediction(), ContrastiveSpans(), Captioning()]
 each = pytest.mark.parametrize("kind", MODELS)
 
 
@@ -70,7 +71,7 @@ def test_clips_are_compared_and_classified(kind):
 
 
 @each
-@pytest.mark.parametrize("objective", [MaskedPatches(), MaskedText(), LatentPrediction(), ContrastiveSpans(), Captioning()])
+@pytest.mark.parametrize("objective", PREDICTING, ids=lambda objective: objective.kind)
 def test_what_predicts_tokens_is_refused(kind, objective):
     with pytest.raises(ValueError, match=f"objective 'it': {objective.kind} needs .*every token.*model.kind '{kind}'"):
         Learner(MODELS[kind], SPEC, {"it": objective}, rngs=nnx.Rngs(0))
