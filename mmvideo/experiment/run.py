@@ -12,6 +12,7 @@ from mmvideo.evaluation.runner import evaluate as run_evaluators
 from mmvideo.evaluation.runner import measured
 from mmvideo.experiment.config import Experiment, to_json
 from mmvideo.experiment.evaluators import evaluators, headline
+from mmvideo.experiment.initial import start_from
 from mmvideo.input.pipeline import Batches
 from mmvideo.input.placement import device_stream
 from mmvideo.objectives.learner import Learner
@@ -55,6 +56,7 @@ def run(experiment: Experiment, workdir: str | Path) -> int:
         mesh,
         workdir,
         config_json=to_json(experiment),
+        begin=None if experiment.training.init is None else functools.partial(start_from, experiment.training),
         evaluate=measure,
     )
     if int(state.step) < experiment.training.steps:

@@ -21,6 +21,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mmvideo.training.digest import digests
 from mmvideo.training.record import ArrayRecord, CheckpointError, DamagedCheckpoint, make_record, read_record
@@ -125,6 +126,27 @@ class Checkpoints:
         def read(found: int) -> Any:
             arrays = self._read_part(found, part, _flat(abstract_params, part))
             return _fill(abstract_params, part, arrays)
+
+        return self._newest(read, step)
+
+    def parameters(self, step: int | None = None) -> dict[str, np.ndarray]:
+        """All parameters by dotted name, whatever they are, on the host; their moving average where one was kept.
+
+        Raises:
+          CheckpointError, DamagedCheckpoint: as `restore`.
+        """
+        whole = NamedSharding(Mesh(np.asarray(jax.devices()), ("all",)), PartitionSpec())
+
+        def read(found: int) -> dict[str, np.ndarray]:
+            record = read_record(self.folder / str(found) / RECORD)[0]
+            part = "ema" if any(name.startswith("ema.") for name in record) else "params"
+            wanted = {
+                name: jax.ShapeDtypeStruct(tuple(array.shape), np.dtype(array.dtype), sharding=whole)
+                for name, array in record.items()
+                if name.startswith(part + ".")
+            }
+            arrays = self._read_part(found, part, wanted)
+            return {name.removeprefix(part + "."): np.asarray(array) for name, array in arrays.items()}
 
         return self._newest(read, step)
 

@@ -49,6 +49,11 @@ class Training:
       evaluate_every: steps between evaluations; None evaluates at the end only.
       patience: non-finite steps in a row after which the run stops.
       seed: seed of the parameters.
+      init: a run's folder, or one of its checkpoints, from whose parameters (the moving average where one was
+        kept) a new run starts. They are taken by name, and what only one of the two models has is told; learned
+        positions of another frame size, clip length or spectrogram are interpolated. A resumed run ignores it.
+      init_fresh: parameters that start anew all the same, by patterns of their names, such as
+        `heads.classification.*` for other classes.
       tensorboard: whether TensorBoard events are written beside metrics.jsonl.
     """
 
@@ -61,4 +66,6 @@ class Training:
     evaluate_every: int | None = None
     patience: int = 5
     seed: int = 0
+    init: str | None = None
+    init_fresh: tuple[str, ...] = ()
     tensorboard: bool = True

@@ -19,10 +19,13 @@ from mmvideo.training.files import MAY_DIFFER, claim
 from mmvideo.training.interrupt import stop_requests
 from mmvideo.training.journal import Journal
 from mmvideo.training.ledger import Ledger
-from mmvideo.training.state import Blueprint, TrainState, draw_up, learner_of
+from mmvideo.training.state import Blueprint, TrainState, begun, draw_up, learner_of
 from mmvideo.training.step import Metrics, make_step
 
 Place = Callable[[TokenStream], TokenStream]
+Begin = Callable[[nnx.Module], None]
+"""Changes a new learner in place before its first step."""
+
 Evaluate = Callable[[nnx.Module, int], Mapping[str, float]]
 """Measures the learner as it is after so many steps; it keeps what it finds and answers with numbers by name."""
 
@@ -36,6 +39,7 @@ def train(
     workdir: str | Path,
     *,
     config_json: str,
+    begin: Begin | None = None,
     evaluate: Evaluate | None = None,
     on_progress: Callable[[Mapping[str, Any]], None] | None = None,
     may_differ: Sequence[str] = MAY_DIFFER,
@@ -54,6 +58,7 @@ def train(
       mesh: devices with the axes `data`, `fsdp` and `tensor`.
       workdir: the record of the run.
       config_json: the resolved settings of the whole run.
+      begin: gives a new run's learner other parameters than new ones; not called on a resume.
       evaluate: called every `evaluate_every` steps and at the end, on every process; it must not hold
         on to the learner, whose buffers end with the next step.
       on_progress: gets each line of training metrics instead of the screen.
@@ -76,7 +81,7 @@ def train(
         with ledger.phase("init"):
             plan = draw_up(learner_fn, config, mesh)
             checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", config.keep, first))
-            state, start = _begin(plan, checkpoints)
+            state, start = _first(plan, checkpoints, begin)
             lost = ledger.resume(start)
             journal = Journal(workdir if first else None, start, config, ledger, batches, on_progress)
             stack.callback(journal.close)
@@ -105,10 +110,11 @@ def train(
     return state
 
 
-def _begin(plan: Blueprint, checkpoints: Checkpoints) -> tuple[TrainState, int]:
+def _first(plan: Blueprint, checkpoints: Checkpoints, begin: Begin | None) -> tuple[TrainState, int]:
     """The state to start from and its step: a checkpoint's, or a new one."""
     if checkpoints.latest is None:
-        return plan.create(), 0
+        state = plan.create()
+        return (state if begin is None else begun(plan, state, begin)), 0
     state = checkpoints.restore(plan.abstract)
     checkpoints.set_aside_after(int(state.step))
     return state, int(state.step)

@@ -100,6 +100,24 @@ def new_state(params: Any, variables: Any, optimizer: optax.GradientTransformati
     return TrainState(params=params, variables=variables, opt_state=optimizer.init(params), ema=ema, **counters)
 
 
+def begun(plan: Blueprint, state: TrainState, begin: Callable[[nnx.Module], None]) -> TrainState:
+    """A new run's state with what `begin` makes of its learner, laid out as before.
+
+    The optimiser's state stays: before the first step it depends on no parameter's value.
+    """
+    learner = nnx.merge(plan.graphdef, state.params, state.variables)
+    begin(learner)
+    _, params, variables = nnx.split(learner, nnx.Param, ...)
+
+    def placed(values: Any, abstract: Any) -> Any:
+        return jax.tree.map(lambda value, leaf: jax.device_put(jnp.copy(value), leaf.sharding), values, abstract)
+
+    params = placed(nnx.to_pure_dict(params), plan.abstract.params)
+    ema = None if state.ema is None else jax.tree.map(jnp.copy, params)
+    variables = placed(nnx.to_pure_dict(variables), plan.abstract.variables)
+    return dataclasses.replace(state, params=params, variables=variables, ema=ema)
+
+
 def learner_of(graphdef: Any, state: TrainState) -> nnx.Module:
     """The learner with the moving average of its parameters where one is kept, else the parameters.
 
