@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +11,19 @@ import pytest
 from flax import nnx
 from synthetic_streams import SPEC, TINY, make_stream, random_clip
 
-from mmvideo.model.config import Fusion
-from mmvideo.objectives import Classification, Contrastive, MaskedPatches, MaskedText
+from mmvideo.model.config import Decoder, Fusion
+from mmvideo.objectives import (
+    AnyObjective,
+    Captioning,
+    Classification,
+    Contrastive,
+    ContrastiveSpans,
+    Distillation,
+    LatentPrediction,
+    MaskedPatches,
+    MaskedText,
+    Synchrony,
+)
 from mmvideo.objectives.learner import Learner
 
 PAIRS = ("video-text", "audio-text", "video-audio", "video+audio-text")
@@ -29,14 +41,15 @@ def to_device(stream):
 
 
 def losses_and_gradients(learner, stream):
-    graph, state = nnx.split(learner)
-    (total, metrics), gradients = differentiate(graph, state, to_device(stream))
+    graph, params, others = nnx.split(learner, nnx.Param, ...)
+    others = nnx.to_pure_dict(others)
+    (total, metrics), gradients = differentiate(graph, nnx.to_pure_dict(params), others, to_device(stream))
     return total, metrics, gradients
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def differentiate(graph, state, stream):
-    return jax.value_and_grad(lambda state: nnx.merge(graph, state).losses(stream), has_aux=True)(state)
+def differentiate(graph, params, others, stream):
+    return jax.value_and_grad(lambda params: nnx.merge(graph, params, others).losses(stream), has_aux=True)(params)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -72,6 +85,44 @@ def test_the_total_is_the_weighted_sum(learner):
     # One label is unknown and one is not below `classes`.
     assert (metrics["label/clips"], metrics["label/foreign_labels"]) == (3, 1)
     assert all(value.shape == () and value.dtype == jnp.float32 for value in metrics.values())
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+    idle = [jax.tree_util.keystr(path) for path, leaf in jax.tree.leaves_with_path(gradients) if not np.any(leaf)]
+    assert idle == []
+
+
+MIXTURE = {
+    "softmax": Contrastive(pairs=("video-text", "video-audio"), width=16, chunk=4, direction="forward"),
+    "sigmoid": Contrastive(pairs=("video+audio-text",), form="sigmoid", width=8, chunk=4, pooling="map"),
+    "mil_nce": Contrastive(pairs=("audio-text",), form="mil_nce", width=8, chunk=8, weight=0.3),
+    "masked_patches": MaskedPatches(weight=0.5, target="patch", error="smooth_l1"),
+    "masked_text": MaskedText(weight=0.2),
+    "captioning": Captioning(weight=2.0),
+    "latent": LatentPrediction(weight=0.7, predictor=Decoder(1, 24, 2)),
+    "spans": ContrastiveSpans(weight=0.4, width=8),
+    "synchrony": Synchrony(weight=0.6),
+    "teacher": Distillation(8, ("video", "audio"), form="relational", weight=0.9),
+    "label": Classification("shape", 3, ("video",)),
+}
+"""Objectives of every kind."""
+
+
+@pytest.mark.slow
+def test_objectives_of_every_kind_are_learned_in_one_step():
+    kinds = typing.get_args(typing.get_args(AnyObjective)[0])
+    assert {type(objective) for objective in MIXTURE.values()} == set(kinds)
+    model = dataclasses.replace(TINY, fusion=Fusion("mid", 2, 1, text="causal"))
+    spec = dataclasses.replace(SPEC, text=dataclasses.replace(SPEC.text, captions=2))
+    stream = make_stream(
+        [random_clip(seed) for seed in range(5)], 2, 3, labels={"shape": np.array([0, 2, 1, 1, 0], np.int32)}
+    )
+    stream.clips.aligned[1, 0] = False
+    vectors = {"video+audio": np.random.default_rng(0).normal(size=(2, 3, 5)).astype(np.float32)}
+    stream = dataclasses.replace(stream, clips=dataclasses.replace(stream.clips, vectors=vectors))
+    total, metrics, gradients = losses_and_gradients(new_learner(model, spec, MIXTURE), stream)
+    losses = {name: metrics[f"{name}/loss"] for name in MIXTURE}
+    assert all(np.isfinite(loss) and loss > 0 for loss in losses.values())
+    np.testing.assert_allclose(total, sum(MIXTURE[name].weight * loss for name, loss in losses.items()), rtol=1e-6)
+    assert {name.split("/")[0] for name in metrics} == {"loss", *MIXTURE}
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
     idle = [jax.tree_util.keystr(path) for path, leaf in jax.tree.leaves_with_path(gradients) if not np.any(leaf)]
     assert idle == []
