@@ -11,6 +11,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "plan": ("mmvideo.cli.plan", "what a recipe needs: tokens, parameters, FLOPs, bytes"),
     "train": ("mmvideo.cli.train", "train a recipe, or go on with a stopped run"),
     "eval": ("mmvideo.cli.evaluate", "evaluate a run's newest checkpoint"),
+    "predict": ("mmvideo.cli.predict", "write what a trained model makes of clips: embeddings"),
     "report": ("mmvideo.cli.report", "write a run's report.html again"),
     "data": ("mmvideo.cli.data", "build, show and generate corpora"),
 }

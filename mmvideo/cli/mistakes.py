@@ -30,6 +30,26 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 
+def take_value(arguments: Sequence[str], flag: str, what: str) -> tuple[str | None, list[str]]:
+    """Takes `FLAG VALUE` or `FLAG=VALUE` out of the arguments; gives the value, None without one, and the rest.
+
+    Raises:
+      UsageError: the flag has no value; `what` says which is missing.
+    """
+    rest, value = [], None
+    waiting = iter(arguments)
+    for argument in waiting:
+        if argument == flag:
+            value = next(waiting, None)
+            if value is None:
+                raise UsageError(f"{flag} needs {what}")
+        elif argument.startswith(f"{flag}="):
+            value = argument.split("=", 1)[1]
+        else:
+            rest.append(argument)
+    return value, rest
+
+
 def parse_fields(default: T, arguments: Sequence[str], prog: str) -> T:
     """A copy of the dataclass `default` in which flags such as `--training.steps 50` have changed fields.
 
@@ -66,7 +86,7 @@ def fields(value: Any, prefix: str = "") -> list[str]:
 
     if dataclasses.is_dataclass(value):
         items = [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
-    elif isinstance(value, dict):
+    elif isinstance(value, dict) and value:
         items = list(value.items())
     elif isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
         items = [(str(number), item) for number, item in enumerate(value)]

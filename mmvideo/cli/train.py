@@ -19,35 +19,16 @@ def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(ABOUT, end="")
         return 0
-    from mmvideo.cli.mistakes import UsageError, parse_fields
+    from mmvideo.cli.mistakes import UsageError, parse_fields, take_value
     from mmvideo.experiment.config import load_experiment
 
     config, *rest = arguments
     if config.startswith("-"):
         raise UsageError(f"the recipe comes first: mmvideo train CONFIG …, not {config}")
-    workdir, rest = take_workdir(rest)
+    folder, rest = take_value(rest, "--workdir", "a folder")
     experiment = parse_fields(load_experiment(config), rest, f"mmvideo train {config}")
     from mmvideo.experiment.run import run
 
-    if workdir is None:
-        workdir = Path(config) if Path(config).is_dir() else Path("runs") / experiment.name
-    return run(experiment, workdir)
-
-
-def take_workdir(arguments: list[str]) -> tuple[Path | None, list[str]]:
-    """Takes `--workdir DIR` or `--workdir=DIR` out of the arguments."""
-    from mmvideo.cli.mistakes import UsageError
-
-    rest, workdir = [], None
-    waiting = iter(arguments)
-    for argument in waiting:
-        if argument == "--workdir":
-            value = next(waiting, None)
-            if value is None:
-                raise UsageError("--workdir needs a folder")
-            workdir = Path(value)
-        elif argument.startswith("--workdir="):
-            workdir = Path(argument.split("=", 1)[1])
-        else:
-            rest.append(argument)
-    return workdir, rest
+    if folder is not None:
+        return run(experiment, Path(folder))
+    return run(experiment, Path(config) if Path(config).is_dir() else Path("runs") / experiment.name)

@@ -142,23 +142,28 @@ def open_corpus(path: str | Path, split: str) -> Corpus:
     Raises:
       CorpusError: it is no complete corpus, or has no such split.
     """
-    if str(path).startswith(SAMPLES):
-        from mmvideo.datasets.samples import cached
-
-        try:
-            path = cached(str(path).removeprefix(SAMPLES))
-        except KeyError as error:
-            raise CorpusError(f"{path}: {error.args[0]}") from None
-    return Corpus(Path(path).expanduser(), split)
+    return Corpus(_folder(path), split)
 
 
 def splits(path: str | Path) -> dict[str, int]:
-    """The splits of a corpus folder and the clips in each.
+    """The splits of a corpus, named as for `open_corpus`, and the clips in each.
 
     Raises:
       CorpusError: it is no complete corpus.
     """
-    return dict(_read_record(Path(path).absolute())["splits"])
+    return dict(_read_record(_folder(path).absolute())["splits"])
+
+
+def _folder(path: str | Path) -> Path:
+    """The folder of a corpus, that of an embedded set made where it is missing."""
+    if not str(path).startswith(SAMPLES):
+        return Path(path).expanduser()
+    from mmvideo.datasets.samples import cached
+
+    try:
+        return cached(str(path).removeprefix(SAMPLES))
+    except KeyError as error:
+        raise CorpusError(f"{path}: {error.args[0]}") from None
 
 
 def _read_record(path: Path) -> dict[str, Any]:

@@ -19,6 +19,10 @@ class Evaluation:
       probe_clips: at most so many training clips a probe learns from.
       losses: whether the losses of all objectives are measured, with the masks of training.
       gallery: queries shown in the report.
+      modalities: all that is shown of a clip; None shows what it has. What is measured with some of them is
+        written beside the rest, as `evals/NAME.video+text.json`.
+      misaligned: whether the losses are measured with as much sound shifted as in training
+        (`input.audio.misaligned`); otherwise none is.
     """
 
     sources: tuple[Source, ...] = ()
@@ -27,3 +31,5 @@ class Evaluation:
     probe_clips: int = 2000
     losses: bool = True
     gallery: int = 4
+    modalities: tuple[str, ...] | None = None
+    misaligned: bool = False

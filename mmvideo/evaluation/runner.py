@@ -78,6 +78,34 @@ class Evaluator(Protocol):
         ...
 
 
+@dataclasses.dataclass(frozen=True)
+class Partial:
+    """An evaluator whose batches show only some modalities; its name and its protocol say which.
+
+    Attributes:
+      evaluator: what is measured.
+      modalities: those that are shown.
+    """
+
+    evaluator: Evaluator
+    modalities: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Such as `retrieval.video+text`."""
+        return partial_name(self.evaluator.name, self.modalities)
+
+    def run(self, subject: Subject) -> EvaluationResult:
+        """The measurement."""
+        result = self.evaluator.run(subject)
+        return dataclasses.replace(result, protocol=result.protocol | {"modalities": list(self.modalities)})
+
+
+def partial_name(name: str, modalities: tuple[str, ...] | None) -> str:
+    """The name of an evaluation in which only some modalities are shown; None: all that there are."""
+    return name if modalities is None else f"{name}.{'+'.join(modalities)}"
+
+
 def evaluate(
     evaluators: Iterable[Evaluator], learner: nnx.Module, place: Place | None, workdir: str | Path, step: int
 ) -> dict[str, EvaluationResult]:

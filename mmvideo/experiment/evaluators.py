@@ -6,18 +6,20 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 
-from mmvideo.datasets.corpus import open_corpus, splits
+from mmvideo.datasets.corpus import splits
 from mmvideo.datasets.shapes import known_oracle
 from mmvideo.evaluation.evaluators import Probes, Retrieval
 from mmvideo.evaluation.losses import Losses
-from mmvideo.evaluation.runner import Evaluator
+from mmvideo.evaluation.runner import Evaluator, Partial, partial_name
 from mmvideo.experiment.config import Experiment
 from mmvideo.input.config import Source
 from mmvideo.input.pipeline import Batches
 from mmvideo.objectives import Contrastive
+from mmvideo.stream import MODALITIES
 
 HELD_OUT = ("test", "validation", "val")
 """Splits that are taken for held-out clips where none are named, the first that there is."""
@@ -29,14 +31,14 @@ def held_out(experiment: Experiment) -> tuple[Source, ...]:
         return experiment.evaluation.sources
     found = []
     for source in experiment.input.sources:
-        there = splits(open_corpus(source.path, source.split).path)
+        there = splits(source.path)
         found += [Source(source.path, name) for name in HELD_OUT if name in there][:1]
     return tuple(found)
 
 
 def shown_batches(experiment: Experiment, assets: Mapping[str, bytes], masked: bool = False) -> Batches:
     """One pass over the clips that a report shows: held-out ones, or those of training where there are no others."""
-    return _one_pass(experiment, held_out(experiment) or experiment.input.sources, assets, masked)
+    return _one_pass(experiment, held_out(experiment) or experiment.input.sources, assets, masked=masked)
 
 
 def evaluators(experiment: Experiment, assets: Mapping[str, bytes]) -> list[Evaluator]:
@@ -49,30 +51,38 @@ def evaluators(experiment: Experiment, assets: Mapping[str, bytes]) -> list[Eval
     Raises:
       ValueError: a held-out corpus or split that isn't there, or a kind of label that it lacks.
     """
-    wanted, found = experiment.evaluation, []
+    wanted, found, shown = experiment.evaluation, [], shown_modalities(experiment)
     if not (wanted.retrieval or wanted.probes or wanted.losses):
         return found
     sources = held_out(experiment)
     if not sources:
         print("nothing is evaluated: no source has a test or validation split; name some in evaluation.sources")
         return found
-    test = _one_pass(experiment, sources, assets, masked=False)
+    test = _one_pass(experiment, sources, assets, modalities=shown)
     dataset = "+".join(dict.fromkeys(Path(source.path).name for source in sources))
     split = "+".join(dict.fromkeys(source.split for source in sources))
     oracle = _oracle(test)
     if wanted.retrieval and compares(experiment):
         found.append(Retrieval(test, dataset, split, oracle=oracle))
     if wanted.losses:
-        found.append(Losses(_one_pass(experiment, sources, assets, masked=True), dataset, split))
+        options = {"modalities": shown, "misaligned": wanted.misaligned}
+        masked = _one_pass(experiment, sources, assets, experiment.input.embeddings, masked=True, **options)
+        found.append(Losses(masked, dataset, split))
     lacking = sorted(set(wanted.probes) - set(test.classes))
     if lacking:
         have = ", ".join(test.classes) or "none"
         raise ValueError(f"evaluation.probes names the label '{lacking[0]}', which {dataset} lacks; it has: {have}")
     if wanted.probes:
-        train = _one_pass(experiment, experiment.input.sources, assets, masked=False)
+        train = _one_pass(experiment, experiment.input.sources, assets, modalities=shown)
         known = {"classes": test.classes, "oracle": oracle}
         found.append(Probes(train, test, wanted.probes, dataset, split, clips=wanted.probe_clips, **known))
-    return found
+    return found if shown is None else [Partial(evaluator, shown) for evaluator in found]
+
+
+def shown_modalities(experiment: Experiment) -> tuple[str, ...] | None:
+    """The modalities that evaluation shows, in their order; None for all that there are."""
+    asked = experiment.evaluation.modalities
+    return None if asked is None else tuple(sorted(asked, key=lambda name: [*MODALITIES, name].index(name)))
 
 
 def compares(experiment: Experiment) -> bool:
@@ -80,9 +90,15 @@ def compares(experiment: Experiment) -> bool:
     return any(isinstance(objective, Contrastive) for objective in experiment.objectives.values())
 
 
-def headline(workdir: Path) -> list[str]:
-    """The retrieval table and the masked losses as lines of text; empty where neither was measured."""
-    return _retrieval_lines(_metrics(workdir, "retrieval")) + _masked_lines(_metrics(workdir, "losses"))
+def headline(workdir: Path, modalities: tuple[str, ...] | None = None) -> list[str]:
+    """The retrieval table and the masked losses as lines of text; empty where neither was measured.
+
+    Args:
+      workdir: the run.
+      modalities: those that were shown; None for all that there are.
+    """
+    retrieval, losses = (_metrics(workdir, partial_name(name, modalities)) for name in ("retrieval", "losses"))
+    return _retrieval_lines(retrieval) + _masked_lines(losses)
 
 
 def _metrics(workdir: Path, name: str) -> dict[str, float]:
@@ -118,13 +134,20 @@ def _oracle(batches: Batches) -> dict[str, float] | None:
 
 
 def _one_pass(
-    experiment: Experiment, sources: tuple[Source, ...], assets: Mapping[str, bytes], masked: bool
+    experiment: Experiment,
+    sources: tuple[Source, ...],
+    assets: Mapping[str, bytes],
+    embeddings: str | None = None,
+    masked: bool = False,
+    **options: Any,
 ) -> Batches:
+    """Batches of one pass over some sources; only losses look at what another model made of the clips."""
     return Batches(
-        dataclasses.replace(experiment.input, sources=sources),
+        dataclasses.replace(experiment.input, sources=sources, embeddings=embeddings),
         masked=masked,
         train=False,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
         assets=assets,
+        **options,
     )

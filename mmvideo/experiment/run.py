@@ -11,7 +11,7 @@ from flax import nnx
 from mmvideo.evaluation.runner import evaluate as run_evaluators
 from mmvideo.evaluation.runner import measured
 from mmvideo.experiment.config import Experiment, to_json
-from mmvideo.experiment.evaluators import evaluators, headline
+from mmvideo.experiment.evaluators import evaluators, headline, shown_modalities
 from mmvideo.experiment.initial import start_from
 from mmvideo.input.pipeline import Batches
 from mmvideo.input.placement import device_stream
@@ -88,7 +88,7 @@ def _conclude(experiment: Experiment, workdir: Path) -> int:
     if jax.process_index() != 0:
         return 0
     page = report(experiment, workdir)
-    for line in headline(workdir):
+    for line in headline(workdir, shown_modalities(experiment)):
         print(line)
     print(f"report: {page}")
     return 0

@@ -113,7 +113,7 @@ class Trained:
         if not (len(files) or len(texts)):
             raise ValueError("nothing to embed: give files, texts, or both")
         loose = LooseClips(files, texts)
-        settings = dataclasses.replace(self.experiment.input, sources=(Source("files and texts"),))
+        settings = dataclasses.replace(self.experiment.input, sources=(Source("files and texts"),), embeddings=None)
         batches = Batches(settings, masked=False, train=False, assets=self.assets, corpora=[loose])
         found = embed_corpus(self.learner, batches)
         if batches.skipped:

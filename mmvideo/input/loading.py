@@ -111,14 +111,18 @@ class ClipLoader:
     def _media(
         self, number: int, has_video: bool, has_audio: bool, aligned: bool, draws: _Draws
     ) -> tuple[dict[str, Tokens], bool]:
-        """The tokens of the pictures and of the sound."""
-        seconds = float(self.mixture.seconds[number])
+        """The tokens of the pictures and of the sound that are shown.
+
+        The view is the same whichever are: that of all that the clip has.
+        """
+        seconds, steps = float(self.mixture.seconds[number]), int(self.sizes.video_steps[number])
+        heard = int(self._samples[number]) if self.sizes.audio_steps[number] else 0
         stretch = sampling.draw_stretch(
             seconds,
-            int(self.sizes.video_steps[number]) if has_video else 0,
-            int(self._samples[number]) if has_audio else 0,
-            self.config.video if has_video else None,
-            self.config.audio if has_audio else None,
+            steps,
+            heard,
+            self.config.video if steps else None,
+            self.config.audio if heard else None,
             draws.view,
         )
         square = None

@@ -1,0 +1,51 @@
+"""`mmvideo predict {embed}`: what a trained model makes of clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmvideo.cli.mistakes import Parser
+
+ABOUT = "What a trained model makes of clips."
+
+
+def main(arguments: list[str]) -> int:
+    """Parses and runs one of them."""
+    options = _parser().parse_args(arguments or ["--help"])
+    return options.run(options)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="mmvideo predict", description=ABOUT)
+    actions = parser.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
+
+    embed = actions.add_parser("embed", help="write the embeddings of the clips of corpora, for input.embeddings")
+    embed.add_argument("workdir", type=Path, help="folder of the run; its newest checkpoint is taken")
+    embed.add_argument("corpora", nargs="+", metavar="corpus", help="folder of a corpus, or samples:NAME")
+    embed.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="the file to write")
+    embed.add_argument(
+        "--split", action="append", default=[], help="only this split; may be given again (default: all)"
+    )
+    embed.add_argument(
+        "--features", action="store_true", help="mean features of the trunk, in place of the contrastive embeddings"
+    )
+    embed.set_defaults(run=_embed)
+    return parser
+
+
+def _embed(options) -> int:
+    from mmvideo.cli.mistakes import UsageError
+
+    if options.out.suffix != ".npz":
+        raise UsageError(f"--out {options.out} must end in .npz")
+    from mmvideo.experiment.embeddings import write_embeddings
+
+    written = write_embeddings(options.workdir, options.corpora, options.out, options.split, options.features)
+    print(f"{options.out}: {written.clips} clips, {len(written.skipped)} skipped")
+    for group, count in written.known.items():
+        print(f"  {group:<12}{count:>8} vectors of {written.width[group]}")
+    for clip, reason in written.skipped[:5]:
+        print(f"  skipped {clip}: {reason}")
+    if len(written.skipped) > 5:
+        print(f"  … and {len(written.skipped) - 5} more")
+    return 0
