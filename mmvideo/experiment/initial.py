@@ -19,24 +19,39 @@ from mmvideo.objectives.learner import Learner
 from mmvideo.training.checkpoint import CheckpointError, Checkpoints
 from mmvideo.training.config import Training
 
+TOKENIZER, PIECES = "tokenizer.model", "trunk.embed.text.table"
+"""The asset that says what pieces mean, and the parameter with a row for each."""
 
-def start_from(config: Training, learner: Learner) -> None:
+
+def start_from(config: Training, assets: Mapping[str, Any], learner: Learner) -> None:
     """Gives a new learner the parameters of the checkpoint `config.init`, and tells what did not come from it.
 
+    Args:
+      config: names the checkpoint, and what starts anew all the same.
+      assets: of the new run, with its tokenizer.
+      learner: changed in place.
+
     Raises:
-      CheckpointError: there is no checkpoint, it is damaged, or a parameter is of another shape.
+      CheckpointError: there is no checkpoint, it is damaged, a parameter is of another shape, or its pieces of
+        text are those of another tokenizer.
     """
     state = nnx.state(learner, nnx.Param)
     new = {".".join(map(str, path)): variable for path, variable in nnx.to_flat_state(state)}
     folder, step = _checkpoint(Path(config.init))
     with Checkpoints(folder) as checkpoints:
         step = checkpoints.latest if step is None else step
-        old, spec = checkpoints.parameters(step), json.loads(checkpoints.assets(step)["spec.json"])
+        old, found = checkpoints.parameters(step), checkpoints.assets(step)
     old = {name: value for name, value in old.items() if not _matches(name, config.init_fresh)}
     tables = {name: _whole(new[name].get_value()) for name in old if name in new and ".tables." in name}
-    old = resize_positions(old, tables, stream_spec(spec), learner.trunk.spec)
+    old = resize_positions(old, tables, stream_spec(json.loads(found["spec.json"])), learner.trunk.spec)
     taken = sorted(old.keys() & new.keys())
-    _check(f"training.init {config.init} (step {step})", {name: old[name] for name in taken}, new)
+    what = f"training.init {config.init} (step {step})"
+    _check(what, {name: old[name] for name in taken}, new)
+    if PIECES in taken and found.get(TOKENIZER) != assets.get(TOKENIZER):
+        raise CheckpointError(
+            f"{what} was trained with another tokenizer, so {PIECES} means other pieces here; set input.text.tokenizer "
+            f"to {folder / str(step) / 'record' / TOKENIZER}, or let training.init_fresh name '{PIECES}'"
+        )
     for name in taken:
         new[name].set_value(_placed(old[name], new[name].get_value()))
     nnx.update(learner, state)

@@ -48,6 +48,7 @@ def run(experiment: Experiment, workdir: str | Path) -> int:
         results = run_evaluators(due, learner, place, workdir, step)
         return {f"{kind}/{name}": value for kind, found in results.items() for name, value in found.metrics.items()}
 
+    begin = functools.partial(start_from, experiment.training, batches.assets())
     state = train(
         learner,
         batches,
@@ -56,7 +57,7 @@ def run(experiment: Experiment, workdir: str | Path) -> int:
         mesh,
         workdir,
         config_json=to_json(experiment),
-        begin=None if experiment.training.init is None else functools.partial(start_from, experiment.training),
+        begin=begin if experiment.training.init else None,
         evaluate=measure,
     )
     if int(state.step) < experiment.training.steps:

@@ -25,6 +25,7 @@ MODEL = Model(depth=2, width=16, heads=2, feed_forward=16, fusion=Fusion("late")
 SMALL = StreamSpec(PatchSpec((2, 4, 4, 3), (4, 2, 3), 0.5), PatchSpec((4, 8), (6, 2, 1), 0.2), TextSpec(50, 8, 4))
 LARGE = StreamSpec(PatchSpec((2, 4, 4, 3), (8, 2, 3), 0.25), PatchSpec((4, 8), (9, 2, 1), 0.2), TextSpec(50, 12, 4))
 MESH = Mesh(fsdp=2)
+ASSETS = {"tokenizer.model": b"pieces"}
 
 
 def blueprint(model=MODEL, spec=SMALL, objectives=None, **training):
@@ -38,7 +39,7 @@ def trained(tmp_path_factory):
     """A run's folder with a checkpoint of a small model, and its parameters by name."""
     folder = tmp_path_factory.mktemp("trained")
     state = blueprint(seed=7)[0].create()
-    assets = {"spec.json": json.dumps(dataclasses.asdict(SMALL)).encode(), "config.json": b"{}"}
+    assets = {"spec.json": json.dumps(dataclasses.asdict(SMALL)).encode(), **ASSETS}
     with Checkpoints(folder / "checkpoints") as checkpoints:
         checkpoints.save(3, state, assets)
         checkpoints.wait()
@@ -49,11 +50,11 @@ def named(params):
     return {".".join(map(str, path)): np.asarray(leaf) for path, leaf in nnx.to_flat_state(nnx.State(params))}
 
 
-def begin(folder, **changes):
+def begin(folder, assets=ASSETS, **changes):
     """A new run's state, and the state that it would have had without `init`."""
     plan, config = blueprint(init=str(folder), ema=0.9, **changes)
     fresh = plan.create()
-    return begun(plan, fresh, lambda learner: start_from(config, learner)), fresh, plan
+    return begun(plan, fresh, lambda learner: start_from(config, assets, learner)), fresh, plan
 
 
 def test_parameters_come_from_the_checkpoint_and_lie_where_they_should(trained, capsys):
@@ -109,6 +110,12 @@ def test_another_width_is_one_clear_error_and_can_be_left_out(trained):
     names = [name for name in old if "trunk.blocks.up" in name or "trunk.blocks.down" in name]
     state, fresh, _ = begin(folder, model=wider, init_fresh=tuple(names))
     np.testing.assert_array_equal(named(state.params)[names[0]], named(fresh.params)[names[0]])
+
+
+def test_another_tokenizer_is_an_error(trained):
+    with pytest.raises(CheckpointError, match=r"another tokenizer.*record/tokenizer.model.*init_fresh"):
+        begin(trained[0], assets={"tokenizer.model": b"others"})
+    begin(trained[0], assets={"tokenizer.model": b"others"}, init_fresh=("trunk.embed.text.*",))
 
 
 def test_no_checkpoint_is_an_error(tmp_path):
