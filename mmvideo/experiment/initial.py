@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,7 @@ def start_from(config: Training, assets: Mapping[str, Any], learner: Learner) ->
     what = f"training.init {config.init} (step {step})"
     _check(what, {name: old[name] for name in taken}, new)
     if PIECES in taken and found.get(TOKENIZER) != assets.get(TOKENIZER):
-        raise CheckpointError(
-            f"{what} was trained with another tokenizer, so {PIECES} means other pieces here; set input.text.tokenizer "
-            f"to {folder / str(step) / 'record' / TOKENIZER}, or let training.init_fresh name '{PIECES}'"
-        )
+        raise CheckpointError(_other_pieces(what, folder / str(step)))
     for name in taken:
         new[name].set_value(_placed(old[name], new[name].get_value()))
     nnx.update(learner, state)
@@ -60,9 +57,8 @@ def start_from(config: Training, assets: Mapping[str, Any], learner: Learner) ->
         if hasattr(objective, "begin"):
             objective.begin(learner.heads[name], learner.trunk)
     if jax.process_index() == 0:
-        print(f"{len(taken)} parameters from step {step} of {folder.parent}")
-        _tell("new", new.keys() - old.keys())
-        _tell("left out", old.keys() - new.keys())
+        source = f"{len(taken)} parameters from step {step} of {folder.parent}"
+        _tell(source, new.keys() - old.keys(), old.keys() - new.keys())
 
 
 def _checkpoint(path: Path) -> tuple[Path, int | None]:
@@ -109,8 +105,17 @@ def _placed(value: np.ndarray, like: jax.Array) -> jax.Array:
     return jax.make_array_from_callback(value.shape, like.sharding, lambda index: value[index])
 
 
-def _tell(what: str, names: Sequence[str] | Any) -> None:
-    """Prints a line about parameters, by the first two parts of their names."""
-    if names:
-        parts = sorted({".".join(name.split(".")[:2]) for name in names})
-        print(f"{what}: {len(names)} ({', '.join(parts)})")
+def _other_pieces(what: str, checkpoint: Path) -> str:
+    return (
+        f"{what} was trained with another tokenizer, so {PIECES} means other pieces here; set input.text.tokenizer "
+        f"to {checkpoint / 'record' / TOKENIZER}, or let training.init_fresh name '{PIECES}'"
+    )
+
+
+def _tell(source: str, new: Set[str], left_out: Set[str]) -> None:
+    """Prints where parameters come from and which don't, the latter by the first two parts of their names."""
+    print(source)
+    for what, names in (("new", new), ("left out", left_out)):
+        if names:
+            parts = sorted({".".join(name.split(".")[:2]) for name in names})
+            print(f"{what}: {len(names)} ({', '.join(parts)})")
