@@ -164,10 +164,11 @@ class Contrastive:
             direction = {"forward": "backward", "backward": "forward"}.get(direction, direction)
         (a, a_has), (b, b_has) = (embedded[group_name(side)] for side in (left, right))
         a, b, valid = a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1]), (a_has & b_has).reshape(-1)
-        scale, has = heads.scale(place), None
-        shared = {"number": stream.clips.number.reshape(-1), "positive": None, "chunk": self.chunk}
+        positive = valid
         if {"video", "audio"} <= {*left, *right}:
-            shared["positive"] = stream.clips.aligned.reshape(-1)
+            positive &= stream.clips.aligned.reshape(-1)
+        scale, has = heads.scale(place), None
+        shared = {"number": stream.clips.number.reshape(-1), "positive": positive, "chunk": self.chunk}
         if self.form == "mil_nce":
             b, has = self._candidates(heads, right, features, stream, b, valid)
             loss = mil_nce(a, b, valid, has, scale, **shared, direction=direction)
@@ -175,12 +176,11 @@ class Contrastive:
             loss = sigmoid_contrastive(a, b, valid, scale, heads.offset(place), **shared)
         else:
             loss = softmax_contrastive(a, b, valid, scale, **shared, direction=direction)
-        counted = valid if shared["positive"] is None else valid & shared["positive"]
         return {
             "loss": loss,
-            "chance_loss": chance_loss(valid, self.form, has=has, positive=shared["positive"], direction=direction),
+            "chance_loss": chance_loss(valid, self.form, has=has, positive=positive, direction=direction),
             "accuracy": retrieval_accuracy(scale * a, b, valid, has=has, **shared),
-            "clips": counted.sum().astype(jnp.float32),
+            "clips": positive.sum().astype(jnp.float32),
             "temperature": 1 / scale,
         }
 

@@ -72,11 +72,12 @@ def mil_nce(
 
     Args:
       b: the candidates of each row.
-      has: which candidates there are; a row without any must not be valid.
+      has: which candidates there are; a row without any takes no part.
 
     Returns:
       The mean over the positive rows; 0 if there is none.
     """
+    valid = valid & has.any(axis=1)
     columns = _columns(b, valid, number, has)
     own, by_row, by_column = log_sums(_rows(scale * a, valid, number), columns, chunk)
     by_column = jax.nn.logsumexp(by_column.reshape(has.shape), axis=1)

@@ -137,6 +137,7 @@ def test_several_captions_stand_one_behind_the_other_each_with_its_marks(togethe
     config = _with(text=Text(length=40, captions=3, begin=True), masking=Masking())
     batches = Batches(config)
     stream, spec = batches.batch(0), batches.spec.text
+    assert spec.captions == 3
     base = stream.content["video"].shape[1] + stream.content["audio"].shape[1]
     orders = set()
     for row, slot in np.argwhere(stream.clips.present[..., Modality.TEXT]):
