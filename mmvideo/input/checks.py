@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmvideo.input.config import Audio, Input, Masking, Text, Video
+from mmvideo.input.config import Audio, Input, Text, Video
 from mmvideo.input.presence import members
 from mmvideo.stream import CAPTIONS, MODALITIES
 
@@ -25,11 +25,7 @@ def check_config(config: Input, process_count: int) -> None:
         _check_audio(config.audio)
     if config.text is not None:
         _check_text(config.text)
-    _check_masking(config.masking)
-    for name in MODALITIES:
-        share = getattr(config.drop, name)
-        if not 0 <= share < 1:
-            raise ValueError(f"input.drop.{name}={share} must be at least 0 and below 1")
+    _check_masking(config)
     _check_presence(config)
     packing = config.packing
     for name in ("rows", "tokens", "clips", "video", "audio", "text"):
@@ -88,13 +84,21 @@ def _check_text(text: Text) -> None:
         raise ValueError(f"input.text.captions={text.captions} must be from 1 to {CAPTIONS - 1}")
 
 
-def _check_masking(masking: Masking) -> None:
-    for name in ("video", "audio", "text"):
-        share = getattr(masking, name)
-        if not 0 <= share < 1:
-            raise ValueError(f"input.masking.{name}={share} must be at least 0 and below 1")
+def _check_masking(config: Input) -> None:
+    masking = config.masking
+    for name in MODALITIES:
+        for part in ("masking", "drop"):
+            share = getattr(getattr(config, part), name)
+            if not 0 <= share < 1:
+                raise ValueError(f"input.{part}.{name}={share} must be at least 0 and below 1")
     if not 0 < masking.decode <= 1:
         raise ValueError(f"input.masking.decode={masking.decode} must be above 0 and at most 1")
+    bare = config.audio is not None and config.audio.waveform is not None
+    if bare and masking.audio and masking.audio_kind not in ("unstructured", "time"):
+        raise ValueError(
+            f"input.masking.audio_kind={masking.audio_kind} is for a spectrogram; with input.audio.waveform take "
+            "unstructured or time"
+        )
 
 
 def _check_presence(config: Input) -> None:

@@ -145,7 +145,8 @@ class Drop:
 
     Attributes:
       video, audio: share of the tokens dropped.
-      text: share of the pieces dropped; the marks of a caption stay.
+      text: share of the pieces dropped; the marks of a caption stay, and captioning predicts of the others what is
+        left of them.
     """
 
     video: float = 0.0

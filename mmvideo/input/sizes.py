@@ -77,7 +77,10 @@ class Sizes:
 
 def _of_captions(values: np.ndarray, caption: np.ndarray) -> np.ndarray:
     """The sum of a value over the captions of each clip; -1 is none."""
-    return np.append(values, 0)[caption].sum(axis=1)
+    there = caption >= 0
+    result = np.zeros(caption.shape, np.int64)
+    result[there] = values[caption[there]]
+    return result.sum(axis=1)
 
 
 def video_steps(seconds: Float[np.ndarray, " n"], video: Video) -> Int[np.ndarray, " n"]:

@@ -37,6 +37,8 @@ KINDS = {
     },
 }
 TOGETHER = {key: value for kind in KINDS.values() for key, value in kind.items()}
+# Bare sound has no bands to hide.
+TOGETHER["masking"] = dataclasses.replace(TOGETHER["masking"], audio_kind="time")
 TOGETHER |= {"audio": dataclasses.replace(BARE, misaligned=0.5, shift=0.4)}
 
 
@@ -166,6 +168,7 @@ def test_what_is_shown_of_a_clip_is_the_same_whatever_else_is_shown():
     for name in ("video", "audio"):
         alone = Batches(config, train=False, modalities=(name,))
         ours, theirs = (_content(batches, name) for batches in (whole, alone))
+        assert alone.skipped == alone.damaged == []
         assert set(ours) == set(theirs) == set(range(28))
         for number, content in theirs.items():
             if name == "video":
@@ -228,6 +231,10 @@ def test_bare_sound_is_cut_into_its_samples():
         ({"masking": Masking(video=0.5, decode=0.0)}, r"input.masking.decode=0.0 must be above 0"),
         ({"audio": Audio(waveform=0)}, r"input.audio.waveform=0 and sample_rate=48000 must be 1 or more"),
         ({"audio": Audio(waveform=128, mel_masks=1)}, "stride, time_masks and mel_masks are for a spectrogram"),
+        (
+            {"audio": BARE, "masking": Masking(audio=0.5, audio_kind="time_frequency")},
+            "input.masking.audio_kind=time_frequency is for a spectrogram",
+        ),
         ({"audio": Audio(misaligned=1.5)}, r"input.audio.misaligned=1.5 must be from 0 to 1"),
         ({"audio": Audio(misaligned=0.5, shift=0.0)}, r"shift=0.0 must be positive"),
         ({"audio": Audio(misaligned=0.5, shift=60.0)}, "lower input.audio.shift"),
