@@ -14,6 +14,7 @@ from flax import nnx
 from jax.experimental import multihost_utils
 
 from mmvideo.experiment.trained import stream_spec
+from mmvideo.model.inflate import inflate_video
 from mmvideo.model.position_resize import resize_positions
 from mmvideo.objectives.learner import Learner
 from mmvideo.training.checkpoint import CheckpointError, Checkpoints
@@ -42,6 +43,7 @@ def start_from(config: Training, assets: Mapping[str, Any], learner: Learner) ->
         step = checkpoints.latest if step is None else step
         old, found = checkpoints.parameters(step), checkpoints.assets(step)
     old = {name: value for name, value in old.items() if not _matches(name, config.init_fresh)}
+    old = inflate_video(old, stream_spec(spec), learner.trunk.spec, config.inflation)
     tables = {name: _whole(new[name].get_value()) for name in old if name in new and ".tables." in name}
     old = resize_positions(old, tables, stream_spec(json.loads(found["spec.json"])), learner.trunk.spec)
     taken = sorted(old.keys() & new.keys())

@@ -54,6 +54,8 @@ class Training:
         positions of another frame size, clip length or spectrogram are interpolated. A resumed run ignores it.
       init_fresh: parameters that start anew all the same, by patterns of their names, such as
         `heads.classification.*` for other classes.
+      inflation: what becomes of the kernel of single frames in tubelets of several: `central` gives it to their
+        central frame, `mean` shares it out among them (ViViT).
       tensorboard: whether TensorBoard events are written beside metrics.jsonl.
     """
 
@@ -68,4 +70,5 @@ class Training:
     seed: int = 0
     init: str | None = None
     init_fresh: tuple[str, ...] = ()
+    inflation: Literal["central", "mean"] = "central"
     tensorboard: bool = True

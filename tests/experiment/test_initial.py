@@ -82,6 +82,18 @@ def test_tables_are_interpolated_to_a_longer_clip_spectrogram_and_text(trained):
     np.testing.assert_array_equal(got[place + "video_x"], old[place + "video_x"])
 
 
+def test_a_model_of_frames_goes_on_with_tubelets(tmp_path):
+    frames = dataclasses.replace(SMALL, video=PatchSpec((1, 4, 4, 3), (8, 2, 3), 0.25))
+    old = blueprint(spec=frames, seed=7)[0].create()
+    assets = {"spec.json": json.dumps(dataclasses.asdict(frames)).encode(), "config.json": b"{}"}
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(3, old, assets)
+    for how, share in (("central", [0, 1]), ("mean", [0.5, 0.5])):
+        got = named(begin(tmp_path, inflation=how)[0].params)["trunk.embed.video.dense.kernel"]
+        kernel = named(old.params)["trunk.embed.video.dense.kernel"]
+        np.testing.assert_array_equal(got, np.concatenate([kernel * share[0], kernel * share[1]]))
+
+
 def test_what_only_one_model_has_is_told(trained, capsys):
     folder, old = trained
     state, fresh, _ = begin(

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from mmvideo.model.embed import Embedder, PatchEmbedder, TextEmbedder
-from mmvideo.model.inflate import inflate
+from mmvideo.model.inflate import inflate, inflate_video
 from mmvideo.stream import Layout, PatchSpec, StreamSpec, TextSpec, TokenStream
 
 WIDTH = 5
@@ -45,6 +45,19 @@ def test_inflation_by_the_formulas():
     mean, central = np.asarray(inflate(kernel, 3, "mean")), np.asarray(inflate(kernel, 3, "central"))
     np.testing.assert_allclose(mean, np.stack([kernel / 3] * 3), rtol=1e-6)
     np.testing.assert_array_equal(central, np.stack([np.zeros_like(kernel), kernel, np.zeros_like(kernel)]))
+
+
+def test_parameters_of_a_model_of_frames_fit_one_of_tubelets():
+    kernel = image_kernel()[0].reshape(-1, WIDTH)
+    old = {"trunk.embed.video.dense.kernel": kernel, "trunk.embed.audio.dense.kernel": kernel + 1}
+    frames, tubelets = (StreamSpec(video=PatchSpec((t, 4, 3, 3), (1, 1, 1), 0.1)) for t in (1, 3))
+    got = inflate_video(old, frames, tubelets, "mean")
+    want = inflate(jnp.asarray(kernel).reshape(4, 3, 3, WIDTH), 3, "mean").reshape(-1, WIDTH)
+    np.testing.assert_array_equal(got["trunk.embed.video.dense.kernel"], want)
+    np.testing.assert_array_equal(got["trunk.embed.audio.dense.kernel"], kernel + 1)
+    for other in (StreamSpec(video=PatchSpec((3, 4, 4, 3), (1, 1, 1), 0.1)), StreamSpec(audio=frames.video)):
+        same = inflate_video(old, frames, other, "mean")
+        np.testing.assert_array_equal(same["trunk.embed.video.dense.kernel"], kernel)
 
 
 def test_impossible_inflations_are_refused():
