@@ -197,7 +197,10 @@ class StreamSpec:
 
 
 def group_spans(
-    layout: Layout, groups: Sequence[Sequence[str]], causal: Sequence[str] = ()
+    layout: Layout,
+    groups: Sequence[Sequence[str]],
+    causal: Sequence[str] = (),
+    order: Sequence[str] = MODALITIES,
 ) -> Int[Array, "B L 2"]:
     """The span `[start, end)` of keys that each query sees when each group of modalities keeps to itself.
 
@@ -209,6 +212,7 @@ def group_spans(
         does each of several captions.
       causal: modalities whose tokens see nothing that stands behind them, and which the others of
         their group don't see; they must stand last. `["text"]` is a prefix language model.
+      order: of the modalities within a clip of these rows.
 
     Returns:
       int32 spans. A padding token sees itself alone, which keeps a softmax finite.
@@ -217,10 +221,10 @@ def group_spans(
       ValueError: a group whose members are not neighbours, a modality in no group or in two, or a
         causal one that stands before others of its group.
     """
-    group_of = _group_numbers(groups)
+    group_of = _group_numbers(groups, order)
     ordered = np.isin(MODALITIES, list(causal))
     for group in groups:
-        flags = [ordered[MODALITIES.index(name)] for name in sorted(group, key=MODALITIES.index)]
+        flags = [ordered[MODALITIES.index(name)] for name in sorted(group, key=list(order).index)]
         if flags != sorted(flags):
             raise ValueError(f"causal modalities {tuple(causal)} must stand last in their group {tuple(group)}")
     length = layout.modality.shape[1]
@@ -244,17 +248,17 @@ def _first(key: Int[Array, "B L"]) -> Bool[Array, "B L"]:
     return jnp.pad(key[:, 1:] != key[:, :-1], ((0, 0), (1, 0)), constant_values=True)
 
 
-def _group_numbers(groups: Sequence[Sequence[str]]) -> np.ndarray:
+def _group_numbers(groups: Sequence[Sequence[str]], order: Sequence[str]) -> np.ndarray:
     """Number of the group of each modality, `[3]`."""
     members = [name for group in groups for name in group]
     if sorted(members) != sorted(MODALITIES):
         raise ValueError(f"groups {groups} must hold each of {MODALITIES} exactly once")
     numbers = np.zeros(len(MODALITIES), np.int32)
     for number, group in enumerate(groups):
-        places = sorted(MODALITIES.index(name) for name in group)
+        places = sorted(list(order).index(name) for name in group)
         if places != list(range(places[0], places[0] + len(places))):
-            raise ValueError(f"modalities {tuple(group)} are not neighbours in the order {MODALITIES}")
-        numbers[places] = number
+            raise ValueError(f"modalities {tuple(group)} are not neighbours in the order {tuple(order)}")
+        numbers[[MODALITIES.index(name) for name in group]] = number
     return numbers
 
 

@@ -20,24 +20,94 @@ SIZES: dict[str, tuple[int, int, int, int]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Fusion:
-    """From which layer on which modalities see each other: a choice of spans for each layer.
+    """From which layer on modalities see each other: a choice of spans for each layer.
 
     Attributes:
       scheme: `early` lets a clip see all of itself from the first layer on, `mid` from `layer` on,
-        `late` never.
-      layer: the first layer of `mid` in which video, sound and text see each other.
+        `late` never. From `layer` on, `bottleneck` gives every modality its copy of some tokens, and
+        averages the copies after each layer (MBT, Nagrani et al. 2021, section 3.2), and `cross` lets
+        a modality ask its whole clip, whose keys and values its own weights make (their section
+        3.2.2); where the modalities share attention and norms, that is what `mid` does.
+      layer: the first layer in which video, sound and text meet.
       media_layer: for `mid`, the first layer in which video and sound see each other, text still
         apart; None is `layer`. Between the two lie the features of video and sound together that
         a joint contrastive pair (video+audio with text) compares.
+      bottlenecks: bottleneck tokens of a clip.
+      modalities: which of them meet; None: all. The others stay apart.
       text: whether a token of text sees its whole text, or is `causal`: it sees what stands before
         it, and video and sound never see text. A causal text continues what it has seen (CoCa, Yu
         et al. 2022, section 3.2), below the fusion layer too.
     """
 
-    scheme: Literal["early", "mid", "late"] = "mid"
+    scheme: Literal["early", "mid", "late", "bottleneck", "cross"] = "mid"
     layer: int = 3
     media_layer: int | None = None
+    bottlenecks: int = 4
+    modalities: tuple[str, ...] | None = None
     text: Literal["bidirectional", "causal"] = "bidirectional"
+
+
+Shared = Literal["everything", "norms", "feed_forward", "nothing"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sharing:
+    """Which weights of a layer the modalities have for themselves.
+
+    `everything` is shared (VATT's modality-agnostic encoder), or each modality has its own `norms`
+    (CAV-MAE's joint layers), or its own `feed_forward` with the norm before it (multiway experts:
+    VLMo, Bao et al. 2022, section 3.2), or they share `nothing` (MBT's unshared, VATT's
+    modality-specific encoders).
+
+    Attributes:
+      apart: in the layers in which all modalities are apart.
+      fused: in the layers in which some have met.
+    """
+
+    apart: Shared = "everything"
+    fused: Shared = "everything"
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """What a layer is made of. The decoder's layers are made alike, but for stochastic depth.
+
+    Attributes:
+      norm: `layer` (Ba et al. 2016), or `rms`, which takes out no mean and has no bias (Zhang and
+        Sennrich 2019).
+      epsilon: added to the variance.
+      order: `pre` norms what enters attention and feed-forward, `post` the sum behind them (Vaswani et
+        al. 2017), so that a stage needs no norm at its end.
+      qk_norm: whether queries and keys are normed, head by head, with a scale and no bias (ViT-22B,
+        Dehghani et al. 2023, section 2).
+      activation: exact GELU, its `gelu_tanh` and `gelu_quick` approximations, or `swiglu`, which has a
+        third matrix of the feed-forward (Shazeer 2020).
+      biases: of the linear maps: all, none, or `qv`, all but that of the keys (BEiT, VideoMAE,
+        Whisper; without a norm of the keys it would change nothing).
+      layer_scale: where the learned factor of each number that a branch adds starts; None: there is
+        none (CaiT, Touvron et al. 2021, eq. 4).
+      drop_path: share of the clips that skip a branch of the last layer in training; it grows
+        linearly from 0 in the first layer (stochastic depth, Huang et al. 2016, section 3).
+      soft_cap: bound `c` of the scores of attention, `c tanh(score / c)`; None: there is none.
+    """
+
+    norm: Literal["layer", "rms"] = "layer"
+    epsilon: float = 1e-6
+    order: Literal["pre", "post"] = "pre"
+    qk_norm: bool = False
+    activation: Literal["gelu", "gelu_tanh", "gelu_quick", "swiglu"] = "gelu"
+    biases: Literal["all", "none", "qv"] = "all"
+    layer_scale: float | None = None
+    drop_path: float = 0.0
+    soft_cap: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.epsilon > 0:
+            raise ValueError(f"model.block.epsilon {self.epsilon} must be above 0")
+        if not 0 <= self.drop_path < 1:
+            raise ValueError(f"model.block.drop_path {self.drop_path} must be in [0, 1)")
+        if self.soft_cap is not None and not self.soft_cap > 0:
+            raise ValueError(f"model.block.soft_cap {self.soft_cap} must be above 0, or None")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +134,12 @@ class Model:
       size: a name of `SIZES`; the four numbers below override it one by one.
       depth, width, heads, feed_forward: layers, `D`, `N`, `F`; None takes the size's.
       fusion: which modalities meet, and where.
+      sharing: which weights the modalities have for themselves.
+      depths: own number of layers below the fusion layer for some modalities, where they share
+        `nothing` there; the others have `fusion.layer`.
+      block: what a layer is made of.
+      class_tokens: class tokens for each modality of a clip, which pooling `class` reads.
+      registers: tokens for each modality of a clip that nothing reads (Darcet et al. 2024).
       position: `rotary` and `sincos` know the time in seconds, shared by the modalities, and the place in
         the grid; `sincos_1d` (VideoMAE), `sincos_2d` (MAE, AudioMAE) and `sincos_3d` (V-JEPA) are fixed and
         count cells; `learned` has a table for each axis of each modality (VATT), `learned_1d` one over
@@ -84,6 +160,11 @@ class Model:
     heads: int | None = None
     feed_forward: int | None = None
     fusion: Fusion = Fusion()
+    sharing: Sharing = Sharing()
+    depths: dict[str, int] | None = dataclasses.field(default=None, hash=False)
+    block: Block = Block()
+    class_tokens: int = 0
+    registers: int = 0
     position: Literal["rotary", "sincos", "sincos_1d", "sincos_2d", "sincos_3d", "learned", "learned_1d", "none"] = (
         "rotary"
     )
@@ -125,7 +206,19 @@ def dimensions(model: Model) -> Dimensions:
         *(named if given is None else given for given, named in zip(own, SIZES[model.size], strict=True))
     )
     check_dimensions("model", numbers, model.position)
+    _check_extras(model)
     return numbers
+
+
+def _check_extras(model: Model) -> None:
+    for name, number in (("class_tokens", model.class_tokens), ("registers", model.registers)):
+        if number < 0:
+            raise ValueError(f"model.{name} is {number}: it must be 0 or more")
+    for name, number in (model.depths or {}).items():
+        if model.sharing.apart != "nothing":
+            raise ValueError("model.depths needs model.sharing.apart nothing: who shares layers has as many of them")
+        if name not in ("video", "audio", "text") or number < 1:
+            raise ValueError(f"model.depths has {name!r}: {number}; give 1 or more layers for video, audio or text")
 
 
 def decoder_dimensions(model: Model) -> Dimensions:

@@ -8,11 +8,13 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from mmvideo.model.activations import by_rows
-from mmvideo.model.block import Blocks, Computing, run_layers
+from mmvideo.model.block import Blocks
 from mmvideo.model.config import Model, decoder_dimensions, dimensions
 from mmvideo.model.embed import ModalityEmbedding, weave
 from mmvideo.model.fusion import APART, TOGETHER
-from mmvideo.model.layers import LayerNorm, Linear, normal, parameter
+from mmvideo.model.layering import Computing, run_layers
+from mmvideo.model.layers import Linear, normal, parameter
+from mmvideo.model.norm import Norm
 from mmvideo.model.position import Position
 from mmvideo.stream import StreamSpec, TokenStream, group_spans
 
@@ -35,8 +37,8 @@ class MaskedDecoder(nnx.Module):
         self.mask = parameter(normal(rngs, (numbers.width,)), "norm")
         self.modality = ModalityEmbedding(numbers.width, rngs=rngs)
         self.position = Position(config.position, spec, numbers.width, numbers.head, rngs=rngs)
-        self.blocks = Blocks(numbers, rngs=rngs)
-        self.norm = LayerNorm(numbers.width)
+        self.blocks = Blocks(numbers, config.block, rngs=rngs)
+        self.norm = Norm(numbers.width, config.block)
 
     def __call__(self, encoded: Float[Array, "B L D"], stream: TokenStream) -> Float[Array, "B Ld Dd"]:
         """Tokens in the rows of `stream.decode`, after the final norm, in the compute dtype.
@@ -55,8 +57,8 @@ class MaskedDecoder(nnx.Module):
         x = self._tokens(encoded.astype(self.config.compute), stream)
         x = jnp.where(layout.real[..., None], self.position.add(x, layout), 0)
         spans = group_spans(layout, TOGETHER if self.config.decoder.sees == "clip" else APART)
-        layers = self.blocks.layers(0, self.config.decoder.depth)
-        x = run_layers(x, layers, spans, self.position.rotation(layout), Computing.of(self.config))
+        rotation, computing = self.position.rotation(layout), Computing.of(self.config)
+        x = run_layers(x, self.blocks.layers(), spans, rotation, computing)
         return self.norm(x)
 
     def _tokens(self, encoded: Array, stream: TokenStream) -> Array:

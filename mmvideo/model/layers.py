@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 EPSILON = 1e-6
-"""Added to the variance in layer norm (as ViT and its successors do)."""
+"""Added to the variance in layer norm where nothing else is said (as ViT and its successors do)."""
 
 
 def parameter(value: Array, *axes: str | None) -> nnx.Param:
@@ -40,13 +40,16 @@ def normal(rngs: nnx.Rngs, shape: Sequence[int], deviation: float = 0.02) -> Arr
 
 
 def layer_norm(
-    x: Float[Array, "*batch D"], scale: Float[Array, " D"], bias: Float[Array, " D"]
+    x: Float[Array, "*batch D"],
+    scale: Float[Array, "*#batch D"],
+    bias: Float[Array, "*#batch D"] | float,
+    epsilon: float = EPSILON,
 ) -> Float[Array, "*batch D"]:
     """Layer norm over the width, computed in float32, in the dtype of `x` (Ba et al. 2016, section 3)."""
     wide = x.astype(jnp.float32)
     centred = wide - wide.mean(axis=-1, keepdims=True)
     variance = jnp.square(centred).mean(axis=-1, keepdims=True)
-    return (centred * jax.lax.rsqrt(variance + EPSILON) * scale + bias).astype(x.dtype)
+    return (centred * jax.lax.rsqrt(variance + epsilon) * scale + bias).astype(x.dtype)
 
 
 def gelu(x: Float[Array, "*batch F"]) -> Float[Array, "*batch F"]:
@@ -57,6 +60,23 @@ def gelu(x: Float[Array, "*batch F"]) -> Float[Array, "*batch F"]:
     """
     wide = x.astype(jnp.float32)
     return (0.5 * wide * (1.0 + jax.lax.erf(wide * 0.5**0.5))).astype(x.dtype)
+
+
+def gelu_tanh(x: Float[Array, "*batch F"]) -> Float[Array, "*batch F"]:
+    """`gelu` with the distribution function by a hyperbolic tangent (Hendrycks and Gimpel 2016, section 2)."""
+    return jax.nn.gelu(x.astype(jnp.float32), approximate=True).astype(x.dtype)
+
+
+def gelu_quick(x: Float[Array, "*batch F"]) -> Float[Array, "*batch F"]:
+    """`x sigmoid(1.702 x)`, the coarser approximation of `gelu` (Hendrycks and Gimpel 2016, section 2; CLIP's code)."""
+    wide = x.astype(jnp.float32)
+    return (wide * jax.nn.sigmoid(1.702 * wide)).astype(x.dtype)
+
+
+def swish(x: Float[Array, "*batch F"]) -> Float[Array, "*batch F"]:
+    """`x sigmoid(x)`, the gate of SwiGLU (Shazeer 2020, section 2)."""
+    wide = x.astype(jnp.float32)
+    return (wide * jax.nn.sigmoid(wide)).astype(x.dtype)
 
 
 class LayerNorm(nnx.Module):

@@ -7,23 +7,32 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from mmvideo.model.block import Blocks, Computing, layer_weights, run_layers
+from mmvideo.model.block import Layer
 from mmvideo.model.config import Model, dimensions
+from mmvideo.model.drop_path import drop_rates, kept_branches
 from mmvideo.model.embed import Embedder
+from mmvideo.model.extra import ExtraTokens
 from mmvideo.model.features import Features
 from mmvideo.model.fusion import Stage, stages
-from mmvideo.model.layers import layer_norm, parameter
+from mmvideo.model.layering import Computing, layer_weights, run_route
+from mmvideo.model.norm import Norm
 from mmvideo.model.position import Position
-from mmvideo.stream import StreamSpec, TokenStream, group_spans
+from mmvideo.model.route import Route, plan_route
+from mmvideo.model.rows import Source
+from mmvideo.model.stacks import layers_of, make_stacks
+from mmvideo.stream import MODALITIES, StreamSpec, TokenStream
 
 
 class MultimodalTransformer(nnx.Module):
-    """One pre-norm transformer for video, sound and text in packed rows.
+    """A transformer for video, sound and text in packed rows.
 
     Args:
-      config: size, fusion, positions, attention, precision.
+      config: size, fusion, what is shared, blocks, positions, attention, precision.
       spec: the modalities of the run, with their patches and vocabulary.
       rngs: needs the stream `params`.
+
+    Attributes:
+      deterministic: False lets clips skip branches of layers (stochastic depth), as in training.
 
     Raises:
       ValueError: sizes or fusion layers that don't fit each other, or a run without modalities.
@@ -37,10 +46,13 @@ class MultimodalTransformer(nnx.Module):
         self.stages = stages(config.fusion, numbers.depth)
         self.embed = Embedder(spec, numbers.width, config.compute, rngs=rngs)
         self.position = Position(config.position, spec, numbers.width, numbers.head, rngs=rngs)
-        self.blocks = Blocks(numbers, rngs=rngs)
-        shape = (len(self.stages), numbers.width)
-        self.tap_scale = parameter(jnp.ones(shape), "layers", "norm")
-        self.tap_bias = parameter(jnp.zeros(shape), "layers", "norm")
+        fused = tuple(name for name in self.stages[-1].fused if name in spec.modalities)
+        self.extra = ExtraTokens(config, spec.modalities, fused, numbers.width, rngs=rngs)
+        self.blocks = make_stacks(config, self.stages, spec.modalities, rngs=rngs)
+        self.norms = nnx.Dict({stage.name: self._norm(stage) for stage in self.stages})
+        self.deterministic = False
+        if config.block.drop_path:
+            self.drop_path = nnx.RngStream(rngs.params(), tag="drop_path")
 
     def __call__(self, stream: TokenStream) -> Features:
         """Features of every stage, in the compute dtype.
@@ -48,44 +60,101 @@ class MultimodalTransformer(nnx.Module):
         Raises:
           ValueError: a stream with a modality that the model was not built for.
         """
-        stream = jax.tree.map(jnp.asarray, stream)
-        x, rotation = self._start(stream)
-        taps = []
-        for number, stage in enumerate(self.stages):
-            x = self._run(x, stream, rotation, stage, stage.end)
-            taps.append(layer_norm(x, self.tap_scale[number], self.tap_bias[number]))
-        none = jnp.zeros((*stream.clips.present.shape, 0, x.shape[-1]), x.dtype)
-        return Features(tuple(taps), stream.layout, (none,) * len(taps), None, self.stages, self.spec.modalities)
+        x, source = self._begin(jax.tree.map(jnp.asarray, stream))
+        taps, classes = [], []
+        layout = jax.tree.map(lambda field: field[:, : source.tokens], source.layout)
+        kinds = jnp.arange(len(MODALITIES)).reshape(1, 1, -1, 1)
+        for stage in self.stages:
+            x, norm = self._run(stage, x, source), self.norms[stage.name]
+            taps.append(norm(x[:, : source.tokens], layout.modality))
+            classes.append(norm(self.extra.class_tokens(x, source), kinds))
+        return Features(tuple(taps), layout, tuple(classes), None, self.stages, self.spec.modalities)
 
     def attention_map(self, stream: TokenStream, layer: int) -> Float[Array, "B N L L"]:
         """The attention weights of one layer: queries on the third axis, keys on the last; float32.
 
-        Needs O(L^2) memory for this layer only, whatever the backend.
+        What a token takes of class, register and bottleneck tokens is left out. Needs O(L^2) memory
+        for this layer only, whatever the backend.
 
         Raises:
-          ValueError: a layer that the model does not have.
+          ValueError: a layer that the model does not have, or one below which modalities differ in depth.
         """
         depth = self.stages[-1].end
         if not 0 <= layer < depth:
             raise ValueError(f"layer {layer} does not exist: the model has layers 0 to {depth - 1}")
-        stream = jax.tree.map(jnp.asarray, stream)
-        x, rotation = self._start(stream)
+        x, source = self._begin(jax.tree.map(jnp.asarray, stream))
         for stage in self.stages:
             if layer < stage.end:
                 break
-            x = self._run(x, stream, rotation, stage, stage.end)
-        x = self._run(x, stream, rotation, stage, layer)
-        one = {name: value[0] for name, value in self.blocks.layers(layer, layer + 1).items()}
-        return layer_weights(x, one, group_spans(stream.layout, stage.groups, stage.causal), rotation)
+            x = self._run(stage, x, source)
+        if stage.name == "apart" and self.config.depths:
+            raise ValueError(f"layer {layer} is not one of all modalities: model.depths gives them different ones")
+        x, staged = self._enter(stage, x, source)
+        x = self._through(stage, x, staged, layer)
+        route = self._route(stage, staged, weave=True)
+        one = jax.tree.map(lambda stack: stack[0], layers_of(self.blocks, self.stages, stage, layer, layer + 1))
+        weights = layer_weights(tuple(rows.take(x) for rows in route.rows), one, route, self.config.block)
+        joint = route.woven.rows
+        if joint.back is None:
+            return weights
+        at, real = joint.back[:, : source.tokens], source.layout.real[:, : source.tokens]
+        weights = jnp.take_along_axis(weights, jnp.maximum(at, 0)[:, None, :, None], axis=2)
+        weights = jnp.take_along_axis(weights, jnp.maximum(at, 0)[:, None, None, :], axis=3)
+        return jnp.where(real[:, None, :, None] & real[:, None, None, :], weights, 0)
 
-    def _start(self, stream: TokenStream) -> tuple[Array, tuple[Array, Array] | None]:
-        """The embedded tokens with what their positions add, and how queries and keys turn."""
-        tokens = self.embed(stream)
-        return self.position.add(tokens, stream.layout), self.position.rotation(stream.layout)
+    def _norm(self, stage: Stage) -> Norm:
+        """The norm at the end of a stage; of modalities with norms of their own, each has one."""
+        own = self.spec.modalities if self._sharing(stage) in ("norms", "nothing") else ()
+        return Norm(dimensions(self.config).width, self.config.block, own)
 
-    def _run(self, x: Array, stream: TokenStream, rotation: tuple | None, stage: Stage, end: int) -> Array:
+    def _sharing(self, stage: Stage) -> str:
+        return self.config.sharing.apart if stage.name == "apart" else self.config.sharing.fused
+
+    def _begin(self, stream: TokenStream) -> tuple[Array, Source]:
+        """The embedded tokens with what their positions add, class tokens and registers behind them."""
+        x = self.position.add(self.embed(stream), stream.layout)
+        budgets = {name: content.shape[1] for name, content in stream.content.items()}
+        return self.extra.join(x, Source.of(stream.layout, stream.clips.number.shape[1], budgets))
+
+    def _run(self, stage: Stage, x: Array, source: Source) -> Array:
+        """All layers of a stage; bottleneck tokens live within one only."""
+        within, staged = self._enter(stage, x, source)
+        return self._through(stage, within, staged, stage.end)[:, : x.shape[1]]
+
+    def _enter(self, stage: Stage, x: Array, source: Source) -> tuple[Array, Source]:
+        """The tokens of a stage: where it has a bottleneck, with the copies of its tokens."""
+        return self.extra.narrowed(x, source) if stage.bottlenecks else (x, source)
+
+    def _route(self, stage: Stage, source: Source, weave: bool = False) -> Route:
+        """How the tokens of a stage lie; `weave` as of `plan_route`."""
+        sharing = self._sharing(stage)
+        cross = stage.cross and sharing in ("norms", "nothing")
+        separate = cross or sharing in ("feed_forward", "nothing")
+        return plan_route(source, stage, separate, cross, self.position.rotation, weave)
+
+    def _through(self, stage: Stage, x: Array, source: Source, end: int) -> Array:
         """The layers of a stage up to `end`."""
         if end == stage.first:
             return x
-        spans = group_spans(stream.layout, stage.groups, stage.causal)
-        return run_layers(x, self.blocks.layers(stage.first, end), spans, rotation, Computing.of(self.config))
+        route, computing = self._route(stage, source), Computing.of(self.config)
+        xs = tuple(rows.take(x) for rows in route.rows)
+        layers = layers_of(self.blocks, self.stages, stage, stage.first, end)
+        if self._sharing(stage) == "nothing" and route.woven is None and not route.copies:
+            # Nothing binds the modalities: each has its own loop, of its own length.
+            parts = []
+            for number, rows in enumerate(route.rows):
+                own = {rows.modalities[0]: layers[rows.modalities[0]]}
+                parts += run_route(
+                    (xs[number],), own, route.only(number), computing, self._kept(stage, end, own, source)
+                )
+        else:
+            parts = run_route(xs, layers, route, computing, self._kept(stage, end, layers, source))
+        return sum(rows.give(part) for rows, part in zip(route.rows, parts, strict=True))
+
+    def _kept(self, stage: Stage, end: int, layers: Layer, source: Source) -> Float[Array, "n 2 B E"] | None:
+        """What stochastic depth leaves of every clip's branches in these layers; None: all."""
+        rate, depth = self.config.block.drop_path, self.stages[-1].end
+        if not rate or self.deterministic:
+            return None
+        rates = drop_rates(rate, stage.first, end, depth, len(jax.tree.leaves(layers)[0]))
+        return kept_branches(self.drop_path(), rates, len(source.layout.modality), source.clips)

@@ -14,11 +14,26 @@ from mmvideo.stream import MODALITIES, Modality, StreamSpec
 
 def test_stages_of_each_scheme():
     assert stages(Fusion("early"), 4) == (Stage(0, 4, TOGETHER),)
-    assert stages(Fusion("late"), 4) == (Stage(0, 4, APART),)
-    assert stages(Fusion("mid", 3), 4) == (Stage(0, 3, APART), Stage(3, 4, TOGETHER))
-    assert stages(Fusion("mid", 3, 1), 4) == (Stage(0, 1, APART), Stage(1, 3, MEDIA), Stage(3, 4, TOGETHER))
-    assert stages(Fusion("mid", 4, 0), 4) == (Stage(0, 4, MEDIA),)
+    below, media = Stage(0, 3, APART, "apart"), Stage(1, 3, MEDIA, "media")
+    assert stages(Fusion("late"), 4) == (Stage(0, 4, APART, "apart"),)
+    assert stages(Fusion("mid", 3), 4) == (below, Stage(3, 4, TOGETHER))
+    assert stages(Fusion("mid", 3, 1), 4) == (Stage(0, 1, APART, "apart"), media, Stage(3, 4, TOGETHER))
+    assert stages(Fusion("mid", 4, 0), 4) == (Stage(0, 4, MEDIA, "media"),)
     assert stages(Fusion("mid", 0), 4) == stages(Fusion("early"), 4)
+    assert stages(Fusion("cross", 3), 4) == (below, Stage(3, 4, TOGETHER, cross=True))
+    narrow = Stage(3, 4, APART, bottlenecks=2, fused=MODALITIES)
+    assert stages(Fusion("bottleneck", 3, bottlenecks=2), 4) == (below, narrow)
+
+
+def test_a_part_of_the_modalities_may_meet():
+    sound_and_text = Fusion("mid", 1, modalities=("text", "audio"))
+    assert stages(sound_and_text, 2)[1].groups == (("video",), ("audio", "text"))
+    around_sound = stages(Fusion("early", modalities=("video", "text")), 2)
+    assert around_sound[0].groups == (("video", "text"), ("audio",))
+    assert around_sound[0].order == ("video", "text", "audio")
+    narrow = stages(Fusion("bottleneck", 1, modalities=("video", "audio")), 2)[1]
+    assert narrow.groups == APART and narrow.fused == ("video", "audio")
+    assert narrow.knows("video") == ("video", "audio") and narrow.knows("text") == ("text",)
 
 
 def test_causal_text_is_causal_in_every_stage():
@@ -27,7 +42,22 @@ def test_causal_text_is_causal_in_every_stage():
     assert plan[0].groups == APART and plan[2].groups == TOGETHER
 
 
-@pytest.mark.parametrize("fusion", [Fusion("mid", 5), Fusion("mid", 2, 3), Fusion("mid", 2, -1)])
+@pytest.mark.parametrize(
+    ("fusion", "message"),
+    [
+        (Fusion("mid", 2, modalities=("video",)), "must name two or more of video, audio, text"),
+        (Fusion("mid", 2, 1, modalities=("video", "text")), "media_layer is for scheme mid"),
+        (Fusion("bottleneck", 2, 1), "media_layer is for scheme mid"),
+        (Fusion("bottleneck", 2, bottlenecks=0), "fusion.bottlenecks is 0"),
+        (Fusion("bottleneck", 2, text="causal"), "can't be fused by a bottleneck"),
+    ],
+)
+def test_impossible_fusion_is_refused(fusion, message):
+    with pytest.raises(ValueError, match=message):
+        stages(fusion, 4)
+
+
+@pytest.mark.parametrize("fusion", [Fusion("mid", 5), Fusion("mid", 2, 3), Fusion("mid", 2, -1), Fusion("cross", 5)])
 def test_impossible_layers_are_refused(fusion):
     with pytest.raises(ValueError, match="media_layer <= layer <= 4"):
         stages(fusion, 4)

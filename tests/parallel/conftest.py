@@ -32,8 +32,8 @@ def stream(streams):
 def build(streams):
     """Makes a model whose every split axis two devices divide."""
 
-    def make() -> MultimodalTransformer:
-        config = Model(depth=2, width=32, heads=2, feed_forward=64, compute="float32", fusion=Fusion("mid", 1))
-        return MultimodalTransformer(config, streams.SPEC, rngs=nnx.Rngs(0))
+    def make(**overrides) -> MultimodalTransformer:
+        settings = dict(depth=2, width=32, heads=2, feed_forward=64, compute="float32", fusion=Fusion("mid", 1))
+        return MultimodalTransformer(Model(**(settings | overrides)), streams.SPEC, rngs=nnx.Rngs(0))
 
     return make

@@ -1,5 +1,7 @@
 """Meshes and rules, and that every mesh gives the loss and gradients of one device."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from mmvideo.model.activations import ROW_AXES, by_rows
+from mmvideo.model.config import Block, Fusion, Sharing
 from mmvideo.model.pool import pool
 from mmvideo.parallel.config import Mesh
 from mmvideo.parallel.mesh import AXES, axis_sizes, make_mesh
@@ -97,18 +100,42 @@ def loss(model, stream):
     return total + jnp.square(pooled @ pooled.T / pooled.shape[-1]).mean()
 
 
+MODELS = {
+    "shared": {},
+    "bottleneck": dict(
+        fusion=Fusion("bottleneck", 1, bottlenecks=2), sharing=Sharing("nothing", "nothing"), class_tokens=1
+    ),
+    "experts": dict(sharing=Sharing("norms", "feed_forward"), block=Block(activation="swiglu", qk_norm=True)),
+}
+
+
 @pytest.fixture(scope="module")
 def single(build, stream):
-    """Loss and gradients on one device."""
-    graph, state = nnx.split(build())
-    step = jax.jit(jax.value_and_grad(lambda state, stream: loss(nnx.merge(graph, state), stream)))
-    return jax.device_get(step(state, stream))
+    """Loss and gradients of each model on one device."""
+
+    @functools.cache
+    def measure(name):
+        graph, state = nnx.split(build(**MODELS[name]))
+        step = jax.jit(jax.value_and_grad(lambda state, stream: loss(nnx.merge(graph, state), stream)))
+        return jax.device_get(step(state, stream))
+
+    return measure
 
 
-@pytest.mark.parametrize("sizes", [Mesh(2, 2, 2), Mesh(8, 1, 1), Mesh(1, 8, 1), Mesh(2, 1, 4)])
-def test_every_mesh_gives_the_loss_and_gradients_of_one_device(build, stream, single, sizes):
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("shared", Mesh(2, 2, 2)),
+        ("shared", Mesh(8, 1, 1)),
+        ("shared", Mesh(1, 8, 1)),
+        ("shared", Mesh(2, 1, 4)),
+        ("bottleneck", Mesh(2, 2, 2)),
+        ("experts", Mesh(2, 2, 2)),
+    ],
+)
+def test_every_mesh_gives_the_loss_and_gradients_of_one_device(build, stream, single, name, sizes):
     mesh = make_mesh(sizes)
-    graph, state = nnx.split(build())
+    graph, state = nnx.split(build(**MODELS[name]))
     places, rows = shardings(state, mesh), batch_sharding(mesh)
 
     def run(state, stream):
@@ -117,9 +144,16 @@ def test_every_mesh_gives_the_loss_and_gradients_of_one_device(build, stream, si
     step = jax.jit(run, in_shardings=(places, rows), out_shardings=(NamedSharding(mesh, PartitionSpec()), places))
     with jax.set_mesh(mesh):
         value, gradient = step(jax.device_put(state, places), jax.device_put(stream, rows))
-    np.testing.assert_allclose(value, single[0], rtol=1e-5)
-    assert float(single[0]) > 0.1
-    for split, whole in zip(jax.tree.leaves(gradient), jax.tree.leaves(single[1]), strict=True):
+    want, want_gradient = single(name)
+    np.testing.assert_allclose(value, want, rtol=1e-5)
+    assert float(want) > 0.1
+    for split, whole in zip(jax.tree.leaves(gradient), jax.tree.leaves(want_gradient), strict=True):
         np.testing.assert_allclose(split, whole, atol=1e-5, rtol=1e-5)
-    kernel = gradient["blocks"]["up_kernel"][...]
-    assert kernel.addressable_shards[0].data.size * sizes.fsdp * sizes.tensor == kernel.size
+    kernels = [
+        leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(gradient))
+        if "up_kernel" in str(path)
+    ]
+    assert kernels
+    for kernel in kernels:
+        assert kernel.addressable_shards[0].data.size * sizes.fsdp * sizes.tensor == kernel.size

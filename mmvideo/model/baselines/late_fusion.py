@@ -17,7 +17,7 @@ from mmvideo.model.fusion import APART, TOGETHER, Stage
 from mmvideo.model.layers import Linear, parameter
 from mmvideo.stream import MODALITIES, PADDING, Layout, StreamSpec, TextSpec, TokenStream
 
-STAGES = (Stage(0, 1, APART), Stage(1, 2, TOGETHER))
+STAGES = (Stage(0, 1, APART, "apart"), Stage(1, 2, TOGETHER))
 """Each modality by itself, then all of the clip."""
 
 Vectors = tuple[Float[Array, "B E k w"], Bool[Array, "B E k"]]
