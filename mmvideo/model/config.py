@@ -54,14 +54,12 @@ Shared = Literal["everything", "norms", "feed_forward", "nothing"]
 class Sharing:
     """Which weights of a layer the modalities have for themselves.
 
-    `everything` is shared (VATT's modality-agnostic encoder), or each modality has its own `norms`
-    (CAV-MAE's joint layers), or its own `feed_forward` with the norm before it (multiway experts:
-    VLMo, Bao et al. 2022, section 3.2), or they share `nothing` (MBT's unshared, VATT's
-    modality-specific encoders).
-
     Attributes:
-      apart: in the layers in which all modalities are apart.
-      fused: in the layers in which some have met.
+      apart: in the layers in which all modalities are apart: they share `everything` (VATT's
+        modality-agnostic encoder), or all but their own `norms` (CAV-MAE's joint layer), or all but
+        their own `feed_forward` and its norm (multiway experts: VLMo, Bao et al. 2022, section 3.2), or
+        `nothing` (MBT's unshared, VATT's modality-specific encoders).
+      fused: the same in the layers in which some have met.
     """
 
     apart: Shared = "everything"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from mmvideo.model.config import SIZES, Decoder, Fusion, Model, dimensions
+from mmvideo.model.config import SIZES, Decoder, Fusion, Model, Sharing, dimensions
 from mmvideo.model.decoder import MaskedDecoder
 from mmvideo.model.heads import LinearHead, ProjectionHead
 from mmvideo.model.layers import gelu
@@ -143,6 +143,29 @@ def test_attention_map_is_of_the_real_forward_pass(streams, build):
     flat = np.asarray(model.attention_map(stream, 2))[0, :, :15, :15]
     assert np.abs(before[0, :, :15, :15] - 1 / 15).max() > 1e-3
     np.testing.assert_allclose(flat, 1 / 15, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "own", "seen"),
+    [
+        (dict(fusion=Fusion("bottleneck", 1, bottlenecks=3)), 6, 6 + 3 + 1),
+        (dict(fusion=Fusion("bottleneck", 1), sharing=Sharing("nothing", "nothing")), 6, 6 + 4 + 1),
+        (dict(sharing=Sharing("everything", "feed_forward")), 15, 15 + 3),
+        (dict(fusion=Fusion("cross", 1), sharing=Sharing("everything", "nothing")), 15, 15 + 3),
+        (dict(fusion=Fusion("early", modalities=("video", "text"))), 10, 10 + 2),
+    ],
+)
+def test_attention_map_leaves_out_what_extra_tokens_take(streams, build, settings, own, seen):
+    """Where all keys are alike, a token takes the same of each that it sees, class tokens and copies included."""
+    model = build(class_tokens=1, **settings)
+    for path, kernel in nnx.to_flat_state(nnx.state(model, nnx.Param)):
+        if path[-1] == "qkv_kernel":
+            kernel[...] = kernel[...].at[:, :, 1].set(0.0)
+    weights = np.asarray(model.attention_map(streams.make_stream([[streams.make_clip(1)]]), 2))
+    from_video = weights[0, :, :6]
+    assert (from_video > 0).sum() == 2 * 6 * own
+    np.testing.assert_allclose(from_video[from_video > 0], 1 / seen, atol=1e-6)
+    assert (weights[0, :, 15:] == 0).all()
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -179,3 +179,21 @@ def test_what_stands_in_padding_is_irrelevant(build, streams, case):
     split, weight = nnx.split(model, nnx.Param, ...), weights_for(clean, model)
     for a, b in zip(*(jax.tree.leaves(measured(split, each, weight)) for each in (clean, dirty)), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("shared", ["norms", "feed_forward", "nothing"])
+@pytest.mark.parametrize("scheme", ["mid", "bottleneck"])
+def test_own_weights_cost_no_more_than_shared_ones(build, streams, shared, scheme):
+    """The same products for each token, in the row of its modality: nothing is computed for tokens of others."""
+    clips = [streams.make_clip(seed, audio=6, text=6) for seed in (1, 2)]
+    stream = streams.make_stream([clips], length=36, budget=12, slots=2)
+
+    def operations(sharing):
+        model = build(
+            fusion=Fusion(scheme, 1), sharing=Sharing(sharing, sharing), scan=False, width=48, feed_forward=192
+        )
+        graph, state = nnx.split(model)
+        run = jax.jit(lambda state, stream: nnx.merge(graph, state)(stream).top)
+        return run.lower(state, jax.tree.map(jnp.asarray, stream)).cost_analysis()["flops"]
+
+    assert operations(shared) < 1.02 * operations("everything")
