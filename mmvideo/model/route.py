@@ -77,8 +77,9 @@ class Route:
 
     def only(self, number: int) -> Route:
         """The route of one of the rows, where each keeps to itself."""
-        pick = (self.rows[number],), (self.spans[number],), (self.rotations[number],)
-        return dataclasses.replace(self, rows=pick[0], spans=pick[1], rotations=pick[2], whole=(self.whole[number],))
+        return Route(
+            (self.rows[number],), (self.spans[number],), (self.rotations[number],), whole=(self.whole[number],)
+        )
 
 
 def plan_route(

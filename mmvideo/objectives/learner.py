@@ -14,7 +14,7 @@ from mmvideo.model.pool import pool
 from mmvideo.model.trunk import make_trunk
 from mmvideo.objectives import AnyObjective
 from mmvideo.objectives.contrastive import Contrastive, Embedded, group_name
-from mmvideo.objectives.needs import kept_apart
+from mmvideo.objectives.needs import kept_apart, require_pooling
 from mmvideo.stream import StreamSpec, TokenStream
 
 
@@ -40,6 +40,8 @@ class Learner(nnx.Module):
         if not objectives:
             raise ValueError("objectives is empty: a run needs at least one, such as contrastive")
         self._objectives = tuple(objectives.items())
+        for name, objective in self._objectives:
+            _named(name, require_pooling, model, objective)
         self.trunk = make_trunk(model, spec, rngs=rngs)
         self.heads = nnx.Dict(
             {name: _named(name, objective.heads, model, spec, rngs=rngs) for name, objective in self._objectives}

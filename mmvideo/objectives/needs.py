@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mmvideo.model.config import Model
 from mmvideo.model.fusion import outsiders
 from mmvideo.model.kinds import AnyModel
@@ -33,6 +35,15 @@ def require_tokens(model: AnyModel, modalities: tuple[str, ...], what: str) -> N
         raise ValueError(
             f"{what} needs the features of every token of {' and '.join(modalities)}, but model.kind {model.kind!r} "
             "has one vector a modality: take model.kind transformer, or leave this objective out"
+        )
+
+
+def require_pooling(model: AnyModel, objective: Any) -> None:
+    """Raises ValueError if an objective pools class tokens, which the model does not have."""
+    if getattr(objective, "pooling", "mean") == "class" and not getattr(model, "class_tokens", 0):
+        raise ValueError(
+            f"{objective.kind}.pooling 'class' needs class tokens: set model.class_tokens to 1 or more (a baseline has "
+            "none), or pool by mean or map"
         )
 
 

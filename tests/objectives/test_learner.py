@@ -233,6 +233,7 @@ def test_what_a_run_lacks_is_told():
         (Classification("x", 2), silent, "classification needs audio"),
         (MaskedText(), dataclasses.replace(SPEC, text=None), "masked_text needs text"),
         (MaskedPatches(), dataclasses.replace(silent, video=None), "masked_patches needs video or audio"),
+        (Contrastive(pooling="class"), SPEC, "'it': contrastive.pooling 'class' needs class tokens: set model.class_"),
     ]:
         with pytest.raises(ValueError, match=words):
             Learner(TINY, spec, {"it": objective}, rngs=nnx.Rngs(0))
