@@ -13,7 +13,7 @@ from flax import nnx
 from training_toy import PlainToy, ToyBatches, quick
 
 from mmvideo.model.block import Blocks
-from mmvideo.model.config import Dimensions
+from mmvideo.model.config import Block, Dimensions
 from mmvideo.training.config import Optimizer
 from mmvideo.training.optimizer import decayed, make_optimizer, make_schedule
 from mmvideo.training.state import new_state
@@ -56,6 +56,12 @@ def test_decay_takes_matrices_and_leaves_the_rest():
     params = nnx.to_pure_dict(nnx.state(blocks, nnx.Param))
     taken = {name for name, decays in decayed(params).items() if decays}
     assert taken == {"qkv_kernel", "out_kernel", "up_kernel", "down_kernel"}
+    special = Block(activation="swiglu", qk_norm=True, layer_scale=1.0)
+    numbers = Dimensions(depth=2, width=8, heads=2, feed_forward=16)
+    own = Blocks(numbers, special, sharing="nothing", modalities=("video", "text"), rngs=nnx.Rngs(0))
+    marks = decayed(nnx.to_pure_dict(nnx.state(own, nnx.Param)))
+    for owner in ("video", "text"):
+        assert {name for name, decays in marks[owner].items() if decays} == taken | {"gate_kernel"}
     toy = decayed(nnx.to_pure_dict(nnx.state(PlainToy(rngs=nnx.Rngs(0)), nnx.Param)))
     assert toy["embed"] == {"kernel": True, "bias": False}
     assert not toy["table"] and not toy["stacked_bias"]
