@@ -9,6 +9,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MMVIDEO_CACHE", str(Path(__file__).parent.parent / ".cache"))
 
 import jax  # noqa: E402
+import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
 jax.config.update("jax_num_cpu_devices", 8)
@@ -18,3 +19,15 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 # The stream's containers are left out: JAX rebuilds them with leaves that are not arrays.
 CHECKED = ["mmvideo.media", "mmvideo.model", "mmvideo.objectives", "mmvideo.input", "mmvideo.evaluation"]
 install_import_hook(CHECKED, "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory) -> Path:
+    """A built corpus: 40 clips to train on, 16 to test."""
+    from mmvideo.datasets.build import build
+    from mmvideo.datasets.shapes import ShapesConfig, write_shapes
+
+    folder = tmp_path_factory.mktemp("shapes")
+    write_shapes(folder / "clips", ShapesConfig(size=32), splits={"train": 40, "test": 16}, processes=1)
+    build(folder / "clips", folder / "corpus", tokenizer_vocabulary=128, processes=1, progress=False)
+    return folder / "corpus"

@@ -17,7 +17,7 @@ Tells what a run needs before it is launched, without its corpus, as if every cl
 views and had every modality: tokens, parameters and FLOPs by part of the model, bytes, and the whole run.
 CONFIG and fields are those of `mmvideo train`.
 
-  --devices N   bytes on each of N devices, shared as the config's mesh says (default: 1)
+  --devices N   bytes on each of N devices, shared as the config's mesh says (default: as few as it allows)
   --json        the plan as JSON
 
 FLOPs count the products of the real program at two a multiply-add, attention dense, and nothing twice that
@@ -48,11 +48,11 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _take_devices(arguments: list[str]) -> tuple[int, list[str]]:
+def _take_devices(arguments: list[str]) -> tuple[int | None, list[str]]:
     """Takes `--devices N` or `--devices=N` out of the arguments."""
     from mmvideo.cli.mistakes import UsageError
 
-    rest, devices = [], "1"
+    rest, devices = [], None
     waiting = iter(arguments)
     for argument in waiting:
         if argument == "--devices":
@@ -61,6 +61,8 @@ def _take_devices(arguments: list[str]) -> tuple[int, list[str]]:
             devices = argument.split("=", 1)[1]
         else:
             rest.append(argument)
+    if devices is None:
+        return None, rest
     if not devices.isdigit() or int(devices) < 1:
         raise UsageError(f"--devices must be a number of 1 or more, not '{devices}'")
     return int(devices), rest
@@ -130,9 +132,10 @@ def _memory(plan: Plan) -> Table:
 
 def _summary(plan: Plan) -> str:
     run = plan.run
-    clip = plan.encoder.total / 1e9, plan.forward.total / 1e9
+    dense, spanned, forward = (flops / 1e9 for flops in (plan.encoder.total, plan.spanned, plan.forward.total))
     lines = [
-        f"a clip  {clip[0]:,.4g} GFLOPs through the trunk, {clip[1]:,.4g} forward in training",
+        f"a clip  {dense:,.4g} GFLOPs through the trunk ({spanned:,.4g} within the spans of attention), "
+        f"{forward:,.4g} forward in training",
         f"a step  {run.flops / 1e12:,.4g} TFLOPs forward and backward; {run.tokens:,} tokens in {run.slots:,} slots",
         f"the run {run.steps * run.flops:.3g} FLOPs, {run.steps * run.clips:,} clips",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from mmvideo.parallel.mesh import AXES, axis_sizes
 from mmvideo.planning.memory import Memory, kept_bytes, share_bytes, tree_bytes
 from mmvideo.planning.parts import PARTS, count_parameters, part_of
 from mmvideo.planning.products import Products, count_flops, count_products
+from mmvideo.planning.spans import attention_flops
 from mmvideo.stream import StreamSpec, TokenStream
 from mmvideo.training.optimizer import make_optimizer
 
@@ -52,6 +54,7 @@ class Plan:
       need: the same with what masking and DropToken take out.
       parameters: by part of the learner.
       encoder: products of the trunk for that clip with nothing hidden, attention dense.
+      spanned: FLOPs of `encoder` where attention keeps to its spans.
       forward: products of the losses for that clip as it is in training, attention dense.
       run: steps, batches and their FLOPs.
       devices: that the bytes are shared by.
@@ -64,6 +67,7 @@ class Plan:
     need: dict[str, int]
     parameters: dict[str, int]
     encoder: Products
+    spanned: int
     forward: Products
     run: Run
     devices: int
@@ -93,14 +97,15 @@ class Abstract:
         return nnx.merge(self.graphdef, params, rest)
 
 
-def plan(experiment: Experiment, devices: int = 1) -> Plan:
+def plan(experiment: Experiment, devices: int | None = None) -> Plan:
     """Plans a run without its corpus, as if every clip were as long as its views and had every modality.
 
     Nothing is computed: programs are traced with abstract values.
 
     Args:
       experiment: the settings.
-      devices: how many share the work as `experiment.mesh` says; the bytes are those of one.
+      devices: how many share the work as `experiment.mesh` says; the bytes are those of one. None is as
+        few as the mesh allows.
 
     Raises:
       ValueError: settings that cannot work.
@@ -110,12 +115,16 @@ def plan(experiment: Experiment, devices: int = 1) -> Plan:
     counted = abstract_learner(experiment, sketch.spec, counting(experiment.model))
     rows = experiment.input.packing.rows
     batch = abstract_stream(sketch.shape, rows)
+    if devices is None:
+        devices = math.prod(size for size in dataclasses.asdict(experiment.mesh).values() if size > 0)
+    encoder = _products(counted, _encode, abstract_stream(sketch.unmasked, 1))
     return Plan(
         name=experiment.name,
         whole=sketch.whole,
         need=sketch.need,
         parameters=count_parameters(learner.params),
-        encoder=_products(counted, _encode, abstract_stream(sketch.unmasked, 1)),
+        encoder=encoder,
+        spanned=_spanned(experiment, sketch, encoder),
         forward=_products(counted, _losses, abstract_stream(sketch.single, 1)),
         run=_run(experiment, sketch, rows, _training_flops(counted, batch)),
         devices=devices,
@@ -179,6 +188,16 @@ def _products(learner: Abstract, program: Callable[[Learner, TokenStream], Any],
 
     weights = {"params": learner.params, "rest": learner.rest}
     return count_products(run, weights, stream, part=lambda path: part_of(path[1:]), order=PARTS)
+
+
+def _spanned(experiment: Experiment, sketch: Outline, encoder: Products) -> int:
+    """FLOPs of the trunk for the largest clip if no query meets a key outside its span."""
+    if not isinstance(experiment.model, Model):
+        return encoder.total
+    tokens = {name: sketch.whole[name] for name in sketch.spec.modalities}
+    captions = sketch.spec.text.captions if sketch.spec.text else 1
+    needed = attention_flops(experiment.model, tokens, captions)
+    return encoder.total - encoder.activations.get("trunk", 0) + needed
 
 
 def _loss(learner: Abstract) -> Callable[[Any, Any, TokenStream], Any]:

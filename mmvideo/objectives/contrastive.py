@@ -115,7 +115,8 @@ class Contrastive:
                     f"model.fusion.scheme {model.fusion.scheme!r} mixes them from the first layer: choose late, or mid "
                     "with model.fusion.layer (and media_layer) of 1 or more"
                 )
-        captions = spec.text.captions if spec.text is not None and self.form == "mil_nce" else 1
+        several = spec.text is not None and self.form == "mil_nce" and ("text",) in self.groups
+        captions = spec.text.captions if several else 1
         if captions > 1:
             require_tokens(model, ("text",), "contrastive.form 'mil_nce' with several captions")
         if captions > 1 and self.pooling == "class":

@@ -1,4 +1,4 @@
-"""A tiny corpus of sounding shapes, made once, and a recipe that trains on it in seconds."""
+"""A recipe that trains on a tiny corpus of sounding shapes in seconds."""
 
 from __future__ import annotations
 
@@ -10,18 +10,6 @@ import pytest
 from mmvideo.experiment.config import Experiment, load_experiment
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="session")
-def shapes(tmp_path_factory) -> Path:
-    """A built corpus: 40 clips to train on, 16 to test."""
-    from mmvideo.datasets.build import build
-    from mmvideo.datasets.shapes import ShapesConfig, write_shapes
-
-    folder = tmp_path_factory.mktemp("shapes")
-    write_shapes(folder / "clips", ShapesConfig(size=32), splits={"train": 40, "test": 16}, processes=1)
-    build(folder / "clips", folder / "corpus", tokenizer_vocabulary=128, processes=1, progress=False)
-    return folder / "corpus"
 
 
 @pytest.fixture

@@ -22,11 +22,11 @@ from mmvideo.planning.memory import tree_bytes
 
 
 @functools.cache
-def _planned(text: str, devices: int) -> Plan:
+def _planned(text: str, devices: int | None) -> Plan:
     return make_plan(from_json(text), devices)
 
 
-def plan(experiment: Experiment, devices: int = 1) -> Plan:
+def plan(experiment: Experiment, devices: int | None = None) -> Plan:
     """A plan, made once: tracing takes seconds."""
     return _planned(to_json(experiment), devices)
 
@@ -68,6 +68,7 @@ def test_parameters_are_those_of_the_learner(tiny, batches):
 def test_devices_share_the_bytes(tiny):
     mesh = dataclasses.replace(tiny.mesh, fsdp=2)
     one, four = plan(tiny), plan(dataclasses.replace(tiny, mesh=mesh), devices=4)
+    assert (one.devices, plan(dataclasses.replace(tiny, mesh=mesh)).devices) == (1, 2)
     assert four.memory.activations == one.memory.activations // 4
     assert one.memory.gradients / 2 < four.memory.gradients < one.memory.gradients
     with pytest.raises(ValueError, match="does not divide"):

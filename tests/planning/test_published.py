@@ -1,4 +1,4 @@
-"""The counters give what papers print: parameters of the ViT sizes, GFLOPs of VATT under DropToken and of VideoMAE."""
+"""The counters give what papers print: parameters of ViT sizes, GFLOPs of VATT under DropToken and of VideoMAE."""
 
 from __future__ import annotations
 
@@ -70,3 +70,12 @@ def test_vatt_at_two_flops_a_multiply_add(vatt, dropped, honest):
     counted = sum(products.total - products.of("positions") for products in vatt(share))
     assert counted == pytest.approx(by_hand, rel=1e-3)
     assert counted / 1e9 == pytest.approx(honest, rel=1e-3)
+
+
+@pytest.mark.parametrize(("size", "multiply_adds"), [("S", 57), ("B", 180)])
+def test_videomae_counts_multiply_adds(trunk, size, multiply_adds):
+    """GFLOPs of a view of 16 frames as the field's tables have them for VideoMAE: one for each multiply-add."""
+    spec = StreamSpec(video=PatchSpec((2, 16, 16, 3), (8, 14, 14), 0.27))
+    model = Model(size=size, fusion=Fusion("early"), position="sincos_1d", attention="xla")
+    _, count = trunk(model, spec)
+    assert count({"video": 1568}).total / 2e9 == pytest.approx(multiply_adds, rel=0.01)

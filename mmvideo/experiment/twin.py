@@ -1,0 +1,164 @@
+"""The tiny twin of a recipe: the same choices at a size that a laptop trains for a step in seconds.
+
+A twin keeps every choice (fusion, sharing, positions, masks, objectives, optimiser) and shrinks what
+only costs: width and depth, the grid of tokens, words, rows and steps. It learns from generated
+sounding shapes in place of the recipe's corpora, which are rarely at hand.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from mmvideo.evaluation.config import Evaluation
+from mmvideo.experiment.config import Experiment
+from mmvideo.experiment.outline import outline
+from mmvideo.input.config import Audio, Input, Source, Text, Video
+from mmvideo.model.config import Decoder, Fusion, Model, dimensions
+from mmvideo.model.kinds import AnyModel
+from mmvideo.parallel.config import Mesh
+from mmvideo.training.config import Training
+
+CORPUS = "corpora/quickstart/shapes"
+"""Where tools/quickstart.sh builds the sounding shapes."""
+
+DEPTH, WIDTH, HEADS = 4, 48, 4
+CELLS = 4
+"""Rows and columns of patches in a picture, and time steps of sound."""
+
+STEPS = 2
+"""Tubelet steps of a clip."""
+
+SECONDS = 1.6
+"""What the shortest shape lasts."""
+
+PIECES = 12
+"""Pieces of a caption."""
+
+LABELS = {("video",): "visual", ("audio",): "audio"}
+"""The kind of label that the shapes have for what a classifier sees; `joint` for all else."""
+
+
+def twin(experiment: Experiment) -> Experiment:
+    """The tiny twin of an experiment, named after it."""
+    return dataclasses.replace(
+        experiment,
+        name=f"{experiment.name}_tiny",
+        input=_input(experiment.input),
+        model=_model(experiment.model),
+        objectives={name: _objective(objective) for name, objective in experiment.objectives.items()},
+        training=_training(experiment.training),
+        mesh=Mesh(),
+        evaluation=Evaluation(retrieval=experiment.evaluation.retrieval),
+    )
+
+
+def _input(config: Input) -> Input:
+    """Two clips a row at most, of few tokens, from the shapes."""
+    packing = config.packing
+    small = dataclasses.replace(
+        config,
+        sources=(Source(CORPUS),),
+        video=None if config.video is None else _video(config.video),
+        audio=None if config.audio is None else _audio(config.audio),
+        text=None if config.text is None else _text(config.text),
+        packing=dataclasses.replace(packing, tokens=2**20, video=None, audio=None, text=None),
+        threads=1,
+    )
+    clips = min(packing.clips, 2)
+    tokens = clips * outline(small).need["tokens"]
+    rows = dataclasses.replace(small.packing, rows=8, clips=clips, tokens=tokens)
+    return dataclasses.replace(small, packing=rows)
+
+
+def _video(video: Video) -> Video:
+    """A few patches of the same size, and as many frames a second as a shape lasts for."""
+    step, height, width = video.tubelet
+    frames = min(video.frames, STEPS * step)
+    return dataclasses.replace(
+        video, frames=frames, size=CELLS * max(height, width), fps=max(video.fps, frames / SECONDS)
+    )
+
+
+def _audio(audio: Audio) -> Audio:
+    """A few time steps; of patches of the same size, unless a shape does not last for them."""
+    if audio.waveform is not None:
+        return dataclasses.replace(audio, seconds=2 * CELLS * audio.waveform / audio.sample_rate)
+    hop, window = audio.spectrogram.hop_seconds, audio.spectrogram.window_seconds
+    (high, bins), (step, jump) = audio.patch, audio.stride or audio.patch
+    shorter = math.ceil(((high + (CELLS - 1) * step) * hop + window) / SECONDS)
+    high, step = max(high // shorter, 1), max(step // shorter, 1)
+    rows = high + (CELLS - 1) * step
+    return dataclasses.replace(
+        audio,
+        seconds=round(rows * hop + window, 6),
+        patch=(high, bins),
+        stride=None if audio.stride is None else (step, jump),
+        time_mask=min(audio.time_mask, rows // 2),
+    )
+
+
+def _text(text: Text) -> Text:
+    return dataclasses.replace(text, tokenizer=None, vocabulary=None, length=min(text.length, PIECES))
+
+
+def _model(model: AnyModel) -> AnyModel:
+    """Four thin layers, which meet where the recipe's meet; a narrow baseline."""
+    if not isinstance(model, Model):
+        thin = {name: tuple(min(size, 8) for size in getattr(model, name)) for name in ("channels", "dense")}
+        return dataclasses.replace(model, width=WIDTH // 2, word=WIDTH // 2, **thin)
+    deep = dimensions(model).depth
+    depth = min(deep, DEPTH)
+    return dataclasses.replace(
+        model,
+        depth=depth,
+        width=WIDTH,
+        heads=HEADS,
+        feed_forward=2 * WIDTH,
+        fusion=_fusion(model.fusion, deep, depth),
+        decoder=_decoder(model.decoder),
+    )
+
+
+def _fusion(fusion: Fusion, deep: int, depth: int) -> Fusion:
+    """The same stages in the same order."""
+    media = fusion.media_layer
+    if media is None or media == fusion.layer:
+        layer = _place(fusion.layer, deep, depth)
+        return dataclasses.replace(fusion, layer=layer, media_layer=None if media is None else layer)
+    layer = _place(fusion.layer, deep, depth, least=2)
+    return dataclasses.replace(fusion, layer=layer, media_layer=min(_place(media, deep, depth), layer - 1))
+
+
+def _place(layer: int, deep: int, depth: int, least: int = 1) -> int:
+    """A layer of a deep model in a shallow one; what lies between first and last stays between."""
+    if layer in (0, deep):
+        return layer * depth // deep
+    return min(max(round(layer * depth / deep), least), depth - 1)
+
+
+def _decoder(decoder: Decoder) -> Decoder:
+    return dataclasses.replace(decoder, depth=min(decoder.depth, 2), width=WIDTH // 2, heads=2)
+
+
+def _objective(objective: Any) -> Any:
+    """Narrow heads, and the labels that the shapes have."""
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(objective):
+        value = getattr(objective, field.name)
+        if field.name == "label":
+            changes["label"] = LABELS.get(tuple(objective.modalities), "joint")
+        elif field.name == "width":
+            changes["width"] = min(value, 16)
+        elif isinstance(value, Decoder):
+            changes[field.name] = _decoder(value)
+    return dataclasses.replace(objective, **changes)
+
+
+def _training(training: Training) -> Training:
+    """A few steps, the first of which moves something already."""
+    optimizer = dataclasses.replace(training.optimizer, warmup=0, accumulate=1)
+    return dataclasses.replace(
+        training, steps=4, optimizer=optimizer, log_every=1, save_every=4, evaluate_every=None, tensorboard=False
+    )
