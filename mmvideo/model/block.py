@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
@@ -82,10 +81,9 @@ class Blocks(nnx.Module):
                 own |= PIECES[piece](numbers, block, (counts or {}).get(owner, count), rngs)
             setattr(self, owner, nnx.Dict(own))
 
-    def layers(self, first: int = 0, end: int | None = None) -> Layer:
-        """The weights of layers `first` to `end - 1` (None: the last), stacked."""
-        weights = nnx.to_pure_dict(nnx.state(self, nnx.Param))
-        return weights if (first, end) == (0, None) else jax.tree.map(lambda value: value[first:end], weights)
+    def layers(self) -> Layer:
+        """The weights of all layers, stacked."""
+        return nnx.to_pure_dict(nnx.state(self, nnx.Param))
 
 
 def _norm_weights(name: str, numbers: Dimensions, block: Block, count: int) -> dict[str, nnx.Param]:

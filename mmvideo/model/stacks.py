@@ -7,7 +7,9 @@ there is a stack of each: `apart` and `fused`.
 
 from __future__ import annotations
 
+import jax
 from flax import nnx
+from jaxtyping import Array
 
 from mmvideo.model.block import Blocks, Layer
 from mmvideo.model.config import Model, dimensions
@@ -33,17 +35,36 @@ def make_stacks(config: Model, stages: tuple[Stage, ...], owners: tuple[str, ...
     return nnx.Dict(made)
 
 
-def layers_of(stacks: nnx.Module, stages: tuple[Stage, ...], stage: Stage, first: int, end: int) -> Layer:
-    """The weights of layers `first` to `end - 1`, which are of one stage.
+def layers_of(stacks: nnx.Module, stages: tuple[Stage, ...], first: int, end: int) -> Layer:
+    """The weights of layers `first` to `end - 1`, which lie in one stage.
 
-    Where modalities differ in depth below fusion, that stage has its layers in one piece only.
+    A modality with another number of layers gives those in the same part of its own.
     """
+    stack, start, count = _stack(stacks, stages, first)
+
+    def cut(weights: Array) -> Array:
+        return weights[_own(first - start, weights, count) : _own(end - start, weights, count)]
+
+    return jax.tree.map(cut, stack.layers())
+
+
+def layer_of(stacks: nnx.Module, stages: tuple[Stage, ...], layer: int) -> Layer:
+    """The weights of one layer; of a modality with another number of them, the one at the same share."""
+    stack, start, count = _stack(stacks, stages, layer)
+    return jax.tree.map(lambda weights: weights[_own(layer - start, weights, count)], stack.layers())
+
+
+def _own(layer: int, weights: Array, count: int) -> int:
+    """Number of a layer among those of some weights, where others have `count`."""
+    return layer * len(weights) // count
+
+
+def _stack(stacks: nnx.Module, stages: tuple[Stage, ...], layer: int) -> tuple[Blocks, int, int]:
+    """The stack that holds a layer, the first of its layers, and their number."""
+    meet, depth = _meet(stages), stages[-1].end
     if isinstance(stacks, Blocks):
-        return stacks.layers(first, end)
-    if (first, end) == (stage.first, stage.end) and stage.name == "apart":
-        return stacks["apart"].layers()
-    below = 0 if stage.name == "apart" else _meet(stages)
-    return stacks["apart" if stage.name == "apart" else "fused"].layers(first - below, end - below)
+        return stacks, 0, depth
+    return (stacks["apart"], 0, meet) if layer < meet else (stacks["fused"], meet, depth - meet)
 
 
 def _meet(stages: tuple[Stage, ...]) -> int:

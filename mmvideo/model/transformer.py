@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -19,7 +21,7 @@ from mmvideo.model.norm import Norm
 from mmvideo.model.position import Position
 from mmvideo.model.route import Route, plan_route
 from mmvideo.model.rows import Source
-from mmvideo.model.stacks import layers_of, make_stacks
+from mmvideo.model.stacks import layer_of, layers_of, make_stacks
 from mmvideo.stream import MODALITIES, StreamSpec, TokenStream
 
 
@@ -43,7 +45,7 @@ class MultimodalTransformer(nnx.Module):
             raise ValueError("the stream has no modality: give at least one of video, audio and text")
         numbers = dimensions(config)
         self.config, self.spec = config, spec
-        self.stages = stages(config.fusion, numbers.depth)
+        self.stages = tuple(_of_run(stage, spec) for stage in stages(config.fusion, numbers.depth))
         self.embed = Embedder(spec, numbers.width, config.compute, rngs=rngs)
         self.position = Position(config.position, spec, numbers.width, numbers.head, rngs=rngs)
         fused = tuple(name for name in self.stages[-1].fused if name in spec.modalities)
@@ -76,8 +78,11 @@ class MultimodalTransformer(nnx.Module):
         What a token takes of class, register and bottleneck tokens is left out. Needs O(L^2) memory
         for this layer only, whatever the backend.
 
+        Of a modality with a number of layers of its own, that layer is meant which lies at the same share
+        of them.
+
         Raises:
-          ValueError: a layer that the model does not have, or one below which modalities differ in depth.
+          ValueError: a layer that the model does not have.
         """
         depth = self.stages[-1].end
         if not 0 <= layer < depth:
@@ -87,13 +92,11 @@ class MultimodalTransformer(nnx.Module):
             if layer < stage.end:
                 break
             x = self._run(stage, x, source)
-        if stage.name == "apart" and self.config.depths:
-            raise ValueError(f"layer {layer} is not one of all modalities: model.depths gives them different ones")
         x, staged = self._enter(stage, x, source)
         x = self._through(stage, x, staged, layer)
         route = self._route(stage, staged, weave=True)
-        one = jax.tree.map(lambda stack: stack[0], layers_of(self.blocks, self.stages, stage, layer, layer + 1))
-        weights = layer_weights(tuple(rows.take(x) for rows in route.rows), one, route, self.config.block)
+        xs, one = tuple(rows.take(x) for rows in route.rows), layer_of(self.blocks, self.stages, layer)
+        weights = layer_weights(xs, one, route, self.config.block)
         joint = route.woven.rows
         if joint.back is None:
             return weights
@@ -138,7 +141,7 @@ class MultimodalTransformer(nnx.Module):
             return x
         route, computing = self._route(stage, source), Computing.of(self.config)
         xs = tuple(rows.take(x) for rows in route.rows)
-        layers = layers_of(self.blocks, self.stages, stage, stage.first, end)
+        layers = layers_of(self.blocks, self.stages, stage.first, end)
         if self._sharing(stage) == "nothing" and route.woven is None and not route.copies:
             # Nothing binds the modalities: each has its own loop, of its own length.
             parts = []
@@ -158,3 +161,8 @@ class MultimodalTransformer(nnx.Module):
             return None
         rates = drop_rates(rate, stage.first, end, depth, len(jax.tree.leaves(layers)[0]))
         return kept_branches(self.drop_path(), rates, len(source.layout.modality), source.clips)
+
+
+def _of_run(stage: Stage, spec: StreamSpec) -> Stage:
+    """The stage in a run: without a bottleneck if none of those who meet there is in it."""
+    return stage if set(stage.fused) & set(spec.modalities) else dataclasses.replace(stage, bottlenecks=0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from mmvideo.model.config import Fusion
+from mmvideo.model.config import Block, Fusion, Sharing
 from mmvideo.stream import Modality
 
 SCHEMES = {
@@ -92,8 +92,16 @@ def test_an_absent_modality_changes_nothing_for_those_that_it_cannot_reach(strea
         assert np.abs(a[-1] - b[-1]).max() > 1e-3
 
 
-def test_a_stream_without_a_modality_runs(streams, build):
-    model = build()
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        dict(fusion=Fusion("bottleneck", 1), sharing=Sharing("feed_forward", "nothing"), class_tokens=1),
+        dict(fusion=Fusion("bottleneck", 1, modalities=("video", "audio")), sharing=Sharing("nothing")),
+    ],
+)
+def test_a_stream_without_a_modality_runs(streams, build, settings):
+    model = build(**settings)
     stream = streams.make_stream([[streams.make_clip(1, text=0)]])
     content = {name: values for name, values in stream.content.items() if name != "text"}
     want, got = run(model, stream), run(model, dataclasses.replace(stream, content=content))
@@ -127,8 +135,16 @@ def test_how_layers_are_run_changes_neither_values_nor_gradients(streams, build,
         np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4)
 
 
-def test_every_parameter_is_used(streams, build):
-    model = build(position="learned")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        dict(position="learned"),
+        dict(fusion=Fusion("bottleneck", 1), sharing=Sharing("nothing", "nothing"), class_tokens=1, registers=1),
+        dict(sharing=Sharing("norms", "feed_forward"), block=Block(qk_norm=True, activation="swiglu", layer_scale=0.5)),
+    ],
+)
+def test_every_parameter_is_used(streams, build, settings):
+    model = build(**settings)
     stream = streams.make_stream([[streams.make_clip(1, video=24, audio=12, text=8)]], length=50)
     weight = np.random.default_rng(0).normal(size=(*stream.layout.index.shape, 24)) * stream.layout.real[..., None]
     loss = nnx.jit(nnx.grad(lambda model: sum((tap * weight).sum() for tap in model(stream).taps)))

@@ -151,6 +151,7 @@ def test_attention_map_is_of_the_real_forward_pass(streams, build):
         (dict(fusion=Fusion("bottleneck", 1, bottlenecks=3)), 6, 6 + 3 + 1),
         (dict(fusion=Fusion("bottleneck", 1), sharing=Sharing("nothing", "nothing")), 6, 6 + 4 + 1),
         (dict(sharing=Sharing("everything", "feed_forward")), 15, 15 + 3),
+        (dict(fusion=Fusion("late"), sharing=Sharing("nothing"), depths={"video": 2, "text": 4}), 6, 6 + 1),
         (dict(fusion=Fusion("cross", 1), sharing=Sharing("everything", "nothing")), 15, 15 + 3),
         (dict(fusion=Fusion("early", modalities=("video", "text"))), 10, 10 + 2),
     ],
