@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import jax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from mmvideo.model.fusion import Stage, outsiders
+from mmvideo.model.rows import Source
 from mmvideo.stream import MODALITIES, Layout
 
 
@@ -25,6 +26,11 @@ class Features:
         not kept; None when the rows are the stream's.
       stages: the stages, in the order of the taps.
       modalities: the modalities that the model was built for.
+      entering: the tokens as they come into each stage, from which the trunk can go on (`resume`); none
+        of a trunk that can't.
+      source: what those are: the tokens of the rows, class tokens and registers.
+      embedded: unit embeddings `[B, E, d]` that contrastive objectives of the run make of these features,
+        by group of modalities, and which clips have the whole group; the learner adds them.
     """
 
     taps: tuple[Float[Array, "B L D"], ...]
@@ -33,6 +39,9 @@ class Features:
     place: Int[Array, "B S"] | None
     stages: tuple[Stage, ...] = dataclasses.field(metadata={"static": True})
     modalities: tuple[str, ...] = dataclasses.field(metadata={"static": True})
+    entering: tuple[Float[Array, "B T D"], ...] = ()
+    source: Source | None = None
+    embedded: dict[str, tuple[Float[Array, "B E d"], Bool[Array, "B E"]]] = dataclasses.field(default_factory=dict)
 
     @property
     def top(self) -> Float[Array, "B L D"]:

@@ -19,6 +19,7 @@ from mmvideo.model.fusion import Stage, stages
 from mmvideo.model.layering import Computing, layer_weights, run_route
 from mmvideo.model.norm import Norm
 from mmvideo.model.position import Position
+from mmvideo.model.regroup import Regrouped
 from mmvideo.model.route import Route, plan_route
 from mmvideo.model.rows import Source
 from mmvideo.model.stacks import layer_of, layers_of, make_stacks
@@ -62,15 +63,15 @@ class MultimodalTransformer(nnx.Module):
         Raises:
           ValueError: a stream with a modality that the model was not built for.
         """
-        x, source = self._begin(jax.tree.map(jnp.asarray, stream))
-        taps, classes = [], []
-        layout = jax.tree.map(lambda field: field[:, : source.tokens], source.layout)
-        kinds = jnp.arange(len(MODALITIES)).reshape(1, 1, -1, 1)
-        for stage in self.stages:
-            x, norm = self._run(stage, x, source), self.norms[stage.name]
-            taps.append(norm(x[:, : source.tokens], layout.modality))
-            classes.append(norm(self.extra.class_tokens(x, source), kinds))
-        return Features(tuple(taps), layout, tuple(classes), None, self.stages, self.spec.modalities)
+        return self._rise(*self._begin(jax.tree.map(jnp.asarray, stream)), self.stages)
+
+    def resume(self, features: Features, new: Regrouped, first: int) -> Features:
+        """Features of the stages from number `first` on, of clips put together anew from what comes into it.
+
+        It equals the whole model's features of such clips where nothing of one owner has met anything
+        of the other before (see `regroup.meeting`).
+        """
+        return self._rise(*new.carry(features.entering[first], features.source), self.stages[first:])
 
     def attention_map(self, stream: TokenStream, layer: int) -> Float[Array, "B N L L"]:
         """The attention weights of one layer: queries on the third axis, keys on the last; float32.
@@ -112,6 +113,19 @@ class MultimodalTransformer(nnx.Module):
 
     def _sharing(self, stage: Stage) -> str:
         return self.config.sharing.apart if stage.name == "apart" else self.config.sharing.fused
+
+    def _rise(self, x: Array, source: Source, through: tuple[Stage, ...]) -> Features:
+        """Features of some stages, one after the other."""
+        taps, classes, entering = [], [], []
+        layout = jax.tree.map(lambda field: field[:, : source.tokens], source.layout)
+        kinds = jnp.arange(len(MODALITIES)).reshape(1, 1, -1, 1)
+        for stage in through:
+            entering.append(x)
+            x, norm = self._run(stage, x, source), self.norms[stage.name]
+            taps.append(norm(x[:, : source.tokens], layout.modality))
+            classes.append(norm(self.extra.class_tokens(x, source), kinds))
+        modalities = self.spec.modalities
+        return Features(tuple(taps), layout, tuple(classes), None, through, modalities, tuple(entering), source)
 
     def _begin(self, stream: TokenStream) -> tuple[Array, Source]:
         """The embedded tokens with what their positions add, class tokens and registers behind them."""

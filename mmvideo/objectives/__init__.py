@@ -19,6 +19,7 @@ from mmvideo.objectives.distillation import Distillation
 from mmvideo.objectives.latent import LatentPrediction
 from mmvideo.objectives.masked_patches import MaskedPatches
 from mmvideo.objectives.masked_text import MaskedText
+from mmvideo.objectives.matching import Matching
 from mmvideo.objectives.spans import ContrastiveSpans
 from mmvideo.objectives.synchrony import Synchrony
 
@@ -27,6 +28,7 @@ AnyObjective = Annotated[
     | MaskedPatches
     | MaskedText
     | Captioning
+    | Matching
     | LatentPrediction
     | Synchrony
     | ContrastiveSpans
@@ -46,5 +48,6 @@ __all__ = [
     "LatentPrediction",
     "MaskedPatches",
     "MaskedText",
+    "Matching",
     "Synchrony",
 ]

@@ -39,3 +39,8 @@ def clips_with(clip: Int[Array, "B M"], slots: int) -> Float[Array, ""]:
       slots: clip slots of a row, `E`.
     """
     return jax.nn.one_hot(clip, slots, dtype=jnp.bool_).any(axis=1).sum().astype(jnp.float32)
+
+
+def binary_cross_entropy(logits: Float[Array, "*n"], answer: Bool[Array, "*n"]) -> Float[Array, "*n"]:
+    """`-log p` of the right answer, where `p` of True is the sigmoid of the logit."""
+    return jax.nn.softplus(jnp.where(answer, -logits, logits))

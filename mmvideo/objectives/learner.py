@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import jax.numpy as jnp
@@ -65,6 +66,7 @@ class Learner(nnx.Module):
           ValueError: the stream lacks what an objective needs, such as hidden patches.
         """
         features = self.trunk(stream)
+        features = dataclasses.replace(features, embedded=self._embedded(features, stream))
         total, metrics = jnp.float32(0), {}
         for name, objective in self._objectives:
             loss, own = _named(name, objective.loss, self.heads[name], features, stream, self.trunk)
@@ -78,7 +80,10 @@ class Learner(nnx.Module):
         Each is an embedding `[B, E, d]` and which clips have the whole group `[B, E]`. Where two
         contrastive objectives embed one group, the first counts.
         """
-        features = self.trunk(stream)
+        return self._embedded(self.trunk(stream), stream)
+
+    def _embedded(self, features: Features, stream: TokenStream) -> Embedded:
+        """What the contrastive objectives make of features."""
         embedded: Embedded = {}
         for name, objective in self._objectives:
             if isinstance(objective, Contrastive):

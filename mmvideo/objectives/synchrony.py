@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
@@ -16,7 +15,7 @@ from mmvideo.model.heads import LinearHead
 from mmvideo.model.kinds import AnyModel
 from mmvideo.model.pool import Pooler
 from mmvideo.model.trunk import feature_heads, feature_width, fusion_stages
-from mmvideo.objectives.counting import mean_where
+from mmvideo.objectives.counting import binary_cross_entropy, mean_where
 from mmvideo.objectives.needs import require_modalities
 from mmvideo.stream import StreamSpec, TokenStream
 
@@ -98,8 +97,3 @@ class SynchronyHeads(nnx.Module):
         """Log-odds, and which clips have picture and sound."""
         pooled, present = self.pooler(features, len(features.taps) - 1, MEDIA, slots)
         return self.head(pooled)[..., 0], present
-
-
-def binary_cross_entropy(logits: Float[Array, "*n"], answer: Bool[Array, "*n"]) -> Float[Array, "*n"]:
-    """`-log p` of the right answer, where `p` of True is the sigmoid of the logit."""
-    return jax.nn.softplus(jnp.where(answer, -logits, logits))

@@ -12,9 +12,10 @@ from flax import nnx
 from synthetic_streams import SPEC as SILENT_MARKS
 from synthetic_streams import TINY, make_stream, part, random_clip
 
-from mmvideo.model.config import Fusion
+from mmvideo.model.config import Fusion, Sharing
 from mmvideo.model.features import Features
 from mmvideo.model.fusion import stages
+from mmvideo.model.transformer import MultimodalTransformer
 from mmvideo.objectives import Captioning, Contrastive
 from mmvideo.objectives.learner import Learner
 from mmvideo.stream import PADDING, Modality
@@ -178,6 +179,21 @@ def test_what_a_run_lacks_is_told(model, spec, words):
 def test_wrong_settings(settings, words):
     with pytest.raises(ValueError, match=words):
         Captioning(**settings)
+
+
+def test_a_piece_knows_nothing_of_those_behind_it():
+    """Below the fusion layer and above it, also where class tokens and registers stand in the rows."""
+    model = dataclasses.replace(SMALL, class_tokens=1, registers=1, sharing=Sharing("nothing", "norms"))
+    trunk = MultimodalTransformer(model, SPEC, rngs=nnx.Rngs(0))
+    see = jax.jit(lambda stream: trunk(stream).taps)
+    one, other = (
+        on_device(make_stream([caption(0, ("video", "audio", "text"), text)], 1, 2, spec=SPEC))
+        for text in ([7, 8, 9], [7, 20, 21])
+    )
+    real = int(one.layout.real.sum())
+    for left, right in zip(see(one), see(other), strict=True):
+        np.testing.assert_array_equal(left[0, : real - 3], right[0, : real - 3])
+        assert (np.abs(left - right)[0, real - 3 : real].max(axis=-1) > 1e-3).all()
 
 
 @pytest.fixture(scope="module")
