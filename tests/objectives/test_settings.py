@@ -13,6 +13,7 @@ from mmvideo.objectives import (
     LatentPrediction,
     MaskedPatches,
     MaskedText,
+    Matching,
     Synchrony,
 )
 from mmvideo.objectives.pairs import parse_pair
@@ -30,6 +31,7 @@ def test_json_round_trip():
         "f": Captioning(("video+audio",), smoothing=0.1),
         "i": Distillation(16, ("video", "audio"), form="relational", chunk=64),
         "h": Synchrony("sync", pooling="map"),
+        "j": Matching("video+audio-text", negatives="uniform", pooling="class"),
         "g": LatentPrediction(predictor=Decoder(12, 384, 12, "clip"), decay=0.99, last_decay=1.0, ramp=100),
     }
     assert ADAPTER.validate_json(ADAPTER.dump_json(objectives)) == objectives
