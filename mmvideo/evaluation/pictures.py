@@ -164,14 +164,15 @@ def attention_views(
     Where neither of them sees the pictures (late fusion), where the pictures look themselves.
 
     Args:
-      learner: its `trunk`; without an `attention_map` there are no views.
+      learner: its `trunk`; without an `attention_map` over every token of video there are no views.
       stream: a batch in which nothing is hidden.
       clip_id, caption: name and first caption of a clip by its number.
       place: puts the batch onto the devices.
       count: how many clips.
       layer: in which layer; None is the last.
     """
-    if learner.trunk.spec.video is None or not hasattr(learner.trunk, "attention_map"):
+    trunk = learner.trunk
+    if trunk.spec.video is None or not hasattr(trunk, "attention_map") or trunk.config.video_encoder is not None:
         return []
     layer = dimensions(learner.trunk.config).depth - 1 if layer is None else layer
     rows = min(count, stream.layout.modality.shape[0])

@@ -125,6 +125,20 @@ class Decoder:
 
 
 @dataclasses.dataclass(frozen=True)
+class VideoEncoder:
+    """A factorised encoder of video: space first, then time in the trunk (ViViT, Arnab et al. 2021, section 3.3).
+
+    Attributes:
+      depth: layers in which a token sees its own tubelet step only; they are made as the trunk's.
+      pooling: what becomes of a step's tokens: their `mean`, or a `class` token among them; one token enters
+        the trunk.
+    """
+
+    depth: int = 12
+    pooling: Literal["mean", "class"] = "class"
+
+
+@dataclasses.dataclass(frozen=True)
 class Model:
     """A multimodal transformer.
 
@@ -150,6 +164,8 @@ class Model:
         a layer's input only.
       scan: whether layers are one scanned program (fast to compile) or unrolled.
       decoder: the decoder of masked prediction.
+      video_encoder: layers for each tubelet step of video by itself, of which the trunk then sees one token;
+        None: the trunk sees every token of video.
     """
 
     size: str = "nano"
@@ -172,6 +188,7 @@ class Model:
     remat: Literal["none", "dots", "full"] = "none"
     scan: bool = True
     decoder: Decoder = Decoder()
+    video_encoder: VideoEncoder | None = None
     kind: Literal["transformer"] = "transformer"
 
 

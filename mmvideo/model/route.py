@@ -134,14 +134,14 @@ def _weave(source: Source, rows: tuple[Rows, ...], stage: Stage, order: tuple[st
         size = row.layout.modality.shape[1]
         there = jnp.broadcast_to(places, home.shape) if row.there is None else row.there
         own = jnp.broadcast_to(places, home.shape) if row.back is None else row.back
-        back.append(there if joint.back is None else _looked_up(joint.back, there))
+        back.append(there if joint.back is None else looked_up(joint.back, there))
         home = jnp.where(own != PADDING, first + own, home)
         first += size
-    there = home if joint.there is None else _looked_up(home, joint.there)
+    there = home if joint.there is None else looked_up(home, joint.there)
     return Woven(joint, _spans(joint, stage), there, jnp.concatenate(back, axis=1))
 
 
-def _looked_up(table: Int[Array, "B T"], places: Int[Array, "B S"]) -> Int[Array, "B S"]:
+def looked_up(table: Int[Array, "B T"], places: Int[Array, "B S"]) -> Int[Array, "B S"]:
     """The entry of each place; `PADDING` stays."""
     return jnp.where(places != PADDING, jnp.take_along_axis(table, jnp.maximum(places, 0), axis=1), PADDING)
 

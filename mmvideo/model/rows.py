@@ -107,7 +107,7 @@ class Source:
         """Rows of the tokens of some modalities, sorted by clip, then modality in the given order, then place."""
         if tuple(modalities) == self.modalities and not self.extras:
             return Rows(self.layout, None, None, self.modalities)
-        return _arrange(self.layout, tuple(modalities), self._length(modalities))
+        return arrange(self.layout, tuple(modalities), self._length(modalities))
 
     def _length(self, modalities: Sequence[str]) -> int:
         """Places that such rows need, whatever their clips have: a clip has extra tokens only where it has others."""
@@ -146,8 +146,14 @@ def _own(row: Layout, kinds: np.ndarray, clips: int) -> Bool[Array, "B E m L"]:
     return of_clip[:, :, None] & (row.modality[:, None] == kinds[:, None])[:, None]
 
 
-def _arrange(source: Layout, modalities: tuple[str, ...], length: int) -> Rows:
-    """Sorts a source into rows of `length` places."""
+def arrange(source: Layout, modalities: tuple[str, ...], length: int) -> Rows:
+    """Rows of the tokens of some modalities of a source, sorted by clip, then modality in the given order, then place.
+
+    Args:
+      source: what there is.
+      modalities: those that are taken.
+      length: places of a row.
+    """
     order = np.full(len(MODALITIES) + 1, PADDING, np.int32)
     for number, name in enumerate(modalities):
         order[MODALITIES.index(name)] = number

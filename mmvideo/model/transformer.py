@@ -14,6 +14,7 @@ from mmvideo.model.config import Model, dimensions
 from mmvideo.model.drop_path import drop_rates, kept_branches
 from mmvideo.model.embed import Embedder
 from mmvideo.model.extra import ExtraTokens
+from mmvideo.model.factorised import SpaceEncoder, trunk_spec
 from mmvideo.model.features import Features
 from mmvideo.model.fusion import Stage, stages
 from mmvideo.model.layering import Computing, layer_weights, run_route
@@ -48,7 +49,10 @@ class MultimodalTransformer(nnx.Module):
         self.config, self.spec = config, spec
         self.stages = tuple(_of_run(stage, spec) for stage in stages(config.fusion, numbers.depth))
         self.embed = Embedder(spec, numbers.width, config.compute, rngs=rngs)
-        self.position = Position(config.position, spec, numbers.width, numbers.head, rngs=rngs)
+        factorised = config.video_encoder is not None and spec.video is not None
+        self.space = SpaceEncoder(config, spec.video, rngs=rngs) if factorised else None
+        seen = trunk_spec(spec) if factorised else spec
+        self.position = Position(config.position, seen, numbers.width, numbers.head, rngs=rngs)
         fused = tuple(name for name in self.stages[-1].fused if name in spec.modalities)
         self.extra = ExtraTokens(config, spec.modalities, fused, numbers.width, rngs=rngs)
         self.blocks = make_stacks(config, self.stages, spec.modalities, rngs=rngs)
@@ -63,7 +67,8 @@ class MultimodalTransformer(nnx.Module):
         Raises:
           ValueError: a stream with a modality that the model was not built for.
         """
-        return self._rise(*self._begin(jax.tree.map(jnp.asarray, stream)), self.stages)
+        x, source, place = self._begin(jax.tree.map(jnp.asarray, stream))
+        return dataclasses.replace(self._rise(x, source, self.stages), place=place)
 
     def resume(self, features: Features, new: Regrouped, first: int) -> Features:
         """Features of the stages from number `first` on, of clips put together anew from what comes into it.
@@ -76,8 +81,8 @@ class MultimodalTransformer(nnx.Module):
     def attention_map(self, stream: TokenStream, layer: int) -> Float[Array, "B N L L"]:
         """The attention weights of one layer: queries on the third axis, keys on the last; float32.
 
-        What a token takes of class, register and bottleneck tokens is left out. Needs O(L^2) memory
-        for this layer only, whatever the backend.
+        Tokens stand as in the rows of `Features.layout`. What they take of class, register and bottleneck
+        tokens is left out. Needs O(L^2) memory for this layer only, whatever the backend.
 
         Of a modality with a number of layers of its own, that layer is meant which lies at the same share
         of them.
@@ -88,7 +93,7 @@ class MultimodalTransformer(nnx.Module):
         depth = self.stages[-1].end
         if not 0 <= layer < depth:
             raise ValueError(f"layer {layer} does not exist: the model has layers 0 to {depth - 1}")
-        x, source = self._begin(jax.tree.map(jnp.asarray, stream))
+        x, source, _ = self._begin(jax.tree.map(jnp.asarray, stream))
         for stage in self.stages:
             if layer < stage.end:
                 break
@@ -127,11 +132,15 @@ class MultimodalTransformer(nnx.Module):
         modalities = self.spec.modalities
         return Features(tuple(taps), layout, tuple(classes), None, through, modalities, tuple(entering), source)
 
-    def _begin(self, stream: TokenStream) -> tuple[Array, Source]:
-        """The embedded tokens with what their positions add, class tokens and registers behind them."""
-        x = self.position.add(self.embed(stream), stream.layout)
-        budgets = {name: content.shape[1] for name, content in stream.content.items()}
-        return self.extra.join(x, Source.of(stream.layout, stream.clips.number.shape[1], budgets))
+    def _begin(self, stream: TokenStream) -> tuple[Array, Source, Array | None]:
+        """The embedded tokens with their positions, class tokens and registers behind them; and `Features.place`."""
+        x, layout, place, clips = self.embed(stream), stream.layout, None, stream.clips.number.shape[1]
+        budgets = {name: stream.content[name].shape[1] for name in MODALITIES if name in stream.content}
+        if self.space is not None and "video" in budgets:
+            x, rows, budgets = self.space(x, layout, clips, budgets)
+            place, layout = rows.back[:, : layout.modality.shape[1]], rows.layout
+        x = self.position.add(x, layout)
+        return *self.extra.join(x, Source.of(layout, clips, budgets)), place
 
     def _run(self, stage: Stage, x: Array, source: Source) -> Array:
         """All layers of a stage; bottleneck tokens live within one only."""

@@ -31,6 +31,13 @@ def tap_places(features: Features, place: Int[Array, "B M"]) -> Int[Array, "B M"
     return jnp.where(place == PADDING, PADDING, jnp.take_along_axis(features.place, jnp.maximum(place, 0), axis=1))
 
 
+def stream_rows(features: Features) -> Float[Array, "B S D"]:
+    """The tokens at the top in the rows of the stream; zero for those that the trunk does not keep."""
+    if features.place is None:
+        return features.top
+    return weave(features.top, jnp.maximum(features.place, 0), features.place != PADDING)
+
+
 def clips_with(clip: Int[Array, "B M"], slots: int) -> Float[Array, ""]:
     """How many clips own at least one of the targets.
 

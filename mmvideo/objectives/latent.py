@@ -17,7 +17,7 @@ from mmvideo.model.full import full_stream
 from mmvideo.model.kinds import AnyModel
 from mmvideo.model.layers import EPSILON, Linear
 from mmvideo.model.trunk import feature_width
-from mmvideo.objectives.counting import clips_with, mean_where, tap_places, tokens_at
+from mmvideo.objectives.counting import clips_with, mean_where, stream_rows, tap_places, tokens_at
 from mmvideo.objectives.needs import require_targets, require_tokens
 from mmvideo.objectives.teacher import Average, Teacher
 from mmvideo.stream import PADDING, StreamSpec, TokenStream
@@ -133,7 +133,7 @@ class LatentHeads(nnx.Module):
     def __call__(self, features: Features, stream: TokenStream) -> dict[str, Float[Array, "B M D"]]:
         """The answer for each hidden patch, float32; what stands in empty slots means nothing."""
         targets = {name: require_targets(stream, name, "latent_prediction") for name in self.names}
-        decoded = self.predictor(features.top, stream)
+        decoded = self.predictor(stream_rows(features), stream)
         return {name: self.answers[name](tokens_at(decoded, targets[name].place)) for name in self.names}
 
     def decay(self) -> Float[Array, ""]:

@@ -14,7 +14,7 @@ from mmvideo.model.decoder import PREDICTED, MaskedDecoder
 from mmvideo.model.features import Features
 from mmvideo.model.kinds import AnyModel
 from mmvideo.model.layers import Linear
-from mmvideo.objectives.counting import clips_with, mean_where, tokens_at
+from mmvideo.objectives.counting import clips_with, mean_where, stream_rows, tokens_at
 from mmvideo.objectives.needs import require_targets, require_tokens
 from mmvideo.objectives.patch_targets import PatchTargets, errors
 from mmvideo.stream import PADDING, StreamSpec, TokenStream
@@ -139,5 +139,5 @@ class MaskedPatchesHeads(nnx.Module):
     def __call__(self, features: Features, stream: TokenStream) -> dict[str, Float[Array, "B M P"]]:
         """The answer for each hidden patch, float32; what stands in empty slots means nothing."""
         targets = {name: require_targets(stream, name, "masked_patches") for name in self.names}
-        decoded = self.decoder(features.top, stream)
+        decoded = self.decoder(stream_rows(features), stream)
         return {name: self.answers[name](tokens_at(decoded, targets[name].place)) for name in self.names}

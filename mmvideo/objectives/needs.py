@@ -30,11 +30,16 @@ def require_targets(stream: TokenStream, modality: str, kind: str) -> Targets:
 
 
 def require_tokens(model: AnyModel, modalities: tuple[str, ...], what: str) -> None:
-    """Raises ValueError if the model keeps no features of single tokens of a modality, which `what` needs."""
+    """Raises ValueError if the model keeps no features of single tokens of some of these modalities."""
     if not isinstance(model, Model):
         raise ValueError(
             f"{what} needs the features of every token of {' and '.join(modalities)}, but model.kind {model.kind!r} "
             "has one vector a modality: take model.kind transformer, or leave this objective out"
+        )
+    if model.video_encoder is not None and "video" in modalities:
+        raise ValueError(
+            f"{what} needs the features of every token of video, but with model.video_encoder the trunk has one token "
+            f"a step: leave model.video_encoder out, or video out of {what}"
         )
 
 

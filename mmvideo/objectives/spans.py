@@ -19,7 +19,7 @@ from mmvideo.model.kinds import AnyModel
 from mmvideo.model.layers import parameter
 from mmvideo.model.trunk import feature_width
 from mmvideo.objectives.contrastive_losses import chance_loss, retrieval_accuracy, softmax_contrastive
-from mmvideo.objectives.counting import clips_with, tap_places, tokens_at
+from mmvideo.objectives.counting import clips_with, stream_rows, tap_places, tokens_at
 from mmvideo.objectives.needs import kept_apart, require_targets, require_tokens
 from mmvideo.objectives.temperature import LARGEST_SCALE, bounded_exp
 from mmvideo.stream import PADDING, StreamSpec, TokenStream
@@ -150,5 +150,5 @@ class SpanHeads(nnx.Module):
     def __call__(self, features: Features, stream: TokenStream) -> dict[str, Float[Array, "B M d"]]:
         """The answer for each hidden patch, of length 1; what stands in empty slots means nothing."""
         targets = {name: require_targets(stream, name, "contrastive_spans") for name in self.names}
-        decoded = self.decoder(features.top, stream)
+        decoded = self.decoder(stream_rows(features), stream)
         return {name: self.answers[name](tokens_at(decoded, targets[name].place)) for name in self.names}

@@ -13,11 +13,12 @@ from mmvideo.experiment.config import ConfigError, Experiment, from_json, load_e
 from mmvideo.experiment.run import run
 from mmvideo.experiment.trained import load
 from mmvideo.input.config import Masking
+from mmvideo.model.config import VideoEncoder
 from mmvideo.model.kinds import CnnLstm, FrameLstm, Model
 from mmvideo.objectives import Classification, Contrastive
 
 SIZES = dict(channels=(4, 8), width=16, word=16, dense=(16, 12), compute="float32")
-MODELS = [Model(size="tiny"), CnnLstm(**SIZES), FrameLstm(**SIZES)]
+MODELS = [Model(size="tiny"), CnnLstm(**SIZES), FrameLstm(**SIZES), Model(video_encoder=VideoEncoder(2))]
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.kind)
@@ -26,6 +27,12 @@ def test_every_kind_survives_json_and_takes_flags(model):
     assert from_json(to_json(experiment)) == experiment
     flagged = parse_fields(experiment, ["--model.compute", "bfloat16"], "mmvideo train x")
     assert flagged.model == dataclasses.replace(model, compute="bfloat16")
+
+
+def test_a_video_encoder_takes_flags():
+    flags = ["--model.video-encoder.depth", "3", "--model.video-encoder.pooling", "mean"]
+    parsed = parse_fields(Experiment("x", model=MODELS[3]), flags, "mmvideo train x")
+    assert parsed.model.video_encoder == VideoEncoder(3, "mean")
 
 
 def test_flags_of_another_kind_are_refused():
