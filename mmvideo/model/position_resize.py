@@ -12,6 +12,7 @@ the new cells.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import jax
@@ -23,6 +24,9 @@ from mmvideo.stream import PatchSpec, StreamSpec
 
 Parameters = Mapping[str, np.ndarray]
 """Parameters by dotted name; a table's ends in `tables.NAME`."""
+
+FLAT = {"row": ((0, 1, 2), (0,)), "space": ((1, 2),)}
+"""The axes that a table over a flat grid may be over: all; or those of a space encoder, and behind it time."""
 
 
 def resize_positions(old: Parameters, new: Parameters, old_spec: StreamSpec, new_spec: StreamSpec) -> Parameters:
@@ -37,7 +41,7 @@ def resize_positions(old: Parameters, new: Parameters, old_spec: StreamSpec, new
       `old` with the tables replaced that both models have, in one width; everything else as it is.
     """
     fitted = {
-        name: _fitted(name.rpartition(".")[2], table, new[name], old_spec, new_spec)
+        name: _fitted(name, table, new[name], old_spec, new_spec)
         for name, table in old.items()
         if _is_table(name, old_spec, new_spec) and name in new and table.shape[1:] == new[name].shape[1:]
     }
@@ -52,18 +56,21 @@ def _is_table(name: str, *specs: StreamSpec) -> bool:
 
 
 def _fitted(name: str, table: np.ndarray, fresh: np.ndarray, old: StreamSpec, new: StreamSpec) -> np.ndarray:
-    """One table at the size of the new one."""
-    modality, _, one_axis = name.partition("_")
+    """One table at the size of the new one; as it is if the models differ in what it is over."""
+    *_, leaf = name.split(".")
+    modality, _, one_axis = leaf.partition("_")
     if modality == "text":
         return np.concatenate([table[: len(fresh)], fresh[len(table) :]])
     old_patches, new_patches = getattr(old, modality), getattr(new, modality)
-    if not one_axis:
-        return _resample(table, old_patches, new_patches, range(3)).reshape(fresh.shape)
-    _, axis, _ = axis_tables(old)[name]
-    return _resample(table, old_patches, new_patches, [axis]).reshape(fresh.shape)
+    choices = [(axis_tables(old)[leaf][1],)] if one_axis else FLAT["space" if ".space." in name else "row"]
+    for axes in choices:
+        sizes = (math.prod(patches.grid[axis] for axis in axes) for patches in (old_patches, new_patches))
+        if (len(table), len(fresh)) == tuple(sizes):
+            return _resample(table, old_patches, new_patches, axes).reshape(fresh.shape)
+    return table
 
 
-def _resample(table: np.ndarray, old: PatchSpec, new: PatchSpec, axes: list[int] | range) -> np.ndarray:
+def _resample(table: np.ndarray, old: PatchSpec, new: PatchSpec, axes: tuple[int, ...]) -> np.ndarray:
     """A table over some axes of the grid, in their order: first along time, then along space."""
     width = table.shape[-1]
     values = jnp.asarray(table).reshape(*(old.grid[axis] for axis in axes), width)

@@ -119,3 +119,23 @@ def test_what_is_no_table_of_both_stays_as_it_is():
     assert got["trunk.video_y"] is old["trunk.video_y"] and got[TABLES + "video_y"] is wide
     silent = dataclasses.replace(OLD, audio=None)
     assert resize_positions(old, new, silent, spec)[TABLES + "audio"] is old[TABLES + "audio"]
+
+
+def test_a_space_encoder_has_the_rows_of_space_and_the_trunk_behind_it_those_of_time():
+    """As two one-axis tables and a table of a single frame would be."""
+    draw, spec = np.random.default_rng(0), changed(video={"grid": (8, 6, 5), "seconds": 0.25})
+    sizes = {"trunk.space.position.tables.video": (15, 30), "trunk.position.tables.video": (4, 8)}
+    old, new = ({name: draw.normal(size=(rows[end], WIDTH)) for name, rows in sizes.items()} for end in (0, 1))
+    got = resize_positions(old, new, OLD, spec)
+    time = resampled(old["trunk.position.tables.video"], 8, 2, hat)
+    np.testing.assert_allclose(got["trunk.position.tables.video"], time, atol=1e-6)
+    rows = resampled(old["trunk.space.position.tables.video"].reshape(3, 5, WIDTH), 6, 2, keys)
+    np.testing.assert_allclose(got["trunk.space.position.tables.video"], rows.reshape(30, WIDTH), atol=1e-6)
+
+
+def test_tables_over_something_else_stay():
+    """A flat one of a model without a space encoder, and the axis of time within one, which has a single cell."""
+    old = {TABLES + "video": np.ones((60, WIDTH)), "trunk.space.position.tables.video_time": np.ones((1, WIDTH))}
+    new = {TABLES + "video": np.ones((4, WIDTH)), "trunk.space.position.tables.video_time": np.ones((1, WIDTH))}
+    got = resize_positions(old, new, OLD, changed(video={"grid": (8, 3, 5), "seconds": 0.25}))
+    assert {name: got[name].shape for name in old} == {name: table.shape for name, table in old.items()}
