@@ -19,7 +19,7 @@ from mmvideo.parallel.mesh import AXES, axis_sizes
 from mmvideo.planning.memory import Memory, kept_bytes, share_bytes, tree_bytes
 from mmvideo.planning.parts import PARTS, count_parameters, part_of
 from mmvideo.planning.products import Products, count_flops, count_products
-from mmvideo.planning.spans import attention_flops
+from mmvideo.planning.spans import attention_flops, space_flops
 from mmvideo.stream import StreamSpec, TokenStream
 from mmvideo.training.optimizer import make_optimizer
 
@@ -196,7 +196,11 @@ def _spanned(experiment: Experiment, sketch: Outline, encoder: Products) -> int:
         return encoder.total
     tokens = {name: sketch.whole[name] for name in sketch.spec.modalities}
     captions = sketch.spec.text.captions if sketch.spec.text else 1
-    needed = attention_flops(experiment.model, tokens, captions)
+    needed, video = 0, sketch.spec.video
+    if experiment.model.video_encoder is not None and video is not None:
+        needed += space_flops(experiment.model, video.grid)
+        tokens["video"] = video.grid[0]
+    needed += attention_flops(experiment.model, tokens, captions)
     return encoder.total - encoder.activations.get("trunk", 0) + needed
 
 

@@ -15,7 +15,7 @@ from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment.config import Experiment
 from mmvideo.experiment.outline import outline
 from mmvideo.input.config import Audio, Input, Source, Text, Video
-from mmvideo.model.config import Decoder, Fusion, Model, dimensions
+from mmvideo.model.config import Decoder, Fusion, Model, VideoEncoder, dimensions
 from mmvideo.model.kinds import AnyModel
 from mmvideo.parallel.config import Mesh
 from mmvideo.training.config import Training
@@ -118,7 +118,12 @@ def _model(model: AnyModel) -> AnyModel:
         feed_forward=2 * WIDTH,
         fusion=_fusion(model.fusion, deep, depth),
         decoder=_decoder(model.decoder),
+        video_encoder=_video_encoder(model.video_encoder),
     )
+
+
+def _video_encoder(encoder: VideoEncoder | None) -> VideoEncoder | None:
+    return None if encoder is None else dataclasses.replace(encoder, depth=min(encoder.depth, 2))
 
 
 def _fusion(fusion: Fusion, deep: int, depth: int) -> Fusion:

@@ -17,7 +17,7 @@ def attention_flops(model: Model, tokens: Mapping[str, int], captions: int = 1) 
 
     Args:
       model: fusion, depth, width, and the tokens that the trunk adds.
-      tokens: of the clip, by modality; those of all captions together.
+      tokens: of the clip as they enter the trunk, by modality; those of all captions together.
       captions: how many captions the text is, all of one length.
     """
     numbers = dimensions(model)
@@ -33,6 +33,13 @@ def attention_flops(model: Model, tokens: Mapping[str, int], captions: int = 1) 
                 each = _together(members, stage)
             pairs += each * _layers(model, stage, tuple(members))
     return 4 * numbers.width * pairs
+
+
+def space_flops(model: Model, grid: tuple[int, int, int]) -> int:
+    """The same of the space encoder for a clip of a whole grid, in which a token sees its own step."""
+    steps, rows, columns = grid
+    tokens = rows * columns + (model.video_encoder.pooling == "class")
+    return 4 * dimensions(model).width * model.video_encoder.depth * steps * tokens**2
 
 
 def _layers(model: Model, stage: Stage, members: tuple[str, ...]) -> int:

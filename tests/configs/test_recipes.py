@@ -37,6 +37,7 @@ PUBLISHED = {
     "audiomae": 86,
     "mbt": 2 * 86,
     "videomae": 86,
+    "vivit_factorised": 115,
     "vivit_joint": 86,
     "vjepa": 304,
 }

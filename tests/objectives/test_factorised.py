@@ -17,6 +17,7 @@ from mmvideo.objectives import (
     LatentPrediction,
     MaskedPatches,
     MaskedText,
+    Matching,
 )
 from mmvideo.objectives.learner import Learner
 
@@ -28,9 +29,11 @@ OBJECTIVES = {
     "masked_patches": MaskedPatches(video=0.0),
     "latent": LatentPrediction(video=0.0),
     "spans": ContrastiveSpans(),
+    "matching": Matching(),
 }
 
 
+@pytest.mark.slow
 def test_all_but_video_is_predicted():
     learner = Learner(MODEL, SPEC, OBJECTIVES, rngs=nnx.Rngs(0))
     clips = [random_clip(seed) for seed in range(4)]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmvideo.model.config import Fusion, Model, Sharing, dimensions
+from mmvideo.model.config import Fusion, Model, Sharing, VideoEncoder, dimensions
 from mmvideo.model.fusion import stages
-from mmvideo.planning.spans import attention_flops
+from mmvideo.planning.spans import attention_flops, space_flops
 from mmvideo.stream import MODALITIES, Layout, PatchSpec, StreamSpec, TextSpec, group_spans
 
 SPEC = StreamSpec(PatchSpec((1, 4, 4, 3), (2, 3, 3), 0.5), PatchSpec((4, 8), (5, 2, 1), 0.2), TextSpec(40, 6, 4))
@@ -66,3 +68,10 @@ def test_dense_is_no_less(trunk):
     model = Model(depth=5, width=24, heads=2, feed_forward=48, attention="xla", fusion=Fusion("mid", 3), class_tokens=1)
     _, count = trunk(model, SPEC)
     assert jax.device_count() and attention_flops(model, TOKENS) < count(TOKENS).activations["trunk"]
+
+
+def test_a_step_of_video_sees_itself():
+    """Two steps of nine tokens; a class token is one more in each."""
+    for pooling, tokens in (("mean", 9), ("class", 10)):
+        model = dataclasses.replace(SMALL, video_encoder=VideoEncoder(3, pooling))
+        assert space_flops(model, SPEC.video.grid) == 4 * 24 * 3 * 2 * tokens**2
