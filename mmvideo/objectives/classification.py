@@ -27,7 +27,9 @@ class Classification:
     Attributes:
       label: kind of label, as the corpus names it.
       classes: how many classes it has.
-      modalities: whose tokens are pooled; a clip counts if it has all of them and its label is known.
+      modalities: whose tokens are pooled.
+      require: whether a clip counts only if it has `all` of the modalities, or `any` of them, so that one
+        model classifies clips with and without sound. Its label must be known in any case.
       smoothing: share of the target that is spread over all classes.
       pooling: how tokens become one vector: their `mean`, the mean of the `class` tokens, or by a
         learned query that attends to them (`map`).
@@ -37,6 +39,7 @@ class Classification:
     label: str
     classes: int
     modalities: tuple[str, ...] = ("video", "audio")
+    require: Literal["all", "any"] = "all"
     smoothing: float = 0.0
     pooling: Literal["mean", "class", "map"] = "mean"
     weight: float = 1.0
@@ -75,6 +78,8 @@ class Classification:
         label = known[self.label]
         pooled, present = heads.pooler(features, len(features.taps) - 1, self.modalities, label.shape[1])
         logits = heads.logits(pooled)
+        if self.require == "any":
+            present = stream.clips.present[..., [MODALITIES.index(name) for name in self.modalities]].any(axis=-1)
         counted = present & (label >= 0) & (label < self.classes)
         target = optax.smooth_labels(jnp.eye(self.classes)[jnp.clip(label, 0, self.classes - 1)], self.smoothing)
         loss = mean_where(optax.softmax_cross_entropy(logits, target), counted)

@@ -60,3 +60,16 @@ def test_class_tokens_must_be_there(batch):
     objective = Classification("shape", 3, pooling="class")
     with pytest.raises(ValueError, match="model.class_tokens"):
         objective.loss(objective.heads(TINY, SPEC, rngs=nnx.Rngs(1)), features, stream, NO_TRUNK)
+
+
+def test_a_clip_without_sound_counts_where_any_modality_will_do(batch):
+    stream, features = batch
+    objective = Classification("shape", 3, require="any")
+    heads = objective.heads(TINY, SPEC, rngs=nnx.Rngs(1))
+    loss, metrics = objective.loss(heads, features, stream, NO_TRUNK)
+    pooled, _ = heads.pooler(features, len(features.taps) - 1, ("video", "audio"), 3)
+    logits = np.asarray(heads.logits(pooled), np.float64).reshape(6, 3)[[0, 1, 3]]
+    wanted = LABELS["shape"][[0, 1, 3]]
+    expected = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(3), wanted]
+    np.testing.assert_allclose(loss, expected.mean(), rtol=1e-5)
+    assert (metrics["clips"], metrics["foreign_labels"]) == (3, 1)
