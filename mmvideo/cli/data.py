@@ -48,6 +48,7 @@ def _parser() -> Parser:
     shapes.add_argument("--difficulty", type=float, help="from 0 (plain) to 1 (cluttered and noisy)")
     shapes.add_argument("--tie", type=float, help="how often a shape has its own instrument, 0 to 1")
     shapes.add_argument("--size", type=int, help="height and width in pixels")
+    shapes.add_argument("--longest", type=float, help="longest clip in seconds, at least 1.6")
     shapes.add_argument("--processes", type=int, help="processes side by side (default: one a core)")
     shapes.set_defaults(run=_shapes)
     return parser
@@ -95,7 +96,7 @@ def _shapes(options) -> int:
 
     from mmvideo.datasets.shapes import ShapesConfig, write_shapes
 
-    named = {"difficulty": options.difficulty, "tie": options.tie, "size": options.size}
+    named = {name: getattr(options, name) for name in ("difficulty", "tie", "size", "longest")}
     config = dataclasses.replace(
         ShapesConfig(seed=options.seed), **{name: value for name, value in named.items() if value is not None}
     )

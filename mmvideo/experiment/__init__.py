@@ -8,10 +8,9 @@ from typing import Any
 _HOMES = {
     "Experiment": "mmvideo.experiment.config",
     "load_experiment": "mmvideo.experiment.config",
-    "run": "mmvideo.experiment.run",
     "load": "mmvideo.experiment.trained",
 }
-__all__ = ["Experiment", "load", "load_experiment", "run"]
+__all__ = ["Experiment", "load", "load_experiment"]
 
 
 def __getattr__(name: str) -> Any:
