@@ -1,0 +1,114 @@
+"""Short lessons on real sounding shapes: mp4 files, decoded once, taught by the trainer's own step."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from mmvideo.datasets.corpus import open_corpus
+from mmvideo.input.config import Audio, Input, Packing, Source, Text, Video
+from mmvideo.input.pipeline import Batches
+from mmvideo.media.config import Spectrogram
+from mmvideo.model.config import Model
+from mmvideo.objectives import AnyObjective
+from mmvideo.objectives.learner import Learner
+from mmvideo.stream import PADDING, StreamSpec, TokenStream
+from mmvideo.training.config import Optimizer, Training
+from mmvideo.training.optimizer import make_optimizer
+from mmvideo.training.state import learner_of, new_state
+from mmvideo.training.step import make_step
+
+SMALL = Model(depth=3, width=96, heads=4, feed_forward=384, compute="float32", position="sincos")
+"""A transformer that these lessons are within the reach of."""
+
+
+def settings(corpus: str, **changes: Any) -> Input:
+    """Two seconds at 12 frames a second of 32 × 32 pixels in 48 tubelets, and their sound in 25 strips of 80 ms."""
+    usual = Input(
+        sources=(Source(corpus),),
+        video=Video(fps=12.0, frames=24, size=32, tubelet=(2, 16, 16)),
+        audio=Audio(
+            seconds=2.0,
+            spectrogram=Spectrogram(
+                kind="log_mel", window_seconds=0.04, hop_seconds=0.02, bins=64, mean=-1.1, deviation=1.5
+            ),
+            patch=(4, 64),
+        ),
+        text=Text(length=32),
+        packing=Packing(rows=32, tokens=148, clips=2),
+    )
+    return dataclasses.replace(usual, **changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Clips:
+    """Every clip of a split, decoded once: the batches of one pass and what they are made of."""
+
+    spec: StreamSpec
+    batches: list[TokenStream]
+
+
+def decoded(
+    config: Input, *, split: str = "train", masked: bool = False, modalities: Sequence[str] | None = None
+) -> Clips:
+    """The batches of an epoch (training views of `train`, else the middles of the held-out clips)."""
+    sources = tuple(dataclasses.replace(source, split=split) for source in config.sources)
+    config = dataclasses.replace(config, sources=sources)
+    batches = Batches(config, masked=masked, train=split == "train", modalities=modalities)
+    # An epoch's last batch is left to the next epoch in training.
+    steps = batches.steps_per_epoch - (split == "train")
+    return Clips(batches.spec, [stream for _, stream in batches.iterate(0, steps)])
+
+
+def label_onsets(clips: Clips, corpus: str, split: str) -> None:
+    """Two more kinds of label: the tenth of a second of the first bounce and of the first beep of a clip.
+
+    What a viewer and a listener must know to tell whether the two coincide, as `visual` and `audio` are
+    what they must know to tell whether movement and melody agree.
+    """
+    table = open_corpus(corpus, split)
+    for name, events in (("first_bounce", "bounces"), ("first_beep", "beeps")):
+        onset = np.array([int(10 * table.attributes(clip)[events][0]) for clip in range(len(table))], np.int32)
+        for stream in clips.batches:
+            number = stream.clips.number
+            stream.clips.labels[name] = np.where(number == PADDING, PADDING, onset[number]).astype(np.int32)
+
+
+def teach(
+    model: Model, objectives: Mapping[str, AnyObjective], clips: Clips, steps: int, rate: float = 3e-3, seed: int = 0
+) -> Learner:
+    """A learner after `steps` real training steps over the decoded batches, each epoch in another order."""
+
+    def make() -> Learner:
+        return Learner(model, clips.spec, objectives, rngs=nnx.Rngs(seed))
+
+    config = Training(steps=steps, optimizer=Optimizer(name="muon", learning_rate=rate, warmup=max(1, steps // 10)))
+    graphdef, params, variables = nnx.split(make(), nnx.Param, ...)
+    optimizer = make_optimizer(config.optimizer, steps)
+    state = new_state(nnx.to_pure_dict(params), nnx.to_pure_dict(variables), optimizer, config)
+    step, draw, todo = make_step(graphdef, config), np.random.default_rng(seed), []
+    for _ in range(steps):
+        todo = todo or list(draw.permutation(len(clips.batches)))
+        state, metrics = step(state, clips.batches[todo.pop()])
+        assert not metrics["skipped"]
+    learner = learner_of(graphdef, state)
+    learner.eval()
+    return learner
+
+
+def accuracies(learner: Learner, batches: Sequence[TokenStream]) -> dict[str, float]:
+    """The accuracy of every objective that has one, over all clips of the batches."""
+    graph, state = nnx.split(learner)
+    measure = jax.jit(lambda state, stream: nnx.merge(graph, state).losses(stream)[1])
+    found = [{name: float(value) for name, value in measure(state, stream).items()} for stream in batches]
+    names = [name.removesuffix("/accuracy") for name in found[0] if name.endswith("/accuracy")]
+    return {
+        name: sum(one[f"{name}/accuracy"] * one[f"{name}/clips"] for one in found)
+        / sum(one[f"{name}/clips"] for one in found)
+        for name in names
+    }

@@ -1,0 +1,89 @@
+"""What each modality tells of the sounding shapes, and that fusion finds what none tells alone.
+
+`datasets.shapes.ceiling` states the best that anyone can do: `visual` is told by the picture alone and
+`audio` by the sound alone; `joint` and `sync` only by both together, either alone is at chance.
+"""
+
+import dataclasses
+
+import pytest
+from lessons import SMALL, accuracies, decoded, label_onsets, settings, teach
+
+from mmvideo.datasets.shapes import ShapesConfig, ceilings
+from mmvideo.input.config import Presence
+from mmvideo.model.config import Fusion
+from mmvideo.objectives import Classification, Synchrony
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("shapes")]
+
+STEPS = 200
+BOTH = ("video", "audio")
+
+
+def tells(label: str, classes: int, modalities=BOTH) -> Classification:
+    return Classification(label, classes, modalities=modalities)
+
+
+@pytest.fixture(scope="module")
+def lesson(shapes_corpus):
+    """Clips to learn from and held-out ones, with picture and sound."""
+    config = settings(shapes_corpus, text=None)
+    train, test = decoded(config), decoded(config, split="test")
+    for clips, split in ((train, "train"), (test, "test")):
+        label_onsets(clips, shapes_corpus, split)
+    return train, test
+
+
+def test_either_modality_alone_stays_at_its_ceiling(lesson):
+    """Picture and sound never meet: each learns its own label, and neither tells whether they agree."""
+    train, test = lesson
+    objectives = {
+        "visual": tells("visual", 6, ("video",)),
+        "audio": tells("audio", 16, ("audio",)),
+        "joint by picture": tells("joint", 2, ("video",)),
+        "joint by sound": tells("joint", 2, ("audio",)),
+    }
+    found = accuracies(teach(dataclasses.replace(SMALL, fusion=Fusion("late")), objectives, train, STEPS), test.batches)
+    best = ceilings(ShapesConfig(), len(test.batches))
+    assert found["visual"] > 0.9 and found["audio"] > 0.9
+    assert abs(found["joint by picture"] - best["joint/video/accuracy"]) <= 0.05
+    assert abs(found["joint by sound"] - best["joint/audio/accuracy"]) <= 0.05
+
+
+FUSIONS = {"early": Fusion("early"), "mid": Fusion("mid", 1), "bottleneck": Fusion("bottleneck", 1, bottlenecks=4)}
+
+
+@pytest.mark.parametrize("fusion", FUSIONS.values(), ids=FUSIONS)
+def test_fusion_tells_what_neither_modality_does(lesson, fusion):
+    train, test = lesson
+    objectives = {"joint": tells("joint", 2), "visual": tells("visual", 6), "audio": tells("audio", 16)}
+    found = accuracies(teach(dataclasses.replace(SMALL, fusion=fusion), objectives, train, STEPS), test.batches)
+    assert found["joint"] > 0.9
+
+
+def test_synchrony_hears_what_is_out_of_time(lesson):
+    """Taught beside it: when the first bounce is seen, and when the first beep is heard."""
+    train, test = lesson
+    objectives = {
+        "sync": Synchrony(label="sync"),
+        "visual": tells("visual", 6, ("video",)),
+        "bounce": tells("first_bounce", 8, ("video",)),
+        "beep": tells("first_beep", 8, ("audio",)),
+    }
+    learner = teach(dataclasses.replace(SMALL, fusion=Fusion("mid", 1)), objectives, train, 800)
+    assert accuracies(learner, test.batches)["sync"] > 0.8
+
+
+def test_who_was_taught_with_gaps_loses_less_when_sound_is_taken_away(lesson, shapes_corpus):
+    """The motion, told by the picture, of clips with sound and of the same clips without."""
+    train, test = lesson
+    silent = decoded(settings(shapes_corpus, text=None), split="test", modalities=("video",))
+    gaps = decoded(settings(shapes_corpus, text=None, presence=Presence(drop={"audio": 0.5})))
+    lost = {}
+    for name, clips in (("whole", train), ("with gaps", gaps)):
+        model = dataclasses.replace(SMALL, fusion=Fusion("early"))
+        learner = teach(model, {"visual": dataclasses.replace(tells("visual", 6), require="any")}, clips, STEPS)
+        heard = accuracies(learner, test.batches)["visual"]
+        assert heard > 0.85
+        lost[name] = heard - accuracies(learner, silent.batches)["visual"]
+    assert lost["with gaps"] < lost["whole"] - 0.02
