@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
@@ -9,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from mmvideo.datasets.corpus import Corpus
-    from mmvideo.datasets.show import Card
+    from mmvideo.datasets.corpus import Corpus, Record
 
 STYLE = """
 :root{--paper:#f6f5f1;--card:#fff;--ink:#1d1c22;--soft:#6c6a75;--line:#e4e2da;--blue:#3c5bd8;--tint:#eef1fd;--gone:#efede6}
@@ -90,6 +90,31 @@ for (const clip of document.querySelectorAll('.clip')) {
 
 BARS = 12
 """Classes in a chart; the others are summed up in one line."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """What the page tells of one clip.
+
+    Attributes:
+      record: the clip.
+      row: its row in the table.
+      labels: class name for each kind of label that is known.
+      frames: addresses (`data:`) of pictures at even times.
+      spectrogram: address of the picture of the sound, or None.
+      sounding: share of the clip's length that the sound lasts.
+      player: address of the media, or None if it can't be played.
+      problem: why the clip can't be shown, or an empty text.
+    """
+
+    record: Record
+    row: int
+    labels: dict[str, str]
+    frames: list[str]
+    spectrogram: str | None
+    sounding: float
+    player: str | None
+    problem: str
 
 
 def render(corpus: Corpus, cards: Sequence[Card]) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import io
 from pathlib import Path
 
 import numpy as np
 
-from mmvideo.datasets.corpus import Corpus, Record, open_corpus
+from mmvideo.datasets.corpus import Corpus, open_corpus
+from mmvideo.datasets.page import Card, render
 from mmvideo.datasets.shard import replace
 from mmvideo.media.config import Spectrogram
 
@@ -41,31 +41,6 @@ _INK = np.array(
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Card:
-    """What the page tells of one clip.
-
-    Attributes:
-      record: the clip.
-      row: its row in the table.
-      labels: class name for each kind of label that is known.
-      frames: addresses (`data:`) of pictures at even times.
-      spectrogram: address of the picture of the sound, or None.
-      sounding: share of the clip's length that the sound lasts.
-      player: address of the media, or None if it can't be played.
-      problem: why the clip can't be shown, or an empty text.
-    """
-
-    record: Record
-    row: int
-    labels: dict[str, str]
-    frames: list[str]
-    spectrogram: str | None
-    sounding: float
-    player: str | None
-    problem: str
-
-
 def show(path: str | Path, split: str, out_html: str | Path, clips: int = 24, seed: int = 0) -> Path:
     """Writes the page.
 
@@ -83,8 +58,6 @@ def show(path: str | Path, split: str, out_html: str | Path, clips: int = 24, se
       CorpusError: no such corpus or split.
       ValueError: `clips` is not positive.
     """
-    from mmvideo.datasets.page import render
-
     if clips < 1:
         raise ValueError(f"clips must be at least 1, not {clips}")
     corpus = open_corpus(path, split)
