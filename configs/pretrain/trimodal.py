@@ -2,7 +2,7 @@
 
 COMMAND  mmvideo train configs/pretrain/trimodal.py --workdir runs/trimodal
 TINY     mmvideo train configs/pretrain/trimodal.py:tiny
-COST     4.5e+20 FLOPs, attention dense (mmvideo plan): 39.4 hours of 8 GPUs that do 400 TFLOPs each
+COST     4.6e+20 FLOPs, attention dense (mmvideo plan): 39.9 hours of 8 GPUs that do 400 TFLOPs each
 DATA     any clips with captions, most of them with sound; what a clip lacks is left out
 EXPECTS  nothing: it was not trained at this size; configs/quickstart/shapes.py is its small relative, and what that
          gives stands in experiments/quickstart/
