@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Eight fake devices wait for each other on few cores, where XLA would give up and abort after 40 seconds.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_collective_call_terminate_timeout_seconds=1200"
 os.environ.setdefault("MMVIDEO_CACHE", str(Path(__file__).parent.parent / ".cache"))
 
 import jax  # noqa: E402
