@@ -43,9 +43,10 @@ def start_from(config: Training, assets: Mapping[str, Any], learner: Learner) ->
         step = checkpoints.latest if step is None else step
         old, found = checkpoints.parameters(step), checkpoints.assets(step)
     old = {name: value for name, value in old.items() if not _matches(name, config.init_fresh)}
-    old = inflate_video(old, stream_spec(spec), learner.trunk.spec, config.inflation)
+    before = stream_spec(json.loads(found["spec.json"]))
+    old = inflate_video(old, before, learner.trunk.spec, config.inflation)
     tables = {name: _whole(new[name].get_value()) for name in old if name in new and ".tables." in name}
-    old = resize_positions(old, tables, stream_spec(json.loads(found["spec.json"])), learner.trunk.spec)
+    old = resize_positions(old, tables, before, learner.trunk.spec)
     taken = sorted(old.keys() & new.keys())
     what = f"training.init {config.init} (step {step})"
     _check(what, {name: old[name] for name in taken}, new)
