@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmvideo.datasets.corpus import Corpus, open_corpus
+from mmvideo.datasets.corpus import Corpus, Record, open_corpus
 from mmvideo.datasets.page import Card, render
 from mmvideo.datasets.shard import replace
 from mmvideo.media.config import Spectrogram

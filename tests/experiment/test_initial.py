@@ -85,7 +85,7 @@ def test_tables_are_interpolated_to_a_longer_clip_spectrogram_and_text(trained):
 def test_a_model_of_frames_goes_on_with_tubelets(tmp_path):
     frames = dataclasses.replace(SMALL, video=PatchSpec((1, 4, 4, 3), (8, 2, 3), 0.25))
     old = blueprint(spec=frames, seed=7)[0].create()
-    assets = {"spec.json": json.dumps(dataclasses.asdict(frames)).encode(), "config.json": b"{}"}
+    assets = {"spec.json": json.dumps(dataclasses.asdict(frames)).encode(), **ASSETS}
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         checkpoints.save(3, old, assets)
     for how, share in (("central", [0, 1]), ("mean", [0.5, 0.5])):
