@@ -39,9 +39,9 @@ class Classification:
     label: str
     classes: int
     modalities: tuple[str, ...] = ("video", "audio")
-    require: Literal["all", "any"] = "all"
     smoothing: float = 0.0
     pooling: Literal["mean", "class", "map"] = "mean"
+    require: Literal["all", "any"] = "all"
     weight: float = 1.0
     kind: Literal["classification"] = "classification"
 
