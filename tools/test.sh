@@ -13,5 +13,6 @@ if [ "${1:-}" = "--all" ]; then
 fi
 
 ruff check .
+ruff format --check .
 lint-imports
 python -m pytest -n "${TEST_PROCESSES:-2}" --dist loadgroup "${chosen[@]}" "$@"

@@ -40,9 +40,7 @@ experiment = Experiment(
     input=Input(
         sources=(Source("corpora/audioset_balanced"),),
         video=Video(fps=12.5, frames=32, size=224, tubelet=(2, 16, 16), crop_scale=0.57, flip=True, colour=0.4),
-        audio=Audio(
-            seconds=8.0, spectrogram=MBT, patch=(16, 16), time_masks=4, time_mask=48, mel_masks=1, mel_mask=48
-        ),
+        audio=Audio(seconds=8.0, spectrogram=MBT, patch=(16, 16), time_masks=4, time_mask=48, mel_masks=1, mel_mask=48),
         text=None,
         # 3136 + 400 tokens: a clip a row.
         packing=Packing(rows=64, tokens=3536, clips=1),
@@ -59,9 +57,7 @@ experiment = Experiment(
     },
     training=Training(
         steps=50 * EPOCH,
-        optimizer=Optimizer(
-            name="sgd", learning_rate=0.5, warmup=int(2.5 * EPOCH), b1=0.9, weight_decay=0.0, clip=1.0
-        ),
+        optimizer=Optimizer(name="sgd", learning_rate=0.5, warmup=int(2.5 * EPOCH), b1=0.9, weight_decay=0.0, clip=1.0),
         log_every=50,
         save_every=5 * EPOCH,
     ),

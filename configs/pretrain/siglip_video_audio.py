@@ -60,9 +60,7 @@ experiment = Experiment(
     },
     training=Training(
         steps=100_000,
-        optimizer=Optimizer(
-            name="adafactor", learning_rate=1e-3, warmup=5_000, b2=0.95, weight_decay=1e-4, clip=1.0
-        ),
+        optimizer=Optimizer(name="adafactor", learning_rate=1e-3, warmup=5_000, b2=0.95, weight_decay=1e-4, clip=1.0),
         log_every=100,
         save_every=5_000,
     ),

@@ -126,7 +126,5 @@ def _need(config: Input, masking: Masking, drop: Drop) -> dict[str, int]:
     return dict(zip(sizes.BUDGETS, need[0].tolist(), strict=True))
 
 
-def _shape(
-    spec: StreamSpec, budget: Mapping[str, int], hidden: tuple[str, ...], labels: tuple[str, ...]
-) -> RowShape:
+def _shape(spec: StreamSpec, budget: Mapping[str, int], hidden: tuple[str, ...], labels: tuple[str, ...]) -> RowShape:
     return RowShape(spec, np.array([budget[name] for name in sizes.BUDGETS], np.int64), hidden, labels)

@@ -94,9 +94,7 @@ class Trained:
     assets: dict[str, bytes]
     step: int
 
-    def embed(
-        self, files: Sequence[str | Path] = (), texts: Sequence[str] = ()
-    ) -> dict[str, Float[np.ndarray, "n d"]]:
+    def embed(self, files: Sequence[str | Path] = (), texts: Sequence[str] = ()) -> dict[str, Float[np.ndarray, "n d"]]:
         """Unit embeddings: of the pictures and sound of files, and of texts.
 
         Args:

@@ -11,20 +11,21 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from mmvideo.model.config import Decoder, Model, decoder_dimensions
-from mmvideo.model.decoder import PREDICTED, MaskedDecoder
+from mmvideo.model.decoder import MaskedDecoder
 from mmvideo.model.features import Features
 from mmvideo.model.full import full_stream
 from mmvideo.model.kinds import AnyModel
 from mmvideo.model.layers import EPSILON, Linear
 from mmvideo.model.trunk import feature_width
 from mmvideo.objectives.counting import clips_with, mean_where, stream_rows, tap_places, tokens_at
-from mmvideo.objectives.needs import require_targets, require_tokens
+from mmvideo.objectives.needs import require_targets
+from mmvideo.objectives.predicted import PredictsPatches
 from mmvideo.objectives.teacher import Average, Teacher
 from mmvideo.stream import PADDING, StreamSpec, TokenStream
 
 
 @dataclasses.dataclass(frozen=True)
-class LatentPrediction:
+class LatentPrediction(PredictsPatches):
     """Predicts the features of hidden patches that an averaged teacher has of the unmasked clip (V-JEPA).
 
     The teacher is the exponential moving average of the trunk's parameters; its features at the top
@@ -52,8 +53,7 @@ class LatentPrediction:
     kind: Literal["latent_prediction"] = "latent_prediction"
 
     def __post_init__(self) -> None:
-        if min(self.video, self.audio) < 0 or max(self.video, self.audio) == 0:
-            raise ValueError("latent_prediction.video and .audio are weights: 0 or more, and not both 0")
+        self.check_weights()
         for name, decay in (("decay", self.decay), ("last_decay", self.last_decay)):
             if decay is not None and not 0 <= decay <= 1:
                 raise ValueError(f"latent_prediction.{name} {decay} must be in [0, 1]")
@@ -63,22 +63,13 @@ class LatentPrediction:
                 "give both, the ramp in steps, or neither"
             )
 
-    def modalities(self, spec: StreamSpec) -> tuple[str, ...]:
-        """What is predicted in a run."""
-        return tuple(name for name in PREDICTED if name in spec.modalities and getattr(self, name) > 0)
-
     def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> LatentHeads:
         """New heads, still without a teacher (see `begin`).
 
         Raises:
           ValueError: the run has neither of the modalities to predict, or the model keeps no tokens of them.
         """
-        if not self.modalities(spec):
-            wanted = " or ".join(name for name in PREDICTED if getattr(self, name) > 0)
-            raise ValueError(
-                f"latent_prediction needs {wanted}, which the run does not have: set input.{wanted.split()[0]}"
-            )
-        require_tokens(model, self.modalities(spec), "latent_prediction")
+        self.require_patches(model, spec)
         return LatentHeads(self, model, spec, rngs=rngs)
 
     def begin(self, heads: LatentHeads, trunk: nnx.Module) -> None:

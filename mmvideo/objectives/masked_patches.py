@@ -10,18 +10,19 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from mmvideo.model.config import Model, decoder_dimensions
-from mmvideo.model.decoder import PREDICTED, MaskedDecoder
+from mmvideo.model.decoder import MaskedDecoder
 from mmvideo.model.features import Features
 from mmvideo.model.kinds import AnyModel
 from mmvideo.model.layers import Linear
 from mmvideo.objectives.counting import clips_with, mean_where, stream_rows, tokens_at
-from mmvideo.objectives.needs import require_targets, require_tokens
+from mmvideo.objectives.needs import require_targets
 from mmvideo.objectives.patch_targets import PatchTargets, errors
+from mmvideo.objectives.predicted import PredictsPatches
 from mmvideo.stream import PADDING, StreamSpec, TokenStream
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskedPatches:
+class MaskedPatches(PredictsPatches):
     """Predicts hidden video and spectrogram patches in one pass of the decoder.
 
     Attributes:
@@ -51,8 +52,7 @@ class MaskedPatches:
     kind: Literal["masked_patches"] = "masked_patches"
 
     def __post_init__(self) -> None:
-        if min(self.video, self.audio) < 0 or max(self.video, self.audio) == 0:
-            raise ValueError("masked_patches.video and .audio are weights: 0 or more, and not both 0")
+        self.check_weights()
         if self.beta <= 0:
             raise ValueError(f"masked_patches.beta {self.beta} must be above 0")
 
@@ -66,22 +66,13 @@ class MaskedPatches:
         """How patches become targets."""
         return PatchTargets(self.pixels, self.target, self.epsilon)
 
-    def modalities(self, spec: StreamSpec) -> tuple[str, ...]:
-        """What is predicted in a run."""
-        return tuple(name for name in PREDICTED if name in spec.modalities and getattr(self, name) > 0)
-
     def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> MaskedPatchesHeads:
         """New heads.
 
         Raises:
           ValueError: the run has neither of the modalities to predict, or the model keeps no tokens of them.
         """
-        if not self.modalities(spec):
-            wanted = " or ".join(name for name in PREDICTED if getattr(self, name) > 0)
-            raise ValueError(
-                f"masked_patches needs {wanted}, which the run does not have: set input.{wanted.split()[0]}"
-            )
-        require_tokens(model, self.modalities(spec), "masked_patches")
+        self.require_patches(model, spec)
         return MaskedPatchesHeads(self, model, spec, rngs=rngs)
 
     def loss(

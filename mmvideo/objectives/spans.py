@@ -11,7 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from mmvideo.model.config import Model, decoder_dimensions
-from mmvideo.model.decoder import PREDICTED, MaskedDecoder
+from mmvideo.model.decoder import MaskedDecoder
 from mmvideo.model.features import Features
 from mmvideo.model.full import full_stream
 from mmvideo.model.heads import ProjectionHead
@@ -20,7 +20,8 @@ from mmvideo.model.layers import parameter
 from mmvideo.model.trunk import feature_width
 from mmvideo.objectives.contrastive_losses import chance_loss, retrieval_accuracy, softmax_contrastive
 from mmvideo.objectives.counting import clips_with, stream_rows, tap_places, tokens_at
-from mmvideo.objectives.needs import kept_apart, require_targets, require_tokens
+from mmvideo.objectives.needs import kept_apart, require_targets
+from mmvideo.objectives.predicted import PredictsPatches
 from mmvideo.objectives.temperature import LARGEST_SCALE, bounded_exp
 from mmvideo.stream import PADDING, StreamSpec, TokenStream
 
@@ -28,7 +29,7 @@ Sides = dict[str, tuple[Float[Array, "B M d"], Float[Array, "B M d"], Bool[Array
 
 
 @dataclasses.dataclass(frozen=True)
-class ContrastiveSpans:
+class ContrastiveSpans(PredictsPatches):
     """Tells which hidden patch belongs where (MERLOT Reserve, Zellers et al. 2022, section 3.3).
 
     The decoder answers each hidden patch with a vector, made of all that the clip shows, says and
@@ -59,18 +60,13 @@ class ContrastiveSpans:
     kind: Literal["contrastive_spans"] = "contrastive_spans"
 
     def __post_init__(self) -> None:
-        if min(self.video, self.audio) < 0 or max(self.video, self.audio) == 0:
-            raise ValueError("contrastive_spans.video and .audio are weights: 0 or more, and not both 0")
+        self.check_weights()
         if self.temperature < 1 / LARGEST_SCALE:
             raise ValueError(f"contrastive_spans.temperature {self.temperature} must be {1 / LARGEST_SCALE} or more")
         if self.width < 1:
             raise ValueError(f"contrastive_spans.width {self.width} must be 1 or more")
         if self.chunk is not None and self.chunk < 1:
             raise ValueError(f"contrastive_spans.chunk {self.chunk} must be 1 or more, or None")
-
-    def modalities(self, spec: StreamSpec) -> tuple[str, ...]:
-        """What is found again in a run."""
-        return tuple(name for name in PREDICTED if name in spec.modalities and getattr(self, name) > 0)
 
     def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> SpanHeads:
         """New heads.
@@ -79,12 +75,7 @@ class ContrastiveSpans:
           ValueError: the run has neither of the modalities, the model keeps no tokens of them, or the
             fusion never keeps one of them apart.
         """
-        if not self.modalities(spec):
-            wanted = " or ".join(name for name in PREDICTED if getattr(self, name) > 0)
-            raise ValueError(
-                f"contrastive_spans needs {wanted}, which the run does not have: set input.{wanted.split()[0]}"
-            )
-        require_tokens(model, self.modalities(spec), "contrastive_spans")
+        self.require_patches(model, spec)
         for name in self.modalities(spec):
             if not kept_apart(model, spec, (name,)):
                 raise ValueError(

@@ -32,9 +32,7 @@ LARGE = Experiment(
         "acts": Classification("act", 400, ("video", "audio")),
         "pairs": Contrastive(width=512, temperature=0.05, learned=False),
     },
-    training=Training(
-        steps=100_000, ema=0.999, optimizer=Optimizer("lion", 1e-4, "linear", warmup=1000, accumulate=8)
-    ),
+    training=Training(steps=100_000, ema=0.999, optimizer=Optimizer("lion", 1e-4, "linear", warmup=1000, accumulate=8)),
     mesh=Mesh(fsdp=8),
 )
 
