@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -33,3 +34,11 @@ def shapes(tmp_path_factory) -> Path:
     write_shapes(folder / "clips", ShapesConfig(size=32), splits={"train": 40, "test": 16}, processes=1)
     build(folder / "clips", folder / "corpus", tokenizer_vocabulary=128, processes=1, progress=False)
     return folder / "corpus"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs():
+    """Lets go of a file's compiled programs when it is done: those of all files together take gigabytes."""
+    yield
+    jax.clear_caches()
+    gc.collect()

@@ -15,4 +15,4 @@ fi
 ruff check .
 ruff format --check .
 lint-imports
-python -m pytest -n "${TEST_PROCESSES:-2}" --dist loadgroup "${chosen[@]}" "$@"
+python -m pytest -n "${TEST_PROCESSES:-2}" --dist loadfile --no-loadscope-reorder "${chosen[@]}" "$@"

@@ -135,8 +135,8 @@ class SpanHeads(nnx.Module):
         self.decoder = MaskedDecoder(model, spec, rngs=rngs)
         self.answers = nnx.Dict({name: ProjectionHead(narrow, config.width, rngs=rngs) for name in self.names})
         self.partners = nnx.Dict({name: ProjectionHead(wide, config.width, rngs=rngs) for name in self.names})
-        start = jnp.float32(-math.log(config.temperature))
-        self.log_scale = nnx.Dict({name: parameter(start) for name in self.names})
+        start = -math.log(config.temperature)
+        self.log_scale = nnx.Dict({name: parameter(jnp.float32(start)) for name in self.names})
 
     def __call__(self, features: Features, stream: TokenStream) -> dict[str, Float[Array, "B M d"]]:
         """The answer for each hidden patch, of length 1; what stands in empty slots means nothing."""

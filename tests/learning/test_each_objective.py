@@ -16,7 +16,7 @@ from mmvideo.model.config import Decoder, Fusion, Model
 from mmvideo.objectives import Captioning, Contrastive, MaskedPatches, MaskedText
 from mmvideo.objectives.learner import Learner
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("objectives")]
+pytestmark = pytest.mark.slow
 
 MODEL = Model(
     depth=3,

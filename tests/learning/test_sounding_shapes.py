@@ -7,20 +7,21 @@
 import dataclasses
 
 import pytest
-from lessons import SMALL, accuracies, decoded, label_onsets, settings, teach
+from lessons import SMALL, accuracies, decoded, label_instruments, label_onsets, settings, teach
 
 from mmvideo.datasets.shapes import ShapesConfig, ceilings
+from mmvideo.input.config import Presence
 from mmvideo.model.config import Fusion
 from mmvideo.objectives import Classification, Synchrony
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("shapes")]
+pytestmark = pytest.mark.slow
 
 STEPS = 240
 BOTH = ("video", "audio")
 
 
-def tells(label: str, classes: int, modalities=BOTH) -> Classification:
-    return Classification(label, classes, modalities=modalities)
+def tells(label: str, classes: int, modalities=BOTH, **settings) -> Classification:
+    return Classification(label, classes, modalities=modalities, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +72,22 @@ def test_synchrony_hears_what_is_out_of_time(lesson):
     }
     learner = teach(dataclasses.replace(SMALL, fusion=Fusion("mid", 1)), objectives, train, 800)
     assert accuracies(learner, test.batches)["sync"] > 0.8
+
+
+def test_modality_dropout_keeps_more_when_the_sound_is_taken_away(shapes_corpus):
+    """The instrument is plain to hear and hard to see (most shapes have their own): with sound, nobody needs to look."""
+    config = settings(shapes_corpus, text=None)
+    gaps = dataclasses.replace(config, presence=Presence(drop={"audio": 0.5}))
+    whole, silent = decoded(config, split="test"), decoded(config, split="test", modalities=("video",))
+    label_instruments(whole)
+    label_instruments(silent)
+    objective = tells("instrument", 4, require="any")
+    lost = {}
+    for name, views in (("always whole", config), ("with gaps", gaps)):
+        train = decoded(views)
+        label_instruments(train)
+        learner = teach(dataclasses.replace(SMALL, fusion=Fusion("mid", 1)), {"it": objective}, train, STEPS)
+        heard, seen = (accuracies(learner, clips.batches)["it"] for clips in (whole, silent))
+        assert heard > 0.95, name
+        lost[name] = heard - seen
+    assert lost["with gaps"] < lost["always whole"] - 0.08

@@ -22,6 +22,7 @@ from mmvideo.objectives import (
     LatentPrediction,
     MaskedPatches,
     MaskedText,
+    Matching,
     Synchrony,
 )
 from mmvideo.objectives.learner import Learner
@@ -99,6 +100,7 @@ MIXTURE = {
     "captioning": Captioning(weight=2.0),
     "latent": LatentPrediction(weight=0.7, predictor=Decoder(1, 24, 2)),
     "spans": ContrastiveSpans(weight=0.4, width=8),
+    "matching": Matching(weight=0.8),
     "synchrony": Synchrony(weight=0.6),
     "teacher": Distillation(8, ("video", "audio"), form="relational", weight=0.9),
     "label": Classification("shape", 3, ("video",)),
