@@ -8,7 +8,15 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Eight fake devices wait for each other on few cores, where XLA would give up and abort after 40 seconds.
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_collective_call_terminate_timeout_seconds=1200"
+FLAGS = (
+    "--xla_cpu_collective_call_terminate_timeout_seconds=600",
+    # Most programs here are compiled once and run once: little is gained by making them fast.
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+    # The test processes share the cores; a second thread in each gains little.
+    "--xla_cpu_multi_thread_eigen=false",
+)
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS])
 os.environ.setdefault("MMVIDEO_CACHE", str(Path(__file__).parent.parent / ".cache"))
 
 import jax  # noqa: E402

@@ -24,6 +24,8 @@ from mmvideo.training.optimizer import make_optimizer
 from mmvideo.training.state import learner_of, new_state
 from mmvideo.training.step import make_step
 
+FAST = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+"""What a program is compiled with that runs hundreds of times."""
 SMALL = Model(depth=3, width=96, heads=4, feed_forward=384, compute="float32", position="sincos")
 """A transformer that these lessons are within the reach of."""
 
@@ -55,15 +57,20 @@ class Clips:
 
 
 def decoded(
-    config: Input, *, split: str = "train", masked: bool = False, modalities: Sequence[str] | None = None
+    config: Input,
+    *,
+    split: str = "train",
+    masked: bool = False,
+    modalities: Sequence[str] | None = None,
+    first: int | None = None,
 ) -> Clips:
-    """The batches of an epoch (training views of `train`, else the middles of the held-out clips)."""
+    """The batches of an epoch, or the `first` of them (training views of `train`, else the held-out clips' middles)."""
     sources = tuple(dataclasses.replace(source, split=split) for source in config.sources)
     config = dataclasses.replace(config, sources=sources)
     batches = Batches(config, masked=masked, train=split == "train", modalities=modalities)
     # An epoch's last batch is left to the next epoch in training.
     steps = batches.steps_per_epoch - (split == "train")
-    return Clips(batches.spec, [stream for _, stream in batches.iterate(0, steps)])
+    return Clips(batches.spec, [stream for _, stream in batches.iterate(0, first or steps)])
 
 
 def label_onsets(clips: Clips, corpus: str, split: str) -> None:
@@ -100,7 +107,9 @@ def teach(
     graphdef, params, variables = nnx.split(make(), nnx.Param, ...)
     optimizer = make_optimizer(config.optimizer, steps)
     state = new_state(nnx.to_pure_dict(params), nnx.to_pure_dict(variables), optimizer, config)
-    step, draw, todo = make_step(graphdef, config), np.random.default_rng(seed), []
+    # The tests' programs are compiled in a hurry (conftest.py); this one runs often.
+    step = make_step(graphdef, config).lower(state, clips.batches[0]).compile(FAST)
+    draw, todo = np.random.default_rng(seed), []
     for _ in range(steps):
         todo = todo or list(draw.permutation(len(clips.batches)))
         state, metrics = step(state, clips.batches[todo.pop()])

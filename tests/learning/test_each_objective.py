@@ -1,8 +1,10 @@
 """Each objective alone makes features of sounding shapes from which more can be read than from random weights.
 
-What is read by a linear probe, in features where the modality has met no other: the motion from the picture, or the
-melody and instrument from the sound.
+What is read by the nearest neighbours, in features where the modality has met no other: the motion from the picture, or
+the melody and instrument from the sound.
 """
+
+import dataclasses
 
 import jax
 import numpy as np
@@ -10,10 +12,20 @@ import pytest
 from flax import nnx
 from lessons import decoded, settings, teach
 
-from mmvideo.evaluation.probes import linear_probe
+from mmvideo.evaluation.probes import knn_probe
 from mmvideo.input.config import Masking, Text
 from mmvideo.model.config import Decoder, Fusion, Model
-from mmvideo.objectives import Captioning, Contrastive, MaskedPatches, MaskedText
+from mmvideo.objectives import (
+    Captioning,
+    Contrastive,
+    ContrastiveSpans,
+    Distillation,
+    LatentPrediction,
+    MaskedPatches,
+    MaskedText,
+    Matching,
+    Synchrony,
+)
 from mmvideo.objectives.learner import Learner
 
 pytestmark = pytest.mark.slow
@@ -28,7 +40,7 @@ MODEL = Model(
     fusion=Fusion("mid", 2, text="causal"),
     decoder=Decoder(1, 48, 4),
 )
-MARGIN = 0.02
+MARGIN = 0.03
 """Probe accuracy above that of random weights that each objective must reach."""
 
 OBJECTIVES = {
@@ -38,38 +50,42 @@ OBJECTIVES = {
     "mil_nce": (Contrastive(pairs=("video-text",), form="mil_nce", width=64), 120, "visual"),
     "masked_text": (MaskedText(), 120, "visual"),
     "captioning": (Captioning(), 120, "visual"),
-    "masked_patches": (MaskedPatches(), 250, "audio"),
+    "matching": (Matching(negatives="uniform"), 150, "visual"),
+    "masked_patches": (MaskedPatches(), 150, "audio"),
+    "latent_prediction": (LatentPrediction(predictor=Decoder(1, 48, 4, sees="clip"), decay=0.95), 200, "audio"),
+    "spans": (ContrastiveSpans(audio=1.0, width=64), 150, "audio"),
+}
+CONFIG = {
+    "text": Text(length=32, captions=2, begin=True),
+    "masking": Masking(video=0.5, video_kind="random", audio=0.5, text=0.3),
 }
 
 
 @pytest.fixture(scope="module")
 def lesson(shapes_corpus):
     """Masked clips to learn from, the first of them whole, and held-out ones, with picture, sound and two captions."""
-    config = settings(
-        shapes_corpus,
-        text=Text(length=32, captions=2, begin=True),
-        masking=Masking(video=0.5, video_kind="random", audio=0.5, text=0.3),
-    )
-    known = decoded(config)
-    del known.batches[24:]
-    return decoded(config, masked=True), known, decoded(config, split="test")
+    config = settings(shapes_corpus, **CONFIG)
+    return decoded(config, masked=True, first=64), decoded(config, first=24), decoded(config, split="test")
+
+
+def vectors(learner: Learner, clips, group: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The pooled features of every batch, and which clips have them."""
+    graph, state = nnx.split(learner)
+    outputs = jax.jit(lambda state, stream: nnx.merge(graph, state).features(stream)[group])
+    return [jax.tree.map(np.asarray, outputs(state, stream)) for stream in clips.batches]
 
 
 def read(learner: Learner, known, test) -> dict[str, float]:
-    """Accuracy of a linear probe on what each modality shows."""
-    graph, state = nnx.split(learner)
-    outputs = jax.jit(lambda state, stream: nnx.merge(graph, state).features(stream))
+    """Accuracy of a nearest-neighbour probe on what each modality shows."""
 
     def features(clips, group: str, label: str) -> tuple[np.ndarray, np.ndarray]:
-        vectors, classes = [], []
-        for stream in clips.batches:
-            vector, present = jax.tree.map(np.asarray, outputs(state, stream)[group])
-            vectors.append(vector[present])
-            classes.append(stream.clips.labels[label][present])
-        return np.concatenate(vectors), np.concatenate(classes)
+        found = vectors(learner, clips, group)
+        present = np.concatenate([present for _, present in found])
+        classes = np.concatenate([stream.clips.labels[label] for stream in clips.batches])
+        return np.concatenate([vector for vector, _ in found])[present], classes[present]
 
     return {
-        label: linear_probe(*features(known, group, label), *features(test, group, label)).metrics["accuracy"]
+        label: knn_probe(*features(known, group, label), *features(test, group, label)).metrics["accuracy"]
         for group, label in (("video", "visual"), ("audio", "audio"))
     }
 
@@ -88,3 +104,27 @@ def test_an_objective_alone_makes_better_features_than_chance(lesson, random, ob
     masked, known, test = lesson
     found = read(teach(MODEL, {"it": objective}, masked, steps), known, test)
     assert found[label] >= random[label] + MARGIN
+
+
+def test_distillation_alone_hands_on_what_its_teacher_saw(lesson, random):
+    """The teacher learned from captions; the student sees its vectors of the clips, and no caption."""
+    masked, known, test = lesson
+    objective, steps, _ = OBJECTIVES["contrastive"]
+    teacher = teach(MODEL, {"it": objective}, masked, steps)
+    batches = []
+    for stream, (vector, present) in zip(masked.batches, vectors(teacher, masked, "video"), strict=True):
+        known_vectors = {"video": np.where(present[..., None], vector, np.nan).astype(np.float32)}
+        clips = dataclasses.replace(stream.clips, vectors=known_vectors)
+        batches.append(dataclasses.replace(stream, clips=clips))
+    student = teach(MODEL, {"it": Distillation(MODEL.width)}, dataclasses.replace(masked, batches=batches), 120, seed=1)
+    assert read(student, known, test)["visual"] >= random["visual"] + MARGIN
+
+
+def test_synchrony_alone_looks_and_listens(lesson, random, shapes_corpus):
+    """Half of the clips have their sound shifted, and nothing else is told."""
+    _, known, test = lesson
+    config = settings(shapes_corpus, **CONFIG)
+    audio = dataclasses.replace(config.audio, misaligned=0.5, shift=0.5)
+    shifted = decoded(dataclasses.replace(config, audio=audio), first=64)
+    learner = teach(MODEL, {"it": Synchrony()}, shifted, 200)
+    assert read(learner, known, test)["visual"] >= random["visual"] + MARGIN
