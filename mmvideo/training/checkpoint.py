@@ -209,7 +209,8 @@ class Checkpoints:
             with _one_complaint_only(), ocp.StandardCheckpointer() as reader:
                 arrays = reader.restore(folder / part, dict(wanted))
         except Exception as error:  # Orbax and TensorStore raise many kinds; each means it can't be read.
-            reason = f"{part} cannot be read ({type(error).__name__}: {str(error).splitlines()[0][:200]})"
+            told = (str(error).splitlines() or ["no more is told"])[0]
+            reason = f"{part} cannot be read ({type(error).__name__}: {told[:200]})"
         if not _all_agree(arrays is not None):
             raise DamagedCheckpoint(reason or f"{part} cannot be read by another process")
         wrong = [name for name, found in digests(arrays).items() if found != record[name].digest]

@@ -149,3 +149,10 @@ def test_wrong_settings_are_told(settings, words):
 def test_a_run_that_it_cannot_serve_is_told(model, spec, words):
     with pytest.raises(ValueError, match=words):
         ContrastiveSpans().heads(model, spec, rngs=nnx.Rngs(0))
+
+
+def test_its_parameters_can_be_donated():
+    """A trainer gives its state away at every step, which no two parameters may share."""
+    state = nnx.state(ContrastiveSpans(video=1.0, audio=1.0).heads(MODEL, SPEC, rngs=nnx.Rngs(0)), nnx.Param)
+    grown = jax.jit(lambda state: jax.tree.map(lambda leaf: leaf + 1, state), donate_argnums=0)(state)
+    assert float(grown["log_scale"]["video"].get_value()) == float(grown["log_scale"]["audio"].get_value())
