@@ -93,6 +93,20 @@ class Targets:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Mixed:
+    """Clips that others were mixed into (mixup, cutmix).
+
+    Attributes:
+      share: share of each clip that is its own; 1 where nothing was mixed in.
+      labels: class number of what was mixed in, for each kind of label; `PADDING` where it is unknown.
+    """
+
+    share: Float[Array, "B E"]
+    labels: dict[str, Int[Array, "B E"]]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Clips:
     """The clips of every row.
 
@@ -104,6 +118,15 @@ class Clips:
       aligned: False where the sound was shifted against the picture; not given, it is True everywhere.
       vectors: what another model made of the clip, by modality or group (`video`, `video+audio`), float32
         `[B, E, d]`; NaN where that is not known.
+      targets: what is to be predicted as numbers, by kind: a 1 or 0 for each class of a kind of which a
+        clip may have several, or one number; float32 `[B, E, c]`, NaN where it is unknown.
+      mixed: what was mixed into the clips; None where nothing ever is.
+      view: which of the views of the clip this is, in an evaluation that takes several; not given, it is 0.
+      start: where the view starts, in seconds after the start of the clip; not given, it is 0.
+      moments: what of the view its caption tells of: `W` stretches `[start, end]` in seconds after the start of
+        the view, NaN behind the last; None where the corpus knows of none.
+      saliency: how well each of the `T` steps of the largest video grid shows what the caption tells of, in
+        [0, 1]; NaN where that is unknown. None as for `moments`.
     """
 
     number: Int[Array, "B E"]
@@ -111,11 +134,20 @@ class Clips:
     labels: dict[str, Int[Array, "B E"]]
     aligned: Bool[Array, "B E"] | None = None
     vectors: dict[str, Float[Array, "B E _"]] = dataclasses.field(default_factory=dict)
+    targets: dict[str, Float[Array, "B E _"]] = dataclasses.field(default_factory=dict)
+    mixed: Mixed | None = None
+    view: Int[Array, "B E"] | None = None
+    start: Float[Array, "B E"] | None = None
+    moments: Float[Array, "B E W 2"] | None = None
+    saliency: Float[Array, "B E T"] | None = None
 
     def __post_init__(self) -> None:
         # JAX also builds clips of leaves that are no arrays.
-        if self.aligned is None and hasattr(self.number, "shape"):
-            object.__setattr__(self, "aligned", np.ones(self.number.shape, bool))
+        if not hasattr(self.number, "shape"):
+            return
+        for name, value, kind in (("aligned", True, bool), ("view", 0, np.int32), ("start", 0, np.float32)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, np.full(self.number.shape, value, kind))
 
 
 @jax.tree_util.register_dataclass

@@ -3,7 +3,8 @@
 An objective gives its parameters with `heads(model, spec, rngs=...)` and its loss with
 `loss(heads, features, stream, trunk)`, unweighted, with metrics; the trunk is there for those that send
 something through it again. One that begins with something of the trunk (a copy that averages it) has a
-`begin(heads, trunk)`, called once when the learner is made. All count only the clips that have what
+`begin(heads, trunk)`, called once when the learner is made; one that answers for single clips has a
+`predict(heads, features, stream, trunk)` (see `learner.Learner.predict`). All count only the clips that have what
 they need, and give 0 with a gradient of 0 where none has. `learner.Learner` puts them on one trunk.
 """
 

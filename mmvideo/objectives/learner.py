@@ -74,6 +74,19 @@ class Learner(nnx.Module):
             metrics |= {f"{name}/loss": loss} | {f"{name}/{key}": value for key, value in own.items()}
         return total, {"loss": total} | metrics
 
+    def predict(self, stream: TokenStream) -> dict[str, dict[str, Array]]:
+        """What the objectives that answer for single clips say of each, by the objective's name.
+
+        An objective answers by a method `predict(heads, features, stream, trunk)`; its answer is a dict of arrays
+        `[B, E, …]`, of which `known` tells for which clips the others mean something.
+        """
+        features = self.trunk(stream)
+        return {
+            name: _named(name, objective.predict, self.heads[name], features, stream, self.trunk)
+            for name, objective in self._objectives
+            if hasattr(objective, "predict")
+        }
+
     def embed(self, stream: TokenStream) -> Embedded:
         """Unit embeddings from the contrastive heads, by group: `video`, `text`, `video+audio`.
 
