@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -11,6 +12,14 @@ from jaxtyping import Array, Float
 
 EPSILON = 1e-6
 """Added to the variance in layer norm where nothing else is said (as ViT and its successors do)."""
+
+
+lean = functools.partial(jax.checkpoint, prevent_cse=False)
+"""Keeps the arguments of a function for its gradient, and computes what lies between again.
+
+For chains of operations on single numbers: in float32 their intermediate results are several times as large as
+what goes in and comes out in bfloat16, and an accelerator computes them in less time than it takes to store them.
+"""
 
 
 def parameter(value: Array, *axes: str | None) -> nnx.Param:
@@ -46,12 +55,18 @@ def layer_norm(
     epsilon: float = EPSILON,
 ) -> Float[Array, "*batch D"]:
     """Layer norm over the width, computed in float32, in the dtype of `x` (Ba et al. 2016, section 3)."""
-    wide = x.astype(jnp.float32)
-    centred = wide - wide.mean(axis=-1, keepdims=True)
-    variance = jnp.square(centred).mean(axis=-1, keepdims=True)
-    return (centred * jax.lax.rsqrt(variance + epsilon) * scale + bias).astype(x.dtype)
+
+    @lean
+    def normed(x: Array, scale: Array, bias: Array | float) -> Array:
+        wide = x.astype(jnp.float32)
+        centred = wide - wide.mean(axis=-1, keepdims=True)
+        variance = jnp.square(centred).mean(axis=-1, keepdims=True)
+        return (centred * jax.lax.rsqrt(variance + epsilon) * scale + bias).astype(x.dtype)
+
+    return normed(x, scale, bias)
 
 
+@lean
 def gelu(x: Float[Array, "*batch F"]) -> Float[Array, "*batch F"]:
     """`x` times the normal distribution function of `x`, exact to 1e-6 (Hendrycks and Gimpel 2016, section 2).
 
@@ -62,17 +77,20 @@ def gelu(x: Float[Array, "*batch F"]) -> Float[Array, "*batch F"]:
     return (0.5 * wide * (1.0 + jax.lax.erf(wide * 0.5**0.5))).astype(x.dtype)
 
 
+@lean
 def gelu_tanh(x: Float[Array, "*batch F"]) -> Float[Array, "*batch F"]:
     """`gelu` with the distribution function by a hyperbolic tangent (Hendrycks and Gimpel 2016, section 2)."""
     return jax.nn.gelu(x.astype(jnp.float32), approximate=True).astype(x.dtype)
 
 
+@lean
 def gelu_quick(x: Float[Array, "*batch F"]) -> Float[Array, "*batch F"]:
     """`x sigmoid(1.702 x)`, the coarser approximation of `gelu` (Hendrycks and Gimpel 2016, section 2; CLIP's code)."""
     wide = x.astype(jnp.float32)
     return (wide * jax.nn.sigmoid(1.702 * wide)).astype(x.dtype)
 
 
+@lean
 def swish(x: Float[Array, "*batch F"]) -> Float[Array, "*batch F"]:
     """`x sigmoid(x)`, the gate of SwiGLU (Shazeer 2020, section 2)."""
     wide = x.astype(jnp.float32)

@@ -12,14 +12,19 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from mmvideo.model.config import Block
-from mmvideo.model.layers import layer_norm, parameter
+from mmvideo.model.layers import layer_norm, lean, parameter
 from mmvideo.stream import MODALITIES
 
 
 def rms_norm(x: Float[Array, "*batch D"], scale: Float[Array, "*#batch D"], epsilon: float) -> Float[Array, "*batch D"]:
     """`x` over its root mean square, computed in float32 (Zhang and Sennrich 2019, eq. 4)."""
-    wide = x.astype(jnp.float32)
-    return (wide * jax.lax.rsqrt(jnp.square(wide).mean(axis=-1, keepdims=True) + epsilon) * scale).astype(x.dtype)
+
+    @lean
+    def normed(x: Array, scale: Array) -> Array:
+        wide = x.astype(jnp.float32)
+        return (wide * jax.lax.rsqrt(jnp.square(wide).mean(axis=-1, keepdims=True) + epsilon) * scale).astype(x.dtype)
+
+    return normed(x, scale)
 
 
 def norm(

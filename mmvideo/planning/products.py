@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -154,8 +154,7 @@ def _sides(factors: Sequence[_Origin | None]) -> list[_Origin]:
 
 def _scan(equation: Any, factors: list[_Origin | None], times: int, tally: Counter) -> list[_Origin]:
     """A scan: what it carries may be a weight before the first turn only, so its origin is found first."""
-    first = equation.params["num_consts"]
-    last = first + equation.params["num_carry"]
+    first, last = _carried(equation.params)
     body, inputs = equation.params["jaxpr"].jaxpr, _sides(factors)
     while True:
         outputs = _walk(body, inputs, 1, Counter())
@@ -164,6 +163,15 @@ def _scan(equation: Any, factors: list[_Origin | None], times: int, tally: Count
             break
         inputs[first:last] = carried
     return _walk(body, inputs, times * equation.params["length"], tally)
+
+
+def _carried(scan: Mapping[str, Any]) -> tuple[int, int]:
+    """The first of a scan's inputs that it carries, and the one behind the last."""
+    if "ft_in" in scan:  # JAX 0.11 and later keep constants, what is carried, and what is scanned over as trees.
+        constants, carried, _ = map(len, scan["ft_in"].unpack())
+    else:
+        constants, carried = scan["num_consts"], scan["num_carry"]
+    return constants, constants + carried
 
 
 def _branches(equation: Any, factors: list[_Origin | None], times: int, tally: Counter) -> list[_Origin]:
