@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from mmvideo.model.layers import LayerNorm, Linear, gelu
 from mmvideo.model.pool import members, pool
-from mmvideo.stream import PADDING, Layout, Modality
+from mmvideo.stream import PADDING, Layout, Modality, PatchSpec
 
 VIDEO = ("video",)
 
@@ -23,22 +23,31 @@ class Steps(NamedTuple):
       vector: the mean of the step's tokens, float32; zero where the clip has none there.
       time: middle of the step in seconds after the start of the clip's view; 0 where there is none.
       present: which steps the clip has tokens of.
+      seconds: from one step of the clip to the next.
     """
 
     vector: Float[Array, "B E T D"]
     time: Float[Array, "B E T"]
     present: Bool[Array, "B E T"]
+    seconds: Float[Array, "B E"]
+
+    @property
+    def length(self) -> Float[Array, "B E"]:
+        """Where the last step of each clip ends, in seconds after the start of its view."""
+        return self.time.max(axis=-1) + self.seconds / 2
 
 
-def pool_steps(tokens: Float[Array, "B L D"], layout: Layout, clips: int, steps: int) -> Steps:
+def pool_steps(tokens: Float[Array, "B L D"], layout: Layout, clips: int, video: PatchSpec) -> Steps:
     """The tokens of video pooled over space.
 
     Args:
       tokens: features in the rows of `layout`; a trunk that keeps one token a step is only a special case.
       layout: which clip, modality and cell of the grid each token is of.
       clips: clip slots of a row, `E`.
-      steps: steps of the largest grid, `T`.
+      video: the largest grid, whose steps are `T`, and the seconds of a step of a clip that has only one. The
+        others tell their own, for frames may be spread over a clip of any length.
     """
+    steps = video.grid[0]
     step = jnp.where(layout.modality == Modality.VIDEO, layout.clip * steps + layout.grid[..., 0], PADDING)
     by_step = dataclasses.replace(layout, clip=step)
     vector, present = pool(tokens, by_step, VIDEO, clips * steps)
@@ -46,7 +55,18 @@ def pool_steps(tokens: Float[Array, "B L D"], layout: Layout, clips: int, steps:
     first = members(by_step, VIDEO, clips * steps)[0].argmax(axis=-1)
     time = jnp.where(present, jnp.take_along_axis(layout.time, first, axis=1), 0)
     split = (len(present), clips, steps)
-    return Steps(vector.reshape(*split, -1), time.reshape(split), present.reshape(split))
+    time, present = time.reshape(split), present.reshape(split)
+    return Steps(vector.reshape(*split, -1), time, present, _step_seconds(time, present, video.seconds))
+
+
+def _step_seconds(time: Float[Array, "B E T"], present: Bool[Array, "B E T"], alone: float) -> Float[Array, "B E"]:
+    """Seconds from step to step between the first and the last that a clip has; `alone` where these are one."""
+    place = jnp.arange(time.shape[-1])
+    steps, seconds = (
+        jnp.where(present, x, -jnp.inf).max(axis=-1) - jnp.where(present, x, jnp.inf).min(axis=-1)
+        for x in (place, time)
+    )
+    return jnp.where(steps > 0, seconds / jnp.maximum(steps, 1), alone)
 
 
 class StepLayers(nnx.Module):

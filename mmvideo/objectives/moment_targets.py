@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from mmvideo.model.steps import Steps
+
 NEVER = -1e9
 """Score of a step that is not compared; finite, so that gradients are."""
 
@@ -31,9 +33,7 @@ class StepTargets(NamedTuple):
     window: Float[Array, "B E T 2"]
 
 
-def step_targets(
-    moments: Float[Array, "B E W 2"], time: Float[Array, "B E T"], present: Bool[Array, "B E T"], seconds: float
-) -> StepTargets:
+def step_targets(moments: Float[Array, "B E W 2"], steps: Steps) -> StepTargets:
     """The targets of the steps that a clip has.
 
     A step is of a moment if its middle lies in the moment; and if the moment's middle lies in the step, so
@@ -43,26 +43,18 @@ def step_targets(
     Args:
       moments: in seconds after the start of the view, NaN where there is none. What lies outside of the view is
         cut off; a clip whose moments all lie outside has no foreground.
-      time: middle of each step, in the same seconds.
-      present: which steps the clip has.
-      seconds: of a step.
+      steps: of the clips.
     """
     given = jnp.isfinite(moments).all(axis=-1)
-    length = view_length(time, present, seconds)[..., None, None]
-    inside = jnp.clip(jnp.where(given[..., None], moments, 0), 0, length)
+    inside = jnp.clip(jnp.where(given[..., None], moments, 0), 0, steps.length[..., None, None])
     start, end = inside[..., :1], inside[..., 1:]
-    at, size = time[..., None, :], end - start
+    at, size = steps.time[..., None, :], end - start
     within = (start <= at) & (at <= end)
-    around = jnp.abs(at - (start + end) / 2) <= seconds / 2
-    own = (size > 0) & (within | around) & present[..., None, :]
+    around = jnp.abs(at - (start + end) / 2) <= steps.seconds[..., None, None] / 2
+    own = (size > 0) & (within | around) & steps.present[..., None, :]
     shortest = jnp.where(own, size, jnp.inf).argmin(axis=-2)
     window = jnp.take_along_axis(inside, shortest[..., None], axis=-2)
     return StepTargets(given.any(axis=-1), inside, own.any(axis=-2), window)
-
-
-def view_length(time: Float[Array, "B E T"], present: Bool[Array, "B E T"], seconds: float) -> Float[Array, "B E"]:
-    """Where the last step of each clip ends, in seconds after the start of the view."""
-    return jnp.where(present, time, 0).max(axis=-1) + seconds / 2
 
 
 def overlap(

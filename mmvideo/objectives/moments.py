@@ -15,10 +15,10 @@ from mmvideo.model.features import Features
 from mmvideo.model.heads import LinearHead
 from mmvideo.model.kinds import AnyModel
 from mmvideo.model.pool import members
-from mmvideo.model.steps import StepLayers, pool_steps
+from mmvideo.model.steps import StepLayers, Steps, pool_steps
 from mmvideo.model.trunk import feature_width, fusion_stages
 from mmvideo.objectives.counting import binary_cross_entropy, mean_where
-from mmvideo.objectives.moment_targets import StepTargets, overlap, ranking, step_targets, view_length
+from mmvideo.objectives.moment_targets import StepTargets, overlap, ranking, step_targets
 from mmvideo.objectives.needs import require_modalities, require_steps
 from mmvideo.objectives.patch_targets import errors
 from mmvideo.stream import Clips, StreamSpec, TokenStream
@@ -101,7 +101,7 @@ class Moments:
         if clips.moments is None and clips.saliency is None:
             raise ValueError("moments: the corpus knows of no moments and no saliency: leave this objective out")
         answers = heads(features, clips.number.shape[1])
-        targets = step_targets(self._moments(clips), answers.time, answers.present, heads.seconds)
+        targets = step_targets(self._moments(clips), answers.steps)
         known = answers.known & targets.known
         windows, found = self._window_losses(answers, targets, known)
         salient, told = self._saliency_losses(answers, targets, clips)
@@ -128,11 +128,11 @@ class Moments:
         """
         answers = heads(features, stream.clips.number.shape[1])
         return {
-            "windows": jnp.clip(answers.windows, 0, answers.length[..., None, None]),
-            "scores": jnp.where(answers.present, jax.nn.sigmoid(answers.foreground), 0),
-            "saliency": jnp.where(answers.present, jax.nn.sigmoid(answers.saliency), 0),
-            "time": answers.time,
-            "steps": answers.present,
+            "windows": jnp.clip(answers.windows, 0, answers.steps.length[..., None, None]),
+            "scores": jnp.where(answers.steps.present, jax.nn.sigmoid(answers.foreground), 0),
+            "saliency": jnp.where(answers.steps.present, jax.nn.sigmoid(answers.saliency), 0),
+            "time": answers.steps.time,
+            "steps": answers.steps.present,
             "known": answers.known,
         }
 
@@ -146,10 +146,10 @@ class Moments:
         self, answers: Answers, targets: StepTargets, known: Bool[Array, "B E"]
     ) -> tuple[Metrics, Metrics]:
         """The losses of foreground and boundaries, and how many moments are found."""
-        counted = answers.present & known[..., None]
+        counted = answers.steps.present & known[..., None]
         inside = counted & targets.foreground
         entropy = binary_cross_entropy(answers.foreground, targets.foreground)
-        length = answers.length[..., None, None]
+        length = answers.steps.length[..., None, None]
         # Not of use where the clip has no such step, but finite.
         answer, wanted = answers.windows / length, targets.window / length
         losses = {
@@ -157,7 +157,7 @@ class Moments:
             "boundary": mean_where(errors(answer, wanted, "smooth_l1", 1.0), inside),
             "overlap": mean_where(1 - overlap(answer, wanted)[1], inside),
         }
-        best = jnp.where(answers.present, answers.foreground, -jnp.inf).argmax(axis=-1)[..., None, None]
+        best = jnp.where(answers.steps.present, answers.foreground, -jnp.inf).argmax(axis=-1)[..., None, None]
         window = jnp.take_along_axis(answers.windows, best, axis=-2)
         whole = jnp.stack([jnp.zeros_like(length), length], axis=-1)[..., 0, :]
         there = known & targets.foreground.any(axis=-1)
@@ -175,10 +175,10 @@ class Moments:
             return {"saliency": jnp.float32(0), "ranking": jnp.float32(0)}, jnp.zeros_like(answers.known)
         given = jnp.asarray(clips.saliency)
         rated = jnp.isfinite(given)
-        told = answers.known & (rated & answers.present).any(axis=-1)
+        told = answers.known & (rated & answers.steps.present).any(axis=-1)
         # A step outside of all moments shows nothing of what the text tells of, also where nobody rated it.
         outside = targets.known[..., None] & ~targets.foreground
-        counted = told[..., None] & answers.present & (rated | outside)
+        counted = told[..., None] & answers.steps.present & (rated | outside)
         wanted = jnp.where(rated, given, 0)
         entropy = optax.sigmoid_binary_cross_entropy(answers.saliency, wanted)
         losses = {"saliency": mean_where(entropy, counted)}
@@ -193,17 +193,14 @@ class Answers(NamedTuple):
       foreground: log-odds that the step is of a moment.
       windows: start and end of that moment in seconds after the start of the view; the step's middle lies in it.
       saliency: log-odds of the saliency.
-      time, present: of the steps (`Steps`).
-      length: where the last step ends, in seconds.
+      steps: of the clips.
       known: which clips have video and text.
     """
 
     foreground: Float[Array, "B E T"]
     windows: Float[Array, "B E T 2"]
     saliency: Float[Array, "B E T"]
-    time: Float[Array, "B E T"]
-    present: Bool[Array, "B E T"]
-    length: Float[Array, "B E"]
+    steps: Steps
     known: Bool[Array, "B E"]
 
 
@@ -211,7 +208,7 @@ class MomentHeads(nnx.Module):
     """Layers over the steps, and four numbers of each: foreground, distance to start and to end, saliency."""
 
     def __init__(self, layers: int, width: int, spec: StreamSpec, *, rngs: nnx.Rngs):
-        self.steps, self.seconds = spec.video.grid[0], spec.video.seconds
+        self.video = spec.video
         self.layers = StepLayers(width, layers, rngs=rngs)
         self.head = LinearHead(width, 4, rngs=rngs)
 
@@ -220,11 +217,10 @@ class MomentHeads(nnx.Module):
 
         A distance is a sigmoid times the view's length (UniVTG's code).
         """
-        steps = pool_steps(features.top, features.layout, slots, self.steps)
+        steps = pool_steps(features.top, features.layout, slots, self.video)
         given = self.head(self.layers(steps.vector, steps.present))
-        length = view_length(steps.time, steps.present, self.seconds)
-        distance = jax.nn.sigmoid(given[..., 1:3]) * length[..., None, None]
+        distance = jax.nn.sigmoid(given[..., 1:3]) * steps.length[..., None, None]
         windows = steps.time[..., None] + distance * jnp.array([-1.0, 1.0])
         text = members(features.layout, ("text",), slots)[0].any(axis=-1)
         known = steps.present.any(axis=-1) & text
-        return Answers(given[..., 0], windows, given[..., 3], steps.time, steps.present, length, known)
+        return Answers(given[..., 0], windows, given[..., 3], steps, known)

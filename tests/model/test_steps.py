@@ -1,16 +1,18 @@
 """Time steps of video: their pooling against a slow loop, and layers that keep to a clip's own steps."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from streams import SPEC
 
 from mmvideo.model.steps import StepLayers, pool_steps
-from mmvideo.stream import Layout, Modality
+from mmvideo.stream import Layout, Modality, PatchSpec
 
 CLIPS, STEPS = 3, 4
+VIDEO = PatchSpec((1, 2, 2, 3), (STEPS, 2, 2), 0.4)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,7 @@ def row():
 
 def test_pooling_equals_a_loop(row):
     tokens, layout = row
-    found = jax.jit(pool_steps, static_argnums=(2, 3))(tokens, layout, CLIPS, STEPS)
+    found = jax.jit(pool_steps, static_argnums=(2, 3))(tokens, layout, CLIPS, VIDEO)
     for clip in range(CLIPS):
         for step in range(STEPS):
             own = np.flatnonzero((layout.clip[0] == clip) & (layout.modality[0] == 0) & (layout.grid[0, :, 0] == step))
@@ -39,6 +41,17 @@ def test_pooling_equals_a_loop(row):
             np.testing.assert_allclose(found.vector[0, clip, step], wanted, rtol=1e-6)
             assert found.time[0, clip, step] == (layout.time[0, own[0]] if len(own) else 0)
     assert found.present.sum() == 6
+    # The second clip has no video and nothing to tell its seconds from; what is said of it means nothing.
+    np.testing.assert_allclose(found.seconds[0, jnp.array([0, 2])], 33.3, rtol=1e-5)
+    np.testing.assert_allclose(found.length[0, jnp.array([0, 2])], [4 * 33.3, 3 * 33.3], rtol=1e-5)
+
+
+def test_a_single_step_lasts_as_long_as_the_spec_says(row):
+    tokens, layout = row
+    only = dataclasses.replace(layout, modality=jnp.where(layout.grid[..., 0] == 0, layout.modality, -1))
+    found = pool_steps(tokens, only, CLIPS, VIDEO)
+    np.testing.assert_allclose(found.seconds, 0.4)
+    np.testing.assert_allclose(found.length[0, 0], 33.3 / 2 + 0.2, rtol=1e-6)
 
 
 def test_layers_see_neighbours_of_the_clip_only():
@@ -71,5 +84,5 @@ def test_the_convolution_is_numpy():
 
 
 def test_no_layer_changes_nothing():
-    x = jnp.ones((1, 1, SPEC.video.grid[0], 8))
+    x = jnp.ones((1, 1, STEPS, 8))
     assert StepLayers(8, 0, rngs=nnx.Rngs(0))(x, jnp.ones(x.shape[:-1], bool)) is x

@@ -71,8 +71,8 @@ def batch():
 
 def test_targets_are_those_by_hand(batch):
     stream, features = batch
-    steps = pool_steps(features.top, features.layout, 3, STEPS)
-    found = step_targets(stream.clips.moments, steps.time, steps.present, SECONDS)
+    steps = pool_steps(features.top, features.layout, 3, LONG.video)
+    found = step_targets(stream.clips.moments, steps)
     known = found.known.reshape(-1).tolist()
     assert known == [True, True, True, False, True, True, True, False, False]
     for number, own in FOREGROUND.items():
@@ -136,7 +136,7 @@ def test_the_loss_is_the_reference(batch):
 
     (value, metrics), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(state)
     heads = nnx.merge(graph, state)
-    steps = pool_steps(features.top, features.layout, 3, STEPS)
+    steps = pool_steps(features.top, features.layout, 3, LONG.video)
     given = np.asarray(heads.head(heads.layers(steps.vector, steps.present)), np.float64).reshape(9, STEPS, 4)
 
     def total(added):
@@ -202,6 +202,20 @@ def test_packed_is_separate(model):
         assert (windows >= 0).all() and (windows <= steps * SECONDS).all() and (windows[:, 0] < windows[:, 1]).all()
     loss, metrics = jax.jit(lambda stream: nnx.merge(graph, state).losses(stream))(stream_of(range(7), 3, 3))
     assert np.isfinite(loss) and metrics["it/clips"] == 5
+
+
+def test_seconds_are_those_of_the_clip(batch):
+    """Frames spread over twice the time, and moments with them, are the same task."""
+    stream, features = batch
+    objective = Moments()
+    heads = objective.heads(TINY, LONG, rngs=nnx.Rngs(1))
+    slow = dataclasses.replace(features, layout=dataclasses.replace(features.layout, time=2 * features.layout.time))
+    doubled = with_clips(stream, moments=2 * stream.clips.moments)
+    one, two = (objective.loss(heads, *given, NO_TRUNK)[0] for given in ((features, stream), (slow, doubled)))
+    np.testing.assert_allclose(one, two, rtol=1e-6)
+    one, two = (objective.predict(heads, *given, NO_TRUNK) for given in ((features, stream), (slow, doubled)))
+    real = np.asarray(one["steps"])
+    np.testing.assert_allclose(2 * one["windows"][real], two["windows"][real], rtol=1e-5, atol=1e-6)
 
 
 def test_words_change_what_is_found(batch):
