@@ -28,14 +28,33 @@ class ProjectionHead(nnx.Module):
 
 
 class LinearHead(nnx.Module):
-    """Layer norm and a linear map: logits of classes, or numbers of a patch; float32."""
+    """Layer norm, dropout and a linear map: logits of classes, or numbers of a patch; float32.
 
-    def __init__(self, width: int, out: int, *, rngs: nnx.Rngs):
+    Args:
+      width: numbers in, `D`.
+      out: numbers out.
+      dropout: share of the normed numbers that training sets to 0 (Srivastava et al. 2014, section 4); the rest grow by
+        one over the share kept, so that their expectation stays.
+      scale: of the linear map's first weights. Small ones let a pretrained trunk begin with all answers nearly alike.
+
+    Attributes:
+      deterministic: False drops numbers, as in training.
+    """
+
+    def __init__(self, width: int, out: int, dropout: float = 0.0, scale: float = 1.0, *, rngs: nnx.Rngs):
         self.norm = LayerNorm(width)
         self.dense = Linear(width, out, rngs=rngs)
+        self.dense.kernel[...] *= scale
+        self.rate, self.deterministic = dropout, False
+        if dropout:
+            self.dropout = nnx.RngStream(rngs.params(), tag="dropout")
 
     def __call__(self, x: Float[Array, "*batch D"]) -> Float[Array, "*batch o"]:
-        return self.dense(self.norm(x.astype(jnp.float32)))
+        normed = self.norm(x.astype(jnp.float32))
+        if self.rate and not self.deterministic:
+            kept = jax.random.bernoulli(self.dropout(), 1 - self.rate, normed.shape)
+            normed = jnp.where(kept, normed / (1 - self.rate), 0)
+        return self.dense(normed)
 
 
 def unit(x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:

@@ -21,6 +21,8 @@ from mmvideo.objectives.latent import LatentPrediction
 from mmvideo.objectives.masked_patches import MaskedPatches
 from mmvideo.objectives.masked_text import MaskedText
 from mmvideo.objectives.matching import Matching
+from mmvideo.objectives.moments import Moments
+from mmvideo.objectives.regression import Regression
 from mmvideo.objectives.spans import ContrastiveSpans
 from mmvideo.objectives.synchrony import Synchrony
 
@@ -34,7 +36,9 @@ AnyObjective = Annotated[
     | Synchrony
     | ContrastiveSpans
     | Distillation
-    | Classification,
+    | Classification
+    | Regression
+    | Moments,
     ByKind(),
 ]
 """Any of the objectives."""
@@ -50,5 +54,7 @@ __all__ = [
     "MaskedPatches",
     "MaskedText",
     "Matching",
+    "Moments",
+    "Regression",
     "Synchrony",
 ]

@@ -1,4 +1,4 @@
-"""Classification of clips by a kind of label."""
+"""Classification of clips by a kind of label, of which a clip has one class or several."""
 
 from __future__ import annotations
 
@@ -8,32 +8,36 @@ from typing import Literal
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from mmvideo.model.features import Features
-from mmvideo.model.heads import LinearHead
 from mmvideo.model.kinds import AnyModel
-from mmvideo.model.pool import Pooler
-from mmvideo.model.trunk import feature_heads, feature_width
+from mmvideo.objectives.class_targets import class_targets
 from mmvideo.objectives.counting import mean_where
-from mmvideo.objectives.needs import require_modalities
-from mmvideo.stream import MODALITIES, StreamSpec, TokenStream
+from mmvideo.objectives.pooled import AnswersForClips, PooledHeads
+from mmvideo.stream import StreamSpec, TokenStream
 
 
 @dataclasses.dataclass(frozen=True)
-class Classification:
+class Classification(AnswersForClips):
     """Predicts a label from the pooled features at the top.
+
+    Several kinds of label (verb and noun) are several objectives.
 
     Attributes:
       label: kind of label, as the corpus names it.
       classes: how many classes it has.
       modalities: whose tokens are pooled.
-      require: whether a clip counts only if it has `all` of the modalities, or `any` of them, so that one
-        model classifies clips with and without sound. Its label must be known in any case.
       smoothing: share of the target that is spread over all classes.
       pooling: how tokens become one vector: their `mean`, the mean of the `class` tokens, or by a
-        learned query that attends to them (`map`).
+        learned query that attends to them (`map`; on a frozen trunk this is an attentive probe).
+      require: whether a clip counts only if it has `all` of the modalities, or `any` of them, so that one
+        model classifies clips with and without sound. Its label must be known in any case.
       weight: of this objective in the total loss.
+      form: `softmax` lets the classes compete for one clip, `sigmoid` asks for each by itself (MBT, AST,
+        AudioMAE); a kind of label of which a clip may have several classes needs it.
+      dropout: share of the pooled numbers that training sets to 0 before the last map.
+      init_scale: of the first weights of the last map; VideoMAE fine-tunes from 0.001.
     """
 
     label: str
@@ -43,6 +47,9 @@ class Classification:
     pooling: Literal["mean", "class", "map"] = "mean"
     require: Literal["all", "any"] = "all"
     weight: float = 1.0
+    form: Literal["softmax", "sigmoid"] = "softmax"
+    dropout: float = 0.0
+    init_scale: float = 1.0
     kind: Literal["classification"] = "classification"
 
     def __post_init__(self) -> None:
@@ -50,51 +57,55 @@ class Classification:
             raise ValueError(f"classification.classes {self.classes} must be 2 or more")
         if not 0 <= self.smoothing < 1:
             raise ValueError(f"classification.smoothing {self.smoothing} must be in [0, 1)")
-        if not self.modalities or not set(self.modalities) <= set(MODALITIES):
-            raise ValueError(f"classification.modalities {self.modalities} must name some of {', '.join(MODALITIES)}")
+        self.check_pooled()
 
-    def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> ClassificationHeads:
+    def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> PooledHeads:
         """New heads; raises ValueError if the run lacks a modality."""
-        require_modalities(spec, self.modalities, "classification")
-        return ClassificationHeads(self, model, rngs=rngs)
+        return self.pooled_heads(self.classes, model, spec, rngs=rngs)
 
     def loss(
-        self, heads: ClassificationHeads, features: Features, stream: TokenStream, trunk: nnx.Module
+        self, heads: PooledHeads, features: Features, stream: TokenStream, trunk: nnx.Module
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """Cross entropy over the clips that count.
+        """Cross entropy over the clips that count, or the mean of the binary ones over their classes that are known.
 
-        Metrics: accuracy, `clips` that counted, and `foreign_labels`: clips left out because
-        their label is not below `classes`.
+        A target `y` is smoothed to `(1 - a) y + a / C` in both forms (Szegedy et al. 2016, section 7; MBT's
+        code does so too with a sigmoid). The sigmoid form takes the mean over clips and classes alike, as
+        AST and AudioMAE do; MBT sums over the classes, which is `classes` times as much.
+
+        Metrics: `accuracy`, the target of the class with the largest logit: 1 if the clip has it, of a mixed
+        clip its share; `clips` that counted; and `foreign_labels`: clips left out because their label is not
+        below `classes`.
 
         Raises:
-          ValueError: the stream has no such kind of label.
+          ValueError: the stream has no such kind of label, or softmax is to tell several classes of a clip.
         """
-        known = stream.clips.labels
-        if self.label not in known:
-            kinds = ", ".join(sorted(known)) or "none"
+        if self.form == "softmax" and self.label in stream.clips.targets:
             raise ValueError(
-                f"classification.label {self.label!r} is not a kind of label of the corpus: it has {kinds}"
+                f"classification.form 'softmax' tells one class a clip, and of {self.label!r} a clip may have several: "
+                "set form to sigmoid"
             )
-        label = known[self.label]
-        pooled, present = heads.pooler(features, len(features.taps) - 1, self.modalities, label.shape[1])
-        logits = heads.logits(pooled)
-        if self.require == "any":
-            present = stream.clips.present[..., [MODALITIES.index(name) for name in self.modalities]].any(axis=-1)
-        counted = present & (label >= 0) & (label < self.classes)
-        target = optax.smooth_labels(jnp.eye(self.classes)[jnp.clip(label, 0, self.classes - 1)], self.smoothing)
-        loss = mean_where(optax.softmax_cross_entropy(logits, target), counted)
-        right = (logits.argmax(axis=-1) == label).astype(jnp.float32)
+        wanted = class_targets(stream.clips, self.label, self.classes)
+        logits, present = heads(features, stream)
+        counted = present[..., None] & wanted.known
+        loss = self._cross_entropy(logits, optax.smooth_labels(wanted.value, self.smoothing), counted)
+        best = logits.argmax(axis=-1, keepdims=True)
+        right, told = (jnp.take_along_axis(array, best, axis=-1)[..., 0] for array in (wanted.value, counted))
         return loss, {
-            "accuracy": mean_where(right, counted),
-            "clips": counted.sum().astype(jnp.float32),
-            "foreign_labels": (present & (label >= self.classes)).sum().astype(jnp.float32),
+            "accuracy": mean_where(right, told),
+            "clips": counted.any(axis=-1).sum().astype(jnp.float32),
+            "foreign_labels": (present & wanted.foreign).sum().astype(jnp.float32),
         }
 
+    def predict(
+        self, heads: PooledHeads, features: Features, stream: TokenStream, trunk: nnx.Module
+    ) -> dict[str, Array]:
+        """`logits` `[B, E, C]`, and `known`: whether the clip has the modalities; its label may be unknown."""
+        logits, present = heads(features, stream)
+        return {"logits": logits, "known": present}
 
-class ClassificationHeads(nnx.Module):
-    """A pooler and a linear map to the classes."""
-
-    def __init__(self, config: Classification, model: AnyModel, *, rngs: nnx.Rngs):
-        width = feature_width(model)
-        self.pooler = Pooler(config.pooling, width, feature_heads(model), rngs=rngs)
-        self.logits = LinearHead(width, config.classes, rngs=rngs)
+    def _cross_entropy(
+        self, logits: Float[Array, "B E C"], target: Float[Array, "B E C"], counted: Bool[Array, "B E C"]
+    ) -> Float[Array, ""]:
+        if self.form == "sigmoid":
+            return mean_where(optax.sigmoid_binary_cross_entropy(logits, target), counted)
+        return mean_where(optax.softmax_cross_entropy(logits, target), counted.any(axis=-1))

@@ -43,6 +43,15 @@ def require_tokens(model: AnyModel, modalities: tuple[str, ...], what: str) -> N
         )
 
 
+def require_steps(model: AnyModel, what: str) -> None:
+    """Raises ValueError if the model keeps no features of single time steps of video."""
+    if not isinstance(model, Model):
+        raise ValueError(
+            f"{what} needs the features of every time step of video, but model.kind {model.kind!r} has one vector a "
+            "modality: take model.kind transformer, or leave this objective out"
+        )
+
+
 def require_pooling(model: AnyModel, objective: Any) -> None:
     """Raises ValueError if an objective pools class tokens, which the model does not have."""
     if getattr(objective, "pooling", "mean") == "class" and not getattr(model, "class_tokens", 0):

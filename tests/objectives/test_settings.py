@@ -14,6 +14,8 @@ from mmvideo.objectives import (
     MaskedPatches,
     MaskedText,
     Matching,
+    Moments,
+    Regression,
     Synchrony,
 )
 from mmvideo.objectives.pairs import parse_pair
@@ -28,6 +30,9 @@ def test_json_round_trip():
         "b": MaskedPatches(target="patch", epsilon="deviation", error="smooth_l1", beta=0.5, audio=0.0),
         "c": MaskedText(weight=0.3),
         "d": Classification("visual", 8, ("video",), 0.1),
+        "k": Classification("sounds", 527, form="sigmoid", dropout=0.1, init_scale=0.001, require="any"),
+        "l": Regression("sentiment", ("video", "text"), range=(-3.0, 3.0), error="smooth_l1", beta=0.1),
+        "m": Moments(3, background=1.0, ranking=0.0),
         "f": Captioning(("video+audio",), smoothing=0.1),
         "i": Distillation(16, ("video", "audio"), form="relational", chunk=64),
         "h": Synchrony("sync", pooling="map"),
@@ -73,6 +78,15 @@ def test_pairs():
         (lambda: Classification("x", 1), "classes 1"),
         (lambda: Classification("x", 2, ("sight",)), "must name some of"),
         (lambda: Classification("x", 2, smoothing=1.0), "smoothing"),
+        (lambda: Classification("x", 2, dropout=1.0), "classification.dropout 1.0 must be in"),
+        (lambda: Classification("x", 2, init_scale=0.0), "classification.init_scale 0.0 must be above 0"),
+        (lambda: Regression("x", ()), "regression.modalities .* must name some of"),
+        (lambda: Regression("x", range=(3.0, -3.0)), "regression.range .* must be the lowest and the highest"),
+        (lambda: Regression("x", range=(0.0, float("inf"))), "regression.range"),
+        (lambda: Regression("x", beta=0.0), "regression.beta 0.0 must be above 0"),
+        (lambda: Moments(-1), "moments.layers -1 must be 0 or more"),
+        (lambda: Moments(background=0.0), "moments.background 0.0 must be above 0"),
+        (lambda: Moments(overlap=-1.0), "moments.overlap -1.0 is a weight"),
     ],
 )
 def test_wrong_settings(make, words):

@@ -10,7 +10,7 @@ from flax import nnx
 from synthetic_streams import SPEC, TINY, make_stream, random_clip
 
 from mmvideo.model.config import Block, Fusion, Sharing
-from mmvideo.objectives import Contrastive, MaskedPatches, MaskedText
+from mmvideo.objectives import Classification, Contrastive, MaskedPatches, MaskedText, Moments, Regression
 from mmvideo.objectives.learner import Learner
 from mmvideo.parallel.config import Mesh
 from mmvideo.parallel.mesh import make_mesh
@@ -22,6 +22,12 @@ OBJECTIVES = {
     "masked_patches": MaskedPatches(weight=0.5),
     "masked_text": MaskedText(weight=0.2),
 }
+DOWNSTREAM = {
+    "sounds": Classification("sounds", 6, form="sigmoid", smoothing=0.1, dropout=0.2, require="any", pooling="map"),
+    "size": Regression("size", ("video",), dropout=0.2),
+    "moments": Moments(),
+}
+"""Their clips lack some targets; what dropout sets to 0 is the same on any mesh."""
 
 
 SPECIAL = dataclasses.replace(
@@ -34,21 +40,49 @@ SPECIAL = dataclasses.replace(
 """Layers of each modality's own, then a bottleneck of two; clips skip branches, on any mesh the same."""
 
 
+KERNEL = ("masked_text", "logits", "kernel")
+COUNTS = {"softmax/audio-text/clips": 5, "softmax/video-text/clips": 7}
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def differentiate(graph, params, rest, stream):
     return jax.value_and_grad(lambda params: nnx.merge(graph, params, rest).losses(stream), has_aux=True)(params)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("shape", "model"),
-    [(Mesh(2, 2, 2), TINY), (Mesh(4, 1, 2), TINY), (Mesh(2, 2, 2), SPECIAL)],
-    ids=["2x2x2", "4x1x2", "2x2x2 special"],
-)
-def test_a_mesh_changes_nothing(shape, model):
+def batch():
+    """Eleven clips in four rows, of which some lack modalities and some targets."""
     kinds = [("video", "audio", "text"), ("video", "text"), ("audio",), ("video", "audio", "text"), ("video", "audio")]
     stream = make_stream([random_clip(seed, kinds[seed % 5]) for seed in range(11)], rows=4, slots=3)
-    graph, state, rest = nnx.split(Learner(model, SPEC, OBJECTIVES, rngs=nnx.Rngs(0)), nnx.Param, ...)
+    draw = np.random.default_rng(0)
+    sounds = draw.integers(0, 2, (4, 3, 6)).astype(np.float32)
+    sounds[0, 0, 3], sounds[2, 1] = np.nan, np.nan
+    size = draw.normal(size=(4, 3, 1)).astype(np.float32)
+    size[1, 0] = np.nan
+    moments = np.sort(draw.uniform(0, 0.75, (4, 3, 2, 2)), axis=-1).astype(np.float32)
+    moments[:, 1] = np.nan
+    saliency = draw.uniform(size=(4, 3, 3)).astype(np.float32)
+    targets = {"sounds": sounds, "size": size}
+    clips = dataclasses.replace(stream.clips, targets=targets, moments=moments, saliency=saliency)
+    return dataclasses.replace(stream, clips=clips)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("shape", "model", "objectives", "split_kernel", "counts"),
+    [
+        (Mesh(2, 2, 2), TINY, OBJECTIVES, KERNEL, COUNTS),
+        (Mesh(4, 1, 2), TINY, OBJECTIVES, KERNEL, COUNTS),
+        (Mesh(2, 2, 2), SPECIAL, OBJECTIVES, KERNEL, COUNTS),
+        (
+            Mesh(2, 2, 2), TINY, DOWNSTREAM, ("moments", "layers", "kernels", "0", "kernel"),
+            {"sounds/clips": 10, "size/clips": 8, "moments/clips": 7},
+        ),
+    ],
+    ids=["2x2x2", "4x1x2", "2x2x2 special", "2x2x2 downstream"],
+)  # fmt: skip
+def test_a_mesh_changes_nothing(shape, model, objectives, split_kernel, counts):
+    stream = batch()
+    graph, state, rest = nnx.split(Learner(model, SPEC, objectives, rngs=nnx.Rngs(0)), nnx.Param, ...)
     rest = nnx.to_pure_dict(rest)
 
     (loss, metrics), gradients = differentiate(graph, *jax.device_put((state, rest, stream), jax.devices()[0]))
@@ -57,11 +91,11 @@ def test_a_mesh_changes_nothing(shape, model):
     places = shardings(state, mesh)
     split = jax.device_put(state, places)
     spread = jax.device_put(stream, jax.tree.map(lambda _: batch_sharding(mesh), stream))
-    kernel = split["heads"]["masked_text"]["logits"]["kernel"].get_value()
+    kernel = functools.reduce(lambda tree, name: tree[name], split_kernel, split["heads"]).get_value()
     assert kernel.addressable_shards[0].data.size < kernel.size
     (sharded_loss, sharded_metrics), sharded_gradients = differentiate(graph, split, rest, spread)
 
-    assert metrics["softmax/audio-text/clips"] == 5 and metrics["softmax/video-text/clips"] == 7
+    assert {name: int(metrics[name]) for name in counts} == counts
     np.testing.assert_allclose(sharded_loss, loss, rtol=1e-5)
     for key, value in metrics.items():
         np.testing.assert_allclose(sharded_metrics[key], value, rtol=1e-5, atol=1e-6, err_msg=key)

@@ -1,0 +1,226 @@
+"""Moments: where in a video that is shown which its words tell of."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from mmvideo.model.features import Features
+from mmvideo.model.heads import LinearHead
+from mmvideo.model.kinds import AnyModel
+from mmvideo.model.pool import members
+from mmvideo.model.steps import StepLayers, Steps, pool_steps
+from mmvideo.model.trunk import feature_width, fusion_stages
+from mmvideo.objectives.counting import binary_cross_entropy, mean_where
+from mmvideo.objectives.moment_targets import StepTargets, overlap, ranking, step_targets
+from mmvideo.objectives.needs import require_modalities, require_steps
+from mmvideo.objectives.patch_targets import errors
+from mmvideo.stream import Clips, StreamSpec, TokenStream
+
+Metrics = dict[str, Float[Array, ""]]
+SHARED = 0.5
+"""A window finds a moment if their intersection over union is this or more."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Moments:
+    """Finds the stretches of a video that its text tells of (Moment-DETR, Lei et al. 2021, on QVHighlights).
+
+    Each time step of the video answers by itself (UniVTG, Lin et al. 2023, section 3): whether it is of a moment,
+    how far from it that moment starts and ends, and how well it shows what the text tells of. The
+    video must have seen the text. A clip counts if it has video and text, and its moments are known or its
+    saliency is; what is not known of it takes no part.
+
+    Foreground and boundary weigh alike, as in UniVTG's code for QVHighlights; the other weights are this project's.
+
+    Attributes:
+      layers: convolutions over the steps before the answers.
+      background: weight of a step outside of all moments against one inside.
+      boundary: weight of the smooth L1 error of start and end, as shares of the view's length.
+      overlap: weight of one minus the generalised intersection over union of answered and true moment.
+      saliency: weight of the cross entropy of the saliency.
+      ranking: weight of the contrast of salient steps with less salient ones.
+      weight: of this objective in the total loss.
+    """
+
+    layers: int = 2
+    background: float = 0.1
+    boundary: float = 1.0
+    overlap: float = 1.0
+    saliency: float = 0.1
+    ranking: float = 0.1
+    weight: float = 1.0
+    kind: Literal["moments"] = "moments"
+
+    def __post_init__(self) -> None:
+        if self.layers < 0:
+            raise ValueError(f"moments.layers {self.layers} must be 0 or more")
+        if not self.background > 0:
+            raise ValueError(f"moments.background {self.background} must be above 0")
+        for name in ("boundary", "overlap", "saliency", "ranking"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"moments.{name} {getattr(self, name)} is a weight: it must be 0 or more")
+
+    def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> MomentHeads:
+        """New heads.
+
+        Raises:
+          ValueError: the run lacks video or text, the model keeps no steps, or its video never sees text.
+        """
+        require_modalities(spec, ("video", "text"), "moments")
+        require_steps(model, "moments")
+        last = fusion_stages(model)[-1]
+        if "text" not in last.knows("video"):
+            raise ValueError(
+                f"moments: video never sees text with model.fusion.scheme {model.fusion.scheme!r} and .text "
+                f"{model.fusion.text!r}: choose early, or mid with model.fusion.layer below the depth {last.end}, and "
+                "bidirectional text"
+            )
+        return MomentHeads(self.layers, feature_width(model), spec, rngs=rngs)
+
+    def loss(
+        self, heads: MomentHeads, features: Features, stream: TokenStream, trunk: nnx.Module
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """The weighted sum of the five losses, each a mean over the steps of the batch that it is of.
+
+        Metrics: each loss without its weight (`foreground_loss`, `boundary_loss`, `overlap_loss`, `saliency_loss`,
+        `ranking_loss`); `recall`, the share of clips of which the window with the best score finds a moment
+        (R1 at an intersection over union of 0.5), and `whole_recall`, that of answering with the whole view;
+        `clips` that counted, and `salient_clips`, those of them whose saliency is known.
+
+        Raises:
+          ValueError: the stream has neither moments nor saliency.
+        """
+        clips = stream.clips
+        if clips.moments is None and clips.saliency is None:
+            raise ValueError("moments: the corpus knows of no moments and no saliency: leave this objective out")
+        answers = heads(features, clips.number.shape[1])
+        targets = step_targets(self._moments(clips), answers.steps)
+        known = answers.known & targets.known
+        windows, found = self._window_losses(answers, targets, known)
+        salient, told = self._saliency_losses(answers, targets, clips)
+        losses = windows | salient
+        total = losses["foreground"] + self.boundary * losses["boundary"] + self.overlap * losses["overlap"]
+        total += self.saliency * losses["saliency"] + self.ranking * losses["ranking"]
+        counts = {"clips": known | told, "salient_clips": told}
+        return total, {
+            **{f"{name}_loss": value for name, value in losses.items()},
+            **found,
+            **{name: counted.sum().astype(jnp.float32) for name, counted in counts.items()},
+        }
+
+    def predict(
+        self, heads: MomentHeads, features: Features, stream: TokenStream, trunk: nnx.Module
+    ) -> dict[str, Array]:
+        """What every step of the clips answers; times are in seconds after the start of the view.
+
+        Returns:
+          `windows` `[B, E, T, 2]`, start and end within the view; `scores` `[B, E, T]`, the probability that the
+          step is of a moment; `saliency` `[B, E, T]` in [0, 1], meaningless if none was learned from; `time`
+          `[B, E, T]`, the middle of the step; `steps` `[B, E, T]`, which steps the clip has; and `known`
+          `[B, E]`, whether it has video and text.
+        """
+        answers = heads(features, stream.clips.number.shape[1])
+        return {
+            "windows": jnp.clip(answers.windows, 0, answers.steps.length[..., None, None]),
+            "scores": jnp.where(answers.steps.present, jax.nn.sigmoid(answers.foreground), 0),
+            "saliency": jnp.where(answers.steps.present, jax.nn.sigmoid(answers.saliency), 0),
+            "time": answers.steps.time,
+            "steps": answers.steps.present,
+            "known": answers.known,
+        }
+
+    def _moments(self, clips: Clips) -> Float[Array, "B E W 2"]:
+        """The moments of the clips; where the corpus knows of none, one that is unknown."""
+        if clips.moments is None:
+            return jnp.full((*clips.number.shape, 1, 2), jnp.nan)
+        return jnp.asarray(clips.moments)
+
+    def _window_losses(
+        self, answers: Answers, targets: StepTargets, known: Bool[Array, "B E"]
+    ) -> tuple[Metrics, Metrics]:
+        """The losses of foreground and boundaries, and how many moments are found."""
+        counted = answers.steps.present & known[..., None]
+        inside = counted & targets.foreground
+        entropy = binary_cross_entropy(answers.foreground, targets.foreground)
+        length = answers.steps.length[..., None, None]
+        # Not of use where the clip has no such step, but finite.
+        answer, wanted = answers.windows / length, targets.window / length
+        losses = {
+            "foreground": mean_where(entropy * jnp.where(targets.foreground, 1.0, self.background), counted),
+            "boundary": mean_where(errors(answer, wanted, "smooth_l1", 1.0), inside),
+            "overlap": mean_where(1 - overlap(answer, wanted)[1], inside),
+        }
+        best = jnp.where(answers.steps.present, answers.foreground, -jnp.inf).argmax(axis=-1)[..., None, None]
+        window = jnp.take_along_axis(answers.windows, best, axis=-2)
+        whole = jnp.stack([jnp.zeros_like(length), length], axis=-1)[..., 0, :]
+        there = known & targets.foreground.any(axis=-1)
+        found = {
+            name: mean_where((overlap(given, targets.moments)[0].max(axis=-1) >= SHARED).astype(jnp.float32), there)
+            for name, given in (("recall", window), ("whole_recall", whole))
+        }
+        return losses, found
+
+    def _saliency_losses(
+        self, answers: Answers, targets: StepTargets, clips: Clips
+    ) -> tuple[Metrics, Bool[Array, "B E"]]:
+        """The losses of the saliency, and of which clips any is known."""
+        if clips.saliency is None:
+            return {"saliency": jnp.float32(0), "ranking": jnp.float32(0)}, jnp.zeros_like(answers.known)
+        given = jnp.asarray(clips.saliency)
+        rated = jnp.isfinite(given)
+        told = answers.known & (rated & answers.steps.present).any(axis=-1)
+        # A step outside of all moments shows nothing of what the text tells of, also where nobody rated it.
+        outside = targets.known[..., None] & ~targets.foreground
+        counted = told[..., None] & answers.steps.present & (rated | outside)
+        wanted = jnp.where(rated, given, 0)
+        entropy = optax.sigmoid_binary_cross_entropy(answers.saliency, wanted)
+        losses = {"saliency": mean_where(entropy, counted)}
+        losses["ranking"] = mean_where(*ranking(answers.saliency, wanted, counted))
+        return losses, told
+
+
+class Answers(NamedTuple):
+    """What the heads say of every step.
+
+    Attributes:
+      foreground: log-odds that the step is of a moment.
+      windows: start and end of that moment in seconds after the start of the view; the step's middle lies in it.
+      saliency: log-odds of the saliency.
+      steps: of the clips.
+      known: which clips have video and text.
+    """
+
+    foreground: Float[Array, "B E T"]
+    windows: Float[Array, "B E T 2"]
+    saliency: Float[Array, "B E T"]
+    steps: Steps
+    known: Bool[Array, "B E"]
+
+
+class MomentHeads(nnx.Module):
+    """Layers over the steps, and four numbers of each: foreground, distance to start and to end, saliency."""
+
+    def __init__(self, layers: int, width: int, spec: StreamSpec, *, rngs: nnx.Rngs):
+        self.video = spec.video
+        self.layers = StepLayers(width, layers, rngs=rngs)
+        self.head = LinearHead(width, 4, rngs=rngs)
+
+    def __call__(self, features: Features, slots: int) -> Answers:
+        """The answers; those of steps that a clip does not have mean nothing.
+
+        A distance is a sigmoid times the view's length (UniVTG's code).
+        """
+        steps = pool_steps(features.top, features.layout, slots, self.video)
+        given = self.head(self.layers(steps.vector, steps.present))
+        distance = jax.nn.sigmoid(given[..., 1:3]) * steps.length[..., None, None]
+        windows = steps.time[..., None] + distance * jnp.array([-1.0, 1.0])
+        text = members(features.layout, ("text",), slots)[0].any(axis=-1)
+        known = steps.present.any(axis=-1) & text
+        return Answers(given[..., 0], windows, given[..., 3], steps, known)

@@ -1,0 +1,61 @@
+"""What answers for a whole clip from its pooled tokens: shared settings, and the head that they describe."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from mmvideo.model.features import Features
+from mmvideo.model.heads import LinearHead
+from mmvideo.model.kinds import AnyModel
+from mmvideo.model.pool import Pooler
+from mmvideo.model.trunk import feature_heads, feature_width
+from mmvideo.objectives.needs import require_modalities
+from mmvideo.stream import MODALITIES, StreamSpec, TokenStream
+
+
+class AnswersForClips:
+    """The settings that objectives share which answer for a clip from its pooled tokens at the top."""
+
+    kind: str
+    modalities: tuple[str, ...]
+    pooling: Literal["mean", "class", "map"]
+    require: Literal["all", "any"]
+    dropout: float
+    init_scale: float
+
+    def check_pooled(self) -> None:
+        """Raises ValueError for settings that no head can have."""
+        if not self.modalities or not set(self.modalities) <= set(MODALITIES):
+            raise ValueError(f"{self.kind}.modalities {self.modalities} must name some of {', '.join(MODALITIES)}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"{self.kind}.dropout {self.dropout} must be in [0, 1)")
+        if not self.init_scale > 0:
+            raise ValueError(f"{self.kind}.init_scale {self.init_scale} must be above 0")
+
+    def pooled_heads(self, out: int, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> PooledHeads:
+        """New heads of `out` numbers; raises ValueError if the run lacks a modality."""
+        require_modalities(spec, self.modalities, self.kind)
+        return PooledHeads(self, out, model, rngs=rngs)
+
+
+class PooledHeads(nnx.Module):
+    """A pooler, layer norm, dropout and a linear map."""
+
+    def __init__(self, config: AnswersForClips, out: int, model: AnyModel, *, rngs: nnx.Rngs):
+        width = feature_width(model)
+        self.modalities, self.require = config.modalities, config.require
+        self.pooler = Pooler(config.pooling, width, feature_heads(model), rngs=rngs)
+        self.logits = LinearHead(width, out, config.dropout, config.init_scale, rngs=rngs)
+
+    def __call__(self, features: Features, stream: TokenStream) -> tuple[Float[Array, "B E o"], Bool[Array, "B E"]]:
+        """The answers in float32, and which clips have the modalities that are required."""
+        slots = stream.clips.number.shape[1]
+        pooled, present = self.pooler(features, len(features.taps) - 1, self.modalities, slots)
+        if self.require == "any":
+            places = [MODALITIES.index(name) for name in self.modalities]
+            present = jnp.asarray(stream.clips.present)[..., places].any(axis=-1)
+        return self.logits(pooled), present

@@ -1,0 +1,106 @@
+"""Regression: one number of a clip, such as a sentiment."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Literal
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from mmvideo.model.features import Features
+from mmvideo.model.kinds import AnyModel
+from mmvideo.objectives.counting import mean_where
+from mmvideo.objectives.patch_targets import errors
+from mmvideo.objectives.pooled import AnswersForClips, PooledHeads
+from mmvideo.stream import StreamSpec, TokenStream
+
+
+@dataclasses.dataclass(frozen=True)
+class Regression(AnswersForClips):
+    """Predicts a number from the pooled features at the top.
+
+    Attributes:
+      label: kind of number, as the corpus names it.
+      modalities: whose tokens are pooled.
+      error: absolute (`l1`), squared (`mse`), or squared below `beta` and absolute above it (`smooth_l1`).
+      beta: where the smooth error changes.
+      range: lowest and highest number, as (-3, 3) for CMU-MOSEI. It is brought to [-1, 1] for the head and the
+        loss; answers are given in the corpus's own scale, and may lie outside. None leaves numbers as they are.
+      pooling: how tokens become one vector, as of `Classification`.
+      require: whether a clip counts only if it has `all` of the modalities, or `any` of them.
+      dropout, init_scale: as of `Classification`.
+      weight: of this objective in the total loss.
+    """
+
+    label: str
+    modalities: tuple[str, ...] = ("video", "audio")
+    error: Literal["l1", "mse", "smooth_l1"] = "l1"
+    beta: float = 1.0
+    range: tuple[float, float] | None = None
+    pooling: Literal["mean", "class", "map"] = "mean"
+    require: Literal["all", "any"] = "all"
+    dropout: float = 0.0
+    init_scale: float = 1.0
+    weight: float = 1.0
+    kind: Literal["regression"] = "regression"
+
+    def __post_init__(self) -> None:
+        if not self.beta > 0:
+            raise ValueError(f"regression.beta {self.beta} must be above 0")
+        if self.range is not None and not -math.inf < self.range[0] < self.range[1] < math.inf:
+            raise ValueError(f"regression.range {self.range} must be the lowest and the highest number")
+        self.check_pooled()
+
+    def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> PooledHeads:
+        """New heads; raises ValueError if the run lacks a modality."""
+        return self.pooled_heads(1, model, spec, rngs=rngs)
+
+    def loss(
+        self, heads: PooledHeads, features: Features, stream: TokenStream, trunk: nnx.Module
+    ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
+        """The mean error over the clips whose number is known.
+
+        Metrics: `mae`, the mean absolute error in the corpus's own scale; `mean_mae`, that of answering all
+        clips of the batch with their mean; `clips` that counted.
+
+        Raises:
+          ValueError: the stream has no such kind of number, or several of it a clip.
+        """
+        wanted, known = self._numbers(stream)
+        answer, present = heads(features, stream)
+        counted, (middle, half) = present & known, self._scale()
+        loss = mean_where(errors(answer, (wanted[..., None] - middle) / half, self.error, self.beta), counted)
+        value = answer[..., 0] * half + middle
+        return loss, {
+            "mae": mean_where(jnp.abs(value - wanted), counted),
+            "mean_mae": mean_where(jnp.abs(mean_where(wanted, counted) - wanted), counted),
+            "clips": counted.sum().astype(jnp.float32),
+        }
+
+    def predict(
+        self, heads: PooledHeads, features: Features, stream: TokenStream, trunk: nnx.Module
+    ) -> dict[str, Array]:
+        """`value` `[B, E]` in the corpus's own scale, and `known`: whether the clip has the modalities."""
+        answer, present = heads(features, stream)
+        middle, half = self._scale()
+        return {"value": answer[..., 0] * half + middle, "known": present}
+
+    def _scale(self) -> tuple[float, float]:
+        """The number that the head calls 0, and how much it calls 1."""
+        low, high = (-1.0, 1.0) if self.range is None else self.range
+        return (low + high) / 2, (high - low) / 2
+
+    def _numbers(self, stream: TokenStream) -> tuple[Float[Array, "B E"], Bool[Array, "B E"]]:
+        """The number of every clip, and where it is known."""
+        kinds = stream.clips.targets
+        if self.label not in kinds:
+            found = ", ".join(sorted(kinds)) or "none"
+            raise ValueError(f"regression.label {self.label!r} is not a kind of number of the corpus: it has {found}")
+        given = jnp.asarray(kinds[self.label])
+        if given.shape[-1] != 1:
+            raise ValueError(f"regression.label {self.label!r} has {given.shape[-1]} numbers a clip: it must be one")
+        known = jnp.isfinite(given[..., 0])
+        return jnp.where(known, given[..., 0], 0), known
