@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from mmvideo.evaluation.embed import to_host
+from mmvideo.evaluation.collect import to_host
 from mmvideo.evaluation.runner import EvaluationResult, Subject
 from mmvideo.stream import PADDING, TokenStream
 

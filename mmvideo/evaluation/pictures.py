@@ -12,7 +12,7 @@ from einops import rearrange
 from flax import nnx
 from jaxtyping import Int, Num
 
-from mmvideo.evaluation.embed import Place, to_host
+from mmvideo.evaluation.collect import Place, to_host
 from mmvideo.evaluation.report_data import AttentionView, Reconstruction
 from mmvideo.evaluation.report_parts.images import HIDDEN
 from mmvideo.model.config import dimensions

@@ -17,7 +17,8 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 from flax import nnx
 
-from mmvideo.evaluation.embed import Embeddings, Place, embed_corpus
+from mmvideo.evaluation.collect import Answers, Ask, Place, collect
+from mmvideo.evaluation.embed import Embeddings, embed_corpus
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Subject:
         self.learner = learner
         self.place = place
         self._seen: dict[tuple[int, int | None], tuple[Any, Embeddings]] = {}
+        self._asked: dict[tuple[int, Ask], tuple[Any, Answers]] = {}
 
     def embeddings(self, batches: Any, limit: int | None = None) -> Embeddings:
         """`embed_corpus` of these batches."""
@@ -65,6 +67,13 @@ class Subject:
             # The batches are kept beside their embeddings, so that no other object takes over their id.
             self._seen[key] = (batches, embed_corpus(self.learner, batches, self.place, limit))
         return self._seen[key][1]
+
+    def answers(self, batches: Any, ask: Ask) -> Answers:
+        """`collect` of these batches."""
+        key = (id(batches), ask)
+        if key not in self._asked:
+            self._asked[key] = (batches, collect(self.learner, batches, ask, self.place))
+        return self._asked[key][1]
 
 
 @runtime_checkable

@@ -10,7 +10,8 @@ import jax
 import numpy as np
 import pytest
 
-from mmvideo.evaluation.embed import embed_corpus, spread
+from mmvideo.evaluation.collect import spread
+from mmvideo.evaluation.embed import embed_corpus
 from mmvideo.evaluation.evaluators import Probes, Retrieval
 from mmvideo.evaluation.gallery import clip_view, gallery_queries
 from mmvideo.evaluation.pictures import attention_views, content_of, reconstructions
