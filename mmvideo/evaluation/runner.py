@@ -30,6 +30,7 @@ class EvaluationResult:
       protocol: what the metrics mean, in words and settings.
       dataset, split: what was evaluated.
       clips: how many clips were seen.
+      details: what else a report shows, as JSON holds it: a confusion matrix, curves, samples.
     """
 
     metrics: dict[str, float | int]
@@ -38,6 +39,7 @@ class EvaluationResult:
     dataset: str
     split: str
     clips: int
+    details: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def content(self) -> dict[str, Any]:
         """What `evals/NAME.json` holds, but for the step; a metric that is not finite is None."""
@@ -47,6 +49,7 @@ class EvaluationResult:
             "split": self.split,
             "clips": self.clips,
             "protocol": self.protocol,
+            **({"details": self.details} if self.details else {}),
         }
 
 
