@@ -134,7 +134,7 @@ def write_result(workdir: str | Path, name: str, result: EvaluationResult, step:
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in result.predictions)
     _replace(folder / f"{name}.predictions.jsonl", lines)
     whole = {**result.content(), "checkpoint_step": int(step)}
-    _replace(folder / f"{name}.json", json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
+    _replace(folder / f"{name}.json", _laid_out(whole))
     return folder / f"{name}.json"
 
 
@@ -145,6 +145,15 @@ def measured(workdir: str | Path, name: str, step: int) -> bool:
     except (OSError, ValueError):
         return False
     return written.get("checkpoint_step") == step
+
+
+def _laid_out(whole: dict[str, Any]) -> str:
+    """JSON that is read by eye, but for the details: they are one last line, however large a matrix they hold."""
+    head = {name: value for name, value in whole.items() if name != "details"}
+    text = json.dumps(head, indent=2, ensure_ascii=False)
+    if "details" in whole:
+        text = f'{text[:-2]},\n  "details": {json.dumps(whole["details"], ensure_ascii=False)}\n}}'
+    return text + "\n"
 
 
 def _plain(value: Any) -> float | int | None:

@@ -142,6 +142,14 @@ def test_details_are_written_only_where_there_are_some():
     assert _result({}, {"samples": [1]}).content()["details"] == {"samples": [1]}
 
 
+def test_details_are_the_last_line_of_a_file_that_is_read_by_eye(results, tmp_path):
+    result = results["classification"]
+    lines = write_result(tmp_path, "classification", result, 7).read_text().splitlines()
+    assert lines[-1] == "}" and lines[-2].startswith('  "details": {') and lines[-3] == '  "checkpoint_step": 7,'
+    assert len(lines) < 200, "a matrix takes no line a number"
+    assert json.loads("\n".join(lines)) == result.content() | {"checkpoint_step": 7}
+
+
 def test_details_of_metrics_are_json(results):
     for result in results.values():
         text = json.dumps(result.content(), allow_nan=False)

@@ -62,9 +62,10 @@ def _drawn(matrix: Int[np.ndarray, "k k"], support: Int[np.ndarray, "k"], classe
             parts.append(_cell(clips, share, place, size, said, right=row == column))
     # The last slanted name reaches past the last column.
     width, height = margin + size * len(classes) + 0.9 * slant, top + size * len(classes) + 2
+    kind = "confusion" if size >= _WRITTEN else "confusion small"
     return tag(
-        "svg", *parts, viewBox=f"0 0 {width:.0f} {height:.0f}", width=f"{width:.0f}", height=f"{height:.0f}", role="img",
-        class_="confusion" if size >= _WRITTEN else "confusion small", aria_label=f"confusion of {len(names)} classes",
+        "svg", *parts, viewBox=f"0 0 {width:.0f} {height:.0f}", width=f"{width:.0f}", height=f"{height:.0f}",
+        class_=kind, role="img", aria_label=f"confusion matrix of {len(names)} classes",
     )  # fmt: skip
 
 

@@ -90,7 +90,8 @@ h4{font-size:13.5px;font-weight:600;margin:20px 0 6px}
 .confusion .on-dark{fill:var(--page)}.no-cell{fill:var(--soft)}
 .right-cell{fill:var(--blue)}.wrong-cell{fill:var(--mark)}
 .confusion.small text{font-size:10px}.side{display:flex;flex-wrap:wrap;gap:20px 44px;align-items:flex-start}
-.side .mistakes{flex:1 1 300px;max-width:520px}.side .mistakes td{padding-top:4px;padding-bottom:4px}.mistakes h4{margin-top:0}
+.side .mistakes{flex:1 1 300px;max-width:520px}.side .mistakes td{padding-top:4px;padding-bottom:4px}
+.mistakes h4{margin-top:0}
 .side>div{min-width:0;max-width:100%}.side .note{max-width:62ch}.scroll+.scroll,.scroll+.charts{margin-top:22px}
 .confusion rect:hover{stroke:var(--ink);stroke-width:1.5}
 .pr{stroke-width:1.8}.line-1{stroke:var(--c1)}.line-2{stroke:var(--c2)}.line-3{stroke:var(--c4)}
