@@ -10,7 +10,7 @@ from mmvideo.evaluation.report_data import ReportData
 from mmvideo.evaluation.report_parts import account, curves, showcase, tables
 from mmvideo.evaluation.report_parts.markup import Part, duration, number, section, tag, text
 from mmvideo.evaluation.report_parts.style import SCRIPT, STYLE
-from mmvideo.evaluation.report_tasks import source
+from mmvideo.evaluation.report_tasks import source, titled
 
 
 def write_report(path: str | Path, data: ReportData) -> Path:
@@ -96,7 +96,8 @@ def _retrieval(name: str, found: dict) -> Part:
     legend = '<i></i>model|<i class="chance"></i>chance' + ('|<i class="oracle"></i>oracle' if oracle else "")
     keys = tag("div", *(tag("span", item) for item in legend.split("|")), class_="legend")
     table = tables.retrieval_table(found["metrics"])
-    return Part(name, "Retrieval", section(name, "Retrieval", how + source(found), table, keys))
+    title = titled("Retrieval", name)
+    return Part(name, title, section(name, title, how + source(found), table, keys))
 
 
 def _probes(name: str, found: dict) -> Part:
@@ -106,7 +107,8 @@ def _probes(name: str, found: dict) -> Part:
         "what can be known at all from that modality. “Per class” averages over classes, however rare. "
     )
     table = tables.probe_table(found["metrics"])
-    return Part(name, "Probes", section(name, "Probes", how + source(found), table))
+    title = titled("Probes", name)
+    return Part(name, title, section(name, title, how + source(found), table))
 
 
 def _evaluation(name: str, found: dict) -> Part:

@@ -57,10 +57,15 @@ def source(found: Mapping[str, Any]) -> str:
     )
 
 
+def titled(title: str, name: str) -> str:
+    """The title of an evaluation's section, with what it shows where that is not everything."""
+    return title if shown(name) == _WHOLE else f"{title} ({shown(name)})"
+
+
 def task_part(name: str, found: Mapping[str, Any]) -> Part:
     """The section of an evaluation whose `kind` is among `TASKS`."""
     title, how, inside = TASKS[kind(name)]
-    title += "" if shown(name) == _WHOLE else f" ({shown(name)})"
+    title = titled(title, name)
     details = found.get("details", {})
     protocol = results.protocol_note(found.get("protocol", {}))
     return Part(name, title, section(name, title, how + source(found), *inside(found["metrics"], details), protocol))
@@ -70,12 +75,15 @@ def _classification(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> l
     """The table, and for each objective its confusion matrix or its curves."""
     parts = [results.objective_table(metrics)]
     for objective, one in details.items():
+        if not one:  # of no clip is the truth known
+            continue
+        parts.append(tag("h3", text(objective)))
         picture, curves = confusion.confusion_picture(one), plots.pr_charts(one)
-        beside = tag("div", picture and tag("div", picture), confusion.confused_pairs(one), class_="side")
-        parts += [tag("h3", text(objective)), beside if picture else "", results.absent_note(one)]
+        if picture:
+            parts.append(tag("div", tag("div", picture), confusion.confused_pairs(one), class_="side"))
         if picture and curves:
             curves = tag("details", tag("summary", "Precision over recall, each class against the rest"), curves)
-        parts += [curves, confusion.class_table(one)]
+        parts += [results.absent_note(one), curves, confusion.class_table(one)]
     return parts
 
 

@@ -120,6 +120,12 @@ def test_what_is_missing_is_left_out(data, parse):
     assert parse(page(only)).sections == ["curves", "throughput"]
 
 
+def test_an_evaluation_of_some_modalities_alone_says_so(data, parse):
+    found = {"retrieval.video+text": data.evaluations["retrieval"]}
+    parsed = parse(page(ReportData("run", evaluations=found)))
+    assert parsed.sections == ["retrieval.video+text"] and "Retrieval (video+text)" in parsed.words
+
+
 def test_an_evaluation_without_its_own_table_is_shown(data, parse):
     other = {**data.evaluations["probes"], "metrics": {"cider": 0.5123, "broken": None}}
     parsed = parse(page(ReportData("run", evaluations={"losses": other})))

@@ -137,6 +137,16 @@ def test_metrics_that_are_not_finite_are_dashes(results, tmp_path, parse):
     assert "nan" not in " ".join(parsed.words) and "–" in parsed.words
 
 
+def test_a_task_of_which_nothing_is_known_is_a_section_still(tmp_path, parse):
+    empty, none = classification_metrics(np.zeros((2, 2)), np.full(2, -1), ["a", "b"])
+    write_result(tmp_path, "classification", _result(_named("move", empty), {"move": none}), 1)
+    numbers, none = regression_metrics(np.zeros(2), np.full(2, np.nan))
+    write_result(tmp_path, "regression", _result(_named("mood", numbers), {"mood": none}), 1)
+    moments, none = moment_metrics([], [])
+    write_result(tmp_path, "moments", _result(moments, none), 1)
+    assert parse(page(read_run(tmp_path))).sections == ["classification", "moments", "regression"]
+
+
 def test_details_are_written_only_where_there_are_some():
     assert "details" not in _result({}, {}).content()
     assert _result({}, {"samples": [1]}).content()["details"] == {"samples": [1]}
