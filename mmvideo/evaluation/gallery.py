@@ -1,4 +1,4 @@
-"""The report's gallery: queries with the clips that a model finds for them, small enough for a page."""
+"""Clips for the report, small enough for a page: queries with what a model finds, and its best and worst answers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from mmvideo.evaluation import retrieval
 from mmvideo.evaluation.embed import Embeddings
-from mmvideo.evaluation.report_data import ClipView, GalleryQuery, Ranked
+from mmvideo.evaluation.report_data import ClipGroup, ClipView, GalleryQuery, JudgedClip, Ranked
 
 DIRECTIONS: tuple[tuple[str, str], ...] = (("text", "video"), ("audio", "video"), ("video", "text"))
 """Directions shown by choice; a corpus that has none of them shows the first that it has."""
@@ -74,6 +75,43 @@ def _with_right(ranked: Sequence[Ranked], right: ClipView, rank: int, similarity
 def _numbered(ranked: Sequence[Ranked]) -> list[Ranked]:
     """The same clips with ranks from 1."""
     return [Ranked(one.clip, rank, one.similarity, one.right) for rank, one in enumerate(ranked, 1)]
+
+
+def best_and_worst(
+    title: str,
+    number: Int[np.ndarray, "n"],
+    score: Float[np.ndarray, "n"],
+    lines: Callable[[int], Sequence[str]],
+    record: Callable[[int], Any],
+    *,
+    unit: str = "",
+    right: Bool[np.ndarray, "n"] | None = None,
+    count: int = 4,
+) -> list[ClipGroup]:
+    """The clips of the highest and of the lowest score; no clip is in both groups.
+
+    Args:
+      title: what was answered, such as the objective.
+      number: the clips' numbers.
+      score: how good each answer is; a clip of NaN takes no part.
+      lines: what is written under a clip, by its place in these arrays.
+      record: a clip's record by its number: `id`, `media`, `captions`.
+      unit: what the score is.
+      right: whether each answer is right; None where that is no question.
+      count: clips a group.
+    """
+    known = np.flatnonzero(~np.isnan(score))
+    order = known[np.argsort(-score[known], kind="stable")]
+    count = min(count, (len(order) + 1) // 2)
+
+    def judged(place: int) -> JudgedClip:
+        verdict = None if right is None else bool(right[place])
+        return JudgedClip(clip_view(record(int(number[place]))), lines(place), float(score[place]), verdict)
+
+    ends = (("best", order[:count]), ("worst", order[count:][-count:][::-1]))
+    return [
+        ClipGroup(f"{title}, {end}", [judged(int(place)) for place in some], unit) for end, some in ends if len(some)
+    ]
 
 
 def clip_view(record: Any, seconds: float = 6.0, side: int = 128, fps: float = 12.0) -> ClipView:

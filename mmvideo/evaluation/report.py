@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
 
+from mmvideo.evaluation import report_tasks
 from mmvideo.evaluation.report_data import ReportData
 from mmvideo.evaluation.report_parts import account, curves, showcase, tables
-from mmvideo.evaluation.report_parts.markup import duration, number, section, tag, text
+from mmvideo.evaluation.report_parts.markup import Part, duration, number, section, tag, text
 from mmvideo.evaluation.report_parts.style import SCRIPT, STYLE
-
-
-@dataclasses.dataclass(frozen=True)
-class _Part:
-    """A section of the page: its name in links, its title, its HTML."""
-
-    name: str
-    title: str
-    html: str
+from mmvideo.evaluation.report_tasks import source, titled
 
 
 def write_report(path: str | Path, data: ReportData) -> Path:
@@ -53,28 +45,26 @@ def page(data: ReportData) -> str:
     return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>{body}{tag("script", SCRIPT)}</body></html>\n'
 
 
-def _parts(data: ReportData) -> list[_Part]:
+def _parts(data: ReportData) -> list[Part]:
     """Every section, empty ones included."""
-    known = {"retrieval": _retrieval, "probes": _probes}
-    first = [known[name](found) for name, found in _ordered(data) if name in known]
-    other = [_evaluation(name, found) for name, found in _ordered(data) if name not in known]
+    known = {"retrieval": _retrieval, "probes": _probes} | dict.fromkeys(report_tasks.TASKS, report_tasks.task_part)
+    whole, variants = report_tasks.split(data.evaluations)
+    kinds = {name: report_tasks.kind(name) for name in whole}
+    first = sorted((name for name in whole if kinds[name] in known), key=lambda name: list(known).index(kinds[name]))
     return [
-        *first,
+        *(known[kinds[name]](name, whole[name]) for name in first),
+        report_tasks.modalities(variants),
+        report_tasks.examples(data.examples),
         _gallery(data),
         _losses(data),
         _reconstructions(data),
         _attention(data),
         _throughput(data),
         _time(data),
-        *other,
+        *(_evaluation(name, found) for name, found in whole.items() if name not in first),
         _skipped(data),
         _config(data),
     ]
-
-
-def _ordered(data: ReportData) -> list[tuple[str, dict]]:
-    """The evaluations, retrieval first."""
-    return sorted(data.evaluations.items(), key=lambda item: (item[0] != "retrieval", item[0]))
 
 
 def _header(data: ReportData) -> str:
@@ -90,22 +80,14 @@ def _header(data: ReportData) -> str:
     return tag("header", tag("h1", text(data.name)), tag("div", *shown, class_="facts"))
 
 
-def _source(found: dict) -> str:
-    """Which clips an evaluation saw, after which step."""
-    return (
-        f"{number(found['clips'])} clips of {text(found['dataset'])}, split “{text(found['split'])}”, "
-        f"at step {number(found['checkpoint_step'])}."
-    )
-
-
-def _retrieval(found: dict) -> _Part:
+def _retrieval(name: str, found: dict) -> Part:
     how = (
         "Zero-shot retrieval: given one modality of a clip, find the clip among all of these by another. R@K is the "
         "share of queries (in %) whose clip is among the first K. Ties count against the model: a wrong clip that is "
         "exactly as similar as the right one is ranked before it, so repeated captions cost recall. p is the chance "
         "that a random order would do as well. "
     )
-    oracle = any(name.endswith("/oracle") for name in found["metrics"])
+    oracle = any(metric.endswith("/oracle") for metric in found["metrics"])
     if oracle:
         how += (
             "The oracle knows exactly what each modality shows and is the most that any model can reach; as it breaks "
@@ -114,36 +96,38 @@ def _retrieval(found: dict) -> _Part:
     legend = '<i></i>model|<i class="chance"></i>chance' + ('|<i class="oracle"></i>oracle' if oracle else "")
     keys = tag("div", *(tag("span", item) for item in legend.split("|")), class_="legend")
     table = tables.retrieval_table(found["metrics"])
-    return _Part("retrieval", "Retrieval", section("retrieval", "Retrieval", how + _source(found), table, keys))
+    title = titled("Retrieval", name)
+    return Part(name, title, section(name, title, how + source(found), table, keys))
 
 
-def _probes(found: dict) -> _Part:
+def _probes(name: str, found: dict) -> Part:
     how = (
         "How much a simple classifier reads from frozen features, without training the model on any label: accuracy "
         "in % on held-out clips. The orange mark is chance (always answering the most frequent class), a green one "
         "what can be known at all from that modality. “Per class” averages over classes, however rare. "
     )
     table = tables.probe_table(found["metrics"])
-    return _Part("probes", "Probes", section("probes", "Probes", how + _source(found), table))
+    title = titled("Probes", name)
+    return Part(name, title, section(name, title, how + source(found), table))
 
 
-def _evaluation(name: str, found: dict) -> _Part:
+def _evaluation(name: str, found: dict) -> Part:
     """An evaluation that this page knows no table for."""
     title = name.capitalize()
-    return _Part(name, title, section(name, title, _source(found), tables.plain_table(found["metrics"])))
+    return Part(name, title, section(name, title, source(found), tables.plain_table(found["metrics"])))
 
 
-def _gallery(data: ReportData) -> _Part:
+def _gallery(data: ReportData) -> Part:
     how = (
         "Queries taken evenly from the held-out clips (not chosen for their results), each with the clips that the "
         "model finds most similar; the number beside a rank is the cosine. The right clip has a green border, and is "
         "added at the end where it is not among the first. Click a clip to play it."
     )
     inside = section("gallery", "Queries and what they find", how, showcase.gallery(data.gallery))
-    return _Part("gallery", "Gallery", inside if data.gallery else "")
+    return Part("gallery", "Gallery", inside if data.gallery else "")
 
 
-def _losses(data: ReportData) -> _Part:
+def _losses(data: ReportData) -> Part:
     charts = curves.loss_charts(data.metrics)
     others = curves.metric_charts(data.metrics, curves.other_metrics(data.metrics))
     how = (
@@ -152,10 +136,10 @@ def _losses(data: ReportData) -> _Part:
     )
     more = tag("details", tag("summary", "Beside the losses"), curves.draw(others)) if others else ""
     inside = section("curves", "Learning curves", how, curves.draw(charts), more)
-    return _Part("curves", "Curves", inside if charts else "")
+    return Part("curves", "Curves", inside if charts else "")
 
 
-def _throughput(data: ReportData) -> _Part:
+def _throughput(data: ReportData) -> Part:
     wanted = {
         "examples_per_second": "clips a second",
         "tokens_per_second": "tokens a second",
@@ -167,10 +151,10 @@ def _throughput(data: ReportData) -> _Part:
     charts = curves.metric_charts(data.metrics, wanted)
     how = "How fast the run went, how well its rows were filled, and how its updates behaved."
     inside = section("throughput", "Throughput and updates", how, curves.draw(charts, zero=True))
-    return _Part("throughput", "Throughput", inside if charts else "")
+    return Part("throughput", "Throughput", inside if charts else "")
 
 
-def _reconstructions(data: ReportData) -> _Part:
+def _reconstructions(data: ReportData) -> Part:
     how = (
         "What the masked objective is shown (hidden patches grey), what it makes of the rest, and the original. "
         "Patches that were visible are copied into the reconstruction, so look only at what was grey. In spectrograms "
@@ -178,7 +162,7 @@ def _reconstructions(data: ReportData) -> _Part:
     )
     pictures = showcase.reconstructions(data.reconstructions)
     inside = section("reconstruction", "Masked input and reconstruction", how, *_notes(data), pictures)
-    return _Part("reconstruction", "Reconstruction", inside if data.reconstructions else "")
+    return Part("reconstruction", "Reconstruction", inside if data.reconstructions else "")
 
 
 def _notes(data: ReportData) -> list[str]:
@@ -187,30 +171,30 @@ def _notes(data: ReportData) -> list[str]:
     return [tag("p", text(note), class_="note") for note in notes]
 
 
-def _attention(data: ReportData) -> _Part:
+def _attention(data: ReportData) -> Part:
     how = (
         "Attention over frames: where the tokens of one modality look in the pictures of their clip, mean over heads "
         "and tokens. Grey is the average over all patches or less; the brighter it glows the more, up to three times "
         "the average. The shares say how much of all attention goes to which modality."
     )
     inside = section("attention", "Attention over frames", how, showcase.attention(data.attention))
-    return _Part("attention", "Attention", inside if data.attention else "")
+    return Part("attention", "Attention", inside if data.attention else "")
 
 
-def _time(data: ReportData) -> _Part:
+def _time(data: ReportData) -> Part:
     inside = account.account(data.ledger)
     how = "Every second of the run, booked once."
-    return _Part("time", "Time", section("time", "Where the time went", how, inside) if inside else "")
+    return Part("time", "Time", section("time", "Where the time went", how, inside) if inside else "")
 
 
-def _skipped(data: ReportData) -> _Part:
+def _skipped(data: ReportData) -> Part:
     how = f"{number(len(data.skipped))} clips could not be used. They left their places empty and moved no other clip."
     inside = section("skipped", "Skipped clips", how, account.skips(data.skipped)) if data.skipped else ""
-    return _Part("skipped", "Skipped", inside)
+    return Part("skipped", "Skipped", inside)
 
 
-def _config(data: ReportData) -> _Part:
+def _config(data: ReportData) -> Part:
     if not data.config:
-        return _Part("config", "Config", "")
+        return Part("config", "Config", "")
     listing = tag("details", tag("summary", "config.json"), tag("pre", text(data.config)))
-    return _Part("config", "Config", section("config", "Config", "Every setting of the run.", listing))
+    return Part("config", "Config", section("config", "Config", "Every setting of the run.", listing))

@@ -65,6 +65,38 @@ class GalleryQuery:
 
 
 @dataclasses.dataclass(frozen=True)
+class JudgedClip:
+    """A clip with what a model said of it.
+
+    Attributes:
+      clip: the clip.
+      lines: what is written under it: the answer, the truth.
+      score: how good the answer is, in the unit that the group names.
+      right: whether it is right; None where that is no question.
+    """
+
+    clip: ClipView
+    lines: Sequence[str]
+    score: float
+    right: bool | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipGroup:
+    """Clips shown side by side, such as those that a model did best on.
+
+    Attributes:
+      title: what they are.
+      clips: the clips, in the order in which they are shown.
+      score: what their score is.
+    """
+
+    title: str
+    clips: Sequence[JudgedClip]
+    score: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class Reconstruction:
     """What a masked objective sees and what it makes of the rest.
 
@@ -124,6 +156,7 @@ class ReportData:
       reconstructions: masked input beside reconstruction.
       attention: attention over frames.
       skipped: clips that could not be used, with the reason.
+      examples: clips with what was said of them, the best and the worst.
     """
 
     name: str
@@ -136,6 +169,7 @@ class ReportData:
     reconstructions: Sequence[Reconstruction] = ()
     attention: Sequence[AttentionView] = ()
     skipped: Sequence[tuple[str, str]] = ()
+    examples: Sequence[ClipGroup] = ()
 
 
 def read_run(workdir: str | Path, name: str | None = None, **shown: Any) -> ReportData:

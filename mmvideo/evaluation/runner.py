@@ -31,6 +31,7 @@ class EvaluationResult:
       protocol: what the metrics mean, in words and settings.
       dataset, split: what was evaluated.
       clips: how many clips were seen.
+      details: what else a report shows, as JSON holds it: a confusion matrix, curves, samples.
     """
 
     metrics: dict[str, float | int]
@@ -39,6 +40,7 @@ class EvaluationResult:
     dataset: str
     split: str
     clips: int
+    details: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def content(self) -> dict[str, Any]:
         """What `evals/NAME.json` holds, but for the step; a metric that is not finite is None."""
@@ -48,6 +50,7 @@ class EvaluationResult:
             "split": self.split,
             "clips": self.clips,
             "protocol": self.protocol,
+            **({"details": self.details} if self.details else {}),
         }
 
 
@@ -140,7 +143,7 @@ def write_result(workdir: str | Path, name: str, result: EvaluationResult, step:
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in result.predictions)
     _replace(folder / f"{name}.predictions.jsonl", lines)
     whole = {**result.content(), "checkpoint_step": int(step)}
-    _replace(folder / f"{name}.json", json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
+    _replace(folder / f"{name}.json", _laid_out(whole))
     return folder / f"{name}.json"
 
 
@@ -151,6 +154,15 @@ def measured(workdir: str | Path, name: str, step: int) -> bool:
     except (OSError, ValueError):
         return False
     return written.get("checkpoint_step") == step
+
+
+def _laid_out(whole: dict[str, Any]) -> str:
+    """JSON that is read by eye, but for the details: they are one last line, however large a matrix they hold."""
+    head = {name: value for name, value in whole.items() if name != "details"}
+    text = json.dumps(head, indent=2, ensure_ascii=False)
+    if "details" in whole:
+        text = f'{text[:-2]},\n  "details": {json.dumps(whole["details"], ensure_ascii=False)}\n}}'
+    return text + "\n"
 
 
 def _plain(value: Any) -> float | int | None:

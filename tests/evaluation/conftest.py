@@ -1,6 +1,11 @@
-"""A small corpus of shapes, and a small learner on it."""
+"""A small corpus of shapes, and a small learner on it; and how a page is read."""
 
 from __future__ import annotations
+
+import html.parser
+import re
+import shutil
+import subprocess
 
 import pytest
 from flax import nnx
@@ -54,3 +59,76 @@ def learner(batches) -> Learner:
     )  # fmt: skip
     objectives = {"contrastive": Contrastive(width=16), "masked_patches": MaskedPatches(target="raw")}
     return Learner(model, batches.spec, objectives, rngs=nnx.Rngs(0))
+
+
+_VOID = {"meta", "img", "br", "link"}
+
+
+class _Page(html.parser.HTMLParser):
+    """Collects what a test asks for, and insists that every element is closed where it was opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.sections: list[str] = []
+        self.links: list[str] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag, attributes):
+        named = dict(attributes)
+        self.addresses += [named[key] for key in ("src", "href", "poster", "data", "srcset") if named.get(key)]
+        if tag == "section":
+            self.sections.append(named["id"])
+        if tag == "a":
+            self.links.append(named["href"])
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-1:]}"
+        self.open.pop()
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.words.append(data)
+
+
+@pytest.fixture(scope="session")
+def parse():
+    """Reads a page or a piece of one."""
+
+    def read(text: str) -> _Page:
+        parsed = _Page()
+        parsed.feed(text)
+        parsed.close()
+        assert not parsed.open, f"left open: {parsed.open}"
+        return parsed
+
+    return read
+
+
+@pytest.fixture
+def browsed(tmp_path):
+    """What Chromium says of a page: pictures that don't decode, flat sections, requests, and whether it is too wide."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    browser = next((path for path in map(shutil.which, names) if path), None)
+    if browser is None:
+        pytest.skip("no Chromium on this machine")
+
+    def browse(path) -> str:
+        probe = (
+            "<script>window.addEventListener('load',function(){"
+            "var r=[...document.images].filter(i=>!i.naturalWidth).length;"
+            "var s=[...document.querySelectorAll('section')].filter(x=>x.offsetHeight<40).length;"
+            "var n=performance.getEntriesByType('resource').filter(e=>!e.name.startsWith('data:')).length;"
+            "document.title='broken='+r+' flat='+s+' asked='+n+' wide='+"
+            "(document.documentElement.scrollWidth>document.documentElement.clientWidth)})</script>"
+        )
+        path.write_text(path.read_text().replace("</body>", probe + "</body>"))
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1280,900", "--dump-dom"]
+        command += [f"--user-data-dir={tmp_path / 'profile'}", path.as_uri()]
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+        return re.search("<title>(.*?)</title>", shown)[1]
+
+    return browse

@@ -98,7 +98,7 @@ def _figure(chart: Chart, zero: bool) -> str:
     shown = values if chart.baseline is None else np.concatenate([values, np.asarray(chart.baseline, float)])
     low, high = _range(shown, zero)
     ticks = nice_ticks(low, high)
-    frame = _Frame(steps.min(), max(steps.max(), steps.min() + 1), min(low, ticks[0]), max(high, ticks[-1]))
+    frame = Frame(steps.min(), max(steps.max(), steps.min() + 1), min(low, ticks[0]), max(high, ticks[-1]))
     parts = [frame.grid(ticks)]
     if chart.baseline is not None:
         parts.append(frame.line(steps, np.asarray(chart.baseline, float), "baseline"))
@@ -147,8 +147,13 @@ def nice_ticks(low: int | float, high: int | float, about: int = 4) -> list[int 
 
 
 @dataclasses.dataclass(frozen=True)
-class _Frame:
-    """The chart's axes: where a step and a value stand in the picture."""
+class Frame:
+    """The axes of a chart: where a step (across) and a value (up) stand in the picture.
+
+    Attributes:
+      first, last: ends of the axis across.
+      low, high: ends of the axis upwards.
+    """
 
     first: int | float
     last: int | float

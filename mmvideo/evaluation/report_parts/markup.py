@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import html
 import io
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import UInt8
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A section of the page: its name in links, its title, its HTML; empty where there is nothing to show."""
+
+    name: str
+    title: str
+    html: str
 
 
 def text(value: object) -> str:

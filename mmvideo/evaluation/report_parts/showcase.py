@@ -42,12 +42,13 @@ def _shown(clip: ClipView, modality: str, large: bool = False) -> str:
         return tag("p", text(clip.caption or clip.id), class_="words large" if large else "words")
     name = tag("div", text(clip.caption or clip.id), class_="name", title=clip.id)
     if modality == "audio":
-        player = "" if clip.media is None else _player("audio", clip)
-        return tag("div", player or tag("p", "no sound to play"), name, class_="clip sound")
-    return tag("div", _player("video", clip), name, class_="clip")
+        sound = "" if clip.media is None else player("audio", clip)
+        return tag("div", sound or tag("p", "no sound to play"), name, class_="clip sound")
+    return tag("div", player("video", clip), name, class_="clip")
 
 
-def _player(kind: str, clip: ClipView) -> str:
+def player(kind: str, clip: ClipView) -> str:
+    """A clip that plays as `video` or `audio`; its picture, or nothing, where there is nothing to play."""
     if clip.media is None:
         return "" if clip.frame is None else tag("img", src=png(clip.frame), alt=clip.id, class_="still")
     poster = png(clip.frame) if kind == "video" and clip.frame is not None else None

@@ -84,6 +84,33 @@ border-radius:50%;background:rgba(0,0,0,.55);color:#fff;font:12px/26px sans-seri
 details{margin-top:12px}summary{cursor:pointer;color:var(--blue);font-size:14px}
 pre{background:var(--soft);padding:14px 16px;border-radius:8px;overflow:auto;max-height:420px;
 font:12.5px/1.45 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
+h4{font-size:13.5px;font-weight:600;margin:20px 0 6px}
+.confusion{display:block;height:auto}.confusion text{fill:var(--ink);font-size:11.5px}
+.confusion .on-dark,.confusion .on-light{text-anchor:middle;pointer-events:none;font-size:11px}
+.confusion .on-dark{fill:var(--page)}.no-cell{fill:var(--soft)}
+.right-cell{fill:var(--blue)}.wrong-cell{fill:var(--mark)}
+.confusion.small text{font-size:10px}.side{display:flex;flex-wrap:wrap;gap:20px 44px;align-items:flex-start}
+.side .mistakes{flex:1 1 300px;max-width:520px}.side .mistakes td{padding-top:4px;padding-bottom:4px}
+.mistakes h4{margin-top:0}
+.side>div{min-width:0;max-width:100%}.side .note{max-width:62ch}.scroll+.scroll,.scroll+.charts{margin-top:22px}
+.confusion rect:hover{stroke:var(--ink);stroke-width:1.5}
+.pr{stroke-width:1.8}.line-1{stroke:var(--c1)}.line-2{stroke:var(--c2)}.line-3{stroke:var(--c4)}
+.keys i{display:inline-block;width:14px;height:3px;margin-right:7px;vertical-align:middle}
+.key-1{background:var(--c1)}.key-2{background:var(--c2)}.key-3{background:var(--c4)}
+.dot{fill:var(--blue);fill-opacity:.45}
+.moments{display:grid;grid-template-columns:repeat(auto-fill,minmax(480px,1fr));gap:26px 30px}
+.moment{margin:0;display:grid;grid-template-columns:auto minmax(0,1fr) auto;gap:3px 10px;align-items:center;
+align-content:start}
+.moment figcaption{grid-column:1/-1;display:flex;flex-direction:column;
+font-size:13.5px;line-height:1.35;margin-bottom:4px}
+.moment figcaption span,.moment .foot{color:var(--dim);font-size:12px}
+.lane{position:relative;height:12px;background:var(--track);border-radius:3px;font-size:11px;line-height:12px}
+.lane i{position:absolute;top:0;bottom:0;border-radius:3px;min-width:2px}
+.lane i.true{background:var(--good)}.lane i.found{background:var(--blue)}.lane em{padding-left:8px;color:var(--dim)}
+.seconds{position:relative;height:16px;font-size:11px;color:var(--dim)}
+.seconds i{position:absolute;font-style:normal;transform:translateX(-50%);white-space:nowrap}
+.seconds i:first-child{transform:none}
+.tile.wrong{border-color:var(--mark)}.tile.wrong .right-mark{color:var(--mark)}.tile .clip .words{margin-top:5px}
 @media(max-width:640px){main{padding:20px 14px}nav{margin:16px -14px 0;padding:8px 14px}
 .pictures{grid-template-columns:1fr}.query header{flex-direction:column}.asked{max-width:100%}}
 @media print{nav{display:none}section{break-inside:avoid-page}}
