@@ -1,0 +1,102 @@
+"""The evaluator of moments that a run finds in long videos for a text."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mmvideo.evaluation import localisation
+from mmvideo.evaluation.collect import Answers
+from mmvideo.evaluation.metrics import moments
+from mmvideo.evaluation.runner import EvaluationResult, Subject
+from mmvideo.evaluation.views import predictions, views_protocol
+from mmvideo.objectives import Moments
+
+LEVELS = 4
+"""Saliencies of QVHighlights go from 0 to this; streams hold them in [0, 1]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FoundMoments:
+    """Moments and highlights of every clip with a query, as QVHighlights scores them.
+
+    Attributes:
+      batches: the held-out clips with their queries, one pass; sliding views cover those longer than a view.
+      objective: name of the moments objective.
+      dataset, split: what the clips are called.
+      iou: windows that share more than this with a better one are left out.
+      every: seconds of a stretch that has a saliency.
+    """
+
+    batches: Any
+    objective: str
+    dataset: str
+    split: str
+    iou: float = 0.7
+    every: float = 2.0
+    name: str = "moments"
+
+    def run(self, subject: Subject) -> EvaluationResult:
+        """Metrics as `metrics.moments` names them; clips without moments are left out and counted."""
+        found = subject.answers(self.batches, predictions)
+        answer = found.answers[self.objective]
+        stops = np.append(found.first[1:], len(found.number))
+        said, true, unanswered = [], [], 0
+        for first, stop in zip(found.first, stops, strict=True):
+            rows = np.arange(first, stop)[answer["known"][first:stop]]
+            truth = self._truth(int(found.number[first]))
+            if truth is None or not len(rows):
+                unanswered += 1
+                continue
+            said.append(self._said(found, answer, rows, truth))
+            true.append(truth)
+        metrics, details = moments.moment_metrics(said, true, clip_seconds=self.every)
+        metrics["without_query"] = unanswered
+        rows = [
+            {
+                "id": one["qid"],
+                "truth": one["relevant_windows"],
+                "scores": [[round(value, 4) for value in window] for window in told["pred_relevant_windows"]],
+            }
+            for told, one in zip(said, true, strict=True)
+        ]
+        protocol = moments.PROTOCOL | localisation.PROTOCOL | {"iou of suppression": self.iou} | views_protocol(found)
+        clips = len(found.first)
+        return EvaluationResult(metrics, rows, protocol, self.dataset, self.split, clips, details=details)
+
+    def _truth(self, number: int) -> dict[str, Any] | None:
+        """A clip's query with its moments and saliencies, in the shape of QVHighlights' files; None without moments."""
+        corpus = self.batches.corpus
+        windows, saliency = corpus.moments.of(number)
+        if windows is None:
+            return None
+        captions: Sequence[str] = corpus.captions(number)
+        truth: dict[str, Any] = {
+            "qid": self.batches.clip_id(number),
+            "query": captions[0] if captions else "",
+            "duration": float(corpus.seconds[number]),
+            "relevant_windows": [list(window) for window in windows],
+        }
+        if saliency is not None and saliency.step == self.every:
+            rated = [(place, score) for place, score in enumerate(saliency.scores) if score is not None]
+            truth["relevant_clip_ids"] = [place for place, _ in rated]
+            truth["saliency_scores"] = [[round(LEVELS * score)] for _, score in rated]
+        return truth
+
+    def _said(self, found: Answers, answer: dict[str, Any], rows: np.ndarray, truth: dict[str, Any]) -> dict[str, Any]:
+        """What the views of a clip say together."""
+        start, steps = found.start[rows].astype(np.float64), answer["steps"][rows]
+        windows = localisation.moments_of(
+            answer["windows"][rows].astype(np.float64), answer["scores"][rows], steps, start, iou=self.iou
+        )
+        said: dict[str, Any] = {"qid": truth["qid"], "pred_relevant_windows": [list(window) for window in windows]}
+        if "saliency_scores" in truth:
+            count = int(np.ceil(truth["duration"] / self.every))
+            scores = localisation.saliency_of(
+                answer["saliency"][rows], answer["time"][rows], steps, start, every=self.every, count=count
+            )
+            said["pred_saliency_scores"] = np.nan_to_num(scores, nan=float(np.nanmin(scores))).tolist()
+        return said
