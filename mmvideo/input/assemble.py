@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float32, Int
 
 from mmvideo.input.loading import Tokens
+from mmvideo.input.moments import Told
 from mmvideo.input.sizes import BUDGETS
 from mmvideo.input.vectors import Vectors
 from mmvideo.stream import MODALITIES, PADDING, Clips, Layout, Modality, StreamSpec, Targets, TokenStream
@@ -33,6 +34,8 @@ class RowShape:
       mask_id: the piece that stands for a hidden one.
       kinds: kinds of labels.
       vectors: numbers in the vectors of other models, by group.
+      targets: numbers in the targets of each kind that is predicted as numbers.
+      moments: the most moments that a clip has; None where nothing is known of any.
     """
 
     spec: StreamSpec
@@ -40,6 +43,8 @@ class RowShape:
     hidden: tuple[str, ...]
     kinds: tuple[str, ...]
     vectors: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    targets: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    moments: int | None = None
 
     def slots(self, name: str) -> int:
         """Slots of one budget."""
@@ -49,6 +54,11 @@ class RowShape:
     def decoded(self) -> bool:
         """Whether patches may be hidden, so that there is a row for the decoder."""
         return any(name in PATCHED for name in self.hidden)
+
+    @property
+    def salient(self) -> bool:
+        """Whether there is room for how well each step of the pictures shows what is told."""
+        return self.moments is not None and self.spec.video is not None
 
 
 def empty_row(shape: RowShape) -> TokenStream:
@@ -69,7 +79,10 @@ def empty_row(shape: RowShape) -> TokenStream:
             np.zeros((clips, len(MODALITIES)), bool),
             {kind: _padding(clips) for kind in shape.kinds},
             np.ones(clips, bool),
-            {group: np.full((clips, width), np.nan, np.float32) for group, width in shape.vectors.items()},
+            {group: _unknown(clips, width) for group, width in shape.vectors.items()},
+            {kind: _unknown(clips, width) for kind, width in shape.targets.items()},
+            moments=None if shape.moments is None else _unknown(clips, shape.moments, 2),
+            saliency=_unknown(clips, shape.spec.video.grid[0]) if shape.salient else None,
         ),
     )
 
@@ -82,6 +95,8 @@ def assemble_row(
     labels: Mapping[str, Int[np.ndarray, " n"]],
     aligned: Bool[np.ndarray, " e"] | None = None,
     vectors: Vectors | None = None,
+    targets: Mapping[str, Float32[np.ndarray, "e _"]] | None = None,
+    told: Told | None = None,
 ) -> TokenStream:
     """One row; its arrays lack the axis `B`.
 
@@ -93,6 +108,8 @@ def assemble_row(
       labels: classes of all clips of the mixture.
       aligned: False where the sound was shifted; None where none was.
       vectors: what another model made of all clips of the mixture; None for nothing.
+      targets: what is predicted of the clips as numbers, by kind; None for nothing.
+      told: moments and saliency of the clips' views; None where nothing is known of any.
     """
     row = empty_row(shape)
     offsets = np.cumsum(needs, axis=0) - needs
@@ -106,6 +123,12 @@ def assemble_row(
             row.clips.aligned[slot] = aligned[slot]
         for group in shape.vectors:
             row.clips.vectors[group][slot] = vectors.of(group, int(numbers[slot]))
+        for kind in shape.targets:
+            row.clips.targets[kind][slot] = targets[kind][slot]
+        if told is not None:
+            row.clips.moments[slot] = told.moments[slot]
+            if shape.salient:
+                row.clips.saliency[slot] = told.saliency[slot]
         _put_clip(row, shape, slot, tokens, dict(zip(BUDGETS, offsets[slot].tolist(), strict=True)))
     return row
 
@@ -181,6 +204,10 @@ def _content(spec: StreamSpec, name: str, slots: int) -> np.ndarray:
 def _empty_layout(slots: int) -> Layout:
     zeros = np.zeros(slots, np.int32)
     return Layout(zeros, _padding(slots), _padding(slots), np.zeros(slots, np.float32), np.zeros((slots, 3), np.int32))
+
+
+def _unknown(*shape: int) -> np.ndarray:
+    return np.full(shape, np.nan, np.float32)
 
 
 def _padding(slots: int) -> np.ndarray:
