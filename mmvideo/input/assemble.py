@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float32, Int
+from jaxtyping import Bool, Int
 
 from mmvideo.input.loading import Tokens
-from mmvideo.input.moments import Told
 from mmvideo.input.sizes import BUDGETS
 from mmvideo.input.vectors import Vectors
 from mmvideo.stream import MODALITIES, PADDING, Clips, Layout, Modality, StreamSpec, Targets, TokenStream
@@ -55,11 +54,6 @@ class RowShape:
         """Whether patches may be hidden, so that there is a row for the decoder."""
         return any(name in PATCHED for name in self.hidden)
 
-    @property
-    def salient(self) -> bool:
-        """Whether there is room for how well each step of the pictures shows what is told."""
-        return self.moments is not None and self.spec.video is not None
-
 
 def empty_row(shape: RowShape) -> TokenStream:
     """A row without clips; its arrays lack the axis `B`."""
@@ -82,7 +76,7 @@ def empty_row(shape: RowShape) -> TokenStream:
             {group: _unknown(clips, width) for group, width in shape.vectors.items()},
             {kind: _unknown(clips, width) for kind, width in shape.targets.items()},
             moments=None if shape.moments is None else _unknown(clips, shape.moments, 2),
-            saliency=_unknown(clips, shape.spec.video.grid[0]) if shape.salient else None,
+            saliency=_unknown(clips, shape.spec.video.grid[0]) if shape.moments and shape.spec.video else None,
         ),
     )
 
@@ -95,8 +89,6 @@ def assemble_row(
     labels: Mapping[str, Int[np.ndarray, " n"]],
     aligned: Bool[np.ndarray, " e"] | None = None,
     vectors: Vectors | None = None,
-    targets: Mapping[str, Float32[np.ndarray, "e _"]] | None = None,
-    told: Told | None = None,
 ) -> TokenStream:
     """One row; its arrays lack the axis `B`.
 
@@ -108,8 +100,6 @@ def assemble_row(
       labels: classes of all clips of the mixture.
       aligned: False where the sound was shifted; None where none was.
       vectors: what another model made of all clips of the mixture; None for nothing.
-      targets: what is predicted of the clips as numbers, by kind; None for nothing.
-      told: moments and saliency of the clips' views; None where nothing is known of any.
     """
     row = empty_row(shape)
     offsets = np.cumsum(needs, axis=0) - needs
@@ -123,12 +113,6 @@ def assemble_row(
             row.clips.aligned[slot] = aligned[slot]
         for group in shape.vectors:
             row.clips.vectors[group][slot] = vectors.of(group, int(numbers[slot]))
-        for kind in shape.targets:
-            row.clips.targets[kind][slot] = targets[kind][slot]
-        if told is not None:
-            row.clips.moments[slot] = told.moments[slot]
-            if shape.salient:
-                row.clips.saliency[slot] = told.saliency[slot]
         _put_clip(row, shape, slot, tokens, dict(zip(BUDGETS, offsets[slot].tolist(), strict=True)))
     return row
 

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Float, Float32, Int
 
 from mmvideo.datasets.annotations import Saliency
-from mmvideo.stream import PatchSpec
+from mmvideo.input.sampling import Stretch
+from mmvideo.stream import PADDING, Clips, PatchSpec
 
 if TYPE_CHECKING:
     from mmvideo.datasets.corpus import Corpus
 
 _SHORTEST = 1e-6
 """Seconds of a moment that still counts as being in a view: rounding leaves less."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Told:
-    """What is told of the clips of a row.
-
-    Attributes:
-      moments: `[start, end]` in seconds after the start of the view, NaN behind the last.
-      saliency: of each step of the largest video grid, NaN where it is unknown; None without pictures.
-    """
-
-    moments: Float32[np.ndarray, "e W 2"]
-    saliency: Float32[np.ndarray, "e T"] | None
 
 
 class Moments:
@@ -56,29 +43,25 @@ class Moments:
         moments = None if table.moments is None else table.moments[clip]
         return moments, None if table.saliency is None else table.saliency[clip]
 
-    def told(
-        self,
-        numbers: Int[np.ndarray, " e"],
-        views: Sequence[tuple[float, float]],
-        steps: Int[np.ndarray, " e"],
-        video: PatchSpec | None,
-    ) -> Told:
-        """What is told of views of clips.
 
-        Args:
-          numbers: the clips.
-          views: start of each view, in seconds after the start of its clip, and its seconds.
-          steps: tubelet steps of each.
-          video: patch and grid of the pictures; None without.
-        """
-        moments = np.full((len(numbers), self.most or 1, 2), np.nan, np.float32)
-        saliency = None if video is None else np.full((len(numbers), video.grid[0]), np.nan, np.float32)
-        for slot, (number, (start, seconds)) in enumerate(zip(numbers.tolist(), views, strict=True)):
-            known, scores = self.of(number)
-            moments[slot] = view_moments(known, start, seconds, len(moments[slot]))
-            if video is not None:
-                saliency[slot] = view_saliency(scores, start, video.seconds, int(steps[slot]), video.grid[0])
-        return Told(moments, saliency)
+def note_moments(clips: Clips, moments: Moments, views: Sequence[Stretch], video: PatchSpec | None) -> None:
+    """Writes what is told of the views of an assembled row's clips.
+
+    Args:
+      clips: of the row, with room for it.
+      moments: of all clips.
+      views: the view of each clip of the row.
+      video: patch and grid of the pictures; None without.
+    """
+    for slot, view in enumerate(views):
+        number = int(clips.number[slot])
+        if number == PADDING:
+            continue
+        known, saliency = moments.of(number)
+        clips.moments[slot] = view_moments(known, view.start, view.seconds, clips.moments.shape[1])
+        if video is not None:
+            middles, width = _steps(view, video)
+            clips.saliency[slot] = view_saliency(saliency, middles, width, video.grid[0])
 
 
 def view_moments(
@@ -93,20 +76,29 @@ def view_moments(
 
 
 def view_saliency(
-    saliency: Saliency | None, start: float, step: float, steps: int, most: int
+    saliency: Saliency | None, middles: Float[np.ndarray, " t"], width: float, most: int
 ) -> Float32[np.ndarray, " T"]:
-    """The saliency of a view from `start` on in `steps` steps of `step` seconds: the mean over each of what is known.
+    """The saliency of steps of `width` seconds with these middles: the mean over each of what is known there.
 
     NaN where nothing is known, and behind the last step.
     """
     scores = np.full(most, np.nan, np.float32)
-    if saliency is None or not steps or not saliency.scores:
+    if saliency is None or not len(middles) or not saliency.scores:
         return scores
     known = np.array([np.nan if score is None else score for score in saliency.scores], np.float64)
-    begin, own = start + step * np.arange(steps)[:, None], saliency.step * np.arange(len(known))
-    shared = np.minimum(begin + step, own + saliency.step) - np.maximum(begin, own)
+    begin, own = middles[:, None] - width / 2, saliency.step * np.arange(len(known))
+    shared = np.minimum(begin + width, own + saliency.step) - np.maximum(begin, own)
     shared = np.where((shared > _SHORTEST) & ~np.isnan(known), shared, 0.0)
     total = shared.sum(1)
     mean = shared @ np.nan_to_num(known) / np.where(total > 0, total, 1)
-    scores[:steps] = np.where(total > 0, mean, np.nan)
+    scores[: len(middles)] = np.where(total > 0, mean, np.nan)
     return scores
+
+
+def _steps(view: Stretch, video: PatchSpec) -> tuple[Float[np.ndarray, " t"], float]:
+    """The middle of each tubelet step of a view, in seconds after the start of the clip, and how long a step is."""
+    frames = video.patch[0]
+    middles = view.start + view.times.reshape(-1, frames).mean(1) if len(view.times) else np.zeros(0)
+    if len(view.times) < 2:
+        return middles, video.seconds
+    return middles, float(view.times[-1] - view.times[0]) / (len(view.times) - 1) * frames

@@ -17,10 +17,11 @@ from mmvideo.input.assemble import RowShape, assemble_row, stack_rows
 from mmvideo.input.checks import check_config
 from mmvideo.input.config import Drop, Input, Masking
 from mmvideo.input.loading import ClipLoader, Tokens, UnreadableClip
-from mmvideo.input.moments import Told
+from mmvideo.input.moments import note_moments
 from mmvideo.input.picker import make_picker
 from mmvideo.input.plan import Order, Planner, Row
 from mmvideo.input.skipped import Mishaps
+from mmvideo.input.targets import note_targets
 from mmvideo.input.vectors import Vectors, match_vectors
 from mmvideo.stream import MODALITIES, PADDING, Modality, StreamSpec, TextSpec, TokenStream
 
@@ -177,28 +178,14 @@ class Batches:
         picks = row.picks
         loaded = [self._load(row, slot) for slot in range(len(picks))]
         needs = self._sizes.table(picks)
-        targets = self.corpus.targets_of(picks.clip)
-        return assemble_row(
-            self.shape,
-            picks.clip,
-            loaded,
-            needs,
-            self.corpus.labels,
-            picks.aligned,
-            self._vectors,
-            targets,
-            self._told(row),
-        )
-
-    def _told(self, row: Row) -> Told | None:
-        """What is told of the views of a row's clips."""
-        if self.shape.moments is None:
-            return None
-        numbers = row.picks.clip
-        places = zip(numbers.tolist(), row.position.tolist(), strict=True)
-        views = [self._loader.stretch(number, (row.epoch, position)) for number, position in places]
-        spans, steps = [(view.start, view.seconds) for view in views], self._sizes.video_steps[numbers]
-        return self.corpus.moments.told(numbers, spans, steps, self.spec.video)
+        labels = self.corpus.labels
+        made = assemble_row(self.shape, picks.clip, loaded, needs, labels, picks.aligned, self._vectors)
+        note_targets(made.clips, self.corpus.targets)
+        if self.shape.moments is not None:
+            places = zip(picks.clip.tolist(), row.position.tolist(), strict=True)
+            views = [self._loader.stretch(number, (row.epoch, position)) for number, position in places]
+            note_moments(made.clips, self.corpus.moments, views, self.spec.video)
+        return made
 
     def _load(self, row: Row, slot: int) -> dict[str, Tokens] | None:
         """The tokens of one clip of a row; None, and a line in `skipped`, if it cannot be read."""

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float32, Int
 
 from mmvideo.datasets.annotations import Annotations
+from mmvideo.stream import PADDING, Clips
 
 if TYPE_CHECKING:
     from mmvideo.datasets.corpus import Corpus
@@ -45,10 +46,10 @@ class NumberTargets:
 
     def of(self, numbers: Int[np.ndarray, " e"]) -> dict[str, Float32[np.ndarray, "e _"]]:
         """The targets of the clips with these numbers, by kind: 1 or 0 for each class, or one number; NaN where that
-        is unknown, and for a number below 0."""
+        is unknown, and for `PADDING`."""
         targets = {kind: np.full((len(numbers), width), np.nan, np.float32) for kind, width in self.widths.items()}
         for row, number in enumerate(numbers.tolist()):
-            if number < 0:
+            if number == PADDING:
                 continue
             source = int(np.searchsorted(self._first, number, side="right")) - 1
             table, clip = self._tables[source], number - int(self._first[source])
@@ -61,6 +62,12 @@ class NumberTargets:
                     own = place[table.several[kind][clip]]
                     target[row, own[own >= 0]] = 1
         return targets
+
+
+def note_targets(clips: Clips, targets: NumberTargets) -> None:
+    """Writes the targets of an assembled row's clips."""
+    for kind, values in targets.of(clips.number).items():
+        clips.targets[kind][:] = values
 
 
 def _places(own: Sequence[str], merged: Sequence[str]) -> Int[np.ndarray, " c"]:
