@@ -1,4 +1,4 @@
-"""`mmvideo data {build,show,shapes}`: corpora from one's own clips, looked at, or generated."""
+"""`mmvideo data {build,show,shapes,scenes}`: corpora from one's own clips, looked at, or generated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ABOUT = "Corpora: build one from a folder of clips, look at one, or generate sou
 
 
 def main(arguments: list[str]) -> int:
-    """Parses and runs one of the three."""
+    """Parses and runs one of the four."""
     options = _parser().parse_args(arguments or ["--help"])
     return options.run(options)
 
@@ -49,8 +49,24 @@ def _parser() -> Parser:
     shapes.add_argument("--tie", type=float, help="how often a shape has its own instrument, 0 to 1")
     shapes.add_argument("--size", type=int, help="height and width in pixels")
     shapes.add_argument("--longest", type=float, help="longest clip in seconds, at least 1.6")
+    shapes.add_argument(
+        "--questions", type=int, default=0, metavar="N", help="write questions.jsonl too, N questions a clip (up to 6)"
+    )
     shapes.add_argument("--processes", type=int, help="processes side by side (default: one a core)")
     shapes.set_defaults(run=_shapes)
+
+    scenes = actions.add_parser("scenes", help="generate long videos of shapes, with queries and their moments")
+    scenes.add_argument("out", type=Path, help="folder to write: manifest.jsonl (queries), events.jsonl (videos)")
+    scenes.add_argument("--train", type=int, default=400, help="training videos (default: 400)")
+    scenes.add_argument("--test", type=int, default=100, help="test videos (default: 100)")
+    scenes.add_argument("--seed", type=int, default=0, help="seed of every video (default: 0)")
+    scenes.add_argument("--queries", type=int, help="queries a video, at most (default: 3)")
+    scenes.add_argument("--shortest", type=float, help="shortest video in seconds (default: 12)")
+    scenes.add_argument("--longest", type=float, help="longest video in seconds (default: 24)")
+    scenes.add_argument("--difficulty", type=float, help="from 0 (plain) to 1 (cluttered and noisy)")
+    scenes.add_argument("--size", type=int, help="height and width in pixels")
+    scenes.add_argument("--processes", type=int, help="processes side by side (default: one a core)")
+    scenes.set_defaults(run=_scenes)
     return parser
 
 
@@ -69,6 +85,10 @@ def _build(options) -> int:
     )
     splits = ", ".join(f"{count} {name}" for name, count in summary.splits.items())
     print(f"{options.out}: {summary.clips} clips ({splits}), {len(summary.skipped)} skipped")
+    if summary.labels:
+        print("  labels: " + "; ".join(f"{kind}, {words}" for kind, words in summary.labels.items()))
+    if summary.moments:
+        print(f"  moments: of {summary.moments} clips")
     for clip, reason in summary.skipped[:5]:
         print(f"  skipped {clip}: {reason}")
     if len(summary.skipped) > 5:
@@ -96,11 +116,28 @@ def _shapes(options) -> int:
 
     from mmvideo.datasets.shapes import ShapesConfig, write_shapes
 
-    named = {name: getattr(options, name) for name in ("difficulty", "tie", "size", "longest")}
-    config = dataclasses.replace(
-        ShapesConfig(seed=options.seed), **{name: value for name, value in named.items() if value is not None}
-    )
+    named = _given(options, "difficulty", "tie", "size", "longest")
+    config = dataclasses.replace(ShapesConfig(seed=options.seed), **named)
     splits = {"train": options.train, "test": options.test}
-    write_shapes(options.out, config, splits=splits, processes=options.processes, progress=True)
+    write_shapes(options.out, config, splits, options.processes, progress=True, questions=options.questions)
     print(f"{options.out}: {options.train} train and {options.test} test clips, seed {options.seed}")
     return 0
+
+
+def _scenes(options) -> int:
+    import dataclasses
+
+    from mmvideo.datasets.shapes import ScenesConfig, write_scenes
+
+    config = ScenesConfig()
+    scene = dataclasses.replace(config.scene, seed=options.seed, **_given(options, "difficulty", "size"))
+    config = dataclasses.replace(config, scene=scene, **_given(options, "queries", "shortest", "longest"))
+    splits = {"train": options.train, "test": options.test}
+    write_scenes(options.out, config, splits, options.processes, progress=True)
+    print(f"{options.out}: {options.train} train and {options.test} test videos, seed {options.seed}")
+    return 0
+
+
+def _given(options, *names: str) -> dict:
+    """The settings among these that were given."""
+    return {name: value for name in names if (value := getattr(options, name)) is not None}

@@ -24,6 +24,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from mmvideo.datasets.annotations import SORTS, Annotations, annotations_of
 from mmvideo.datasets.manifest import ManifestRow, class_names, read_classes, read_manifest
 from mmvideo.datasets.records import dataset_name, shard_name, write_description
 from mmvideo.datasets.shard import Receipt, Recipe, ShardTask, read_receipt, replace, rows_digest, write_text
@@ -50,11 +51,15 @@ class BuildSummary:
       clips: number of clips in the corpus.
       skipped: id and reason of each clip that was left out.
       splits: clips in each split.
+      labels: what each kind of label is, in words.
+      moments: clips with moments that their captions tell of.
     """
 
     clips: int
     skipped: list[tuple[str, str]]
     splits: dict[str, int]
+    labels: dict[str, str] = dataclasses.field(default_factory=dict)
+    moments: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +70,7 @@ class _Plan:
     out: Path
     dataset: str
     classes: dict[str, list[str]]
+    kinds: Annotations
     settings: dict
     tasks: dict[str, list[ShardTask]]
     digest: str
@@ -165,6 +171,9 @@ def build_rows(
 def _plan(rows, source: Path, out: Path, classes: dict, recipe: Recipe, settings: dict) -> _Plan:
     """Rows into shards: those of a split in the manifest's order, `shard_clips` in each."""
     splits: dict[str, list[ManifestRow]] = {}
+    kinds = annotations_of([row.labels for row in rows])
+    # Corpora of before there were other labels than single classes keep their fingerprints.
+    sorts = [dataclasses.asdict(kinds)] if kinds.several or kinds.number else []
     for row in rows:
         splits.setdefault(row.split, []).append(row)
     size, dataset = settings["shard_clips"], settings["name"]
@@ -173,11 +182,11 @@ def _plan(rows, source: Path, out: Path, classes: dict, recipe: Recipe, settings
         groups = [tuple(clips[start : start + size]) for start in range(0, len(clips), size)]
         for number, group in enumerate(groups):
             file = shard_name(dataset, split, number, len(groups))
-            digest = rows_digest(group, source, LAYOUT, classes, dataclasses.asdict(recipe))
-            task = ShardTask(out / file, out / WORK / f"{file}.json", group, classes, recipe, digest)
+            digest = rows_digest(group, source, LAYOUT, classes, dataclasses.asdict(recipe), *sorts)
+            task = ShardTask(out / file, out / WORK / f"{file}.json", group, classes, recipe, digest, kinds)
             tasks.setdefault(split, []).append(task)
     digest = rows_digest(rows, source, LAYOUT, classes, settings)
-    return _Plan(source, out, dataset, classes, settings, tasks, digest)
+    return _Plan(source, out, dataset, classes, kinds, settings, tasks, digest)
 
 
 def _look_at(plan: _Plan) -> None:
@@ -225,7 +234,8 @@ def _complete(plan: _Plan) -> BuildSummary:
             "delete it to build it anew, or choose another folder"
         )
     shutil.rmtree(plan.work, ignore_errors=True)
-    return BuildSummary(record["clips"], _read_skipped(plan.out / SKIPPED), record["splits"])
+    skipped, labels = _read_skipped(plan.out / SKIPPED), _in_words(plan.kinds, plan.classes)
+    return BuildSummary(record["clips"], skipped, record["splits"], labels, record.get("moments", 0))
 
 
 def _begin(plan: _Plan) -> None:
@@ -244,7 +254,7 @@ def _finish(plan: _Plan, licences: dict[str, Path]) -> BuildSummary:
         receipts[split] = [receipt for receipt in map(read_receipt, tasks) if receipt is not None]
         if len(receipts[split]) != len(tasks):
             raise BuildError(f"{plan.out}: shards of split {split} changed while they were built; run the build again")
-    summary = _summarise(receipts)
+    summary = _summarise(plan, receipts)
     if not summary.clips:
         first = "; ".join(f"{clip}: {reason}" for clip, reason in summary.skipped[:3])
         raise BuildError(f"{plan.source}: none of its {len(summary.skipped)} clips can be read ({first})")
@@ -260,10 +270,19 @@ def _finish(plan: _Plan, licences: dict[str, Path]) -> BuildSummary:
     return summary
 
 
-def _summarise(receipts: dict[str, list[Receipt]]) -> BuildSummary:
+def _summarise(plan: _Plan, receipts: dict[str, list[Receipt]]) -> BuildSummary:
     splits = {split: sum(len(receipt.facts) for receipt in shards) for split, shards in receipts.items()}
     skipped = [pair for shards in receipts.values() for receipt in shards for pair in receipt.skipped]
-    return BuildSummary(sum(splits.values()), skipped, {split: count for split, count in splits.items() if count})
+    facts = (fact for shards in receipts.values() for receipt in shards for fact in receipt.facts)
+    moments = sum(bool(fact.get("moments")) for fact in facts)
+    splits = {split: count for split, count in splits.items() if count}
+    return BuildSummary(sum(splits.values()), skipped, splits, _in_words(plan.kinds, plan.classes), moments)
+
+
+def _in_words(kinds: Annotations, classes: dict[str, list[str]]) -> dict[str, str]:
+    """What each kind of label is."""
+    words = {kind: SORTS[kinds.sort(kind)] for kind in sorted(kinds.kinds)}
+    return {kind: f"{word} of {len(classes[kind])}" if kind in classes else word for kind, word in words.items()}
 
 
 def _write_parts(plan: _Plan, made: Path, receipts: dict[str, list[Receipt]], summary: BuildSummary) -> None:
@@ -273,9 +292,9 @@ def _write_parts(plan: _Plan, made: Path, receipts: dict[str, list[Receipt]], su
     for split in summary.splits:
         shards = receipts[split]
         facts = [fact for receipt in shards for fact in receipt.facts]
-        write_table(table_of(facts, list(plan.classes)), made / f"clips-{split}.parquet")
+        write_table(table_of(facts, plan.kinds), made / f"clips-{split}.parquet")
         described[split] = ([len(receipt.facts) for receipt in shards], sum(receipt.size for receipt in shards))
-    write_description(made, plan.dataset, plan.classes, described)
+    write_description(made, plan.dataset, plan.classes, plan.kinds, described)
     lines = [json.dumps({"id": clip, "reason": reason}, ensure_ascii=False) + "\n" for clip, reason in summary.skipped]
     (made / SKIPPED).write_text("".join(lines), encoding="utf-8")
     sizes = {task.path.name: receipt.size for split, tasks in plan.tasks.items()
@@ -286,6 +305,7 @@ def _write_parts(plan: _Plan, made: Path, receipts: dict[str, list[Receipt]], su
         "skipped": len(summary.skipped),
         "splits": summary.splits,
         "classes": plan.classes,
+        "moments": summary.moments,
         "shards": sizes,
     }
     (made / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -9,7 +9,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from mmvideo.datasets.annotations import Annotations
 from mmvideo.datasets.build import COMPLETE, RECORD, TOKENIZER, WORK
+from mmvideo.datasets.records import UNKNOWN
 from mmvideo.datasets.table import ClipTable, read_table
 
 SAMPLES = "samples:"
@@ -29,8 +31,10 @@ class Record:
       media: the encoded file.
       suffix: ending of the file's name, such as `.mp4`.
       captions: none, one or several texts.
-      labels: class number for each kind of label, -1 where it is unknown.
+      labels: class number for each kind of which a clip has one class, -1 where it is unknown.
       tags: words for what is in the clip.
+      several: class numbers for each kind of which it may have several, None where they are unknown.
+      numbers: the number for each kind that is one, NaN where it is unknown.
     """
 
     id: str
@@ -39,6 +43,8 @@ class Record:
     captions: list[str]
     labels: dict[str, int]
     tags: list[str]
+    several: dict[str, list[int] | None] = dataclasses.field(default_factory=dict)
+    numbers: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
 class Corpus:
@@ -52,7 +58,8 @@ class Corpus:
       name: name of the dataset.
       split: name of the split.
       table: what is known of every clip without decoding it.
-      classes: class names for each kind of label; a label's number is a place in its list.
+      classes: class names for each kind of label that has classes; a label's number is a place in its list.
+      annotations: the kinds of labels by their sort.
       tokenizer_path: the SentencePiece model in the folder, or None.
     """
 
@@ -71,6 +78,7 @@ class Corpus:
         self.classes: dict[str, list[str]] = record["classes"]
         self._check_shards(record["shards"])
         self.table: ClipTable = read_table(self.path / f"clips-{split}.parquet")
+        self.annotations: Annotations = self.table.annotations
         tokenizer = self.path / TOKENIZER
         self.tokenizer_path: Path | None = tokenizer if tokenizer.is_file() else None
         self._opening = threading.Lock()
@@ -95,17 +103,21 @@ class Corpus:
         if not 0 <= index < len(self):
             raise IndexError(f"{self.path}: clip {index} of split '{self.split}', which has {len(self)}")
         example = self._records()[index]
+        labels, kinds = example.get("labels", {}), self.annotations
+        several = {kind: [int(number) for number in labels[kind]] for kind in kinds.several}
         return Record(
             id=example["id"].decode(),
             media=example["media"],
             suffix=example["suffix"].decode(),
             captions=[text.decode() for text in example["captions"]],
-            labels={kind: int(number) for kind, number in example.get("labels", {}).items()},
+            labels={kind: int(labels[kind]) for kind in kinds.single},
             tags=[text.decode() for text in example["tags"]],
+            several={kind: None if UNKNOWN in numbers else numbers for kind, numbers in several.items()},
+            numbers={kind: float(labels[kind]) for kind in kinds.number},
         )
 
     def attributes(self, index: int) -> dict[str, Any]:
-        """Everything else that the manifest said of a clip."""
+        """Everything else that the manifest said of a clip; its moments, saliency and events are in there too."""
         return json.loads(self.table.attributes[index])
 
     def _records(self) -> Any:

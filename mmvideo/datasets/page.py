@@ -52,6 +52,8 @@ font-size:13px;line-height:1.65}
 .none{display:flex;align-items:center;justify-content:center;height:44px;color:var(--soft);font-size:13px;
 background:repeating-linear-gradient(135deg,var(--gone) 0 6px,transparent 6px 12px);border:1px solid var(--line)}
 .strip.none{border-radius:8px 8px 0 0}.sound.none{border-radius:0 0 8px 8px}
+.told{position:relative;height:8px;margin-top:3px;border-radius:4px;background:var(--line);overflow:hidden}
+.told i{position:absolute;top:0;bottom:0;min-width:2px;border-radius:4px;background:var(--blue)}
 .head-line{position:absolute;top:0;bottom:22px;width:2px;margin-left:-1px;background:#fff;box-shadow:0 0 0 1px #0008;
 left:0;display:none;pointer-events:none}
 .side video,.side .still{display:block;width:100%;max-height:210px;background:#000;border-radius:8px}
@@ -99,7 +101,7 @@ class Card:
     Attributes:
       record: the clip.
       row: its row in the table.
-      labels: class name for each kind of label that is known.
+      labels: class name, class names or number for each kind of label that is known.
       frames: addresses (`data:`) of pictures at even times.
       spectrogram: address of the picture of the sound, or None.
       sounding: share of the clip's length that the sound lasts.
@@ -120,7 +122,8 @@ class Card:
 def render(corpus: Corpus, cards: Sequence[Card]) -> str:
     """The whole page as text."""
     title = f"{escape(corpus.name)} <span>{escape(corpus.split)}</span>"
-    charts = [_lengths(corpus)] + [_classes(corpus, kind) for kind in corpus.classes]
+    charts = [_lengths(corpus), *(_classes(corpus, kind) for kind in corpus.classes)]
+    charts += [_numbers(corpus, kind) for kind in corpus.annotations.number]
     body = "\n".join(_clip(corpus, card) for card in cards)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
@@ -156,31 +159,50 @@ def _facts(corpus: Corpus) -> str:
 
 def _lengths(corpus: Corpus) -> str:
     seconds = corpus.table.seconds
-    low, high = float(seconds.min()), float(seconds.max())
-    counts, _ = np.histogram(seconds, bins=24, range=(low, high if high > low else low + 1.0))
+    return _histogram(f"Length, median {float(np.median(seconds)):.2f} s", seconds, " s")
+
+
+def _numbers(corpus: Corpus, kind: str) -> str:
+    numbers = corpus.table.numbers[kind]
+    known = numbers[~np.isnan(numbers)]
+    title = f"Numbers of “{escape(kind)}”"
+    if not len(known):
+        return f'<div class="chart"><h2>{title}</h2><div class="axis"><span>of no clip</span></div></div>'
+    unknown = f", {len(numbers) - len(known):,} unknown" if len(known) < len(numbers) else ""
+    return _histogram(f"{title}, mean {known.mean():.2f}{unknown}", known, "")
+
+
+def _histogram(title: str, values: np.ndarray, unit: str) -> str:
+    low, high = float(values.min()), float(values.max())
+    counts, _ = np.histogram(values, bins=24, range=(low, high if high > low else low + 1.0))
     bars = "".join(
         f'<i style="height:{100 * count / counts.max():.1f}%" title="{_count(int(count), "clip")}"></i>'
         for count in counts
     )
-    middle = float(np.median(seconds))
     return (
-        f'<div class="chart"><h2>Length, median {middle:.2f} s</h2><div class="lengths">{bars}</div>'
-        f'<div class="axis"><span>{low:.2f} s</span><span>{high:.2f} s</span></div></div>'
+        f'<div class="chart"><h2>{title}</h2><div class="lengths">{bars}</div>'
+        f'<div class="axis"><span>{low:.2f}{unit}</span><span>{high:.2f}{unit}</span></div></div>'
     )
 
 
 def _classes(corpus: Corpus, kind: str) -> str:
-    names, numbers = corpus.classes[kind], corpus.table.labels[kind]
-    counts = np.bincount(numbers[numbers >= 0], minlength=len(names))
+    names, table = corpus.classes[kind], corpus.table
+    if kind in table.several:
+        known = [numbers for numbers in table.several[kind] if numbers is not None]
+        numbers, unknown = np.array([n for own in known for n in own], np.int64), len(table) - len(known)
+    else:
+        numbers = table.labels[kind][table.labels[kind] >= 0]
+        unknown = len(table) - len(numbers)
+    counts = np.bincount(numbers, minlength=len(names))
     order = np.argsort(-counts, kind="stable")
     lines = [_bar(names[number], int(counts[number]), int(counts.max())) for number in order[:BARS]]
     if len(order) > BARS:
         rest = int(counts[order[BARS:]].sum())
         lines.append(f'<div class="axis"><span>{len(order) - BARS} more classes</span><span>{rest:,}</span></div>')
-    unknown = int((numbers < 0).sum())
     if unknown:
         lines.append(f'<div class="axis"><span>not labelled</span><span>{unknown:,}</span></div>')
     title = "Classes" if kind == "label" else f"Classes of “{escape(kind)}”"
+    title += ", several a clip" if kind in table.several else ""
     return f'<div class="chart"><h2>{title}</h2>{"".join(lines)}</div>'
 
 
@@ -228,8 +250,22 @@ def _pictures(corpus: Corpus, card: Card) -> str:
     axis = f'<div class="axis"><span>0 s</span><span>{corpus.table.seconds[card.row]:.2f} s</span></div>'
     player, seekable = _player(card)
     seek = " seek" if seekable else ""
-    time = f'<div class="time{seek}">{strip}{sound}{axis}<div class="head-line"></div></div>'
+    told = _moments(corpus, card.row)
+    time = f'<div class="time{seek}">{strip}{sound}{told}{axis}<div class="head-line"></div></div>'
     return f'{time}<div class="side">{player}</div>'
+
+
+def _moments(corpus: Corpus, row: int) -> str:
+    """A bar over the length of the clip with what its first caption tells of."""
+    seconds, moments = float(corpus.table.seconds[row]), corpus.table.moments
+    if moments is None or moments[row] is None:
+        return ""
+    bars = "".join(
+        f'<i style="left:{100 * start / seconds:.2f}%;width:{100 * (min(end, seconds) - start) / seconds:.2f}%" '
+        f'title="{start:.2f} s to {end:.2f} s"></i>'
+        for start, end in moments[row]
+    )
+    return f'<div class="told">{bars}</div>'
 
 
 def _player(card: Card) -> tuple[str, bool]:

@@ -8,15 +8,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmvideo.datasets.annotations import Annotations
+
+UNKNOWN = -1
+"""The class number of an unknown label; alone in the list of a kind of which a clip may have several."""
+
 VERSION = "1.0.0"
 """Version of the layout of the records, as TFDS keeps it."""
 
 FORMAT = "array_record"
 
 
-def features(classes: Mapping[str, Sequence[str]]) -> Any:
+def features(classes: Mapping[str, Sequence[str]], kinds: Annotations) -> Any:
     """The TFDS features of a clip: `id`, `media` (the encoded file), `suffix`, `captions`, `labels`, `tags`,
-    `attributes` (JSON). A label that is unknown is -1."""
+    `attributes` (JSON; moments, saliency and events are in there). A label that is unknown is -1, the only one of a
+    kind of several classes, or NaN of a number."""
     import numpy as np
     from tensorflow_datasets import features as tf
 
@@ -28,19 +34,24 @@ def features(classes: Mapping[str, Sequence[str]]) -> Any:
         "tags": tf.Sequence(tf.Text()),
         "attributes": tf.Text(),
     }
-    if classes:
-        plain["labels"] = tf.FeaturesDict({kind: tf.ClassLabel(names=list(names)) for kind, names in classes.items()})
+    labels = {}
+    for kind, names in classes.items():
+        one = tf.ClassLabel(names=list(names))
+        labels[kind] = tf.Sequence(one) if kind in kinds.several else one
+    labels |= {kind: tf.Scalar(np.float32) for kind in kinds.number}
+    if labels:
+        plain["labels"] = tf.FeaturesDict(labels)
     return tf.FeaturesDict(plain)
 
 
 class Serializer:
     """Turns clips into the bytes of `tf.train.Example`, the same bytes for the same clip on every run."""
 
-    def __init__(self, classes: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, classes: Mapping[str, Sequence[str]], kinds: Annotations) -> None:
         from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
-        self._classes = classes
-        self._features = features(classes)
+        self._kinds = kinds
+        self._features = features(classes, kinds)
         self._serializer = ExampleSerializer(self._features.get_serialized_info())
 
     def __call__(self, fact: Mapping[str, Any], media: bytes) -> bytes:
@@ -53,11 +64,21 @@ class Serializer:
             "tags": list(fact["tags"]),
             "attributes": json.dumps(fact["attributes"], ensure_ascii=False),
         }
-        if self._classes:
-            example["labels"] = {kind: fact["labels"][kind] for kind in self._classes}
+        if self._kinds.kinds:
+            example["labels"] = self._labels(fact)
         proto = self._serializer.get_tf_example(self._features.encode_example(example))
         # Protocol buffers write maps in any order unless told otherwise.
         return proto.SerializeToString(deterministic=True)
+
+    def _labels(self, fact: Mapping[str, Any]) -> dict[str, Any]:
+        labels = {kind: fact["labels"][kind] for kind in self._kinds.single}
+        for kind in self._kinds.several:
+            numbers = fact["several"][kind]
+            labels[kind] = [UNKNOWN] if numbers is None else numbers
+        for kind in self._kinds.number:
+            number = fact["numbers"][kind]
+            labels[kind] = float("nan") if number is None else number
+        return labels
 
 
 def dataset_name(name: str) -> str:
@@ -72,7 +93,11 @@ def shard_name(dataset: str, split: str, shard: int, shards: int) -> str:
 
 
 def write_description(
-    folder: Path, dataset: str, classes: Mapping[str, Sequence[str]], splits: Mapping[str, tuple[list[int], int]]
+    folder: Path,
+    dataset: str,
+    classes: Mapping[str, Sequence[str]],
+    kinds: Annotations,
+    splits: Mapping[str, tuple[list[int], int]],
 ) -> None:
     """Writes `features.json`, the class names and `dataset_info.json`, with which TFDS reads the shards.
 
@@ -80,6 +105,7 @@ def write_description(
       folder: where the files go.
       dataset: name of the dataset.
       classes: class names by kind of label.
+      kinds: the kinds by their sort.
       splits: for each split the clips in each of its shards, and bytes in all.
     """
     from tensorflow_datasets import core
@@ -89,7 +115,7 @@ def write_description(
     info = core.DatasetInfo(
         builder=identity,
         description="Clips of video and sound with captions and labels, written by mmvideo.",
-        features=features(classes),
+        features=features(classes, kinds),
     )
     info.set_file_format(FORMAT)
     infos = []

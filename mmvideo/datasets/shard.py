@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmvideo.datasets.annotations import Annotations
 from mmvideo.datasets.manifest import ManifestRow
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ OVERSHOOT = 0.5
 
 CUT_CRF = 18
 """x264's constant rate factor of a cut; 18 is hard to tell from the source."""
+
+LATER = ("moments", "saliency")
+"""What rows of before there was any hadn't got; where it is None it leaves a fingerprint as it was then."""
 
 SAME_LENGTH = 0.15
 """Seconds between a cut and a file that still count as the same length: one AAC block and a frame."""
@@ -47,6 +51,7 @@ class ShardTask:
       classes: class names by kind of label.
       recipe: how media is transcoded.
       digest: fingerprint of all of these and of the files' sizes and times.
+      kinds: the kinds of labels by their sort.
     """
 
     path: Path
@@ -55,6 +60,7 @@ class ShardTask:
     classes: Mapping[str, Sequence[str]]
     recipe: Recipe
     digest: str
+    kinds: Annotations = Annotations()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +79,7 @@ def rows_digest(rows: Sequence[ManifestRow], source: Path, *settings: Any) -> st
     for row in rows:
         status = row.media.stat()
         entry = dataclasses.asdict(row) | {"media": os.path.relpath(row.media, source)}
+        entry = {name: value for name, value in entry.items() if name not in LATER or value is not None}
         entries.append([entry | {"line": 0}, status.st_size, status.st_mtime_ns])
     words = json.dumps([settings, entries], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(words.encode()).hexdigest()
@@ -94,7 +101,7 @@ def write_shard(task: ShardTask, tick: Callable[[], None]) -> None:
 
     from mmvideo.datasets.records import Serializer
 
-    serialize = Serializer(task.classes)
+    serialize = Serializer(task.classes, task.kinds)
     facts, skipped = [], []
     unfinished = task.path.with_name(task.path.name + ".tmp")
     # Media is compressed already; one record a group makes every record readable by itself.
@@ -103,10 +110,10 @@ def write_shard(task: ShardTask, tick: Callable[[], None]) -> None:
         for row in task.rows:
             try:
                 media, suffix, info = read_clip(row, task.recipe)
+                fact = _fact(row, suffix, info, task)
             except Exception as error:  # A clip may be broken in any way; none may stop the build.
                 skipped.append((row.id, _reason(error)))
             else:
-                fact = _fact(row, suffix, info, task.classes)
                 writer.write(serialize(fact, media))
                 facts.append(fact)
             tick()
@@ -193,10 +200,19 @@ def _check(media: bytes, info: MediaInfo) -> None:
         raise MediaError("its sound track has no samples")
 
 
-def _fact(row: ManifestRow, suffix: str, info: MediaInfo, classes: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    numbers = {
-        kind: list(names).index(row.labels[kind]) if kind in row.labels else -1 for kind, names in classes.items()
-    }
+def _fact(row: ManifestRow, suffix: str, info: MediaInfo, task: ShardTask) -> dict[str, Any]:
+    """What the table is told of a clip.
+
+    Raises:
+      MediaError: a moment lies behind the end of the clip.
+    """
+    _check_moments(row, info.seconds)
+
+    def numbers(kind: str) -> list[int]:
+        place = {name: number for number, name in enumerate(task.classes[kind])}
+        known = row.labels[kind]
+        return [place[name] for name in ((known,) if isinstance(known, str) else known)]
+
     place = {"start": row.start, "end": row.end}
     return {
         "id": row.id,
@@ -208,10 +224,22 @@ def _fact(row: ManifestRow, suffix: str, info: MediaInfo, classes: Mapping[str, 
         "height": int(info.height),
         "fps": float(info.fps),
         "captions": list(row.captions),
-        "labels": numbers,
+        "labels": {kind: numbers(kind)[0] if kind in row.labels else -1 for kind in task.kinds.single},
+        "several": {kind: numbers(kind) if kind in row.labels else None for kind in task.kinds.several},
+        "numbers": {kind: row.labels.get(kind) for kind in task.kinds.number},
         "tags": list(row.tags),
         "attributes": {name: value for name, value in place.items() if value is not None} | row.attributes,
+        "moments": row.moments,
+        "saliency": None if row.saliency is None else [row.saliency.step, row.saliency.scores],
     }
+
+
+def _check_moments(row: ManifestRow, seconds: float) -> None:
+    from mmvideo.media.decode import MediaError
+
+    for start, end in row.moments or ():
+        if start >= seconds:
+            raise MediaError(f"its moment [{start:g}, {end:g}] s lies behind its end, at {seconds:.3f} s")
 
 
 def _reason(error: Exception) -> str:

@@ -73,7 +73,7 @@ def show(path: str | Path, split: str, out_html: str | Path, clips: int = 24, se
 def make_card(corpus: Corpus, row: int) -> Card:
     """The card of a clip; one that can't be decoded says why."""
     record = corpus[row]
-    labels = {kind: corpus.classes[kind][number] for kind, number in record.labels.items() if number >= 0}
+    labels = _labels(corpus, row)
     try:
         frames = _frames(record.media, corpus, row)
         spectrogram, sounding = _sound(record.media, corpus, row)
@@ -81,6 +81,16 @@ def make_card(corpus: Corpus, row: int) -> Card:
     except (ValueError, OSError) as error:
         return Card(record, row, labels, [], None, 0.0, None, str(error))
     return Card(record, row, labels, frames, spectrogram, sounding, player, "")
+
+
+def _labels(corpus: Corpus, row: int) -> dict[str, str]:
+    """What is known of each kind of label, in words."""
+    table = corpus.table
+    labels = {kind: corpus.classes[kind][own[row]] for kind, own in table.labels.items() if own[row] >= 0}
+    for kind, numbers in table.several.items():
+        if numbers[row] is not None:
+            labels[kind] = ", ".join(corpus.classes[kind][number] for number in numbers[row]) or "none"
+    return labels | {kind: f"{own[row]:g}" for kind, own in table.numbers.items() if not np.isnan(own[row])}
 
 
 def _frames(media: bytes, corpus: Corpus, row: int) -> list[str]:

@@ -33,6 +33,8 @@ class RowShape:
       mask_id: the piece that stands for a hidden one.
       kinds: kinds of labels.
       vectors: numbers in the vectors of other models, by group.
+      targets: numbers in the targets of each kind that is predicted as numbers.
+      moments: the most moments that a clip has; None where nothing is known of any.
     """
 
     spec: StreamSpec
@@ -40,6 +42,8 @@ class RowShape:
     hidden: tuple[str, ...]
     kinds: tuple[str, ...]
     vectors: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    targets: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    moments: int | None = None
 
     def slots(self, name: str) -> int:
         """Slots of one budget."""
@@ -69,7 +73,10 @@ def empty_row(shape: RowShape) -> TokenStream:
             np.zeros((clips, len(MODALITIES)), bool),
             {kind: _padding(clips) for kind in shape.kinds},
             np.ones(clips, bool),
-            {group: np.full((clips, width), np.nan, np.float32) for group, width in shape.vectors.items()},
+            {group: _unknown(clips, width) for group, width in shape.vectors.items()},
+            {kind: _unknown(clips, width) for kind, width in shape.targets.items()},
+            moments=None if shape.moments is None else _unknown(clips, shape.moments, 2),
+            saliency=_unknown(clips, shape.spec.video.grid[0]) if shape.moments and shape.spec.video else None,
         ),
     )
 
@@ -181,6 +188,10 @@ def _content(spec: StreamSpec, name: str, slots: int) -> np.ndarray:
 def _empty_layout(slots: int) -> Layout:
     zeros = np.zeros(slots, np.int32)
     return Layout(zeros, _padding(slots), _padding(slots), np.zeros(slots, np.float32), np.zeros((slots, 3), np.int32))
+
+
+def _unknown(*shape: int) -> np.ndarray:
+    return np.full(shape, np.nan, np.float32)
 
 
 def _padding(slots: int) -> np.ndarray:

@@ -102,6 +102,10 @@ class ClipLoader:
             tokens["text"] = self._text(picks.caption[slot], draws)
         return tokens, damaged
 
+    def stretch(self, number: int, place: tuple[int, int]) -> sampling.Stretch:
+        """The stretch of time of the view that `load` takes of a clip at this place."""
+        return self._stretch(number, self._draws(place).view)
+
     def _draws(self, place: tuple[int, int]) -> _Draws:
         seed, train = self.config.seed, self.train
         view = generator(seed, Purpose.VIEW, *place) if train else None
@@ -115,16 +119,7 @@ class ClipLoader:
 
         The view is the same whichever are: that of all that the clip has.
         """
-        seconds, steps = float(self.mixture.seconds[number]), int(self.sizes.video_steps[number])
-        heard = int(self._samples[number]) if self.sizes.audio_steps[number] else 0
-        stretch = sampling.draw_stretch(
-            seconds,
-            steps,
-            heard,
-            self.config.video if steps else None,
-            self.config.audio if heard else None,
-            draws.view,
-        )
+        seconds, stretch = float(self.mixture.seconds[number]), self._stretch(number, draws.view)
         square = None
         if has_video:
             width, height = int(self.mixture.width[number]), int(self.mixture.height[number])
@@ -139,6 +134,12 @@ class ClipLoader:
         if has_audio:
             tokens["audio"] = self._audio(number, clip.samples, stretch.samples, shift.turn, draws)
         return tokens, clip.truncated
+
+    def _stretch(self, number: int, rng: np.random.Generator | None) -> sampling.Stretch:
+        seconds, steps = float(self.mixture.seconds[number]), int(self.sizes.video_steps[number])
+        heard = int(self._samples[number]) if self.sizes.audio_steps[number] else 0
+        video, audio = self.config.video if steps else None, self.config.audio if heard else None
+        return sampling.draw_stretch(seconds, steps, heard, video, audio, rng)
 
     def _decode(
         self, number: int, stretch: sampling.Stretch, square: sampling.Square | None, shift: alignment.Shift | None

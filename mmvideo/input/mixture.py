@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float32, Int
 
+from mmvideo.datasets.annotations import Annotations, merge
 from mmvideo.input.config import Source
+from mmvideo.input.moments import Moments
+from mmvideo.input.targets import NumberTargets
 
 if TYPE_CHECKING:
     from mmvideo.datasets.corpus import Corpus, Record
@@ -21,15 +24,27 @@ class Mixture:
       corpora: the sources' corpora.
       first: number of each source's first clip, and the number of clips.
       seconds, has_video, has_audio, width, height: what is known of every clip before it is decoded.
-      classes: the class names of each kind of label, merged over the sources.
-      labels: class of every clip for each kind, -1 where unknown.
+      annotations: the kinds of labels by their sort, merged over the sources.
+      classes: the class names of each kind of label that has classes, merged over the sources.
+      labels: class of every clip for each kind of which a clip has one, -1 where unknown.
+      targets: what is to be predicted of the clips as numbers, where a clip may have several classes or a number.
+      moments: what of the clips their captions tell of.
     """
 
-    def __init__(self, corpora: Sequence[Corpus], classes: Mapping[str, Sequence[str]] | None = None):
+    def __init__(
+        self,
+        corpora: Sequence[Corpus],
+        classes: Mapping[str, Sequence[str]] | None = None,
+        annotations: Annotations | None = None,
+    ):
         """Args:
-        corpora: the sources' corpora; at least one.
-        classes: the numbering of classes to keep to, that of the run a model was trained in. A class that
-          it lacks is unknown (-1).
+          corpora: the sources' corpora; at least one.
+          classes: the numbering of classes to keep to, that of the run a model was trained in. A class that
+            it lacks is unknown (-1).
+          annotations: the kinds of labels to keep to, with `classes`; None takes all of those for kinds of one class.
+
+        Raises:
+          ValueError: a kind is of one sort here and of another there.
         """
         self.corpora = tuple(corpora)
         self.first = np.concatenate([[0], np.cumsum([len(c) for c in corpora])]).astype(np.int64)
@@ -41,7 +56,10 @@ class Mixture:
         self.height = np.concatenate([np.asarray(t.height, np.int64) for t in tables])
         own = [corpus.classes for corpus in corpora]
         self.classes = _merged(own) if classes is None else {kind: list(names) for kind, names in classes.items()}
-        self.labels = {kind: self._renumbered(kind) for kind in self.classes}
+        self.annotations = self._sorted(classes, annotations)
+        self.labels = {kind: self._renumbered(kind) for kind in self.annotations.single}
+        self.targets = NumberTargets(self.corpora, self.first, self.classes, self.annotations)
+        self.moments = Moments(self.corpora, self.first)
 
     def __len__(self) -> int:
         return int(self.first[-1])
@@ -72,9 +90,24 @@ class Mixture:
 
     def class_names(self, number: int) -> list[str]:
         """The names of the classes that a clip is known to be in."""
-        return [
-            names[self.labels[kind][number]] for kind, names in self.classes.items() if self.labels[kind][number] >= 0
-        ]
+        single = [self.classes[kind][own[number]] for kind, own in self.labels.items() if own[number] >= 0]
+        source, place = self.locate(number)
+        corpus = self.corpora[source]
+        several = [(corpus.classes[kind], own[place] or []) for kind, own in corpus.table.several.items()]
+        return single + [names[one] for names, numbers in several for one in numbers]
+
+    def targets_of(self, numbers: Int[np.ndarray, " e"]) -> dict[str, Float32[np.ndarray, "e _"]]:
+        """The targets of the clips with these numbers; see `NumberTargets.of`."""
+        return self.targets.of(numbers)
+
+    def _sorted(self, classes: Mapping[str, Sequence[str]] | None, annotations: Annotations | None) -> Annotations:
+        """The kinds of the corpora by their sort, or those that were given, held to the corpora's."""
+        own = [(str(getattr(c, "path", "the clips")), c.table.annotations) for c in self.corpora]
+        if classes is None:
+            return merge(own)
+        trained = Annotations(single=tuple(classes)) if annotations is None else annotations
+        merge([("the trained model", trained), *own])
+        return trained
 
     def _renumbered(self, kind: str) -> Int[np.ndarray, " n"]:
         """Classes of one kind in the merged numbering."""

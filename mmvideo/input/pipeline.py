@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool
 
+from mmvideo.datasets.annotations import Annotations
 from mmvideo.input import budgets, captions, mixture, sizes, tokenise
 from mmvideo.input.assemble import RowShape, assemble_row, stack_rows
 from mmvideo.input.checks import check_config
 from mmvideo.input.config import Drop, Input, Masking
 from mmvideo.input.loading import ClipLoader, Tokens, UnreadableClip
+from mmvideo.input.moments import note_moments
 from mmvideo.input.picker import make_picker
 from mmvideo.input.plan import Order, Planner, Row
 from mmvideo.input.skipped import Mishaps
+from mmvideo.input.targets import note_targets
 from mmvideo.input.vectors import Vectors, match_vectors
 from mmvideo.stream import MODALITIES, PADDING, Modality, StreamSpec, TextSpec, TokenStream
 
@@ -43,7 +46,8 @@ class Batches:
       spec: the static side of the streams.
       shape: the static shape of a row.
       tokenizer: of the captions; None without text.
-      classes: class names of each kind of label, merged over the sources.
+      classes: class names of each kind of label that has classes, merged over the sources.
+      annotations: the kinds of labels by their sort: one class, several classes, a number.
       rows: rows that this process makes of each batch.
     """
 
@@ -86,8 +90,8 @@ class Batches:
         self._assets = assets
         if corpora is None:
             corpora = [open_corpus(source.path, source.split) for source in config.sources]
-        self.corpus = mixture.Mixture(corpora, _json(assets, "classes.json"))
-        self.classes = self.corpus.classes
+        self.corpus = mixture.Mixture(corpora, _json(assets, "classes.json"), _annotations(assets))
+        self.classes, self.annotations = self.corpus.classes, self.corpus.annotations
         self.tokenizer = self._choose_tokenizer()
         self._captions = self._encode_captions()
         drop = config.drop if train else Drop()
@@ -102,7 +106,15 @@ class Batches:
         self._planner = self._plan()
         hidden = tuple(name for name in self.spec.modalities if getattr(self._mask, name) > 0)
         widths = {} if self._vectors is None else self._vectors.widths
-        self.shape = RowShape(self.spec, self._planner.budget, hidden, tuple(self.classes), widths)
+        self.shape = RowShape(
+            self.spec,
+            self._planner.budget,
+            hidden,
+            self.annotations.single,
+            widths,
+            self.corpus.targets.widths,
+            self.corpus.moments.most,
+        )
         self._loader = ClipLoader(self.corpus, self._sizes, self._captions, config, self._mask, drop, train)
         self.rows = config.packing.rows // process_count
         self._first_row = process_index * self.rows
@@ -150,7 +162,8 @@ class Batches:
 
     def assets(self) -> dict[str, bytes]:
         """Files that a checkpoint must carry so that its weights keep their meaning."""
-        files: dict[str, Any] = {"classes.json": self.classes, "spec.json": dataclasses.asdict(self.spec)}
+        files: dict[str, Any] = {"classes.json": self.classes, "annotations.json": dataclasses.asdict(self.annotations)}
+        files["spec.json"] = dataclasses.asdict(self.spec)
         if self.config.audio is not None and not self.config.audio.waveform:
             files["spectrogram.json"] = dataclasses.asdict(self.config.audio.spectrogram)
         encoded = {name: (json.dumps(value, indent=2) + "\n").encode() for name, value in files.items()}
@@ -165,7 +178,14 @@ class Batches:
         picks = row.picks
         loaded = [self._load(row, slot) for slot in range(len(picks))]
         needs = self._sizes.table(picks)
-        return assemble_row(self.shape, picks.clip, loaded, needs, self.corpus.labels, picks.aligned, self._vectors)
+        labels = self.corpus.labels
+        made = assemble_row(self.shape, picks.clip, loaded, needs, labels, picks.aligned, self._vectors)
+        note_targets(made.clips, self.corpus.targets)
+        if self.shape.moments is not None:
+            places = zip(picks.clip.tolist(), row.position.tolist(), strict=True)
+            views = [self._loader.stretch(number, (row.epoch, position)) for number, position in places]
+            note_moments(made.clips, self.corpus.moments, views, self.spec.video)
+        return made
 
     def _load(self, row: Row, slot: int) -> dict[str, Tokens] | None:
         """The tokens of one clip of a row; None, and a line in `skipped`, if it cannot be read."""
@@ -294,6 +314,12 @@ class _Rows:
 
 def _json(assets: Mapping[str, bytes] | None, name: str) -> Any:
     return None if assets is None or name not in assets else json.loads(assets[name])
+
+
+def _annotations(assets: Mapping[str, bytes] | None) -> Annotations | None:
+    """The kinds of labels of the run in which a model was trained; None for one that knew of single classes alone."""
+    sorts = _json(assets, "annotations.json")
+    return None if sorts is None else Annotations(**{sort: tuple(kinds) for sort, kinds in sorts.items()})
 
 
 def _narrowed(config: Input, trained: Mapping[str, Any] | None) -> Input:

@@ -281,7 +281,7 @@ def test_weights_are_honoured():
 
 def test_assets_keep_tokenizer_classes_and_modalities_of_the_training_run(batches: Batches):
     assets = batches.assets()
-    assert set(assets) == {"tokenizer.model", "spectrogram.json", "classes.json", "spec.json"}
+    assert set(assets) == {"tokenizer.model", "spectrogram.json", "classes.json", "annotations.json", "spec.json"}
     config = _with(sources=(Source("samples:animations", "test"),))
     held_out = Batches(config, train=False, masked=False, assets=assets)
     assert held_out.spec == batches.spec

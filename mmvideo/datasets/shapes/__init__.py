@@ -2,7 +2,8 @@
 
 A shape of a colour moves in one of six ways while an instrument plays one of four melodies; bounces beep. The labels
 ask for the picture alone (`visual`), the sound alone (`audio`), or both together (`joint`, `sync`). `attributes`
-states the law the clips are drawn from, `ceiling` what the best possible viewer and listener gets.
+states the law the clips are drawn from, `ceiling` what the best possible viewer and listener gets. `scenes` strings
+clips together to long videos with queries, `questions` asks about single clips.
 """
 
 from __future__ import annotations
@@ -15,19 +16,26 @@ if TYPE_CHECKING:
     from mmvideo.datasets.shapes.ceiling import ceilings, known_oracle, oracle
     from mmvideo.datasets.shapes.clips import Shapes
     from mmvideo.datasets.shapes.config import ShapesConfig
-    from mmvideo.datasets.shapes.write import write_shapes
+    from mmvideo.datasets.shapes.scenes import Scenes, ScenesConfig
+    from mmvideo.datasets.shapes.write import write_scenes, write_shapes
 
 _HOME = {
     "Attributes": "attributes",
+    "Scenes": "scenes",
+    "ScenesConfig": "scenes",
     "Shapes": "clips",
     "ShapesConfig": "config",
     "ceilings": "ceiling",
     "known_oracle": "ceiling",
     "oracle": "ceiling",
+    "write_scenes": "write",
     "write_shapes": "write",
 }
 
-__all__ = ["Attributes", "Shapes", "ShapesConfig", "ceilings", "known_oracle", "oracle", "write_shapes"]
+__all__ = [
+    "Attributes", "Scenes", "ScenesConfig", "Shapes", "ShapesConfig",
+    "ceilings", "known_oracle", "oracle", "write_scenes", "write_shapes",
+]  # fmt: skip
 
 
 def __getattr__(name: str):

@@ -13,6 +13,10 @@ have the same period. In time, their phase is that of the bounces; out of time i
 the period, so every beep is at least 3/8 of a period (0.225 s) from every bounce. The phase of the bounces is
 uniform, hence so is that of the beeps, in time or not: either alone is at chance, exactly.
 
+`elements` are the colour, the shape and the instrument, `verb` is the motion, `noun` the shape. `mood` is the sum of
+what the motion (`MOVED`) and the melody (`SUNG`) add, from -3 to 3 about 0, so picture and sound each tell part of it:
+the best guess from the picture alone correlates with it at sqrt(35/72.5) = 0.695, from the sound alone at 0.719.
+
 Draws come from raw PCG64 words, whose stream numpy guarantees on every platform and in every version; the attributes
 of a seed are therefore the same everywhere.
 """
@@ -56,6 +60,10 @@ LABELS = {
     "sync": ("out of time", "in time"),
 }
 """the classes of each label, in order"""
+
+MOVED = {"climbs": 1.5, "bounces": 1.0, "swells": 0.5, "slides": -0.5, "zigzags": -1.0, "descends": -1.5}
+SUNG = {"rising": 1.5, "pulsing": 0.5, "steady": -0.5, "falling": -1.5}
+"""what a motion and a melody add to the mood"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +116,19 @@ class Attributes:
             "joint": LABELS["joint"][self.joint],
             "sync": LABELS["sync"][self.sync],
         }
+
+    @property
+    def annotations(self) -> dict[str, str | list[str] | float]:
+        """Everything that the manifest labels: every label, the two heads `verb` and `noun`, several `elements` and
+        the number `mood`."""
+        elements = [self.colour, self.shape, self.timbre]
+        heads = {"verb": self.motion, "noun": self.shape}
+        return self.labels | heads | {"elements": elements, "mood": self.mood}
+
+    @property
+    def mood(self) -> float:
+        """From -3 to 3."""
+        return MOVED[self.motion] + SUNG[self.melody]
 
     def as_dict(self) -> dict[str, Any]:
         """What the manifest keeps: everything drawn, and what follows from it, fit for JSON and for the oracle."""

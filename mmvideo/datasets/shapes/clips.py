@@ -40,7 +40,7 @@ class Shapes:
             "id": attributes.id,
             "media": f"clips/{attributes.id}.mp4",
             "captions": captions(self.config, attributes),
-            "labels": attributes.labels,
+            "labels": attributes.annotations,
             "attributes": attributes.as_dict() | {"settings": dataclasses.asdict(self.config)},
             "split": attributes.split,
         }

@@ -1,23 +1,26 @@
-"""Writes sounding shapes as mp4 files with a manifest: parallel, deterministic, resumable."""
+"""Writes sounding shapes and long videos of them as mp4 files with a manifest: parallel, deterministic, resumable."""
 
 from __future__ import annotations
 
-import concurrent.futures
-import concurrent.futures.process
-import contextlib
-import dataclasses
-import json
-import multiprocessing
+import functools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+
+import numpy as np
 
 from mmvideo.datasets.shapes.attributes import Attributes
 from mmvideo.datasets.shapes.clips import Shapes
 from mmvideo.datasets.shapes.config import ShapesConfig
+from mmvideo.datasets.shapes.files import check_splits, claim, is_whole, write_files, write_rows
+from mmvideo.datasets.shapes.questions import question_rows
+from mmvideo.datasets.shapes.scenes import LongVideo, Scenes, ScenesConfig
 
-SETTINGS = "shapes.json"
+SETTINGS, SCENES = "shapes.json", "scenes.json"
+"""Files that note the settings of clips and of long videos."""
 
+MANIFEST, QUESTIONS, EVENTS = "manifest.jsonl", "questions.jsonl", "events.jsonl"
+"""Manifests: of clips or queries, of questions about the clips, of what happens in the long videos."""
 
 CRF, BITRATE = 28, 32000
 """Quality of H.264 and bits a second of AAC: coarser than `encode` by itself, since small clips are read often."""
@@ -29,6 +32,7 @@ def write_shapes(
     splits: Mapping[str, int] | None = None,
     processes: int | None = None,
     progress: bool = False,
+    questions: int = 0,
 ) -> Path:
     """Writes `clips/SPLIT-NUMBER.mp4`, `shapes.json` (the settings) and, last of all, `manifest.jsonl`.
 
@@ -41,6 +45,8 @@ def write_shapes(
         splits: clips in each split; by default 2000 to train on and 512 to test.
         processes: processes side by side; None is one a core, 1 stays in this process.
         progress: whether to draw a progress bar.
+        questions: questions of each clip, with their answers, that `questions.jsonl` is to hold, a manifest of its own
+            over the same clips; 0 writes none.
 
     Returns:
         The manifest's path.
@@ -50,124 +56,74 @@ def write_shapes(
         OSError: the folder can't be written, or a process died.
     """
     splits = {"train": 2000, "test": 512} if splits is None else splits
-    for name, count in splits.items():
-        if not name.replace("_", "").replace("-", "").isalnum() or count < 0:
-            raise ValueError(f"shapes: split {name!r} with {count} clips; use letters, digits, - and _, and 0 or more")
+    check_splits(splits)
     out = Path(out_dir)
     (out / "clips").mkdir(parents=True, exist_ok=True)
-    _claim(out / SETTINGS, config)
+    claim(out / SETTINGS, config)
     shapes = Shapes(config)
     clips = [clip for name, count in splits.items() for clip in shapes.draw(name, count)]
     rows = [shapes.row(clip) for clip in clips]
     missing = [clip for clip, row in zip(clips, rows, strict=True) if not is_whole(out / row["media"])]
-    with _bar(len(clips), len(clips) - len(missing), progress) as advance:
-        for _ in _each_written(out, config, missing, processes):
-            advance()
-    manifest = out / "manifest.jsonl"
-    _replace(manifest, "".join(json.dumps(row) + "\n" for row in rows))
-    return manifest
+    write_files(functools.partial(write_clip, out, config), missing, len(clips), processes, progress)
+    if questions:
+        write_rows(out / QUESTIONS, question_rows(config, clips, questions))
+    write_rows(out / MANIFEST, rows)
+    return out / MANIFEST
 
 
 def write_clip(out: Path, config: ShapesConfig, clip: Attributes) -> Path:
     """Renders, synthesises and encodes one clip."""
-    from mmvideo.media.encode import encode
-
     shapes = Shapes(config)
     path = out / shapes.row(clip)["media"]
-    frames, samples = shapes.frames(clip), shapes.samples(clip)
-    encode(
-        path, frames, float(config.fps), samples=samples, sample_rate=config.sample_rate, crf=CRF, audio_bitrate=BITRATE
-    )
+    _encode(path, config, shapes.frames(clip), shapes.samples(clip))
     return path
 
 
-def is_whole(path: Path) -> bool:
-    """Whether a file is an mp4 whose top-level boxes, `moov` and `mdat` among them, end where the file ends."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            kinds, place = set(), 0
-            while place < size:
-                file.seek(place)
-                head = file.read(16)
-                length, kind = int.from_bytes(head[:4], "big"), head[4:8]
-                length = int.from_bytes(head[8:16], "big") if length == 1 else length
-                if length < 8:
-                    return False
-                kinds.add(kind)
-                place += length
-            return place == size and {b"moov", b"mdat"} <= kinds
-    except OSError:
-        return False
+def write_scenes(
+    out_dir: str | os.PathLike,
+    config: ScenesConfig,
+    splits: Mapping[str, int] | None = None,
+    processes: int | None = None,
+    progress: bool = False,
+) -> Path:
+    """Writes long videos: `videos/SPLIT-NUMBER.mp4`, `scenes.json` (the settings), `events.jsonl` (a manifest with one
+    row a video) and, last of all, `manifest.jsonl` with one row a query. Goes on where it stopped, as `write_shapes`.
+
+    Args:
+        out_dir: folder to write, made if it isn't there.
+        config: what the videos are like.
+        splits: videos in each split; by default 400 to train on and 100 to test.
+        processes, progress: as for `write_shapes`.
+
+    Returns:
+        The path of the manifest of queries.
+
+    Raises:
+        ValueError, OSError: as `write_shapes`.
+    """
+    splits = {"train": 400, "test": 100} if splits is None else splits
+    check_splits(splits)
+    out = Path(out_dir)
+    (out / "videos").mkdir(parents=True, exist_ok=True)
+    claim(out / SCENES, config)
+    scenes = Scenes(config)
+    videos = [video for name, count in splits.items() for video in scenes.draw(name, count)]
+    missing = [video for video in videos if not is_whole(out / video.media)]
+    write_files(functools.partial(write_video, out, config), missing, len(videos), processes, progress)
+    write_rows(out / EVENTS, map(scenes.event_row, videos))
+    write_rows(out / MANIFEST, [row for video in videos for row in scenes.rows(video)])
+    return out / MANIFEST
 
 
-def _claim(path: Path, config: ShapesConfig) -> None:
-    """Notes the settings in the folder, or checks that they are the ones noted there."""
-    wanted = dataclasses.asdict(config)
-    if path.exists():
-        try:
-            found = json.loads(path.read_text())
-        except ValueError:
-            found = {}
-        differing = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
-        if differing:
-            names = ", ".join(differing)
-            raise ValueError(
-                f"{path.parent} holds shapes of other settings ({names}); choose another folder or remove it"
-            )
-    else:
-        _replace(path, json.dumps(wanted, indent=2) + "\n")
+def write_video(out: Path, config: ScenesConfig, video: LongVideo) -> Path:
+    """Renders, synthesises and encodes one long video."""
+    scenes = Scenes(config)
+    _encode(out / video.media, config.scene, scenes.frames(video), scenes.samples(video))
+    return out / video.media
 
 
-def _replace(path: Path, text: str) -> None:
-    """Writes a file so that it is there whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+def _encode(path: Path, config: ShapesConfig, frames: np.ndarray, samples: np.ndarray) -> None:
+    from mmvideo.media.encode import encode
 
-
-def _each_written(out: Path, config: ShapesConfig, clips: list[Attributes], processes: int | None) -> Iterator[Path]:
-    """Writes clips, in this process or several, and yields each path as it is done."""
-    processes = _cores() if processes is None else max(1, processes)
-    processes = min(processes, -(-len(clips) // 16))
-    jobs = [(out, config, clip) for clip in clips]
-    if processes <= 1:
-        yield from (write_clip(*job) for job in jobs)
-        return
-    # Spawned, not forked: the caller may hold JAX's threads, which a fork would copy in mid-air.
-    context = multiprocessing.get_context("spawn")
-    try:
-        with concurrent.futures.ProcessPoolExecutor(processes, mp_context=context) as pool:
-            yield from pool.map(_write_job, jobs, chunksize=8)
-    except concurrent.futures.process.BrokenProcessPool:
-        raise OSError(
-            f"{out}: a process that wrote clips died; run again to go on, with processes=1 if memory is short or if "
-            "the calling script has no `if __name__ == '__main__':`"
-        ) from None
-
-
-def _cores() -> int:
-    """The cores that this process may use, as far as the system tells."""
-    allowed = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
-
-
-def _write_job(job: tuple[Path, ShapesConfig, Attributes]) -> Path:
-    return write_clip(*job)
-
-
-@contextlib.contextmanager
-def _bar(total: int, done: int, shown: bool) -> Iterator[Callable[[], None]]:
-    """A progress bar, or nothing."""
-    if not shown:
-        yield lambda: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns) as bar:
-        task = bar.add_task("sounding shapes", total=total, completed=done)
-        yield lambda: bar.advance(task)
+    rate = config.sample_rate
+    encode(path, frames, float(config.fps), samples=samples, sample_rate=rate, crf=CRF, audio_bitrate=BITRATE)
