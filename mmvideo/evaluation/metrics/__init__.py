@@ -1,1 +1,4 @@
-"""Metrics as papers measure them: plain numpy in float64, one module a task."""
+"""Metrics of downstream tasks: from what was predicted and what is true to numbers, by the published protocols.
+
+Nothing here knows a model, a corpus or a device.
+"""
