@@ -9,11 +9,26 @@ import numpy as np
 import pytest
 
 from mmvideo.evaluation.chance import binomial_tail, chance_of_hit, mean_rank_p_value
-from mmvideo.evaluation.retrieval import TIE, directions, most_similar, ranks, retrieval, retrieval_metrics
+from mmvideo.evaluation.retrieval import directions, directions_of, rank, retrieval, retrieval_metrics, sides
+from mmvideo.evaluation.search import TIE
 
 
 def _unit(array: np.ndarray) -> np.ndarray:
     return (array / np.linalg.norm(array, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def _ranks(*compared, **block) -> tuple[np.ndarray, np.ndarray]:
+    found = rank(*compared, **block)
+    return found.worst, found.best
+
+
+def _metrics(*compared) -> dict[str, float | int]:
+    return retrieval_metrics(rank(*compared))
+
+
+def _retrieval(vectors, present, oracle=None) -> dict[str, float | int]:
+    clips = len(next(iter(present.values())))
+    return retrieval(directions_of(sides(vectors, present), clips), oracle)
 
 
 def _slow_rank(query: np.ndarray, gallery: np.ndarray, right: list[bool], pessimistic: bool) -> int:
@@ -34,7 +49,7 @@ def test_ranks_agree_with_a_slow_loop_with_ties_and_several_positives(seed):
     query = _unit(draw.integers(-1, 2, (40, 3)) + np.array([0.5, 0.25, 0.125]))
     gallery = _unit(draw.integers(-1, 2, (60, 3)) + np.array([0.5, 0.25, 0.125]))
     query_group, gallery_group = draw.integers(0, 30, 40), draw.integers(0, 30, 60)
-    worst, best = ranks(query, gallery, query_group, gallery_group)
+    worst, best = _ranks(query, gallery, query_group, gallery_group)
     for row in range(40):
         right = list(gallery_group == query_group[row])
         assert worst[row] == _slow_rank(query[row], gallery, right, pessimistic=True)
@@ -49,15 +64,15 @@ def test_blocks_change_nothing():
     vectors = _unit(draw.normal(size=(300, 16)))[draw.integers(0, 120, 300)]
     other = _unit(vectors + 0.5 * draw.normal(size=vectors.shape))
     group = draw.integers(0, 200, 300)
-    whole = ranks(vectors, other, group, group, block=(1000, 1000))
-    for block in [(1, 1), (7, 13), (64, 300)]:
-        for expected, found in zip(whole, ranks(vectors, other, group, group, block=block), strict=True):
+    whole = _ranks(vectors, other, group, group, block=(1000, 1000))
+    for block in [(1, 300), (300, 3), (7, 13), (64, 300)]:
+        for expected, found in zip(whole, _ranks(vectors, other, group, group, block=block), strict=True):
             np.testing.assert_array_equal(found, expected)
 
 
 def test_a_collapsed_model_scores_nothing():
     same = _unit(np.ones((20, 4)))
-    metrics = retrieval_metrics(same, same, np.arange(20), np.arange(20))
+    metrics = _metrics(same, same, np.arange(20), np.arange(20))
     assert metrics["r@1"] == metrics["r@5"] == metrics["r@10"] == 0.0
     assert metrics["median_rank"] == 20
     assert metrics["r@1_optimistic"] == 1.0
@@ -70,7 +85,7 @@ def test_expected_recall_is_the_mean_over_ways_to_break_ties():
     draw = np.random.default_rng(0)
     captions = draw.integers(0, 12, 30)
     query, gallery = _unit(np.eye(12)[captions] + 0.2 * draw.normal(size=(30, 12))), _unit(np.eye(12)[captions])
-    expected = retrieval_metrics(query, gallery, np.arange(30), np.arange(30))
+    expected = _metrics(query, gallery, np.arange(30), np.arange(30))
     similarity = query.astype(float) @ gallery.T.astype(float)
     hits = {1: [], 5: []}
     for _ in range(3000):
@@ -87,16 +102,16 @@ def test_values_that_are_not_numbers_never_help():
     vectors = _unit(np.eye(6))
     broken = vectors.copy()
     broken[2] = np.nan
-    worst, best = ranks(vectors, broken, np.arange(6), np.arange(6))
+    worst, best = _ranks(vectors, broken, np.arange(6), np.arange(6))
     assert worst[2] == best[2] == 6
     assert (np.delete(worst, 2) == 2).all(), "the broken entry stands before every other query's own"
-    metrics = retrieval_metrics(vectors, np.full_like(vectors, np.nan), np.arange(6), np.arange(6))
+    metrics = _metrics(vectors, np.full_like(vectors, np.nan), np.arange(6), np.arange(6))
     assert metrics["r@5"] == 0.0
 
 
 def test_a_perfect_model():
     vectors = _unit(np.random.default_rng(0).normal(size=(50, 32)))
-    metrics = retrieval_metrics(vectors, vectors, np.arange(50), np.arange(50))
+    metrics = _metrics(vectors, vectors, np.arange(50), np.arange(50))
     assert metrics["r@1"] == metrics["r@1_optimistic"] == 1.0
     assert metrics["median_rank"] == metrics["mean_rank"] == 1.0
     assert metrics["chance"] == pytest.approx(1 / 50)
@@ -107,7 +122,7 @@ def test_a_perfect_model():
 def test_random_embeddings_score_chance():
     draw = np.random.default_rng(1)
     query, gallery = _unit(draw.normal(size=(2000, 64))), _unit(draw.normal(size=(2000, 64)))
-    metrics = retrieval_metrics(query, gallery, np.arange(2000), np.arange(2000))
+    metrics = _metrics(query, gallery, np.arange(2000), np.arange(2000))
     assert metrics["mean_rank"] == pytest.approx(1000.5, rel=0.05)
     assert metrics["r@10"] == pytest.approx(metrics["chance@10"], abs=0.005)
     assert metrics["r@10_p_value"] > 0.01
@@ -165,13 +180,13 @@ def test_clips_without_a_modality_are_left_out_and_counted():
     spoilt = {name: vector.copy() for name, vector in vectors.items()}
     spoilt["audio"][:4] = 100.0
     spoilt["text"][3:9] = np.nan
-    metrics = retrieval(spoilt, present)
+    metrics = _retrieval(spoilt, present)
     assert metrics["video_to_audio/clips"] == 26
     assert metrics["video_to_audio/left_out"] == 4
     assert metrics["audio_to_text/clips"] == 21
     assert metrics["audio_to_text/left_out"] == 9
     both = np.arange(9, 30)
-    alone = retrieval_metrics(vectors["audio"][both], vectors["text"][both], both, both)
+    alone = _metrics(vectors["audio"][both], vectors["text"][both], both, both)
     assert {name: metrics[f"audio_to_text/{name}"] for name in alone} == alone
 
 
@@ -179,7 +194,7 @@ def test_every_ordered_pair_and_the_joint_one():
     draw = np.random.default_rng(0)
     names = ("video", "audio", "text", "video+audio")
     vectors = {name: _unit(draw.normal(size=(12, 8))) for name in names}
-    metrics = retrieval(vectors, {name: np.ones(12, bool) for name in names})
+    metrics = _retrieval(vectors, {name: np.ones(12, bool) for name in names})
     pairs = {name.split("/")[0] for name in metrics}
     assert pairs == {
         "video_to_audio", "audio_to_video", "video_to_text", "text_to_video", "audio_to_text", "text_to_audio",
@@ -191,7 +206,7 @@ def test_every_ordered_pair_and_the_joint_one():
 def test_oracle_is_told_beside_the_score():
     vectors = {name: _unit(np.random.default_rng(0).normal(size=(12, 8))) for name in ("video", "text")}
     present = {name: np.ones(12, bool) for name in vectors}
-    metrics = retrieval(vectors, present, {"text_to_video/r@1": 0.75, "text_to_video/r@5": 0.9})
+    metrics = _retrieval(vectors, present, {"text_to_video/r@1": 0.75, "text_to_video/r@5": 0.9})
     assert metrics["text_to_video/oracle"] == metrics["text_to_video/oracle@1"] == 0.75
     assert metrics["text_to_video/oracle@5"] == 0.9
     assert not any("oracle" in name for name in metrics if name.startswith("video_to_text"))
@@ -200,18 +215,10 @@ def test_oracle_is_told_beside_the_score():
 def test_no_clip_with_both_modalities_gives_counts_alone():
     vectors = {name: np.ones((3, 2), np.float32) for name in ("video", "audio")}
     present = {"video": np.array([True, True, False]), "audio": np.array([False, False, True])}
-    assert retrieval(vectors, present) == {
+    assert _retrieval(vectors, present) == {
         "video_to_audio/clips": 0, "video_to_audio/left_out": 3,
         "audio_to_video/clips": 0, "audio_to_video/left_out": 3,
     }  # fmt: skip
-
-
-def test_most_similar_orders_the_gallery():
-    gallery = np.array([[1.0, 0.0], [0.6, 0.8], [0.6, 0.8], [0.0, 1.0]], np.float32)
-    entries, similarity = most_similar(np.array([[0.0, 1.0]], np.float32), gallery, 3)
-    assert entries.tolist() == [[3, 1, 2]], "equal similarities keep the order of the gallery"
-    np.testing.assert_allclose(similarity, [[1.0, 0.8, 0.8]], rtol=1e-6)
-    assert most_similar(gallery, gallery, 9)[0].shape == (4, 4)
 
 
 def test_p_value_of_the_mean_rank_is_the_share_of_random_orders_as_good():
