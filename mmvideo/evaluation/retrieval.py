@@ -20,7 +20,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 from mmvideo.evaluation.chance import binomial_tail, chance_of_hit, mean_rank_p_value
 from mmvideo.evaluation.dual_softmax import dual_softmax_ranks
@@ -54,15 +54,17 @@ class Side:
     Attributes:
       vectors: embeddings.
       clip: of which clip each is, by a number that both sides share.
+      words: what each says; None where they are no texts.
     """
 
     vectors: Float[np.ndarray, "m _"]
     clip: Int[np.ndarray, "m"]
+    words: Shaped[np.ndarray, "m"] | None = None
 
     def of(self, clips: Int[np.ndarray, "c"]) -> Side:
         """What belongs to some clips."""
         kept = np.isin(self.clip, clips)
-        return Side(self.vectors[kept], self.clip[kept])
+        return Side(self.vectors[kept], self.clip[kept], None if self.words is None else self.words[kept])
 
 
 def sides(

@@ -58,6 +58,10 @@ class Subject:
         self.place = place
         self._seen: dict[tuple[int, int | None], tuple[Any, Embeddings]] = {}
 
+    def placed(self, stream: Any) -> Any:
+        """A batch where the learner is."""
+        return stream if self.place is None else self.place(stream)
+
     def embeddings(self, batches: Any, limit: int | None = None) -> Embeddings:
         """`embed_corpus` of these batches."""
         key = (id(batches), limit)

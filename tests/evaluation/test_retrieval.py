@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mmvideo.evaluation.chance import binomial_tail, chance_of_hit, mean_rank_p_value
-from mmvideo.evaluation.retrieval import directions, directions_of, rank, retrieval, retrieval_metrics, sides
+from mmvideo.evaluation.dual_softmax import dual_softmax_ranks
+from mmvideo.evaluation.retrieval import Side, directions, directions_of, rank, retrieval, retrieval_metrics, sides
 from mmvideo.evaluation.search import TIE
 
 
@@ -219,6 +220,97 @@ def test_no_clip_with_both_modalities_gives_counts_alone():
         "video_to_audio/clips": 0, "video_to_audio/left_out": 3,
         "audio_to_video/clips": 0, "audio_to_video/left_out": 3,
     }  # fmt: skip
+
+
+def _unit_circle(*degrees: float) -> np.ndarray:
+    angle = np.deg2rad(degrees)
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+def test_several_captions_a_clip_by_hand():
+    """Three clips at 0, 60 and 120 degrees, with two captions, three, and one, at angles chosen by hand."""
+    clips = np.arange(3)
+    video = Side(_unit_circle(0, 60, 120), clips)
+    owner = np.array([0, 0, 1, 1, 1, 2])
+    text = Side(_unit_circle(20, 95, 50, 35, 10, 75), owner)
+    both = {one.name: one for one in directions_of({"video": video, "text": text}, 3)}
+    # Distances of the captions from the clips, in degrees:
+    #   clip 0 (0):    20  95 | 50 35 10 | 75
+    #   clip 1 (60):   40  35 | 10 25 50 | 15
+    #   clip 2 (120): 100  25 | 70 85 110 | 45
+    to_video, to_text = both["text_to_video"], both["video_to_text"]
+    assert to_video.ranking.worst.tolist() == [1, 3, 1, 1, 2, 2]
+    # Clip 0: its caption at 20 stands behind that at 10. Clip 1: at 10, the first. Clip 2: at 45, behind that at 25.
+    assert to_text.ranking.worst.tolist() == [2, 1, 2]
+    # Clip 0: its captions at places 2 and 6. Clip 1: at 1, 3 and 6 (15 is before 25; 35 and 40 before 50). Clip 2: 2.
+    precision = [(1 / 2 + 2 / 6) / 2, (1 + 2 / 3 + 3 / 6) / 3, 1 / 2]
+    np.testing.assert_allclose(to_text.ranking.precision, precision)
+    metrics = retrieval(list(both.values()))
+    assert metrics["text_to_video/clips"] == 6 and metrics["video_to_text/clips"] == 3
+    assert metrics["text_to_video/r@1"] == pytest.approx(3 / 6)
+    assert metrics["video_to_text/r@1"] == pytest.approx(1 / 3)
+    assert metrics["video_to_text/map"] == pytest.approx(np.mean(precision))
+    assert metrics["text_to_video/map"] == pytest.approx((1 + 1 / 3 + 1 + 1 + 1 / 2 + 1 / 2) / 6)
+    # Two of six captions are right for clip 0, three for clip 1, one for clip 2.
+    assert metrics["video_to_text/chance"] == pytest.approx((2 / 6 + 3 / 6 + 1 / 6) / 3)
+    assert "text_to_video/by_clip/r@1" not in metrics
+    assert metrics["video_to_text/by_clip/chance@1"] == pytest.approx(1 / 3)
+    # By clip: each clip once, by its nearest caption; those are at 20, 10, 75 for clip 0; 35, 10, 15; 25, 70, 45.
+    assert metrics["video_to_text/by_clip/mean_rank"] == pytest.approx((2 + 1 + 2) / 3)
+
+
+def test_by_clip_a_wrong_clip_counts_once():
+    """Two captions of one wrong clip stand before the right one: rank 3 among captions, 2 among clips."""
+    video, text = Side(_unit_circle(0, 90), np.arange(2)), Side(_unit_circle(30, 10, 20), np.array([0, 1, 1]))
+    metrics = retrieval(directions_of({"video": video, "text": text}, 2))
+    assert metrics["video_to_text/mean_rank"] == (3 + 2) / 2
+    assert metrics["video_to_text/by_clip/mean_rank"] == (2 + 2) / 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_average_precision_agrees_with_a_slow_loop(seed):
+    draw = np.random.default_rng(seed)
+    query, gallery = _unit(draw.normal(size=(30, 4))), _unit(draw.normal(size=(50, 4)))
+    query_group, gallery_group = draw.integers(0, 12, 30), draw.integers(0, 10, 50)
+    found = rank(query, gallery, query_group, gallery_group, block=(7, 11))
+    for row in range(30):
+        order = np.argsort(-(gallery.astype(float) @ query[row].astype(float)))
+        right, hits, total = gallery_group[order] == query_group[row], 0, 0.0
+        for place, hit in enumerate(right, 1):
+            hits += hit
+            total += hits / place if hit else 0.0
+        assert found.precision[row] == pytest.approx(total / max(hits, 1))
+        assert found.precision_optimistic[row] == pytest.approx(total / max(hits, 1))
+        assert found.positives[row] == hits
+    assert (found.positives == 0).any() and (found.positives > 1).any()
+
+
+def test_average_precision_of_ties_goes_against_the_model_and_for_it():
+    same = _unit(np.ones((6, 3)))
+    metrics = _metrics(same, same, np.repeat([0, 1], 3), np.repeat([0, 1], 3))
+    # Three wrong entries before the three right ones, or behind them.
+    assert metrics["map"] == pytest.approx((1 / 4 + 2 / 5 + 3 / 6) / 3)
+    assert metrics["map_optimistic"] == 1.0
+
+
+def test_dual_softmax_has_rows_of_its_own():
+    draw = np.random.default_rng(0)
+    vectors = {name: _unit(draw.normal(size=(30, 8))) for name in ("video", "text")}
+    present = {name: np.ones(30, bool) for name in vectors}
+    present["text"][3:6] = False
+    found = directions_of(sides(vectors, present), 30)
+    plain, both = retrieval(found), retrieval(found, dual_softmax=50.0)
+    added = {name: value for name, value in both.items() if name not in plain}
+    assert {name: both[name] for name in plain} == plain
+    assert set(added) == {
+        f"{direction}/dsl/{name}"
+        for direction in ("video_to_text", "text_to_video")
+        for name in [f"r@{k}{end}" for k in (1, 5, 10, 50) for end in ("", "_optimistic")]
+        + ["median_rank", "mean_rank"]
+    }
+    both = np.setdiff1d(np.arange(30), [3, 4, 5])
+    worst, _ = dual_softmax_ranks(vectors["text"][both], vectors["video"][both], both, both, 50.0)
+    assert added["text_to_video/dsl/mean_rank"] == worst.mean()
 
 
 def test_p_value_of_the_mean_rank_is_the_share_of_random_orders_as_good():
