@@ -99,7 +99,7 @@ class Retrieval:
         """Metrics of the directions that the matching head judges again; adds what it says to the predictions."""
         if not self.rerank:
             return {}
-        _, matching = reranking.matching_of(subject.learner)
+        _, matching = reranking.matching_of(subject.learner.objectives)
         asked = [one for one in directions if reranking.judged(one, matching) and len(one.query.clip)]
         lists = [(one, reranking.shortlist(one, self.rerank)) for one in asked]
         judged = reranking.candidate_odds(subject, self.batches, found.number, lists, self.modalities)

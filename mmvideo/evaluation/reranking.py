@@ -7,7 +7,7 @@ matching head's score alone; what is not among them keeps its place.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -22,8 +22,7 @@ from mmvideo.evaluation.retrieval_texts import same_pass
 from mmvideo.evaluation.runner import Subject
 from mmvideo.evaluation.search import most_similar
 from mmvideo.input.pipeline import Batches
-from mmvideo.objectives import Matching
-from mmvideo.objectives.learner import Learner
+from mmvideo.objectives import AnyObjective, Matching
 from mmvideo.objectives.pairs import group_name
 from mmvideo.stream import PADDING, TokenStream
 
@@ -36,13 +35,13 @@ PROTOCOL = (
 )
 
 
-def matching_of(learner: Learner) -> tuple[str, Matching]:
-    """The first matching objective of a learner, and its name.
+def matching_of(objectives: Mapping[str, AnyObjective]) -> tuple[str, Matching]:
+    """The first matching objective of a run, and its name.
 
     Raises:
       ValueError: it has none.
     """
-    for name, objective in learner.objectives.items():
+    for name, objective in objectives.items():
         if isinstance(objective, Matching):
             return name, objective
     raise ValueError(
@@ -125,7 +124,7 @@ def pair_odds(
       words: the texts.
       modalities: all that is shown of a clip; None shows what it has.
     """
-    name, _ = matching_of(subject.learner)
+    name, _ = matching_of(subject.learner.objectives)
     paired = same_pass(batches, PairedClips(batches.corpus.corpora, clips, words), modalities)
     graph, state = nnx.split(subject.learner)
     odds = np.full(len(clips), np.nan)

@@ -94,10 +94,11 @@ def wrong_before(
       block: pairs and entries compared at a time.
     """
     worse, better = np.zeros(len(right.query), np.int64), np.zeros(len(right.query), np.int64)
+    error = _error(query.shape[1]) * _norms(gallery).max(initial=0)
     for start in range(0, len(worse), block[0]):
         some = slice(start, start + block[0])
         asked, row = np.unique(right.query[some], return_inverse=True)
-        chunk = _Chunk.of(query[asked], row, right.similarity[some], *_entries_of(right, asked))
+        chunk = _Chunk.of(query[asked], row, right.similarity[some], error, *_entries_of(right, asked))
         for begin in range(0, len(gallery), block[1]):
             more = chunk.compare(gallery[begin : begin + block[1]], begin)
             worse[some] += more[0]
@@ -122,23 +123,30 @@ class _Chunk:
 
     Attributes:
       exact, query: the queries, as they are and in float32.
-      norm: length of each.
       row: the query of each pair.
       bar: similarity of each pair.
+      low, high: what is below, or above, is clearly less, or more, similar; what is between is in doubt.
       right, owner: the right entries of all queries, ascending, and whose each is.
     """
 
     exact: Float[np.ndarray, "a d"]
     query: Float32[np.ndarray, "a d"]
-    norm: Float[np.ndarray, "a"]
     row: Int[np.ndarray, "c"]
     bar: Float[np.ndarray, "c"]
+    low: Float32[np.ndarray, "c"]
+    high: Float32[np.ndarray, "c"]
     right: Int[np.ndarray, "e"]
     owner: Int[np.ndarray, "e"]
 
     @classmethod
-    def of(cls, query: np.ndarray, row: np.ndarray, bar: np.ndarray, right: np.ndarray, owner: np.ndarray) -> _Chunk:
-        return cls(query, query.astype(np.float32), _norms(query), row, bar, right, owner)
+    def of(
+        cls, query: np.ndarray, row: np.ndarray, bar: np.ndarray, error: float, right: np.ndarray, owner: np.ndarray
+    ) -> _Chunk:
+        """`error` bounds that of a query of length 1."""
+        margin, infinity = TIE + error * _norms(query)[row], np.float32(np.inf)
+        low, high = (bar - margin).astype(np.float32), (bar + margin).astype(np.float32)
+        low, high = np.nextafter(low, -infinity), np.nextafter(high, infinity)
+        return cls(query, query.astype(np.float32), row, bar, low, high, right, owner)
 
     def compare(self, gallery: Float[np.ndarray, "m d"], begin: int) -> tuple[np.ndarray, np.ndarray]:
         """How many wrong entries of a part of the gallery are not clearly less similar, and clearly more."""
@@ -147,15 +155,12 @@ class _Chunk:
         similarity[self.owner[known], self.right[known] - begin] = -np.inf
         if len(self.query) < len(self.row):
             similarity = similarity[self.row]
-        margin = TIE + _error(gallery.shape[1]) * self.norm[self.row] * _norms(gallery).max(initial=0)
-        low = np.nextafter((self.bar - margin).astype(np.float32), -np.float32(np.inf))[:, None]
-        high = np.nextafter((self.bar + margin).astype(np.float32), np.float32(np.inf))[:, None]
-        less = similarity < low
-        more = np.count_nonzero(similarity > high, axis=1)
+        less = similarity < self.low[:, None]
+        more = np.count_nonzero(similarity > self.high[:, None], axis=1)
         worse, better = more.copy(), more
         open_rows = np.flatnonzero(len(gallery) - np.count_nonzero(less, axis=1) > more)
         if len(open_rows):
-            close = ~less[open_rows] & ~(similarity[open_rows] > high[open_rows])
+            close = ~less[open_rows] & ~(similarity[open_rows] > self.high[open_rows, None])
             within, entry = np.nonzero(close)
             pair = open_rows[within]
             exact = self._again(gallery, self.row[pair], entry)
@@ -226,14 +231,15 @@ def most_similar(
     entries, similarities = np.zeros((len(query), width), np.int64), np.zeros((len(query), width))
     kept = min(width + _SPARE, len(gallery))
     step = max(1, min(BLOCK[0], _GATHERED // max(kept * query.shape[1], 1)))
+    error = _error(query.shape[1]) * _norms(gallery).max(initial=0)
     for start in range(0, len(query) if width else 0, step):
         some = slice(start, start + step)
-        entries[some], similarities[some] = _most_similar(query[some], gallery, width, kept, block)
+        entries[some], similarities[some] = _most_similar(query[some], gallery, width, kept, error, block)
     return entries, similarities
 
 
 def _most_similar(
-    query: np.ndarray, gallery: np.ndarray, width: int, kept: int, block: int
+    query: np.ndarray, gallery: np.ndarray, width: int, kept: int, error: float, block: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The best of a few queries: `kept` by float32, of these `width` by float64, where that is certain to be right."""
     found, least = _candidates(query, gallery, kept, block)
@@ -242,7 +248,7 @@ def _most_similar(
     order = np.lexsort((found, _last(exact)))[:, :width]
     found, exact = np.take_along_axis(found, order, axis=1), np.take_along_axis(exact, order, axis=1)
     if kept < len(gallery):
-        margin = _error(query.shape[1]) * _norms(query) * _norms(gallery).max()
+        margin = error * _norms(query)
         # Said by negation again: what is not a number is in doubt.
         for row in np.flatnonzero(~(exact[:, -1] > least + margin)):
             found[row], exact[row] = _whole_row(query[row], gallery, width, block)

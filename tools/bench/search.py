@@ -93,8 +93,8 @@ def _million(small: dict, large: dict, width: int) -> dict:
     most = large["bytes"] + slope * (MILLION - large["size"])
     vectors = 2 * 4 * width * MILLION
     print(
-        f"{small['search']:20s}{MILLION:9d} x {MILLION:<9d}{seconds / 3600:9.2f} h {most / 2**20:9.1f} MiB   extrapolated, "
-        f"beside {vectors / 2**20:.0f} MiB of embeddings",
+        f"{small['search']:20s}{MILLION:9d} x {MILLION:<9d}{seconds / 3600:9.2f} h {most / 2**20:9.1f} MiB   "
+        f"extrapolated, beside {vectors / 2**20:.0f} MiB of embeddings",
         flush=True,
     )
     return {"search": small["search"], "size": MILLION, "seconds": seconds, "bytes": most, "extrapolated": True}
