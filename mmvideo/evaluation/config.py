@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from mmvideo.input.config import Source
 
@@ -15,6 +16,13 @@ class Evaluation:
       sources: the held-out clips; empty takes the `test` split of each training source, or its
         `validation` split; a source with neither has nothing to evaluate on.
       retrieval: whether zero-shot retrieval between every pair of modalities is measured.
+      captions: the texts that stand for clips in retrieval: the `first` caption of each (MSR-VTT 1k-A), `all`, each a
+        query of its own (MSVD), or all as one `paragraph` (DiDeMo, ActivityNet), which `input.text.length` cuts.
+      dual_softmax: scale of the cosines in the dual softmax, whose rows stand beside the others; None leaves
+        them out.
+      rerank: best candidates of each query that a matching objective judges again, in rows of their own; 0 asks none.
+      zero_shot: kinds of label that are told from their class names, by the embeddings of prompts.
+      prompts: of zero-shot classification, each with the place of a class name, `{}`.
       probes: kinds of label that a linear and a k-NN probe predict from frozen features.
       probe_clips: at most so many training clips a probe learns from.
       losses: whether the losses of all objectives are measured, with the masks of training.
@@ -27,9 +35,20 @@ class Evaluation:
 
     sources: tuple[Source, ...] = ()
     retrieval: bool = True
+    captions: Literal["first", "all", "paragraph"] = "first"
+    dual_softmax: float | None = 100.0
+    rerank: int = 0
+    zero_shot: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ("{}", "a video of {}", "the sound of {}")
     probes: tuple[str, ...] = ()
     probe_clips: int = 2000
     losses: bool = True
     gallery: int = 4
     modalities: tuple[str, ...] | None = None
     misaligned: bool = False
+
+    def __post_init__(self) -> None:
+        if self.rerank < 0:
+            raise ValueError(f"evaluation.rerank {self.rerank} must be a number of candidates, or 0 for none")
+        if self.dual_softmax is not None and not self.dual_softmax > 0:
+            raise ValueError(f"evaluation.dual_softmax {self.dual_softmax} must be above 0, or None")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
-from mmvideo.evaluation import probes
-from mmvideo.evaluation import retrieval as search
+from mmvideo.evaluation import probes, reranking, retrieval, search
+from mmvideo.evaluation.dual_softmax import SCALE
 from mmvideo.evaluation.embed import Embeddings
+from mmvideo.evaluation.retrieval_texts import MEANING, Texts, Which, embed_texts, text_batches, texts_of
 from mmvideo.evaluation.runner import EvaluationResult, Subject
 
 
@@ -21,8 +24,13 @@ class Retrieval:
     Attributes:
       batches: the held-out clips, one pass.
       dataset, split: what they are called.
-      oracle: what the best possible model would score, by names such as `text_to_video/r@1`.
+      oracle: what the best possible model would score with the first captions, by names such as
+        `text_to_video/r@1`.
       best: entries of each ranking that are kept in the predictions.
+      captions: the texts that stand for clips: the first caption, all of them, or all as one paragraph.
+      dual_softmax: scale of the dual softmax; None leaves its rows out.
+      rerank: candidates of each query that the matching head judges again; 0 asks it nothing.
+      modalities: all that is shown of a clip in `batches`; None for what it has.
     """
 
     batches: Any
@@ -30,30 +38,130 @@ class Retrieval:
     split: str
     oracle: Mapping[str, float] | None = None
     best: int = 5
+    captions: Which = "first"
+    dual_softmax: float | None = SCALE
+    rerank: int = 0
+    modalities: tuple[str, ...] | None = None
     name: str = "retrieval"
 
     def run(self, subject: Subject) -> EvaluationResult:
-        """Metrics of `retrieval`; each clip's predictions are its ranks and best-ranked clips."""
-        found = subject.embeddings(self.batches)
-        metrics = search.retrieval(found.vectors, found.present, self.oracle)
-        rows = [{"id": clip, "truth": clip, "ranks": {}, "scores": {}} for clip in found.ids]
-        for source, target in search.directions(list(found.vectors)):
-            self._predict(found, source, target, rows)
-        return EvaluationResult(metrics, rows, search.PROTOCOL, self.dataset, self.split, len(found.ids))
+        """Metrics of `retrieval`; each clip's predictions are its ranks and best-ranked clips.
 
-    def _predict(self, found: Embeddings, source: str, target: str, predictions: list[dict[str, Any]]) -> None:
-        """Adds the ranks and the best-ranked clips of one direction."""
-        both = np.flatnonzero(found.present[source] & found.present[target])
-        query, gallery = found.vectors[source][both], found.vectors[target][both]
-        worst, _ = search.ranks(query, gallery, both, both)
-        entries, similarity = search.most_similar(query, gallery, self.best)
-        for row, clip in enumerate(both):
-            direction = f"{source}_to_{target}"
-            predictions[clip]["ranks"][direction] = int(worst[row])
-            predictions[clip]["scores"][direction] = {
-                found.ids[both[entry]]: round(float(score), 6)
-                for entry, score in zip(entries[row], similarity[row], strict=True)
-            }
+        With `rerank` also `{direction}/reranked/…` in the directions that a matching head compares. With all
+        captions, what is predicted for text is a list over the captions of the clip, whose number as an
+        entry, from 1, stands behind the id.
+
+        Raises:
+          ValueError: `rerank` without a matching objective.
+        """
+        found = subject.embeddings(self.batches)
+        directions = retrieval.directions_of(self._sides(subject, found), len(found.ids))
+        oracle = self.oracle if self.captions == "first" else None
+        metrics = retrieval.retrieval(directions, oracle, dual_softmax=self.dual_softmax)
+        rows = [{"id": clip, "truth": clip, "ranks": {}, "scores": {}} for clip in found.ids]
+        for one in directions:
+            entries, similarity = search.most_similar(one.query.vectors, one.gallery.vectors, self.best)
+            self._predict(found.ids, one, one.name, one.ranking.worst, entries, similarity, rows)
+        again = self._rerank(subject, found, directions, rows)
+        protocol = self._protocol(directions, metrics | again)
+        return EvaluationResult(metrics | again, rows, protocol, self.dataset, self.split, len(found.ids))
+
+    def _sides(self, subject: Subject, found: Embeddings) -> dict[str, retrieval.Side]:
+        """What stands for the clips in each modality; a clip is called by its row in `found`."""
+        sides = retrieval.sides(found.vectors, found.present)
+        if "text" not in sides or not len(sides["text"].clip):
+            return sides
+        texts = self._texts
+        row = np.searchsorted(found.number, texts.clip).clip(max=len(found.number) - 1)
+        kept = np.flatnonzero((found.number[row] == texts.clip) & found.present["text"][row])
+        words = np.array(texts.words, object)[kept]
+        if self.captions == "first":
+            vectors = found.vectors["text"][row[kept]]
+        else:
+            vectors = embed_texts(subject, self._text_batches)[kept]
+        return sides | {"text": retrieval.Side(vectors, row[kept], words)}
+
+    @functools.cached_property
+    def _texts(self) -> Texts:
+        return texts_of(self.batches, self.captions)
+
+    @functools.cached_property
+    def _text_batches(self) -> Any:
+        return text_batches(self.batches, self._texts.words)
+
+    def _rerank(
+        self,
+        subject: Subject,
+        found: Embeddings,
+        directions: Sequence[retrieval.Direction],
+        predictions: list[dict[str, Any]],
+    ) -> dict[str, float | int]:
+        """Metrics of the directions that the matching head judges again; adds what it says to the predictions."""
+        if not self.rerank:
+            return {}
+        _, matching = reranking.matching_of(subject.learner.objectives)
+        asked = [one for one in directions if reranking.judged(one, matching) and len(one.query.clip)]
+        lists = [(one, reranking.shortlist(one, self.rerank)) for one in asked]
+        judged = reranking.candidate_odds(subject, self.batches, found.number, lists, self.modalities)
+        metrics: dict[str, float | int] = {}
+        for (one, entries), odds in zip(lists, judged, strict=True):
+            worst, best = reranking.reranked(one, entries, odds)
+            own = retrieval.rank_metrics(worst, best)
+            metrics |= {f"{one.name}/reranked/{name}": value for name, value in own.items()}
+            order = np.argsort(-odds, axis=1, kind="stable")[:, : self.best]
+            first = (np.take_along_axis(values, order, axis=1) for values in (entries, odds))
+            self._predict(found.ids, one, f"{one.name}/reranked", worst, *first, predictions)
+        return metrics
+
+    def _predict(
+        self,
+        ids: Sequence[str],
+        direction: retrieval.Direction,
+        name: str,
+        ranks: Int[np.ndarray, "n"],
+        entries: Int[np.ndarray, "n k"],
+        scores: Float[np.ndarray, "n k"],
+        predictions: list[dict[str, Any]],
+    ) -> None:
+        """Adds the ranks and the best-ranked entries of one direction to the clips that asked."""
+        names = [ids[clip] for clip in direction.gallery.clip]
+        if self.captions == "all" and direction.target == "text":
+            names = [f"{clip} {number}" for clip, number in zip(names, _counted(direction.gallery.clip), strict=True)]
+        for query, clip in enumerate(direction.query.clip):
+            shown = zip(entries[query], scores[query], strict=True)
+            told = int(ranks[query]), {names[entry]: round(float(score), 6) for entry, score in shown}
+            for kind, value in zip(("ranks", "scores"), told, strict=True):
+                if self.captions == "all" and direction.source == "text":
+                    predictions[clip][kind].setdefault(name, []).append(value)
+                else:
+                    predictions[clip][kind][name] = value
+
+    def _protocol(
+        self, directions: Sequence[retrieval.Direction], metrics: Mapping[str, float | int]
+    ) -> dict[str, Any]:
+        """What was measured, in words and numbers."""
+        protocol: dict[str, Any] = dict(retrieval.PROTOCOL)
+        if any("text" in (one.source, one.target) for one in directions):
+            words, length = self._texts.words, self.batches.config.text.length
+            cut = self._texts.cut(self.batches)
+            protocol["captions"] = MEANING[self.captions]
+            protocol["texts"] = f"{len(words)} texts, of which {cut} were cut to {length} pieces (input.text.length)"
+        if any("/by_clip/" in name for name in metrics):
+            protocol["by_clip"] = retrieval.BY_CLIP
+        if self.dual_softmax is not None:
+            protocol["dsl"] = retrieval.DUAL_SOFTMAX.format(scale=self.dual_softmax)
+        if self.rerank:
+            judged = sorted({name.split("/")[0] for name in metrics if "/reranked/" in name})
+            protocol["reranked"] = reranking.PROTOCOL.format(k=self.rerank, directions=", ".join(judged) or "none")
+        return protocol
+
+
+def _counted(clips: Int[np.ndarray, "m"]) -> Iterable[int]:
+    """The number of each entry among those of its clip, from 1."""
+    seen: dict[int, int] = {}
+    for clip in clips.tolist():
+        seen[clip] = seen.get(clip, 0) + 1
+        yield seen[clip]
 
 
 @dataclasses.dataclass(frozen=True)

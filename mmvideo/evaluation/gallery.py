@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mmvideo.evaluation import retrieval
+from mmvideo.evaluation import retrieval, search
 from mmvideo.evaluation.embed import Embeddings
 from mmvideo.evaluation.report_data import ClipGroup, ClipView, GalleryQuery, JudgedClip, Ranked
 
@@ -49,8 +49,8 @@ def _direction(
     # The middles of `count` equal stretches, so that no query is chosen for its result.
     asked = np.unique(((np.arange(count) + 0.5) * len(both) / count).astype(int)) if len(both) else both
     query = found.vectors[source][both[asked]]
-    entries, similarity = retrieval.most_similar(query, gallery, best)
-    worst, _ = retrieval.ranks(query, gallery, both[asked], both)
+    entries, similarity = search.most_similar(query, gallery, best)
+    worst = retrieval.rank(query, gallery, both[asked], both).worst
     queries = []
     for row, own in enumerate(asked):
         ranked = [

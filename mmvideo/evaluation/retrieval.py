@@ -1,4 +1,4 @@
-"""Zero-shot retrieval between modalities: ranks, recalls, and what chance would give.
+"""Zero-shot retrieval between modalities: ranks, recalls, average precision, and what chance would give.
 
 The similarity is the dot product of two embeddings (the cosine, as heads normalise them). A query's
 rank is the place of its best-ranked positive. **Ties are broken pessimistically**: whatever is not
@@ -6,46 +6,102 @@ clearly less similar than that positive, by more than `TIE`, stands before it. E
 gallery, a collapsed model, or an embedding that is not a number therefore count against the model.
 The other extreme, every tie in the model's favour, is told as `r@K_optimistic`, and the mean over all
 ways to break them as `r@K_expected`: an oracle is computed that way and must be compared with it.
+
+A clip may stand on a side more than once, as it does with several captions. Each of them is then a query
+of its own. As entries of a gallery they are all right for their clip, whose rank is that of the best; the
+rows `by_clip` rank the clips, each by its most similar caption.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 from mmvideo.evaluation.chance import binomial_tail, chance_of_hit, mean_rank_p_value
+from mmvideo.evaluation.dual_softmax import dual_softmax_ranks
+from mmvideo.evaluation.search import BLOCK, TIE, group_ranks, right_pairs, wrong_before
 
-TIE = 1e-6
-"""Similarities closer than this are tied: float32 embeddings of unit length carry no finer difference."""
-
-RECALLS: tuple[int, ...] = (1, 5, 10)
+RECALLS: tuple[int, ...] = (1, 5, 10, 50)
 """Places that count as found."""
 
 PROTOCOL: dict[str, str] = {
-    "similarity": "dot product of l2-normalised embeddings",
+    "similarity": "dot product of l2-normalised embeddings, exact over the whole gallery",
     "ties": f"pessimistic: a wrong entry within {TIE:g} of the best right one is ranked before it",
     "ties_expected": "r@K_expected: the mean over random ways to break ties, as an oracle's recalls are computed",
     "positives": "the clip itself; where several are right, the best ranked",
+    "map": "mean over queries of average precision over all that is right; the reciprocal rank where that is one",
     "missing": "clips that lack either modality are left out of query and gallery, counted in left_out",
     "p_value": "one-sided exact binomial test of the hits against a random order",
 }
 """What the numbers of this file mean, as it is written beside them."""
 
-_QUERIES, _ENTRIES = 256, 4096  # a block of similarities takes 8 MiB
+DUAL_SOFTMAX = (
+    "dsl/: similarity times its softmax over the queries, of cosines multiplied by {scale:g} (CAMoE, arXiv 2109.04290);"
+    " uses the whole set of queries at once"
+)
+BY_CLIP = "by_clip/: the gallery's clips are ranked, each by its most similar caption; without it, captions are"
 
 
-def ranks(
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """What stands for the clips on one side of a direction.
+
+    Attributes:
+      vectors: embeddings.
+      clip: of which clip each is, by a number that both sides share.
+      words: what each says; None where they are no texts.
+    """
+
+    vectors: Float[np.ndarray, "m _"]
+    clip: Int[np.ndarray, "m"]
+    words: Shaped[np.ndarray, "m"] | None = None
+
+    def of(self, clips: Int[np.ndarray, "c"]) -> Side:
+        """What belongs to some clips."""
+        kept = np.isin(self.clip, clips)
+        return Side(self.vectors[kept], self.clip[kept], None if self.words is None else self.words[kept])
+
+
+def sides(
+    vectors: Mapping[str, Float[np.ndarray, "n _"]], present: Mapping[str, Bool[np.ndarray, "n"]]
+) -> dict[str, Side]:
+    """Sides of clips that are embedded once each; a row without the modality is ignored, whatever it holds."""
+    return {name: Side(vectors[name][present[name]], np.flatnonzero(present[name])) for name in vectors}
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+    """Where what is right for `n` queries stands.
+
+    Attributes:
+      worst, best: rank of the best positive, from 1, ties against the model and for it; 0 where nothing is right.
+      precision, precision_optimistic: average precision over all positives, with the ties so broken.
+      positives: how many are right.
+      gallery: how many entries there are.
+    """
+
+    worst: Int[np.ndarray, "n"]
+    best: Int[np.ndarray, "n"]
+    precision: Float[np.ndarray, "n"]
+    precision_optimistic: Float[np.ndarray, "n"]
+    positives: Int[np.ndarray, "n"]
+    gallery: int
+
+
+def rank(
     query: Float[np.ndarray, "n d"],
     gallery: Float[np.ndarray, "m d"],
     query_group: Int[np.ndarray, "n"],
     gallery_group: Int[np.ndarray, "m"],
     *,
-    block: tuple[int, int] = (_QUERIES, _ENTRIES),
-) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
-    """Rank of the best positive of each query, ties against the model and ties for it.
+    block: tuple[int, int] = BLOCK,
+) -> Ranking:
+    """Ranks queries' positives in the whole gallery.
 
     An entry of the gallery is right for a query when their groups are equal; a clip's number is the
     group when only the clip itself is right. Memory is bounded by `block`, not by `n * m`.
@@ -54,104 +110,113 @@ def ranks(
       query, gallery: embeddings.
       query_group, gallery_group: who belongs to whom.
       block: queries and entries compared at a time.
-
-    Returns:
-      Pessimistic and optimistic ranks, from 1; 0 where the gallery holds nothing right.
     """
-    query, gallery = np.asarray(query, np.float64), np.asarray(gallery, np.float64)
-    best, positives = _best_positive(query, gallery, query_group, gallery_group, chunk=block[0] * 16)
-    worse, better = np.zeros(len(query), np.int64), np.zeros(len(query), np.int64)
-    for first in range(0, len(query), block[0]):
-        some = slice(first, first + block[0])
-        bar = best[some, None]
-        for start in range(0, len(gallery), block[1]):
-            part = slice(start, start + block[1])
-            similarity = query[some] @ gallery[part].T
-            wrong = query_group[some, None] != gallery_group[None, part]
-            # Said by negation, so that a similarity that is not a number never helps.
-            worse[some] += (wrong & ~(similarity < bar - TIE)).sum(axis=1)
-            better[some] += (wrong & ~(similarity <= bar + TIE)).sum(axis=1)
-    return np.where(positives > 0, worse + 1, 0), np.where(positives > 0, better + 1, 0)
+    right = right_pairs(query, gallery, query_group, gallery_group)
+    positives = np.diff(right.first)
+    answered = positives > 0
+    place = 1 + np.arange(len(right.query)) - right.first[right.query]
+    ranks, precisions = [], []
+    for before in wrong_before(query, gallery, right, block=block):
+        first = np.zeros(len(query), np.int64)
+        first[answered] = 1 + before[right.first[:-1][answered]]
+        precision = np.bincount(right.query, place / (place + before), minlength=len(query))
+        ranks.append(first)
+        precisions.append(precision / np.maximum(positives, 1))
+    return Ranking(*ranks, *precisions, positives, len(gallery))
 
 
-def _best_positive(
-    query: np.ndarray, gallery: np.ndarray, query_group: np.ndarray, gallery_group: np.ndarray, chunk: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Similarity of each query to its most similar positive (NaN if none), and how many it has."""
-    order = np.argsort(gallery_group, kind="stable")
-    start = np.searchsorted(gallery_group[order], query_group, side="left")
-    positives = np.searchsorted(gallery_group[order], query_group, side="right") - start
-    best = np.full(len(query), np.nan)
-    pairs = np.repeat(np.arange(len(query)), positives)
-    place = np.arange(len(pairs)) - np.repeat(np.cumsum(positives) - positives, positives) + start[pairs]
-    for first in range(0, len(pairs), chunk):
-        rows, entries = pairs[first : first + chunk], order[place[first : first + chunk]]
-        np.fmax.at(best, rows, np.einsum("nd,nd->n", query[rows], gallery[entries]))
-    return best, positives
-
-
-def most_similar(
-    query: Float[np.ndarray, "n d"], gallery: Float[np.ndarray, "m d"], k: int
-) -> tuple[Int[np.ndarray, "n k2"], Float[np.ndarray, "n k2"]]:
-    """The `k` most similar entries of the gallery for each query, best first, and their similarities.
-
-    Fewer than `k` where the gallery is smaller. Equal similarities keep the order of the gallery.
-    """
-    gallery = np.asarray(gallery, np.float64)
-    entries, similarities = [], []
-    for first in range(0, len(query), _QUERIES):
-        similarity = np.asarray(query[first : first + _QUERIES], np.float64) @ gallery.T
-        order = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
-        entries.append(order)
-        similarities.append(np.take_along_axis(similarity, order, axis=1))
-    width = min(k, len(gallery))
-    if not entries:
-        return np.zeros((0, width), np.int64), np.zeros((0, width))
-    return np.concatenate(entries), np.concatenate(similarities)
-
-
-def retrieval_metrics(
-    query: Float[np.ndarray, "n d"],
-    gallery: Float[np.ndarray, "m d"],
-    query_group: Int[np.ndarray, "n"],
-    gallery_group: Int[np.ndarray, "m"],
-    ks: Sequence[int] = RECALLS,
-) -> dict[str, float | int]:
-    """Recalls, ranks, chance and its p-values of one direction.
+def retrieval_metrics(ranking: Ranking, ks: Sequence[int] = RECALLS) -> dict[str, float | int]:
+    """Recalls, ranks, precision, chance and its p-values of one direction.
 
     Returns:
       `r@K`, `r@K_optimistic`, `r@K_expected`, `r@K_p_value` and `chance@K` for each K, `chance` (that
-      of R@1), `median_rank`, `mean_rank`, where each query has one positive also
+      of R@1), `median_rank`, `mean_rank`, `map`, `map_optimistic`, where each query has one positive also
       `mean_rank_p_value`, and `clips`, the number of queries. Only `clips` when no
       query has anything right in the gallery. Where several positives tie with each other,
       `r@K_expected` takes them for one.
     """
-    worst, best = ranks(query, gallery, query_group, gallery_group)
-    groups, sizes = np.unique(gallery_group, return_counts=True)
-    asked = worst > 0
+    asked = ranking.positives > 0
     clips = int(asked.sum())
     if not clips:
         return {"clips": 0}
-    worst, best = worst[asked], best[asked]
-    positives = sizes[np.searchsorted(groups, query_group[asked])]
-    metrics: dict[str, float | int] = {}
+    worst, best, positives = ranking.worst[asked], ranking.best[asked], ranking.positives[asked]
+    metrics = rank_metrics(worst, best, ks)
     for k in ks:
-        hits = worst <= k
-        chance = float(chance_of_hit(len(gallery), positives, k).mean())
-        metrics[f"r@{k}"] = float(hits.mean())
-        metrics[f"r@{k}_optimistic"] = float((best <= k).mean())
+        chance = float(chance_of_hit(ranking.gallery, positives, k).mean())
         metrics[f"r@{k}_expected"] = float(np.clip((k + 1 - best) / (worst - best + 1), 0.0, 1.0).mean())
-        metrics[f"r@{k}_p_value"] = binomial_tail(int(hits.sum()), clips, min(chance, 1.0))
+        metrics[f"r@{k}_p_value"] = binomial_tail(int((worst <= k).sum()), clips, min(chance, 1.0))
         metrics[f"chance@{k}"] = chance
     if (positives == 1).all():
-        metrics["mean_rank_p_value"] = mean_rank_p_value(float(worst.mean()), len(gallery), clips)
-    one = float(chance_of_hit(len(gallery), positives, 1).mean())
+        metrics["mean_rank_p_value"] = mean_rank_p_value(float(worst.mean()), ranking.gallery, clips)
     return metrics | {
-        "chance": one,
-        "median_rank": float(np.median(worst)),
-        "mean_rank": float(worst.mean()),
+        "chance": float(chance_of_hit(ranking.gallery, positives, 1).mean()),
+        "map": float(ranking.precision[asked].mean()),
+        "map_optimistic": float(ranking.precision_optimistic[asked].mean()),
         "clips": clips,
     }
+
+
+def rank_metrics(
+    worst: Int[np.ndarray, "n"], best: Int[np.ndarray, "n"], ks: Sequence[int] = RECALLS
+) -> dict[str, float | int]:
+    """`r@K` and `r@K_optimistic` for each K, `median_rank` and `mean_rank`, from ranks of queries that have any."""
+    metrics: dict[str, float | int] = {}
+    for k in ks:
+        metrics |= {f"r@{k}": float((worst <= k).mean()), f"r@{k}_optimistic": float((best <= k).mean())}
+    return metrics | {"median_rank": float(np.median(worst)), "mean_rank": float(worst.mean())}
+
+
+@dataclasses.dataclass(frozen=True)
+class Direction:
+    """One side asks, the other answers; of both only the clips that have both.
+
+    Attributes:
+      source, target: names of the sides.
+      query, gallery: what asks, and what is searched.
+      left_out: clips that lack either.
+    """
+
+    source: str
+    target: str
+    query: Side
+    gallery: Side
+    left_out: int
+
+    @property
+    def name(self) -> str:
+        """Such as `text_to_video`."""
+        return f"{self.source}_to_{self.target}"
+
+    @functools.cached_property
+    def ranking(self) -> Ranking:
+        """Ranks of all queries."""
+        return rank(*self._compared)
+
+    def metrics(self, ks: Sequence[int] = RECALLS, dual_softmax: float | None = None) -> dict[str, float | int]:
+        """Those of `retrieval_metrics`, rows `dsl/` and, where clips stand in the gallery more than once, `by_clip/`.
+
+        Args:
+          ks: places that count as found.
+          dual_softmax: scale of the dual softmax; None leaves it out.
+        """
+        found = retrieval_metrics(self.ranking, ks) | {"left_out": self.left_out}
+        if not len(self.query.clip):
+            return found
+        if dual_softmax is not None:
+            found |= _row("dsl", rank_metrics(*dual_softmax_ranks(*self._compared, dual_softmax), ks))
+        clips = len(np.unique(self.gallery.clip))
+        if clips < len(self.gallery.clip):
+            found |= _row("by_clip", rank_metrics(*group_ranks(*self._compared), ks))
+            found |= {f"by_clip/chance@{k}": min(k / clips, 1.0) for k in ks}
+        return found
+
+    @property
+    def _compared(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        return self.query.vectors, self.gallery.vectors, self.query.clip, self.gallery.clip
+
+
+def _row(name: str, metrics: Mapping[str, float | int]) -> dict[str, float | int]:
+    return {f"{name}/{key}": value for key, value in metrics.items()}
 
 
 def directions(names: Sequence[str]) -> list[tuple[str, str]]:
@@ -159,33 +224,37 @@ def directions(names: Sequence[str]) -> list[tuple[str, str]]:
     return [(a, b) for a, b in itertools.permutations(names, 2) if not set(a.split("+")) & set(b.split("+"))]
 
 
+def directions_of(found: Mapping[str, Side], clips: int) -> list[Direction]:
+    """Every direction between sides, of a corpus of so many clips."""
+    result = []
+    for source, target in directions(list(found)):
+        both = np.intersect1d(found[source].clip, found[target].clip)
+        result.append(Direction(source, target, found[source].of(both), found[target].of(both), clips - len(both)))
+    return result
+
+
 def retrieval(
-    vectors: Mapping[str, Float[np.ndarray, "n _"]],
-    present: Mapping[str, Bool[np.ndarray, "n"]],
+    found: Sequence[Direction],
     oracle: Mapping[str, float] | None = None,
     ks: Sequence[int] = RECALLS,
+    dual_softmax: float | None = None,
 ) -> dict[str, float | int]:
-    """Retrieval in every direction between the embeddings of the same `n` clips.
+    """Metrics of every direction.
 
     Args:
-      vectors: embeddings by modality (or group of modalities, `video+audio`); row `i` is clip `i`.
-      present: whether the clip has that modality; a row without it is ignored, whatever it holds.
+      found: the directions.
       oracle: what the best possible model would score, by names such as `text_to_video/r@1`.
       ks: places that count as found.
+      dual_softmax: scale of the dual softmax; None leaves its rows out.
 
     Returns:
-      `{query}_to_{gallery}/{name}` for every name of `retrieval_metrics`, and `left_out`, the clips
+      `{query}_to_{gallery}/{name}` for every name of `Direction.metrics`, among them `left_out`, the clips
       of the corpus that lack either modality; `oracle` (that of R@1) and `oracle@K` where known.
     """
     metrics: dict[str, float | int] = {}
-    for source, target in directions(list(vectors)):
-        both = present[source] & present[target]
-        number = np.flatnonzero(both)
-        found = retrieval_metrics(vectors[source][both], vectors[target][both], number, number, ks)
-        found["left_out"] = int((~both).sum())
-        for name, value in _oracle(oracle or {}, f"{source}_to_{target}", ks).items():
-            found[name] = value
-        metrics |= {f"{source}_to_{target}/{name}": value for name, value in found.items()}
+    for one in found:
+        own = one.metrics(ks, dual_softmax) | _oracle(oracle or {}, one.name, ks)
+        metrics |= _row(one.name, own)
     return metrics
 
 

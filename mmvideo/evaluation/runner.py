@@ -63,6 +63,10 @@ class Subject:
         self._seen: dict[tuple[int, int | None], tuple[Any, Embeddings]] = {}
         self._asked: dict[tuple[int, Ask], tuple[Any, Answers]] = {}
 
+    def placed(self, stream: Any) -> Any:
+        """A batch where the learner is."""
+        return stream if self.place is None else self.place(stream)
+
     def embeddings(self, batches: Any, limit: int | None = None) -> Embeddings:
         """`embed_corpus` of these batches."""
         key = (id(batches), limit)

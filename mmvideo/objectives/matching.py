@@ -112,14 +112,24 @@ class Matching:
             "left_out": (wanted & ~fits).sum().astype(jnp.float32),
         }
 
+    def predict(
+        self, heads: MatchingHeads, features: Features, stream: TokenStream, trunk: nnx.Module
+    ) -> dict[str, Array]:
+        """`odds`, the log-odds that a clip's text belongs to its media, and `known`, where it has both; `[B, E]`."""
+        return {"odds": heads(features, stream.clips.number.shape[1]), "known": self._whole(stream)}
+
+    def _whole(self, stream: TokenStream) -> Bool[Array, "B E"]:
+        """Which clips have all that is compared."""
+        kinds = [MODALITIES.index(name) for name in (*self.media, "text")]
+        return jnp.asarray(stream.clips.present)[..., kinds].all(axis=-1)
+
     def draw(self, heads: MatchingHeads, features: Features, stream: TokenStream) -> Drawn:
         """A mismatch for each side of every clip; never itself, nor another view of the same clip.
 
         In training each step draws anew; otherwise every batch with the same chance.
         """
         number = jnp.asarray(stream.clips.number)
-        kinds = [MODALITIES.index(name) for name in (*self.media, "text")]
-        valid = jnp.asarray(stream.clips.present)[..., kinds].all(axis=-1).reshape(-1)
+        valid = self._whole(stream).reshape(-1)
         flat = number.reshape(-1)
         allowed = valid[:, None] & valid & (flat[:, None] != flat)
         score = jnp.where(allowed, self._similarity(features, flat.size), NEVER)

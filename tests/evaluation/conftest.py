@@ -17,7 +17,7 @@ from mmvideo.input.config import Audio, Input, Masking, Packing, Source, Text, V
 from mmvideo.input.pipeline import Batches
 from mmvideo.media.config import Spectrogram
 from mmvideo.model.config import Decoder, Fusion, Model
-from mmvideo.objectives import Contrastive, MaskedPatches
+from mmvideo.objectives import Contrastive, MaskedPatches, Matching
 from mmvideo.objectives.learner import Learner
 
 
@@ -59,6 +59,17 @@ def learner(batches) -> Learner:
     )  # fmt: skip
     objectives = {"contrastive": Contrastive(width=16), "masked_patches": MaskedPatches(target="raw")}
     return Learner(model, batches.spec, objectives, rngs=nnx.Rngs(0))
+
+
+@pytest.fixture(scope="session")
+def matcher(batches) -> Learner:
+    """A learner that compares single and joint media with text, and judges pairs of them."""
+    model = Model(depth=2, width=32, heads=2, feed_forward=64, fusion=Fusion("mid", layer=1), compute="float32")
+    objectives = {
+        "contrastive": Contrastive(pairs=("video-text", "audio-text", "video+audio-text"), width=16),
+        "matching": Matching("video+audio-text"),
+    }
+    return Learner(model, batches.spec, objectives, rngs=nnx.Rngs(1))
 
 
 _VOID = {"meta", "img", "br", "link"}

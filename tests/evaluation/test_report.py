@@ -24,7 +24,7 @@ from mmvideo.evaluation.report_parts.curves import draw, loss_charts, nice_ticks
 from mmvideo.evaluation.report_parts.images import HIDDEN, coloured, heated, strip
 from mmvideo.evaluation.report_parts.markup import duration, number, p_value
 from mmvideo.evaluation.report_parts.tables import retrieval_table
-from mmvideo.evaluation.retrieval import retrieval
+from mmvideo.evaluation.retrieval import directions_of, retrieval, sides
 
 SECTIONS = [
     "retrieval", "probes", "gallery", "curves", "reconstruction",
@@ -61,7 +61,8 @@ def data() -> ReportData:
     vectors = {"text": text, "video": text + draw.normal(size=text.shape), "audio": draw.normal(size=text.shape)}
     vectors = {name: (v / np.linalg.norm(v, axis=1, keepdims=True)).astype(np.float32) for name, v in vectors.items()}
     present = {name: np.ones(60, bool) for name in vectors}
-    found = retrieval(vectors, present, {"text_to_video/r@1": 0.8, "text_to_video/r@5": 1.0})
+    both = directions_of(sides(vectors, present), 60)
+    found = retrieval(both, {"text_to_video/r@1": 0.8, "text_to_video/r@5": 1.0})
     head = {"dataset": "shapes", "split": "test", "checkpoint_step": 200, "clips": 60, "protocol": {}}
     probe = {"accuracy": 0.8, "macro_accuracy": 0.78, "chance": 0.2, "p_value": 1e-9, "clips": 60, "left_out": 0}
     probes = {f"visual/video/{kind}/{name}": value for kind in ("linear", "knn") for name, value in probe.items()}

@@ -9,11 +9,27 @@ import numpy as np
 import pytest
 
 from mmvideo.evaluation.chance import binomial_tail, chance_of_hit, mean_rank_p_value
-from mmvideo.evaluation.retrieval import TIE, directions, most_similar, ranks, retrieval, retrieval_metrics
+from mmvideo.evaluation.dual_softmax import dual_softmax_ranks
+from mmvideo.evaluation.retrieval import Side, directions, directions_of, rank, retrieval, retrieval_metrics, sides
+from mmvideo.evaluation.search import TIE
 
 
 def _unit(array: np.ndarray) -> np.ndarray:
     return (array / np.linalg.norm(array, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def _ranks(*compared, **block) -> tuple[np.ndarray, np.ndarray]:
+    found = rank(*compared, **block)
+    return found.worst, found.best
+
+
+def _metrics(*compared) -> dict[str, float | int]:
+    return retrieval_metrics(rank(*compared))
+
+
+def _retrieval(vectors, present, oracle=None) -> dict[str, float | int]:
+    clips = len(next(iter(present.values())))
+    return retrieval(directions_of(sides(vectors, present), clips), oracle)
 
 
 def _slow_rank(query: np.ndarray, gallery: np.ndarray, right: list[bool], pessimistic: bool) -> int:
@@ -34,7 +50,7 @@ def test_ranks_agree_with_a_slow_loop_with_ties_and_several_positives(seed):
     query = _unit(draw.integers(-1, 2, (40, 3)) + np.array([0.5, 0.25, 0.125]))
     gallery = _unit(draw.integers(-1, 2, (60, 3)) + np.array([0.5, 0.25, 0.125]))
     query_group, gallery_group = draw.integers(0, 30, 40), draw.integers(0, 30, 60)
-    worst, best = ranks(query, gallery, query_group, gallery_group)
+    worst, best = _ranks(query, gallery, query_group, gallery_group)
     for row in range(40):
         right = list(gallery_group == query_group[row])
         assert worst[row] == _slow_rank(query[row], gallery, right, pessimistic=True)
@@ -49,15 +65,15 @@ def test_blocks_change_nothing():
     vectors = _unit(draw.normal(size=(300, 16)))[draw.integers(0, 120, 300)]
     other = _unit(vectors + 0.5 * draw.normal(size=vectors.shape))
     group = draw.integers(0, 200, 300)
-    whole = ranks(vectors, other, group, group, block=(1000, 1000))
-    for block in [(1, 1), (7, 13), (64, 300)]:
-        for expected, found in zip(whole, ranks(vectors, other, group, group, block=block), strict=True):
+    whole = _ranks(vectors, other, group, group, block=(1000, 1000))
+    for block in [(1, 300), (300, 3), (7, 13), (64, 300)]:
+        for expected, found in zip(whole, _ranks(vectors, other, group, group, block=block), strict=True):
             np.testing.assert_array_equal(found, expected)
 
 
 def test_a_collapsed_model_scores_nothing():
     same = _unit(np.ones((20, 4)))
-    metrics = retrieval_metrics(same, same, np.arange(20), np.arange(20))
+    metrics = _metrics(same, same, np.arange(20), np.arange(20))
     assert metrics["r@1"] == metrics["r@5"] == metrics["r@10"] == 0.0
     assert metrics["median_rank"] == 20
     assert metrics["r@1_optimistic"] == 1.0
@@ -70,7 +86,7 @@ def test_expected_recall_is_the_mean_over_ways_to_break_ties():
     draw = np.random.default_rng(0)
     captions = draw.integers(0, 12, 30)
     query, gallery = _unit(np.eye(12)[captions] + 0.2 * draw.normal(size=(30, 12))), _unit(np.eye(12)[captions])
-    expected = retrieval_metrics(query, gallery, np.arange(30), np.arange(30))
+    expected = _metrics(query, gallery, np.arange(30), np.arange(30))
     similarity = query.astype(float) @ gallery.T.astype(float)
     hits = {1: [], 5: []}
     for _ in range(3000):
@@ -87,16 +103,16 @@ def test_values_that_are_not_numbers_never_help():
     vectors = _unit(np.eye(6))
     broken = vectors.copy()
     broken[2] = np.nan
-    worst, best = ranks(vectors, broken, np.arange(6), np.arange(6))
+    worst, best = _ranks(vectors, broken, np.arange(6), np.arange(6))
     assert worst[2] == best[2] == 6
     assert (np.delete(worst, 2) == 2).all(), "the broken entry stands before every other query's own"
-    metrics = retrieval_metrics(vectors, np.full_like(vectors, np.nan), np.arange(6), np.arange(6))
+    metrics = _metrics(vectors, np.full_like(vectors, np.nan), np.arange(6), np.arange(6))
     assert metrics["r@5"] == 0.0
 
 
 def test_a_perfect_model():
     vectors = _unit(np.random.default_rng(0).normal(size=(50, 32)))
-    metrics = retrieval_metrics(vectors, vectors, np.arange(50), np.arange(50))
+    metrics = _metrics(vectors, vectors, np.arange(50), np.arange(50))
     assert metrics["r@1"] == metrics["r@1_optimistic"] == 1.0
     assert metrics["median_rank"] == metrics["mean_rank"] == 1.0
     assert metrics["chance"] == pytest.approx(1 / 50)
@@ -107,7 +123,7 @@ def test_a_perfect_model():
 def test_random_embeddings_score_chance():
     draw = np.random.default_rng(1)
     query, gallery = _unit(draw.normal(size=(2000, 64))), _unit(draw.normal(size=(2000, 64)))
-    metrics = retrieval_metrics(query, gallery, np.arange(2000), np.arange(2000))
+    metrics = _metrics(query, gallery, np.arange(2000), np.arange(2000))
     assert metrics["mean_rank"] == pytest.approx(1000.5, rel=0.05)
     assert metrics["r@10"] == pytest.approx(metrics["chance@10"], abs=0.005)
     assert metrics["r@10_p_value"] > 0.01
@@ -165,13 +181,13 @@ def test_clips_without_a_modality_are_left_out_and_counted():
     spoilt = {name: vector.copy() for name, vector in vectors.items()}
     spoilt["audio"][:4] = 100.0
     spoilt["text"][3:9] = np.nan
-    metrics = retrieval(spoilt, present)
+    metrics = _retrieval(spoilt, present)
     assert metrics["video_to_audio/clips"] == 26
     assert metrics["video_to_audio/left_out"] == 4
     assert metrics["audio_to_text/clips"] == 21
     assert metrics["audio_to_text/left_out"] == 9
     both = np.arange(9, 30)
-    alone = retrieval_metrics(vectors["audio"][both], vectors["text"][both], both, both)
+    alone = _metrics(vectors["audio"][both], vectors["text"][both], both, both)
     assert {name: metrics[f"audio_to_text/{name}"] for name in alone} == alone
 
 
@@ -179,7 +195,7 @@ def test_every_ordered_pair_and_the_joint_one():
     draw = np.random.default_rng(0)
     names = ("video", "audio", "text", "video+audio")
     vectors = {name: _unit(draw.normal(size=(12, 8))) for name in names}
-    metrics = retrieval(vectors, {name: np.ones(12, bool) for name in names})
+    metrics = _retrieval(vectors, {name: np.ones(12, bool) for name in names})
     pairs = {name.split("/")[0] for name in metrics}
     assert pairs == {
         "video_to_audio", "audio_to_video", "video_to_text", "text_to_video", "audio_to_text", "text_to_audio",
@@ -191,7 +207,7 @@ def test_every_ordered_pair_and_the_joint_one():
 def test_oracle_is_told_beside_the_score():
     vectors = {name: _unit(np.random.default_rng(0).normal(size=(12, 8))) for name in ("video", "text")}
     present = {name: np.ones(12, bool) for name in vectors}
-    metrics = retrieval(vectors, present, {"text_to_video/r@1": 0.75, "text_to_video/r@5": 0.9})
+    metrics = _retrieval(vectors, present, {"text_to_video/r@1": 0.75, "text_to_video/r@5": 0.9})
     assert metrics["text_to_video/oracle"] == metrics["text_to_video/oracle@1"] == 0.75
     assert metrics["text_to_video/oracle@5"] == 0.9
     assert not any("oracle" in name for name in metrics if name.startswith("video_to_text"))
@@ -200,18 +216,101 @@ def test_oracle_is_told_beside_the_score():
 def test_no_clip_with_both_modalities_gives_counts_alone():
     vectors = {name: np.ones((3, 2), np.float32) for name in ("video", "audio")}
     present = {"video": np.array([True, True, False]), "audio": np.array([False, False, True])}
-    assert retrieval(vectors, present) == {
+    assert _retrieval(vectors, present) == {
         "video_to_audio/clips": 0, "video_to_audio/left_out": 3,
         "audio_to_video/clips": 0, "audio_to_video/left_out": 3,
     }  # fmt: skip
 
 
-def test_most_similar_orders_the_gallery():
-    gallery = np.array([[1.0, 0.0], [0.6, 0.8], [0.6, 0.8], [0.0, 1.0]], np.float32)
-    entries, similarity = most_similar(np.array([[0.0, 1.0]], np.float32), gallery, 3)
-    assert entries.tolist() == [[3, 1, 2]], "equal similarities keep the order of the gallery"
-    np.testing.assert_allclose(similarity, [[1.0, 0.8, 0.8]], rtol=1e-6)
-    assert most_similar(gallery, gallery, 9)[0].shape == (4, 4)
+def _unit_circle(*degrees: float) -> np.ndarray:
+    angle = np.deg2rad(degrees)
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+def test_several_captions_a_clip_by_hand():
+    """Three clips at 0, 60 and 120 degrees, with two captions, three, and one, at angles chosen by hand."""
+    clips = np.arange(3)
+    video = Side(_unit_circle(0, 60, 120), clips)
+    owner = np.array([0, 0, 1, 1, 1, 2])
+    text = Side(_unit_circle(20, 95, 50, 35, 10, 75), owner)
+    both = {one.name: one for one in directions_of({"video": video, "text": text}, 3)}
+    # Distances of the captions from the clips, in degrees:
+    #   clip 0 (0):    20  95 | 50 35 10 | 75
+    #   clip 1 (60):   40  35 | 10 25 50 | 15
+    #   clip 2 (120): 100  25 | 70 85 110 | 45
+    to_video, to_text = both["text_to_video"], both["video_to_text"]
+    assert to_video.ranking.worst.tolist() == [1, 3, 1, 1, 2, 2]
+    # Clip 0: its caption at 20 stands behind that at 10. Clip 1: at 10, the first. Clip 2: at 45, behind that at 25.
+    assert to_text.ranking.worst.tolist() == [2, 1, 2]
+    # Clip 0: its captions at places 2 and 6. Clip 1: at 1, 3 and 6 (15 is before 25; 35 and 40 before 50). Clip 2: 2.
+    precision = [(1 / 2 + 2 / 6) / 2, (1 + 2 / 3 + 3 / 6) / 3, 1 / 2]
+    np.testing.assert_allclose(to_text.ranking.precision, precision)
+    metrics = retrieval(list(both.values()))
+    assert metrics["text_to_video/clips"] == 6 and metrics["video_to_text/clips"] == 3
+    assert metrics["text_to_video/r@1"] == pytest.approx(3 / 6)
+    assert metrics["video_to_text/r@1"] == pytest.approx(1 / 3)
+    assert metrics["video_to_text/map"] == pytest.approx(np.mean(precision))
+    assert metrics["text_to_video/map"] == pytest.approx((1 + 1 / 3 + 1 + 1 + 1 / 2 + 1 / 2) / 6)
+    # Two of six captions are right for clip 0, three for clip 1, one for clip 2.
+    assert metrics["video_to_text/chance"] == pytest.approx((2 / 6 + 3 / 6 + 1 / 6) / 3)
+    assert "text_to_video/by_clip/r@1" not in metrics
+    assert metrics["video_to_text/by_clip/chance@1"] == pytest.approx(1 / 3)
+    # By clip: each clip once, by its nearest caption; those are at 20, 10, 75 for clip 0; 35, 10, 15; 25, 70, 45.
+    assert metrics["video_to_text/by_clip/mean_rank"] == pytest.approx((2 + 1 + 2) / 3)
+
+
+def test_by_clip_a_wrong_clip_counts_once():
+    """Two captions of one wrong clip stand before the right one: rank 3 among captions, 2 among clips."""
+    video, text = Side(_unit_circle(0, 90), np.arange(2)), Side(_unit_circle(30, 10, 20), np.array([0, 1, 1]))
+    metrics = retrieval(directions_of({"video": video, "text": text}, 2))
+    assert metrics["video_to_text/mean_rank"] == (3 + 2) / 2
+    assert metrics["video_to_text/by_clip/mean_rank"] == (2 + 2) / 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_average_precision_agrees_with_a_slow_loop(seed):
+    draw = np.random.default_rng(seed)
+    query, gallery = _unit(draw.normal(size=(30, 4))), _unit(draw.normal(size=(50, 4)))
+    query_group, gallery_group = draw.integers(0, 12, 30), draw.integers(0, 10, 50)
+    found = rank(query, gallery, query_group, gallery_group, block=(7, 11))
+    for row in range(30):
+        order = np.argsort(-(gallery.astype(float) @ query[row].astype(float)))
+        right, hits, total = gallery_group[order] == query_group[row], 0, 0.0
+        for place, hit in enumerate(right, 1):
+            hits += hit
+            total += hits / place if hit else 0.0
+        assert found.precision[row] == pytest.approx(total / max(hits, 1))
+        assert found.precision_optimistic[row] == pytest.approx(total / max(hits, 1))
+        assert found.positives[row] == hits
+    assert (found.positives == 0).any() and (found.positives > 1).any()
+
+
+def test_average_precision_of_ties_goes_against_the_model_and_for_it():
+    same = _unit(np.ones((6, 3)))
+    metrics = _metrics(same, same, np.repeat([0, 1], 3), np.repeat([0, 1], 3))
+    # Three wrong entries before the three right ones, or behind them.
+    assert metrics["map"] == pytest.approx((1 / 4 + 2 / 5 + 3 / 6) / 3)
+    assert metrics["map_optimistic"] == 1.0
+
+
+def test_dual_softmax_has_rows_of_its_own():
+    draw = np.random.default_rng(0)
+    vectors = {name: _unit(draw.normal(size=(30, 8))) for name in ("video", "text")}
+    present = {name: np.ones(30, bool) for name in vectors}
+    present["text"][3:6] = False
+    found = directions_of(sides(vectors, present), 30)
+    plain, both = retrieval(found), retrieval(found, dual_softmax=50.0)
+    added = {name: value for name, value in both.items() if name not in plain}
+    assert {name: both[name] for name in plain} == plain
+    assert set(added) == {
+        f"{direction}/dsl/{name}"
+        for direction in ("video_to_text", "text_to_video")
+        for name in [f"r@{k}{end}" for k in (1, 5, 10, 50) for end in ("", "_optimistic")]
+        + ["median_rank", "mean_rank"]
+    }
+    both = np.setdiff1d(np.arange(30), [3, 4, 5])
+    worst, _ = dual_softmax_ranks(vectors["text"][both], vectors["video"][both], both, both, 50.0)
+    assert added["text_to_video/dsl/mean_rank"] == worst.mean()
 
 
 def test_p_value_of_the_mean_rank_is_the_share_of_random_orders_as_good():

@@ -1,0 +1,112 @@
+"""Exact blocked search, how long it takes and how much memory: ranks and best entries of n queries among n entries.
+
+COMMAND  python tools/bench/search.py [--width 256] [--largest 32000] [--json FILE]
+COST     2 cores, 1 minute
+
+Unit embeddings whose right entry is found about every second time, as those of a good model. Time grows with
+the square of n and memory with n alone. From the two largest sizes both are extrapolated to a million queries
+and a million entries; these lines say so, and are no measurement. Memory is what the search takes beside the
+embeddings themselves, as Python's tracemalloc counts it; the buffers of BLAS are not in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from mmvideo.evaluation.dual_softmax import dual_softmax_ranks
+from mmvideo.evaluation.retrieval import rank
+from mmvideo.evaluation.search import most_similar
+
+MILLION = 1_000_000
+SLOWER = 8
+"""Dual softmax works in float64, and is measured on so many times fewer queries."""
+
+
+def main() -> int:
+    """Measures growing sizes and prints a line for each, then the extrapolation and one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--width", type=int, default=256, help="numbers of an embedding")
+    parser.add_argument("--largest", type=int, default=32000, help="queries and entries of the largest search")
+    parser.add_argument("--json", type=Path, help="also write the JSON line to this file")
+    options = parser.parse_args()
+    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, numpy {np.__version__}"
+    date = datetime.datetime.now(datetime.UTC).date().isoformat()
+    print(f"{machine}; {date}; embeddings of {options.width} numbers")
+    found = []
+    for name, search, largest in (
+        ("ranks", _ranks, options.largest),
+        ("ten best", _best, options.largest),
+        ("dual softmax ranks", _dual, options.largest // SLOWER),
+    ):
+        lines = [_measure(name, search, size, options.width) for size in (largest // 4, largest // 2, largest)]
+        found += [*lines, _million(lines[-2], lines[-1], options.width)]
+    line = json.dumps({"bench": "search", "machine": machine, "date": date, "width": options.width, "found": found})
+    print(line)
+    if options.json:
+        options.json.write_text(line + "\n")
+    return 0
+
+
+def _ranks(query: np.ndarray, gallery: np.ndarray) -> float:
+    number = np.arange(len(query))
+    return float((rank(query, gallery, number, number).worst == 1).mean())
+
+
+def _best(query: np.ndarray, gallery: np.ndarray) -> float:
+    entries, _ = most_similar(query, gallery, 10)
+    return float((entries[:, 0] == np.arange(len(query))).mean())
+
+
+def _dual(query: np.ndarray, gallery: np.ndarray) -> float:
+    number = np.arange(len(query))
+    worst, _ = dual_softmax_ranks(query, gallery, number, number)
+    return float((worst == 1).mean())
+
+
+def _measure(name: str, search: Callable[[np.ndarray, np.ndarray], float], size: int, width: int) -> dict:
+    """Seconds of one search, and the most bytes it held at a time beside the embeddings."""
+    query, gallery = _embeddings(size, width)
+    tracemalloc.start()
+    started = time.perf_counter()
+    found = search(query, gallery)
+    seconds, most = time.perf_counter() - started, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    print(f"{name:20s}{size:9d} x {size:<9d}{seconds:9.2f} s {most / 2**20:9.1f} MiB   R@1 {found:.3f}", flush=True)
+    return {"search": name, "size": size, "seconds": round(seconds, 3), "bytes": most, "r@1": found}
+
+
+def _million(small: dict, large: dict, width: int) -> dict:
+    """A million by a million, were time to grow with the square of the size and memory with the size."""
+    seconds = large["seconds"] * (MILLION / large["size"]) ** 2
+    slope = max(large["bytes"] - small["bytes"], 0) / (large["size"] - small["size"])
+    most = large["bytes"] + slope * (MILLION - large["size"])
+    vectors = 2 * 4 * width * MILLION
+    print(
+        f"{small['search']:20s}{MILLION:9d} x {MILLION:<9d}{seconds / 3600:9.2f} h {most / 2**20:9.1f} MiB   "
+        f"extrapolated, beside {vectors / 2**20:.0f} MiB of embeddings",
+        flush=True,
+    )
+    return {"search": small["search"], "size": MILLION, "seconds": seconds, "bytes": most, "extrapolated": True}
+
+
+def _embeddings(size: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Queries, and entries as far from them as from a good many others."""
+    draw = np.random.default_rng(0)
+    query = draw.standard_normal((size, width), np.float32)
+    gallery = query + 3.6 * draw.standard_normal((size, width), np.float32)
+    return tuple(vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in (query, gallery))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
