@@ -39,8 +39,6 @@ class Decoding:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.method not in ("greedy", "beam", "sample"):
-            raise ValueError(f"decoding.method {self.method!r} is unknown: choose greedy, beam or sample")
         if self.beams < 1:
             raise ValueError(f"decoding.beams is {self.beams}: keep at least 1")
         if self.length_penalty < 0:

@@ -82,13 +82,13 @@ def begin(rules: Rules, wanted: Bool[Array, "B E"], pieces: int) -> Search:
 
 
 def extend(
-    search: Search, logits: Float[Array, "B W E V"], number: Int[Array, ""], rules: Rules
+    search: Search, logits: Float[Array, "B #W E V"], number: Int[Array, ""], rules: Rules
 ) -> tuple[Search, Int[Array, "B W E"]]:
     """One more piece.
 
     Args:
       search: with `number` pieces written.
-      logits: of each live text's next piece.
+      logits: of each live text's next piece; of one text where all are still alike.
       number: of the piece.
       rules: of the search.
 
@@ -123,7 +123,7 @@ def penalty(length: Int[Array, "*batch"], alpha: float) -> Float[Array, "*batch"
     return ((5.0 + length) / 6.0) ** alpha
 
 
-def _allowed(chances: Float[Array, "B W E V"], number: Array, rules: Rules) -> Float[Array, "B W E V"]:
+def _allowed(chances: Float[Array, "*batch V"], number: Array, rules: Rules) -> Float[Array, "*batch V"]:
     """Without the pieces that are no part of a text, and without an end that comes too early."""
     text, piece = rules.text, jnp.arange(chances.shape[-1])
     marks = [mark for mark in (text.mask_id, text.begin_id, text.pad_id) if mark not in (PADDING, text.end_id)]
@@ -132,9 +132,9 @@ def _allowed(chances: Float[Array, "B W E V"], number: Array, rules: Rules) -> F
     return jnp.where(never | early, NEVER, chances)
 
 
-def _likeliest(search: Search, chances: Float[Array, "B W E V"], rules: Rules) -> Candidates:
+def _likeliest(search: Search, chances: Float[Array, "B #W E V"], rules: Rules) -> Candidates:
     """The likeliest alone if the search is greedy, else twice as many as live on: enough do even if all could end."""
-    batch, texts, clips, vocabulary = chances.shape
+    (batch, texts, clips), vocabulary = search.score.shape, chances.shape[-1]
     total = jnp.moveaxis(search.score[..., None] + chances, 1, 2).reshape(batch, clips, texts * vocabulary)
     count = 1 if rules.decoding.method == "greedy" else 2 * texts
     score, choice = jax.lax.top_k(total, count)
