@@ -204,6 +204,8 @@ class TextSpec:
       begin_id: the piece that every caption begins with, `PADDING` where none does.
       end_id: the piece that every caption ends with, `PADDING` where none does.
       captions: a clip has at most so many.
+      pad_id: the piece that fills up, `PADDING` where there is none; no text has it.
+      answer_id: the piece between a question and its answer, `PADDING` where the tokenizer has none.
     """
 
     vocabulary: int
@@ -212,6 +214,8 @@ class TextSpec:
     begin_id: int = PADDING
     end_id: int = PADDING
     captions: int = 1
+    pad_id: int = PADDING
+    answer_id: int = PADDING
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,6 +30,9 @@ def _parser() -> Parser:
     build.add_argument(
         "--tokenizer-vocabulary", type=int, help="train a SentencePiece tokenizer of so many pieces on the captions"
     )
+    build.add_argument(
+        "--time-tokens", type=int, help="of the tokenizer's pieces, so many tell moments of a clip (dense captioning)"
+    )
     build.set_defaults(run=_build)
 
     show = actions.add_parser("show", help="write a page with the frames, sound and words of a sample of clips")
@@ -82,6 +85,7 @@ def _build(options) -> int:
         processes=options.processes,
         shard_clips=options.shard_clips,
         tokenizer_vocabulary=options.tokenizer_vocabulary,
+        time_tokens=options.time_tokens,
     )
     splits = ", ".join(f"{count} {name}" for name, count in summary.splits.items())
     print(f"{options.out}: {summary.clips} clips ({splits}), {len(summary.skipped)} skipped")

@@ -94,6 +94,7 @@ def build(
     processes: int | None = None,
     shard_clips: int = 256,
     tokenizer_vocabulary: int | None = None,
+    time_tokens: int | None = None,
     progress: bool = True,
 ) -> BuildSummary:
     """Builds a corpus of the clips of a manifest (see `manifest.read_manifest`), or goes on with a stopped build.
@@ -108,6 +109,7 @@ def build(
       processes: shards written side by side; None takes one a processor core.
       shard_clips: clips in a shard.
       tokenizer_vocabulary: train a SentencePiece tokenizer of so many pieces over the training captions.
+      time_tokens: so many of its pieces tell moments of a clip (see `media.time_tokens`).
       progress: whether to show a progress bar on a terminal.
 
     Raises:
@@ -128,6 +130,7 @@ def build(
         processes=processes,
         shard_clips=shard_clips,
         tokenizer_vocabulary=tokenizer_vocabulary,
+        time_tokens=time_tokens,
         progress=progress,
     )
 
@@ -144,12 +147,18 @@ def build_rows(
     processes: int | None,
     shard_clips: int,
     tokenizer_vocabulary: int | None,
+    time_tokens: int | None = None,
     progress: bool,
 ) -> BuildSummary:
     """Builds a corpus of rows from anywhere, with the licence files that go with them; else as `build`."""
     from mmvideo.datasets.workers import run_tasks
 
     limits = {"shard_clips": shard_clips, "processes": processes, "tokenizer_vocabulary": tokenizer_vocabulary}
+    if time_tokens is not None:
+        # Only where it is given, so that corpora built before it was known stay what they are.
+        limits |= {"time_tokens": time_tokens}
+        if tokenizer_vocabulary is None:
+            raise BuildError("time_tokens are pieces of a tokenizer: give tokenizer_vocabulary too")
     for setting, value in (limits | dataclasses.asdict(recipe)).items():
         if value is not None and not value > 0:
             raise BuildError(f"{setting} must be greater than 0, not {value}")
@@ -321,7 +330,8 @@ def _train_tokenizer(plan: _Plan, receipts: dict[str, list[Receipt]], path: Path
     if not captions:
         raise BuildError(f"{plan.source}: has no captions to train a tokenizer on; leave tokenizer_vocabulary out")
     # Byte pairs fill any vocabulary on few captions; the unigram model stays at their letters and stems.
-    train(captions, plan.settings["tokenizer_vocabulary"], kind="bpe").save(path)
+    pieces, moments = plan.settings["tokenizer_vocabulary"], plan.settings.get("time_tokens", 0)
+    train(captions, pieces, kind="bpe", time_tokens=moments).save(path)
 
 
 def _read_skipped(path: Path) -> list[tuple[str, str]]:

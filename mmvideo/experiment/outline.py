@@ -18,7 +18,7 @@ from mmvideo.stream import PADDING, StreamSpec, TextSpec, TokenStream
 _LONG = 1e6
 """Seconds of a clip that fills every view."""
 
-_BEGIN, _END, _MASK = 2, 3, 4
+_PAD, _BEGIN, _END, _MASK, _ANSWER = 0, 2, 3, 4, 5
 """Numbers for the pieces with a meaning; their values change no shape."""
 
 
@@ -90,7 +90,7 @@ def stream_spec(config: Input) -> StreamSpec:
     text = None
     if config.text is not None:
         begin = _BEGIN if config.text.begin else PADDING
-        text = TextSpec(vocabulary(config), config.text.length, _MASK, begin, _END, config.text.captions)
+        text = TextSpec(vocabulary(config), config.text.length, _MASK, begin, _END, config.text.captions, _PAD, _ANSWER)
     return StreamSpec(video, audio, text)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mmvideo.input.config import Text
+from mmvideo.stream import PADDING, TextSpec
 
 if TYPE_CHECKING:
     from mmvideo.media.text import Tokenizer
@@ -91,6 +92,20 @@ def encode(captions: Iterable[Sequence[str]], tokenizer: Tokenizer, text: Text) 
         first.append(len(pieces))
     start = np.concatenate([[0], np.cumsum([len(ids) for ids in pieces], dtype=np.int64)]).astype(np.int64)
     return Captions(np.concatenate([np.zeros(0, np.int32), *pieces]), start, np.asarray(first, np.int64), text.begin)
+
+
+def text_spec(text: Text, tokenizer: Tokenizer) -> TextSpec:
+    """What a model must know of text that a tokenizer makes."""
+    return TextSpec(
+        vocabulary=tokenizer.vocabulary,
+        length=text.length,
+        mask_id=tokenizer.mask_id,
+        begin_id=tokenizer.bos_id if text.begin else PADDING,
+        end_id=tokenizer.eos_id,
+        captions=text.captions,
+        pad_id=tokenizer.pad_id,
+        answer_id=PADDING if tokenizer.answer_id is None else tokenizer.answer_id,
+    )
 
 
 def no_captions(clips: int) -> Captions:

@@ -23,7 +23,7 @@ from mmvideo.input.plan import Order, Planner, Row
 from mmvideo.input.skipped import Mishaps
 from mmvideo.input.targets import note_targets
 from mmvideo.input.vectors import Vectors, match_vectors
-from mmvideo.stream import MODALITIES, PADDING, Modality, StreamSpec, TextSpec, TokenStream
+from mmvideo.stream import MODALITIES, Modality, StreamSpec, TokenStream
 
 if TYPE_CHECKING:
     from mmvideo.media.text import Tokenizer
@@ -225,10 +225,7 @@ class Batches:
         if config.audio is not None and (trained or self._sizes.audio_steps.any()):
             audio = tokenise.audio_spec(config.audio, sizes.longest_sound(config.audio))
         if self.tokenizer is not None and (trained or len(self._captions.pieces)):
-            pieces, begin = self.tokenizer, self.tokenizer.bos_id if config.text.begin else PADDING
-            text = TextSpec(
-                pieces.vocabulary, config.text.length, pieces.mask_id, begin, pieces.eos_id, config.text.captions
-            )
+            text = captions.text_spec(config.text, self.tokenizer)
         return StreamSpec(video, audio, text)
 
     def _choose_shown(self, modalities: Sequence[str] | None) -> Bool[np.ndarray, " 3"]:

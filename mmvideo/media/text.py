@@ -14,8 +14,17 @@ PAD, UNK, BOS, EOS, MASK, CLS = "<pad>", "<unk>", "<s>", "</s>", "<mask>", "<cls
 """The special pieces; a model of `train` numbers them 0 to 5 in this order."""
 
 
+ANSWER = "<answer>"
+"""What stands between a question and its answer, `what moves? <answer> a red circle`: a piece of its own in a model
+that `train` makes of texts with it."""
+
 LEAST = 7
 """The special pieces and one more; SentencePiece fails in strange ways below."""
+
+
+def time_token(number: int) -> str:
+    """How the piece of a moment is written: `<t=3>`."""
+    return f"<t={number}>"
 
 
 class Tokenizer:
@@ -46,12 +55,23 @@ class Tokenizer:
         self.eos_id: int = self._special(EOS, self._pieces.eos_id())
         self.mask_id: int = self._special(MASK, self._known(MASK))
         self.cls_id: int = self._special(CLS, self._known(CLS))
+        answer = self._known(ANSWER)
+        self.answer_id: int | None = answer if answer >= 0 else None
+        """The piece `<answer>`; None if the model has none."""
+        self.time_tokens: int = self._count_time_tokens()
+        """How many of the pieces `<t=0>`, `<t=1>`, … the model has (see `media.time_tokens`)."""
         self.vocabulary: int = self._pieces.get_piece_size() + len(self._extra)
         """Number of pieces, the special ones included."""
 
     def _known(self, piece: str) -> int:
         number = self._pieces.piece_to_id(piece)
         return number if self._pieces.id_to_piece(number) == piece else -1
+
+    def _count_time_tokens(self) -> int:
+        count = 0
+        while self._known(time_token(count)) >= 0:
+            count += 1
+        return count
 
     def _special(self, piece: str, number: int) -> int:
         """The number of a special piece, a new one behind the vocabulary if the model lacks it."""
@@ -110,27 +130,36 @@ class Tokenizer:
         self.__init__(model)
 
 
-def train(texts: Iterable[str], vocabulary: int, kind: Literal["unigram", "bpe"] = "unigram") -> Tokenizer:
+def train(
+    texts: Iterable[str], vocabulary: int, kind: Literal["unigram", "bpe"] = "unigram", time_tokens: int = 0
+) -> Tokenizer:
     """Train a tokenizer; the same texts in the same order give the same bytes.
+
+    Where `<answer>` stands in a text it is a piece of its own, behind the special ones.
 
     Args:
       texts: the corpus, read once.
       vocabulary: pieces wanted, the six special ones included. A corpus that cannot fill it gets the
         most it can, one whose letters alone need more gets those; a warning says so.
       kind: SentencePiece's unigram language model (Kudo 2018) or byte-pair encoding (Sennrich et al. 2016).
+      time_tokens: pieces `<t=0>`, `<t=1>`, … for moments of a clip (see `media.time_tokens`), part of the vocabulary.
 
     Raises:
-      ValueError: no text, or an unknown kind.
+      ValueError: no text, an unknown kind, or a number of time tokens below 0.
     """
+    if time_tokens < 0:
+        raise ValueError(f"{time_tokens} time tokens: give 0 or more")
     if kind not in ("unigram", "bpe"):
         raise ValueError(f"unknown kind of tokenizer {kind!r}; take unigram or bpe")
     lines = [line.strip() for text in texts for line in text.splitlines() if line.strip()]
     if not lines:
         raise ValueError("no text to train a tokenizer on")
-    size = max(vocabulary, LEAST)
+    marks = [ANSWER] if any(ANSWER in line for line in lines) else []
+    marks += [time_token(number) for number in range(time_tokens)]
+    size = max(vocabulary, LEAST + len(marks))
     for _ in range(3):
         try:
-            tokenizer = Tokenizer(_train_once(lines, size, kind))
+            tokenizer = Tokenizer(_train_once(lines, size, kind, marks))
             break
         except RuntimeError as error:
             size = _fitting_size(error, size)
@@ -144,15 +173,15 @@ def train(texts: Iterable[str], vocabulary: int, kind: Literal["unigram", "bpe"]
     return tokenizer
 
 
-def _train_once(lines: list[str], size: int, kind: str) -> bytes:
+def _train_once(lines: list[str], size: int, kind: str, marks: list[str]) -> bytes:
     from sentencepiece import SentencePieceTrainer
 
     model = io.BytesIO()
     SentencePieceTrainer.train(
         sentence_iterator=iter(lines), model_writer=model, vocab_size=size, model_type=kind,
         pad_id=0, unk_id=1, bos_id=2, eos_id=3, pad_piece=PAD, unk_piece=UNK, bos_piece=BOS, eos_piece=EOS,
-        control_symbols=[MASK, CLS], character_coverage=1.0, hard_vocab_limit=False, num_threads=1,
-        shuffle_input_sentence=False, max_sentence_length=1 << 20, minloglevel=2,
+        control_symbols=[MASK, CLS], user_defined_symbols=marks, character_coverage=1.0,
+        hard_vocab_limit=False, num_threads=1, shuffle_input_sentence=False, max_sentence_length=1 << 20, minloglevel=2,
     )  # fmt: skip
     return model.getvalue()
 

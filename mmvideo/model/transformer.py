@@ -100,7 +100,7 @@ class MultimodalTransformer(nnx.Module):
             x = self._run(stage, x, source)
         x, staged = self._enter(stage, x, source)
         x = self._through(stage, x, staged, layer)
-        route = self._route(stage, staged, weave=True)
+        route = self.route(stage, staged, weave=True)
         xs, one = tuple(rows.take(x) for rows in route.rows), layer_of(self.blocks, self.stages, layer)
         weights = layer_weights(xs, one, route, self.config.block)
         joint = route.woven.rows
@@ -151,7 +151,7 @@ class MultimodalTransformer(nnx.Module):
         """The tokens of a stage: where it has a bottleneck, with the copies of its tokens."""
         return self.extra.narrowed(x, source) if stage.bottlenecks else (x, source)
 
-    def _route(self, stage: Stage, source: Source, weave: bool = False) -> Route:
+    def route(self, stage: Stage, source: Source, weave: bool = False) -> Route:
         """How the tokens of a stage lie; `weave` as of `plan_route`."""
         sharing = self._sharing(stage)
         cross = stage.cross and sharing in ("norms", "nothing")
@@ -162,7 +162,7 @@ class MultimodalTransformer(nnx.Module):
         """The layers of a stage up to `end`."""
         if end == stage.first:
             return x
-        route, computing = self._route(stage, source), Computing.of(self.config)
+        route, computing = self.route(stage, source), Computing.of(self.config)
         xs = tuple(rows.take(x) for rows in route.rows)
         layers = layers_of(self.blocks, self.stages, stage.first, end)
         if self._sharing(stage) == "nothing" and route.woven is None and not route.copies:

@@ -9,7 +9,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from mmvideo.model.features import Features
 from mmvideo.model.full import text_base, true_pieces
@@ -18,8 +18,10 @@ from mmvideo.model.kinds import AnyModel
 from mmvideo.model.layers import Linear
 from mmvideo.model.trunk import feature_width, fusion_stages
 from mmvideo.objectives.counting import clips_with, mean_where, tap_places, tokens_at
-from mmvideo.objectives.generation import Captions, generate
+from mmvideo.objectives.decoding import Decoding
+from mmvideo.objectives.generation import Captions, Prompt, generate
 from mmvideo.objectives.needs import require_modalities, require_tokens
+from mmvideo.objectives.questions import answering, questions
 from mmvideo.stream import MODALITIES, PADDING, Modality, StreamSpec, TokenStream
 
 
@@ -29,16 +31,20 @@ class Captioning:
 
     It shares the forward pass with contrastive learning, which takes text where it is still apart.
     Of several captions of a clip the first counts: the others see it, and would learn to repeat it.
+    Where captions are `question <answer> answer`, only the answer is to be predicted, from clip and question
+    (`answers`); a clip without the mark then has no part.
 
     Attributes:
       media: what is told in words: a clip counts if it has text and all modalities of one of these,
         as `video`, or `video+audio`. Whatever else the clip has is seen as well.
       smoothing: share of the target that is spread over the whole vocabulary.
+      answers: whether the pieces up to the mark `<answer>` are given, not predicted.
       weight: of this objective in the total loss.
     """
 
     media: tuple[str, ...] = ("video", "audio")
     smoothing: float = 0.0
+    answers: bool = False
     weight: float = 1.0
     kind: Literal["captioning"] = "captioning"
 
@@ -61,10 +67,15 @@ class Captioning:
 
         Raises:
           ValueError: the run has no text or none of the media, the model keeps no tokens of text, text is
-            not causal, or it never sees the media.
+            not causal, or it never sees the media; or it has no mark before answers.
         """
         require_modalities(spec, ("text",), "captioning")
         require_tokens(model, ("text",), "captioning")
+        if self.answers and spec.text.answer_id == PADDING:
+            raise ValueError(
+                "captioning.answers: the tokenizer has no piece <answer>; write captions as `question <answer> answer` "
+                "and build the tokenizer anew"
+            )
         available = [group for group in self.groups if set(group) <= set(spec.modalities)]
         if not available:
             raise ValueError(f"captioning.media {self.media}: the run has only {', '.join(spec.modalities)}")
@@ -89,7 +100,8 @@ class Captioning:
 
         Metrics: `accuracy`; `chance_loss`, that of guessing among all pieces; `tokens` and `clips` that counted.
         """
-        place, pieces, clip = self.next_pieces(stream)
+        mark = heads.spec.answer_id if self.answers else None
+        place, pieces, clip = self.next_pieces(stream, mark)
         place = tap_places(features, place)
         counted = place != PADDING
         logits = heads.logits(tokens_at(features.top, place))
@@ -102,10 +114,13 @@ class Captioning:
             "clips": clips_with(jnp.where(counted, clip, PADDING), stream.clips.number.shape[1]),
         }
 
-    def next_pieces(self, stream: TokenStream) -> tuple[Int[Array, "B N"], Int[Array, "B N"], Int[Array, "B N"]]:
+    def next_pieces(
+        self, stream: TokenStream, mark: int | None = None
+    ) -> tuple[Int[Array, "B N"], Int[Array, "B N"], Int[Array, "B N"]]:
         """For the text tokens of each row, in order: their place, the piece that follows, and the slot of their clip.
 
-        The place is `PADDING` where no piece follows or the clip doesn't count.
+        The place is `PADDING` where no piece follows or the clip doesn't count, and in front of the `mark` if there
+        is one.
         """
         stream = jax.tree.map(jnp.asarray, stream)
         layout, pieces = stream.layout, true_pieces(stream)
@@ -120,6 +135,8 @@ class Captioning:
         first = (layout.grid[..., 1] == 0) & next_is(layout.grid[..., 1])
         wanted = jnp.take_along_axis(self.told(stream), jnp.maximum(layout.clip, 0), axis=1)
         counted = text & continued & first & wanted
+        if mark is not None:
+            counted &= answering(stream, mark)
         # The text of a row is but a part of it: logits of a whole vocabulary are made of that part only.
         order = jnp.argsort(~text, axis=1, stable=True)[:, : pieces.shape[1]]
         place, piece, clip = (
@@ -133,9 +150,28 @@ class Captioning:
         each = [stream.clips.present[..., [MODALITIES.index(name) for name in group]] for group in self.groups]
         return jnp.stack([has.all(axis=-1) for has in each]).any(axis=0)
 
-    def generate(self, heads: CaptioningHeads, stream: TokenStream, trunk: nnx.Module, beams: int = 1) -> Captions:
-        """The captions that the model writes for the clips of a stream; see `generation.generate`."""
-        return generate(trunk, heads.logits, heads.spec, stream, self.told(stream), beams)
+    def generate(
+        self,
+        heads: CaptioningHeads,
+        stream: TokenStream,
+        trunk: nnx.Module,
+        decoding: Decoding = Decoding(),
+        prompt: Prompt | None = None,
+        key: Key[Array, ""] | None = None,
+    ) -> Captions:
+        """The texts that the model writes for the clips of a stream; see `generation.generate`.
+
+        A clip gets one if it has all modalities of one of the media, or with `decoding.without_media` in any
+        case. With `answers` and no prompt, a clip's own question is its prompt, and one that asks nothing gets none.
+        """
+        stream = jax.tree.map(jnp.asarray, stream)
+        there = stream.clips.number != PADDING
+        wanted = there if decoding.without_media else there & self.told(stream)
+        if self.answers and prompt is None:
+            length = heads.spec.length if decoding.length is None else decoding.length
+            prompt = questions(stream, heads.spec.answer_id, length)
+            wanted &= prompt.length > 0
+        return generate(trunk, heads.logits, heads.spec, stream, wanted, decoding, prompt, key)
 
 
 class CaptioningHeads(nnx.Module):

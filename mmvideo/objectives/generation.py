@@ -1,23 +1,34 @@
-"""Writes captions piece by piece: the trunk runs again on the growing text."""
+"""Writes texts piece by piece: the media are run once, and each piece costs one token of each clip.
+
+Letters: as in `model.cache` and `search`; `P` pieces that are given, begin mark and prompt.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key
 
-from mmvideo.model.full import text_base
-from mmvideo.model.ordering import clip_order, join_rows, take_tokens
-from mmvideo.objectives.counting import tap_places
-from mmvideo.stream import PADDING, Layout, Modality, TextSpec, TokenStream
+from mmvideo.model.cache import Seen, Written, read, see, unwritten
+from mmvideo.objectives.decoding import Decoding
+from mmvideo.objectives.search import NEVER, Rules, Search, begin, extend
+from mmvideo.stream import PADDING, TextSpec, TokenStream
 
-NEVER = -1e9
-"""Score of what is not to be chosen; finite, so that sums of it are."""
+
+class Prompt(NamedTuple):
+    """Pieces that texts begin with, without the begin mark.
+
+    Attributes:
+      pieces: of each clip, or the same for all of them.
+      length: how many of the pieces count; None: all.
+    """
+
+    pieces: Int[Array, "B E P"] | Int[Array, " P"]
+    length: Int[Array, "B E"] | None = None
 
 
 class Captions(NamedTuple):
@@ -25,113 +36,172 @@ class Captions(NamedTuple):
 
     Attributes:
       pieces: from the begin mark on; behind the end mark there are only end marks.
-      score: logarithm of the caption's probability, its end mark included.
-      written: False for a clip that got no caption; what stands there means nothing.
+      score: logarithm of the probability of what was written, its end mark included.
+      written: False for a clip that got no text; what stands there means nothing.
+      given: how many of the pieces were given: the begin mark and the prompt.
+      steps: how often new pieces were read after those given: the longest text of the batch decides.
     """
 
     pieces: Int[Array, "B E T"]
     score: Float[Array, "B E"]
     written: Bool[Array, "B E"]
+    given: Int[Array, "B E"]
+    steps: Int[Array, ""]
 
 
-class Beam(NamedTuple):
-    """The best beginnings of a caption for each clip, `W` of them: their pieces and scores."""
-
-    pieces: Int[Array, "B W E T"]
-    score: Float[Array, "B W E"]
+Logits = Callable[[Float[Array, "*batch D"]], Float[Array, "*batch V"]]
 
 
 def generate(
     trunk: nnx.Module,
-    logits: Callable[[Float[Array, "B E D"]], Float[Array, "B E V"]],
+    logits: Logits,
     text: TextSpec,
     stream: TokenStream,
     wanted: Bool[Array, "B E"],
-    beams: int = 1,
+    decoding: Decoding = Decoding(),
+    prompt: Prompt | None = None,
+    key: Key[Array, ""] | None = None,
 ) -> Captions:
-    """The most probable captions that a search finds: the likeliest piece at each step, or the likeliest beginnings.
+    """The texts that a search finds, all clips of all rows side by side.
 
-    Every clip gets room for the longest caption. Since text is causal, what stands behind the pieces
-    so far changes nothing, and one program serves for all steps; each runs the whole trunk once.
+    The loop stops when the text of every clip has ended. Mask, padding and begin mark are never written. What is
+    drawn for a clip depends on the key, the clip's number and its view, not on its place in a batch.
 
     Args:
-      trunk: with causal text.
+      trunk: a transformer with causal text.
       logits: of the next piece, of a token at the top.
-      text: longest caption and marks.
+      text: longest text and marks.
       stream: the clips; text that they have is left out.
-      wanted: which clips are to get a caption.
-      beams: beginnings kept, `W`; 1 is greedy. The rows grow `W`-fold.
+      wanted: which clips are to get a text.
+      decoding: how pieces are chosen.
+      prompt: what texts begin with; they come out as given. One that fills the whole length stays as it is.
+      key: of `sample`; None makes it of `decoding.seed`.
 
     Raises:
-      ValueError: text without begin and end marks, or no beam.
+      ValueError: text without begin and end marks, a length or prompt that is too long, or a trunk that
+        can't write (see `cache.see`).
     """
-    if text.begin_id == PADDING or text.end_id == PADDING:
-        raise ValueError("captions are written from a begin mark to an end mark: set input.text.begin to True")
-    if beams < 1:
-        raise ValueError(f"{beams} beams: keep at least 1")
+    length = _checked_length(text, decoding)
+    stream, wanted = jax.tree.map(jnp.asarray, stream), jnp.asarray(wanted)
+    pieces, given, most = _given(text, prompt, wanted.shape, length)
     trunk = nnx.clone(trunk)
     trunk.eval()
-    room, place = _make_room(jax.tree.map(jnp.asarray, stream), wanted, text.length)
-    room = jax.tree.map(lambda array: jnp.repeat(array, beams, axis=0), room)
-    batch, slots = wanted.shape
-
-    def step(number: Array, beam: Beam) -> Beam:
-        written = beam.pieces.reshape(batch * beams, -1)
-        features = trunk(dataclasses.replace(room, content=room.content | {"text": written}))
-        here = jnp.repeat(jax.lax.dynamic_index_in_dim(place, number, axis=2, keepdims=False), beams, axis=0)
-        tokens = jnp.take_along_axis(features.top, tap_places(features, here)[..., None], axis=1)
-        chances = jax.nn.log_softmax(logits(tokens.astype(jnp.float32)), axis=-1)
-        return extend(beam, chances.reshape(batch, beams, slots, -1), number, text.end_id)
-
-    first = jnp.full((batch, beams, slots, text.length), text.end_id, jnp.int32).at[..., 0].set(text.begin_id)
-    # All beams begin alike: but for one they are shut out of the first step.
-    score = jnp.where(jnp.arange(beams) == 0, 0.0, NEVER)[None, :, None] + jnp.zeros((batch, beams, slots))
-    best = jax.lax.fori_loop(0, text.length - 1, step, Beam(first, score))
-    return Captions(best.pieces[:, 0], best.score[:, 0], jnp.asarray(wanted))
+    keys = _clip_keys(stream, jax.random.key(decoding.seed) if key is None else key)
+    rules = Rules(decoding, text, length - given, keys)
+    writer = _Writer(trunk, logits, see(trunk, stream), rules, given, pieces.shape[3], most)
+    end = jax.lax.while_loop(writer.unfinished, writer.step, writer.start(pieces, begin(rules, wanted, most)))
+    score = jnp.where(end.search.best_rank > NEVER, end.search.best_score, 0.0)
+    return Captions(_whole(pieces, given, end.search.best, length, text.end_id), score, wanted, given, end.number - 1)
 
 
-def extend(beam: Beam, chances: Float[Array, "B W E V"], number: Int[Array, ""], end: int) -> Beam:
-    """The likeliest beginnings with one more piece, best first; one that has ended goes on with end marks for nothing.
+class _Going(NamedTuple):
+    """What changes while texts are written: the number of written pieces, the search, and what is kept of pieces."""
 
-    Args:
-      beam: whose piece `number` is the last.
-      chances: logarithm of the probability of each next piece.
-      number: of the last piece.
-      end: the end mark.
+    number: Int[Array, ""]
+    search: Search
+    written: tuple[Written, ...]
+
+
+class _Writer(NamedTuple):
+    """What stays the same while texts are written.
+
+    Written pieces are kept in the slots behind all that is given, whatever a clip was given of it: all clips then
+    write to the same slot, and only the places differ that the pieces have within their texts.
+
+    Attributes:
+      trunk, logits: as of `generate`.
+      seen: what texts see of their clips.
+      rules: of the search.
+      given: how many pieces each text was given.
+      slots: the most that any was given, `P`.
+      most: the most pieces that any text may still get, `G`.
     """
-    batch, beams, slots, vocabulary = chances.shape
-    ended = (jax.lax.dynamic_index_in_dim(beam.pieces, number, axis=3, keepdims=False) == end)[..., None]
-    only_end = jnp.where(jnp.arange(vocabulary) == end, 0.0, NEVER)
-    total = beam.score[..., None] + jnp.where(ended, only_end, chances)
-    total = jnp.moveaxis(total, 1, 2).reshape(batch, slots, beams * vocabulary)
-    score, choice = jax.lax.top_k(total, beams)
-    score, choice = jnp.moveaxis(score, 2, 1), jnp.moveaxis(choice, 2, 1)
-    pieces = jnp.take_along_axis(beam.pieces, (choice // vocabulary)[..., None], axis=1)
-    return Beam(jax.lax.dynamic_update_index_in_dim(pieces, choice % vocabulary, number + 1, axis=3), score)
+
+    trunk: nnx.Module
+    logits: Logits
+    seen: tuple[Seen, ...]
+    rules: Rules
+    given: Int[Array, "B E"]
+    slots: int
+    most: int
+
+    def start(self, pieces: Int[Array, "B 1 E P"], search: Search) -> _Going:
+        """Reads what is given, at once, and writes the first piece."""
+        batch, _, clips, count = pieces.shape
+        place = jnp.broadcast_to(jnp.arange(count), pieces.shape)
+        nothing = jnp.zeros((batch, clips, 0), bool)
+        top, new = read(self.trunk, self.seen, unwritten(self.seen, clips), pieces, place, nothing)
+        last = jnp.take_along_axis(top, (self.given - 1)[:, None, :, None, None], axis=3)
+        search, _ = extend(search, self._next(last), jnp.int32(0), self.rules)
+        texts, slots = self.rules.decoding.texts, self.slots + self.most - 1
+        return _Going(jnp.int32(1), search, tuple(kept.roomy(slots).repeated(texts) for kept in new))
+
+    def step(self, going: _Going) -> _Going:
+        """Reads the piece written last and writes one more."""
+        last = jax.lax.dynamic_index_in_dim(going.search.pieces, going.number - 1, axis=3)
+        place = jnp.broadcast_to((self.given + going.number - 1)[:, None, :, None], last.shape)
+        slot, here = jnp.arange(self.slots + self.most - 1), self.slots + going.number - 1
+        known = (slot < self.given[..., None]) | ((slot >= self.slots) & (slot < here))
+        top, new = read(self.trunk, self.seen, going.written, last, place, known)
+        search, parent = extend(going.search, self._next(top), going.number, self.rules)
+        kept = tuple(old.put(more, here) for old, more in zip(going.written, new, strict=True))
+        if self.rules.decoding.texts > 1:
+            kept = tuple(each.take(parent) for each in kept)
+        return _Going(going.number + 1, search, kept)
+
+    def unfinished(self, going: _Going) -> Bool[Array, ""]:
+        """Whether some text goes on."""
+        return (going.number < self.most) & ~going.search.done.all()
+
+    def _next(self, top: Float[Array, "B W E 1 D"]) -> Float[Array, "B W E V"]:
+        return self.logits(top[..., 0, :].astype(jnp.float32))
 
 
-def _make_room(stream: TokenStream, wanted: Bool[Array, "B E"], length: int) -> tuple[TokenStream, Int[Array, "B E T"]]:
-    """The clips with `length` text tokens behind each wanted one, and where in the row those stand.
+def _checked_length(text: TextSpec, decoding: Decoding) -> int:
+    """The most pieces of a text."""
+    if text.begin_id == PADDING or text.end_id == PADDING:
+        raise ValueError("captions are written from a begin mark to an end mark: set input.text.begin to True")
+    length = text.length if decoding.length is None else decoding.length
+    if length > text.length:
+        raise ValueError(
+            f"decoding.length {length} is more than input.text.length {text.length}: the run knows no longer text"
+        )
+    return length
 
-    The text has no content yet; it is to be `[B, E * T]`.
-    """
-    batch, slots = wanted.shape
-    old, base = stream.layout, text_base(stream)
-    media = dataclasses.replace(old, modality=jnp.where(old.modality == Modality.TEXT, PADDING, old.modality))
-    places = jnp.broadcast_to(jnp.arange(slots * length, dtype=jnp.int32), (batch, slots * length))
-    there = jnp.repeat(jnp.asarray(wanted), length, axis=1)
-    zeros = jnp.zeros_like(places)
-    text = Layout(
-        index=base + places,
-        modality=jnp.where(there, int(Modality.TEXT), PADDING),
-        clip=jnp.where(there, places // length, PADDING),
-        time=zeros.astype(jnp.float32),
-        grid=jnp.stack([zeros, zeros, places % length], axis=-1),
-    )
-    both = join_rows(media, text)
-    order = clip_order(both)
-    stands = jnp.argsort(order, axis=1)[:, old.modality.shape[1] :].reshape(batch, slots, length)
-    row = take_tokens(both, order[:, : min(old.modality.shape[1], base) + slots * length])
-    stands = jnp.minimum(stands, row.modality.shape[1] - 1).astype(jnp.int32)
-    clips = dataclasses.replace(stream.clips, present=stream.clips.present.at[..., Modality.TEXT].set(wanted))
-    return dataclasses.replace(stream, layout=row, targets={}, decode=None, clips=clips), stands
+
+def _given(
+    text: TextSpec, prompt: Prompt | None, shape: tuple[int, int], length: int
+) -> tuple[Int[Array, "B 1 E P"], Int[Array, "B E"], int]:
+    """What texts begin with, how many of the pieces count, and the most pieces that any text may still get."""
+    none = jnp.zeros((*shape, 0), jnp.int32)
+    pieces = none if prompt is None else jnp.asarray(prompt.pieces, jnp.int32)
+    pieces = jnp.broadcast_to(pieces, (*shape, pieces.shape[-1]))
+    longest = 1 + pieces.shape[-1]
+    if longest > length:
+        raise ValueError(
+            f"a prompt of {longest - 1} pieces and a begin mark don't fit into texts of {length}: shorten the prompt, "
+            "or raise decoding.length (at most input.text.length)"
+        )
+    own = None if prompt is None else prompt.length
+    given = jnp.full(shape, longest) if own is None else 1 + jnp.clip(jnp.asarray(own), 0, longest - 1)
+    first = jnp.full((*shape, 1), text.begin_id, jnp.int32)
+    most = max(1, length - (longest if own is None else 1))
+    return jnp.concatenate([first, pieces], axis=-1)[:, None], given.astype(jnp.int32), most
+
+
+def _clip_keys(stream: TokenStream, key: Key[Array, ""]) -> Key[Array, "B E"]:
+    """A key for each clip and view."""
+    own = jax.vmap(jax.vmap(lambda number, view: jax.random.fold_in(jax.random.fold_in(key, number), view)))
+    return own(jnp.maximum(stream.clips.number, 0), jnp.maximum(stream.clips.view, 0))
+
+
+def _whole(
+    pieces: Int[Array, "B 1 E P"], given: Int[Array, "B E"], written: Int[Array, "B E G"], length: int, end: int
+) -> Int[Array, "B E T"]:
+    """What was given and what was written behind it."""
+    place = jnp.arange(length)
+    known = jnp.pad(pieces[:, 0], ((0, 0), (0, 0), (0, length - pieces.shape[3])))
+    behind = jnp.broadcast_to(place - given[..., None], known.shape)
+    inside = (behind >= 0) & (behind < written.shape[2])
+    new = jnp.take_along_axis(written, jnp.where(inside, behind, 0), axis=2)
+    return jnp.where(behind < 0, known, jnp.where(inside, new, end)).astype(jnp.int32)

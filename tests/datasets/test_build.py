@@ -222,6 +222,11 @@ def test_a_tokenizer_of_the_training_captions(clips, tmp_path):
     build(clips, tmp_path / "out", processes=1, tokenizer_vocabulary=40)
     tokenizer = Tokenizer.load(open_corpus(tmp_path / "out", "test").tokenizer_path)
     assert tokenizer.decode(tokenizer.encode("a tone of 400 hertz")) == "a tone of 400 hertz"
+    build(clips, tmp_path / "timed", processes=1, tokenizer_vocabulary=60, time_tokens=10)
+    timed = Tokenizer.load(open_corpus(tmp_path / "timed", "test").tokenizer_path)
+    assert (tokenizer.time_tokens, timed.time_tokens) == (0, 10)
+    with pytest.raises(BuildError, match="give tokenizer_vocabulary too"):
+        build(clips, tmp_path / "other", processes=1, time_tokens=10)
     write_rows(tmp_path, [{"id": "mute", "media": str(clips / "media" / "0.mp4")}])
     with pytest.raises(BuildError, match="has no captions to train a tokenizer on"):
         build(tmp_path, tmp_path / "mute", processes=1, tokenizer_vocabulary=40)

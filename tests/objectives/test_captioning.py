@@ -1,4 +1,4 @@
-"""Captioning: against a slow reference, and captions that are written as plainly growing texts would be."""
+"""Captioning: against a slow reference, and what may count, and what a run needs."""
 
 import dataclasses
 import functools
@@ -6,37 +6,19 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
+from captioned import END, SMALL, SPEC, caption
 from flax import nnx
-from synthetic_streams import SPEC as SILENT_MARKS
 from synthetic_streams import TINY, make_stream, part, random_clip
 
 from mmvideo.model.config import Fusion, Sharing
 from mmvideo.model.features import Features
 from mmvideo.model.fusion import stages
 from mmvideo.model.transformer import MultimodalTransformer
-from mmvideo.objectives import Captioning, Contrastive
-from mmvideo.objectives.learner import Learner
+from mmvideo.objectives import Captioning
 from mmvideo.stream import PADDING, Modality
 
-BEGIN, END = 2, 3
-SPEC = dataclasses.replace(SILENT_MARKS, text=dataclasses.replace(SILENT_MARKS.text, begin_id=BEGIN, end_id=END))
-SMALL = dataclasses.replace(TINY, depth=2, fusion=Fusion("mid", 1, text="causal"))
 KINDS = [("video", "audio", "text"), ("video", "text"), ("audio", "text"), ("video", "audio"), ("text",)]
-
-
-def caption(seed, modalities, pieces, captions=(), hidden=()):
-    """A clip with the given pieces between its marks, and further captions behind."""
-    clip = random_clip(seed, [name for name in modalities if name != "text"], hide=False)
-    if "text" not in modalities:
-        return clip
-    texts = [np.array([BEGIN, *text, END], np.int32) for text in (pieces, *captions)]
-    grid = np.concatenate(
-        [np.stack([np.zeros(len(t)), np.full(len(t), n), np.arange(len(t))], -1) for n, t in enumerate(texts)]
-    ).astype(np.int32)
-    tokens = part(np.concatenate(texts), None, hidden)
-    return {**clip, "text": dataclasses.replace(tokens, grid=grid)}
 
 
 def captioned_clips():
@@ -194,101 +176,3 @@ def test_a_piece_knows_nothing_of_those_behind_it():
     for left, right in zip(see(one), see(other), strict=True):
         np.testing.assert_array_equal(left[0, : real - 3], right[0, : real - 3])
         assert (np.abs(left - right)[0, real - 3 : real].max(axis=-1) > 1e-3).all()
-
-
-@pytest.fixture(scope="module")
-def learner():
-    """Contrastive learning and captioning of one forward pass, trained until three captions are known by heart."""
-    objectives = {"contrastive": Contrastive(pairs=("video-text",), width=8), "captioning": Captioning()}
-    graph, state = nnx.split(nnx.eval_shape(lambda: Learner(SMALL, SPEC, objectives, rngs=nnx.Rngs(0))))
-    state = jax.jit(lambda: nnx.state(Learner(SMALL, SPEC, objectives, rngs=nnx.Rngs(0))))()
-    stream, optimizer = on_device(make_stream(known_clips(), 2, 3, spec=SPEC)), optax.adam(1e-2)
-
-    @jax.jit
-    def train(state):
-        def step(carried, _):
-            state, moments = carried
-            loss = jax.value_and_grad(lambda state: nnx.merge(graph, state).losses(stream), has_aux=True)
-            (_, metrics), gradient = loss(state)
-            updates, moments = optimizer.update(gradient, moments)
-            return (optax.apply_updates(state, updates), moments), metrics
-
-        return jax.lax.scan(step, (state, optimizer.init(state)), length=60)
-
-    (state, _), metrics = train(state)
-    assert metrics["captioning/accuracy"][-1] == 1 and metrics["contrastive/video-text/accuracy"][-1] == 1
-    return nnx.merge(graph, state)
-
-
-TEXTS = {0: [7, 8, 9, 10], 1: [7, 8, 11], 3: [12]}
-
-
-def known_clips():
-    """Two clips that begin alike, a silent one, and one without a caption."""
-    kinds = {0: ("video", "audio", "text"), 1: ("video", "text"), 3: ("audio", "text")}
-    return [
-        caption(seed, kinds[seed], TEXTS[seed]) if seed in TEXTS else caption(seed, ("text",), [30])
-        for seed in range(4)
-    ]
-
-
-@functools.partial(jax.jit, static_argnums=(0, 3))
-def write(graph, state, stream, beams):
-    learner = nnx.merge(graph, state)
-    return Captioning().generate(learner.heads["captioning"], stream, learner.trunk, beams)
-
-
-def test_a_caption_known_by_heart_is_written(learner):
-    clips = [{name: part for name, part in clip.items() if name != "text"} for clip in known_clips()]
-    stream = on_device(make_stream(clips, 2, 3, spec=SPEC, hidden=()))
-    found = write(*nnx.split(learner), stream, 1)
-    assert found.written.tolist() == [[True, True, False], [True, False, False]]
-    for number, text in TEXTS.items():
-        row, slot = divmod(number, 3)
-        wanted = [BEGIN, *text] + [END] * (SPEC.text.length - 1 - len(text))
-        assert found.pieces[row, slot].tolist() == wanted
-        assert np.exp(found.score[row, slot]) > 0.5
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def next_chances(graph, state, stream):
-    """Logarithm of the probability of what comes behind the last token of the only clip of every row."""
-    learner = nnx.merge(graph, state)
-    top = learner.trunk(stream).top
-    last = stream.layout.real.sum(axis=1) - 1
-    tokens = jnp.take_along_axis(top, last[:, None, None], axis=1)[:, 0]
-    return jax.nn.log_softmax(learner.heads["captioning"].logits(tokens))
-
-
-def slow_search(learner, clip, beams):
-    """Beam search over texts that really grow, each beginning a stream of its own."""
-    kept = [(0.0, [BEGIN])]
-    for _ in range(SPEC.text.length - 1):
-        going = [(score, text) for score, text in kept if text[-1] != END]
-        more = [(score, text) for score, text in kept if text[-1] == END]
-        if going:
-            clips = [{**clip, "text": part(np.array(text, np.int32), None)} for _, text in going]
-            stream = on_device(make_stream(clips + [None] * (beams - len(clips)), beams, 1, spec=SPEC, hidden=()))
-            chances = np.asarray(next_chances(*nnx.split(learner), stream), np.float64)
-            for (score, text), each in zip(going, chances, strict=False):
-                more += [(score + chance, [*text, piece]) for piece, chance in enumerate(each)]
-        kept = sorted(more, key=lambda pair: -pair[0])[:beams]
-    return kept[0]
-
-
-@pytest.mark.parametrize("beams", [1, 3])
-def test_what_is_written_is_what_a_slow_search_finds(learner, beams):
-    """Of clips that the learner has never seen, where it is of two minds."""
-    clips = [random_clip(seed, kinds, hide=False) for seed, kinds in ((20, ("video",)), (21, ("video", "audio")))]
-    found = write(*nnx.split(learner), on_device(make_stream(clips, 2, 3, spec=SPEC, hidden=())), beams)
-    for slot, clip in enumerate(clips):
-        score, text = slow_search(learner, clip, beams)
-        assert found.pieces[0, slot].tolist() == text + [END] * (SPEC.text.length - len(text))
-        np.testing.assert_allclose(found.score[0, slot], score, rtol=1e-4)
-
-
-def test_captions_need_their_marks(learner):
-    heads = Captioning().heads(SMALL, SILENT_MARKS, rngs=nnx.Rngs(0))
-    stream = on_device(make_stream([random_clip(0)], 1, 1))
-    with pytest.raises(ValueError, match="set input.text.begin to True"):
-        Captioning().generate(heads, stream, learner.trunk)
