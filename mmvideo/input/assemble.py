@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float32, Int
 
-from mmvideo.input.loading import Tokens
+from mmvideo.input.loading import Loaded, Tokens
+from mmvideo.input.picks import Picks
 from mmvideo.input.sizes import BUDGETS
 from mmvideo.input.vectors import Vectors
-from mmvideo.stream import MODALITIES, PADDING, Clips, Layout, Modality, StreamSpec, Targets, TokenStream
+from mmvideo.stream import MODALITIES, PADDING, Clips, Layout, Mixed, Modality, StreamSpec, Targets, TokenStream
 
 PATCHED = ("video", "audio")
 """The modalities that a decoder predicts."""
@@ -33,6 +34,7 @@ class RowShape:
       mask_id: the piece that stands for a hidden one.
       kinds: kinds of labels.
       vectors: numbers in the vectors of other models, by group.
+      mixed: whether clips may have others mixed in.
     """
 
     spec: StreamSpec
@@ -40,6 +42,7 @@ class RowShape:
     hidden: tuple[str, ...]
     kinds: tuple[str, ...]
     vectors: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    mixed: bool = False
 
     def slots(self, name: str) -> int:
         """Slots of one budget."""
@@ -70,6 +73,7 @@ def empty_row(shape: RowShape) -> TokenStream:
             {kind: _padding(clips) for kind in shape.kinds},
             np.ones(clips, bool),
             {group: np.full((clips, width), np.nan, np.float32) for group, width in shape.vectors.items()},
+            mixed=_nothing_mixed(clips, shape.kinds) if shape.mixed else None,
         ),
     )
 
@@ -108,6 +112,36 @@ def assemble_row(
             row.clips.vectors[group][slot] = vectors.of(group, int(numbers[slot]))
         _put_clip(row, shape, slot, tokens, dict(zip(BUDGETS, offsets[slot].tolist(), strict=True)))
     return row
+
+
+def note_views(
+    clips: Clips,
+    picks: Picks,
+    loaded: Sequence[Loaded | None],
+    labels: Mapping[str, Int[np.ndarray, " n"]],
+    targets: Mapping[str, Float32[np.ndarray, "n _"]],
+) -> None:
+    """Writes which view each clip of a row shows, where it starts, and what was mixed into it.
+
+    Targets are mixed as the clips are; they are unknown where that of either clip is.
+
+    Args:
+      clips: of an assembled row.
+      picks: its clips, and what is shown of them.
+      loaded: what each gave; None for a clip that could not be read.
+      labels, targets: of all clips of the mixture.
+    """
+    for slot, one in enumerate(loaded):
+        if one is None:
+            continue
+        clips.view[slot], clips.start[slot] = picks.view[slot], one.start
+        if one.partner == PADDING:
+            continue
+        clips.mixed.share[slot] = one.share
+        for kind, classes in clips.mixed.labels.items():
+            classes[slot] = labels[kind][one.partner]
+        for kind, values in clips.targets.items():
+            values[slot] = one.share * values[slot] + (1 - one.share) * targets[kind][one.partner]
 
 
 def stack_rows(rows: Sequence[TokenStream]) -> TokenStream:
@@ -181,6 +215,10 @@ def _content(spec: StreamSpec, name: str, slots: int) -> np.ndarray:
 def _empty_layout(slots: int) -> Layout:
     zeros = np.zeros(slots, np.int32)
     return Layout(zeros, _padding(slots), _padding(slots), np.zeros(slots, np.float32), np.zeros((slots, 3), np.int32))
+
+
+def _nothing_mixed(slots: int, kinds: Sequence[str]) -> Mixed:
+    return Mixed(np.ones(slots, np.float32), {kind: _padding(slots) for kind in kinds})
 
 
 def _padding(slots: int) -> np.ndarray:
