@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float32, Int
+from jaxtyping import Bool, Int
 
-from mmvideo.input.loading import Loaded, Tokens
-from mmvideo.input.picks import Picks
+from mmvideo.input.loading import Tokens
 from mmvideo.input.sizes import BUDGETS
 from mmvideo.input.vectors import Vectors
 from mmvideo.stream import MODALITIES, PADDING, Clips, Layout, Mixed, Modality, StreamSpec, Targets, TokenStream
@@ -112,36 +111,6 @@ def assemble_row(
             row.clips.vectors[group][slot] = vectors.of(group, int(numbers[slot]))
         _put_clip(row, shape, slot, tokens, dict(zip(BUDGETS, offsets[slot].tolist(), strict=True)))
     return row
-
-
-def note_views(
-    clips: Clips,
-    picks: Picks,
-    loaded: Sequence[Loaded | None],
-    labels: Mapping[str, Int[np.ndarray, " n"]],
-    targets: Mapping[str, Float32[np.ndarray, "n _"]],
-) -> None:
-    """Writes which view each clip of a row shows, where it starts, and what was mixed into it.
-
-    Targets are mixed as the clips are; they are unknown where that of either clip is.
-
-    Args:
-      clips: of an assembled row.
-      picks: its clips, and what is shown of them.
-      loaded: what each gave; None for a clip that could not be read.
-      labels, targets: of all clips of the mixture.
-    """
-    for slot, one in enumerate(loaded):
-        if one is None:
-            continue
-        clips.view[slot], clips.start[slot] = picks.view[slot], one.start
-        if one.partner == PADDING:
-            continue
-        clips.mixed.share[slot] = one.share
-        for kind, classes in clips.mixed.labels.items():
-            classes[slot] = labels[kind][one.partner]
-        for kind, values in clips.targets.items():
-            values[slot] = one.share * values[slot] + (1 - one.share) * targets[kind][one.partner]
 
 
 def stack_rows(rows: Sequence[TokenStream]) -> TokenStream:

@@ -26,9 +26,9 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class RandAugment:
-    """RandAugment: some of fifteen changes, drawn for a clip while training (`input.rand_augment`).
+    """RandAugment: some of fifteen changes, drawn for a clip while training.
 
-    The defaults are `rand-m7-n4-mstd0.5-inc1`, with which VideoMAE is fine-tuned.
+    The defaults are `rand-m7-n4-mstd0.5-inc1`, with which VideoMAE is fine-tuned. Colours change too.
 
     Attributes:
       layers: changes drawn one after the other, each of the fifteen as often.
@@ -207,13 +207,11 @@ class Presence:
 
 @dataclasses.dataclass(frozen=True)
 class Mixing:
-    """Mixup and cutmix while training: another clip of the epoch is mixed into a clip (`input.mixing`).
-
-    Pictures and sound are mixed, captions are not. VideoMAE: mixup 0.8, cutmix 1.0.
+    """Mixup and cutmix while training: another clip's pictures and sound are mixed into a clip, captions are not.
 
     Attributes:
-      mixup: both parameters of the Beta distribution of a clip's own share in mixup; 0 for no mixup.
-      cutmix: the same for cutmix.
+      mixup: both parameters of the Beta distribution of a clip's own share in mixup (VideoMAE: 0.8), 0 for none.
+      cutmix: the same for cutmix (VideoMAE: 1.0).
       switch: how often it is cutmix, where both may be.
       share: how often a clip is mixed.
     """

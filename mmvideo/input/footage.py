@@ -77,7 +77,7 @@ class FootageReader:
           UnreadableClip: the record or its media cannot be read.
         """
         video, audio = self.config.video, self.config.audio
-        stretch = self._stretch(number, draws, view, fitted)
+        stretch = self.stretch(number, draws, view, fitted)
         square = None
         if shown[0]:
             width, height = int(self.mixture.width[number]), int(self.mixture.height[number])
@@ -95,8 +95,10 @@ class FootageReader:
             heard = self._sound(heard, stretch, shift, frames is None, draws)
         return Footage(stretch, frames, heard, clip.truncated)
 
-    def _stretch(self, number: int, draws: ClipDraws, view: int, fitted: sampling.Stretch | None) -> sampling.Stretch:
-        """The stretch of a view."""
+    def stretch(
+        self, number: int, draws: ClipDraws, view: int, fitted: sampling.Stretch | None = None
+    ) -> sampling.Stretch:
+        """The stretch of time of a view; see `read`, which draws it anew."""
         steps = int(self.sizes.video_steps[number])
         heard = int(self._samples[number]) if self.sizes.audio_steps[number] else 0
         video, audio = self.config.video if steps else None, self.config.audio if heard else None
@@ -182,9 +184,9 @@ class FootageReader:
         """The samples of the view, silence where the file has fewer and the sound is turned."""
         heard = heard[: stretch.samples]
         if shift.turn:
-            heard = np.roll(padded(heard, stretch.samples), shift.turn)
+            heard = np.roll(_padded(heard, stretch.samples), shift.turn)
         if draws.change is not None and self.config.audio.roll:
-            heard = augment.roll_sound(padded(heard, stretch.samples), alone, draws.change)
+            heard = augment.roll_sound(_padded(heard, stretch.samples), alone, draws.change)
         return heard
 
     def _tell_sides(self) -> Bool[np.ndarray, " n"]:
@@ -203,9 +205,8 @@ def filled(frames: UInt8[np.ndarray, "T H W 3"], length: int) -> UInt8[np.ndarra
     return np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)]) if missing > 0 else frames[:length]
 
 
-def padded(heard: Float32[np.ndarray, " S"] | None, length: int) -> Float32[np.ndarray, " _"]:
+def _padded(heard: Float32[np.ndarray, " S"], length: int) -> Float32[np.ndarray, " _"]:
     """So many samples, with silence where there are fewer."""
-    heard = np.zeros(0, np.float32) if heard is None else heard[:length]
     return np.pad(heard, (0, length - len(heard)))
 
 

@@ -12,9 +12,10 @@ from mmvideo.input import augment, decoding, dropping, masking, mixing, sound, t
 from mmvideo.input.captions import Captions
 from mmvideo.input.config import Drop, Input, Masking, Views
 from mmvideo.input.draws import ClipDraws, Purpose, clip_draws, generator
-from mmvideo.input.footage import Footage, FootageReader, UnreadableClip, filled, padded
+from mmvideo.input.footage import Footage, FootageReader, UnreadableClip, filled
 from mmvideo.input.mixture import Mixture
 from mmvideo.input.picks import Picks
+from mmvideo.input.sampling import Stretch
 from mmvideo.input.sizes import Sizes
 from mmvideo.stream import PADDING
 
@@ -45,16 +46,16 @@ class Loaded:
 
     Attributes:
       tokens: of each modality that it shows.
+      view: the stretch of time that it shows.
       damaged: whether its file ends early or is damaged.
-      start: where the view starts, in seconds after the start of the clip.
       share: what of its pictures and sound is its own.
       partner: the clip that is mixed in, `PADDING` for none.
       lost: the clip that was to be mixed in but cannot be read, and the reason.
     """
 
     tokens: dict[str, Tokens]
+    view: Stretch
     damaged: bool = False
-    start: float = 0.0
     share: float = 1.0
     partner: int = PADDING
     lost: tuple[int, str] | None = None
@@ -105,17 +106,18 @@ class ClipLoader:
         """
         number, draws = int(picks.clip[slot]), clip_draws(self.config.seed, self.train, place)
         has_video, has_audio, has_text = picks.present[slot].tolist()
-        loaded = Loaded({})
+        aligned, view = bool(picks.aligned[slot]), int(picks.view[slot])
         if has_video or has_audio:
-            aligned, view = bool(picks.aligned[slot]), int(picks.view[slot])
             footage = self._reader.read(number, (has_video, has_audio), draws, aligned=aligned, view=view)
-            loaded = Loaded({}, footage.truncated, footage.stretch.start)
+            loaded = Loaded({}, footage.stretch, footage.truncated)
             if picks.partner[slot] != PADDING:
                 footage, loaded = self._mixed(footage, loaded, int(picks.partner[slot]), (has_video, has_audio), place)
             if has_video:
                 loaded.tokens["video"] = self._video(number, footage, draws)
             if has_audio:
                 loaded.tokens["audio"] = self._audio(number, footage, draws)
+        else:
+            loaded = Loaded({}, self._reader.stretch(number, draws, view))
         if has_text:
             loaded.tokens["text"] = self._text(picks.caption[slot], draws)
         return loaded
@@ -134,8 +136,7 @@ class ClipLoader:
         if shown[0]:
             frames = mixing.blend_frames(frames, filled(other.frames, len(frames)), blend)
         if shown[1]:
-            sounds = (padded(footage.heard, own.stretch.samples) for footage in (own, other))
-            heard = mixing.blend_sound(*sounds, blend.share)
+            heard = mixing.blend_sound(heard, other.heard, own.stretch.samples, blend.share)
         mixed = dataclasses.replace(own, frames=frames, heard=heard)
         return mixed, dataclasses.replace(loaded, share=blend.share, partner=partner)
 

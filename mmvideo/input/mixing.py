@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from mmvideo.input.config import Mixing
-from mmvideo.stream import PADDING, Modality
+from mmvideo.stream import PADDING, Clips, Modality
 
 DRAWS = 2
 """Numbers that are drawn for a clip to choose its partner."""
@@ -100,8 +101,43 @@ def blend_frames(
 
 
 def blend_sound(
-    own: Float32[np.ndarray, " S"], other: Float32[np.ndarray, " S"], share: float
-) -> Float32[np.ndarray, " S"]:
-    """The sound of a clip with another's mixed in, each around its own mean, as AST is trained (arXiv 2104.01778)."""
-    share = np.float32(share)
-    return share * (own - own.mean()) + (1 - share) * (other - other.mean())
+    own: Float32[np.ndarray, " _"] | None, other: Float32[np.ndarray, " _"] | None, length: int, share: float
+) -> Float32[np.ndarray, " _"]:
+    """Samples of a clip with another's mixed in, each around its own mean, as AST is trained (arXiv 2104.01778).
+
+    Args:
+      own, other: samples, at most `length`; None where nothing is heard.
+      length: how many samples; silence follows what is shorter.
+      share: what is left of the clip itself.
+    """
+    mixed = np.zeros(length, np.float32)
+    for heard, part in ((own, np.float32(share)), (other, np.float32(1 - share))):
+        if heard is not None and len(heard):
+            mixed[: len(heard)] += part * (heard - heard.mean())
+    return mixed
+
+
+def note_mixed(
+    clips: Clips,
+    partner: Int[np.ndarray, " e"],
+    share: Float[np.ndarray, " e"],
+    labels: Mapping[str, Int[np.ndarray, " n"]],
+    targets: Mapping[str, Float32[np.ndarray, "e _"]],
+) -> None:
+    """Writes what was mixed into each clip of an assembled row. Targets are mixed as the clips are; they are unknown
+    where that of either clip is.
+
+    Args:
+      clips: of the row, with their own labels and targets.
+      partner: number of the clip that was mixed in, -1 for none.
+      share: what is left of the clip itself.
+      labels: of all clips of the mixture.
+      targets: of the partners.
+    """
+    mixed = np.flatnonzero(partner != PADDING)
+    clips.mixed.share[mixed] = share[mixed]
+    for kind, classes in clips.mixed.labels.items():
+        classes[mixed] = labels[kind][partner[mixed]]
+    own = share[mixed, None]
+    for kind, values in clips.targets.items():
+        values[mixed] = own * values[mixed] + (1 - own) * targets[kind][mixed]

@@ -11,15 +11,17 @@ import numpy as np
 from jaxtyping import Bool
 
 from mmvideo.input import budgets, captions, mixture, sizes, tokenise
-from mmvideo.input.assemble import RowShape, assemble_row, note_views, stack_rows
+from mmvideo.input.assemble import RowShape, assemble_row, stack_rows
 from mmvideo.input.checks import check_config, check_views
 from mmvideo.input.config import Drop, Input, Masking, Views
 from mmvideo.input.footage import UnreadableClip
 from mmvideo.input.loading import ClipLoader, Loaded
+from mmvideo.input.mixing import note_mixed
 from mmvideo.input.picker import make_picker
 from mmvideo.input.plan import Order, Planner, Row
 from mmvideo.input.skipped import Mishaps
 from mmvideo.input.vectors import Vectors, match_vectors
+from mmvideo.input.views import note_views
 from mmvideo.stream import MODALITIES, PADDING, Modality, StreamSpec, TextSpec, TokenStream
 
 if TYPE_CHECKING:
@@ -170,9 +172,13 @@ class Batches:
         picks = row.picks
         loaded = [self._load(row, slot) for slot in range(len(picks))]
         needs, labels = self._sizes.table(picks), self.corpus.labels
-        tokens = [one and one.tokens for one in loaded]
+        tokens = [None if one is None else one.tokens for one in loaded]
         made = assemble_row(self.shape, picks.clip, tokens, needs, labels, picks.aligned, self._vectors)
-        note_views(made.clips, picks, loaded, labels, {})
+        note_views(made.clips, picks.view, np.array([0.0 if one is None else one.view.start for one in loaded]))
+        if made.clips.mixed is not None:
+            partner = np.array([PADDING if one is None else one.partner for one in loaded])
+            share = np.array([1.0 if one is None else one.share for one in loaded])
+            note_mixed(made.clips, partner, share, labels, {})
         return made
 
     def _load(self, row: Row, slot: int) -> Loaded | None:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mmvideo.input.config import Views
+from mmvideo.stream import PADDING, Clips
 
 _EDGE = 1e-6
 """Keeps a clip of exactly so many strides from an empty one more, however the table's seconds were rounded."""
@@ -43,3 +44,11 @@ def phase(view: int, views: Views) -> float:
 def crop_place(room: int, view: int, views: Views) -> int:
     """First pixel of a view's square along the longer side, `room` pixels longer than the square."""
     return room // 2 if views.crops == 1 else room * (view % views.crops) // (views.crops - 1)
+
+
+def note_views(clips: Clips, view: Int[np.ndarray, " e"], start: Float[np.ndarray, " e"]) -> None:
+    """Writes which view each clip of an assembled row shows, and how many seconds after the clip's start it starts; 0
+    for a clip that could not be read."""
+    here = slice(len(view))
+    read = clips.number[here] != PADDING
+    clips.view[here], clips.start[here] = np.where(read, view, 0), np.where(read, start, 0)
