@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -44,18 +46,19 @@ def _content(stream: TokenStream, row: int, slot: int) -> dict[str, np.ndarray]:
     return found
 
 
-def _pairs(config: Input, step: int):
+def _pairs(config: Input, steps: Sequence[int]):
     """Of each clip of a batch: its share, what it shows mixed and as it is, and its own and its partner's footage."""
     mixed, plain = Batches(config), Batches(PLAIN)
-    ours, theirs = mixed.batch(step), plain.batch(step)
-    assert np.array_equal(ours.clips.number, theirs.clips.number)
-    for row in range(4):
+    read = plain._loader._reader.read
+    for step, row in itertools.product(steps, range(4)):
+        ours, theirs = mixed.batch(step), plain.batch(step)
+        assert np.array_equal(ours.clips.number, theirs.clips.number)
         planned = mixed._planner.row(4 * step + row)
-        for slot in range(len(planned.picks)):
-            partner = int(planned.picks.partner[slot])
+        for slot, (number, partner) in enumerate(
+            zip(planned.picks.clip.tolist(), planned.picks.partner.tolist(), strict=True)
+        ):
             assert partner >= 0
             shown, place = tuple(planned.picks.present[slot, :2].tolist()), (planned.epoch, int(planned.position[slot]))
-            read, number = plain._loader._reader.read, int(planned.picks.clip[slot])
             own = read(number, shown, clip_draws(config.seed, True, place))
             other = read(partner, shown, clip_draws(config.seed, True, (*place, 1)), fitted=own.stretch)
             share = float(ours.clips.mixed.share[row, slot])
@@ -77,7 +80,7 @@ def _repeated(frames: np.ndarray, count: int) -> np.ndarray:
 
 def test_mixup_is_the_weighted_sum_of_pixels_and_of_samples_around_their_mean():
     shares, seen, lengths = [], set(), set()
-    for share, mixed, plain, own, other in _pairs(MIXUP, 2):
+    for share, mixed, plain, own, other in _pairs(MIXUP, (2,)):
         shares.append(share)
         seen.add(tuple(mixed))
         if "video" in mixed:
@@ -95,7 +98,7 @@ def test_mixup_is_the_weighted_sum_of_pixels_and_of_samples_around_their_mean():
 
 def test_cutmix_replaces_as_much_of_the_picture_as_its_share_says():
     areas = []
-    for share, mixed, plain, own, other in _pairs(CUTMIX, 1):
+    for share, mixed, plain, own, other in _pairs(CUTMIX, (1, 2, 3)):
         if "video" not in mixed:
             continue
         frames, others = plain["video"], _repeated(other.frames, len(plain["video"])).astype(np.uint8)
@@ -110,7 +113,7 @@ def test_cutmix_replaces_as_much_of_the_picture_as_its_share_says():
             box = (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
             assert changed.sum() > 0.9 * box and 0.85 * areas[-1] <= box <= areas[-1]
         np.testing.assert_allclose(mixed["audio"], _sum(own, other, share)[: len(mixed["audio"])], atol=1e-6)
-    assert max(areas) > 300 and min(areas) < 200
+    assert len(areas) > 5 and max(areas) > 500 and min(areas) < 300
 
 
 def test_a_drawn_box_has_the_area_that_the_share_leaves():
