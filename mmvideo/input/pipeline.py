@@ -105,7 +105,7 @@ class Batches:
         hidden = tuple(name for name in self.spec.modalities if getattr(self._mask, name) > 0)
         widths = {} if self._vectors is None else self._vectors.widths
         mixed = train and config.mixing.active
-        self.shape = RowShape(self.spec, self._planner.budget, hidden, tuple(self.classes), widths, mixed)
+        self.shape = RowShape(self.spec, self._planner.budget, hidden, tuple(self.classes), widths, mixed=mixed)
         self._loader = ClipLoader(self.corpus, self._sizes, self._captions, config, self._mask, drop, train, views)
         self.rows = config.packing.rows // process_count
         self._first_row = process_index * self.rows
@@ -176,7 +176,7 @@ class Batches:
         made = assemble_row(self.shape, picks.clip, tokens, needs, labels, picks.aligned, self._vectors)
         note_views(made.clips, picks.view, np.array([0.0 if one is None else one.view.start for one in loaded]))
         if made.clips.mixed is not None:
-            partner = np.array([PADDING if one is None else one.partner for one in loaded])
+            partner = np.array([PADDING if one is None else one.partner for one in loaded], np.int64)
             share = np.array([1.0 if one is None else one.share for one in loaded])
             note_mixed(made.clips, partner, share, labels, {})
         return made
