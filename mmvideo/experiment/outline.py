@@ -75,8 +75,8 @@ def outline(config: Input, labels: tuple[str, ...] = ()) -> Outline:
         need,
         whole,
         clips,
-        shape=_shape(spec, full, hidden, labels),
-        single=_shape(spec, need, hidden, labels),
+        shape=_shape(spec, full, hidden, labels, config.mixing.active),
+        single=_shape(spec, need, hidden, labels, config.mixing.active),
         unmasked=_shape(spec, whole, (), labels),
     )
 
@@ -126,5 +126,7 @@ def _need(config: Input, masking: Masking, drop: Drop) -> dict[str, int]:
     return dict(zip(sizes.BUDGETS, need[0].tolist(), strict=True))
 
 
-def _shape(spec: StreamSpec, budget: Mapping[str, int], hidden: tuple[str, ...], labels: tuple[str, ...]) -> RowShape:
-    return RowShape(spec, np.array([budget[name] for name in sizes.BUDGETS], np.int64), hidden, labels)
+def _shape(
+    spec: StreamSpec, budget: Mapping[str, int], hidden: tuple[str, ...], labels: tuple[str, ...], mixed: bool = False
+) -> RowShape:
+    return RowShape(spec, np.array([budget[name] for name in sizes.BUDGETS], np.int64), hidden, labels, mixed=mixed)

@@ -47,7 +47,7 @@ def shiftable(
     """
     if video is None or audio is None:
         return np.zeros(len(seconds), bool)
-    room = seconds - view_seconds(video_steps, samples, video, audio)
+    room = seconds - view_seconds(seconds, video_steps, samples, video, audio)
     both = (video_steps > 0) & (samples > 0)
     return both & ((room >= 2 * audio.shift) | (samples >= 2 * _least(audio)))
 
@@ -57,7 +57,7 @@ def draw_shift(seconds: float, stretch: Stretch, audio: Audio, rng: np.random.Ge
     room = seconds - stretch.seconds
     if room < 2 * audio.shift:
         least = _least(audio)
-        return Shift(stretch.start, int(rng.integers(least, stretch.samples - least + 1)))
+        return Shift(stretch.start + stretch.heard, int(rng.integers(least, stretch.samples - least + 1)))
     # Starts from 0 to `room`, but for those nearer than `shift` to the view's own.
     before = max(stretch.start - audio.shift, 0.0)
     after = max(room - stretch.start - audio.shift, 0.0)

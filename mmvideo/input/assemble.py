@@ -16,7 +16,7 @@ from jaxtyping import Bool, Int
 from mmvideo.input.loading import Tokens
 from mmvideo.input.sizes import BUDGETS
 from mmvideo.input.vectors import Vectors
-from mmvideo.stream import MODALITIES, PADDING, Clips, Layout, Modality, StreamSpec, Targets, TokenStream
+from mmvideo.stream import MODALITIES, PADDING, Clips, Layout, Mixed, Modality, StreamSpec, Targets, TokenStream
 
 PATCHED = ("video", "audio")
 """The modalities that a decoder predicts."""
@@ -35,6 +35,7 @@ class RowShape:
       vectors: numbers in the vectors of other models, by group.
       targets: numbers in the targets of each kind that is predicted as numbers.
       moments: the most moments that a clip has; None where nothing is known of any.
+      mixed: whether clips may have others mixed in.
     """
 
     spec: StreamSpec
@@ -44,6 +45,7 @@ class RowShape:
     vectors: Mapping[str, int] = dataclasses.field(default_factory=dict)
     targets: Mapping[str, int] = dataclasses.field(default_factory=dict)
     moments: int | None = None
+    mixed: bool = False
 
     def slots(self, name: str) -> int:
         """Slots of one budget."""
@@ -77,6 +79,7 @@ def empty_row(shape: RowShape) -> TokenStream:
             {kind: _unknown(clips, width) for kind, width in shape.targets.items()},
             moments=None if shape.moments is None else _unknown(clips, shape.moments, 2),
             saliency=_unknown(clips, shape.spec.video.grid[0]) if shape.moments and shape.spec.video else None,
+            mixed=_nothing_mixed(clips, shape.kinds) if shape.mixed else None,
         ),
     )
 
@@ -192,6 +195,10 @@ def _empty_layout(slots: int) -> Layout:
 
 def _unknown(*shape: int) -> np.ndarray:
     return np.full(shape, np.nan, np.float32)
+
+
+def _nothing_mixed(slots: int, kinds: Sequence[str]) -> Mixed:
+    return Mixed(np.ones(slots, np.float32), {kind: _padding(slots) for kind in kinds})
 
 
 def _padding(slots: int) -> np.ndarray:

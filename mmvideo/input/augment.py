@@ -1,6 +1,6 @@
-"""Changes to pictures and sound while training: flip, colour, SpecAugment.
+"""Changes to pictures and sound while training: colour, erasing, SpecAugment, turned sound, noise.
 
-Each is drawn once a clip, so that all its frames change alike.
+RandAugment has a file of its own. Each is drawn once a clip, so that all its frames change alike.
 """
 
 from __future__ import annotations
@@ -20,6 +20,12 @@ _SIDED = re.compile(
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Shares of red, green and blue in the brightness of a pixel (ITU-R BT.601, section 2.5.1)."""
 
+ERASED = (0.02, 1 / 3)
+"""Least and largest share of the area that is erased."""
+
+ERASED_ASPECT = 1 / 0.3
+"""Largest ratio of an erased rectangle's sides."""
+
 
 def tells_sides(texts: Iterable[str]) -> bool:
     """Whether captions or class names speak of sides, of turning, or of writing; such a clip is never flipped."""
@@ -37,6 +43,42 @@ def jitter_colour(
     offset = brightness * (1 - contrast) * (frames.mean(axis=(0, 1, 2), dtype=np.float32) @ _LUMA)
     changed = frames.astype(np.float32) @ matrix + offset
     return np.clip(np.rint(changed), 0, 255).astype(np.uint8)
+
+
+def erase_rectangle(frames: UInt8[np.ndarray, "T H W 3"], rng: np.random.Generator) -> UInt8[np.ndarray, "T H W 3"]:
+    """Random erasing (Zhong et al. 2020, arXiv 1708.04896, section 3.2): noise in a rectangle, the same of all frames.
+
+    Its share of the area and its aspect ratio are drawn until it fits, at most ten times; the noise is drawn for
+    every pixel of every frame.
+    """
+    height, width = frames.shape[1:3]
+    for _ in range(10):
+        area = rng.uniform(*ERASED) * height * width
+        aspect = np.exp(rng.uniform(-1, 1) * np.log(ERASED_ASPECT))
+        high, wide = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
+        if high < height and wide < width:
+            top, left = rng.integers(0, height - high + 1), rng.integers(0, width - wide + 1)
+            frames = frames.copy()
+            here = frames[:, top : top + high, left : left + wide]
+            here[:] = rng.integers(0, 256, here.shape, np.uint8)
+            return frames
+    return frames
+
+
+def roll_sound(heard: Float32[np.ndarray, " S"], turned: bool, rng: np.random.Generator) -> Float32[np.ndarray, " S"]:
+    """Sound made louder or softer, by half at most, and turned round by any time, as AudioMAE is fine-tuned.
+
+    The factor is 0.5 more than a number from Beta(10, 10).
+    """
+    turn = int(rng.integers(len(heard))) if turned else 0
+    return np.roll(heard, turn) * np.float32(rng.beta(10, 10) + 0.5)
+
+
+def add_noise(
+    rows: Float32[np.ndarray, "T M"], strength: float, rng: np.random.Generator
+) -> Float32[np.ndarray, "T M"]:
+    """Noise from [0, 1) on a spectrogram, times a factor drawn up to `strength`, as AST is fine-tuned."""
+    return rows + rng.random(rows.shape, np.float32) * np.float32(rng.random() * strength)
 
 
 def mask_spectrogram(

@@ -8,6 +8,7 @@ but the slots of `L` go through every layer.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -16,6 +17,10 @@ from jaxtyping import Float, Int
 from mmvideo.input.config import Packing
 from mmvideo.input.packing import pack
 from mmvideo.input.sizes import BUDGETS
+
+_LOG = logging.getLogger(__name__)
+
+_WELL_FILLED = 0.9
 
 _SLACKS = (1.04, 1.08, 1.12, 1.16, 1.2, 1.3, 1.4, 1.6, 1.8, 2.2, 3.0, 5.0, np.inf)
 _LOSS = 0.005
@@ -89,6 +94,19 @@ def with_floors(
 def fill(sizes: Int[np.ndarray, "n 9"], rows: int, budget: Int[np.ndarray, " 9"]) -> Float[np.ndarray, " 9"]:
     """Share of each budget that is used by clips packed into so many rows; 0 for an empty budget."""
     return sizes.sum(axis=0) / np.maximum(rows * budget, 1)
+
+
+def report_filling(needs: Int[np.ndarray, "n 9"], rows: int, budget: Int[np.ndarray, " 9"]) -> None:
+    """Says how full so many rows are that hold these clips, and so if another budget than `L` keeps them from it."""
+    share = fill(needs, rows, budget)[0]
+    _LOG.info("rows are %.1f %% full", 100 * share)
+    if share < _WELL_FILLED and rows > 1:
+        tokens, clips = budget[:2]
+        _LOG.warning(
+            "rows are only %.0f %% full: clips take %.0f tokens on average, and a row has room for %d tokens and "
+            "%d clips; change packing.tokens or packing.clips",
+            100 * share, needs[:, 0].mean(), tokens, clips,
+        )  # fmt: skip
 
 
 def _fill(sizes: np.ndarray, budget: np.ndarray) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmvideo.input.config import Audio, Input, Text, Video
+from mmvideo.input.config import Audio, Input, Text, Video, Views
 from mmvideo.input.presence import members
 from mmvideo.stream import CAPTIONS, MODALITIES
 
@@ -27,6 +27,7 @@ def check_config(config: Input, process_count: int) -> None:
         _check_text(config.text)
     _check_masking(config)
     _check_presence(config)
+    _check_mixing(config)
     packing = config.packing
     for name in ("rows", "tokens", "clips", "video", "audio", "text"):
         value = getattr(packing, name)
@@ -34,6 +35,28 @@ def check_config(config: Input, process_count: int) -> None:
             raise ValueError(f"input.packing.{name}={value} must be 1 or more")
     if packing.rows % process_count:
         raise ValueError(f"input.packing.rows={packing.rows} must be a multiple of the {process_count} processes")
+
+
+def check_views(views: Views, config: Input, train: bool) -> None:
+    """Stops at views that cannot be taken.
+
+    Raises:
+      ValueError: names the setting, its value and what it must be.
+    """
+    if train and views != Views():
+        raise ValueError(f"views={views} are for evaluation; training draws its own")
+    if min(views.clips, views.crops) < 1:
+        raise ValueError(f"views.clips={views.clips} and crops={views.crops} must be 1 or more")
+    if views.stride is not None and (views.stride <= 0 or views.clips != 1):
+        raise ValueError(f"views.stride={views.stride} must be above 0, and views.clips={views.clips} then be 1")
+    if config.video is None:
+        return
+    if views.stride is not None and config.video.sampling == "uniform":
+        raise ValueError("views.stride is for input.video.sampling dense: a uniform view is the whole clip")
+    if views.resize_shorter is not None and views.resize_shorter < config.video.size:
+        raise ValueError(
+            f"views.resize_shorter={views.resize_shorter} must be at least input.video.size={config.video.size}"
+        )
 
 
 def _check_video(video: Video) -> None:
@@ -46,8 +69,20 @@ def _check_video(video: Video) -> None:
         raise ValueError(f"input.video.size={video.size} must be a multiple of the tubelet's {height} and {width}")
     if not 0 < video.crop_scale <= 1:
         raise ValueError(f"input.video.crop_scale={video.crop_scale} must be above 0 and at most 1")
+    if not 0 < video.crop_aspect[0] <= video.crop_aspect[1]:
+        raise ValueError(f"input.video.crop_aspect={video.crop_aspect} must be a range above 0, the least first")
     if video.colour < 0:
         raise ValueError(f"input.video.colour={video.colour} must be 0 or more")
+    if not 0 <= video.erase <= 1:
+        raise ValueError(f"input.video.erase={video.erase} must be from 0 to 1")
+    drawn = video.rand_augment
+    if drawn is not None:
+        if drawn.layers < 0 or drawn.deviation < 0 or not 0 <= drawn.magnitude <= 10:
+            raise ValueError(
+                f"input.video.rand_augment {drawn}: layers and deviation must be 0 or more, magnitude 0 to 10"
+            )
+        if not 0 <= drawn.probability <= 1:
+            raise ValueError(f"input.video.rand_augment.probability={drawn.probability} must be from 0 to 1")
 
 
 def _check_audio(audio: Audio) -> None:
@@ -57,13 +92,15 @@ def _check_audio(audio: Audio) -> None:
         raise ValueError(f"input.audio.misaligned={audio.misaligned} must be from 0 to 1")
     if min(audio.time_masks, audio.time_mask, audio.mel_masks, audio.mel_mask) < 0:
         raise ValueError("input.audio.time_masks, time_mask, mel_masks and mel_mask must be 0 or more")
+    if audio.noise < 0:
+        raise ValueError(f"input.audio.noise={audio.noise} must be 0 or more")
     if audio.waveform is None:
         _check_patches(audio)
     elif audio.waveform < 1 or audio.sample_rate < 1:
         raise ValueError(f"input.audio.waveform={audio.waveform} and sample_rate={audio.sample_rate} must be 1 or more")
-    elif audio.stride is not None or audio.time_masks or audio.mel_masks:
+    elif audio.stride is not None or audio.time_masks or audio.mel_masks or audio.noise:
         raise ValueError(
-            "input.audio.stride, time_masks and mel_masks are for a spectrogram; leave them out, or set "
+            "input.audio.stride, time_masks, mel_masks and noise are for a spectrogram; leave them out, or set "
             "input.audio.waveform to None"
         )
 
@@ -116,4 +153,18 @@ def _check_presence(config: Input) -> None:
     if weights is not None and (len(weights) != len(presence.groups) or not all(weight > 0 for weight in weights)):
         raise ValueError(
             f"input.presence.weights {weights} must be one above 0 for each of the groups {presence.groups}"
+        )
+
+
+def _check_mixing(config: Input) -> None:
+    mixing = config.mixing
+    if min(mixing.mixup, mixing.cutmix) < 0:
+        raise ValueError(f"input.mixing.mixup={mixing.mixup} and cutmix={mixing.cutmix} must be 0 or more")
+    for name in ("switch", "share"):
+        if not 0 <= getattr(mixing, name) <= 1:
+            raise ValueError(f"input.mixing.{name}={getattr(mixing, name)} must be from 0 to 1")
+    if mixing.active and config.embeddings is not None:
+        raise ValueError(
+            "input.embeddings tell what another model made of clips as they are; leave them out, or set "
+            "input.mixing.mixup and cutmix to 0"
         )

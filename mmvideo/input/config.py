@@ -25,29 +25,58 @@ class Source:
 
 
 @dataclasses.dataclass(frozen=True)
+class RandAugment:
+    """RandAugment: some of fifteen changes, drawn for a clip while training.
+
+    The defaults are `rand-m7-n4-mstd0.5-inc1`, with which VideoMAE is fine-tuned. Colours change too.
+
+    Attributes:
+      layers: changes drawn one after the other, each of the fifteen as often.
+      magnitude: how strong they are, from 0 to 10.
+      deviation: standard deviation of the magnitude of each, around `magnitude`.
+      probability: how often a drawn change is made.
+    """
+
+    layers: int = 4
+    magnitude: float = 7.0
+    deviation: float = 0.5
+    probability: float = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
 class Video:
     """How pictures are sampled and patched.
 
     Attributes:
-      fps: frames sampled a second.
-      frames: at most so many frames a view, a multiple of the tubelet's; a shorter clip gives fewer.
+      fps: frames sampled a second; with `uniform` sampling it says nothing.
+      frames: at most so many frames a view, a multiple of the tubelet's; a shorter clip gives fewer, but not with
+        `uniform` sampling.
+      sampling: `dense` takes frames `1 / fps` seconds apart from a stretch of the clip, `uniform` one from each of
+        `frames` equal parts of the whole clip (TSN).
       size: height and width of the square view, in pixels.
       tubelet: frames, rows and columns of pixels in a patch.
       kernel: the resize kernel, part of the data's definition.
       crop_scale: smallest share of the area that a random crop keeps while training; 1.0 never crops closer.
+      crop_aspect: least and largest ratio of the width of a random crop to its height, before it is made square.
       flip: whether left and right may be exchanged while training; leave it off where they matter. A clip
         whose captions or classes speak of sides, turning or writing is never flipped.
       colour: strength of random brightness, contrast and saturation, 0 for none.
+      rand_augment: drawn changes of colour and shape while training; None for none.
+      erase: how often a rectangle of a clip's pictures is replaced by noise while training.
     """
 
     fps: float = 8.0
     frames: int = 16
+    sampling: Literal["dense", "uniform"] = "dense"
     size: int = 64
     tubelet: tuple[int, int, int] = (4, 16, 16)
     kernel: Literal["area", "bilinear", "bicubic", "lanczos"] = "bicubic"
     crop_scale: float = 1.0
+    crop_aspect: tuple[float, float] = (1.0, 1.0)
     flip: bool = False
     colour: float = 0.0
+    rand_augment: RandAugment | None = None
+    erase: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +90,9 @@ class Audio:
       stride: time steps and mel bins from one patch to the next; None is the patch itself.
       time_masks, time_mask: SpecAugment: how many stretches of time are blanked, and the longest (steps).
       mel_masks, mel_mask: the same for mel bins.
+      roll: whether sound is made louder or softer while training, and, where it is shown without pictures, turned
+        round: what runs out at the end comes in at the start (AudioMAE).
+      noise: strongest noise that is added to the normalised spectrogram while training (AST: 0.1), 0 for none.
       waveform: samples in a patch of the bare sound (VATT: 128); it takes the place of the spectrogram and its
         patches. None makes a spectrogram.
       sample_rate: samples a second of the bare sound.
@@ -77,6 +109,8 @@ class Audio:
     time_mask: int = 0
     mel_masks: int = 0
     mel_mask: int = 0
+    roll: bool = False
+    noise: float = 0.0
     waveform: int | None = None
     sample_rate: int = 48000
     misaligned: float = 0.0
@@ -172,6 +206,46 @@ class Presence:
 
 
 @dataclasses.dataclass(frozen=True)
+class Mixing:
+    """Mixup and cutmix while training: another clip's pictures and sound are mixed into a clip, captions are not.
+
+    Attributes:
+      mixup: both parameters of the Beta distribution of a clip's own share in mixup (VideoMAE: 0.8), 0 for none.
+      cutmix: the same for cutmix (VideoMAE: 1.0).
+      switch: how often it is cutmix, where both may be.
+      share: how often a clip is mixed.
+    """
+
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    switch: float = 0.5
+    share: float = 1.0
+
+    @property
+    def active(self) -> bool:
+        """Whether any clip is ever mixed."""
+        return (self.mixup > 0 or self.cutmix > 0) and self.share > 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Views:
+    """Which views an evaluation takes of every clip: stretches of time, and squares of each.
+
+    Attributes:
+      clips: stretches of time, the first at the start of the clip and the last at its end; 1 is the middle.
+      crops: squares along the longer side, from one end to the other; 1 is the middle.
+      stride: seconds from one stretch to the next; they then cover the whole clip, the longer the more, and `clips`
+        stays 1. None takes `clips`.
+      resize_shorter: pixels of the shorter side from which the square of `video.size` is cut; None is `video.size`.
+    """
+
+    clips: int = 1
+    crops: int = 1
+    stride: float | None = None
+    resize_shorter: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Packing:
     """The shape of a batch.
 
@@ -200,6 +274,7 @@ class Input:
       masking: what is hidden from the encoder.
       drop: what is left out of a modality while training.
       presence: which modalities of a clip are shown while training.
+      mixing: how clips are mixed into others while training.
       embeddings: file of what another model made of the clips (`mmvideo predict embed`), for distillation; None
         for none.
       packing: the shape of a batch.
@@ -216,6 +291,7 @@ class Input:
     masking: Masking = Masking()
     drop: Drop = Drop()
     presence: Presence = Presence()
+    mixing: Mixing = Mixing()
     embeddings: str | None = None
     packing: Packing = Packing()
     seed: int = 0

@@ -6,6 +6,7 @@ Every draw comes from a Philox generator keyed by the seed of the run, the purpo
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 
 import numpy as np
@@ -25,9 +26,29 @@ class Purpose(enum.IntEnum):
     MISALIGN = 8
     SHIFT = 9
     DROP = 10
+    PARTNER = 11
+    BLEND = 12
 
 
 def generator(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:
     """A generator for one purpose at one place, such as `(epoch,)` or `(epoch, position)`."""
     key = np.random.SeedSequence((seed, int(purpose), *place))
     return np.random.Generator(np.random.Philox(key))
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipDraws:
+    """The generators of one clip; None where nothing is drawn, in evaluation."""
+
+    view: np.random.Generator | None
+    change: np.random.Generator | None
+    mask: np.random.Generator
+    drop: np.random.Generator
+    shift: np.random.Generator
+
+
+def clip_draws(seed: int, train: bool, place: tuple[int, ...]) -> ClipDraws:
+    """The generators of the clip at a place of an epoch."""
+    view = generator(seed, Purpose.VIEW, *place) if train else None
+    change = generator(seed, Purpose.AUGMENT, *place) if train else None
+    return ClipDraws(view, change, *(generator(seed, p, *place) for p in (Purpose.MASK, Purpose.DROP, Purpose.SHIFT)))

@@ -44,13 +44,13 @@ class Moments:
         return moments, None if table.saliency is None else table.saliency[clip]
 
 
-def note_moments(clips: Clips, moments: Moments, views: Sequence[Stretch], video: PatchSpec | None) -> None:
+def note_moments(clips: Clips, moments: Moments, views: Sequence[Stretch | None], video: PatchSpec | None) -> None:
     """Writes what is told of the views of an assembled row's clips.
 
     Args:
       clips: of the row, with room for it.
       moments: of all clips.
-      views: the view of each clip of the row.
+      views: the view of each clip of the row; None for one that could not be read.
       video: patch and grid of the pictures; None without.
     """
     for slot, view in enumerate(views):
@@ -67,10 +67,15 @@ def note_moments(clips: Clips, moments: Moments, views: Sequence[Stretch], video
 def view_moments(
     moments: Sequence[tuple[float, float]] | None, start: float, seconds: float, most: int
 ) -> Float32[np.ndarray, "W 2"]:
-    """What lies in a view of `seconds` from `start` on of moments, cut to it and counted from its start."""
+    """What lies in a view of `seconds` from `start` on of moments, cut to it and counted from its start.
+
+    Where the moments are known and none lies in the view, one of no length says so.
+    """
     cut = np.full((most, 2), np.nan, np.float32)
     within = np.clip(np.array(moments or [], np.float64).reshape(-1, 2) - start, 0.0, seconds)
     within = within[within[:, 1] - within[:, 0] > _SHORTEST]
+    if moments is not None and not len(within):
+        within = np.zeros((1, 2))
     cut[: len(within)] = within
     return cut
 

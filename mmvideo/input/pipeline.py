@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,32 +13,33 @@ from jaxtyping import Bool
 from mmvideo.datasets.annotations import Annotations
 from mmvideo.input import budgets, captions, mixture, sizes, tokenise
 from mmvideo.input.assemble import RowShape, assemble_row, stack_rows
-from mmvideo.input.checks import check_config
-from mmvideo.input.config import Drop, Input, Masking
-from mmvideo.input.loading import ClipLoader, Tokens, UnreadableClip
+from mmvideo.input.checks import check_config, check_views
+from mmvideo.input.config import Drop, Input, Masking, Views
+from mmvideo.input.footage import UnreadableClip
+from mmvideo.input.loading import ClipLoader, Loaded
+from mmvideo.input.mixing import note_mixed
 from mmvideo.input.moments import note_moments
 from mmvideo.input.picker import make_picker
+from mmvideo.input.picks import Picks
 from mmvideo.input.plan import Order, Planner, Row
 from mmvideo.input.skipped import Mishaps
 from mmvideo.input.targets import note_targets
 from mmvideo.input.vectors import Vectors, match_vectors
-from mmvideo.stream import MODALITIES, Modality, StreamSpec, TokenStream
+from mmvideo.input.views import note_views
+from mmvideo.stream import MODALITIES, PADDING, Clips, Modality, StreamSpec, TokenStream
 
 if TYPE_CHECKING:
     from mmvideo.media.text import Tokenizer
-
-_LOG = logging.getLogger(__name__)
-
-_WELL_FILLED = 0.9
 
 
 class Batches:
     """The batches of a run, in numpy.
 
     In training, rows form one endless sequence over the epochs: batch `step` is rows
-    `[step B, (step + 1) B)`, whoever asks. In evaluation every clip comes exactly once, in the order of
-    the corpora (rows by their first clip), unaugmented, from the middle, with its first caption and all
-    its modalities; the last batch is filled up with empty rows, and batches after it are empty.
+    `[step B, (step + 1) B)`, whoever asks. In evaluation every view of every clip comes exactly once, in the
+    order of the corpora (rows by their first clip), unaugmented, from the middle where there is one view,
+    with its first caption and all its modalities; the last batch is filled up with empty rows, and batches
+    after it are empty.
 
     Attributes:
       config: the settings.
@@ -59,6 +59,7 @@ class Batches:
         train: bool = True,
         modalities: Sequence[str] | None = None,
         misaligned: bool = False,
+        views: Views = Views(),
         process_index: int = 0,
         process_count: int = 1,
         assets: Mapping[str, bytes] | None = None,
@@ -72,6 +73,7 @@ class Batches:
           train: False for evaluation.
           modalities: in evaluation, all that is shown of a clip; None shows what it has.
           misaligned: in evaluation, whether sound is shifted as in training.
+          views: in evaluation, the views of every clip.
           process_index, process_count: which of how many processes this is; each makes its part of the rows.
           assets: what `assets` of the run gave in which a model was trained; tokenizer, classes and
             modalities are then that run's.
@@ -84,6 +86,7 @@ class Batches:
 
         config = _narrowed(config, _json(assets, "spec.json"))
         check_config(config, process_count)
+        check_views(views, config, train)
         self.config, self.train = config, train
         self._mask = config.masking if masked else Masking()
         self._shown = self._choose_shown(modalities)
@@ -100,7 +103,7 @@ class Batches:
         self._skipped, self._damaged = Mishaps(), Mishaps()
         self.spec = self._choose_spec()
         self._picker = make_picker(
-            self.corpus, self._sizes, self._captions, config, self._shown, train, misaligned or train
+            self.corpus, self._sizes, self._captions, config, self._shown, train, misaligned or train, views
         )
         self._vectors = self._find_vectors()
         self._planner = self._plan()
@@ -114,11 +117,12 @@ class Batches:
             widths,
             self.corpus.targets.widths,
             self.corpus.moments.most,
+            mixed,
         )
-        self._loader = ClipLoader(self.corpus, self._sizes, self._captions, config, self._mask, drop, train)
+        self._loader = ClipLoader(self.corpus, self._sizes, self._captions, config, self._mask, drop, train, views)
         self.rows = config.packing.rows // process_count
         self._first_row = process_index * self.rows
-        self._report_filling()
+        budgets.report_filling(self._planner.needs(0)[1], len(self._planner.epoch(0)), self._planner.budget)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -127,7 +131,7 @@ class Batches:
 
     @property
     def skipped(self) -> list[tuple[str, str]]:
-        """Ids of clips of this process that gave nothing so far, each with the reason."""
+        """Ids of clips of this process that gave nothing so far, to be mixed into others too, each with the reason."""
         return self._skipped.list()
 
     @property
@@ -138,6 +142,10 @@ class Batches:
     def clip_id(self, number: int) -> str:
         """The id of the clip that streams call `number`."""
         return self.corpus.clip_id(number)
+
+    def views_of(self, number: int) -> int:
+        """How many views streams hold of the clip that they call `number`; none of one that this run cannot use."""
+        return int(self._picker.views[number]) if self._used[number] else 0
 
     def batch(self, step: int) -> TokenStream:
         """This process's rows of one batch."""
@@ -177,27 +185,37 @@ class Batches:
         row = self._planner.row(step * self.config.packing.rows + self._first_row + within)
         picks = row.picks
         loaded = [self._load(row, slot) for slot in range(len(picks))]
-        needs = self._sizes.table(picks)
-        labels = self.corpus.labels
-        made = assemble_row(self.shape, picks.clip, loaded, needs, labels, picks.aligned, self._vectors)
-        note_targets(made.clips, self.corpus.targets)
-        if self.shape.moments is not None:
-            places = zip(picks.clip.tolist(), row.position.tolist(), strict=True)
-            views = [self._loader.stretch(number, (row.epoch, position)) for number, position in places]
-            note_moments(made.clips, self.corpus.moments, views, self.spec.video)
+        needs, labels = self._sizes.table(picks), self.corpus.labels
+        tokens = [None if one is None else one.tokens for one in loaded]
+        made = assemble_row(self.shape, picks.clip, tokens, needs, labels, picks.aligned, self._vectors)
+        self._note(made.clips, picks, loaded)
         return made
 
-    def _load(self, row: Row, slot: int) -> dict[str, Tokens] | None:
-        """The tokens of one clip of a row; None, and a line in `skipped`, if it cannot be read."""
+    def _note(self, clips: Clips, picks: Picks, loaded: Sequence[Loaded | None]) -> None:
+        """Writes what is known of an assembled row's clips and of their views."""
+        note_views(clips, picks.view, np.array([0.0 if one is None else one.view.start for one in loaded]))
+        note_targets(clips, self.corpus.targets)
+        if self.shape.moments is not None:
+            note_moments(clips, self.corpus.moments, [one and one.view for one in loaded], self.spec.video)
+        if clips.mixed is not None:
+            partner = np.array([PADDING if one is None else one.partner for one in loaded], np.int64)
+            share = np.array([1.0 if one is None else one.share for one in loaded])
+            note_mixed(clips, partner, share, self.corpus.labels, self.corpus.targets_of(partner))
+
+    def _load(self, row: Row, slot: int) -> Loaded | None:
+        """What one clip of a row gives; None, and a line in `skipped`, if it cannot be read."""
         number = int(row.picks.clip[slot])
         try:
-            tokens, damaged = self._loader.load(row.picks, slot, (row.epoch, int(row.position[slot])))
+            loaded = self._loader.load(row.picks, slot, (row.epoch, int(row.position[slot])))
         except UnreadableClip as error:
             self._skipped.add(self.clip_id(number), str(error))
             return None
-        if damaged:
+        if loaded.lost is not None:
+            partner, reason = loaded.lost
+            self._skipped.add(self.clip_id(partner), reason)
+        if loaded.damaged:
             self._damaged.add(self.clip_id(number), "its file ends early or is damaged; what is missing was filled up")
-        return tokens
+        return loaded
 
     def _choose_tokenizer(self) -> Tokenizer | None:
         if self.config.text is None:
@@ -246,7 +264,7 @@ class Batches:
 
     def _plan(self) -> Planner:
         """Order, budgets and planner. Clips that have nothing this run uses are listed as skipped."""
-        usable = self._usable()
+        self._used = usable = self._usable()
         first = self.corpus.first
         members = [s + np.flatnonzero(usable[s:e]) for s, e in zip(first[:-1], first[1:], strict=True)]
         counts = mixture.epoch_counts(self.config.sources, [len(m) for m in members])
@@ -282,18 +300,6 @@ class Batches:
         for number in np.flatnonzero(~usable):
             self._skipped.add(self.clip_id(int(number)), reason)
         return usable
-
-    def _report_filling(self) -> None:
-        """Says so when another budget than `L` keeps the rows from being full."""
-        needs, rows = self._planner.needs(0)[1], len(self._planner.epoch(0))
-        share = budgets.fill(needs, rows, self._planner.budget)[0]
-        _LOG.info("rows are %.1f %% full", 100 * share)
-        if share < _WELL_FILLED and rows > 1:
-            _LOG.warning(
-                "rows are only %.0f %% full: clips take %.0f tokens on average, and a row has room for %d tokens and "
-                "%d clips; change packing.tokens or packing.clips",
-                100 * share, needs[:, 0].mean(), self.config.packing.tokens, self.config.packing.clips,
-            )  # fmt: skip
 
 
 class _Rows:

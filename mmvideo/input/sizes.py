@@ -1,7 +1,8 @@
 """How many tokens every clip gives, known from the corpus table and the config before decoding.
 
 A clip gives as many frames as it lasts, at most `Video.frames`, rounded down to whole tubelets and at
-least one; as many whole patches of its sound as it lasts, at least one; and the pieces of its captions.
+least one, or all of them where they are spread over it (`uniform` sampling); as many whole patches of its
+sound as it lasts, at least one; and the pieces of its captions.
 What is hidden, not predicted or dropped follows from these numbers.
 """
 
@@ -85,6 +86,8 @@ def _of_captions(values: np.ndarray, caption: np.ndarray) -> np.ndarray:
 
 def video_steps(seconds: Float[np.ndarray, " n"], video: Video) -> Int[np.ndarray, " n"]:
     """Tubelet steps of clips that last so long."""
+    if video.sampling == "uniform":
+        return np.full(len(seconds), video.frames // video.tubelet[0], np.int64)
     frames = np.floor(seconds * video.fps + _EDGE).astype(np.int64)
     return np.maximum(np.minimum(frames, video.frames) // video.tubelet[0], 1)
 

@@ -84,10 +84,14 @@ def audio_patches(
     return windows.reshape(-1, t * mel)
 
 
-def video_places(steps: int, video: Video) -> tuple[Int[np.ndarray, "N 3"], Float[np.ndarray, " N"]]:
-    """Grid cell and middle in seconds of the tokens of `steps` tubelet steps."""
+def video_places(
+    steps: int, video: Video, times: Float[np.ndarray, " t"]
+) -> tuple[Int[np.ndarray, "N 3"], Float[np.ndarray, " N"]]:
+    """Grid cell and middle in seconds of the tokens of `steps` tubelet steps, whose frames are shown at `times`."""
     spec = video_spec(video)
     grid = _grid(steps, spec.grid[1], spec.grid[2])
+    if video.sampling == "uniform":
+        return grid, times.reshape(steps, -1).mean(axis=1).astype(np.float32)[grid[:, 0]]
     return grid, (grid[:, 0] + np.float32(0.5)) * np.float32(spec.seconds)
 
 

@@ -123,7 +123,7 @@ def test_as_many_are_shifted_as_planned_and_never_the_same_ones():
 
 
 def test_sound_that_ends_before_its_picture_is_silent_and_no_fault(tmp_path):
-    from mmvideo.input.loading import _hear
+    from mmvideo.input.footage import _hear
     from mmvideo.media.decode import MediaError
     from mmvideo.media.encode import encode
 

@@ -12,7 +12,8 @@ from mmvideo.datasets.corpus import Corpus, Record, open_corpus
 from mmvideo.datasets.table import ClipTable
 from mmvideo.input.captions import no_captions
 from mmvideo.input.config import Audio, Drop, Input, Masking, Video
-from mmvideo.input.loading import ClipLoader, Tokens, UnreadableClip
+from mmvideo.input.footage import UnreadableClip
+from mmvideo.input.loading import ClipLoader, Tokens
 from mmvideo.input.mixture import Mixture
 from mmvideo.input.picks import Picks
 from mmvideo.input.sizes import Sizes, clip_sizes
@@ -58,7 +59,8 @@ def _loader(corpus: Corpus, seconds: float, media: bytes, train: bool = False) -
 def _load(loader: ClipLoader, place: tuple[int, int] = (0, 0)) -> tuple[dict[str, Tokens], bool]:
     """Pictures and sound of the one clip."""
     picks = Picks(np.array([0]), np.array([[-1]]), np.array([[True, True, False]]), np.array([True]))
-    return loader.load(picks, 0, place)
+    loaded = loader.load(picks, 0, place)
+    return loaded.tokens, loaded.damaged
 
 
 def test_the_last_frame_and_silence_fill_up_what_a_file_lacks(film: Corpus, tmp_path: Path):

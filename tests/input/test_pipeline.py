@@ -374,9 +374,20 @@ def test_an_unreadable_clip_leaves_a_hole_and_moves_nothing(tmp_path: Path):
 
 
 def test_only_clips_whose_words_tell_no_sides_are_flipped():
-    video = dataclasses.replace(SMALL.video, flip=True)
+    video = dataclasses.replace(SMALL.video, flip=True, colour=0.0)
     batches = Batches(_with(sources=(Source("samples:film"),), video=video))
-    flips = batches._loader._flips
+    flips = ~batches._loader._reader._sided
     assert 0 < flips.sum() < len(flips)
     assert all(" right" not in text for n in np.flatnonzero(flips) for text in batches.corpus.captions(int(n)))
-    assert not Batches(_with(sources=(Source("samples:film"),), video=video), train=False)._loader._flips.any()
+    straight = Batches(_with(sources=(Source("samples:film"),), video=dataclasses.replace(video, flip=False)))
+    flipped = {True: set(), False: set()}
+    for step in range(4):
+        ours, theirs = batches.batch(step), straight.batch(step)
+        for number in set(ours.clips.number.ravel().tolist()) - {-1}:
+            a, b = _patches(ours, number)["video"], _patches(theirs, number)["video"]
+            flipped[bool(flips[number])].add(all(np.array_equal(a[cell], b[cell]) for cell in a))
+    # Nothing else is drawn otherwise: a clip is the same, or its other side.
+    assert flipped == {True: {True, False}, False: {True}}
+    held_out = _with(sources=(Source("samples:film", "test"),), video=video)
+    still = dataclasses.replace(held_out, video=dataclasses.replace(video, flip=False))
+    assert _equal(Batches(held_out, train=False).batch(0), Batches(still, train=False).batch(0))

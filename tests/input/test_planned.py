@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from mmvideo.input.config import Audio, Drop, Input, Masking, Packing, Presence, Source, Text, Video
+from mmvideo.input.config import Audio, Drop, Input, Masking, Mixing, Packing, Presence, Source, Text, Video
 from mmvideo.input.pipeline import Batches
 from mmvideo.input.sizes import BUDGETS
 from mmvideo.stream import MODALITIES, Modality, TokenStream
@@ -32,6 +32,7 @@ KINDS = {
         )
     },
     "waveform": {"audio": BARE},
+    "mixing": {"mixing": Mixing(mixup=0.8, cutmix=1.0, share=0.8)},
     "presence": {
         "presence": Presence(drop={"video": 0.3, "text": 0.3}, groups=("text-video", "text-video+audio", "audio"))
     },
@@ -56,10 +57,14 @@ def together() -> Batches:
     return Batches(_with(**TOGETHER))
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "together"])
+UNIFORM = {"video": dataclasses.replace(PLAIN.video, sampling="uniform", frames=6)}
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "together", "uniform"])
 @pytest.mark.parametrize("train", [True, False])
 def test_rows_hold_what_was_planned(kind: str, train: bool):
-    batches = Batches(_with(**(TOGETHER if kind == "together" else KINDS[kind])), train=train)
+    config = _with(**{"together": TOGETHER, "uniform": UNIFORM}.get(kind, KINDS.get(kind)))
+    batches = Batches(config, train=train)
     for number in range(3):
         row, picks = batches._row(number), batches._planner.row(number).picks
         planned = batches._sizes.table(picks)
@@ -223,14 +228,38 @@ def test_bare_sound_is_cut_into_its_samples():
     np.testing.assert_allclose(stream.layout.time[0][here], (np.arange(40) + 0.5) * 0.025, rtol=1e-6)
 
 
+def test_sound_without_pictures_is_turned_and_sound_with_them_only_made_louder_or_softer():
+    plain, rolled = (Batches(_with(audio=dataclasses.replace(BARE, roll=r), masking=Masking())) for r in (False, True))
+    turns, factors = {True: set(), False: set()}, []
+    for step in range(4):
+        ours, theirs = rolled.batch(step), plain.batch(step)
+        base = ours.content["video"].shape[1]
+        for row, slot in np.argwhere(ours.clips.present[..., Modality.AUDIO]):
+            here = (ours.layout.clip[row] == slot) & (ours.layout.modality[row] == Modality.AUDIO)
+            place = ours.layout.index[row][here] - base
+            if len(place) < 40:
+                continue
+            a, b = (stream.content["audio"][row][place].ravel() for stream in (ours, theirs))
+            match = np.fft.irfft(np.fft.rfft(a) * np.conj(np.fft.rfft(b)))
+            turn = int(match.argmax())
+            factor = np.linalg.norm(a) / np.linalg.norm(b)
+            np.testing.assert_allclose(a, factor * np.roll(b, turn), atol=1e-4)
+            turns[bool(ours.clips.present[row, slot, Modality.VIDEO])].add(turn)
+            factors.append(factor)
+    assert turns[True] == {0} and len(turns[False]) > 3
+    assert 0.5 < min(factors) < 0.9 and 1.1 < max(factors) < 1.5
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"audio": Audio(noise=-0.1)}, r"input.audio.noise=-0.1 must be 0 or more"),
+        ({"audio": Audio(waveform=128, noise=0.1)}, "time_masks, mel_masks and noise are for a spectrogram"),
         ({"text": Text(captions=0)}, r"input.text.captions=0 must be from 1 to 63"),
         ({"drop": Drop(audio=1.0)}, r"input.drop.audio=1.0 must be at least 0 and below 1"),
         ({"masking": Masking(video=0.5, decode=0.0)}, r"input.masking.decode=0.0 must be above 0"),
         ({"audio": Audio(waveform=0)}, r"input.audio.waveform=0 and sample_rate=48000 must be 1 or more"),
-        ({"audio": Audio(waveform=128, mel_masks=1)}, "stride, time_masks and mel_masks are for a spectrogram"),
+        ({"audio": Audio(waveform=128, mel_masks=1)}, "time_masks, mel_masks and noise are for a spectrogram"),
         (
             {"audio": BARE, "masking": Masking(audio=0.5, audio_kind="time_frequency")},
             "input.masking.audio_kind=time_frequency is for a spectrogram",

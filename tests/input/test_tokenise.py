@@ -19,7 +19,7 @@ def test_a_video_patch_is_the_cell_that_its_place_names():
     video = Video(fps=8.0, frames=8, size=48, tubelet=(4, 16, 8))
     frames = np.random.default_rng(1).integers(0, 256, (8, 48, 48, 3), dtype=np.uint8)
     patches = tokenise.video_patches(frames, video.tubelet)
-    grid, time = tokenise.video_places(2, video)
+    grid, time = tokenise.video_places(2, video, (np.arange(8) + 0.5) / 8)
     for number in (0, 7, 17, 35):
         t, y, x = grid[number]
         cell = frames[4 * t : 4 * t + 4, 16 * y : 16 * y + 16, 8 * x : 8 * x + 8]

@@ -1,0 +1,131 @@
+"""RandAugment for clips (Cubuk et al. 2020, arXiv 1909.13719, section 3): drawn changes, the same for all frames.
+
+The fifteen changes and their ranges are those of the `rand-m7-n4-mstd0.5-inc1` family, in which every strength grows
+with the magnitude. What looks at a picture's own colours (contrast, equalise) looks at all frames together, so that a
+clip never flickers. The square that training sees is changed, after it was cut out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from mmvideo.input.config import RandAugment
+
+_FILL = (124, 116, 104)
+"""What comes into the picture from outside: the mean colour of ImageNet."""
+
+_HIGHEST = 10.0
+"""The largest magnitude."""
+
+COLOURS = (
+    "auto_contrast", "equalize", "invert", "posterize", "solarize", "solarize_add",
+    "colour", "contrast", "brightness", "sharpness",
+)  # fmt: skip
+SHIFTS = ("translate_x", "translate_y")
+TURNS = ("rotate", "shear_x", "shear_y")
+"""Kinds of changes; what turns is not drawn for a clip whose words tell sides."""
+
+
+def rand_augment(
+    frames: UInt8[np.ndarray, "T H W 3"], settings: RandAugment, sided: bool, rng: np.random.Generator
+) -> UInt8[np.ndarray, "T H W 3"]:
+    """Changes a clip by a few drawn changes, one after the other.
+
+    Args:
+      frames: pixels in [0, 255].
+      settings: how many, how strong, how often.
+      sided: leaves out what turns the picture.
+      rng: draws all of it.
+    """
+    names = COLOURS + SHIFTS + (() if sided else TURNS)
+    for _ in range(settings.layers):
+        name = names[int(rng.integers(len(names)))]
+        made, sign = rng.random() < settings.probability, rng.choice((-1.0, 1.0))
+        magnitude = np.clip(rng.normal(settings.magnitude, settings.deviation), 0.0, _HIGHEST)
+        if made:
+            frames = change(frames, name, float(magnitude) / _HIGHEST, float(sign))
+    return frames
+
+
+def change(
+    frames: UInt8[np.ndarray, "T H W 3"], name: str, strength: float, sign: float
+) -> UInt8[np.ndarray, "T H W 3"]:
+    """One change of all frames, of a strength in [0, 1]; `sign`, 1 or -1, is its direction where it has two.
+
+    At strength 0 nothing changes, but for `auto_contrast`, `equalize`, `invert`, and `posterize`, which keeps 4 bits.
+    """
+    if name in COLOURS and name != "sharpness":
+        # One tall picture: the frames share what is reckoned from it.
+        tall = frames.reshape(1, -1, *frames.shape[2:])
+        return _each(tall, _COLOURING[name](strength, sign)).reshape(frames.shape)
+    if name == "sharpness":
+        return _each(frames, _enhance("Sharpness")(strength, sign))
+    return _each(frames, _moving(name, sign * strength, *frames.shape[1:3]))
+
+
+def _each(frames: np.ndarray, function: Callable[[Any], Any]) -> np.ndarray:
+    """The function of Pillow pictures applied to every frame."""
+    from PIL import Image
+
+    return np.stack([np.asarray(function(Image.fromarray(frame))) for frame in frames])
+
+
+def _moving(name: str, amount: float, height: int, width: int) -> Callable[[Any], Any]:
+    """A change of place: turned by up to 30 degrees, sheared by up to 0.3, moved by up to 0.45 of the side."""
+    from PIL import Image
+
+    if name == "rotate":
+        return lambda picture: picture.rotate(30 * amount, Image.Resampling.BICUBIC, fillcolor=_FILL)
+    matrix = {
+        "shear_x": (1, 0.3 * amount, 0, 0, 1, 0),
+        "shear_y": (1, 0, 0, 0.3 * amount, 1, 0),
+        "translate_x": (1, 0, 0.45 * amount * width, 0, 1, 0),
+        "translate_y": (1, 0, 0, 0, 1, 0.45 * amount * height),
+    }[name]
+    affine, bicubic = Image.Transform.AFFINE, Image.Resampling.BICUBIC
+    return lambda picture: picture.transform(picture.size, affine, matrix, bicubic, fillcolor=_FILL)
+
+
+def _enhance(name: str) -> Callable[[float, float], Callable[[Any], Any]]:
+    """Away from the picture as it is, by a factor from 0.1 to 1.9."""
+
+    def make(strength: float, sign: float) -> Callable[[Any], Any]:
+        from PIL import ImageEnhance
+
+        return lambda picture: getattr(ImageEnhance, name)(picture).enhance(max(0.1, 1.0 + 0.9 * sign * strength))
+
+    return make
+
+
+def _operation(name: str, *numbers: Callable[[float], int]) -> Callable[[float, float], Callable[[Any], Any]]:
+    """A function of Pillow's `ImageOps`, with numbers that follow from the strength."""
+
+    def make(strength: float, sign: float) -> Callable[[Any], Any]:
+        from PIL import ImageOps
+
+        return lambda picture: getattr(ImageOps, name)(picture, *(number(strength) for number in numbers))
+
+    return make
+
+
+def _solarize_add(strength: float, sign: float) -> Callable[[Any], Any]:
+    """Up to 110 more for the dark half of the values."""
+    table = [min(255, value + int(110 * strength)) if value < 128 else value for value in range(256)]
+    return lambda picture: picture.point(table * 3)
+
+
+_COLOURING = {
+    "auto_contrast": _operation("autocontrast"),
+    "equalize": _operation("equalize"),
+    "invert": _operation("invert"),
+    "posterize": _operation("posterize", lambda strength: 4 - int(4 * strength)),
+    "solarize": _operation("solarize", lambda strength: 256 - int(256 * strength)),
+    "solarize_add": _solarize_add,
+    "colour": _enhance("Color"),
+    "contrast": _enhance("Contrast"),
+    "brightness": _enhance("Brightness"),
+}
