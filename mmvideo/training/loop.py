@@ -125,7 +125,8 @@ def _steps(
     plan: Blueprint, state: TrainState, batches: Any, place: Place, config: Training, ledger: Ledger
 ) -> Iterator[tuple[int, TrainState, Metrics]]:
     """Runs the steps that are left; gives how many are done, the state and the step's metrics, unread."""
-    run_step, start = make_step(plan.graphdef, config), int(state.step)
+    places = jax.tree.map(lambda leaf: leaf.sharding, plan.abstract)
+    run_step, start = make_step(plan.graphdef, config, places), int(state.step)
     for number, stream in ledger.waiting(batches.iterate(start, config.steps)):
         with ledger.phase("step" if number > start else "compile"):
             state, metrics = run_step(state, place(stream))

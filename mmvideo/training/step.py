@@ -21,7 +21,7 @@ Metrics = dict[str, Float[Array, ""]]
 Step = Callable[[TrainState, TokenStream], tuple[TrainState, Metrics]]
 
 
-def make_step(graphdef: Any, config: Training) -> Step:
+def make_step(graphdef: Any, config: Training, places: TrainState | None = None) -> Step:
     """The jitted training step `(state, stream) -> (state, metrics)`; the state is donated.
 
     Where the loss or the global norm of the gradient is not finite, parameters, optimiser state and
@@ -30,6 +30,8 @@ def make_step(graphdef: Any, config: Training) -> Step:
     Args:
       graphdef: of a learner with `losses(stream) -> (scalar, dict of scalars)`.
       config: the optimiser, the length of the run, what is trained, and which average is kept.
+      places: shardings of the state; None leaves those of the new one to XLA, which may choose others, so that
+        the second step is compiled again.
 
     Returns:
       Metrics are float32 scalars: the learner's under `train/`, and `grad_norm`, `learning_rate`,
@@ -79,7 +81,7 @@ def make_step(graphdef: Any, config: Training) -> Step:
         }
         return after, jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), metrics)
 
-    return jax.jit(step, donate_argnums=0)
+    return jax.jit(step, donate_argnums=0, out_shardings=None if places is None else (places, None))
 
 
 def average(ema: Any, params: Any, config: Training, good: Int[Array, ""]) -> Any:
