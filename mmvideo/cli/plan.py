@@ -115,6 +115,8 @@ def _parts(plan: Plan) -> Table:
     table.add_section()
     sums = (sum(kind.values()) for products in programs for kind in (products.weights, products.activations))
     row("all", sum(plan.parameters.values()), *sums, style="bold")
+    if plan.trained < sum(plan.parameters.values()):
+        row("trained", plan.trained, 0, 0, 0, 0)
     return table
 
 

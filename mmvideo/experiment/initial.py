@@ -1,10 +1,10 @@
-"""The first parameters of a run that goes on from another one's: taken by name, positions made to fit."""
+"""The first parameters of a run that goes on from another one's: taken by name, made to fit, told and checked."""
 
 from __future__ import annotations
 
-import fnmatch
+import dataclasses
 import json
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,55 +13,97 @@ import numpy as np
 from flax import nnx
 from jax.experimental import multihost_utils
 
+from mmvideo.experiment.comparison import Old, compare
+from mmvideo.experiment.taken import Taken, objective_of
 from mmvideo.experiment.trained import stream_spec
+from mmvideo.model.extra import modality_rows
 from mmvideo.model.inflate import inflate_video
+from mmvideo.model.lora import merged_parameters
 from mmvideo.model.position_resize import resize_positions
 from mmvideo.objectives.learner import Learner
+from mmvideo.stream import StreamSpec
 from mmvideo.training.checkpoint import CheckpointError, Checkpoints
 from mmvideo.training.config import Training
+from mmvideo.training.portion import portion_of
 
-TOKENIZER, PIECES = "tokenizer.model", "trunk.embed.text.table"
-"""The asset that says what pieces mean, and the parameter with a row for each."""
+TOKENIZER, CLASSES = "tokenizer.model", "classes.json"
+"""The assets that say what pieces of text and numbers of classes mean."""
+
+Arrays = dict[str, np.ndarray]
+"""Parameters by dotted name, on the host."""
 
 
-def start_from(config: Training, assets: Mapping[str, Any], learner: Learner) -> None:
-    """Gives a new learner the parameters of the checkpoint `config.init`, and tells what did not come from it.
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A checkpoint to start from.
+
+    Attributes:
+      what: it in words, for errors.
+      folder: of the checkpoint.
+      parameters: what it holds, low-rank updates merged.
+      assets: the files that travel in it.
+    """
+
+    what: str
+    folder: Path
+    parameters: Arrays
+    assets: Mapping[str, bytes]
+
+    @property
+    def spec(self) -> StreamSpec:
+        """The modalities that it was trained with."""
+        return stream_spec(json.loads(self.assets["spec.json"]))
+
+
+def start_from(config: Training, assets: Mapping[str, bytes], workdir: str | Path | None, learner: Learner) -> None:
+    """Gives a new learner the parameters of the checkpoint `config.init_from`; prints what was done, and writes it.
 
     Args:
-      config: names the checkpoint, and what starts anew all the same.
-      assets: of the new run, with its tokenizer.
+      config: names the checkpoint, what starts anew all the same, and what may stay behind.
+      assets: of the new run, with its tokenizer and its classes.
+      workdir: where `init.json` is written; None writes none.
       learner: changed in place.
 
     Raises:
-      CheckpointError: there is no checkpoint, it is damaged, a parameter is of another shape, or its pieces of
-        text are those of another tokenizer.
+      CheckpointError: there is no checkpoint, it is damaged, its pieces of text or its classes mean others, or a
+        parameter is missing, left over, frozen without a value, or of another shape, where nothing explains it.
     """
     state = nnx.state(learner, nnx.Param)
     new = {".".join(map(str, path)): variable for path, variable in nnx.to_flat_state(state)}
-    folder, step = _checkpoint(Path(config.init))
+    source = open_source(Path(config.init_from))
+    fitted, how = _fit(source, new, learner.trunk.spec, config)
+    shapes = {name: tuple(value.shape) for name, value in source.parameters.items()}
+    old = Old(source.what.removeprefix("training.init_from "), shapes, fitted, how, source.spec)
+    taken = compare(old, portion_of(learner, config), learner.trunk.spec, config)
+    values = {name: fitted[name] for name in (*taken.loaded, *taken.resized)}
+    _check(source, values, taken, new, learner, assets)
+    for name, value in values.items():
+        new[name].set_value(_placed(value, new[name].get_value()))
+    nnx.update(learner, state)
+    # What an objective made of the new trunk, such as a teacher, it makes of this one.
+    learner.begin()
+    if jax.process_index() == 0:
+        print("\n".join(taken.lines()))
+        if workdir is not None:
+            taken.write(Path(workdir))
+
+
+def open_source(path: Path) -> Source:
+    """Reads a run's newest checkpoint, or the one that a path names.
+
+    Raises:
+      CheckpointError: there is none, or it is damaged.
+    """
+    folder, step = _checkpoint(path)
     with Checkpoints(folder) as checkpoints:
         step = checkpoints.latest if step is None else step
-        old, found = checkpoints.parameters(step), checkpoints.assets(step)
-    old = {name: value for name, value in old.items() if not _matches(name, config.init_fresh)}
-    before = stream_spec(json.loads(found["spec.json"]))
-    old = inflate_video(old, before, learner.trunk.spec, config.inflation)
-    tables = {name: _whole(new[name].get_value()) for name in old if name in new and ".tables." in name}
-    old = resize_positions(old, tables, before, learner.trunk.spec)
-    taken = sorted(old.keys() & new.keys())
-    what = f"training.init {config.init} (step {step})"
-    _check(what, {name: old[name] for name in taken}, new)
-    if PIECES in taken and found.get(TOKENIZER) != assets.get(TOKENIZER):
-        raise CheckpointError(_other_pieces(what, folder / str(step)))
-    for name in taken:
-        new[name].set_value(_placed(old[name], new[name].get_value()))
-    nnx.update(learner, state)
-    for name, objective in learner.objectives.items():
-        # What an objective made of the new trunk, such as a teacher, it makes of this one.
-        if hasattr(objective, "begin"):
-            objective.begin(learner.heads[name], learner.trunk)
-    if jax.process_index() == 0:
-        source = f"{len(taken)} parameters from step {step} of {folder.parent}"
-        _tell(source, new.keys() - old.keys(), old.keys() - new.keys())
+        parameters, assets = checkpoints.parameters(step), checkpoints.assets(step)
+
+    def scale(rank: int) -> float:
+        return json.loads(assets["config.json"])["training"]["tune"]["lora"]["alpha"] / rank
+
+    merged = {name: np.asarray(value) for name, value in merged_parameters(parameters, scale).items()}
+    return Source(f"training.init_from {path} (step {step})", folder / str(step), merged, assets)
 
 
 def _checkpoint(path: Path) -> tuple[Path, int | None]:
@@ -71,30 +113,68 @@ def _checkpoint(path: Path) -> tuple[Path, int | None]:
     folder = path / "checkpoints"
     if not Checkpoints(folder).steps():
         raise CheckpointError(
-            f"training.init {path}: no checkpoint there; give a run's folder, or one of its folders checkpoints/STEP"
+            f"training.init_from {path}: no checkpoint there; give a run's folder, or one of its folders "
+            "checkpoints/STEP"
         )
     return folder, None
 
 
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+def _fit(source: Source, new: Mapping[str, Any], spec: StreamSpec, config: Training) -> tuple[Arrays, dict[str, str]]:
+    """The parameters of the checkpoint made to fit the new model, and how, by name, those that had to be."""
+    before, how = source.spec, {}
+    found = inflate_video(source.parameters, before, spec, config.inflation)
+    how |= {name: f"inflated, {config.inflation}" for name in _changed(source.parameters, found)}
+    here = {name: _whole(new[name].get_value()) for name in found if name in new and _fits_by_rows(name)}
+    for step, why in ((modality_rows, "rows of its modalities"), (resize_positions, "positions")):
+        fitted = step(found, here, before, spec)
+        how |= dict.fromkeys(_changed(found, fitted), why)
+        found = dict(fitted)
+    return found, how
 
 
-def _check(what: str, old: Mapping[str, np.ndarray], new: Mapping[str, Any]) -> None:
-    """Raises unless there are parameters, each of the shape of the new one."""
-    if not old:
-        raise CheckpointError(f"{what} has no parameter that this model has; it is another kind of model")
-    wrong = [
-        f"{name} is {list(value.shape)} there and {list(new[name].get_value().shape)} here"
-        for name, value in old.items()
-        if value.shape != new[name].get_value().shape
-    ]
-    if wrong:
-        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+def _fits_by_rows(name: str) -> bool:
+    return ".tables." in name or ".extra." in name
+
+
+def _changed(old: Mapping[str, np.ndarray], new: Mapping[str, np.ndarray]) -> list[str]:
+    return [name for name, value in new.items() if not np.array_equal(value, old[name])]
+
+
+def _check(
+    source: Source,
+    values: Arrays,
+    taken: Taken,
+    new: Mapping[str, Any],
+    learner: Learner,
+    assets: Mapping[str, bytes],
+) -> None:
+    """Raises unless what is taken means the same here, and all else is as expected."""
+    if not values:
+        raise CheckpointError(f"{source.what} has no parameter that this model has; it is another kind of model")
+    pieces = [name for name in values if "vocab" in (new[name].get_metadata().get("axes") or ())]
+    if pieces and source.assets.get(TOKENIZER) != assets.get(TOKENIZER):
         raise CheckpointError(
-            f"{what} does not fit: {wrong[0]}{more}; build the model with the sizes it was trained with, or let "
-            "training.init_fresh name what starts anew"
+            f"{source.what} was trained with another tokenizer, so {min(pieces)} means other pieces here; set "
+            f"input.text.tokenizer to {source.folder / 'record' / TOKENIZER}, or let training.init_fresh name "
+            + " ".join(f"'{name}'" for name in sorted(pieces))
         )
+    _check_classes(source, values, learner, assets)
+    if taken.surprises:
+        raise CheckpointError(f"{source.what} does not fit: {'; '.join(taken.surprises)}")
+
+
+def _check_classes(source: Source, values: Arrays, learner: Learner, assets: Mapping[str, bytes]) -> None:
+    """Raises if heads are taken whose classes are others, though as many."""
+    before, here = (json.loads(each.get(CLASSES, b"{}")) for each in (source.assets, assets))
+    for name, objective in learner.objectives.items():
+        label = getattr(objective, "label", None)
+        if not isinstance(label, str) or not any(objective_of(taken) == name for taken in values):
+            continue
+        if label in before and label in here and before[label] != here[label]:
+            raise CheckpointError(
+                f"{source.what} knows other classes of {label} than this corpus, so heads.{name} means others: "
+                f"let training.init_fresh name 'heads.{name}.*'"
+            )
 
 
 def _whole(value: jax.Array) -> np.ndarray:
@@ -106,19 +186,3 @@ def _placed(value: np.ndarray, like: jax.Array) -> jax.Array:
     """A host array laid out as another array is."""
     value = value.astype(like.dtype)
     return jax.make_array_from_callback(value.shape, like.sharding, lambda index: value[index])
-
-
-def _other_pieces(what: str, checkpoint: Path) -> str:
-    return (
-        f"{what} was trained with another tokenizer, so {PIECES} means other pieces here; set input.text.tokenizer "
-        f"to {checkpoint / 'record' / TOKENIZER}, or let training.init_fresh name '{PIECES}'"
-    )
-
-
-def _tell(source: str, new: Set[str], left_out: Set[str]) -> None:
-    """Prints where parameters come from and which don't, the latter by the first two parts of their names."""
-    print(source)
-    for what, names in (("new", new), ("left out", left_out)):
-        if names:
-            parts = sorted({".".join(name.split(".")[:2]) for name in names})
-            print(f"{what}: {len(names)} ({', '.join(parts)})")

@@ -9,8 +9,10 @@ from typing import Any
 
 import jax
 from flax import nnx
+from flax.traverse_util import unflatten_dict
 
 from mmvideo.experiment.config import Experiment
+from mmvideo.experiment.making import make_learner
 from mmvideo.experiment.outline import Outline, abstract_stream, outline
 from mmvideo.model.config import Model, dimensions
 from mmvideo.model.kinds import AnyModel
@@ -22,6 +24,7 @@ from mmvideo.planning.products import Products, count_flops, count_products
 from mmvideo.planning.spans import attention_flops, space_flops
 from mmvideo.stream import StreamSpec, TokenStream
 from mmvideo.training.optimizer import make_optimizer
+from mmvideo.training.portion import Portion, portion_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Plan:
       whole: tokens of the largest clip in each of `sizes.BUDGETS`, with nothing hidden.
       need: the same with what masking and DropToken take out.
       parameters: by part of the learner.
+      trained: how many of them are trained.
       encoder: products of the trunk for that clip with nothing hidden, attention dense.
       spanned: FLOPs of `encoder` where attention keeps to its spans.
       forward: products of the losses for that clip as it is in training, attention dense.
@@ -66,6 +70,7 @@ class Plan:
     whole: dict[str, int]
     need: dict[str, int]
     parameters: dict[str, int]
+    trained: int
     encoder: Products
     spanned: int
     forward: Products
@@ -83,18 +88,25 @@ class Abstract:
       spec: of its streams.
       graphdef: its structure.
       params, rest: parameters and other variables, nested dicts of shapes.
-      axes: names of the logical axes of each parameter, in the order of the leaves.
+      axes: names of the logical axes of each parameter, nested as the parameters.
+      portion: which parameters are trained.
     """
 
     spec: StreamSpec
     graphdef: Any
     params: Any
     rest: Any
-    axes: list[tuple[str | None, ...] | None]
+    axes: Any
+    portion: Portion
 
     def merged(self, params: Any, rest: Any) -> Learner:
         """The learner with these arrays."""
         return nnx.merge(self.graphdef, params, rest)
+
+    @property
+    def trained(self) -> Any:
+        """Shapes of the trained parameters."""
+        return jax.eval_shape(self.portion.take, self.params)
 
 
 def plan(experiment: Experiment, devices: int | None = None) -> Plan:
@@ -123,6 +135,7 @@ def plan(experiment: Experiment, devices: int | None = None) -> Plan:
         whole=sketch.whole,
         need=sketch.need,
         parameters=count_parameters(learner.params),
+        trained=learner.portion.size,
         encoder=encoder,
         spanned=_spanned(experiment, sketch, encoder),
         forward=_products(counted, _losses, abstract_stream(sketch.single, 1)),
@@ -164,12 +177,13 @@ def abstract_learner(experiment: Experiment, spec: StreamSpec, model: AnyModel) 
     """
 
     def build() -> Learner:
-        return Learner(model, spec, experiment.objectives, rngs=nnx.Rngs(experiment.training.seed))
+        return make_learner(experiment, spec, nnx.Rngs(experiment.training.seed), model)
 
-    graphdef, params, rest = nnx.split(nnx.eval_shape(build), nnx.Param, ...)
-    variables = jax.tree.leaves(params, is_leaf=lambda node: isinstance(node, nnx.Variable))
-    axes = [variable.get_metadata().get("axes") for variable in variables]
-    return Abstract(spec, graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(rest), axes)
+    learner = nnx.eval_shape(build)
+    graphdef, params, rest = nnx.split(learner, nnx.Param, ...)
+    axes = unflatten_dict({path: leaf.get_metadata().get("axes") for path, leaf in nnx.to_flat_state(params)})
+    portion = portion_of(learner, experiment.training)
+    return Abstract(spec, graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(rest), axes, portion)
 
 
 def _encode(learner: Learner, stream: TokenStream) -> Any:
@@ -204,13 +218,18 @@ def _spanned(experiment: Experiment, sketch: Outline, encoder: Products) -> int:
     return encoder.total - encoder.activations.get("trunk", 0) + needed
 
 
-def _loss(learner: Abstract) -> Callable[[Any, Any, TokenStream], Any]:
-    return lambda params, rest, stream: learner.merged(params, rest).losses(stream)[0]
+def _loss(learner: Abstract) -> Callable[[Any, Any, Any, TokenStream], Any]:
+    """The loss as a function of the trained parameters, of all, of other variables, and of a batch."""
+
+    def loss(trained: Any, params: Any, rest: Any, stream: TokenStream) -> Any:
+        return learner.merged(learner.portion.put(params, trained), rest).losses(stream)[0]
+
+    return loss
 
 
 def _training_flops(learner: Abstract, batch: TokenStream) -> int:
     """FLOPs of the losses of a batch and of their gradient."""
-    return count_flops(jax.value_and_grad(_loss(learner)), learner.params, learner.rest, batch)
+    return count_flops(jax.value_and_grad(_loss(learner)), learner.trained, learner.params, learner.rest, batch)
 
 
 def _run(experiment: Experiment, sketch: Outline, rows: int, flops: int) -> Run:
@@ -229,26 +248,34 @@ def _memory(experiment: Experiment, learner: Abstract, batch: TokenStream, devic
     """Bytes on one device: parameters are cut as the mesh says, rows over `data` and `fsdp`."""
     sizes = dict(zip(AXES, axis_sizes(experiment.mesh, devices), strict=True))
     training = experiment.training
-    state = jax.eval_shape(make_optimizer(training.optimizer, training.steps).init, learner.params)
-    whole, held = tree_bytes(learner.params), share_bytes(learner.params, learner.axes, sizes)
+    portion, trained = learner.portion, learner.trained
+    optimizer = make_optimizer(training.optimizer, training.steps, portion.rates)
+    state = jax.eval_shape(optimizer.init, trained)
+    held = share_bytes(learner.params, _leaves(learner.axes), sizes)
+    whole, moved = tree_bytes(trained), share_bytes(trained, _leaves(portion.pick(learner.axes)), sizes)
     copies = sizes["data"] * sizes["fsdp"]
     return Memory(
         parameters=held + tree_bytes(learner.rest),
-        gradients=held,
+        gradients=moved,
         # The optimiser's moments lie where their parameters lie.
-        optimizer=round(tree_bytes(state) * held / whole),
-        average=0 if training.ema is None else held,
+        optimizer=round(tree_bytes(state) * moved / whole),
+        average=held if training.averages else 0,
         batch=tree_bytes(batch) // copies,
         activations=_activations(experiment, learner, batch) // copies,
     )
 
 
+def _leaves(axes: Any) -> list[tuple[str | None, ...] | None]:
+    """The names of the axes of each parameter, in the order of the leaves."""
+    return jax.tree.leaves(axes, is_leaf=lambda node: node is None or isinstance(node, tuple))
+
+
 def _activations(experiment: Experiment, learner: Abstract, batch: TokenStream) -> int:
     """Bytes kept for the backward pass; with remat those of one layer besides, while it is computed again."""
-    kept = kept_bytes(_loss(learner), learner.params, learner.rest, batch)
+    kept = kept_bytes(_loss(learner), learner.trained, learner.params, learner.rest, batch)
     if not isinstance(experiment.model, Model) or experiment.model.remat == "none":
         return kept
     model = dataclasses.replace(experiment.model, remat="none")
     plain = abstract_learner(experiment, learner.spec, model)
-    everything = kept_bytes(_loss(plain), plain.params, plain.rest, batch)
+    everything = kept_bytes(_loss(plain), plain.trained, plain.params, plain.rest, batch)
     return kept + everything // dimensions(model).depth

@@ -13,6 +13,7 @@ from mmvideo.evaluation.runner import measured
 from mmvideo.experiment.config import Experiment, to_json
 from mmvideo.experiment.evaluators import evaluators, headline, shown_modalities
 from mmvideo.experiment.initial import start_from
+from mmvideo.experiment.making import make_learner
 from mmvideo.input.pipeline import Batches
 from mmvideo.input.placement import device_stream
 from mmvideo.objectives.learner import Learner
@@ -41,14 +42,14 @@ def run(experiment: Experiment, workdir: str | Path) -> int:
     measures = evaluators(experiment, batches.assets())
 
     def learner(rngs: nnx.Rngs) -> Learner:
-        return Learner(experiment.model, batches.spec, experiment.objectives, rngs=rngs)
+        return make_learner(experiment, batches.spec, rngs)
 
     def measure(learner: Learner, step: int) -> dict[str, float]:
         due = [evaluator for evaluator in measures if not measured(workdir, evaluator.name, step)]
         results = run_evaluators(due, learner, place, workdir, step)
         return {f"{kind}/{name}": value for kind, found in results.items() for name, value in found.metrics.items()}
 
-    begin = functools.partial(start_from, experiment.training, batches.assets())
+    begin = functools.partial(start_from, experiment.training, batches.assets(), workdir)
     state = train(
         learner,
         batches,
@@ -57,7 +58,7 @@ def run(experiment: Experiment, workdir: str | Path) -> int:
         mesh,
         workdir,
         config_json=to_json(experiment),
-        begin=begin if experiment.training.init else None,
+        begin=begin if experiment.training.init_from else None,
         evaluate=measure,
     )
     if int(state.step) < experiment.training.steps:

@@ -15,8 +15,10 @@ from jaxtyping import Float
 from mmvideo.datasets.loose import LooseClips
 from mmvideo.evaluation.embed import embed_corpus
 from mmvideo.experiment.config import Experiment, load_experiment
+from mmvideo.experiment.making import make_learner
 from mmvideo.input.config import Source
 from mmvideo.input.pipeline import Batches
+from mmvideo.model.lora import merge_lora
 from mmvideo.objectives.learner import Learner
 from mmvideo.parallel.mesh import make_mesh
 from mmvideo.parallel.rules import shardings
@@ -29,7 +31,7 @@ def restore(
 ) -> tuple[Learner, dict[str, bytes], int]:
     """The learner of a checkpoint, with the files that travel in it and its step.
 
-    The moving average of the parameters is taken where one was kept.
+    The average of the parameters is taken where one was kept.
 
     Args:
       experiment: the settings that it was trained with.
@@ -48,11 +50,11 @@ def restore(
         spec = stream_spec(json.loads(assets["spec.json"]))
 
         def build() -> Learner:
-            return Learner(experiment.model, spec, experiment.objectives, rngs=nnx.Rngs(experiment.training.seed))
+            return make_learner(experiment, spec, nnx.Rngs(experiment.training.seed))
 
         graphdef, params, variables = nnx.split(nnx.eval_shape(build), nnx.Param, ...)
-        ema = experiment.training.ema is not None
-        params = checkpoints.restore_params(_placed(params, mesh), step=step, ema=ema)
+        averages = experiment.training.averages
+        params = checkpoints.restore_params(_placed(params, mesh), step=step, ema=averages)
         variables = checkpoints.restore_variables(_placed(variables, mesh), step=step)
     return nnx.merge(graphdef, params, variables), assets, step
 
@@ -130,7 +132,7 @@ def _rows(name: str, files: int, texts: int) -> slice:
 
 
 def load(workdir: str | Path, step: int | None = None) -> Trained:
-    """Opens a trained model.
+    """Opens a trained model, low-rank updates merged into its matrices.
 
     Args:
       workdir: a run's folder.
@@ -143,4 +145,5 @@ def load(workdir: str | Path, step: int | None = None) -> Trained:
     experiment = load_experiment(workdir)
     mesh = make_mesh(experiment.mesh)
     learner, assets, step = restore(experiment, workdir, mesh, step)
+    merge_lora(learner.trunk)
     return Trained(experiment, learner, assets, step)

@@ -18,7 +18,7 @@ from mmvideo.input.config import Audio, Input, Source, Text, Video
 from mmvideo.model.config import Decoder, Fusion, Model, VideoEncoder, dimensions
 from mmvideo.model.kinds import AnyModel
 from mmvideo.parallel.config import Mesh
-from mmvideo.training.config import Training
+from mmvideo.training.config import Training, Tuning
 
 CORPUS = "corpora/quickstart/shapes"
 """Where tools/quickstart.sh builds the sounding shapes."""
@@ -48,7 +48,7 @@ def twin(experiment: Experiment) -> Experiment:
         input=_input(experiment.input),
         model=_model(experiment.model),
         objectives={name: _objective(objective) for name, objective in experiment.objectives.items()},
-        training=_training(experiment.training),
+        training=_training(experiment.training, experiment.model),
         mesh=Mesh(),
         evaluation=Evaluation(retrieval=experiment.evaluation.retrieval),
     )
@@ -161,9 +161,28 @@ def _objective(objective: Any) -> Any:
     return dataclasses.replace(objective, **changes)
 
 
-def _training(training: Training) -> Training:
-    """A few steps, the first of which moves something already."""
+def _training(training: Training, model: AnyModel) -> Training:
+    """A few steps, the first of which moves something already, from new parameters: no checkpoint is as small."""
     optimizer = dataclasses.replace(training.optimizer, warmup=0, accumulate=1)
     return dataclasses.replace(
-        training, steps=4, optimizer=optimizer, log_every=1, save_every=4, evaluate_every=None, tensorboard=False
+        training,
+        steps=4,
+        optimizer=optimizer,
+        tune=_tune(training.tune, model),
+        average_from=None if training.average_from is None else 2,
+        log_every=1,
+        save_every=4,
+        evaluate_every=None,
+        init_from=None,
+        init_fresh=(),
+        init_ignore=(),
+        tensorboard=False,
     )
+
+
+def _tune(tune: Tuning, model: AnyModel) -> Tuning:
+    """The same share of frozen layers."""
+    if not (isinstance(model, Model) and tune.freeze_layers):
+        return tune
+    deep = dimensions(model).depth
+    return dataclasses.replace(tune, freeze_layers=_place(tune.freeze_layers, deep, min(deep, DEPTH)))

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 
 from mmvideo.model.config import Block, Dimensions
 from mmvideo.model.layers import gelu, gelu_quick, gelu_tanh, parameter, swish, xavier
+from mmvideo.model.low_rank import LORA, adapted
 from mmvideo.model.norm import chosen, norm
 from mmvideo.model.position import Rotation, rotate
 from mmvideo.model.rows import Rows
@@ -82,8 +83,10 @@ class Blocks(nnx.Module):
             setattr(self, owner, nnx.Dict(own))
 
     def layers(self) -> Layer:
-        """The weights of all layers, stacked."""
-        return nnx.to_pure_dict(nnx.state(self, nnx.Param))
+        """The weights of all layers, stacked; with their low-rank updates, where they have some (`lora.add_lora`)."""
+        weights = nnx.to_pure_dict(nnx.state(self, nnx.Param))
+        factors = weights.pop(LORA, None)
+        return weights if factors is None else adapted(weights, factors, self.lora_scale)
 
 
 def _norm_weights(name: str, numbers: Dimensions, block: Block, count: int) -> dict[str, nnx.Param]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
 from mmvideo.model.config import Model
 from mmvideo.model.layers import normal, parameter
 from mmvideo.model.rows import Extra, Source
-from mmvideo.stream import MODALITIES
+from mmvideo.stream import MODALITIES, StreamSpec
+
+BY_MODALITY = ("extra.registers", "extra.classes")
+"""Ends of the names of the parameters that have a row for each modality of the run."""
 
 
 class ExtraTokens(nnx.Module):
@@ -69,3 +75,25 @@ def _behind(x: Float[Array, "B T D"], extra: Float[Array, "m c D"], source: Sour
     """The tokens with extra ones for each clip behind them."""
     each = jnp.broadcast_to(extra.astype(x.dtype), (len(x), source.clips, *extra.shape))
     return jnp.concatenate([x, each.reshape(len(x), -1, x.shape[-1])], axis=1)
+
+
+def modality_rows(
+    old: Mapping[str, np.ndarray], new: Mapping[str, np.ndarray], old_spec: StreamSpec, new_spec: StreamSpec
+) -> dict[str, np.ndarray]:
+    """The parameters of a model with class tokens and registers picked for the modalities of another one.
+
+    Args:
+      old: by dotted name, of a model for the modalities of `old_spec`.
+      new: of the model for those of `new_spec`, which keeps its own for a modality that the old one lacks.
+      old_spec, new_spec: the modalities of both.
+    """
+    found, owners = dict(old), old_spec.modalities
+    for name in old.keys() & new.keys():
+        if not name.endswith(BY_MODALITY) or old[name].shape[1:] != new[name].shape[1:]:
+            continue
+        rows = [
+            old[name][owners.index(modality)] if modality in owners else row
+            for modality, row in zip(new_spec.modalities, new[name], strict=True)
+        ]
+        found[name] = np.stack(rows)
+    return found

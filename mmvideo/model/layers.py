@@ -27,7 +27,7 @@ def parameter(value: Array, *axes: str | None) -> nnx.Param:
 
     The names in use: `layers` (stacked layers), `embed` (D), `qkv`, `heads` (N), `head` (H), `mlp`
     (F), `vocab` (V), `patch` (P), `norm` (scales and biases over D), `place` (rows of a small
-    table), `out` (the end of a head).
+    table), `rank` (of a low-rank update), `out` (the end of a head).
 
     Raises:
       ValueError: not one name for each axis.

@@ -37,6 +37,7 @@ class MultimodalTransformer(nnx.Module):
 
     Attributes:
       deterministic: False lets clips skip branches of layers (stochastic depth), as in training.
+      frozen_layers: so many of the first layers get no gradient and skip no branches.
 
     Raises:
       ValueError: sizes or fusion layers that don't fit each other, or a run without modalities.
@@ -57,7 +58,7 @@ class MultimodalTransformer(nnx.Module):
         self.extra = ExtraTokens(config, spec.modalities, fused, numbers.width, rngs=rngs)
         self.blocks = make_stacks(config, self.stages, spec.modalities, rngs=rngs)
         self.norms = nnx.Dict({stage.name: self._norm(stage) for stage in self.stages})
-        self.deterministic = False
+        self.deterministic, self.frozen_layers = False, 0
         if config.block.drop_path:
             self.drop_path = nnx.RngStream(rngs.params(), tag="drop_path")
 
@@ -159,30 +160,37 @@ class MultimodalTransformer(nnx.Module):
         return plan_route(source, stage, separate, cross, self.position.rotation, weave)
 
     def _through(self, stage: Stage, x: Array, source: Source, end: int) -> Array:
-        """The layers of a stage up to `end`."""
-        if end == stage.first:
+        """The layers of a stage up to `end`, the frozen ones apart: the backward pass ends above them."""
+        held = min(max(self.frozen_layers, stage.first), end)
+        x = self._layers(dataclasses.replace(stage, end=held), x, source, frozen=True)
+        return self._layers(dataclasses.replace(stage, first=held, end=end), x, source)
+
+    def _layers(self, stage: Stage, x: Array, source: Source, frozen: bool = False) -> Array:
+        """The layers of a stage, or of a part of it."""
+        if stage.end == stage.first:
             return x
         route, computing = self.route(stage, source), Computing.of(self.config)
         xs = tuple(rows.take(x) for rows in route.rows)
-        layers = layers_of(self.blocks, self.stages, stage.first, end)
+        layers = layers_of(self.blocks, self.stages, stage.first, stage.end)
+        if frozen:
+            xs, layers = jax.lax.stop_gradient((xs, layers))
         if self._sharing(stage) == "nothing" and route.woven is None and not route.copies:
             # Nothing binds the modalities: each has its own loop, of its own length.
             parts = []
             for number, rows in enumerate(route.rows):
                 own = {rows.modalities[0]: layers[rows.modalities[0]]}
-                parts += run_route(
-                    (xs[number],), own, route.only(number), computing, self._kept(stage, end, own, source)
-                )
+                kept = self._kept(stage, own, source, frozen)
+                parts += run_route((xs[number],), own, route.only(number), computing, kept)
         else:
-            parts = run_route(xs, layers, route, computing, self._kept(stage, end, layers, source))
+            parts = run_route(xs, layers, route, computing, self._kept(stage, layers, source, frozen))
         return sum(rows.give(part) for rows, part in zip(route.rows, parts, strict=True))
 
-    def _kept(self, stage: Stage, end: int, layers: Layer, source: Source) -> Float[Array, "n 2 B E"] | None:
+    def _kept(self, stage: Stage, layers: Layer, source: Source, frozen: bool) -> Float[Array, "n 2 B E"] | None:
         """What stochastic depth leaves of every clip's branches in these layers; None: all."""
         rate, depth = self.config.block.drop_path, self.stages[-1].end
-        if not rate or self.deterministic:
+        if not rate or self.deterministic or frozen:
             return None
-        rates = drop_rates(rate, stage.first, end, depth, len(jax.tree.leaves(layers)[0]))
+        rates = drop_rates(rate, stage.first, stage.end, depth, len(jax.tree.leaves(layers)[0]))
         return kept_branches(self.drop_path(), rates, len(source.layout.modality), source.clips)
 
 

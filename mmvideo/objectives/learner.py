@@ -47,6 +47,10 @@ class Learner(nnx.Module):
         self.heads = nnx.Dict(
             {name: _named(name, objective.heads, model, spec, rngs=rngs) for name, objective in self._objectives}
         )
+        self.begin()
+
+    def begin(self) -> None:
+        """Lets objectives make what they make of the trunk as it is, such as a teacher."""
         for name, objective in self._objectives:
             if hasattr(objective, "begin"):
                 _named(name, objective.begin, self.heads[name], self.trunk)

@@ -28,7 +28,7 @@ PARAMETERS: Rules = {
     "mlp": "tensor",
     "vocab": "tensor",
 }
-"""For parameters; other axes (`layers`, `qkv`, `head`, `patch`, `norm`, `place`, `out`) stay whole."""
+"""For parameters; other axes (`layers`, `qkv`, `head`, `patch`, `norm`, `place`, `rank`, `out`) stay whole."""
 
 ACTIVATIONS: Rules = {
     "batch": ("data", "fsdp"),

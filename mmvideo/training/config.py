@@ -20,6 +20,10 @@ class Optimizer:
       weight_decay: decoupled weight decay on matrices; never on norms, biases, tables and scales.
       clip: largest global norm of the gradient; None does not clip.
       accumulate: batches whose gradients are averaged for one update.
+      layer_decay: learning rate of a layer relative to that of the layer above it (BEiT, Bao et al. 2022, appendix
+        on fine-tuning; VideoMAE): with depth `n`, layer `l` of 1 to `n` learns at `layer_decay ** (n + 1 - l)`,
+        embedders as a layer 0, heads and the last norm at the full rate. Weight decay goes with the rate.
+      head_rate: learning rate of the heads relative to that of the trunk (AST and MBT give new heads a higher one).
     """
 
     name: Literal["adamw", "muon", "lion", "adafactor", "sgd"] = "adamw"
@@ -33,6 +37,64 @@ class Optimizer:
     weight_decay: float = 0.05
     clip: float | None = 1.0
     accumulate: int = 1
+    layer_decay: float = 1.0
+    head_rate: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(f"optimizer.layer_decay {self.layer_decay} must be above 0 and at most 1, which is none")
+        if not self.head_rate > 0:
+            raise ValueError(f"optimizer.head_rate {self.head_rate} must be above 0")
+
+
+@dataclasses.dataclass(frozen=True)
+class Lora:
+    """Low-rank updates of the trunk's matrices (Hu et al. 2021, section 4.1).
+
+    Attributes:
+      rank: `r`, columns of A and rows of B, whose product is added to a matrix.
+      alpha: the product is scaled by `alpha / rank`.
+      targets: the matrices of every layer that have one; theirs are those of query and value.
+    """
+
+    rank: int = 8
+    alpha: float = 8.0
+    targets: tuple[Literal["query", "key", "value", "out", "gate", "up", "down"], ...] = ("query", "value")
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ValueError(f"tune.lora.rank {self.rank} must be 1 or more")
+        if not self.targets:
+            raise ValueError("tune.lora.targets is empty: name some of query, key, value, out, gate, up, down")
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuning:
+    """Which parameters a run trains. What is frozen keeps its bits and has no gradient and no optimiser state.
+
+    Attributes:
+      mode: `full` trains everything; `heads` the heads alone, on a trunk that only runs forward and skips no
+        branches (a linear probe where they pool by the mean, an attentive one where by `map`); `lora` the heads
+        and low-rank updates of the trunk's matrices.
+      lora: those updates.
+      thaw: parameters of the trunk that `heads` and `lora` train as well, by patterns of their names, such as
+        `trunk.norms.*`.
+      freeze: parameters that are frozen in any mode, by patterns, such as `trunk.embed.text.*`.
+      freeze_layers: the first layers of the trunk that are frozen, with all that comes before them (embedders,
+        positions, a space encoder); they skip no branches.
+    """
+
+    mode: Literal["full", "heads", "lora"] = "full"
+    lora: Lora = Lora()
+    thaw: tuple[str, ...] = ()
+    freeze: tuple[str, ...] = ()
+    freeze_layers: int = 0
+
+    def __post_init__(self) -> None:
+        if self.thaw and self.mode == "full":
+            raise ValueError("tune.thaw has no meaning with tune.mode full, which trains everything: leave it out")
+        if self.freeze_layers < 0:
+            raise ValueError(f"tune.freeze_layers {self.freeze_layers} must be 0 or more")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,18 +104,25 @@ class Training:
     Attributes:
       steps: batches in all (an update every `optimizer.accumulate` of them).
       optimizer: how parameters are updated.
+      tune: which parameters are trained.
       ema: decay of the moving average of the parameters; None keeps none.
+      average_from: batch from which on the plain mean of the parameters after each update is kept in place of a
+        moving average (SWA, Izmailov et al. 2018, section 3.2, at every update; the weight averaging of AST); None
+        keeps none. Evaluation takes the mean, as it would the moving average.
       log_every: steps between log lines.
       save_every: steps between checkpoints; the last step is always saved.
       keep: newest checkpoints kept.
       evaluate_every: steps between evaluations; None evaluates at the end only.
       patience: non-finite steps in a row after which the run stops.
       seed: seed of the parameters.
-      init: a run's folder, or one of its checkpoints, from whose parameters (the moving average where one was
-        kept) a new run starts. They are taken by name, and what only one of the two models has is told; learned
-        positions of another frame size, clip length or spectrogram are interpolated. A resumed run ignores it.
-      init_fresh: parameters that start anew all the same, by patterns of their names, such as
+      init_from: a run's folder, or one of its checkpoints, from whose parameters (their average where one was kept)
+        a new run starts. They are taken by name; learned positions of another frame size, clip length or
+        spectrogram are interpolated. What was taken, resized, left out and made anew is printed and written to
+        `init.json`. Heads that only one of the runs has, and what belongs to modalities that this run lacks, may
+        differ; any other difference stops the run unless it is named below. A resumed run ignores it.
+      init_fresh: parameters that start anew whatever the checkpoint has, by patterns of their names, such as
         `heads.classification.*` for other classes.
+      init_ignore: parameters of the checkpoint that have no place here, by patterns.
       inflation: what becomes of the kernel of single frames in tubelets of several: `central` gives it to their
         central frame, `mean` shares it out among them (ViViT).
       tensorboard: whether TensorBoard events are written beside metrics.jsonl.
@@ -61,14 +130,30 @@ class Training:
 
     steps: int = 1000
     optimizer: Optimizer = Optimizer()
+    tune: Tuning = Tuning()
     ema: float | None = None
+    average_from: int | None = None
     log_every: int = 10
     save_every: int = 500
     keep: int = 2
     evaluate_every: int | None = None
     patience: int = 5
     seed: int = 0
-    init: str | None = None
+    init_from: str | None = None
     init_fresh: tuple[str, ...] = ()
+    init_ignore: tuple[str, ...] = ()
     inflation: Literal["central", "mean"] = "central"
     tensorboard: bool = True
+
+    def __post_init__(self) -> None:
+        if self.average_from is None:
+            return
+        if self.ema is not None:
+            raise ValueError("training.ema and training.average_from both say which average is kept: set one of them")
+        if not 1 <= self.average_from <= self.steps:
+            raise ValueError(f"training.average_from {self.average_from} must be 1 to {self.steps}, the last batch")
+
+    @property
+    def averages(self) -> bool:
+        """Whether an average of the parameters is kept beside them."""
+        return self.ema is not None or self.average_from is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import json
 import os
@@ -54,7 +55,7 @@ def write_lines(path: Path, objects: Iterable[dict[str, Any]]) -> None:
     write_whole(path, "".join(json.dumps(item) + "\n" for item in objects))
 
 
-def claim(workdir: Path, config_json: str, may_differ: Sequence[str] = MAY_DIFFER) -> None:
+def claim(workdir: Path, config_json: str, may_differ: Sequence[str] = MAY_DIFFER) -> bool:
     """Makes the workdir this run's: writes config.json, or compares it with the one that is there.
 
     `training.steps` may be raised, and the settings of `may_differ` may change; config.json then tells
@@ -65,11 +66,15 @@ def claim(workdir: Path, config_json: str, may_differ: Sequence[str] = MAY_DIFFE
       config_json: the resolved settings as one JSON object.
       may_differ: patterns of dotted names.
 
+    Returns:
+      Whether the workdir was free.
+
     Raises:
       WorkdirError: another setting differs, or config.json there can't be read.
     """
     path = workdir / "config.json"
-    if path.is_file():
+    new = not path.is_file()
+    if not new:
         try:
             there = _flat(json.loads(path.read_text(encoding="utf-8")))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -82,6 +87,18 @@ def claim(workdir: Path, config_json: str, may_differ: Sequence[str] = MAY_DIFFE
             )
     if jax.process_index() == 0:
         write_whole(path, config_json)
+    return new
+
+
+@contextlib.contextmanager
+def release_on_error(workdir: Path, new: bool) -> Iterator[None]:
+    """Gives a workdir that was free up again if what is done within fails: nothing was begun in it."""
+    try:
+        yield
+    except ValueError:
+        if new and jax.process_index() == 0:
+            (workdir / "config.json").unlink(missing_ok=True)
+        raise
 
 
 def _differences(there: dict[str, Any], here: dict[str, Any], may_differ: Sequence[str]) -> list[str]:

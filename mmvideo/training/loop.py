@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from mmvideo.stream import TokenStream
 from mmvideo.training.checkpoint import Checkpoints
 from mmvideo.training.config import Training
-from mmvideo.training.files import MAY_DIFFER, claim
+from mmvideo.training.files import MAY_DIFFER, claim, release_on_error
 from mmvideo.training.interrupt import stop_requests
 from mmvideo.training.journal import Journal
 from mmvideo.training.ledger import Ledger
@@ -73,7 +73,7 @@ def train(
       NonFiniteError: `config.patience` steps in a row were not finite.
     """
     workdir, first = Path(workdir), jax.process_index() == 0
-    claim(workdir, config_json, may_differ)
+    new = claim(workdir, config_json, may_differ)
     ledger = Ledger(workdir / "ledger.jsonl" if first else None)
     with contextlib.ExitStack() as stack:
         asked = stack.enter_context(stop_requests())
@@ -81,7 +81,8 @@ def train(
         with ledger.phase("init"):
             plan = draw_up(learner_fn, config, mesh)
             checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", config.keep, first))
-            state, start = _first(plan, checkpoints, begin)
+            with release_on_error(workdir, new):
+                state, start = _first(plan, checkpoints, begin)
             lost = ledger.resume(start)
             journal = Journal(workdir if first else None, start, config, ledger, batches, on_progress)
             stack.callback(journal.close)
@@ -124,7 +125,8 @@ def _steps(
     plan: Blueprint, state: TrainState, batches: Any, place: Place, config: Training, ledger: Ledger
 ) -> Iterator[tuple[int, TrainState, Metrics]]:
     """Runs the steps that are left; gives how many are done, the state and the step's metrics, unread."""
-    run_step, start = make_step(plan.graphdef, config), int(state.step)
+    places = jax.tree.map(lambda leaf: leaf.sharding, plan.abstract)
+    run_step, start = make_step(plan.graphdef, config, places), int(state.step)
     for number, stream in ledger.waiting(batches.iterate(start, config.steps)):
         with ledger.phase("step" if number > start else "compile"):
             state, metrics = run_step(state, place(stream))

@@ -14,6 +14,8 @@ MATRICES = {
     "qkv_kernel": MuonDimensionNumbers((-4,), (-2, -1)),
     "out_kernel": MuonDimensionNumbers((-3, -2), (-1,)),
     "conv_kernel": MuonDimensionNumbers((-4, -3, -2), (-1,)),
+    "out_a_kernel": MuonDimensionNumbers((-3, -2), (-1,)),
+    **{f"{name}_b_kernel": MuonDimensionNumbers((-3,), (-2, -1)) for name in ("query", "key", "value")},
 }
 """Axes of a kernel that Muon takes for rows and columns of a matrix, counted from the end; the last two for all others.
 
@@ -72,13 +74,19 @@ def _words(path: tuple[Any, ...]) -> list[str]:
     return jax.tree_util.keystr(path[-1:], simple=True).split("_")
 
 
-def make_optimizer(config: Optimizer, steps: int) -> optax.GradientTransformation:
+def make_optimizer(config: Optimizer, steps: int, rates: Any = None) -> optax.GradientTransformation:
     """Clip, scale by the named rule, decay the matrices, scale by the learning rate; then accumulate.
 
     Weight decay is decoupled (Loshchilov and Hutter, arXiv 1711.05101, section 2) for all of the
     optimisers. `muon` steers the matrices (arXiv 2502.16982), Adam with `b1`, `b2` and `eps` the
     rest. `adafactor` is the factored second moment with its update clipping and without relative
     step sizes (Zhai et al., arXiv 2106.04560, section 3.6); the momentum of `sgd` is `b1`.
+
+    Args:
+      config: the optimiser's settings.
+      steps: batches in the run.
+      rates: for each parameter, or each layer of a stack, its share of the learning rate (`Portion.rates`);
+        None: all learn at the same.
 
     Raises:
       ValueError: an unknown optimiser, or an accumulation below 1.
@@ -90,6 +98,7 @@ def make_optimizer(config: Optimizer, steps: int) -> optax.GradientTransformatio
     parts += [
         _rule(config),
         optax.add_decayed_weights(config.weight_decay, mask=decayed),
+        *([] if rates is None else [_scale_by(rates)]),
         # The schedule counts batches, the optimiser counts updates.
         optax.scale_by_learning_rate(lambda update: schedule(update * config.accumulate)),
     ]
@@ -97,6 +106,11 @@ def make_optimizer(config: Optimizer, steps: int) -> optax.GradientTransformatio
     if config.accumulate == 1:
         return optimizer
     return optax.MultiSteps(optimizer, config.accumulate).gradient_transformation()
+
+
+def _scale_by(rates: Any) -> optax.GradientTransformation:
+    """Each update times its own factor, or factors of its layers."""
+    return optax.stateless(lambda updates, _: jax.tree.map(lambda update, rate: update * rate, updates, rates))
 
 
 def _rule(config: Optimizer) -> optax.GradientTransformation:

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from mmvideo.parallel.rules import follow, shardings
 from mmvideo.training.config import Training
 from mmvideo.training.optimizer import make_optimizer
+from mmvideo.training.portion import Portion, portion_of
 
 
 @jax.tree_util.register_dataclass
@@ -28,8 +29,8 @@ class TrainState:
       step: int32, batches seen, skipped ones included.
       params: the learner's parameters, nested dicts of arrays.
       variables: its other variables (random streams, a teacher's parameters); often empty.
-      opt_state: of the optimiser.
-      ema: moving average of the parameters, or None.
+      opt_state: of the optimiser, which knows the trained parameters only.
+      ema: average of the parameters, moving or plain, or None.
       skipped: int32, steps whose loss or gradient was not finite, in all.
       bad_in_a_row: int32, how many of them were the last ones.
     """
@@ -65,23 +66,30 @@ def draw_up(learner_fn: Callable[[nnx.Rngs], nnx.Module], config: Training, mesh
 
     Args:
       learner_fn: makes the learner from random streams; called under tracing only.
-      config: gives the seed, the optimiser and whether a moving average is kept.
+      config: gives the seed, the optimiser, what is trained and whether an average is kept.
       mesh: devices with the axes `data`, `fsdp` and `tensor`.
     """
-    optimizer = make_optimizer(config.optimizer, config.steps)
 
     def split() -> tuple[Any, Any, Any]:
         return nnx.split(learner_fn(nnx.Rngs(config.seed)), nnx.Param, ...)
 
-    def build() -> TrainState:
-        _, params, variables = split()
-        return new_state(nnx.to_pure_dict(params), nnx.to_pure_dict(variables), optimizer, config)
-
     with jax.set_mesh(mesh):
         graphdef, params, variables = jax.eval_shape(split)
+        portion = portion_of(nnx.merge(graphdef, params, variables), config)
+        optimizer = make_optimizer(config.optimizer, config.steps, portion.rates)
+
+        def build() -> TrainState:
+            _, params, variables = split()
+            return new_state(nnx.to_pure_dict(params), nnx.to_pure_dict(variables), optimizer, config, portion)
+
         abstract = jax.eval_shape(build)
-        places = follow(abstract, abstract.params, nnx.to_pure_dict(shardings(params, mesh)), mesh)
-        places = dataclasses.replace(places, variables=nnx.to_pure_dict(shardings(variables, mesh)))
+        where = nnx.to_pure_dict(shardings(params, mesh))
+        trained = jax.eval_shape(portion.take, abstract.params)
+        places = dataclasses.replace(
+            follow(abstract, abstract.params, where, mesh),
+            opt_state=follow(abstract.opt_state, trained, portion.pick(where), mesh),
+            variables=nnx.to_pure_dict(shardings(variables, mesh)),
+        )
     abstract = jax.tree.map(
         lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), abstract, places
     )
@@ -93,11 +101,25 @@ def draw_up(learner_fn: Callable[[nnx.Rngs], nnx.Module], config: Training, mesh
     return Blueprint(graphdef, abstract, create)
 
 
-def new_state(params: Any, variables: Any, optimizer: optax.GradientTransformation, config: Training) -> TrainState:
-    """The state before the first step. Nothing in it shares a buffer, so all of it may be donated."""
-    ema = None if config.ema is None else jax.tree.map(jnp.copy, params)
+def new_state(
+    params: Any,
+    variables: Any,
+    optimizer: optax.GradientTransformation,
+    config: Training,
+    portion: Portion | None = None,
+) -> TrainState:
+    """The state before the first step. Nothing in it shares a buffer, so all of it may be donated.
+
+    Args:
+      params, variables: of the learner, nested dicts.
+      optimizer: of the trained parameters.
+      config: says whether an average is kept.
+      portion: which parameters are trained; None: all.
+    """
+    ema = jax.tree.map(jnp.copy, params) if config.averages else None
     counters = {name: jnp.zeros((), jnp.int32) for name in ("step", "skipped", "bad_in_a_row")}
-    return TrainState(params=params, variables=variables, opt_state=optimizer.init(params), ema=ema, **counters)
+    opt_state = optimizer.init(params if portion is None else portion.take(params))
+    return TrainState(params=params, variables=variables, opt_state=opt_state, ema=ema, **counters)
 
 
 def begun(plan: Blueprint, state: TrainState, begin: Callable[[nnx.Module], None]) -> TrainState:
@@ -119,7 +141,7 @@ def begun(plan: Blueprint, state: TrainState, begin: Callable[[nnx.Module], None
 
 
 def learner_of(graphdef: Any, state: TrainState) -> nnx.Module:
-    """The learner with the moving average of its parameters where one is kept, else the parameters.
+    """The learner with the average of its parameters where one is kept, else the parameters.
 
     It shares the state's buffers, so it ends with the next step.
     """

@@ -9,50 +9,54 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from mmvideo.stream import PADDING, TokenStream
 from mmvideo.training.config import Training
 from mmvideo.training.optimizer import make_optimizer, make_schedule
+from mmvideo.training.portion import portion_of
 from mmvideo.training.state import TrainState
 
 Metrics = dict[str, Float[Array, ""]]
 Step = Callable[[TrainState, TokenStream], tuple[TrainState, Metrics]]
 
 
-def make_step(graphdef: Any, config: Training) -> Step:
+def make_step(graphdef: Any, config: Training, places: TrainState | None = None) -> Step:
     """The jitted training step `(state, stream) -> (state, metrics)`; the state is donated.
 
     Where the loss or the global norm of the gradient is not finite, parameters, optimiser state and
-    moving average stay as they were and the step is counted. An accumulated update then takes
-    one batch more.
+    average stay as they were and the step is counted. An accumulated update then takes one batch more.
 
     Args:
       graphdef: of a learner with `losses(stream) -> (scalar, dict of scalars)`.
-      config: the optimiser, the length of the run and the decay of the moving average.
+      config: the optimiser, the length of the run, what is trained, and which average is kept.
+      places: shardings of the state; None leaves those of the new one to XLA, which may choose others, so that
+        the second step is compiled again.
 
     Returns:
       Metrics are float32 scalars: the learner's under `train/`, and `grad_norm`, `learning_rate`,
       `clips`, `tokens`, `slots`, `skipped` (1 if this step was), `skipped_total` and `bad_in_a_row`.
     """
-    optimizer = make_optimizer(config.optimizer, config.steps)
     schedule = make_schedule(config.optimizer, config.steps)
     every = config.optimizer.accumulate
 
-    def losses(params: Any, variables: Any, stream: TokenStream) -> tuple[Any, tuple[Any, Any]]:
-        learner = nnx.merge(graphdef, params, variables)
-        total, metrics = learner.losses(stream)
-        return total, (metrics, nnx.to_pure_dict(nnx.state(learner, nnx.Not(nnx.Param))))
-
     def step(state: TrainState, stream: TokenStream) -> tuple[TrainState, Metrics]:
-        gradient = jax.value_and_grad(losses, has_aux=True)
-        (loss, (learned, variables)), grads = gradient(state.params, state.variables, stream)
+        portion = portion_of(nnx.merge(graphdef, state.params, state.variables), config)
+        optimizer = make_optimizer(config.optimizer, config.steps, portion.rates)
+
+        def losses(trained: Any) -> tuple[Any, tuple[Any, Any]]:
+            learner = nnx.merge(graphdef, portion.put(state.params, trained), state.variables)
+            total, metrics = learner.losses(stream)
+            return total, (metrics, nnx.to_pure_dict(nnx.state(learner, nnx.Not(nnx.Param))))
+
+        trained = portion.take(state.params)
+        (loss, (learned, variables)), grads = jax.value_and_grad(losses, has_aux=True)(trained)
         norm = optax.global_norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
         good = state.step - state.skipped
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        ema = average(state.ema, params, config.ema, updated=(good + 1) % every == 0)
+        updates, opt_state = optimizer.update(grads, state.opt_state, trained)
+        params = portion.put(state.params, optax.apply_updates(trained, updates))
+        ema = average(state.ema, params, config, good + 1)
 
         def keep(new: Any, old: Any) -> Any:
             return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
@@ -77,15 +81,36 @@ def make_step(graphdef: Any, config: Training) -> Step:
         }
         return after, jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), metrics)
 
-    return jax.jit(step, donate_argnums=0)
+    return jax.jit(step, donate_argnums=0, out_shardings=None if places is None else (places, None))
 
 
-def average(ema: Any, params: Any, decay: float | None, updated: Any) -> Any:
-    """The moving average `decay * ema + (1 - decay) * params`, where there was an update; None stays None."""
-    if ema is None or decay is None:
+def average(ema: Any, params: Any, config: Training, good: Int[Array, ""]) -> Any:
+    """The average of the parameters behind a batch; None stays None.
+
+    A moving one is `decay * ema + (1 - decay) * params` at each update. A plain one follows the parameters up to
+    batch `average_from`, and from there is the mean of what each update has made: the `n`-th moves it by `1 / n` of
+    the way (Izmailov et al. 2018, algorithm 1).
+
+    Args:
+      ema: the average before, or None.
+      params: as the batch has left them.
+      config: which average, and how many batches an update takes.
+      good: batches so far that counted, this one included.
+    """
+    if ema is None or not config.averages:
         return None
-    weight = jnp.where(updated, 1.0 - decay, 0.0)
-    return jax.tree.map(lambda old, new: old + weight.astype(old.dtype) * (new - old), ema, params)
+    every = config.optimizer.accumulate
+    if config.ema is not None:
+        weight = jnp.where(good % every == 0, 1.0 - config.ema, 0.0)
+    else:
+        averaged = good // every - (config.average_from - 1) // every
+        weight = jnp.where(good % every == 0, 1.0 / jnp.maximum(averaged, 1), 0.0)
+
+    def move(old: Array, new: Array) -> Array:
+        moved = old + weight.astype(old.dtype) * (new - old)
+        return moved if config.ema is not None else jnp.where(weight == 1, new, moved)
+
+    return jax.tree.map(move, ema, params)
 
 
 def count(stream: TokenStream) -> dict[str, Any]:

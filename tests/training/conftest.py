@@ -1,10 +1,11 @@
-"""Lets the tests of this folder import the toy that they train."""
+"""Lets the tests of this folder import the toy that they train, and the streams of the objectives' tests."""
 
 import shutil
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+here = Path(__file__).parent
+sys.path[:0] = [str(here), str(here.parent / "objectives")]
 
 import pytest  # noqa: E402
 from training_toy import LONG, ToyBatches, quick, toy_train  # noqa: E402

@@ -1,0 +1,124 @@
+"""The parameters of a checkpoint and those of a new model, name by name: what fits, and what nothing explains."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mmvideo.experiment.taken import Shape, Taken, modalities_of, objective_of, patterns
+from mmvideo.model.low_rank import LORA
+from mmvideo.stream import StreamSpec
+from mmvideo.training.config import Training
+from mmvideo.training.portion import Portion, matching
+
+
+@dataclasses.dataclass(frozen=True)
+class Old:
+    """What a checkpoint gives.
+
+    Attributes:
+      source: it in words.
+      shapes: of its parameters as they were saved, by dotted name.
+      fitted: the parameters, made to fit the new model where that is known how to.
+      how: how, by name, those that had to be.
+      spec: of the streams that it was trained with.
+    """
+
+    source: str
+    shapes: Mapping[str, Shape]
+    fitted: Mapping[str, np.ndarray]
+    how: Mapping[str, str]
+    spec: StreamSpec
+
+
+def compare(old: Old, portion: Portion, spec: StreamSpec, config: Training) -> Taken:
+    """Puts every parameter into its group, and says what nothing explains.
+
+    Args:
+      old: the checkpoint.
+      portion: the parameters of the new model, and which are trained.
+      spec: of its streams.
+      config: names what starts anew and what stays behind.
+
+    Raises:
+      ValueError: a pattern of names that matches nothing.
+    """
+    new, found, how = portion.shapes, old.fitted, old.how
+    restarted = matching(sorted({*found, *new}), config.init_fresh, "training.init_fresh")
+    left = matching(sorted(found), config.init_ignore, "training.init_ignore")
+    both = (found.keys() & new.keys()) - restarted - left
+    named = {name: "named by init_fresh" for name in restarted} | {name: "named by init_ignore" for name in left}
+    gone = set(old.spec.modalities) - set(spec.modalities)
+    fresh = {name: (new[name], named.get(name) or _why_fresh(name, found)) for name in new.keys() - both}
+    ignored = {
+        name: (old.shapes[name], named.get(name) or _why_ignored(name, new, gone)) for name in found.keys() - both
+    }
+    wrong = {name for name in both if found[name].shape != new[name]}
+    surprises = [
+        *_misfits({name: (old.shapes[name], new[name]) for name in wrong}),
+        *_lacking("training.init_fresh", "of this model is not in it", [n for n, (_, why) in fresh.items() if not why]),
+        *_lacking("training.init_ignore", "of it has no place here", [n for n, (_, why) in ignored.items() if not why]),
+        *_stuck([name for name, (_, why) in fresh.items() if why and portion.is_frozen(name)]),
+    ]
+    return Taken(
+        old.source,
+        {name: new[name] for name in both if name not in how},
+        {name: (old.shapes[name], new[name], how[name]) for name in both if name in how},
+        fresh,
+        ignored,
+        surprises,
+    )
+
+
+def _why_fresh(name: str, old: Mapping[str, np.ndarray]) -> str:
+    """Why a parameter of the new model has no value in the checkpoint; an empty word if nothing explains it."""
+    if LORA in name.split("."):
+        return "low-rank updates"
+    return "an objective that the checkpoint lacks" if _alone(name, old) else ""
+
+
+def _why_ignored(name: str, new: Mapping[str, Shape], gone: set[str]) -> str:
+    """Why a parameter of the checkpoint has no place in the new model; an empty word if nothing explains it."""
+    if _alone(name, new):
+        return "an objective that this run lacks"
+    found = sorted(modalities_of(name) & gone)
+    return f"no {' or '.join(found)} in this run" if found else ""
+
+
+def _alone(name: str, others: Mapping[str, object]) -> bool:
+    """Whether it belongs to an objective of which the other model has nothing."""
+    own = objective_of(name)
+    return own is not None and not any(objective_of(other) == own for other in others)
+
+
+def _misfits(wrong: Mapping[str, tuple[tuple, tuple]]) -> list[str]:
+    """What to do about parameters of another shape."""
+    if not wrong:
+        return []
+    name = min(wrong)
+    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    there, here = map(list, wrong[name])
+    return [
+        f"{name} is {there} there and {here} here{more}: build the model with the sizes it was trained with, or let "
+        f"training.init_fresh name what starts anew: {patterns(wrong)}"
+    ]
+
+
+def _lacking(setting: str, what: str, names: Sequence[str]) -> list[str]:
+    """What to do about parameters that only one of the models has."""
+    if not names:
+        return []
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return [f"{min(names)}{more} {what}: give the model the same parts, or name them by {setting}: {patterns(names)}"]
+
+
+def _stuck(names: Sequence[str]) -> list[str]:
+    """What to do about parameters that would keep their random values, because they are frozen."""
+    if not names:
+        return []
+    return [
+        f"{min(names)} would start anew and is frozen by training.tune, so that it would stay random: train it "
+        f"(training.tune.thaw: {patterns(names)}), or take it from the checkpoint"
+    ]
