@@ -111,9 +111,7 @@ class Captions:
         samples = [{"id": r["id"], "prediction": r["caption"], "references": r["truth"]} for r in evenly(rows)]
         clips = len(rows) + found.without
         protocol = {"decoding": dataclasses.asdict(self.decoding), "references": "all captions of a clip"}
-        return EvaluationResult(
-            metrics, rows, protocol, self.dataset, self.split, clips, details={"samples": samples}
-        )
+        return EvaluationResult(metrics, rows, protocol, self.dataset, self.split, clips, details={"samples": samples})
 
     def _facts(self, caption: str, references: Sequence[str]) -> dict[str, bool]:
         """Which of the facts that the first reference says are said right."""
@@ -168,9 +166,7 @@ class Questions:
         protocol = {"decoding": dataclasses.asdict(self.decoding), "answers": "exact match of the normalised words"}
         clips = len(rows) + found.without
         metrics |= {"without_question": found.without}
-        return EvaluationResult(
-            metrics, rows, protocol, self.dataset, self.split, clips, details={"samples": samples}
-        )
+        return EvaluationResult(metrics, rows, protocol, self.dataset, self.split, clips, details={"samples": samples})
 
 
 def evenly(rows: Sequence[Any], most: int = SAMPLES) -> list[Any]:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from mmvideo.input.config import Source
+from mmvideo.input.config import Source, Views
+from mmvideo.objectives.decoding import Decoding
+
+TASKS = (
+    "retrieval", "zero_shot", "classification", "regression", "captioning", "question_answering", "moments", "losses",
+    "probes",
+)  # fmt: skip
+"""What can be measured, in the order in which it is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,6 +22,12 @@ class Evaluation:
     Attributes:
       sources: the held-out clips; empty takes the `test` split of each training source, or its
         `validation` split; a source with neither has nothing to evaluate on.
+      tasks: what is measured, names of `TASKS`; None is all that the objectives can answer, as far as the switches
+        below allow it.
+      views: of every clip, where classes, numbers or moments are told; what several say is averaged.
+      average: what of several views is averaged: class `probabilities`, or `logits`.
+      actions: classification objectives that are right only together, such as `verb+noun`.
+      decoding: how captions and answers are written.
       retrieval: whether zero-shot retrieval between every pair of modalities is measured.
       captions: the texts that stand for clips in retrieval: the `first` caption of each (MSR-VTT 1k-A), `all`, each a
         query of its own (MSVD), or all as one `paragraph` (DiDeMo, ActivityNet), which `input.text.length` cuts.
@@ -34,6 +47,11 @@ class Evaluation:
     """
 
     sources: tuple[Source, ...] = ()
+    tasks: tuple[str, ...] | None = None
+    views: Views = Views()
+    average: Literal["probabilities", "logits"] = "probabilities"
+    actions: tuple[str, ...] = ()
+    decoding: Decoding = Decoding()
     retrieval: bool = True
     captions: Literal["first", "all", "paragraph"] = "first"
     dual_softmax: float | None = 100.0
@@ -48,6 +66,9 @@ class Evaluation:
     misaligned: bool = False
 
     def __post_init__(self) -> None:
+        unknown = [name for name in self.tasks or () if name not in TASKS]
+        if unknown:
+            raise ValueError(f"evaluation.tasks: there is no task {unknown[0]!r}; there are: {', '.join(TASKS)}")
         if self.rerank < 0:
             raise ValueError(f"evaluation.rerank {self.rerank} must be a number of candidates, or 0 for none")
         if self.dual_softmax is not None and not self.dual_softmax > 0:

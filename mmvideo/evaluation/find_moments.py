@@ -13,7 +13,6 @@ from mmvideo.evaluation.collect import Answers
 from mmvideo.evaluation.metrics import moments
 from mmvideo.evaluation.runner import EvaluationResult, Subject
 from mmvideo.evaluation.views import predictions, views_protocol
-from mmvideo.objectives import Moments
 
 LEVELS = 4
 """Saliencies of QVHighlights go from 0 to this; streams hold them in [0, 1]."""

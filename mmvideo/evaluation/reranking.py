@@ -16,7 +16,7 @@ from flax import nnx
 from jaxtyping import Bool, Float, Int
 
 from mmvideo.datasets.paired import PairedClips
-from mmvideo.evaluation.embed import to_host
+from mmvideo.evaluation.collect import to_host
 from mmvideo.evaluation.retrieval import Direction
 from mmvideo.evaluation.retrieval_texts import same_pass
 from mmvideo.evaluation.runner import Subject

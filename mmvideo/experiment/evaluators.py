@@ -1,24 +1,29 @@
-"""The evaluators that an experiment's settings ask for, and the lines they end up as on the screen."""
+"""The evaluators that an experiment's settings ask for."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from mmvideo.datasets.corpus import splits
-from mmvideo.datasets.shapes import known_oracle
+from mmvideo.datasets.corpus import open_corpus, splits
+from mmvideo.datasets.shapes import known_facts, known_oracle
+from mmvideo.evaluation.caption import Captions, Questions
+from mmvideo.evaluation.classify import Classes, Numbers
+from mmvideo.evaluation.config import TASKS
 from mmvideo.evaluation.evaluators import Probes, Retrieval
+from mmvideo.evaluation.find_moments import FoundMoments
 from mmvideo.evaluation.losses import Losses
-from mmvideo.evaluation.runner import Evaluator, Partial, partial_name
+from mmvideo.evaluation.runner import Evaluator, Partial
+from mmvideo.evaluation.zero_shot import ZeroShot
 from mmvideo.experiment.config import Experiment
-from mmvideo.input.config import Source
+from mmvideo.input.config import Source, Views
 from mmvideo.input.pipeline import Batches
-from mmvideo.objectives import Contrastive
+from mmvideo.objectives import Captioning, Classification, Contrastive, Moments, Regression
 from mmvideo.stream import MODALITIES
 
 HELD_OUT = ("test", "validation", "val")
@@ -49,34 +54,179 @@ def evaluators(experiment: Experiment, assets: Mapping[str, bytes]) -> list[Eval
       assets: the files that travel with the checkpoints: tokenizer, classes, spectrogram.
 
     Raises:
-      ValueError: a held-out corpus or split that isn't there, or a kind of label that it lacks.
+      ValueError: a held-out corpus or split that isn't there, a kind of label that it lacks, or a task that the
+        objectives cannot answer.
     """
-    wanted, found, shown = experiment.evaluation, [], shown_modalities(experiment)
-    if not (wanted.retrieval or wanted.probes or wanted.losses):
-        return found
+    wanted = experiment.evaluation
+    tasks = [name for name in TASKS if name in (TASKS if wanted.tasks is None else wanted.tasks)]
     sources = held_out(experiment)
     if not sources:
         print("nothing is evaluated: no source has a test or validation split; name some in evaluation.sources")
-        return found
-    test = _one_pass(experiment, sources, assets, modalities=shown)
-    dataset = "+".join(dict.fromkeys(Path(source.path).name for source in sources))
-    split = "+".join(dict.fromkeys(source.split for source in sources))
-    oracle = _oracle(test)
-    if wanted.retrieval and compares(experiment):
-        found.append(Retrieval(test, dataset, split, oracle=oracle))
+        return []
+    clips = HeldOut(experiment, dict(assets), sources)
+    made = [(name, evaluator) for name in tasks for evaluator in MAKERS[name](clips)]
+    idle = sorted(set(wanted.tasks or ()) - {name for name, _ in made})
+    if idle:
+        kinds = ", ".join(objective.kind for objective in experiment.objectives.values())
+        raise ValueError(
+            f"evaluation.tasks names {idle[0]}, which this run cannot answer: its objectives are {kinds}, and "
+            f"evaluation.{'probes' if idle[0] == 'probes' else 'retrieval and evaluation.losses'} may be off"
+        )
+    found, shown = [evaluator for _, evaluator in made], shown_modalities(experiment)
+    return found if shown is None else [Partial(evaluator, shown) for evaluator in found]
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+    """The held-out clips of an experiment, as each task looks at them.
+
+    Attributes:
+      experiment: the settings.
+      assets: the files that travel with the checkpoints.
+      sources: the clips.
+    """
+
+    experiment: Experiment
+    assets: Mapping[str, bytes]
+    sources: tuple[Source, ...]
+
+    @property
+    def named(self) -> dict[str, str]:
+        """What the clips are called."""
+        return {
+            "dataset": "+".join(dict.fromkeys(Path(source.path).name for source in self.sources)),
+            "split": "+".join(dict.fromkeys(source.split for source in self.sources)),
+        }
+
+    @functools.cached_property
+    def plain(self) -> Batches:
+        """One view of each, with all that is shown."""
+        return self.batches(modalities=shown_modalities(self.experiment))
+
+    @functools.cached_property
+    def viewed(self) -> Batches:
+        """All views of each."""
+        views = self.experiment.evaluation.views
+        if views == Views():
+            return self.plain
+        return self.batches(modalities=shown_modalities(self.experiment), views=views)
+
+    @functools.cached_property
+    def wordless(self) -> Batches:
+        """One view of each without its text, of which captions are to be written."""
+        there = [name for name in MODALITIES if getattr(self.experiment.input, name) is not None]
+        shown = shown_modalities(self.experiment) or there
+        return self.batches(modalities=tuple(name for name in shown if name != "text"))
+
+    def batches(self, embeddings: str | None = None, masked: bool = False, **options: Any) -> Batches:
+        """One pass over the clips; only losses look at what another model made of them."""
+        return _one_pass(self.experiment, self.sources, self.assets, embeddings, masked, **options)
+
+    def objectives(self, kind: type) -> dict[str, Any]:
+        """The objectives of one kind, by name."""
+        return {name: one for name, one in self.experiment.objectives.items() if isinstance(one, kind)}
+
+
+def _retrieval(clips: HeldOut) -> Iterator[Evaluator]:
+    wanted = clips.experiment.evaluation
+    if wanted.retrieval and compares(clips.experiment):
+        yield Retrieval(
+            clips.plain,
+            **clips.named,
+            oracle=_oracle(clips.plain),
+            captions=wanted.captions,
+            dual_softmax=wanted.dual_softmax,
+            rerank=wanted.rerank,
+            modalities=shown_modalities(clips.experiment),
+        )
+
+
+def _zero_shot(clips: HeldOut) -> Iterator[Evaluator]:
+    wanted = clips.experiment.evaluation
+    if wanted.zero_shot:
+        yield ZeroShot(clips.plain, wanted.zero_shot, **clips.named, prompts=wanted.prompts)
+
+
+def _classification(clips: HeldOut) -> Iterator[Evaluator]:
+    wanted = clips.experiment.evaluation
+    if clips.objectives(Classification):
+        actions = [tuple(action.split("+")) for action in wanted.actions]
+        classes = clips.viewed.classes
+        yield Classes(clips.viewed, classes, **clips.named, average=wanted.average, actions=actions)
+
+
+def _regression(clips: HeldOut) -> Iterator[Evaluator]:
+    if clips.objectives(Regression):
+        yield Numbers(clips.viewed, **clips.named)
+
+
+def _captioning(clips: HeldOut) -> Iterator[Evaluator]:
+    for name in _first(clips.objectives(Captioning), lambda one: not one.answers):
+        references = clips.wordless.corpus.all_captions()
+        sources = clips.experiment.input.sources
+        training = [open_corpus(source.path, source.split).table.captions for source in sources]
+        yield Captions(
+            clips.wordless,
+            name,
+            references,
+            **clips.named,
+            decoding=clips.experiment.evaluation.decoding,
+            training={caption for captions in training for several in captions for caption in several},
+            facts=known_facts([own[0] for own in references if own]),
+            together=(("colour", "shape", "motion"),),
+        )
+
+
+def _question_answering(clips: HeldOut) -> Iterator[Evaluator]:
+    for name in _first(clips.objectives(Captioning), lambda one: one.answers):
+        references = clips.plain.corpus.all_captions()
+        yield Questions(clips.plain, name, references, **clips.named, decoding=clips.experiment.evaluation.decoding)
+
+
+def _moments(clips: HeldOut) -> Iterator[Evaluator]:
+    for name in _first(clips.objectives(Moments), lambda one: True):
+        yield FoundMoments(clips.viewed, name, **clips.named)
+
+
+def _losses(clips: HeldOut) -> Iterator[Evaluator]:
+    wanted = clips.experiment.evaluation
     if wanted.losses:
-        options = {"modalities": shown, "misaligned": wanted.misaligned}
-        masked = _one_pass(experiment, sources, assets, experiment.input.embeddings, masked=True, **options)
-        found.append(Losses(masked, dataset, split))
+        options = {"modalities": shown_modalities(clips.experiment), "misaligned": wanted.misaligned}
+        yield Losses(clips.batches(clips.experiment.input.embeddings, masked=True, **options), **clips.named)
+
+
+def _probes(clips: HeldOut) -> Iterator[Evaluator]:
+    wanted = clips.experiment.evaluation
+    if not wanted.probes:
+        return
+    test, name = clips.plain, clips.named["dataset"]
     lacking = sorted(set(wanted.probes) - set(test.classes))
     if lacking:
         have = ", ".join(test.classes) or "none"
-        raise ValueError(f"evaluation.probes names the label '{lacking[0]}', which {dataset} lacks; it has: {have}")
-    if wanted.probes:
-        train = _one_pass(experiment, experiment.input.sources, assets, modalities=shown)
-        known = {"classes": test.classes, "oracle": oracle}
-        found.append(Probes(train, test, wanted.probes, dataset, split, clips=wanted.probe_clips, **known))
-    return found if shown is None else [Partial(evaluator, shown) for evaluator in found]
+        raise ValueError(f"evaluation.probes names the label '{lacking[0]}', which {name} lacks; it has: {have}")
+    sources, shown = clips.experiment.input.sources, shown_modalities(clips.experiment)
+    train = _one_pass(clips.experiment, sources, clips.assets, modalities=shown)
+    known = {"classes": test.classes, "oracle": _oracle(test)}
+    yield Probes(train, test, wanted.probes, **clips.named, clips=wanted.probe_clips, **known)
+
+
+MAKERS: dict[str, Callable[[HeldOut], Iterator[Evaluator]]] = {
+    "retrieval": _retrieval,
+    "zero_shot": _zero_shot,
+    "classification": _classification,
+    "regression": _regression,
+    "captioning": _captioning,
+    "question_answering": _question_answering,
+    "moments": _moments,
+    "losses": _losses,
+    "probes": _probes,
+}
+"""What makes the evaluators of each task; none where the experiment does not ask for it."""
+
+
+def _first(objectives: Mapping[str, Any], fits: Callable[[Any], bool]) -> list[str]:
+    """The name of the first objective that fits, if any."""
+    return [name for name, one in objectives.items() if fits(one)][:1]
 
 
 def shown_modalities(experiment: Experiment) -> tuple[str, ...] | None:
@@ -88,43 +238,6 @@ def shown_modalities(experiment: Experiment) -> tuple[str, ...] | None:
 def compares(experiment: Experiment) -> bool:
     """Whether an objective puts modalities into one space, so that there is something to retrieve."""
     return any(isinstance(objective, Contrastive) for objective in experiment.objectives.values())
-
-
-def headline(workdir: Path, modalities: tuple[str, ...] | None = None) -> list[str]:
-    """The retrieval table and the masked losses as lines of text; empty where neither was measured.
-
-    Args:
-      workdir: the run.
-      modalities: those that were shown; None for all that there are.
-    """
-    retrieval, losses = (_metrics(workdir, partial_name(name, modalities)) for name in ("retrieval", "losses"))
-    return _retrieval_lines(retrieval) + _masked_lines(losses)
-
-
-def _metrics(workdir: Path, name: str) -> dict[str, float]:
-    """The metrics of an evaluation; empty where it was not made."""
-    path = workdir / "evals" / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8"))["metrics"] if path.is_file() else {}
-
-
-def _masked_lines(metrics: Mapping[str, float]) -> list[str]:
-    """What predicting hidden patches cost, beside answering each with its own mean."""
-    names = [name.removesuffix("/mean_loss") for name in metrics if name.endswith("/mean_loss")]
-    head = [f"{'hidden patches':<32}{'loss':>8}{'of their mean':>16}"] if names else []
-    return head + [f"{name:<32}{metrics[f'{name}/loss']:8.3f}{metrics[f'{name}/mean_loss']:16.3f}" for name in names]
-
-
-def _retrieval_lines(metrics: Mapping[str, float]) -> list[str]:
-    if not metrics:
-        return []
-    lines = [f"{'retrieval':<24}{'R@1':>8}{'R@5':>8}{'R@10':>8}{'MdR':>7}{'chance':>9}{'oracle':>9}"]
-    for direction in sorted({name.split("/")[0] for name in metrics if name.endswith("/r@1")}):
-        row = {name.split("/", 1)[1]: value for name, value in metrics.items() if name.startswith(f"{direction}/")}
-        oracle = f"{row['oracle']:9.3f}" if row.get("oracle") is not None else f"{'–':>9}"
-        recalls = "".join(f"{row[f'r@{k}']:8.3f}" for k in (1, 5, 10))
-        label = direction.replace("_to_", " → ")
-        lines.append(f"{label:<24}{recalls}{row['median_rank']:7.0f}{row['chance']:9.4f}{oracle}")
-    return lines
 
 
 def _oracle(batches: Batches) -> dict[str, float] | None:

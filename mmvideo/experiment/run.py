@@ -11,7 +11,8 @@ from flax import nnx
 from mmvideo.evaluation.runner import evaluate as run_evaluators
 from mmvideo.evaluation.runner import measured
 from mmvideo.experiment.config import Experiment, to_json
-from mmvideo.experiment.evaluators import evaluators, headline, shown_modalities
+from mmvideo.experiment.evaluators import evaluators, shown_modalities
+from mmvideo.experiment.headline import headline
 from mmvideo.experiment.initial import start_from
 from mmvideo.experiment.making import make_learner
 from mmvideo.input.pipeline import Batches

@@ -117,7 +117,7 @@ class Batches:
             widths,
             self.corpus.targets.widths,
             self.corpus.moments.most,
-            mixed,
+            mixed=train and config.mixing.active,
         )
         self._loader = ClipLoader(self.corpus, self._sizes, self._captions, config, self._mask, drop, train, views)
         self.rows = config.packing.rows // process_count

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mmvideo.datasets.shapes.ceiling import ceilings, known_oracle, oracle
     from mmvideo.datasets.shapes.clips import Shapes
     from mmvideo.datasets.shapes.config import ShapesConfig
+    from mmvideo.datasets.shapes.grammar import known_facts
     from mmvideo.datasets.shapes.scenes import Scenes, ScenesConfig
     from mmvideo.datasets.shapes.write import write_scenes, write_shapes
 
@@ -26,6 +27,7 @@ _HOME = {
     "Shapes": "clips",
     "ShapesConfig": "config",
     "ceilings": "ceiling",
+    "known_facts": "grammar",
     "known_oracle": "ceiling",
     "oracle": "ceiling",
     "write_scenes": "write",
@@ -34,7 +36,7 @@ _HOME = {
 
 __all__ = [
     "Attributes", "Scenes", "ScenesConfig", "Shapes", "ShapesConfig",
-    "ceilings", "known_oracle", "oracle", "write_scenes", "write_shapes",
+    "ceilings", "known_facts", "known_oracle", "oracle", "write_scenes", "write_shapes",
 ]  # fmt: skip
 
 

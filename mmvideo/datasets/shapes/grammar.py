@@ -7,6 +7,7 @@ values are true (`read` gets them back).
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 
 from mmvideo.datasets.shapes.attributes import Attributes, split_key, uniforms
 from mmvideo.datasets.shapes.config import ShapesConfig
@@ -80,6 +81,11 @@ def captions(config: ShapesConfig, attributes: Attributes) -> list[str]:
 
     kinds = [FULL] * (config.captions - config.short) + [SHORT] * config.short
     return [say(templates) for templates in kinds]
+
+
+def known_facts(captions: Sequence[str]) -> Callable[[str], dict[str, str]] | None:
+    """`read`, if all of these captions name every attribute of a shape; None for captions of another language."""
+    return read if captions and all(len(read(caption)) == len(WORDINGS) for caption in captions) else None
 
 
 def read(caption: str) -> dict[str, str]:
