@@ -1,15 +1,21 @@
-"""`mmvideo eval WORKDIR [--modalities NAME,NAME] [--evaluation.field VALUE …]`."""
+"""`mmvideo eval WORKDIR [--dataset CORPUS] [--tasks NAMES] [--modalities NAMES] [--evaluation.field VALUE …]`."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
-ABOUT = """usage: mmvideo eval WORKDIR [--modalities NAME,NAME] [--evaluation.FIELD VALUE …]
+ABOUT = """usage: mmvideo eval WORKDIR [--dataset CORPUS[:SPLIT]] [--tasks NAME,NAME] [--modalities NAME,NAME]
+                    [--evaluation.FIELD VALUE …]
 
 Evaluates the newest checkpoint of a run and writes evals/NAME.json, evals/NAME.predictions.jsonl
 and report.html there. The fields are those of the run's config.json, for example
 --evaluation.probes visual audio.
 
+  --dataset CORPUS[:SPLIT] other clips than the run's own: a corpus, or samples:NAME, and a split of it (its
+                           test or validation split where none is named); written as evals/NAME@CORPUS.json
+  --tasks NAME,NAME        only these: retrieval, zero_shot, classification, regression, captioning,
+                           question_answering, moments, losses, probes
   --modalities NAME,NAME   show only these of every clip, such as video,text; what is measured is
                            written beside the rest, as evals/NAME.video+text.json
 """
@@ -22,12 +28,25 @@ def main(arguments: list[str]) -> int:
         return 0
     from mmvideo.cli.mistakes import parse_fields, take_value
     from mmvideo.experiment.config import load_experiment
+    from mmvideo.experiment.evaluators import held_out_source
     from mmvideo.experiment.run import evaluate
 
     workdir, *rest = arguments
     names, rest = take_value(rest, "--modalities", "names such as video,text")
     if names is not None:
         rest = [*rest, "--evaluation.modalities", *names.split(",")]
-    experiment = parse_fields(load_experiment(Path(workdir)), rest, f"mmvideo eval {workdir}")
-    evaluate(experiment, Path(workdir))
+    tasks, rest = take_value(rest, "--tasks", "names such as retrieval,captioning")
+    if tasks is not None:
+        rest = [*rest, "--evaluation.tasks", *tasks.split(",")]
+    corpus, rest = take_value(rest, "--dataset", "a corpus, such as corpora/clips or corpora/clips:test")
+    experiment = load_experiment(Path(workdir))
+    dataset = None
+    if corpus is not None:
+        source = held_out_source(corpus)
+        experiment = dataclasses.replace(
+            experiment, evaluation=dataclasses.replace(experiment.evaluation, sources=(source,))
+        )
+        dataset = source.path.removeprefix("samples:").rstrip("/").rpartition("/")[2]
+    experiment = parse_fields(experiment, rest, f"mmvideo eval {workdir}")
+    evaluate(experiment, Path(workdir), dataset)
     return 0

@@ -49,7 +49,7 @@ def _parts(data: ReportData) -> list[Part]:
     """Every section, empty ones included."""
     known = {"retrieval": _retrieval, "probes": _probes} | dict.fromkeys(report_tasks.TASKS, report_tasks.task_part)
     whole, variants = report_tasks.split(data.evaluations)
-    kinds = {name: report_tasks.kind(name) for name in whole}
+    kinds = {name: report_tasks.task(name) for name in whole}
     first = sorted((name for name in whole if kinds[name] in known), key=lambda name: list(known).index(kinds[name]))
     return [
         *(known[kinds[name]](name, whole[name]) for name in first),

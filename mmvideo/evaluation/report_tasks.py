@@ -19,6 +19,11 @@ def kind(name: str) -> str:
     return before if before and set(after.split("+")) <= set(MODALITIES) else name
 
 
+def task(name: str) -> str:
+    """The task of an evaluation: its `kind` without the clips that it is about."""
+    return kind(name).partition("@")[0]
+
+
 def shown(name: str) -> str:
     """The modalities that an evaluation shows, `all` where its name gives none."""
     return name.removeprefix(kind(name)).removeprefix(".") or _WHOLE
@@ -59,12 +64,13 @@ def source(found: Mapping[str, Any]) -> str:
 
 def titled(title: str, name: str) -> str:
     """The title of an evaluation's section, with what it shows where that is not everything."""
+    title += f" on {dataset}" if (dataset := kind(name).partition("@")[2]) else ""
     return title if shown(name) == _WHOLE else f"{title} ({shown(name)})"
 
 
 def task_part(name: str, found: Mapping[str, Any]) -> Part:
-    """The section of an evaluation whose `kind` is among `TASKS`."""
-    title, how, inside = TASKS[kind(name)]
+    """The section of an evaluation whose `task` is among `TASKS`."""
+    title, how, inside = TASKS[task(name)]
     title = titled(title, name)
     details = found.get("details", {})
     protocol = results.protocol_note(found.get("protocol", {}))

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -96,29 +97,35 @@ class Evaluator(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Partial:
-    """An evaluator whose batches show only some modalities; its name and its protocol say which.
+    """An evaluator of other clips than the run's own, or which shows only some modalities; its name says which.
 
     Attributes:
       evaluator: what is measured.
-      modalities: those that are shown.
+      modalities: those that are shown; None for all that there are.
+      dataset: what the clips are called, where they are not those that the run is evaluated on; None for those.
     """
 
     evaluator: Evaluator
-    modalities: tuple[str, ...]
+    modalities: tuple[str, ...] | None = None
+    dataset: str | None = None
 
     @property
     def name(self) -> str:
-        """Such as `retrieval.video+text`."""
-        return partial_name(self.evaluator.name, self.modalities)
+        """Such as `retrieval.video+text` or `classification@samples`."""
+        return partial_name(self.evaluator.name, self.modalities, self.dataset)
 
     def run(self, subject: Subject) -> EvaluationResult:
         """The measurement."""
         result = self.evaluator.run(subject)
+        if self.modalities is None:
+            return result
         return dataclasses.replace(result, protocol=result.protocol | {"modalities": list(self.modalities)})
 
 
-def partial_name(name: str, modalities: tuple[str, ...] | None) -> str:
-    """The name of an evaluation in which only some modalities are shown; None: all that there are."""
+def partial_name(name: str, modalities: tuple[str, ...] | None, dataset: str | None = None) -> str:
+    """The name of an evaluation of other clips than the run's, or in which only some modalities are shown."""
+    if dataset is not None:
+        name += "@" + re.sub(r"[^\w-]+", "_", dataset)
     return name if modalities is None else f"{name}.{'+'.join(modalities)}"
 
 

@@ -41,17 +41,35 @@ def held_out(experiment: Experiment) -> tuple[Source, ...]:
     return tuple(found)
 
 
+def held_out_source(named: str) -> Source:
+    """A corpus and a split from `CORPUS:SPLIT`, `samples:NAME:SPLIT`, or with the held-out split left out.
+
+    Raises:
+      ValueError: no such corpus or split, or a corpus without a held-out split.
+    """
+    path, colon, split = named.rpartition(":")
+    if not colon or path == "samples":
+        path, split = named, ""
+    there = splits(path)
+    chosen = split or next((name for name in HELD_OUT if name in there), "")
+    if chosen not in there:
+        what = f"has no split '{split}'" if split else "has no held-out split; name one behind a colon"
+        raise ValueError(f"{path} {what}; it has {', '.join(there)}")
+    return Source(path, chosen)
+
+
 def shown_batches(experiment: Experiment, assets: Mapping[str, bytes], masked: bool = False) -> Batches:
     """One pass over the clips that a report shows: held-out ones, or those of training where there are no others."""
     return _one_pass(experiment, held_out(experiment) or experiment.input.sources, assets, masked=masked)
 
 
-def evaluators(experiment: Experiment, assets: Mapping[str, bytes]) -> list[Evaluator]:
+def evaluators(experiment: Experiment, assets: Mapping[str, bytes], dataset: str | None = None) -> list[Evaluator]:
     """What `experiment.evaluation` asks for.
 
     Args:
       experiment: the settings.
       assets: the files that travel with the checkpoints: tokenizer, classes, spectrogram.
+      dataset: what the clips are called, where they are not those that the run is evaluated on.
 
     Raises:
       ValueError: a held-out corpus or split that isn't there, a kind of label that it lacks, or a task that the
@@ -73,7 +91,9 @@ def evaluators(experiment: Experiment, assets: Mapping[str, bytes]) -> list[Eval
             f"evaluation.{'probes' if idle[0] == 'probes' else 'retrieval and evaluation.losses'} may be off"
         )
     found, shown = [evaluator for _, evaluator in made], shown_modalities(experiment)
-    return found if shown is None else [Partial(evaluator, shown) for evaluator in found]
+    if shown is None and dataset is None:
+        return found
+    return [Partial(evaluator, shown, dataset) for evaluator in found]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,16 +9,17 @@ from pathlib import Path
 from mmvideo.evaluation.runner import partial_name
 
 
-def headline(workdir: Path, modalities: tuple[str, ...] | None = None) -> list[str]:
+def headline(workdir: Path, modalities: tuple[str, ...] | None = None, dataset: str | None = None) -> list[str]:
     """What was measured of retrieval, classes, numbers, captions, answers, moments and masked losses, as lines of text.
 
     Args:
       workdir: the run.
       modalities: those that were shown; None for all that there are.
+      dataset: what the clips are called, where they are not the run's.
     """
     lines = []
     for name, told in TOLD.items():
-        lines += told(_metrics(workdir, partial_name(name, modalities)))
+        lines += told(_metrics(workdir, partial_name(name, modalities, dataset)))
     return lines
 
 

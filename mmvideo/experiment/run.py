@@ -67,8 +67,13 @@ def run(experiment: Experiment, workdir: str | Path) -> int:
     return _conclude(experiment, Path(workdir))
 
 
-def evaluate(experiment: Experiment, workdir: str | Path) -> int:
+def evaluate(experiment: Experiment, workdir: str | Path, dataset: str | None = None) -> int:
     """Evaluates the newest checkpoint of a workdir, and writes its report again.
+
+    Args:
+      experiment: the settings that it was trained with, those of evaluation as they are wanted.
+      workdir: the run.
+      dataset: what the clips are called, where they are not those that the run is evaluated on.
 
     Raises:
       ValueError: no checkpoint, or one that doesn't fit the settings.
@@ -80,18 +85,18 @@ def evaluate(experiment: Experiment, workdir: str | Path) -> int:
     with jax.set_mesh(mesh):
         learner, assets, step = restore(experiment, workdir, mesh)
         place = functools.partial(device_stream, mesh=mesh)
-        run_evaluators(evaluators(experiment, assets), learner, place, workdir, step)
-    return _conclude(experiment, Path(workdir))
+        run_evaluators(evaluators(experiment, assets, dataset), learner, place, workdir, step)
+    return _conclude(experiment, Path(workdir), dataset)
 
 
-def _conclude(experiment: Experiment, workdir: Path) -> int:
+def _conclude(experiment: Experiment, workdir: Path, dataset: str | None = None) -> int:
     """Writes the report, and prints the table and where the report is."""
     from mmvideo.experiment.report import report
 
     if jax.process_index() != 0:
         return 0
     page = report(experiment, workdir)
-    for line in headline(workdir, shown_modalities(experiment)):
+    for line in headline(workdir, shown_modalities(experiment), dataset):
         print(line)
     print(f"report: {page}")
     return 0
