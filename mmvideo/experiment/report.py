@@ -17,6 +17,7 @@ from mmvideo.evaluation.report import write_report
 from mmvideo.evaluation.report_data import read_run
 from mmvideo.experiment.config import Experiment
 from mmvideo.experiment.evaluators import compares, shown_batches
+from mmvideo.experiment.examples import examples
 from mmvideo.experiment.trained import restore
 from mmvideo.input.pipeline import Batches
 from mmvideo.input.placement import device_stream
@@ -39,6 +40,7 @@ def report(experiment: Experiment, workdir: str | Path) -> Path:
             "gallery": _gallery(experiment, learner, plain, place),
             "attention": attention_views(learner, plain.batch(0), plain.clip_id, _captions(plain), place),
             "reconstructions": _reconstructions(experiment, learner, assets, place),
+            "examples": examples(workdir, plain),
         }
     data = read_run(
         workdir,
