@@ -128,8 +128,26 @@ A man... A woman... ...and a dog
 """
 
 PEOPLE = ["a man", "a woman", "two girls", "a boy in a red t-shirt", "the chef", "a group of people", "an old couple"]
-VERBS = ["is riding", "rides", "is slicing", "are playing with", "jumps over", "is holding", "walks past", "doesn't see"]
-THINGS = ["a horse", "an onion", "a guitar", "the dog's ball", "a 5-year-old car", "his bike", "a wall", "the U.S. flag"]
+VERBS = [
+    "is riding",
+    "rides",
+    "is slicing",
+    "are playing with",
+    "jumps over",
+    "is holding",
+    "walks past",
+    "doesn't see",
+]
+THINGS = [
+    "a horse",
+    "an onion",
+    "a guitar",
+    "the dog's ball",
+    "a 5-year-old car",
+    "his bike",
+    "a wall",
+    "the U.S. flag",
+]
 PLACES = ["on a beach", "in the kitchen", "down the street", "at 10:30 a.m.", "in front of a crowd", "near a lake", ""]
 ENDS = ["", ".", ".", "!", " ."]
 
