@@ -133,15 +133,21 @@ def caption_words(caption: str) -> list[str]:
     words: list[str] = []
     at = 0
     while at < len(text):
-        plain = _PLAIN.match(text, at)
-        end = plain.end() if plain else _longest(text, at)
-        token = text[at:end].lower()
-        token = _STRAIGHT.get(token, token)
-        at = max(end, at + 1)
-        if token in _JOINED and not text.startswith("'", end):
+        if plain := _PLAIN.match(text, at):
+            token, at = plain[0].lower(), plain.end()
+        elif text[at].isspace():
+            at += 1
+            continue
+        else:
+            end = _longest(text, at)
+            token, at = text[at:end].lower(), max(end, at + 1)
+        if token in _JOINED and not text.startswith("'", at):
             words += _JOINED[token]
-        elif token and token not in PUNCTUATION:
-            words += token.split() if plain else _BRACKET.sub(lambda mark: _BRACKETS[mark[0]], token).split()
+        elif plain:
+            words.append(token)
+        elif token not in PUNCTUATION:
+            token = _STRAIGHT.get(token, token)
+            words += _BRACKET.sub(lambda mark: _BRACKETS[mark[0]], token).split()
     return words
 
 

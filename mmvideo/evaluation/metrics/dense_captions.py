@@ -137,7 +137,7 @@ def _captions(pairs: Sequence[tuple[list[str], list[list[str]]]], meteor: Meteor
     return scores
 
 
-def _found(overlap: Sequence[Bool[np.ndarray, "true predicted"]]) -> dict[str, float]:
+def _found(overlap: Sequence[Bool[np.ndarray, "_ predicted"]]) -> dict[str, float]:
     """Precision and recall of events, each of the annotator that it is best for."""
     return {
         "event_precision": max(float(found.any(axis=0).mean()) if found.shape[1] else 0.0 for found in overlap),
