@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -55,12 +55,11 @@ def compare(old: Old, portion: Portion, spec: StreamSpec, config: Training) -> T
     ignored = {
         name: (old.shapes[name], named.get(name) or _why_ignored(name, new, gone)) for name in found.keys() - both
     }
-    wrong = {name for name in both if found[name].shape != new[name]}
     surprises = [
-        *_misfits({name: (old.shapes[name], new[name]) for name in wrong}),
-        *_lacking("training.init_fresh", "of this model is not in it", [n for n, (_, why) in fresh.items() if not why]),
-        *_lacking("training.init_ignore", "of it has no place here", [n for n, (_, why) in ignored.items() if not why]),
-        *_stuck([name for name, (_, why) in fresh.items() if why and portion.is_frozen(name)]),
+        *_misfits({name: (old.shapes[name], new[name]) for name in both if found[name].shape != new[name]}, both),
+        *_lacking("training.init_fresh", "of this model is not in it", _unexplained(fresh), new),
+        *_lacking("training.init_ignore", "of it has no place here", _unexplained(ignored), found),
+        *_stuck([name for name, (_, why) in fresh.items() if why and portion.is_frozen(name)], new),
     ]
     return Taken(
         old.source,
@@ -93,8 +92,12 @@ def _alone(name: str, others: Mapping[str, object]) -> bool:
     return own is not None and not any(objective_of(other) == own for other in others)
 
 
-def _misfits(wrong: Mapping[str, tuple[tuple, tuple]]) -> list[str]:
-    """What to do about parameters of another shape."""
+def _unexplained(group: Mapping[str, tuple[Shape, str]]) -> set[str]:
+    return {name for name, (_, why) in group.items() if not why}
+
+
+def _misfits(wrong: Mapping[str, tuple[Shape, Shape]], names: Collection[str]) -> list[str]:
+    """What to do about parameters, out of all names, that are of another shape there and here."""
     if not wrong:
         return []
     name = min(wrong)
@@ -102,23 +105,24 @@ def _misfits(wrong: Mapping[str, tuple[tuple, tuple]]) -> list[str]:
     there, here = map(list, wrong[name])
     return [
         f"{name} is {there} there and {here} here{more}: build the model with the sizes it was trained with, or let "
-        f"training.init_fresh name what starts anew: {patterns(wrong)}"
+        f"training.init_fresh name what starts anew: {patterns(wrong, set(names) - wrong.keys())}"
     ]
 
 
-def _lacking(setting: str, what: str, names: Sequence[str]) -> list[str]:
-    """What to do about parameters that only one of the models has."""
-    if not names:
+def _lacking(setting: str, what: str, some: Collection[str], names: Collection[str]) -> list[str]:
+    """What to do about parameters, out of all names, that only one of the models has."""
+    if not some:
         return []
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return [f"{min(names)}{more} {what}: give the model the same parts, or name them by {setting}: {patterns(names)}"]
+    more = f" and {len(some) - 1} more" if len(some) > 1 else ""
+    told = patterns(some, set(names) - set(some))
+    return [f"{min(some)}{more} {what}: give the model the same parts, or name them by {setting}: {told}"]
 
 
-def _stuck(names: Sequence[str]) -> list[str]:
-    """What to do about parameters that would keep their random values, because they are frozen."""
-    if not names:
+def _stuck(some: Collection[str], names: Collection[str]) -> list[str]:
+    """What to do about parameters, out of all names, that would keep their random values, because they are frozen."""
+    if not some:
         return []
     return [
-        f"{min(names)} would start anew and is frozen by training.tune, so that it would stay random: train it "
-        f"(training.tune.thaw: {patterns(names)}), or take it from the checkpoint"
+        f"{min(some)} would start anew and is frozen by training.tune, so that it would stay random: train it "
+        f"(training.tune.thaw: {patterns(some, set(names) - set(some))}), or take it from the checkpoint"
     ]

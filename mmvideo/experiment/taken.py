@@ -77,13 +77,21 @@ class Taken:
         (workdir / RECORD).write_text(json.dumps(self.record(), indent=1) + "\n", encoding="utf-8")
 
 
-def patterns(names: Iterable[str]) -> str:
-    """Patterns that match the names and little else, as a setting takes them."""
-    groups: dict[str, list[str]] = {}
-    for name in sorted(names):
-        groups.setdefault(".".join(name.split(".")[:3]), []).append(name)
-    found = [group if members == [group] else f"{group}.*" for group, members in groups.items()]
-    return " ".join(f"'{pattern}'" for pattern in found[: 2 * SHOWN]) + (" …" if len(found) > 2 * SHOWN else "")
+def patterns(names: Iterable[str], others: Iterable[str]) -> str:
+    """Patterns, as a setting takes them, that match all of the names and none of the others; no more than a few."""
+    names, others = sorted(names), list(others)
+    found = dict.fromkeys(_pattern(name, names, others) for name in names)
+    return " ".join(f"'{pattern}'" for pattern in list(found)[: 2 * SHOWN]) + (" …" if len(found) > 2 * SHOWN else "")
+
+
+def _pattern(name: str, names: Sequence[str], others: Sequence[str]) -> str:
+    """The widest pattern by leading parts of a name that matches more than it and no other; or the name."""
+    parts = name.split(".")
+    for count in range(2, len(parts)):
+        start = ".".join(parts[:count]) + "."
+        if not any(other.startswith(start) for other in others):
+            return f"{start}*" if sum(each.startswith(start) for each in names) > 1 else name
+    return name
 
 
 def objective_of(name: str) -> str | None:

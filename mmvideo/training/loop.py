@@ -78,11 +78,10 @@ def train(
     with contextlib.ExitStack() as stack:
         asked = stack.enter_context(stop_requests())
         stack.enter_context(jax.set_mesh(mesh))
-        with ledger.phase("init"):
+        with ledger.phase("init"), release_on_error(workdir, new):
             plan = draw_up(learner_fn, config, mesh)
             checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", config.keep, first))
-            with release_on_error(workdir, new):
-                state, start = _first(plan, checkpoints, begin)
+            state, start = _first(plan, checkpoints, begin)
             lost = ledger.resume(start)
             journal = Journal(workdir if first else None, start, config, ledger, batches, on_progress)
             stack.callback(journal.close)

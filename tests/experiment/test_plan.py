@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
+from flax.traverse_util import flatten_dict
 
 from mmvideo.cli.main import main
 from mmvideo.experiment.config import Experiment, from_json, to_json
@@ -19,6 +20,7 @@ from mmvideo.experiment.plan import plan as make_plan
 from mmvideo.input.pipeline import Batches
 from mmvideo.objectives.learner import Learner
 from mmvideo.planning.memory import tree_bytes
+from mmvideo.training.config import Tuning
 
 
 @functools.cache
@@ -62,7 +64,10 @@ def test_parameters_are_those_of_the_learner(tiny, batches):
     assert sum(found.parameters.values()) == real
     assert found.memory.parameters == found.memory.gradients == 4 * real
     learner = abstract_learner(tiny, batches.spec, tiny.model)
-    assert tree_bytes(learner.params) == 4 * real and len(learner.axes) == len(jax.tree.leaves(learner.params))
+    assert (
+        tree_bytes(learner.params) == 4 * real
+        and flatten_dict(learner.axes).keys() == flatten_dict(learner.params).keys()
+    )
 
 
 def test_devices_share_the_bytes(tiny):
@@ -73,6 +78,19 @@ def test_devices_share_the_bytes(tiny):
     assert one.memory.gradients / 2 < four.memory.gradients < one.memory.gradients
     with pytest.raises(ValueError, match="does not divide"):
         plan(dataclasses.replace(tiny, mesh=mesh), devices=3)
+
+
+def test_what_is_frozen_needs_no_gradient_and_no_moments(tiny):
+    """Of the heads alone, as the learner's names tell; and less work than training everything."""
+    whole = plan(tiny)
+    heads = dataclasses.replace(tiny, training=dataclasses.replace(tiny.training, ema=None, tune=Tuning("heads")))
+    found = plan(heads)
+    outside = ("video embedder", "audio embedder", "text embedder", "positions", "trunk")
+    assert found.trained == sum(size for part, size in found.parameters.items() if part not in outside)
+    assert whole.trained == sum(whole.parameters.values()) and found.parameters == whole.parameters
+    assert found.memory.gradients == 4 * found.trained
+    assert found.memory.optimizer < whole.memory.optimizer * 1.01 * found.trained / whole.trained
+    assert found.run.flops < whole.run.flops and found.memory.activations < whole.memory.activations
 
 
 def test_remat_lowers_the_bytes_and_leaves_the_flops(tiny):
