@@ -62,6 +62,18 @@ def on_own_rows(
     )(q, k, v, spans)
 
 
+def row_by_row(function: Callable[..., Any], *arrays: Array) -> Any:
+    """`function(*arrays)`, whose arguments and results all have `B` first, run by every device on its own rows.
+
+    For what XLA would gather on every device, such as the choice of the largest of many numbers.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or not isinstance(arrays[0], jax.core.Tracer):
+        return function(*arrays)
+    rows = PartitionSpec(_dividing(ROW_AXES, arrays[0].shape[0], mesh))
+    return jax.shard_map(function, in_specs=rows, out_specs=rows, check_vma=False)(*arrays)
+
+
 def _dividing(axes: tuple[str, ...], size: int, mesh: Any) -> tuple[str, ...] | None:
     """Those of the axes that the mesh has, if they divide a size together."""
     found = tuple(axis for axis in axes if axis in mesh.shape)

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from mmvideo.model.activations import by_rows
+from mmvideo.model.activations import by_rows, whole
 from mmvideo.model.block import KV, Layer, added, attention_out, entering, feed_forward, project, weights_of
 from mmvideo.model.config import Block
 from mmvideo.model.full import text_base
@@ -168,10 +168,13 @@ def _media(stream: TokenStream) -> TokenStream | None:
 
 
 def _text_weights(trunk: MultimodalTransformer, layers: Layer) -> Layer:
-    """The weights that a row of text meets, those of products already in the dtype of activations."""
-    dtype = trunk.config.compute
-    weights = weights_of(layers, TEXT)
-    return {name: value.astype(dtype) if name.endswith("_kernel") else value for name, value in weights.items()}
+    """The weights that a row of text meets, once for all pieces in the dtype of activations and on every device.
+
+    In a loop over pieces each would otherwise wait for all weights that are split over a mesh.
+    """
+    dtype, weights = trunk.config.compute, weights_of(layers, TEXT)
+    cast = {name: value.astype(dtype) if name.endswith("_kernel") else value for name, value in weights.items()}
+    return jax.tree.map(whole, cast)
 
 
 def _no_media(trunk: MultimodalTransformer, layers: Layer, batch: int) -> tuple[Array, Array, Array]:

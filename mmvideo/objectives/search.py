@@ -8,12 +8,14 @@ Letters: `W` live texts of a clip, `G` the most pieces that are written, `c` can
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from mmvideo.model.activations import row_by_row
 from mmvideo.objectives.decoding import Decoding
 from mmvideo.stream import PADDING, TextSpec
 
@@ -137,7 +139,7 @@ def _likeliest(search: Search, chances: Float[Array, "B #W E V"], rules: Rules) 
     (batch, texts, clips), vocabulary = search.score.shape, chances.shape[-1]
     total = jnp.moveaxis(search.score[..., None] + chances, 1, 2).reshape(batch, clips, texts * vocabulary)
     count = 1 if rules.decoding.method == "greedy" else 2 * texts
-    score, choice = jax.lax.top_k(total, count)
+    score, choice = row_by_row(partial(jax.lax.top_k, k=count), total)
     return Candidates(score, choice // vocabulary, choice % vocabulary)
 
 
@@ -158,7 +160,7 @@ def _settle(search: Search, candidates: Candidates, number: Array, rules: Rules)
     search = _compete(
         search, ending.max(axis=-1), _text(search, candidates, ending.argmax(axis=-1), number), number, alpha
     )
-    score, kept = jax.lax.top_k(jnp.where(ended, NEVER, candidates.score), texts)
+    score, kept = row_by_row(partial(jax.lax.top_k, k=texts), jnp.where(ended, NEVER, candidates.score))
     parent, piece = (jnp.take_along_axis(values, kept, axis=-1) for values in (candidates.text, candidates.piece))
     parent, piece, score = (jnp.moveaxis(values, -1, 1) for values in (parent, piece, score))
     pieces = jnp.take_along_axis(search.pieces, parent[..., None], axis=1)

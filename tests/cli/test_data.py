@@ -9,7 +9,8 @@ def test_shapes_to_corpus_to_page(tmp_path, capsys):
     clips, corpus, page = (str(tmp_path / name) for name in ("clips", "corpus", "page.html"))
     numbers = ["--train", "6", "--test", "3", "--size", "32", "--processes", "1"]
     assert main(["data", "shapes", clips, *numbers]) == 0
-    assert main(["data", "build", clips, corpus, "--tokenizer-vocabulary", "80", "--processes", "1"]) == 0
+    tokenizer = ["--tokenizer-vocabulary", "80", "--time-tokens", "4"]
+    assert main(["data", "build", clips, corpus, *tokenizer, "--processes", "1"]) == 0
     assert "9 clips (" in capsys.readouterr().out
     assert main(["data", "show", corpus, "--split", "test", "--out", page]) == 0
     html = (tmp_path / "page.html").read_text(encoding="utf-8")

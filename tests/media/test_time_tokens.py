@@ -22,7 +22,8 @@ def test_round_trip():
     """To half of the way between two moments, of short events to a whole one."""
     draw = random.Random(0)
     for seconds in (0.7, 20.0, 341.5):
-        moments = [sorted(draw.uniform(0, seconds) for _ in range(2)) for _ in range(20)] + [[seconds, seconds], [0, 0]]
+        moments = [sorted(draw.uniform(0, seconds) for _ in range(2)) for _ in range(20)]
+        moments += [[seconds, seconds], [0.0, 0.0]]
         events = sorted((start, end, f"event < {number} >") for number, (start, end) in enumerate(moments))
         found, way = read_events(write_events(events, seconds), seconds), seconds / (BINS - 1)
         assert [caption for *_, caption in found] == [caption for *_, caption in events]
@@ -52,7 +53,8 @@ def test_what_is_malformed_is_passed_over(text, captions):
 
 
 @pytest.mark.parametrize(
-    "event", [(-1.0, 2.0, "a"), (3.0, 2.0, "a"), (1.0, 11.0, "a"), (1.0, 2.0, " <t=3> "), (float("nan"), 2.0, "a")]
+    "event",
+    [(-1.0, 2.0, "a"), (3.0, 2.0, "a"), (1.0, 11.0, "a"), (1.0, 2.0, " <t=3> "), (float("nan"), 2.0, "a")],
 )
 def test_what_is_no_event(event):
     with pytest.raises(ValueError, match="0 <= start <= end <= 10.0, the clip's length"):

@@ -141,6 +141,15 @@ def test_what_is_kept_gives_the_tokens_of_a_whole_pass(changed, stream, settings
     np.testing.assert_allclose(got[there], want[there], atol=1e-4)
 
 
+@pytest.mark.slow
+def test_half_precision_is_close(changed, stream):
+    trunk, (pieces, there) = changed(compute="bfloat16"), texts_of(stream)
+    got = piecewise(trunk, stream, jnp.asarray(pieces))
+    assert got.dtype == jnp.bfloat16
+    want, got = (np.asarray(tokens, np.float64)[there] for tokens in (whole(trunk, stream), got))
+    assert np.abs(got - want).mean() < 0.02 * np.abs(want).mean()
+
+
 def test_the_media_matter_only_to_their_own_clip(changed, stream):
     """Other pixels in one clip change its tokens and no other's."""
     trunk, (pieces, _) = changed(), texts_of(stream)

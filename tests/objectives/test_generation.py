@@ -266,15 +266,19 @@ def test_marks_are_never_written_and_no_text_is_too_short_or_too_long(learner):
     def logits(tokens):
         return jnp.broadcast_to(likely, (*tokens.shape[:-1], text.vocabulary))
 
-    wanted = jnp.ones((1, 3), bool)
+    @functools.partial(nnx.jit, static_argnums=1)
+    def write_likely(trunk, decoding):
+        return generate(trunk, logits, text, stream, jnp.ones((1, 3), bool), decoding)
+
     for decoding in (Decoding(shortest=2), Decoding("beam", beams=2, shortest=2)):
-        found = generate(learner.trunk, logits, text, stream, wanted, decoding)
+        found = write_likely(learner.trunk, decoding)
         assert found.pieces[0, 0].tolist() == whole([BEGIN, 17, 17, END])
-    cut = generate(learner.trunk, logits, text, stream, wanted, Decoding(length=4, shortest=9))
+    cut = write_likely(learner.trunk, Decoding(length=4, shortest=9))
     assert cut.pieces.shape == (1, 3, 4) and cut.pieces[0, 0].tolist() == [BEGIN, 17, 17, 17]
     assert cut.steps == 2
 
 
+@pytest.mark.slow
 def test_rows_of_a_mesh_give_the_texts_of_one_device(learner):
     """Rows over eight devices, or rows and weights over four of them and heads over two."""
     clips = [clip for seed in range(30, 38) for clip in (random_clip(seed, hide=False), None)]

@@ -34,11 +34,17 @@ def asked_clips():
 
 
 @pytest.fixture(scope="module")
+def made():
+    """Heads and trunk."""
+    return ANSWERS.heads(SMALL, ASKED, rngs=nnx.Rngs(0)), MultimodalTransformer(SMALL, ASKED, rngs=nnx.Rngs(0))
+
+
+@pytest.fixture(scope="module")
 def stream():
     return jax.tree.map(jnp.asarray, make_stream(asked_clips(), 2, 3, spec=ASKED))
 
 
-def test_only_answers_are_predicted(stream):
+def test_only_answers_are_predicted(made, stream):
     place, pieces, clip = ANSWERS.next_pieces(stream, MARK)
     found = [
         [
@@ -48,11 +54,11 @@ def test_only_answers_are_predicted(stream):
         for each in zip(pieces, place, clip, strict=True)
     ]
     assert found == [[[9, MARK, 10, END], [], [12, END]], [[], [END], []]]
-    heads = ANSWERS.heads(SMALL, ASKED, rngs=nnx.Rngs(0))
-    trunk = MultimodalTransformer(SMALL, ASKED, rngs=nnx.Rngs(0))
-    _, metrics = ANSWERS.loss(heads, trunk(stream), stream, trunk)
+    heads, trunk = made
+    features = nnx.jit(lambda trunk, stream: trunk(stream))(trunk, stream)
+    _, metrics = ANSWERS.loss(heads, features, stream, trunk)
     assert (metrics["tokens"], metrics["clips"]) == (7, 3)
-    _, metrics = Captioning().loss(heads, trunk(stream), stream, trunk)
+    _, metrics = Captioning().loss(heads, features, stream, trunk)
     assert (metrics["tokens"], metrics["clips"]) == (21, 4)
 
 
@@ -64,17 +70,17 @@ def test_questions_end_with_the_mark(stream):
     assert questions(stream, MARK, 7).length.tolist() == [[3, 0, 1], [0, 0, 0]]
 
 
-def test_answers_are_written_behind_their_questions(stream):
+def test_answers_are_written_behind_their_questions(made, stream):
     """The answer that is there already is not looked at: it is as if the question had been given by hand."""
-    heads = ANSWERS.heads(SMALL, ASKED, rngs=nnx.Rngs(0))
-    trunk = MultimodalTransformer(SMALL, ASKED, rngs=nnx.Rngs(0))
-    found = ANSWERS.generate(heads, stream, trunk, Decoding("beam", beams=2))
+    heads, trunk = made
+    decoding = Decoding("beam", beams=2)
+    found = nnx.jit(lambda *parts: ANSWERS.generate(*parts, decoding))(heads, stream, trunk)
     assert found.written.tolist() == [[True, False, True], [False, True, False]]
     assert found.pieces[0, 0, :4].tolist() == [BEGIN, 7, 8, MARK] and found.given[0, 0] == 4
     pieces = np.zeros((2, 3, 6), np.int32)
     pieces[0, 0, :3], pieces[0, 2, 0], pieces[1, 1] = (7, 8, MARK), MARK, (11, 12, 13, 14, 15, MARK)
     prompt = Prompt(pieces, np.array([[3, 0, 1], [0, 6, 0]], np.int32))
-    by_hand = Captioning().generate(heads, stream, trunk, Decoding("beam", beams=2), prompt)
+    by_hand = nnx.jit(lambda *parts: Captioning().generate(*parts, decoding, prompt))(heads, stream, trunk)
     np.testing.assert_array_equal(by_hand.pieces[found.written], found.pieces[found.written])
     np.testing.assert_allclose(by_hand.score[found.written], found.score[found.written], atol=1e-5)
 
