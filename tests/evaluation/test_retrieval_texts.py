@@ -157,3 +157,31 @@ def test_media_that_is_missing_is_left_out_and_counted(matcher, config, batches)
     wordless = Batches(config, masked=False, train=False, modalities=("video", "audio"), assets=batches.assets())
     metrics = Retrieval(wordless, "shapes", "test", captions="all").run(Subject(matcher)).metrics
     assert metrics["text_to_video/left_out"] == 9 and metrics["video_to_audio/clips"] == 9
+
+
+def test_texts_of_a_clip_that_cannot_be_read_are_left_out(subject, config, corpus, batches):
+    """Nor do those of others slip into its place."""
+    told = batches.corpus.all_captions()
+
+    class Damaged(Retold):
+        def __getitem__(self, index: int):
+            record = super().__getitem__(index)
+            return dataclasses.replace(record, media=b"no film") if index == 4 else record
+
+    damaged = Batches(
+        config, masked=False, train=False, assets=batches.assets(), corpora=[Damaged(corpus, "test", told)]
+    )
+    result = Retrieval(damaged, "shapes", "test", captions="all", rerank=3).run(subject)
+    assert result.clips == 8 and [row["id"] for row in result.predictions] == [
+        batches.clip_id(number) for number in range(9) if number != 4
+    ]
+    assert result.metrics["text_to_video/clips"] == 24 and result.metrics["video_to_text/left_out"] == 0
+    kept = [Retold(corpus, "test", told)]
+    whole = Batches(config, masked=False, train=False, assets=batches.assets(), corpora=kept)
+    found = subject.embeddings(whole)
+    others = [number for number in range(9) if number != 4]
+    words = [text for number in others for text in told[number]]
+    similarity = embed_texts(subject, text_batches(whole, words)).astype(float) @ found.vectors["video"][others].T
+    for row, clip in enumerate(np.repeat(np.arange(8), 3)):
+        rank = _unit_rank(similarity[row], np.arange(8) == clip)
+        assert result.predictions[clip]["ranks"]["text_to_video"][row % 3] == rank

@@ -154,6 +154,23 @@ def test_mismatches_are_drawn_in_proportion():
             np.testing.assert_allclose(shares, chance, atol=5 * np.sqrt(0.25 / times))
 
 
+def test_a_clip_alone_is_told_by_its_own_pair():
+    """The odds of the true pairs of the loss, known of clips that have all of the pair."""
+    stream = on_device(make_stream(CLIPS, rows=2, slots=4))
+    features, objective = made_features(stream, 4, 24), Matching()
+    heads = objective.heads(SMALL, SPEC, rngs=nnx.Rngs(0))
+    heads.eval()
+    answer = objective.predict(heads, features, stream, Echo())
+    assert np.flatnonzero(answer["known"]).tolist() == [0, 1, 4, 5]
+    layout, dense = stream.layout, heads.head.dense
+    for clip in (0, 1, 4, 5):
+        own = (layout.clip[clip // 4] == clip % 4) & (layout.modality[clip // 4] == 2)
+        vector = np.asarray(features.top, np.float64)[clip // 4, np.asarray(own)].mean(axis=0)
+        normed = (vector - vector.mean()) / np.sqrt(vector.var() + 1e-6)
+        odds = normed @ np.asarray(dense.kernel[...], np.float64)[:, 0] + float(dense.bias[...][0])
+        np.testing.assert_allclose(answer["odds"][clip // 4, clip % 4], odds, rtol=1e-5, atol=1e-6)
+
+
 def test_training_draws_anew_and_evaluation_does_not():
     heads = Matching().heads(SMALL, SPEC, rngs=nnx.Rngs(0))
     keys = [jax.random.key_data(heads.chance()).tolist() for _ in range(3)]

@@ -1,0 +1,89 @@
+"""Two processes of two devices measure what one does: all captions, re-ranked, and class names."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import socket
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmvideo.evaluation.evaluators import Retrieval
+from mmvideo.evaluation.runner import Subject
+from mmvideo.evaluation.zero_shot import ZeroShot
+
+WORKER = """
+    import functools, json, pickle, sys
+    import jax
+    jax.config.update("jax_num_cpu_devices", 2)
+    from flax import nnx
+    from mmvideo.evaluation.evaluators import Retrieval
+    from mmvideo.evaluation.runner import Subject
+    from mmvideo.evaluation.zero_shot import ZeroShot
+    from mmvideo.input.pipeline import Batches
+    from mmvideo.input.placement import device_stream
+    from mmvideo.objectives.learner import Learner
+    from mmvideo.parallel.config import Mesh
+    from mmvideo.parallel.mesh import make_mesh
+    from mmvideo.parallel.processes import initialize
+    from mmvideo.parallel.rules import shardings
+
+    number, count = initialize()
+    mesh = make_mesh(Mesh(data=2, fsdp=2))
+    with open(sys.argv[1], "rb") as file:
+        config, model, objectives = pickle.load(file)
+    batches = Batches(config, masked=False, train=False, process_index=number, process_count=count)
+    build = lambda: Learner(model, batches.spec, objectives, rngs=nnx.Rngs(1))
+    with jax.set_mesh(mesh):
+        graph, abstract = nnx.split(nnx.eval_shape(build))
+        state = jax.jit(lambda: nnx.state(build()), out_shardings=shardings(abstract, mesh))()
+        subject = Subject(nnx.merge(graph, state), functools.partial(device_stream, mesh=mesh))
+        found = Retrieval(batches, "shapes", "test", captions="all", rerank=4).run(subject)
+        named = ZeroShot(batches, ("visual",), "shapes", "test").run(subject)
+    print(json.dumps([found.metrics, named.metrics, [row["ranks"] for row in found.predictions]]))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_measure_what_one_does(matcher, batches, config, tmp_path):
+    """Nine clips and 27 texts, which no batch of four rows divides; both processes end with the same numbers."""
+    (tmp_path / "run").write_bytes(pickle.dumps((config, matcher.trunk.config, matcher.objectives)))
+    subject = Subject(matcher)
+    found = Retrieval(batches, "shapes", "test", captions="all", rerank=4).run(subject)
+    named = ZeroShot(batches, ("visual",), "shapes", "test").run(subject)
+    for metrics, others, ranks in _two_processes(tmp_path / "run"):
+        assert ranks == [row["ranks"] for row in found.predictions]
+        for own, other in ((found.metrics, metrics), (named.metrics, others)):
+            assert own.keys() == other.keys()
+            np.testing.assert_allclose([other[name] for name in own], list(own.values()), rtol=1e-9)
+
+
+def _two_processes(run: Path) -> list[list]:
+    """What each of two processes of two devices prints."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    shared = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "MMVIDEO_COORDINATOR": f"localhost:{port}",
+        "MMVIDEO_PROCESSES": "2",
+    }
+    command = [sys.executable, "-c", textwrap.dedent(WORKER), str(run)]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    workers = [
+        subprocess.Popen(command, env=shared | {"MMVIDEO_PROCESS": str(number)}, **streams) for number in range(2)
+    ]
+    try:
+        answers = [worker.communicate(timeout=400) for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    assert all(worker.returncode == 0 for worker in workers), answers[0][1][-3000:]
+    return [json.loads(out.splitlines()[-1]) for out, _ in answers]
