@@ -87,6 +87,8 @@ def train(
             stack.callback(journal.close)
         if start:
             journal.say(f"resuming {workdir} at step {start}; {lost:.1f} s of earlier work are done again")
+        if plan.portion.frozen:
+            journal.say(f"training {plan.portion.size:,} of {plan.portion.whole:,} numbers")
         assets = _assets(batches, config_json)
         steps = _steps(plan, state, batches, place, config, ledger)
         step, stopped = start, False

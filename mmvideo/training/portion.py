@@ -61,14 +61,22 @@ class Portion:
 
     def is_frozen(self, name: str) -> bool:
         """Whether all of a parameter is frozen."""
-        return name in self.frozen and self.frozen[name] >= (self.shapes[name] or (1,))[0]
+        return name in self.frozen and self._rows(name) == (self.shapes[name] or (1,))[0]
 
     @property
     def size(self) -> int:
         """How many numbers are trained."""
-        whole = sum(math.prod(shape) for name, shape in self.shapes.items() if not self.is_frozen(name))
-        rows = {name: rows for name, rows in self.frozen.items() if not self.is_frozen(name)}
-        return whole - sum(rows[name] * math.prod(self.shapes[name][1:]) for name in rows)
+        frozen = (math.prod(self.shapes[name][1:]) * self._rows(name) for name in self.frozen)
+        return self.whole - sum(frozen)
+
+    @property
+    def whole(self) -> int:
+        """How many numbers there are."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    def _rows(self, name: str) -> int:
+        """How many rows of a parameter are frozen; a single number has one."""
+        return min(self.frozen.get(name, 0), (self.shapes[name] or (1,))[0])
 
     def _kept(self, tree: Any) -> dict[tuple, tuple[Any, int]]:
         """The leaves of a tree that are trained, and how many rows of each are not."""

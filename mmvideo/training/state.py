@@ -52,11 +52,13 @@ class Blueprint:
       graphdef: the learner without its arrays.
       abstract: shapes, dtypes and shardings of the state.
       create: computes the first state, each device its own part of it.
+      portion: which parameters are trained.
     """
 
     graphdef: Any
     abstract: TrainState
     create: Callable[[], TrainState]
+    portion: Portion
 
 
 def draw_up(learner_fn: Callable[[nnx.Rngs], nnx.Module], config: Training, mesh: Mesh) -> Blueprint:
@@ -98,7 +100,7 @@ def draw_up(learner_fn: Callable[[nnx.Rngs], nnx.Module], config: Training, mesh
         with jax.set_mesh(mesh):
             return jax.jit(build, out_shardings=places)()
 
-    return Blueprint(graphdef, abstract, create)
+    return Blueprint(graphdef, abstract, create, portion)
 
 
 def new_state(

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from mmvideo.experiment.config import to_json
 from mmvideo.experiment.initial import start_from
 from mmvideo.experiment.making import make_ready
 from mmvideo.experiment.run import run
+from mmvideo.experiment.trained import load, restore
 from mmvideo.input.config import Masking
 from mmvideo.model.config import Fusion, Model, Sharing
 from mmvideo.objectives import Classification, Contrastive, LatentPrediction
@@ -336,3 +338,41 @@ def test_a_run_goes_on_at_another_size(tiny, tmp_path, monkeypatch):
     corners = old[name + "video"].reshape(4, 4, -1).mean(axis=1)
     middle = np.stack([np.interp(np.arange(8) / 2 - 0.25, np.arange(4), column) for column in corners.T], axis=1)
     np.testing.assert_allclose(new[name + "video"].reshape(8, 9, -1)[:, 4], middle, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_run_is_tuned_from_end_to_end(tiny, tmp_path, monkeypatch, capsys):
+    """Pretrained on three modalities, tuned to classify pictures by low-rank updates, averaged, measured, opened."""
+    monkeypatch.setattr("mmvideo.experiment.run._conclude", lambda *_: 0)  # no report
+    plain = dataclasses.replace(tiny, evaluation=dataclasses.replace(tiny.evaluation, retrieval=False, probes=()))
+    assert run(plain, tmp_path / "pretrained") == 0
+    capsys.readouterr()
+    tuned = dataclasses.replace(
+        plain,
+        objectives={"kind": Classification("visual", 64, ("video",)), "pairs": Contrastive(pairs=("video-text",))},
+        input=dataclasses.replace(plain.input, audio=None, masking=Masking()),
+        training=dataclasses.replace(
+            plain.training,
+            ema=None,
+            average_from=3,
+            init_from=str(tmp_path / "pretrained"),
+            tune=Tuning("lora", Lora(2, 4.0)),
+        ),
+    )
+    assert run(tuned, tmp_path / "tuned") == 0
+    told = capsys.readouterr().out
+    assert "no audio in this run" in told and "low-rank updates" in told and "training " in told
+    assert (tmp_path / "tuned" / "init.json").is_file()
+    old, new = (Checkpoints(tmp_path / name / "checkpoints").parameters() for name in ("pretrained", "tuned"))
+    for name in new.keys() & old.keys():
+        if name.startswith("trunk."):
+            np.testing.assert_array_equal(new[name], old[name], err_msg=name)
+    assert new["trunk.blocks.lora.value_b_kernel"].any()
+    (tmp_path / "tuned" / "config.json").write_text(to_json(tuned))
+    opened = load(tmp_path / "tuned")
+    assert not hasattr(opened.learner.trunk.blocks, "lora")
+    plain_embed, _, _ = restore(tuned, tmp_path / "tuned", make_mesh(Mesh()))
+    merged, whole = opened.learner.trunk.blocks.layers(), plain_embed.trunk.blocks.layers()
+    for name, value in whole.items():
+        np.testing.assert_allclose(merged[name], value, atol=1e-6, err_msg=name)
+    assert opened.embed(texts=["a red circle"])["text"].shape == (1, 128)
