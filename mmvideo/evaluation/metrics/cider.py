@@ -1,8 +1,8 @@
 """CIDEr and CIDEr-D of captions (Vedantam et al. 2015): consensus with the references, weighted by rarity.
 
 A caption is a vector of tf-idf weights of its n-grams, n = 1 … 4; a reference is scored by the cosine of the two, per
-n, and n and the references are averaged; the scale is 0 … 10. CIDEr-D (section 7 of the paper) takes the n-grams no
-more often than the reference has them and damps a difference of length by a Gaussian of sigma 6.
+n, and n and the references are averaged; the scale is 0 … 10. CIDEr-D, the paper's variant that is harder to game,
+takes the n-grams no more often than the reference has them and damps a difference of length by a Gaussian (sigma 6).
 
 - What other code calls CIDEr (the COCO caption scorer's `Cider`, nearly all published numbers) *is* CIDEr-D.
 - Document frequencies come from the references given: a clip is a document, however many references it has. So a

@@ -112,7 +112,7 @@ class Meteor:
 def spice(
     predicted: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]], path: Path
 ) -> Float[np.ndarray, "n"]:
-    """SPICE (F-score over scene graphs) of each clip; NaN where the parser finds nothing; a corpus scores the mean.
+    """SPICE (F-score over scene graphs) of each clip; NaN where it has none; a corpus scores the mean of the others.
 
     Raises:
       RuntimeError: the program failed, for instance because its models are missing.

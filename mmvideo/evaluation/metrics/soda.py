@@ -1,8 +1,8 @@
 """SODA: how well a list of captioned events tells the story of a video (Fujita et al. 2020).
 
 Predicted and true events are matched one to one in their order in time, so that the sum of overlap times caption score
-is the largest (dynamic programming, section 4.1 of the paper); precision divides it by the predicted events, recall by
-the true ones, and the F-measure joins them (SODA_c, section 4.2). Of several annotators the one with the best F counts.
+is the largest (by dynamic programming); precision divides it by the number of predicted events, recall by that of the
+true ones, and the F-measure joins them: the paper's SODA_c. Of several annotators the one with the best F counts.
 
 The caption score is a plug-in. `soda_c` is the published metric only with METEOR; with any other the name must say so,
 as `soda_rouge_l` does. The published program hands the *true* caption to METEOR as the hypothesis and the predicted one
