@@ -83,6 +83,9 @@ def test_every_view_comes_exactly_once_however_it_is_packed(views: Views, rows: 
     assert set(found) == expected and len(expected) > len(batches.corpus)
     if views.stride is None:
         assert {batches.views_of(n) for n in range(len(batches.corpus))} == {views.clips * views.crops}
+    pictures = _batches(views, dataclasses.replace(config, audio=None))
+    used = np.array([pictures.views_of(n) > 0 for n in range(len(pictures.corpus))])
+    assert used.tolist() == pictures.corpus.has_video.tolist() and not used.all()
     after = batches.batch(batches.steps_per_epoch)
     assert (after.clips.number == -1).all() and (after.clips.view == 0).all()
 
