@@ -129,7 +129,7 @@ class Retrieval:
             names = [f"{clip} {number}" for clip, number in zip(names, _counted(direction.gallery.clip), strict=True)]
         for query, clip in enumerate(direction.query.clip):
             shown = zip(entries[query], scores[query], strict=True)
-            told = int(ranks[query]), {names[entry]: round(float(score), 6) for entry, score in shown}
+            told = int(ranks[query]), {names[entry]: _rounded(score) for entry, score in shown}
             for kind, value in zip(("ranks", "scores"), told, strict=True):
                 if self.captions == "all" and direction.source == "text":
                     predictions[clip][kind].setdefault(name, []).append(value)
@@ -154,6 +154,11 @@ class Retrieval:
             judged = sorted({name.split("/")[0] for name in metrics if "/reranked/" in name})
             protocol["reranked"] = reranking.PROTOCOL.format(k=self.rerank, directions=", ".join(judged) or "none")
         return protocol
+
+
+def _rounded(score: float) -> float | None:
+    """A score as a file tells it; None where it is not a number, which JSON does not know."""
+    return round(float(score), 6) if np.isfinite(score) else None
 
 
 def _counted(clips: Int[np.ndarray, "m"]) -> Iterable[int]:

@@ -20,7 +20,7 @@ TIE = 1e-6
 BLOCK = 512, 2048
 """Rows and entries compared at a time; their similarities take 4 MiB."""
 
-_GATHERED = 1 << 22  # numbers that are gathered at a time for pairs compared one by one: 32 MiB
+_GATHERED = 1 << 20  # numbers that are gathered at a time for pairs compared one by one: 8 MiB
 _FEW = 32  # one pair compared alone costs as much as about so many in a product of matrices
 _SPARE = 16  # entries kept beyond those asked for, among which ties are told apart
 _RESTING = 1e-12  # float64 similarities of unit vectors differ by less from block to block
@@ -230,10 +230,9 @@ def most_similar(
     width = min(k, len(gallery))
     entries, similarities = np.zeros((len(query), width), np.int64), np.zeros((len(query), width))
     kept = min(width + _SPARE, len(gallery))
-    step = max(1, min(BLOCK[0], _GATHERED // max(kept * query.shape[1], 1)))
     error = _error(query.shape[1]) * _norms(gallery).max(initial=0)
-    for start in range(0, len(query) if width else 0, step):
-        some = slice(start, start + step)
+    for start in range(0, len(query) if width else 0, BLOCK[0]):
+        some = slice(start, start + BLOCK[0])
         entries[some], similarities[some] = _most_similar(query[some], gallery, width, kept, error, block)
     return entries, similarities
 

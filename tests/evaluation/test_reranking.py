@@ -157,3 +157,14 @@ def test_each_pair_is_judged_once_and_comes_back_in_its_place(subject, batches, 
 def test_without_a_matching_head_it_says_so(learner, batches):
     with pytest.raises(ValueError, match="evaluation.rerank asks a matching head, and the run has none"):
         Retrieval(batches, "shapes", "test", rerank=3).run(Subject(learner))
+
+
+def test_what_the_head_cannot_judge_is_null(subject, batches, config):
+    """Shown pictures and words alone, it judges no pair: right ones stand last, and the file holds no odd number."""
+    seen = Batches(config, masked=False, train=False, modalities=("video", "text"), assets=batches.assets())
+    result = Retrieval(seen, "shapes", "test", rerank=4, modalities=("video", "text")).run(subject)
+    assert not any("/reranked/" in name for name in result.metrics) and result.protocol["reranked"].endswith("none")
+    whole = Retrieval(batches, "shapes", "test", rerank=4, modalities=("video", "text")).run(subject)
+    assert whole.metrics["text_to_video+audio/reranked/r@1"] == 0
+    told = [row["scores"]["text_to_video+audio/reranked"] for row in whole.predictions]
+    assert all(set(scores.values()) == {None} for scores in told)
