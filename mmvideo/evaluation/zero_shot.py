@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from mmvideo.evaluation.embed import Embeddings
+from mmvideo.evaluation.metrics.classification import classification_metrics
 from mmvideo.evaluation.retrieval_texts import embed_texts, text_batches
 from mmvideo.evaluation.runner import EvaluationResult, Subject
 
@@ -129,29 +130,3 @@ def mean_direction(vectors: Float[np.ndarray, "n p d"]) -> Float[np.ndarray, "n 
 def _media(found: Embeddings) -> list[str]:
     """Groups that are embedded and hold no text."""
     return [group for group in found.vectors if "text" not in group.split("+")]
-
-
-def classification_metrics(
-    scores: Float[np.ndarray, "n C"], truth: Int[np.ndarray, "n"], classes: Sequence[str]
-) -> tuple[dict[str, float | int], dict[str, Any]]:
-    """`top1`, `top5` where there are more than 5 classes, `class_mean_accuracy`, `chance`, `clips` and `left_out`.
-
-    Of equal scores the class with the lower number comes first.
-
-    Args:
-      scores: of each class.
-      truth: class numbers; negative where unknown.
-      classes: names of the classes.
-    """
-    known = truth >= 0
-    count = {"clips": int(known.sum()), "left_out": int((~known).sum())}
-    if not known.any():
-        return count, {}
-    order, truth = np.argsort(-scores[known], axis=1, kind="stable"), truth[known]
-    rank = 1 + np.argmax(order == truth[:, None], axis=1)
-    metrics = {"top1": float((rank == 1).mean())}
-    if len(classes) > 5:
-        metrics["top5"] = float((rank <= 5).mean())
-    per_class = [(rank[truth == number] == 1).mean() for number in np.unique(truth)]
-    chance = np.bincount(truth).max() / len(truth)
-    return metrics | {"class_mean_accuracy": float(np.mean(per_class)), "chance": float(chance)} | count, {}
