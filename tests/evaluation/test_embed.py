@@ -84,7 +84,7 @@ def test_a_clip_seen_twice_is_refused(learner, config, corpus):
 
 def test_evaluators_write_their_files(learner, batches, config, corpus, tmp_path):
     train = Batches(dataclasses.replace(config, sources=(Source(corpus, "train"),)), masked=False, train=False)
-    kinds = tuple(batches.classes)
+    kinds = batches.annotations.single
     measures = [
         Retrieval(batches, "shapes", "test", oracle={"text_to_video/r@1": 0.5}),
         Probes(train, batches, kinds, "shapes", "test", neighbours=3, classes=batches.classes),
