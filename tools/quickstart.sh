@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# From video files to a pretrained model on a fresh machine: makes .venv, installs, generates clips with
-# sound and captions, builds a corpus, pretrains, evaluates, and writes runs/quickstart/report.html.
+# From video files to a model that retrieves, classifies and writes captions, on a fresh machine: makes .venv,
+# installs, generates clips with sound and captions, builds a corpus, pretrains, fine-tunes, evaluates, and writes
+# runs/quickstart/report.html and runs/quickstart_finetuned/report.html.
 # Run it again to go on where it stopped.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 started=$SECONDS
-step() { echo; echo "── [$1/4] $2 (after $((SECONDS - started)) s)"; }
+step() { echo; echo "── [$1/5] $2 (after $((SECONDS - started)) s)"; }
 
 clips=corpora/quickstart/clips
 corpus=corpora/quickstart/shapes
@@ -20,5 +21,8 @@ mmvideo data build "$clips" "$corpus" --tokenizer-vocabulary 256
 step 3 "pretraining on video, sound and text, then evaluating"
 mmvideo train configs/quickstart/shapes.py --workdir runs/quickstart
 
-step 4 "done"
-echo "open runs/quickstart/report.html in a browser"
+step 4 "fine-tuning to classes, captions and retrieval, then evaluating"
+mmvideo train configs/quickstart/finetune.py --workdir runs/quickstart_finetuned
+
+step 5 "done"
+echo "open runs/quickstart/report.html and runs/quickstart_finetuned/report.html in a browser"
