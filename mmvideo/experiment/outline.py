@@ -19,7 +19,7 @@ _LONG = 1e6
 """Seconds of a clip that fills every view."""
 
 _PAD, _BEGIN, _END, _MASK, _ANSWER = 0, 2, 3, 4, 5
-"""Numbers for the pieces with a meaning; their values change no shape."""
+"""Numbers for the pieces with a meaning; their values change no shape, nor does whether there is an answer mark."""
 
 
 @dataclasses.dataclass(frozen=True)

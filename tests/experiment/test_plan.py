@@ -41,8 +41,8 @@ def batches(tiny) -> Batches:
 def test_the_outline_is_the_pipelines_own(tiny, batches):
     """Spec and row of the corpus, whose longest clips fill the views."""
     sketch = outline(tiny.input)
-    assert dataclasses.replace(sketch.spec.text, mask_id=0) == dataclasses.replace(
-        batches.spec.text, mask_id=0, end_id=sketch.spec.text.end_id
+    assert dataclasses.replace(sketch.spec.text, mask_id=0, answer_id=0) == dataclasses.replace(
+        batches.spec.text, mask_id=0, answer_id=0, end_id=sketch.spec.text.end_id
     )
     assert (sketch.spec.video, sketch.spec.audio) == (batches.spec.video, batches.spec.audio)
     ours = abstract_stream(dataclasses.replace(batches.shape, kinds=()), 8)
