@@ -1,7 +1,8 @@
 """Questions about a clip that its attributes answer, in the words of its captions.
 
 A row of the manifest holds one question with its answer: `question`, `answer`, and as its caption both with the mark
-`<answer>` between them, which tokenizers made of such captions know as a piece of its own. A question asks for the picture (colour, shape, motion, how many bounces) or for the sound (instrument, melody).
+`<answer>` between them, which tokenizers made of such captions know as a piece of its own. A question asks for the
+picture (colour, shape, motion, how many bounces) or for the sound (instrument, melody).
 """
 
 from __future__ import annotations
