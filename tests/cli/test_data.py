@@ -21,6 +21,26 @@ def test_shapes_to_corpus_to_page(tmp_path, capsys):
     assert "validation" in said and "train" in said and said.count("\n") == 1
 
 
+def test_scenes_and_questions_to_corpora(tmp_path, capsys):
+    scenes, shapes, out = (str(tmp_path / name) for name in ("scenes", "shapes", "out"))
+    numbers = ["--size", "32", "--processes", "1"]
+    lengths = ["--shortest", "5", "--longest", "9", "--queries", "2"]
+    assert main(["data", "scenes", scenes, "--train", "2", "--test", "1", *lengths, *numbers]) == 0
+    assert main(["data", "build", scenes, out, "--processes", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "6 clips (4 train, 2 test)" in said and "moments: of 6 clips" in said
+    assert main(["data", "show", out, "--out", str(tmp_path / "page.html")]) == 0
+    assert '<div class="told"><i style="left:' in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+    assert main(["data", "shapes", shapes, "--train", "2", "--test", "1", "--questions", "3", *numbers]) == 0
+    assert main(["data", "build", f"{shapes}/questions.jsonl", f"{out}-questions", "--processes", "1"]) == 0
+    assert "9 clips (6 train, 3 test)" in capsys.readouterr().out
+    assert main(["data", "build", shapes, f"{out}-shapes", "--processes", "1"]) == 0
+    assert "elements, a list of classes of" in (said := capsys.readouterr().out) and "mood, a number" in said
+    assert main(["data", "scenes", scenes, "--shortest", "22"]) == 2
+    assert "longest=24.0 of long videos must lie from 26.0" in capsys.readouterr().err
+
+
 def test_a_broken_clip_is_skipped_and_listed(tmp_path, capsys):
     folder = tmp_path / "mine"
     folder.mkdir()

@@ -25,7 +25,10 @@ def test_answers_are_true_and_questions_differ():
         clip = clips[number // 3]
         (kind,) = [kind for kind, wordings in ASKED.items() if row["question"] in wordings]
         asked.add(row["question"])
-        assert row["captions"] == [f"{row['question']} {row['answer']}"] and row["media"] == f"clips/{clip.id}.mp4"
+        assert (
+            row["captions"] == [f"{row['question']} <answer> {row['answer']}"]
+            and row["media"] == f"clips/{clip.id}.mp4"
+        )
         if kind == "bounces":
             assert row["answer"] == ["none", "one", "two", "three", "four"][len(clip.bounces)]
         else:
@@ -43,7 +46,7 @@ def test_questions_are_a_manifest_over_the_same_clips(tmp_path):
     write_shapes(tmp_path, CONFIG, {"train": 3, "test": 2}, processes=1, questions=2)
     rows = read_manifest(tmp_path / "questions.jsonl")
     assert len(rows) == 10 and {row.media for row in rows} == {row.media for row in read_manifest(tmp_path)}
-    assert all(row.captions == (f"{row.attributes['question']} {row.attributes['answer']}",) for row in rows)
+    assert all(row.captions == (f"{row.attributes['question']} <answer> {row.attributes['answer']}",) for row in rows)
     assert [row.split for row in rows] == ["train"] * 6 + ["test"] * 4
 
 

@@ -1,7 +1,8 @@
 """Questions about a clip that its attributes answer, in the words of its captions.
 
-A row of the manifest holds one question with its answer: `question`, `answer`, and as its caption both, one behind the
-other. A question asks for the picture (colour, shape, motion, how many bounces) or for the sound (instrument, melody).
+A row of the manifest holds one question with its answer: `question`, `answer`, and as its caption both with the mark
+`<answer>` between them, which tokenizers made of such captions know as a piece of its own. A question asks for the
+picture (colour, shape, motion, how many bounces) or for the sound (instrument, melody).
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from typing import Any
 from mmvideo.datasets.shapes.attributes import Attributes, split_key, uniforms
 from mmvideo.datasets.shapes.config import ShapesConfig
 from mmvideo.datasets.shapes.grammar import WORDINGS
+
+MARK = "<answer>"
+"""What stands between a question and its answer in a caption."""
 
 ASKED = {
     "colour": ("what colour is it?", "which colour does the shape have?"),
@@ -58,7 +62,7 @@ def _rows(config: ShapesConfig, clip: Attributes, count: int) -> list[dict[str, 
             {
                 "id": f"{clip.id}-{asked}",
                 "media": f"clips/{clip.id}.mp4",
-                "captions": [f"{question} {said}"],
+                "captions": [f"{question} {MARK} {said}"],
                 "question": question,
                 "answer": said,
                 "split": clip.split,

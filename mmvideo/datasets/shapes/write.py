@@ -56,7 +56,8 @@ def write_shapes(
         The manifest's path.
 
     Raises:
-        ValueError: a split without a usable name or number, or a folder that holds clips of other settings.
+        ValueError: a split without a usable name or number, more questions than there are, or a folder that holds
+            clips of other settings.
         OSError: the folder can't be written, or a process died.
     """
     splits = {"train": 2000, "test": 512} if splits is None else splits
@@ -66,11 +67,11 @@ def write_shapes(
     claim(out / SETTINGS, config)
     shapes = Shapes(config)
     clips = [clip for name, count in splits.items() for clip in shapes.draw(name, count)]
-    rows = [shapes.row(clip) for clip in clips]
+    rows, asked = [shapes.row(clip) for clip in clips], question_rows(config, clips, questions)
     missing = [clip for clip, row in zip(clips, rows, strict=True) if not is_whole(out / row["media"])]
     write_files(functools.partial(write_clip, out, config), missing, len(clips), processes, progress)
     if questions:
-        write_rows(out / QUESTIONS, question_rows(config, clips, questions))
+        write_rows(out / QUESTIONS, asked)
     write_rows(out / MANIFEST, rows)
     return out / MANIFEST
 
