@@ -27,7 +27,7 @@ experiment = Experiment(
         pretraining.input,
         text=dataclasses.replace(pretraining.input.text, begin=True),
         masking=Masking(),
-        packing=Packing(rows=16, tokens=288, clips=3),
+        packing=Packing(rows=16, tokens=256, clips=3),
     ),
     model=dataclasses.replace(pretraining.model, fusion=dataclasses.replace(pretraining.model.fusion, text="causal")),
     objectives={

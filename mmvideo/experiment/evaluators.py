@@ -220,9 +220,9 @@ def _probes(clips: HeldOut) -> Iterator[Evaluator]:
     if not wanted.probes:
         return
     test, name = clips.plain, clips.named["dataset"]
-    lacking = sorted(set(wanted.probes) - set(test.classes))
+    lacking = sorted(set(wanted.probes) - set(test.annotations.single))
     if lacking:
-        have = ", ".join(test.classes) or "none"
+        have = ", ".join(test.annotations.single) or "none"
         raise ValueError(f"evaluation.probes names the label '{lacking[0]}', which {name} lacks; it has: {have}")
     sources, shown = clips.experiment.input.sources, shown_modalities(clips.experiment)
     train = _one_pass(clips.experiment, sources, clips.assets, modalities=shown)

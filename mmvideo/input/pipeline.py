@@ -122,7 +122,8 @@ class Batches:
         self._loader = ClipLoader(self.corpus, self._sizes, self._captions, config, self._mask, drop, train, views)
         self.rows = config.packing.rows // process_count
         self._first_row = process_index * self.rows
-        budgets.report_filling(self._planner.needs(0)[1], len(self._planner.epoch(0)), self._planner.budget)
+        if train:
+            budgets.report_filling(self._planner.needs(0)[1], len(self._planner.epoch(0)), self._planner.budget)
 
     @property
     def steps_per_epoch(self) -> int:
