@@ -15,7 +15,7 @@ and report.html there. The fields are those of the run's config.json, for exampl
   --dataset CORPUS[:SPLIT] other clips than the run's own: a corpus, or samples:NAME, and a split of it (its
                            test or validation split where none is named); written as evals/NAME@CORPUS.json
   --tasks NAME,NAME        only these: retrieval, zero_shot, classification, regression, captioning,
-                           question_answering, moments, losses, probes
+                           dense_captioning, question_answering, moments, losses, probes
   --modalities NAME,NAME   show only these of every clip, such as video,text; what is measured is
                            written beside the rest, as evals/NAME.video+text.json
 """

@@ -9,8 +9,8 @@ from mmvideo.input.config import Source, Views
 from mmvideo.objectives.decoding import Decoding
 
 TASKS = (
-    "retrieval", "zero_shot", "classification", "regression", "captioning", "question_answering", "moments", "losses",
-    "probes",
+    "retrieval", "zero_shot", "classification", "regression", "captioning", "dense_captioning",
+    "question_answering", "moments", "losses", "probes",
 )  # fmt: skip
 """What can be measured, in the order in which it is."""
 

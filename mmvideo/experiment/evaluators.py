@@ -15,6 +15,7 @@ from mmvideo.datasets.shapes import known_facts, known_oracle
 from mmvideo.evaluation.caption import Captions, Questions
 from mmvideo.evaluation.classify import Classes, Numbers
 from mmvideo.evaluation.config import TASKS
+from mmvideo.evaluation.dense_caption import DenseCaptions
 from mmvideo.evaluation.evaluators import Probes, Retrieval
 from mmvideo.evaluation.find_moments import FoundMoments
 from mmvideo.evaluation.losses import Losses
@@ -138,6 +139,13 @@ class HeldOut:
         shown = shown_modalities(self.experiment) or there
         return self.batches(modalities=tuple(name for name in shown if name != "text"))
 
+    @property
+    def tells_events(self) -> bool:
+        """Whether captions are events with time tokens."""
+        batches = self.wordless
+        timed = batches.tokenizer is not None and batches.tokenizer.time_tokens > 0
+        return timed and any(batches.corpus.events(number) for number in range(len(batches.corpus)))
+
     def batches(self, embeddings: str | None = None, masked: bool = False, **options: Any) -> Batches:
         """One pass over the clips; only losses look at what another model made of them."""
         return _one_pass(self.experiment, self.sources, self.assets, embeddings, masked, **options)
@@ -182,6 +190,8 @@ def _regression(clips: HeldOut) -> Iterator[Evaluator]:
 
 def _captioning(clips: HeldOut) -> Iterator[Evaluator]:
     for name in _first(clips.objectives(Captioning), lambda one: not one.answers):
+        if clips.tells_events:
+            return
         references = clips.wordless.corpus.all_captions()
         sources = clips.experiment.input.sources
         training = [open_corpus(source.path, source.split).table.captions for source in sources]
@@ -195,6 +205,12 @@ def _captioning(clips: HeldOut) -> Iterator[Evaluator]:
             facts=known_facts([own[0] for own in references if own]),
             together=(("colour", "shape", "motion"),),
         )
+
+
+def _dense_captioning(clips: HeldOut) -> Iterator[Evaluator]:
+    for name in _first(clips.objectives(Captioning), lambda one: not one.answers):
+        if clips.tells_events:
+            yield DenseCaptions(clips.wordless, name, **clips.named, decoding=clips.experiment.evaluation.decoding)
 
 
 def _question_answering(clips: HeldOut) -> Iterator[Evaluator]:
@@ -236,6 +252,7 @@ MAKERS: dict[str, Callable[[HeldOut], Iterator[Evaluator]]] = {
     "classification": _classification,
     "regression": _regression,
     "captioning": _captioning,
+    "dense_captioning": _dense_captioning,
     "question_answering": _question_answering,
     "moments": _moments,
     "losses": _losses,

@@ -86,6 +86,9 @@ TOLD: dict[str, Callable[[Mapping[str, float]], list[str]]] = {
     "captioning": _chosen(
         "captioning", {"BLEU-4": "bleu_4", "ROUGE-L": "rouge_l", "CIDEr-D": "cider_d", "facts right": "facts/all"}
     ),
+    "dense_captioning": _chosen(
+        "dense captions", {"SODA (ROUGE-L)": "soda_rouge_l", "SODA_c": "soda_c", "event F1": "event_f1"}
+    ),
     "question_answering": _chosen("answers", {"exact match": "exact_match"}),
     "moments": _chosen("moments", {"R1@0.5": "r1@0.5", "R1@0.7": "r1@0.7", "   mAP": "mAP"}),
     "losses": _masked_lines,

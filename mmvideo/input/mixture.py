@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float32, Int
@@ -83,6 +83,11 @@ class Mixture:
         """All captions of a clip."""
         source, place = self.locate(number)
         return list(self.corpora[source].table.captions[place])
+
+    def events(self, number: int) -> list[dict[str, Any]]:
+        """What the manifest tells of a clip's events, with `start`, `end` (seconds) and `caption`; often none."""
+        source, place = self.locate(number)
+        return list(self.corpora[source].attributes(place).get("events") or [])
 
     def all_captions(self) -> list[list[str]]:
         """The captions of every clip."""

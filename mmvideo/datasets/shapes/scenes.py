@@ -140,6 +140,14 @@ class Scenes:
             "split": video.split,
         }
 
+    def dense_row(self, video: LongVideo) -> dict[str, Any]:
+        """The same row with its events as one text with time tokens (`media.time_tokens`)."""
+        from mmvideo.media.time_tokens import write_events
+
+        row = self.event_row(video)
+        events = [(event["start"], event["end"], event["caption"]) for event in row["events"]]
+        return row | {"captions": [write_events(events, video.spans[-1][1])]}
+
     def _answer(self, video: LongVideo, query: str) -> dict[str, Any]:
         """The columns of a query."""
         named = read(query)

@@ -19,7 +19,7 @@ from mmvideo.datasets.shapes.scenes import LongVideo, Scenes, ScenesConfig
 SETTINGS, SCENES = "shapes.json", "scenes.json"
 """Files that note the settings of clips and of long videos."""
 
-MANIFEST, QUESTIONS, EVENTS = "manifest.jsonl", "questions.jsonl", "events.jsonl"
+MANIFEST, QUESTIONS, EVENTS, DENSE = "manifest.jsonl", "questions.jsonl", "events.jsonl", "dense.jsonl"
 """Manifests: of clips or queries, of questions about the clips, of what happens in the long videos."""
 
 CRF, BITRATE = 28, 32000
@@ -92,7 +92,7 @@ def write_scenes(
     progress: bool = False,
 ) -> Path:
     """Writes long videos: `videos/SPLIT-NUMBER.mp4`, `scenes.json` (the settings), `events.jsonl` (a manifest with one
-    row a video) and, last of all, `manifest.jsonl` with one row a query. Goes on where it stopped, as `write_shapes`.
+    row a video), `dense.jsonl` (the same with the events as one text with time tokens) and, last of all, `manifest.jsonl` with one row a query. Goes on where it stopped, as `write_shapes`.
 
     Args:
         out_dir: folder to write, made if it isn't there.
@@ -116,6 +116,7 @@ def write_scenes(
     missing = [video for video in videos if not is_whole(out / video.media)]
     write_files(functools.partial(write_video, out, config), missing, len(videos), processes, progress)
     write_rows(out / EVENTS, map(scenes.event_row, videos))
+    write_rows(out / DENSE, map(scenes.dense_row, videos))
     write_rows(out / MANIFEST, [row for video in videos for row in scenes.rows(video)])
     return out / MANIFEST
 
