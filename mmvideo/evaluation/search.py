@@ -99,8 +99,9 @@ def wrong_before(
         some = slice(start, start + block[0])
         asked, row = np.unique(right.query[some], return_inverse=True)
         chunk = _Chunk.of(query[asked], row, right.similarity[some], error, *_entries_of(right, asked))
+        room = _room(asked, gallery, block[1])
         for begin in range(0, len(gallery), block[1]):
-            more = chunk.compare(gallery[begin : begin + block[1]], begin)
+            more = chunk.compare(gallery[begin : begin + block[1]], begin, room)
             worse[some] += more[0]
             better[some] += more[1]
     lost = np.isnan(right.similarity)
@@ -148,9 +149,9 @@ class _Chunk:
         low, high = np.nextafter(low, -infinity), np.nextafter(high, infinity)
         return cls(query, query.astype(np.float32), row, bar, low, high, right, owner)
 
-    def compare(self, gallery: Float[np.ndarray, "m d"], begin: int) -> tuple[np.ndarray, np.ndarray]:
+    def compare(self, gallery: Float[np.ndarray, "m d"], begin: int, room: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """How many wrong entries of a part of the gallery are not clearly less similar, and clearly more."""
-        similarity = self.query @ gallery.astype(np.float32, copy=False).T
+        similarity = _quick(self.query, gallery, room)
         known = slice(*np.searchsorted(self.right, [begin, begin + len(gallery)]))
         similarity[self.owner[known], self.right[known] - begin] = -np.inf
         if len(self.query) < len(self.row):
@@ -258,8 +259,9 @@ def _candidates(query: np.ndarray, gallery: np.ndarray, kept: int, block: int) -
     """The `kept` best entries of each query in float32, in no order, and the least similarity among them."""
     quick = query.astype(np.float32)
     best, place = np.zeros((len(query), 0), np.float32), np.zeros((len(query), 0), np.int64)
+    room = _room(query, gallery, block)
     for begin in range(0, len(gallery), block):
-        similarity = quick @ gallery[begin : begin + block].astype(np.float32, copy=False).T
+        similarity = _quick(quick, gallery[begin : begin + block], room)
         np.fmax(similarity, -np.float32(np.inf), out=similarity)
         full = best.shape[1] == kept
         rows = np.flatnonzero(similarity.max(axis=1) > best.min(axis=1)) if full else np.arange(len(query))
@@ -285,6 +287,16 @@ def _whole_row(query: np.ndarray, gallery: np.ndarray, width: int, block: int) -
     exact = products(query[None], gallery, np.zeros(len(near), np.int64), near)
     order = np.lexsort((near, _last(exact)))[:width]
     return near[order], exact[order]
+
+
+def _room(rows: np.ndarray, gallery: np.ndarray, block: int) -> np.ndarray:
+    """Where the similarities of one block after another are put: fresh memory each time costs as much as they do."""
+    return np.empty((len(rows), min(block, len(gallery))), np.float32)
+
+
+def _quick(query: np.ndarray, gallery: np.ndarray, room: np.ndarray) -> np.ndarray:
+    """Similarities in float32, to be used before the next ones."""
+    return np.matmul(query, gallery.astype(np.float32, copy=False).T, out=room[:, : len(gallery)])
 
 
 def _last(similarity: np.ndarray) -> np.ndarray:

@@ -6,7 +6,9 @@ COST     2 cores, 1 minute
 Unit embeddings whose right entry is found about every second time, as those of a good model. Time grows with
 the square of n and memory with n alone. From the two largest sizes both are extrapolated to a million queries
 and a million entries; these lines say so, and are no measurement. Memory is what the search takes beside the
-embeddings themselves, as Python's tracemalloc counts it; the buffers of BLAS are not in it.
+embeddings themselves, as Python's tracemalloc counts it; the buffers of BLAS are not in it. On a machine whose
+cores are busy with other work, the threads of BLAS wait for each other and spin: there, set
+OPENBLAS_NUM_THREADS=1 and read what one core does.
 """
 
 from __future__ import annotations
