@@ -19,6 +19,7 @@ from mmvideo.evaluation.dense_caption import DenseCaptions
 from mmvideo.evaluation.evaluators import Probes, Retrieval
 from mmvideo.evaluation.find_moments import FoundMoments
 from mmvideo.evaluation.losses import Losses
+from mmvideo.evaluation.reranking import matching_of
 from mmvideo.evaluation.runner import Evaluator, Partial
 from mmvideo.evaluation.zero_shot import ZeroShot
 from mmvideo.experiment.config import Experiment
@@ -158,6 +159,8 @@ class HeldOut:
 def _retrieval(clips: HeldOut) -> Iterator[Evaluator]:
     wanted = clips.experiment.evaluation
     if wanted.retrieval and compares(clips.experiment):
+        if wanted.rerank:
+            matching_of(clips.experiment.objectives)  # So that a run without one fails before it is trained.
         yield Retrieval(
             clips.plain,
             **clips.named,

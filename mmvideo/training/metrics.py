@@ -39,7 +39,7 @@ class MetricsWriter:
         self._file.flush()
         if self._events is not None:
             for name, value in row.items():
-                if name != "step" and isinstance(value, int | float):
+                if name != "step" and isinstance(value, int | float) and math.isfinite(value):
                     self._events.add_scalar(name, value, row["step"])
 
     def close(self) -> None:

@@ -91,8 +91,9 @@ def write_scenes(
     processes: int | None = None,
     progress: bool = False,
 ) -> Path:
-    """Writes long videos: `videos/SPLIT-NUMBER.mp4`, `scenes.json` (the settings), `events.jsonl` (a manifest with one
-    row a video), `dense.jsonl` (the same with the events as one text with time tokens) and, last of all, `manifest.jsonl` with one row a query. Goes on where it stopped, as `write_shapes`.
+    """Writes long videos: `videos/SPLIT-NUMBER.mp4`, `scenes.json` (the settings), and manifests: `events.jsonl` with
+    one row a video, `dense.jsonl` with its events as one text with time tokens, and, last of all, `manifest.jsonl`
+    with one row a query. Goes on where it stopped, as `write_shapes`.
 
     Args:
         out_dir: folder to write, made if it isn't there.

@@ -187,8 +187,10 @@ def _highlights(told: Sequence[tuple[Mapping, Mapping]], clip_seconds: float) ->
 def saliency(true: Mapping[str, Any], clip_seconds: float = 2.0) -> Int[np.ndarray, "T A"] | Float[np.ndarray, "T A"]:
     """Saliency of every clip of a video by each annotator; 0 outside the relevant clips."""
     scores = np.asarray(true["saliency_scores"], float)
-    whole = np.zeros((int(true["duration"] / clip_seconds), scores.shape[1]))
-    whole[np.asarray(true["relevant_clip_ids"], int)] = scores
+    places = np.asarray(true["relevant_clip_ids"], int)
+    # A last clip that is cut short counts only where it was rated.
+    whole = np.zeros((max(int(true["duration"] / clip_seconds), places.max(initial=-1) + 1), scores.shape[1]))
+    whole[places] = scores
     return whole
 
 
