@@ -29,6 +29,10 @@ def _metrics(workdir: Path, name: str) -> dict[str, float]:
     return json.loads(path.read_text(encoding="utf-8"))["metrics"] if path.is_file() else {}
 
 
+VARIANTS = {"by_clip": "by best caption", "dsl": "dual softmax", "reranked": "re-ranked"}
+"""Other ways to rank in a direction, by what stands before their metrics."""
+
+
 def _masked_lines(metrics: Mapping[str, float]) -> list[str]:
     """What predicting hidden patches cost, beside answering each with its own mean."""
     names = [name.removesuffix("/mean_loss") for name in metrics if name.endswith("/mean_loss")]
@@ -46,6 +50,10 @@ def _retrieval_lines(metrics: Mapping[str, float]) -> list[str]:
         recalls = "".join(f"{row[f'r@{k}']:8.3f}" for k in (1, 5, 10))
         label = direction.replace("_to_", " → ")
         lines.append(f"{label:<24}{recalls}{row['median_rank']:7.0f}{row['chance']:9.4f}{oracle}")
+        for prefix in VARIANTS:
+            if f"{prefix}/r@1" in row:
+                recalls = "".join(f"{row[f'{prefix}/r@{k}']:8.3f}" for k in (1, 5, 10))
+                lines.append(f"{f'  {VARIANTS[prefix]}':<24}{recalls}{row[f'{prefix}/median_rank']:7.0f}")
     return lines
 
 

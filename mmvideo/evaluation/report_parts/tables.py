@@ -9,6 +9,13 @@ from mmvideo.evaluation.report_parts.markup import number, p_value, percent, tab
 
 _WIDTH = 120
 
+VARIANTS = {
+    "by_clip": "each clip by its best caption",
+    "dsl": "dual softmax over all queries",
+    "reranked": "judged again by the matching head",
+}
+"""Rows beside that of a direction, by what stands before their metrics."""
+
 
 def retrieval_table(metrics: Mapping[str, Any]) -> str:
     """One row a direction: recalls as bars, ranks, chance, and how much of the oracle was reached."""
@@ -26,10 +33,18 @@ def retrieval_table(metrics: Mapping[str, Any]) -> str:
         if oracle:
             row += [percent(of.get("oracle")), _share(of)]
         rows.append([*row, number(of["clips"]), number(of["left_out"])])
+        rows += [_variant(of, prefix, len(head)) for prefix in VARIANTS if f"{prefix}/r@1" in of]
     absent = [name for name in directions if name not in measured]
     said = ", ".join(_arrow(name) for name in absent)
     note = tag("p", f"No clip has both modalities of: {said}.", class_="note") if absent else ""
     return table(head, rows) + note
+
+
+def _variant(of: Mapping[str, Any], prefix: str, columns: int) -> list[str]:
+    """The row of another way to rank in a direction: recalls and median rank."""
+    recalls = [bar(of.get(f"{prefix}/r@{k}"), of.get(f"chance@{k}")) for k in (1, 5, 10)]
+    row = [f'<span class="arrow">↳</span> {text(VARIANTS[prefix])}', *recalls, number(of[f"{prefix}/median_rank"])]
+    return row + [""] * (columns - len(row))
 
 
 def _arrow(direction: str) -> str:
