@@ -52,7 +52,7 @@ def write(subject: Subject, batches: Any, objective: str, decoding: Decoding) ->
     found = subject.answers(batches, Writing(objective, decoding))
     answers, tokenizer = found.answers, batches.tokenizer
     rows = np.flatnonzero(answers["written"])
-    texts = [tokenizer.decode(answers["pieces"][row, answers["given"][row] :]).strip() for row in rows]
+    texts = [tokenizer.decode(answers["pieces"][row, answers["given"][row] :].tolist()).strip() for row in rows]
     numbers = found.number[rows].tolist()
     return Texts(
         [batches.clip_id(number) for number in numbers],
