@@ -71,7 +71,8 @@ def start_from(config: Training, assets: Mapping[str, bytes], workdir: str | Pat
     state = nnx.state(learner, nnx.Param)
     new = {".".join(map(str, path)): variable for path, variable in nnx.to_flat_state(state)}
     source = open_source(Path(config.init_from))
-    fitted, how = _fit(source, new, learner.trunk.spec, config)
+    here = {name: _whole(variable.get_value()) for name, variable in new.items() if _fits_by_rows(name)}
+    fitted, how = fit(source.parameters, here, source.spec, learner.trunk.spec, config)
     shapes = {name: tuple(value.shape) for name, value in source.parameters.items()}
     old = Old(source.what.removeprefix("training.init_from "), shapes, fitted, how, source.spec)
     taken = compare(old, portion_of(learner, config), learner.trunk.spec, config)
@@ -119,14 +120,22 @@ def _checkpoint(path: Path) -> tuple[Path, int | None]:
     return folder, None
 
 
-def _fit(source: Source, new: Mapping[str, Any], spec: StreamSpec, config: Training) -> tuple[Arrays, dict[str, str]]:
-    """The parameters of the checkpoint made to fit the new model, and how, by name, those that had to be."""
-    before, how = source.spec, {}
-    found = inflate_video(source.parameters, before, spec, config.inflation)
-    how |= {name: f"inflated, {config.inflation}" for name in _changed(source.parameters, found)}
-    here = {name: _whole(new[name].get_value()) for name in found if name in new and _fits_by_rows(name)}
+def fit(
+    parameters: Arrays, here: Mapping[str, np.ndarray], before: StreamSpec, spec: StreamSpec, config: Training
+) -> tuple[Arrays, dict[str, str]]:
+    """The parameters of a checkpoint made to fit a new model, and how, by name, those that had to be.
+
+    Args:
+      parameters: of the checkpoint.
+      here: those of the new model that are tables or stand for modalities, by name; others are not looked at.
+      before, spec: of the streams of both.
+      config: says how kernels of single frames become those of tubelets.
+    """
+    found = inflate_video(parameters, before, spec, config.inflation)
+    how = {name: f"inflated, {config.inflation}" for name in _changed(parameters, found)}
+    own = {name: here[name] for name in found if name in here and _fits_by_rows(name)}
     for step, why in ((modality_rows, "rows of its modalities"), (resize_positions, "positions")):
-        fitted = step(found, here, before, spec)
+        fitted = step(found, own, before, spec)
         how |= dict.fromkeys(_changed(found, fitted), why)
         found = dict(fitted)
     return found, how

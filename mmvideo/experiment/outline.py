@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -45,12 +46,16 @@ class Outline:
     unmasked: RowShape
 
 
-def outline(config: Input, labels: tuple[str, ...] = ()) -> Outline:
+def outline(
+    config: Input, labels: tuple[str, ...] = (), numbers: tuple[str, ...] = (), moments: bool = False
+) -> Outline:
     """The streams of a config whose clips all are as long as the views, with every modality and the longest caption.
 
     Args:
       config: the settings of the input.
-      labels: kinds of labels that the objectives ask for.
+      labels: kinds of classes that the objectives ask for.
+      numbers: kinds of numbers that they ask for.
+      moments: whether they ask for moments; a clip then has one.
 
     Raises:
       ValueError: settings that cannot work, or rows too short for such a clip.
@@ -70,14 +75,15 @@ def outline(config: Input, labels: tuple[str, ...] = ()) -> Outline:
         )
     hidden = tuple(name for name in spec.modalities if getattr(config.masking, name) > 0)
     full = {name: clips * count for name, count in need.items()} | room
+    told = {"kinds": labels, "targets": dict.fromkeys(numbers, 1), "moments": 1 if moments else None}
     return Outline(
         spec,
         need,
         whole,
         clips,
-        shape=_shape(spec, full, hidden, labels, config.mixing.active),
-        single=_shape(spec, need, hidden, labels, config.mixing.active),
-        unmasked=_shape(spec, whole, (), labels),
+        shape=_shape(spec, full, hidden, told, config.mixing.active),
+        single=_shape(spec, need, hidden, told, config.mixing.active),
+        unmasked=_shape(spec, whole, (), told),
     )
 
 
@@ -127,6 +133,6 @@ def _need(config: Input, masking: Masking, drop: Drop) -> dict[str, int]:
 
 
 def _shape(
-    spec: StreamSpec, budget: Mapping[str, int], hidden: tuple[str, ...], labels: tuple[str, ...], mixed: bool = False
+    spec: StreamSpec, budget: Mapping[str, int], hidden: tuple[str, ...], told: Mapping[str, Any], mixed: bool = False
 ) -> RowShape:
-    return RowShape(spec, np.array([budget[name] for name in sizes.BUDGETS], np.int64), hidden, labels, mixed=mixed)
+    return RowShape(spec, np.array([budget[name] for name in sizes.BUDGETS], np.int64), hidden, mixed=mixed, **told)

@@ -16,6 +16,7 @@ from mmvideo.experiment.making import make_learner
 from mmvideo.experiment.outline import Outline, abstract_stream, outline
 from mmvideo.model.config import Model, dimensions
 from mmvideo.model.kinds import AnyModel
+from mmvideo.objectives import Moments, Regression
 from mmvideo.objectives.learner import Learner
 from mmvideo.parallel.mesh import AXES, axis_sizes
 from mmvideo.planning.memory import Memory, kept_bytes, share_bytes, tree_bytes
@@ -122,7 +123,7 @@ def plan(experiment: Experiment, devices: int | None = None) -> Plan:
     Raises:
       ValueError: settings that cannot work.
     """
-    sketch = outline(experiment.input, labels(experiment))
+    sketch = sketched(experiment)
     learner = abstract_learner(experiment, sketch.spec, experiment.model)
     counted = abstract_learner(experiment, sketch.spec, counting(experiment.model))
     rows = experiment.input.packing.rows
@@ -156,10 +157,26 @@ def as_dict(plan: Plan) -> dict[str, Any]:
     return found
 
 
+def sketched(experiment: Experiment) -> Outline:
+    """The streams of an experiment, with all that its objectives ask of a clip; raises as `outline` does."""
+    moments = any(isinstance(objective, Moments) for objective in experiment.objectives.values())
+    return outline(experiment.input, labels(experiment), numbers(experiment), moments)
+
+
 def labels(experiment: Experiment) -> tuple[str, ...]:
-    """Kinds of labels that the objectives ask for."""
-    found = (getattr(objective, "label", None) for objective in experiment.objectives.values())
-    return tuple(dict.fromkeys(label for label in found if label is not None))
+    """Kinds of classes that the objectives ask for."""
+    found = _labelled(experiment, lambda objective: not isinstance(objective, Regression))
+    return tuple(dict.fromkeys(found))
+
+
+def numbers(experiment: Experiment) -> tuple[str, ...]:
+    """Kinds of numbers that the objectives ask for."""
+    return tuple(dict.fromkeys(_labelled(experiment, lambda objective: isinstance(objective, Regression))))
+
+
+def _labelled(experiment: Experiment, fits: Callable[[Any], bool]) -> list[str]:
+    named = (objective for objective in experiment.objectives.values() if fits(objective))
+    return [objective.label for objective in named if getattr(objective, "label", None) is not None]
 
 
 def counting(model: AnyModel) -> AnyModel:

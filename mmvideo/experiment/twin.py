@@ -1,8 +1,9 @@
 """The tiny twin of a recipe: the same choices at a size that a laptop trains for a step in seconds.
 
 A twin keeps every choice (fusion, sharing, positions, masks, objectives, optimiser) and shrinks what
-only costs: width and depth, the grid of tokens, words, rows and steps. It learns from generated
-sounding shapes in place of the recipe's corpora, which are rarely at hand.
+only costs: width and depth, the grid of tokens, words, rows, steps and views. It learns from generated
+sounding shapes in place of the recipe's corpora, which are rarely at hand: one class from the label that what is
+shown tells of, several classes from their `elements`, a number from their `mood`, and moments from long videos of them.
 """
 
 from __future__ import annotations
@@ -11,24 +12,30 @@ import dataclasses
 import math
 from typing import Any
 
+from mmvideo.datasets.shapes import attributes
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment.config import Experiment
 from mmvideo.experiment.outline import outline
-from mmvideo.input.config import Audio, Input, Source, Text, Video
+from mmvideo.input.config import Audio, Input, Source, Text, Video, Views
 from mmvideo.model.config import Decoder, Fusion, Model, VideoEncoder, dimensions
 from mmvideo.model.kinds import AnyModel
+from mmvideo.objectives import Classification, Moments, Regression
+from mmvideo.objectives.decoding import Decoding
 from mmvideo.parallel.config import Mesh
 from mmvideo.training.config import Training, Tuning
 
 CORPUS = "corpora/quickstart/shapes"
 """Where tools/quickstart.sh builds the sounding shapes."""
 
+SCENES = "corpora/quickstart/scenes"
+"""Where a corpus of `mmvideo data scenes` is looked for, long videos of shapes with queries and their moments."""
+
 DEPTH, WIDTH, HEADS = 4, 48, 4
 CELLS = 4
 """Rows and columns of patches in a picture, and time steps of sound."""
 
-STEPS = 2
-"""Tubelet steps of a clip."""
+STEPS, LONG = 2, 8
+"""Tubelet steps of a clip, and of a long video in which moments are to be found."""
 
 SECONDS = 1.6
 """What the shortest shape lasts."""
@@ -39,28 +46,40 @@ PIECES = 12
 LABELS = {("video",): "visual", ("audio",): "audio"}
 """The kind of label that the shapes have for what a classifier sees; `joint` for all else."""
 
+CLASSES = {kind: len(names) for kind, names in attributes.LABELS.items()} | {
+    "verb": len(attributes.MOTIONS),
+    "noun": len(attributes.SHAPES),
+    "elements": len(attributes.COLOURS) + len(attributes.SHAPES) + len(attributes.TIMBRES),
+}
+"""How many classes each kind has."""
+
+MOOD = (-3.0, 3.0)
+"""Lowest and highest mood of a shape."""
+
 
 def twin(experiment: Experiment) -> Experiment:
     """The tiny twin of an experiment, named after it."""
+    long = any(isinstance(objective, Moments) for objective in experiment.objectives.values())
+    small = _input(experiment.input, long)
     return dataclasses.replace(
         experiment,
         name=f"{experiment.name}_tiny",
-        input=_input(experiment.input),
+        input=small,
         model=_model(experiment.model),
         objectives={name: _objective(objective) for name, objective in experiment.objectives.items()},
         training=_training(experiment.training, experiment.model),
         mesh=Mesh(),
-        evaluation=Evaluation(retrieval=experiment.evaluation.retrieval),
+        evaluation=_evaluation(experiment.evaluation, experiment.input, small),
     )
 
 
-def _input(config: Input) -> Input:
-    """Two clips a row at most, of few tokens, from the shapes."""
+def _input(config: Input, long: bool) -> Input:
+    """Two clips a row at most, of few tokens, from the shapes, or from long videos of them."""
     packing = config.packing
     small = dataclasses.replace(
         config,
-        sources=(Source(CORPUS),),
-        video=None if config.video is None else _video(config.video),
+        sources=(Source(SCENES if long else CORPUS),),
+        video=None if config.video is None else _video(config.video, long),
         audio=None if config.audio is None else _audio(config.audio),
         text=None if config.text is None else _text(config.text),
         packing=dataclasses.replace(packing, tokens=2**20, video=None, audio=None, text=None),
@@ -72,13 +91,12 @@ def _input(config: Input) -> Input:
     return dataclasses.replace(small, packing=rows)
 
 
-def _video(video: Video) -> Video:
+def _video(video: Video, long: bool) -> Video:
     """A few patches of the same size, and as many frames a second as a shape lasts for."""
     step, height, width = video.tubelet
-    frames = min(video.frames, STEPS * step)
-    return dataclasses.replace(
-        video, frames=frames, size=CELLS * max(height, width), fps=max(video.fps, frames / SECONDS)
-    )
+    frames = min(video.frames, (LONG if long else STEPS) * step)
+    fps = video.fps if long else max(video.fps, frames / SECONDS)
+    return dataclasses.replace(video, frames=frames, size=CELLS * max(height, width), fps=fps)
 
 
 def _audio(audio: Audio) -> Audio:
@@ -150,15 +168,27 @@ def _decoder(decoder: Decoder) -> Decoder:
 def _objective(objective: Any) -> Any:
     """Narrow heads, and the labels that the shapes have."""
     changes: dict[str, Any] = {}
+    if isinstance(objective, Classification):
+        changes["label"] = _label(objective)
+        changes["classes"] = CLASSES[changes["label"]]
+    if isinstance(objective, Regression):
+        changes |= {"label": "mood", "range": None if objective.range is None else MOOD}
     for field in dataclasses.fields(objective):
         value = getattr(objective, field.name)
-        if field.name == "label":
-            changes["label"] = LABELS.get(tuple(objective.modalities), "joint")
-        elif field.name == "width":
+        if field.name == "width" and value is not None:
             changes["width"] = min(value, 16)
         elif isinstance(value, Decoder):
             changes[field.name] = _decoder(value)
     return dataclasses.replace(objective, **changes)
+
+
+def _label(objective: Classification) -> str:
+    """What shapes have several classes of, the two heads of an action, or what can be told of what is shown."""
+    if objective.form == "sigmoid":
+        return "elements"
+    if objective.label in ("verb", "noun"):
+        return objective.label
+    return LABELS.get(tuple(objective.modalities), "joint")
 
 
 def _training(training: Training, model: AnyModel) -> Training:
@@ -186,3 +216,37 @@ def _tune(tune: Tuning, model: AnyModel) -> Tuning:
         return tune
     deep = dimensions(model).depth
     return dataclasses.replace(tune, freeze_layers=_place(tune.freeze_layers, deep, min(deep, DEPTH)))
+
+
+def _evaluation(evaluation: Evaluation, large: Input, small: Input) -> Evaluation:
+    """The same tasks on the shapes' own held-out clips, in few views, of few candidates and short texts."""
+    return dataclasses.replace(
+        evaluation,
+        sources=(),
+        views=_views(evaluation.views, large.video, small.video),
+        decoding=_decoding(evaluation.decoding, small.text),
+        rerank=min(evaluation.rerank, 4),
+        zero_shot=(),
+        probes=(),
+    )
+
+
+def _views(views: Views, large: Video | None, small: Video | None) -> Views:
+    """At most two stretches, of one square each; as far apart, in lengths of a view, as the recipe's."""
+    few = dataclasses.replace(views, clips=min(views.clips, 2), crops=1)
+    if large is None or small is None:
+        return few
+    if views.resize_shorter is not None:
+        few = dataclasses.replace(few, resize_shorter=math.ceil(views.resize_shorter * small.size / large.size))
+    if views.stride is not None:
+        lengths = (small.frames / small.fps) / (large.frames / large.fps)
+        few = dataclasses.replace(few, stride=views.stride * lengths)
+    return few
+
+
+def _decoding(decoding: Decoding, text: Text | None) -> Decoding:
+    """Two beginnings side by side at most, and no text longer than those it learns from."""
+    length = decoding.length if text is None or decoding.length is None else min(decoding.length, text.length)
+    return dataclasses.replace(
+        decoding, beams=min(decoding.beams, 2), length=length, shortest=min(decoding.shortest, 2)
+    )
