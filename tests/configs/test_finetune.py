@@ -1,4 +1,4 @@
-"""Every recipe in configs/finetune/ goes on from a pretraining recipe, and its tiny twin trains, evaluates and reports."""
+"""Every recipe in configs/finetune/ goes on from a pretraining recipe; its twin trains, evaluates and reports."""
 
 from __future__ import annotations
 
