@@ -25,7 +25,7 @@ from mmvideo.parallel.mesh import make_mesh
 
 
 def report(experiment: Experiment, workdir: str | Path) -> Path:
-    """Writes `report.html` of a run whose newest checkpoint is whole.
+    """Writes `report.html` of a run whose newest checkpoint is whole; on every process, of which the first writes.
 
     Raises:
       ValueError: no run, no checkpoint, or held-out clips that aren't there any more.
@@ -40,8 +40,10 @@ def report(experiment: Experiment, workdir: str | Path) -> Path:
             "gallery": _gallery(experiment, learner, plain, place),
             "attention": attention_views(learner, plain.batch(0), plain.clip_id, _captions(plain), place),
             "reconstructions": _reconstructions(experiment, learner, assets, place),
-            "examples": examples(workdir, plain),
+            "examples": examples(workdir, plain) if jax.process_index() == 0 else [],
         }
+    if jax.process_index() != 0:
+        return workdir / "report.html"
     data = read_run(
         workdir,
         experiment.name,
@@ -57,6 +59,8 @@ def _gallery(experiment: Experiment, learner, plain: Batches, place) -> list:
     if not compares(experiment):
         return []
     found = embed_corpus(learner, plain, place)
+    if jax.process_index() != 0:
+        return []
     return gallery_queries(found, plain.corpus.record, experiment.evaluation.gallery)
 
 

@@ -93,9 +93,9 @@ def _conclude(experiment: Experiment, workdir: Path, dataset: str | None = None)
     """Writes the report, and prints the table and where the report is."""
     from mmvideo.experiment.report import report
 
+    page = report(experiment, workdir)
     if jax.process_index() != 0:
         return 0
-    page = report(experiment, workdir)
     for line in headline(workdir, shown_modalities(experiment), dataset):
         print(line)
     print(f"report: {page}")

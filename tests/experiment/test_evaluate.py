@@ -81,13 +81,14 @@ def evaluate(workdir: Path, processes: int) -> None:
         "JAX_NUM_CPU_DEVICES": "2",
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
-    if processes > 1:
-        shared |= {"MMVIDEO_COORDINATOR": f"localhost:{port}", "MMVIDEO_PROCESSES": str(processes)}
+    several = {"MMVIDEO_COORDINATOR": f"localhost:{port}", "MMVIDEO_PROCESSES": str(processes)}
     command = [sys.executable, "-m", "mmvideo.cli.main", "eval", str(workdir)]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     workers = [
-        subprocess.Popen(command, env=shared | {"MMVIDEO_PROCESS": str(number)}, **streams)
-        for number in range(processes)
+        subprocess.Popen(
+            command, env=shared | (several | {"MMVIDEO_PROCESS": str(n)} if processes > 1 else {}), **streams
+        )
+        for n in range(processes)
     ]
     for worker in workers:
         said, _ = worker.communicate(timeout=500)
