@@ -13,8 +13,10 @@ FLAGS = (
     # Most programs here are compiled once and run once: little is gained by making them fast.
     "--xla_backend_optimization_level=0",
     "--xla_llvm_disable_expensive_passes=true",
-    # The test processes share the cores; a second thread in each gains little.
+    # The test processes share the cores; a second thread in each gains little. Of a program that was cut up to be
+    # compiled by many threads, a part was once waited for that none of them worked on.
     "--xla_cpu_multi_thread_eigen=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
 )
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS])
 os.environ.setdefault("MMVIDEO_CACHE", str(Path(__file__).parent.parent / ".cache"))
