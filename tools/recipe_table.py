@@ -1,6 +1,6 @@
 """Prints what `mmvideo plan` finds for each recipe, as rows of the table in configs/README.md.
 
-python tools/recipe_table.py configs/pretrain/*.py
+python tools/recipe_table.py configs/pretrain/*.py configs/finetune/*.py
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 COMMAND  mmvideo train configs/finetune/activitynet.py --workdir runs/activitynet
          (after configs/pretrain/valor_groups.py in runs/valor_groups, whose tokenizer it takes)
 TINY     mmvideo train configs/finetune/activitynet.py:tiny
-COST     @COST@
+COST     1.2e+18 FLOPs, attention dense (mmvideo plan): 6 minutes of 8 GPUs that do 400 TFLOPs each
 DATA     about 20,000 videos of 2 minutes on average with 3 to 4 sentences and their moments; 10,009 to train on, 4,917
          of the first validation set, on which results are given [counts recalled, not looked up]. Manifest: "caption",
          the sentences of a video joined in their order; splits train, val1 (rename it validation).

@@ -3,7 +3,7 @@
 COMMAND  mmvideo train configs/finetune/audioset.py --workdir runs/audioset
          (after configs/pretrain/audiomae.py in runs/audiomae)
 TINY     mmvideo train configs/finetune/audioset.py:tiny
-COST     @COST@
+COST     3.3e+18 FLOPs, attention dense (mmvideo plan): 17 minutes of 8 GPUs that do 400 TFLOPs each
 DATA     clips of 10 s from YouTube, of which fewer are left each year: of 20,383 to evaluate on, AudioMAE has 19,148
          and Scenic 18,589. Manifest: "labels" kind `events`, a list of class names, all 527 of them named in
          classes.json; splits train, test. What was measured names how many clips there were.

@@ -3,7 +3,7 @@
 COMMAND  mmvideo train configs/finetune/cmu_mosei.py --workdir runs/cmu_mosei
          (after configs/pretrain/trimodal.py in runs/trimodal, whose tokenizer it takes)
 TINY     mmvideo train configs/finetune/cmu_mosei.py:tiny
-COST     @COST@
+COST     2.4e+17 FLOPs, attention dense (mmvideo plan): a minute of 8 GPUs that do 400 TFLOPs each
 DATA     22,856 sentences cut out of videos of people who speak to the camera: 16,326 to train on, 1,871 of validation,
          4,659 of test [recalled, not looked up]; which are left depends on who downloads. Manifest: a row a sentence,
          "media" its video, "start" and "end", "caption" what is said, "labels" kind `sentiment`, a number with a point

@@ -3,7 +3,7 @@
 COMMAND  mmvideo train configs/finetune/didemo.py --workdir runs/didemo
          (after configs/pretrain/valor_groups.py in runs/valor_groups, whose tokenizer it takes)
 TINY     mmvideo train configs/finetune/didemo.py:tiny
-COST     @COST@
+COST     3.2e+17 FLOPs, attention dense (mmvideo plan): 2 minutes of 8 GPUs that do 400 TFLOPs each
 DATA     about 10,000 videos of up to 30 s with 3 to 5 sentences of parts of them; 8,395 to train on, 1,065 of
          validation, 1,004 of test [counts recalled, not looked up]. Manifest: "caption", the sentences of a video
          joined in their order, so that training sees what evaluation asks; splits train, validation, test.

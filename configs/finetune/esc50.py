@@ -4,7 +4,7 @@ COMMAND  mmvideo train configs/finetune/esc50.py --workdir runs/esc50_fold1
          (after configs/pretrain/ast.py in runs/ast; for the second fold, which is held out in place of the first:
          --input.sources.0.split fold1 --evaluation.sources.0.split fold2 --workdir runs/esc50_fold2, and so on)
 TINY     mmvideo train configs/finetune/esc50.py:tiny
-COST     @COST@
+COST     1.4e+16 FLOPs, attention dense (mmvideo plan): less than a minute of 8 GPUs that do 400 TFLOPs each
 DATA     2,000 clips of 5 s, 40 a class, in five official folds of 400. Manifest: "label" kind `sound`, one of 50 class
          names; splits fold1 to fold5. Its licence forbids commercial use.
 PROTOCOL top-1, the mean over the five folds, each held out once; one view of 5 s.

@@ -3,7 +3,7 @@
 COMMAND  mmvideo train configs/finetune/hmdb51.py --workdir runs/hmdb51
          (after configs/pretrain/videomae.py in runs/videomae)
 TINY     mmvideo train configs/finetune/hmdb51.py:tiny
-COST     @COST@
+COST     1.9e+17 FLOPs, attention dense (mmvideo plan): a minute of 8 GPUs that do 400 TFLOPs each
 DATA     51 classes; three official splits, each with 70 clips a class to train on and 30 of test, of which this is the
          first. Manifest: "label" kind `action`, splits train, test; a corpus for each of the official splits, and
          --input.sources.0.path for the other two.

@@ -3,7 +3,7 @@
 COMMAND  mmvideo train configs/finetune/kinetics400.py --workdir runs/kinetics400
          (after configs/pretrain/videomae.py in runs/videomae)
 TINY     mmvideo train configs/finetune/kinetics400.py:tiny
-COST     @COST@
+COST     2.3e+19 FLOPs, attention dense (mmvideo plan): 2.0 hours of 8 GPUs that do 400 TFLOPs each
 DATA     clips of 10 s from YouTube, of which fewer are left each year: Scenic's copy has 214,834 to train on, 17,637
          of validation, 34,579 of test; the reader downloads them. Manifest: "label" kind `action`, one of 400 class
          names; splits train, validation. Sound is not needed.

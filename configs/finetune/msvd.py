@@ -3,7 +3,7 @@
 COMMAND  mmvideo train configs/finetune/msvd.py --workdir runs/msvd
          (after configs/pretrain/valor_groups.py in runs/valor_groups, whose tokenizer it takes)
 TINY     mmvideo train configs/finetune/msvd.py:tiny
-COST     @COST@
+COST     1.8e+17 FLOPs, attention dense (mmvideo plan): a minute of 8 GPUs that do 400 TFLOPs each
 DATA     1,970 clips of about 10 s without sound, with some 40 captions each: 1,200 to train on, 100 of validation, 670
          of test. Manifest: "captions", all of them in every split; splits train, validation, test.
 PROTOCOL R@1, R@5, R@10 and median rank over the 670 test clips, each caption a query of its own; from video to text a

@@ -5,7 +5,7 @@ COMMAND  mmvideo train configs/finetune/qvhighlights.py --workdir runs/qvhighlig
 TINY     mmvideo data scenes corpora/quickstart/long --train 40 --test 16
          mmvideo data build corpora/quickstart/long corpora/quickstart/scenes --tokenizer-vocabulary 128
          mmvideo train configs/finetune/qvhighlights.py:tiny
-COST     @COST@
+COST     1.5e+18 FLOPs, attention dense (mmvideo plan): 8 minutes of 8 GPUs that do 400 TFLOPs each
 DATA     10,310 queries over videos cut to 150 s; 7,218 to train on, 1,550 of validation, 1,542 of test, whose answers
          only a server knows [counts recalled, not looked up]. The annotations are under CC BY-NC-SA 4.0. Manifest: a
          row a query, "media" its video, "caption" the query, "moments" its relevant_windows in seconds, "saliency" the

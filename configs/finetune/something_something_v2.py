@@ -4,7 +4,7 @@ COMMAND  mmvideo train configs/finetune/something_something_v2.py --workdir runs
          (after mmvideo train configs/pretrain/videomae.py --workdir runs/videomae_ssv2 --input.video.flip false
          --input.video.fps 6 --input.sources.0.path corpora/something_something_v2)
 TINY     mmvideo train configs/finetune/something_something_v2.py:tiny
-COST     @COST@
+COST     9.1e+18 FLOPs, attention dense (mmvideo plan): 47 minutes of 8 GPUs that do 400 TFLOPs each
 DATA     174 classes; 168,913 clips to train on, 24,777 of validation; the test labels are not public. The licence and
          the download are the reader's business. Manifest: "label" kind `action`, the template of the sentence as class
          name; splits train, validation.

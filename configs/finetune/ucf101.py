@@ -3,7 +3,7 @@
 COMMAND  mmvideo train configs/finetune/ucf101.py --workdir runs/ucf101
          (after configs/pretrain/videomae.py in runs/videomae)
 TINY     mmvideo train configs/finetune/ucf101.py:tiny
-COST     @COST@
+COST     1.0e+18 FLOPs, attention dense (mmvideo plan): 5 minutes of 8 GPUs that do 400 TFLOPs each
 DATA     101 classes, 13,320 clips; three official splits into about 9.5k to train on and 3.8k of test, of which this is
          the first. Manifest: "label" kind `action`, splits train, test; a corpus for each of the official splits, and
          --input.sources.0.path for the other two. Groups of clips come from one video: keep the official lists.

@@ -3,7 +3,7 @@
 COMMAND  mmvideo train configs/finetune/youcook2.py --workdir runs/youcook2
          (after configs/pretrain/valor_groups.py in runs/valor_groups, whose tokenizer it takes)
 TINY     mmvideo train configs/finetune/youcook2.py:tiny
-COST     @COST@
+COST     7.0e+17 FLOPs, attention dense (mmvideo plan): 4 minutes of 8 GPUs that do 400 TFLOPs each
 DATA     steps cut out of videos of cooking: about 10,300 to train on, of which fewer are left [recalled, not looked
          up], and about 3,100 of validation on which results are given. Manifest: a row a step, "media" its video,
          "start" and "end" in seconds, "caption" its sentence; splits train, validation.

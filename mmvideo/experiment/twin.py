@@ -3,7 +3,8 @@
 A twin keeps every choice (fusion, sharing, positions, masks, objectives, optimiser) and shrinks what
 only costs: width and depth, the grid of tokens, words, rows, steps and views. It learns from generated
 sounding shapes in place of the recipe's corpora, which are rarely at hand: one class from the label that what is
-shown tells of, several classes from their `elements`, a number from their `mood`, and moments from long videos of them.
+shown tells of, several classes from their `elements`, a number from their `mood`, and moments and events from long
+videos of them.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from mmvideo.training.config import Training, Tuning
 CORPUS = "corpora/quickstart/shapes"
 """Where tools/quickstart.sh builds the sounding shapes."""
 
-SCENES = "corpora/quickstart/scenes"
-"""Where a corpus of `mmvideo data scenes` is looked for, long videos of shapes with queries and their moments."""
+SCENES, DENSE = "corpora/quickstart/scenes", "corpora/quickstart/dense"
+"""Where corpora of `mmvideo data scenes` are looked for: queries over long videos with their moments, and what happens
+in the videos as texts with time tokens."""
 
 DEPTH, WIDTH, HEADS = 4, 48, 4
 CELLS = 4
@@ -40,8 +42,8 @@ STEPS, LONG = 2, 8
 SECONDS = 1.6
 """What the shortest shape lasts."""
 
-PIECES = 12
-"""Pieces of a caption."""
+PIECES, TOLD = 12, 32
+"""Pieces of a caption, and of a text that tells what happens in a long video."""
 
 LABELS = {("video",): "visual", ("audio",): "audio"}
 """The kind of label that the shapes have for what a classifier sees; `joint` for all else."""
@@ -59,8 +61,7 @@ MOOD = (-3.0, 3.0)
 
 def twin(experiment: Experiment) -> Experiment:
     """The tiny twin of an experiment, named after it."""
-    long = any(isinstance(objective, Moments) for objective in experiment.objectives.values())
-    small = _input(experiment.input, long)
+    small = _input(experiment.input, _corpus(experiment))
     return dataclasses.replace(
         experiment,
         name=f"{experiment.name}_tiny",
@@ -73,15 +74,22 @@ def twin(experiment: Experiment) -> Experiment:
     )
 
 
-def _input(config: Input, long: bool) -> Input:
+def _corpus(experiment: Experiment) -> str:
+    """The corpus that has what the experiment asks for."""
+    if any(isinstance(objective, Moments) for objective in experiment.objectives.values()):
+        return SCENES
+    return DENSE if "dense_captioning" in (experiment.evaluation.tasks or ()) else CORPUS
+
+
+def _input(config: Input, corpus: str) -> Input:
     """Two clips a row at most, of few tokens, from the shapes, or from long videos of them."""
-    packing = config.packing
+    packing, long = config.packing, corpus != CORPUS
     small = dataclasses.replace(
         config,
-        sources=(Source(SCENES if long else CORPUS),),
+        sources=(Source(corpus),),
         video=None if config.video is None else _video(config.video, long),
         audio=None if config.audio is None else _audio(config.audio),
-        text=None if config.text is None else _text(config.text),
+        text=None if config.text is None else _text(config.text, TOLD if corpus == DENSE else PIECES),
         packing=dataclasses.replace(packing, tokens=2**20, video=None, audio=None, text=None),
         threads=1,
     )
@@ -117,8 +125,8 @@ def _audio(audio: Audio) -> Audio:
     )
 
 
-def _text(text: Text) -> Text:
-    return dataclasses.replace(text, tokenizer=None, vocabulary=None, length=min(text.length, PIECES))
+def _text(text: Text, pieces: int) -> Text:
+    return dataclasses.replace(text, tokenizer=None, vocabulary=None, length=min(text.length, pieces))
 
 
 def _model(model: AnyModel) -> AnyModel:
@@ -219,7 +227,10 @@ def _tune(tune: Tuning, model: AnyModel) -> Tuning:
 
 
 def _evaluation(evaluation: Evaluation, large: Input, small: Input) -> Evaluation:
-    """The same tasks on the shapes' own held-out clips, in few views, of few candidates and short texts."""
+    """The same tasks on the shapes' own held-out clips, in few views, of few candidates and short texts.
+
+    Probes and prompts ask for kinds of label of the recipe's own corpus and are left out.
+    """
     return dataclasses.replace(
         evaluation,
         sources=(),

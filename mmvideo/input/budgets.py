@@ -8,6 +8,7 @@ but the slots of `L` go through every layer.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
@@ -28,6 +29,14 @@ _LOSS = 0.005
 
 _SAMPLE = 2048
 """Clips from which the budgets are derived."""
+
+
+def room_for(largest: Int[np.ndarray, " 9"], packing: Packing) -> Packing:
+    """A packing whose rows hold the largest clip, whatever the config says."""
+    need = dict(zip(BUDGETS, largest.tolist(), strict=True))
+    limits = {name: getattr(packing, name) for name in ("tokens", "video", "audio", "text")}
+    wider = {name: max(limit, need[name]) for name, limit in limits.items() if limit is not None}
+    return dataclasses.replace(packing, **wider)
 
 
 def choose_budgets(

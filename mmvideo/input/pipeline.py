@@ -273,10 +273,14 @@ class Batches:
         everyone = np.flatnonzero(usable)
         most = self._sizes.largest(everyone, self._picker.has[everyone], self._captions, self._picker.count)
         unbudgeted = Planner(order, self._picker, self._sizes, most.max(axis=0))
+        packing = self.config.packing
+        if not self.train:
+            # Rows of training may be too short for clips of which nothing is hidden or dropped.
+            packing = budgets.room_for(most.max(axis=0), packing)
         budget = budgets.choose_budgets(
             unbudgeted.needs(0)[1],
             most.max(axis=0),
-            self.config.packing,
+            packing,
             lambda column: f"clip {self.clip_id(int(everyone[most[:, column].argmax()]))}",
         )
         hidden = {name: share for name in self.spec.modalities if (share := getattr(self._mask, name)) > 0}

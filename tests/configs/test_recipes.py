@@ -13,8 +13,7 @@ import pytest
 from flax import nnx
 
 from mmvideo.experiment.config import Experiment, from_json, to_json
-from mmvideo.experiment.outline import outline
-from mmvideo.experiment.plan import abstract_learner, labels
+from mmvideo.experiment.plan import abstract_learner, sketched
 from mmvideo.experiment.twin import twin
 from mmvideo.input.config import Source
 from mmvideo.input.pipeline import Batches
@@ -56,7 +55,7 @@ def defined(recipe: Path) -> dict[str, Experiment]:
 @functools.cache
 def parameters(recipe: Path) -> dict[str, int]:
     experiment = defined(recipe)["experiment"]
-    sketch = outline(experiment.input, labels(experiment))
+    sketch = sketched(experiment)
     return count_parameters(abstract_learner(experiment, sketch.spec, experiment.model).params)
 
 
@@ -91,13 +90,13 @@ def test_json_gives_it_back(recipe):
 def test_a_header_says_what_it_costs_and_where_its_numbers_come_from(recipe):
     header = recipe.read_text(encoding="utf-8").split('"""')[1]
     wanted = ["COMMAND"]
-    if recipe.parent.name == "pretrain" and "tiny" in recipe.read_text(encoding="utf-8"):
+    if recipe.parent.name in ("pretrain", "finetune") and "tiny" in recipe.read_text(encoding="utf-8"):
         wanted += ["TINY", "COST", "EXPECTS", "SOURCE", "DIFFERS"]
     assert [word for word in wanted if word not in header] == []
 
 
 @pytest.mark.slow
-@recipes
+@pytest.mark.parametrize("recipe", [r for r in RECIPES if r.parent.name != "finetune"], ids=lambda path: path.stem)
 def test_the_tiny_twin_takes_a_step(recipe, shapes):
     tiny = defined(recipe)["tiny"]
     sources = (Source(str(shapes)),)

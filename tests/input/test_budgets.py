@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmvideo.input.budgets import choose_budgets, fill
+from mmvideo.input.budgets import choose_budgets, fill, room_for
 from mmvideo.input.config import Packing
 from mmvideo.input.packing import pack
 from mmvideo.input.picks import Picks
@@ -57,3 +57,10 @@ def test_a_clip_that_no_row_can_hold_is_named_with_the_setting_to_change():
         choose_budgets(needs, largest, Packing(tokens=100), lambda column: "clip abc")
     with pytest.raises(ValueError, match="needs 64 video tokens, but packing.video is 32; raise packing.video"):
         choose_budgets(needs, largest, Packing(video=32), lambda column: "clip abc")
+
+
+def test_rows_of_evaluation_have_room_for_the_largest_clip():
+    largest = _needs(300, 3, 0.0, 0.0).max(axis=0)
+    wide = room_for(largest, Packing(tokens=100, video=32))
+    assert (wide.tokens, wide.video, wide.audio) == (largest[0], largest[2], None)
+    assert room_for(largest, Packing(tokens=10_000)) == Packing(tokens=10_000)
