@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from mmvideo.evaluation.metrics.moments import interval_iou
+
 Moment = tuple[float, float, float]
 """Start and end in seconds, and a score."""
 
@@ -54,16 +56,8 @@ def suppress(windows: Float[np.ndarray, "n 2"], scores: Float[np.ndarray, " n"],
     while len(order):
         best, order = order[0], order[1:]
         kept.append(best)
-        order = order[overlaps(windows[best], windows[order]) <= iou]
+        order = order[interval_iou(windows[best][None], windows[order])[0] <= iou]
     return np.array(kept, np.int64)
-
-
-def overlaps(window: Float[np.ndarray, " 2"], others: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, " n"]:
-    """Intersection over union of one stretch of time with others; 0 where both are empty."""
-    both = np.minimum(window[1], others[:, 1]) - np.maximum(window[0], others[:, 0])
-    both = np.maximum(both, 0.0)
-    either = window[1] - window[0] + others[:, 1] - others[:, 0] - both
-    return np.divide(both, either, out=np.zeros_like(both), where=either > 0)
 
 
 def saliency_of(
