@@ -26,8 +26,7 @@ PAPER AND CODE DISAGREE
 
 DIFFERS HERE The trunk is that of configs/pretrain/valor_groups.py, whose differences hold here too. One number of
   frames is trained and evaluated, where VALOR trains on fewer than it evaluates; sound is one stretch of 10 s, VALOR's
-  two of 5; words are compared with the sound alone as well. Positions of
-  pieces beyond the 40th start anew.
+  two of 5; words are compared with the sound alone as well. Positions of pieces beyond the 40th start anew.
 """
 
 from mmvideo.evaluation.config import Evaluation

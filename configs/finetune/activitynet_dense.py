@@ -27,9 +27,9 @@ SOURCE   paper: Yang et al. 2023, arXiv 2302.14115. Code: scenic/projects/vid2se
 PAPER AND CODE DISAGREE
   nowhere that would matter here.
 
-DIFFERS HERE The trunk is that of configs/pretrain/valor_groups.py, at half its pictures' size; Vid2Seq reads one vector
-  of CLIP a frame and what is spoken, and writes with T5. Pieces of text start anew, since pretraining had no time
-  tokens. Sound is left out. One annotator's sentences are a video's events; the other set is not asked.
+DIFFERS HERE The trunk is that of configs/pretrain/valor_groups.py, at half its pictures' size; Vid2Seq reads one
+  vector of CLIP a frame and what is spoken, and writes with T5. Pieces of text start anew, since pretraining had no
+  time tokens. Sound is left out. One annotator's sentences are a video's events; the other set is not asked.
 """
 
 from mmvideo.evaluation.config import Evaluation

@@ -21,7 +21,7 @@ SOURCE   ours; the metrics are those of the literature after Tsai et al. 2019, a
   optimiser     AdamW, 1e-4 after an epoch of warm-up, layer decay 0.75, cosine; 10 epochs by 64; each modality is left
                 out of a tenth of the clips.
 
-DIFFERS  from the systems of the literature, which see features of the face, the voice and the words that others made;
+DIFFERS from the systems of the literature, which see features of the face, the voice and the words that others made;
   here all is learned from pixels and sound. Words see picture and sound; these do not see words.
 """
 

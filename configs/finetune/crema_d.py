@@ -21,7 +21,7 @@ SOURCE   ours. The low-rank updates are those of Hu et al. 2021, arXiv 2106.0968
   head          the mean of the tokens, normed; label smoothing 0.1.
   optimiser     AdamW, 1e-3 after 2 epochs of warm-up, cosine; 20 epochs by 64; trained are the head and rank 8.
 
-DIFFERS  from no published recipe that it follows.
+DIFFERS from no published recipe that it follows.
 """
 
 from mmvideo.evaluation.config import Evaluation

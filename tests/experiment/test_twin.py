@@ -6,13 +6,15 @@ import dataclasses
 
 import pytest
 
+from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment.config import Experiment
 from mmvideo.experiment.outline import outline
 from mmvideo.experiment.twin import twin
-from mmvideo.input.config import Audio, Input, Masking, Packing, Source, Text, Video
+from mmvideo.input.config import Audio, Input, Masking, Packing, Source, Text, Video, Views
 from mmvideo.model.config import Decoder, Fusion, Model, dimensions
 from mmvideo.model.fusion import stages
-from mmvideo.objectives import Classification, Contrastive
+from mmvideo.objectives import Classification, Contrastive, Moments, Regression
+from mmvideo.objectives.decoding import Decoding
 from mmvideo.parallel.config import Mesh
 from mmvideo.training.config import Optimizer, Training
 
@@ -105,3 +107,34 @@ def test_a_span_longer_than_a_shape_is_cut():
 def test_it_learns_from_labels_that_the_shapes_have(tiny):
     assert [tiny.objectives[name].label for name in ("sounds", "acts")] == ["audio", "joint"]
     assert tiny.input.sources == (Source("corpora/quickstart/shapes"),)
+
+
+def test_what_is_measured_is_kept_in_fewer_views():
+    asked = Evaluation(
+        sources=(Source("corpora/a", "validation"),),
+        tasks=("classification", "retrieval"),
+        views=Views(clips=5, crops=3, resize_shorter=256),
+        average="logits",
+        captions="all",
+        rerank=50,
+        decoding=Decoding(method="beam", beams=8, length=40),
+    )
+    small = twin(dataclasses.replace(LARGE, evaluation=asked)).evaluation
+    assert (small.tasks, small.average, small.captions) == (asked.tasks, "logits", "all")
+    assert small.views == Views(clips=2, crops=1, resize_shorter=64) and small.sources == ()
+    assert (small.rerank, small.decoding) == (4, Decoding(method="beam", beams=2, length=12))
+
+
+def test_several_classes_numbers_and_moments_have_their_own_corpora():
+    objectives = {
+        "events": Classification("events", 527, ("audio",), form="sigmoid"),
+        "verb": Classification("verb", 97),
+        "sentiment": Regression("sentiment", range=(-5.0, 5.0)),
+    }
+    small = twin(dataclasses.replace(LARGE, objectives=objectives))
+    labels = [(one.label, getattr(one, "classes", None)) for one in small.objectives.values()]
+    assert labels == [("elements", 16), ("verb", 6), ("mood", None)]
+    assert small.objectives["sentiment"].range == (-3.0, 3.0)
+    long = twin(dataclasses.replace(LARGE, objectives={"moments": Moments()}))
+    assert long.input.sources == (Source("corpora/quickstart/scenes"),)
+    assert (long.input.video.frames, long.input.video.fps) == (16, 0.5), "a view of 32 s"
