@@ -2,7 +2,7 @@
 
 COMMAND  bash tools/quickstart.sh
          python experiments/finetuning/compare.py
-COST     2 CPU cores, a quarter of an hour behind the quickstart
+COST     2 CPU cores, 20 minutes behind the quickstart
 EXPECTS  table.md and results.json in this folder: pretrained is better at classes, retrieval and captions
 
 Both begin at `configs/quickstart/finetune.py` and take the same steps over the same clips in the same order, with the
@@ -82,7 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pretrained", default="runs/quickstart", help="the run to begin with")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--workdirs", type=Path, default=Path("runs/finetuning"))
     parser.add_argument("--out", type=Path, default=HERE)
     asked = parser.parse_args()
