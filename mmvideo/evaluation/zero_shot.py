@@ -48,9 +48,10 @@ class ZeroShot:
         if wrong or not self.prompts:
             said = f"{wrong[0]!r} has not one place" if wrong else "is empty; give at least one prompt with a place"
             raise ValueError(f"evaluation.prompts {said} for the class name, written {{}}")
-        lacking = sorted(set(self.kinds) - set(self.batches.annotations.single))
+        single = [kind for kind in self.batches.classes if kind not in self.batches.annotations.several]
+        lacking = sorted(set(self.kinds) - set(single))
         if lacking:
-            have = ", ".join(self.batches.annotations.single) or "none"
+            have = ", ".join(single) or "none"
             raise ValueError(
                 f"evaluation.zero_shot names the label '{lacking[0]}', which {self.dataset} lacks; it has: {have}"
             )

@@ -45,8 +45,9 @@ def test_the_outline_is_the_pipelines_own(tiny, batches):
         batches.spec.text, mask_id=0, answer_id=0, end_id=sketch.spec.text.end_id
     )
     assert (sketch.spec.video, sketch.spec.audio) == (batches.spec.video, batches.spec.audio)
-    ours = abstract_stream(dataclasses.replace(batches.shape, kinds=()), 8)
-    real = dataclasses.replace(batches.batch(0), clips=dataclasses.replace(batches.batch(0).clips, labels={}))
+    ours = abstract_stream(dataclasses.replace(batches.shape, kinds=(), targets={}), 8)
+    stream = batches.batch(0)
+    real = dataclasses.replace(stream, clips=dataclasses.replace(stream.clips, labels={}, targets={}))
     shapes = [(leaf.shape, np.dtype(leaf.dtype)) for leaf in jax.tree.leaves(ours)]
     assert shapes == [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(real)]
     assert jax.tree.structure(abstract_stream(sketch.shape, 8)) == jax.tree.structure(real)
