@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from mmvideo.datasets.annotations import Annotations
 from mmvideo.evaluation.embed import embed_corpus
 from mmvideo.evaluation.retrieval_texts import text_batches
 from mmvideo.evaluation.runner import Subject
@@ -50,6 +51,7 @@ def test_the_mean_of_directions_is_one():
 
 def test_underscores_are_spaces(batches, monkeypatch):
     monkeypatch.setattr(batches, "classes", {"act": ["play_flute", "run"]})
+    monkeypatch.setattr(batches, "annotations", Annotations(single=("act",)))
     shown = ZeroShot(batches, ("act",), "shapes", "test", prompts=("{}", "someone who {}s"))
     words = [captions[0] for captions in shown._text_batches.corpus.all_captions()]
     assert words == ["play flute", "someone who play flutes", "run", "someone who runs"]
