@@ -2,7 +2,7 @@
 
 COMMAND  mmvideo train configs/quickstart/finetune.py --workdir runs/quickstart_finetuned
 DATA     as configs/quickstart/shapes.py, whose run in runs/quickstart this one starts from
-COST     2 CPU cores, 2 minutes
+COST     2 CPU cores, 3 minutes
 
 The trunk goes on from the pretrained one, with text made causal, so that it can be written; pictures and sound never
 see the caption that names what they show. New heads tell the motion (picture alone), melody and instrument (sound

@@ -88,9 +88,9 @@ def evaluators(experiment: Experiment, assets: Mapping[str, bytes], dataset: str
     idle = sorted(set(wanted.tasks or ()) - {name for name, _ in made})
     if idle:
         kinds = ", ".join(objective.kind for objective in experiment.objectives.values())
+        switch = f", and evaluation.{idle[0]} may be off" if hasattr(wanted, idle[0]) else ""
         raise ValueError(
-            f"evaluation.tasks names {idle[0]}, which this run cannot answer: its objectives are {kinds}, and "
-            f"evaluation.{'probes' if idle[0] == 'probes' else 'retrieval and evaluation.losses'} may be off"
+            f"evaluation.tasks names {idle[0]}, which this run cannot answer: its objectives are {kinds}{switch}"
         )
     found, shown = [evaluator for _, evaluator in made], shown_modalities(experiment)
     if shown is None and dataset is None:
