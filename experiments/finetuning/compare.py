@@ -19,6 +19,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 
 from mmvideo.experiment import Experiment, load_experiment
 from mmvideo.experiment.run import run
@@ -36,9 +37,6 @@ MEASURED = {
     "captions: CIDEr-D": ("captioning", "cider_d"),
 }
 """What stands in the table: the evaluation and the metric of each line."""
-
-T95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
-"""Two-sided 95 % points of Student's t, by the number of seeds."""
 
 
 def recipe(pretrained: str | None, seed: int, steps: int) -> Experiment:
@@ -62,9 +60,11 @@ def measured(workdir: Path) -> dict[str, float]:
 
 
 def interval(values: list[float]) -> tuple[float, float]:
-    """Mean and half of its 95 % interval over seeds."""
-    spread = np.std(values, ddof=1) / math.sqrt(len(values)) * T95[len(values)] if len(values) > 1 else math.nan
-    return float(np.mean(values)), float(spread)
+    """Mean and half of its 95 % interval over seeds, by Student's t; not a number for a single seed."""
+    if len(values) < 2:
+        return float(np.mean(values)), math.nan
+    spread = np.std(values, ddof=1) / math.sqrt(len(values))
+    return float(np.mean(values)), float(spread * stats.t.ppf(0.975, len(values) - 1))
 
 
 def table(results: dict[str, dict[str, dict[str, float]]]) -> str:

@@ -107,18 +107,7 @@ class Batches:
         )
         self._vectors = self._find_vectors()
         self._planner = self._plan()
-        hidden = tuple(name for name in self.spec.modalities if getattr(self._mask, name) > 0)
-        widths = {} if self._vectors is None else self._vectors.widths
-        self.shape = RowShape(
-            self.spec,
-            self._planner.budget,
-            hidden,
-            self.annotations.single,
-            widths,
-            self.corpus.targets.widths,
-            self.corpus.moments.most,
-            mixed=train and config.mixing.active,
-        )
+        self.shape = self._choose_shape()
         self._loader = ClipLoader(self.corpus, self._sizes, self._captions, config, self._mask, drop, train, views)
         self.rows = config.packing.rows // process_count
         self._first_row = process_index * self.rows
@@ -255,6 +244,19 @@ class Batches:
         if not modalities or not set(modalities) <= set(have):
             raise ValueError(f"evaluation.modalities {tuple(modalities)} must name some of those of the run: {have}")
         return np.isin(MODALITIES, list(modalities))
+
+    def _choose_shape(self) -> RowShape:
+        """The static shape of a row: what its clips may have, and room for it."""
+        return RowShape(
+            self.spec,
+            self._planner.budget,
+            tuple(name for name in self.spec.modalities if getattr(self._mask, name) > 0),
+            self.annotations.single,
+            {} if self._vectors is None else self._vectors.widths,
+            self.corpus.targets.widths,
+            self.corpus.moments.most,
+            mixed=self.train and self.config.mixing.active,
+        )
 
     def _find_vectors(self) -> Vectors | None:
         """What another model made of the clips, where the config names it."""
