@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Eight fake devices wait for each other on few cores, where XLA would give up and abort after 40 seconds.
-FLAGS = (
+FLAGS = [
     "--xla_cpu_collective_call_terminate_timeout_seconds=600",
     # Most programs here are compiled once and run once: little is gained by making them fast.
     "--xla_backend_optimization_level=0",
@@ -17,14 +18,23 @@ FLAGS = (
     # compiled by many threads, a part was once waited for that none of them worked on.
     "--xla_cpu_multi_thread_eigen=false",
     "--xla_cpu_parallel_codegen_split_count=1",
-)
+    "--xla_cpu_opt_preset=CPU_OPT_PRESET_FAST_COMPILE",
+]
+if version("jaxlib").startswith("0.10."):
+    # A third of the compile time. Later versions have one way only to write fused loops, and refuse the flag.
+    FLAGS.append("--xla_cpu_use_fusion_emitters=false")
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS])
+# One program at a time: of many in flight, each waiting for all its devices, XLA's few threads once finished none.
+os.environ.setdefault("JAX_CPU_ENABLE_ASYNC_DISPATCH", "false")
 os.environ.setdefault("MMVIDEO_CACHE", str(Path(__file__).parent.parent / ".cache"))
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
 from jaxtyping import install_import_hook  # noqa: E402
 
+# Tracing makes many small objects that live on: neither looking for cycles nor source lines pays here.
+gc.set_threshold(200_000, 20, 20)
+jax.config.update("jax_traceback_in_locations_limit", 0)
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".jax_cache"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

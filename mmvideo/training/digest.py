@@ -21,9 +21,14 @@ SEEDS = (0x9E3779B9, 0x7F4A7C15)
 
 
 def digests(arrays: Mapping[str, jax.Array]) -> dict[str, str]:
-    """16 hexadecimal digits for each array, computed where the arrays lie."""
-    sums = {name: _jitted(_everywhere(array))(array) for name, array in arrays.items()}
-    return {name: "".join(f"{int(word):08x}" for word in words) for name, words in jax.device_get(sums).items()}
+    """16 hexadecimal digits for each array, computed where the arrays lie.
+
+    One array after another: on a host that plays many devices, hundreds of sums in flight, each waiting
+    for its part on every device, can take up all threads without any of them coming to its end.
+    """
+    jax.block_until_ready(list(arrays.values()))
+    sums = {name: jax.device_get(_jitted(_everywhere(array))(array)) for name, array in arrays.items()}
+    return {name: "".join(f"{int(word):08x}" for word in words) for name, words in sums.items()}
 
 
 def _everywhere(array: jax.Array) -> NamedSharding | None:
