@@ -25,8 +25,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mmvideo.datasets.annotations import SORTS, Annotations, annotations_of
-from mmvideo.datasets.manifest import ManifestRow, class_names, read_classes, read_manifest
+from mmvideo.datasets.manifest import class_names, read_classes, read_manifest
 from mmvideo.datasets.records import dataset_name, shard_name, write_description
+from mmvideo.datasets.row import ManifestRow
 from mmvideo.datasets.shard import Receipt, Recipe, ShardTask, read_receipt, replace, rows_digest, write_text
 
 LAYOUT = 1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmvideo.datasets.manifest import ManifestError, ManifestRow
+from mmvideo.datasets.raw import ManifestError
+from mmvideo.datasets.row import ManifestRow
 
 MEDIA = frozenset(
     ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .ogv .flv .wmv .3gp .gif .webp "

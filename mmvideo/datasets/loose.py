@@ -25,7 +25,7 @@ class LooseClips:
     """
 
     def __init__(self, files: Sequence[str | Path], texts: Sequence[str] = ()):
-        from mmvideo.media.decode import probe
+        from mmvideo.media.probe import probe
 
         self.files, self.texts = [Path(file) for file in files], list(texts)
         self.classes: dict[str, list[str]] = {}

@@ -23,8 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from mmvideo.datasets.annotations import (
-    Label,
-    Saliency,
     Wrong,
     check_classes,
     check_events,
@@ -34,7 +32,9 @@ from mmvideo.datasets.annotations import (
     read_saliency,
     settle,
 )
+from mmvideo.datasets.folder import find_clips
 from mmvideo.datasets.raw import ManifestError, raw_rows
+from mmvideo.datasets.row import ManifestRow
 
 NAMES = ("manifest.jsonl", "manifest.csv")
 """What a manifest is called in a folder, in the order of preference."""
@@ -45,40 +45,6 @@ COLUMNS = (
 """Columns that have a place of their own; the others are kept among the attributes, timed annotations too."""
 
 _SHOWN = 4
-
-
-@dataclasses.dataclass(frozen=True)
-class ManifestRow:
-    """One clip as its manifest tells of it.
-
-    Attributes:
-      id: name of the clip, unique in its manifest.
-      media: absolute path of the file.
-      start, end: the cut of the file in seconds; None is the file's own start or end.
-      captions: what the clip shows or sounds like, one text or several of the same meaning.
-      labels: for each kind of label that is known a class name, several of them, or a number.
-      split: name of the split.
-      tags: words for what is in the clip.
-      attributes: everything else that the manifest says, as JSON values; moments, saliency and events are kept here
-        in the manifest's words.
-      moments: stretches `(start, end)` in seconds after the start of the clip, what its first caption tells of; None
-        where that is unknown.
-      saliency: how well each part of the clip shows it; None where that is unknown.
-      line: line of the manifest, or 0 for a clip that was found without one.
-    """
-
-    id: str
-    media: Path
-    start: float | None = None
-    end: float | None = None
-    captions: tuple[str, ...] = ()
-    labels: dict[str, Label] = dataclasses.field(default_factory=dict)
-    split: str = "train"
-    tags: tuple[str, ...] = ()
-    attributes: dict[str, Any] = dataclasses.field(default_factory=dict)
-    moments: tuple[tuple[float, float], ...] | None = None
-    saliency: Saliency | None = None
-    line: int = 0
 
 
 def read_manifest(path: str | Path) -> list[ManifestRow]:
@@ -98,8 +64,6 @@ def read_manifest(path: str | Path) -> list[ManifestRow]:
     if path.is_dir():
         found = [path / name for name in NAMES if (path / name).is_file()]
         if not found:
-            from mmvideo.datasets.folder import find_clips
-
             return find_clips(path)
         path = found[0]
     rows, wrong, seen = [], [], {}

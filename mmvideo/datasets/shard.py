@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmvideo.datasets.annotations import Annotations
-from mmvideo.datasets.manifest import ManifestRow
+from mmvideo.datasets.row import ManifestRow
 
 if TYPE_CHECKING:
     from mmvideo.media.decode import MediaInfo
@@ -130,7 +130,7 @@ def read_clip(row: ManifestRow, recipe: Recipe) -> tuple[bytes, str, MediaInfo]:
     Raises:
       MediaError: the file can't be read as media, or its cut lies outside of it.
     """
-    from mmvideo.media.decode import probe
+    from mmvideo.media.probe import probe
 
     info = probe(row.media)
     cut = _cut(row, info.seconds)

@@ -1,4 +1,4 @@
-"""Open a media file or its bytes, choose its tracks, place time zero, and say what it holds."""
+"""Open a media file or its bytes, choose its tracks and place time zero."""
 
 from __future__ import annotations
 
@@ -130,77 +130,3 @@ def declared_end(container: Any, streams: tuple[Any, ...], origin: float) -> flo
     if container.duration:
         return (container.duration + (container.start_time or 0)) / TICKS_A_SECOND - origin
     return None
-
-
-def probe(source: MediaSource) -> MediaInfo:
-    """What a file holds, from its headers; packets are counted, not decoded, where the headers are silent.
-
-    Raises:
-      MediaError: the file cannot be opened, or has neither picture nor sound.
-    """
-    if is_webp(source):
-        from mmvideo.media.webp import probe_webp
-
-        return probe_webp(source)
-    name = source_name(source)
-    with open_media(source) as container:
-        tracks = find_tracks(container, name)
-        video, audio = tracks.video, tracks.audio
-        width = height = frames = rotation = 0
-        fps, seconds = 0.0, tracks.ending
-        if video is not None:
-            rotation = _rotation(container, video)
-            width, height = (video.height, video.width) if rotation in (90, 270) else (video.width, video.height)
-            fps = float(video.average_rate or video.guessed_rate or 0)
-            frames = video.frames
-        if (video is not None and not frames) or seconds is None:
-            frames, last = _count(container, tracks)
-            seconds = last if seconds is None else seconds
-        if video is not None and not fps and seconds:
-            fps = frames / seconds
-        return MediaInfo(
-            seconds=seconds,
-            has_video=video is not None,
-            has_audio=audio is not None,
-            width=width,
-            height=height,
-            fps=fps,
-            frames=frames,
-            sample_rate=audio.codec_context.sample_rate if audio is not None else 0,
-            channels=audio.codec_context.channels if audio is not None else 0,
-            rotation=rotation,
-            container=container.format.name,
-        )
-
-
-def _rotation(container: Any, video: Any) -> int:
-    """Rotation of the picture, which PyAV tells of frames only: decode one and go back to the start."""
-    import av
-
-    rotation = 0
-    try:
-        frame = next(container.decode(video), None)
-        rotation = 0 if frame is None else round(frame.rotation / 90) * 90 % 360
-        container.seek(0)
-    except av.error.FFmpegError:
-        # A seek can fail in a pipe-like format, a decode in a broken file; neither is fatal for a probe.
-        pass
-    return rotation
-
-
-def _count(container: Any, tracks: Tracks) -> tuple[int, float]:
-    """Packets of the video and the end of the last packet, in seconds after the origin."""
-    import av
-
-    frames, last = 0, 0.0
-    try:
-        for packet in container.demux(*(s for s in (tracks.video, tracks.audio) if s is not None)):
-            if not packet.size:
-                continue
-            frames += packet.stream is tracks.video
-            stamp = packet.pts if packet.pts is not None else packet.dts
-            if stamp is not None:
-                last = max(last, float((stamp + (packet.duration or 0)) * packet.time_base) - tracks.origin)
-    except av.error.FFmpegError:
-        pass  # A file that ends early holds what was counted so far.
-    return frames, last

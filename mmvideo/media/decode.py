@@ -24,14 +24,13 @@ from mmvideo.media.container import (
     find_tracks,
     is_webp,
     open_media,
-    probe,
     source_name,
 )
 from mmvideo.media.pictures import Painter
 from mmvideo.media.selection import SLACK, PacketGate, Selection
 from mmvideo.media.sound import SoundTrack
 
-__all__ = ["Clip", "MediaError", "MediaInfo", "MediaSource", "decode", "probe"]
+__all__ = ["Clip", "MediaError", "MediaInfo", "MediaSource", "decode"]
 
 PREROLL = 0.1
 """Seconds of sound decoded ahead of the range: codecs overlap their blocks (Opus asks for 80 ms, RFC 7845, 4.6)."""

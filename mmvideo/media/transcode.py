@@ -243,8 +243,9 @@ def _transcode_webp(
     source: MediaSource, short_side: int | None, gop: int | None, fps: float | int | None, crf: int
 ) -> bytes:
     """An animation, decoded whole, since it is short, at a constant frame rate."""
-    from mmvideo.media.decode import decode, probe
+    from mmvideo.media.decode import decode
     from mmvideo.media.encode import encode
+    from mmvideo.media.probe import probe
 
     info = probe(source)
     side = None if short_side is None else min(short_side, info.width, info.height)

@@ -203,7 +203,7 @@ def test_a_cut_is_exact_to_the_frame(clips, tmp_path):
 
 
 def test_media_is_transcoded_and_never_enlarged(clips, tmp_path):
-    from mmvideo.media.decode import probe
+    from mmvideo.media.probe import probe
 
     build(clips, tmp_path / "small", processes=1, short_side=16, fps=4)
     corpus = open_corpus(tmp_path / "small", "train")

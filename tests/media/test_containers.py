@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmvideo.media.decode import decode, probe
+from mmvideo.media.decode import decode
+from mmvideo.media.probe import probe
 
 VIDEOS = {
     "mp4": dict(format="mp4"),

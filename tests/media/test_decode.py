@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mmvideo.media import selection
-from mmvideo.media.decode import Clip, MediaError, decode, probe
+from mmvideo.media.decode import Clip, MediaError, decode
+from mmvideo.media.probe import probe
 
 
 @pytest.mark.parametrize(

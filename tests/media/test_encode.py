@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmvideo.media.decode import MediaError, decode, probe
+from mmvideo.media.decode import MediaError, decode
 from mmvideo.media.encode import encode
+from mmvideo.media.probe import probe
 from mmvideo.media.transcode import transcode
 
 

@@ -12,7 +12,8 @@ import os
 import shutil
 from pathlib import Path
 
-from mmvideo.datasets.manifest import ManifestRow, class_names, read_manifest
+from mmvideo.datasets.manifest import class_names, read_manifest
+from mmvideo.datasets.row import ManifestRow
 
 FOLDER = Path(__file__).parent
 SETS = ("film", "animations", "sounds")
