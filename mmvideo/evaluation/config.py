@@ -28,7 +28,7 @@ class Evaluation:
       average: what of several views is averaged: class `probabilities`, or `logits`.
       actions: classification objectives that are right only together, such as `verb+noun`.
       decoding: how captions and answers are written.
-      retrieval: whether zero-shot retrieval between every pair of modalities is measured.
+      retrieval: whether retrieval between every pair of modalities is measured.
       captions: the texts that stand for clips in retrieval: the `first` caption of each (MSR-VTT 1k-A), `all`, each a
         query of its own (MSVD), or all as one `paragraph` (DiDeMo, ActivityNet), which `input.text.length` cuts.
       dual_softmax: scale of the cosines in the dual softmax, whose rows stand beside the others; None leaves

@@ -1,4 +1,4 @@
-"""The evaluators: zero-shot retrieval, and probes of frozen features."""
+"""The evaluators: retrieval, and probes of frozen features."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mmvideo.evaluation.runner import EvaluationResult, Subject
 
 @dataclasses.dataclass(frozen=True)
 class Retrieval:
-    """Zero-shot retrieval in every direction that the learner embeds.
+    """Retrieval in every direction that the learner embeds.
 
     Attributes:
       batches: the held-out clips, one pass.

@@ -82,7 +82,7 @@ def _header(data: ReportData) -> str:
 
 def _retrieval(name: str, found: dict) -> Part:
     how = (
-        "Zero-shot retrieval: given one modality of a clip, find the clip among all of these by another. R@K is the "
+        "Retrieval: given one modality of a clip, find the clip among all of these by another. R@K is the "
         "share of queries (in %) whose clip is among the first K. Ties count against the model: a wrong clip that is "
         "exactly as similar as the right one is ranked before it, so repeated captions cost recall. p is the chance "
         "that a random order would do as well. "

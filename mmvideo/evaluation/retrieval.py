@@ -1,4 +1,4 @@
-"""Zero-shot retrieval between modalities: ranks, recalls, average precision, and what chance would give.
+"""Retrieval between modalities: ranks, recalls, average precision, and what chance would give.
 
 The similarity is the dot product of two embeddings (the cosine, as heads normalise them). A query's
 rank is the place of its best-ranked positive. **Ties are broken pessimistically**: whatever is not

@@ -71,7 +71,7 @@ def _moments() -> tuple[dict, dict]:
 def _captions() -> tuple[dict, dict]:
     references = ["a red circle bounces", "the circle that is red goes up and down", "it bounces", "a fourth"]
     one = {"id": "clip-1", "prediction": "a <red> circle rises", "references": references}
-    return {"bleu_4": 0.412, "cider_d": 1.234, "clips": 60}, {
+    return {"bleu_4": 0.412, "cider_d": 1.234, "facts/colour+shape": 0.508, "clips": 60}, {
         "samples": [one, {**one, "id": "clip-2", "references": ["x"]}]
     }
 
@@ -122,6 +122,7 @@ def test_every_task_has_its_section(data, parse):
     words = " ".join(parsed.words)
     assert "top-1 %" in words and "class-mean recall@5 %" in words and "Acc-7 %" in words
     assert "never heard" in words
+    assert "colour, shape %" in words and "50.8" in words, "facts stand in the open, not among more metrics"
 
 
 def test_text_of_classes_and_captions_is_text(data):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmvideo.evaluation.report_parts.markup import number, table, tag, text
+from mmvideo.evaluation.report_parts.markup import number, percent, table, tag, text
 from mmvideo.evaluation.report_parts.names import (
     best,
     by_group,
@@ -28,6 +28,9 @@ SEVERAL: tuple[str, ...] = (
 NUMBERS: tuple[str, ...] = (
     "mae", "chance_mae", "pearson", "acc2_nonneg", "acc2_posneg", "f1_nonneg", "f1_posneg", "acc7", "clips", "left_out",
 )  # fmt: skip
+FACTS = "facts/"
+"""What the names of metrics of facts in captions begin with."""
+
 _LENGTHS = {"": "all", "short": "at most 10 s", "middle": "10 to 30 s", "long": "more than 30 s"}
 _MOMENTS = ("r1@0.3", "r1@0.5", "r1@0.7", "mAP@0.5", "mAP@0.75", "mAP", "mIoU", "queries")
 _NAMED = 12
@@ -56,10 +59,19 @@ def _value(of: Mapping[str, Any], name: str) -> str:
 
 
 def metric_table(metrics: Mapping[str, Any]) -> str:
-    """One row of the metrics that papers report; the rest is folded away."""
-    main = [name for name in metrics if known(name)] or list(metrics)
+    """One row of the metrics that papers report, one of the facts that captions get right; the rest is folded away."""
+    facts = [name for name in metrics if name.startswith(FACTS)]
+    main = [name for name in metrics if known(name)] or [name for name in metrics if name not in facts]
     row = table([full_label(name) for name in main], [[written(name, metrics[name]) for name in main]], len(main))
-    return row + _folded({name: value for name, value in metrics.items() if name not in main})
+    return row + _facts(metrics, facts) + _folded({n: v for n, v in metrics.items() if n not in main + facts})
+
+
+def _facts(metrics: Mapping[str, Any], names: Sequence[str]) -> str:
+    """The share of captions that say each fact as the first reference does; nothing where none was looked for."""
+    if not names:
+        return ""
+    titles = [text(name.removeprefix(FACTS).replace("+", ", ") + " %") for name in names]
+    return table(["said right", *titles], [["in the captions", *(percent(metrics[name]) for name in names)]])
 
 
 def _folded(metrics: Mapping[str, Any]) -> str:
