@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from mmvideo.model.activations import by_rows
+from mmvideo.model.activations import by_rows, by_tokens, token_parts, whole_rows
 from mmvideo.stream import MODALITIES, PADDING, Layout, Modality
 
 
@@ -176,7 +176,8 @@ def arrange(source: Layout, modalities: tuple[str, ...], length: int) -> Rows:
         time=taken(source.time, 0),
         grid=taken(source.grid, 0),
     )
-    return Rows(layout, there, back, modalities)
+    # Every device knows the layout of its rows whole: what is reckoned with it needs no word from the others.
+    return jax.tree.map(by_rows, Rows(layout, there, back, modalities))
 
 
 @jax.custom_vjp
@@ -193,8 +194,11 @@ def move(x: Float[Array, "B S *rest"], there: Int[Array, "B T"], back: Int[Array
 
 def _taken(x: Array, places: Array) -> Array:
     ones = [1] * (x.ndim - 2)
-    picked = jnp.take_along_axis(x, jnp.maximum(places, 0).reshape(*places.shape, *ones), axis=1)
-    return by_rows(jnp.where((places != PADDING).reshape(*places.shape, *ones), picked, 0))
+    # Few tokens, as the copies of a bottleneck, are fetched from the devices that hold them, rather than all rows.
+    few = places.shape[1] * token_parts(x) < x.shape[1]
+    source, lie = (x, whole_rows) if few else (whole_rows(x), by_tokens)
+    picked = jnp.take_along_axis(source, jnp.maximum(places, 0).reshape(*places.shape, *ones), axis=1)
+    return lie(jnp.where((places != PADDING).reshape(*places.shape, *ones), picked, 0))
 
 
 def _move_forward(x: Array, there: Array, back: Array) -> tuple[Array, tuple[Array, Array]]:
