@@ -59,7 +59,7 @@ def _lengths(q: Array, k: Array, v: Array, count: Int[Array, " B"], implementati
 
 
 def _bias(q: Array, k: Array, v: Array, spans: Array, implementation: str) -> Array:
-    """Any spans. The kernel's gradient needs even lengths: one more query sees the first key, one more key is unseen."""
+    """Any spans. The kernel's gradient needs even lengths: a query more sees the first key, a key more is unseen."""
     queries = q.shape[1]
     q, k, v = (jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0))) for x in (q, k, v))
     first = jnp.broadcast_to(jnp.asarray([0, 1], spans.dtype), (len(spans), queries % 2, 2))

@@ -132,7 +132,7 @@ def _names(path: tuple) -> tuple[str, ...]:
 
 
 def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
-    """How every array of a stream is split: its rows over `data` and `fsdp`; their length is split behind the embedding."""
+    """How every array of a stream is split: its rows over `data` and `fsdp`. Their length is split later (`embed`)."""
     return NamedSharding(mesh, PartitionSpec(ACTIVATIONS["batch"]))
 
 
