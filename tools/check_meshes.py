@@ -64,7 +64,7 @@ SPEC = StreamSpec(
     text=TextSpec(40, 8, 4),
 )
 TOKENS, HIDDEN = {"video": 12, "audio": 8, "text": 8}, {"video": 4, "audio": 4, "text": 2}
-"""Of every clip. Any row of any recipe has a multiple of eight, so that `context` splits it."""
+"""Of every clip. The rows of a batch are multiples of eight; those of a modality and its extra tokens are not."""
 
 LACKING = ((), (), ("audio",), ("text",), ("video",))
 """What every fifth clip lacks."""
@@ -82,7 +82,7 @@ RECIPES: dict[str, tuple[Model, dict[str, Any]]] = {
         Model(
             fusion=Fusion("bottleneck", 2, bottlenecks=2, modalities=("video", "audio")),
             sharing=Sharing("nothing", "nothing"),
-            class_tokens=2,
+            class_tokens=1,
             **SIZE,
         ),
         {"contrastive": Contrastive(PAIRS, width=16, pooling="class"), "classes": CLASSES},

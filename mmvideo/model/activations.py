@@ -71,6 +71,13 @@ def token_parts(x: Any) -> int:
     return 1 if _dividing((TOKEN_AXIS,), x.shape[1], mesh) is None else mesh.shape[TOKEN_AXIS]
 
 
+def divisible(length: int) -> int:
+    """A number of tokens with as few more as the mesh needs to split them."""
+    mesh = jax.sharding.get_abstract_mesh()
+    parts = mesh.shape[TOKEN_AXIS] if TOKEN_AXIS in mesh.shape else 1
+    return -(-length // parts) * parts
+
+
 def whole(x: Any) -> Any:
     """A parameter gathered on every device before its rows are looked up: XLA splits such a gather badly."""
     if jax.sharding.get_abstract_mesh().empty or not isinstance(x, jax.core.Tracer):

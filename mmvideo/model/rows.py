@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from mmvideo.model.activations import by_rows, by_tokens, token_parts, whole_rows
+from mmvideo.model.activations import by_rows, by_tokens, divisible, token_parts, whole_rows
 from mmvideo.stream import MODALITIES, PADDING, Layout, Modality
 
 
@@ -107,7 +107,7 @@ class Source:
         """Rows of the tokens of some modalities, sorted by clip, then modality in the given order, then place."""
         if tuple(modalities) == self.modalities and not self.extras:
             return Rows(self.layout, None, None, self.modalities)
-        return arrange(self.layout, tuple(modalities), self._length(modalities))
+        return arrange(self.layout, tuple(modalities), divisible(self._length(modalities)))
 
     def _length(self, modalities: Sequence[str]) -> int:
         """Places that such rows need, whatever their clips have: a clip has extra tokens only where it has others."""
@@ -152,7 +152,7 @@ def arrange(source: Layout, modalities: tuple[str, ...], length: int) -> Rows:
     Args:
       source: what there is.
       modalities: those that are taken.
-      length: places of a row.
+      length: places of a row; those beyond the source's stay empty.
     """
     order = np.full(len(MODALITIES) + 1, PADDING, np.int32)
     for number, name in enumerate(modalities):
@@ -163,6 +163,7 @@ def arrange(source: Layout, modalities: tuple[str, ...], length: int) -> Rows:
     there = jnp.argsort(key, axis=1, stable=True)
     back = jnp.where(member, jnp.argsort(there, axis=1), PADDING).astype(jnp.int32)
     there = jnp.where(jnp.take_along_axis(member, there, axis=1), there, PADDING)[:, :length].astype(jnp.int32)
+    there = jnp.pad(there, ((0, 0), (0, length - there.shape[1])), constant_values=PADDING)
 
     def taken(field: Array, empty: int) -> Array:
         ones = [1] * (field.ndim - 2)

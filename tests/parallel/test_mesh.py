@@ -135,10 +135,10 @@ def single(build, stream):
     ("name", "sizes"),
     [
         ("shared", Mesh(2, 2, 2)),
-        ("shared", Mesh(1, 1, 1, 8)),
+        ("shared", Mesh(1, 2, 2, 2)),
         ("shared", Mesh(1, 8, 1)),
         ("shared", Mesh(2, 1, 2, 2)),
-        ("bottleneck", Mesh(1, 2, 2, 2)),
+        ("bottleneck", Mesh(1, 1, 1, 8)),
         ("experts", Mesh(2, 2, 1, 2)),
     ],
 )
@@ -167,5 +167,6 @@ def test_every_mesh_gives_the_loss_and_gradients_of_one_device(build, stream, si
     assert kernels
     for kernel in kernels:
         assert kernel.addressable_shards[0].data.size * sizes.fsdp * sizes.tensor == kernel.size
-    # A device does its share, and only what is small in this model besides: pooled vectors, the weave of the tokens.
-    assert program.cost_analysis()["flops"] < 1.5 * work / 8
+    # A device does its share, and what is small in a model of any size besides: pooled vectors, the weave of tokens,
+    # norms behind stages whose length doesn't divide. An axis that splits nothing would double the work, or more.
+    assert program.cost_analysis()["flops"] < 1.75 * work / 8
