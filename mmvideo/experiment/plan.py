@@ -262,7 +262,7 @@ def _run(experiment: Experiment, sketch: Outline, rows: int, flops: int) -> Run:
 
 
 def _memory(experiment: Experiment, learner: Abstract, batch: TokenStream, devices: int) -> Memory:
-    """Bytes on one device: parameters are cut as the mesh says, rows over `data` and `fsdp`."""
+    """Bytes on one device: parameters are cut as the mesh says, rows over `data` and `fsdp`, tokens over `context`."""
     sizes = dict(zip(AXES, axis_sizes(experiment.mesh, devices), strict=True))
     training = experiment.training
     portion, trained = learner.portion, learner.trained
@@ -278,7 +278,7 @@ def _memory(experiment: Experiment, learner: Abstract, batch: TokenStream, devic
         optimizer=round(tree_bytes(state) * moved / whole),
         average=held if training.averages else 0,
         batch=tree_bytes(batch) // copies,
-        activations=_activations(experiment, learner, batch) // copies,
+        activations=_activations(experiment, learner, batch) // (copies * sizes["context"]),
     )
 
 

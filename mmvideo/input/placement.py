@@ -49,5 +49,5 @@ def _check_local(sharding: NamedSharding, mine: int, rows: int) -> None:
         if start < first or stop > first + mine:
             raise ValueError(
                 f"{device} needs rows {start} to {stop}, but process {jax.process_index()} holds {first} to "
-                f"{first + mine}; let the tensor axis stay within a process"
+                f"{first + mine}; let the axes tensor and context stay within a process"
             )

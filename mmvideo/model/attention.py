@@ -11,6 +11,9 @@
 | `splash` | TPU | any | L | nothing |
 
 The first two run in every test. Of the others each file says what was run where.
+
+On a mesh whose axis `context` splits the tokens of a row, each device asks with its own queries and sees the keys and
+values of the whole row, which are gathered from all: exact for any spans, and `L^2` above becomes `L^2 / context`.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from mmvideo.model.activations import on_own_rows
+from mmvideo.model.activations import on_own_queries, token_parts
 from mmvideo.model.chunked import chunked_attention
 from mmvideo.model.cudnn_attention import cudnn_attention, cudnn_obstacle
 from mmvideo.model.scores import HIDDEN, capped, visible
@@ -95,7 +98,9 @@ def attend(
     Raises:
       ValueError: an unknown backend, or one that can't do this call.
     """
-    call = Call(jax.default_backend(), q.shape[1], q.shape[3], q.dtype, chunk, soft_cap, whole)
+    # Where a row is split by its tokens, a device's queries are but a part of it, and the promise is not theirs.
+    parts = token_parts(q)
+    call = Call(jax.default_backend(), q.shape[1], q.shape[3], q.dtype, chunk, soft_cap, whole and parts == 1)
     if backend == "auto":
         backend = choose(call)
     if backend not in BACKENDS:
@@ -103,7 +108,11 @@ def attend(
     obstacle = obstacle_of(backend, call)
     if obstacle is not None:
         raise ValueError(f"model.attention {backend!r} can't be used here: {obstacle}; auto takes one that can")
-    return BACKENDS[backend](q, k, v, spans, call)
+    attention = partial(BACKENDS[backend], call=call)
+    # XLA splits its own products by rows and heads unasked, but would not keep to a device's queries.
+    if backend in KERNELS or parts > 1:
+        return on_own_queries(attention, q, k, v, spans)
+    return attention(q, k, v, spans)
 
 
 def choose(call: Call) -> str:
@@ -125,11 +134,11 @@ def obstacle_of(backend: str, call: Call) -> str | None:
 
 
 def attention_weights(
-    q: Float[Array, "B L N H"],
+    q: Float[Array, "B Q N H"],
     k: Float[Array, "B L N H"],
-    spans: Int[Array, "B L 2"],
+    spans: Int[Array, "B Q 2"],
     soft_cap: float | None = None,
-) -> Float[Array, "B N L L"]:
+) -> Float[Array, "B N Q L"]:
     """What each query (third axis) takes of each key (last axis): softmax of the scores, float32.
 
     `softmax(q k^T / sqrt(H))` within the span (Vaswani et al. 2017, eq. 1), the scores capped if
@@ -141,7 +150,7 @@ def attention_weights(
 
 
 def _reference(q: Array, k: Array, v: Array, spans: Array, call: Call) -> Array:
-    """Plain XLA: all L x L weights at once."""
+    """Plain XLA: the weights of all queries for all keys at once."""
     return jnp.einsum("bnqk,bknh->bqnh", attention_weights(q, k, spans, call.soft_cap).astype(v.dtype), v)
 
 
@@ -150,15 +159,15 @@ def _chunked(q: Array, k: Array, v: Array, spans: Array, call: Call) -> Array:
 
 
 def _cudnn(q: Array, k: Array, v: Array, spans: Array, call: Call) -> Array:
-    return on_own_rows(partial(cudnn_attention, whole=call.whole), q, k, v, spans)
+    return cudnn_attention(q, k, v, spans, whole=call.whole)
 
 
 def _tokamax(q: Array, k: Array, v: Array, spans: Array, call: Call) -> Array:
-    return on_own_rows(partial(tokamax_attention, soft_cap=call.soft_cap), q, k, v, spans)
+    return tokamax_attention(q, k, v, spans, soft_cap=call.soft_cap)
 
 
 def _splash(q: Array, k: Array, v: Array, spans: Array, call: Call) -> Array:
-    return on_own_rows(partial(splash_attention, soft_cap=call.soft_cap), q, k, v, spans)
+    return splash_attention(q, k, v, spans, soft_cap=call.soft_cap)
 
 
 BACKENDS: dict[str, Callable[[Array, Array, Array, Array, Call], Array]] = {
@@ -168,4 +177,8 @@ BACKENDS: dict[str, Callable[[Array, Array, Array, Array, Call], Array]] = {
     "tokamax": _tokamax,
     "splash": _splash,
 }
-"""Each computes `(q, k, v, spans, call)`; a new one is an entry here, one in `AUTOMATIC` and its obstacle."""
+"""Each computes `(q, k, v, spans, call)` for some queries or all; a new one is an entry here, one in `AUTOMATIC` and
+its obstacle."""
+
+KERNELS = ("cudnn", "tokamax", "splash")
+"""Those that are no products of XLA's own."""

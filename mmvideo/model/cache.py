@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from mmvideo.model.activations import by_rows, whole
+from mmvideo.model.activations import by_rows, by_tokens, whole
 from mmvideo.model.block import KV, Layer, added, attention_out, entering, feed_forward, project, weights_of
 from mmvideo.model.config import Block
 from mmvideo.model.full import text_base
@@ -197,7 +197,7 @@ def _kept_media(
             own = weights_of(layer, TEXT if route.cross else rows.modalities)
             kept.append(project(entering(x, own, "attention", rows, block), own, rotation, block, KV))
         keys, values = (by_rows(jnp.concatenate(parts, axis=1)) for parts in zip(*kept, strict=True))
-        return tuple(by_rows(x) for x in apply_layer(xs, layer, None, route, computing)), (keys, values)
+        return tuple(by_tokens(x) for x in apply_layer(xs, layer, None, route, computing)), (keys, values)
 
     xs = tuple(rows.take(x) for rows in route.rows)
     _, (keys, values) = jax.lax.scan(body, xs, layers, unroll=1 if computing.scan else stage.end - stage.first)

@@ -25,20 +25,21 @@ from mmvideo.model.scores import visible
 
 
 def cudnn_attention(
-    q: Float[Array, "B L N H"],
+    q: Float[Array, "B Q N H"],
     k: Float[Array, "B L N H"],
     v: Float[Array, "B L N H"],
-    spans: Int[Array, "B L 2"],
+    spans: Int[Array, "B Q 2"],
     *,
     whole: bool,
     implementation: str = "cudnn",
-) -> Float[Array, "B L N H"]:
+) -> Float[Array, "B Q N H"]:
     """Attention in which each query sees its span.
 
     Args:
       q, k, v: bfloat16 or float16; scores are divided by `sqrt(H)`.
       spans: `[start, end)` for each query, at least one key each.
-      whole: a promise: the first `n` tokens of a row see `[0, n)`, and each behind them itself alone.
+      whole: a promise: there is a query for each key, the first `n` tokens of a row see `[0, n)`, and each behind
+        them itself alone.
       implementation: `xla` computes the same with XLA, for tests.
     """
     if whole:
@@ -58,14 +59,12 @@ def _lengths(q: Array, k: Array, v: Array, count: Int[Array, " B"], implementati
 
 
 def _bias(q: Array, k: Array, v: Array, spans: Array, implementation: str) -> Array:
-    """Any spans. The kernel's gradient needs an even length: an odd row gets one more token that sees itself."""
-    length = q.shape[1]
-    if length % 2:
-        q, k, v = (jnp.pad(x, ((0, 0), (0, 1), (0, 0), (0, 0))) for x in (q, k, v))
-        own = jnp.broadcast_to(jnp.asarray([length, length + 1], spans.dtype), (spans.shape[0], 1, 2))
-        spans = jnp.concatenate([spans, own], axis=1)
-    mask = visible(spans, q.shape[1])
-    return jax.nn.dot_product_attention(q, k, v, mask=mask, implementation=implementation)[:, :length]
+    """Any spans. The kernel's gradient needs even lengths: a query more sees the first key, a key more is unseen."""
+    queries = q.shape[1]
+    q, k, v = (jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0))) for x in (q, k, v))
+    first = jnp.broadcast_to(jnp.asarray([0, 1], spans.dtype), (len(spans), queries % 2, 2))
+    mask = visible(jnp.concatenate([spans, first], axis=1), k.shape[1])
+    return jax.nn.dot_product_attention(q, k, v, mask=mask, implementation=implementation)[:, :queries]
 
 
 def cudnn_obstacle(platform: str, dtype: Any, head: int, soft_cap: float | None) -> str | None:

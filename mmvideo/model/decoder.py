@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from mmvideo.model.activations import by_rows
+from mmvideo.model.activations import by_tokens
 from mmvideo.model.block import Blocks
 from mmvideo.model.config import Model, decoder_dimensions, dimensions
 from mmvideo.model.embed import ModalityEmbedding, weave
@@ -64,7 +64,7 @@ class MaskedDecoder(nnx.Module):
     def _tokens(self, encoded: Array, stream: TokenStream) -> Array:
         """Narrowed encoded tokens and mask tokens in the order of the decoder's rows."""
         hidden = sum(stream.targets[name].content.shape[1] for name in PREDICTED if name in stream.targets)
-        narrow = by_rows(self.narrow(encoded))
+        narrow = by_tokens(self.narrow(encoded))
         masks = jnp.broadcast_to(self.mask[...].astype(narrow.dtype), (narrow.shape[0], hidden, narrow.shape[2]))
         source = jnp.concatenate([narrow, masks], axis=1)
         woven = weave(source, stream.decode.index, stream.decode.real)

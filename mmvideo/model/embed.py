@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from mmvideo.model.activations import by_rows, whole
+from mmvideo.model.activations import by_tokens, whole, whole_rows
 from mmvideo.model.inflate import inflate
 from mmvideo.model.layers import Linear, normal, parameter
 from mmvideo.stream import MODALITIES, Layout, PatchSpec, StreamSpec, TextSpec, TokenStream
@@ -98,7 +98,7 @@ class Embedder(nnx.Module):
         unknown = sorted(set(stream.content) - set(self.known))
         if unknown or not stream.content:
             raise ValueError(f"the stream holds {sorted(stream.content)}, the model was built for {list(self.known)}")
-        parts = [by_rows(getattr(self, name)(stream.content[name])) for name in MODALITIES if name in stream.content]
+        parts = [by_tokens(getattr(self, name)(stream.content[name])) for name in MODALITIES if name in stream.content]
         tokens = weave(jnp.concatenate(parts, axis=1), stream.layout.index, stream.layout.real)
         tokens = tokens + self.modality(stream.layout, tokens.dtype)
         return jnp.where(stream.layout.real[..., None], tokens, 0)
@@ -106,4 +106,4 @@ class Embedder(nnx.Module):
 
 def weave(source: Float[Array, "B S D"], index: Int[Array, "B L"], real: Bool[Array, "B L"]) -> Float[Array, "B L D"]:
     """Tokens of the row, taken from the source by place; zero where the row has no token."""
-    return by_rows(jnp.where(real[..., None], jnp.take_along_axis(source, index[..., None], axis=1), 0))
+    return by_tokens(jnp.where(real[..., None], jnp.take_along_axis(whole_rows(source), index[..., None], axis=1), 0))

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from mmvideo.model.activations import by_rows
+from mmvideo.model.activations import by_tokens
 from mmvideo.model.attention import attend, attention_weights
 from mmvideo.model.block import (
     KV,
@@ -99,7 +99,7 @@ def run_route(
     """
 
     def body(xs: Tokens, layer: tuple[Layer, Array | None]) -> tuple[Tokens, None]:
-        return tuple(by_rows(x) for x in apply_layer(xs, *layer, route, computing)), None
+        return tuple(by_tokens(x) for x in apply_layer(xs, *layer, route, computing)), None
 
     if computing.remat != "none":
         # Within a scan the loop itself keeps XLA from merging the two computations.

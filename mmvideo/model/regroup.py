@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from mmvideo.model.activations import by_rows
+from mmvideo.model.activations import by_tokens
 from mmvideo.model.fusion import Stage
 from mmvideo.model.rows import Source
 from mmvideo.stream import MODALITIES, PADDING, Layout, Modality
@@ -51,7 +51,7 @@ class Regrouped:
             taken = each[self.owner[..., kinds], np.arange(len(kinds))]
             parts.append(taken.reshape(len(taken), -1, width))
             new, first = new.with_extra(extra), first + extra.size(clips)
-        return by_rows(jnp.concatenate(parts, axis=1)), new
+        return by_tokens(jnp.concatenate(parts, axis=1)), new
 
 
 def meeting(plan: tuple[Stage, ...], modalities: tuple[str, ...]) -> int | None:

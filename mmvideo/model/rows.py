@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from mmvideo.model.activations import by_rows
+from mmvideo.model.activations import by_rows, by_tokens, divisible, token_parts, whole_rows
 from mmvideo.stream import MODALITIES, PADDING, Layout, Modality
 
 
@@ -107,7 +107,7 @@ class Source:
         """Rows of the tokens of some modalities, sorted by clip, then modality in the given order, then place."""
         if tuple(modalities) == self.modalities and not self.extras:
             return Rows(self.layout, None, None, self.modalities)
-        return arrange(self.layout, tuple(modalities), self._length(modalities))
+        return arrange(self.layout, tuple(modalities), divisible(self._length(modalities)))
 
     def _length(self, modalities: Sequence[str]) -> int:
         """Places that such rows need, whatever their clips have: a clip has extra tokens only where it has others."""
@@ -152,7 +152,7 @@ def arrange(source: Layout, modalities: tuple[str, ...], length: int) -> Rows:
     Args:
       source: what there is.
       modalities: those that are taken.
-      length: places of a row.
+      length: places of a row; those beyond the source's stay empty.
     """
     order = np.full(len(MODALITIES) + 1, PADDING, np.int32)
     for number, name in enumerate(modalities):
@@ -163,6 +163,7 @@ def arrange(source: Layout, modalities: tuple[str, ...], length: int) -> Rows:
     there = jnp.argsort(key, axis=1, stable=True)
     back = jnp.where(member, jnp.argsort(there, axis=1), PADDING).astype(jnp.int32)
     there = jnp.where(jnp.take_along_axis(member, there, axis=1), there, PADDING)[:, :length].astype(jnp.int32)
+    there = jnp.pad(there, ((0, 0), (0, length - there.shape[1])), constant_values=PADDING)
 
     def taken(field: Array, empty: int) -> Array:
         ones = [1] * (field.ndim - 2)
@@ -176,7 +177,8 @@ def arrange(source: Layout, modalities: tuple[str, ...], length: int) -> Rows:
         time=taken(source.time, 0),
         grid=taken(source.grid, 0),
     )
-    return Rows(layout, there, back, modalities)
+    # Every device knows the layout of its rows whole: what is reckoned with it needs no word from the others.
+    return jax.tree.map(by_rows, Rows(layout, there, back, modalities))
 
 
 @jax.custom_vjp
@@ -193,8 +195,11 @@ def move(x: Float[Array, "B S *rest"], there: Int[Array, "B T"], back: Int[Array
 
 def _taken(x: Array, places: Array) -> Array:
     ones = [1] * (x.ndim - 2)
-    picked = jnp.take_along_axis(x, jnp.maximum(places, 0).reshape(*places.shape, *ones), axis=1)
-    return by_rows(jnp.where((places != PADDING).reshape(*places.shape, *ones), picked, 0))
+    # Few tokens, as the copies of a bottleneck, are fetched from the devices that hold them, rather than all rows.
+    few = places.shape[1] * token_parts(x) < x.shape[1]
+    source, lie = (x, whole_rows) if few else (whole_rows(x), by_tokens)
+    picked = jnp.take_along_axis(source, jnp.maximum(places, 0).reshape(*places.shape, *ones), axis=1)
+    return lie(jnp.where((places != PADDING).reshape(*places.shape, *ones), picked, 0))
 
 
 def _move_forward(x: Array, there: Array, back: Array) -> tuple[Array, tuple[Array, Array]]:

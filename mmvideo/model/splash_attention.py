@@ -23,14 +23,14 @@ BLOCKS = (512, 256, 128)
 
 
 def splash_attention(
-    q: Float[Array, "B L N H"],
+    q: Float[Array, "B Q N H"],
     k: Float[Array, "B L N H"],
     v: Float[Array, "B L N H"],
-    spans: Int[Array, "B L 2"],
+    spans: Int[Array, "B Q 2"],
     *,
     soft_cap: float | None = None,
     interpret: bool = False,
-) -> Float[Array, "B L N H"]:
+) -> Float[Array, "B Q N H"]:
     """Attention in which each query sees its span.
 
     Args:
@@ -39,34 +39,39 @@ def splash_attention(
       soft_cap: see `mmvideo.model.scores.capped`.
       interpret: runs the kernel step by step on any platform, for tests.
     """
-    length = q.shape[1]
-    missing = -length % BLOCKS[-1]
+    queries = q.shape[1]
     packed = (spans[..., 0] << 16) | spans[..., 1]
     # A query behind the row sees the first key.
-    packed = jnp.pad(packed, ((0, 0), (0, missing)), constant_values=1)
+    packed = jnp.pad(packed, ((0, 0), (0, -queries % BLOCKS[-1])), constant_values=1)
     heads_first = (
-        jnp.moveaxis(jnp.pad(x, ((0, 0), (0, missing), (0, 0), (0, 0))), 2, 1) for x in (q * q.shape[-1] ** -0.5, k, v)
+        jnp.moveaxis(jnp.pad(x, ((0, 0), (0, -x.shape[1] % BLOCKS[-1]), (0, 0), (0, 0))), 2, 1)
+        for x in (q * q.shape[-1] ** -0.5, k, v)
     )
 
     def row(packed: Array, q: Array, k: Array, v: Array) -> Array:
-        return _kernel(packed, soft_cap, interpret)(q, k, v)
+        return _kernel(packed, k.shape[1], soft_cap, interpret)(q, k, v)
 
-    return jnp.moveaxis(jax.vmap(row)(packed, *heads_first), 1, 2)[:, :length].astype(v.dtype)
+    return jnp.moveaxis(jax.vmap(row)(packed, *heads_first), 1, 2)[:, :queries].astype(v.dtype)
 
 
-def _kernel(packed: Int[Array, " L"], soft_cap: float | None, interpret: bool):
+def _kernel(packed: Int[Array, " Q"], keys: int, soft_cap: float | None, interpret: bool):
     """The kernel of one row; for all three passes the mask is computed from the same packed spans."""
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernel
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask_info as info
 
-    block = next(size for size in BLOCKS if packed.shape[0] % size == 0)
+    of_queries, of_keys = (next(size for size in BLOCKS if count % size == 0) for count in (len(packed), keys))
     mask = info.MaskInfo(None, None, None, None, q_sequence=packed)
     return kernel.SplashAttentionKernel(
         mask,
         mask,
         mask,
         block_sizes=kernel.BlockSizes(
-            block_q=block, block_kv=block, block_q_dkv=block, block_kv_dkv=block, block_q_dq=block, block_kv_dq=block
+            block_q=of_queries,
+            block_kv=of_keys,
+            block_q_dkv=of_queries,
+            block_kv_dkv=of_keys,
+            block_q_dq=of_queries,
+            block_kv_dq=of_keys,
         ),
         is_mqa=False,
         save_residuals=False,

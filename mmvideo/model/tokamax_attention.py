@@ -21,14 +21,14 @@ OPERATORS = ("mosaic_gpu", "triton", "xla")
 
 
 def tokamax_attention(
-    q: Float[Array, "B L N H"],
+    q: Float[Array, "B Q N H"],
     k: Float[Array, "B L N H"],
     v: Float[Array, "B L N H"],
-    spans: Int[Array, "B L 2"],
+    spans: Int[Array, "B Q 2"],
     *,
     soft_cap: float | None = None,
     operators: tuple[str, ...] = OPERATORS,
-) -> Float[Array, "B L N H"]:
+) -> Float[Array, "B Q N H"]:
     """Attention in which each query sees its span.
 
     Args:

@@ -123,7 +123,8 @@ def _log_sums_backward(chunk: int | None, kept: tuple, gradients: tuple[Array, .
             + share(other, row_sum[:, None]) * row_gradient[:, None]
             + share(other, block_sum[None, :]) * block_gradient[None, :]
         )
-        return total + _product(by_product, block.vector), _product(by_product.T, rows.vector)
+        # Each device keeps its own columns of every block, or all would hold the gradients of all columns.
+        return total + _product(by_product, block.vector), by_rows(_product(by_product.T, rows.vector))
 
     blocks = _split((columns, column_sum, column_gradient), chunk)
     row_vectors, column_vectors = jax.lax.scan(step, jnp.zeros_like(rows.vector), blocks)

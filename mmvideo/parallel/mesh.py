@@ -1,4 +1,4 @@
-"""The mesh: every device of the run along the axes `data`, `fsdp` and `tensor`."""
+"""The mesh: every device of the run along the axes `data`, `fsdp`, `context` and `tensor`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jax.sharding import AxisType
 
 from mmvideo.parallel.config import Mesh
 
-AXES = ("data", "fsdp", "tensor")
+AXES = ("data", "fsdp", "context", "tensor")
 """Names of the mesh axes, from the slowest link to the fastest."""
 
 
@@ -31,8 +31,8 @@ def make_mesh(config: Mesh, devices: Sequence[jax.Device] | None = None) -> jax.
     return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
 
-def axis_sizes(config: Mesh, devices: int) -> tuple[int, int, int]:
-    """Devices along `data`, `fsdp` and `tensor`, the -1 filled in; raises as `make_mesh` does."""
+def axis_sizes(config: Mesh, devices: int) -> tuple[int, ...]:
+    """Devices along each of `AXES`, the -1 filled in; raises as `make_mesh` does."""
     sizes = dataclasses.asdict(config)
     wrong = [name for name, size in sizes.items() if size < 1 and size != -1]
     open_axes = [name for name, size in sizes.items() if size == -1]

@@ -32,11 +32,12 @@ PARAMETERS: Rules = {
 
 ACTIVATIONS: Rules = {
     "batch": ("data", "fsdp"),
+    "length": "context",
     "heads": "tensor",
     "mlp": "tensor",
     "vocab": "tensor",
 }
-"""For activations: rows are split over both `data` and `fsdp`; `length` and `embed` stay whole."""
+"""For activations: rows are split over both `data` and `fsdp`, and by their length; `embed` stays whole."""
 
 
 def partition(axes: Sequence[str | None], shape: Sequence[int], mesh: Any, rules: Rules) -> PartitionSpec:
@@ -131,7 +132,7 @@ def _names(path: tuple) -> tuple[str, ...]:
 
 
 def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
-    """How every array of a stream is split: its rows over `data` and `fsdp`."""
+    """How every array of a stream is split: its rows over `data` and `fsdp`. Their length is split later (`embed`)."""
     return NamedSharding(mesh, PartitionSpec(ACTIVATIONS["batch"]))
 
 

@@ -55,7 +55,7 @@ def train(
         by file name) and `skipped` (pairs of a clip that could not be read and the reason).
       place: puts this process's rows on the devices of the mesh.
       config: how long, with which optimiser, and what is kept.
-      mesh: devices with the axes `data`, `fsdp` and `tensor`.
+      mesh: devices with the axes of `mmvideo.parallel.mesh.AXES`.
       workdir: the record of the run.
       config_json: the resolved settings of the whole run.
       begin: gives a new run's learner other parameters than new ones; not called on a resume.

@@ -69,7 +69,7 @@ def draw_up(learner_fn: Callable[[nnx.Rngs], nnx.Module], config: Training, mesh
     Args:
       learner_fn: makes the learner from random streams; called under tracing only.
       config: gives the seed, the optimiser, what is trained and whether an average is kept.
-      mesh: devices with the axes `data`, `fsdp` and `tensor`.
+      mesh: devices with the axes of `mmvideo.parallel.mesh.AXES`.
     """
 
     def split() -> tuple[Any, Any, Any]:

@@ -10,8 +10,8 @@ import pytest
 from exact_attention import exact, inputs, whole_rows
 from jax.sharding import AxisType
 
-from mmvideo.model.activations import on_own_rows
-from mmvideo.model.attention import Call, attend, obstacle_of
+from mmvideo.model.activations import on_own_queries
+from mmvideo.model.attention import BACKENDS, Call, attend, obstacle_of
 from mmvideo.model.cudnn_attention import cudnn_attention
 from mmvideo.model.splash_attention import splash_attention
 from mmvideo.model.tokamax_attention import tokamax_attention
@@ -33,10 +33,20 @@ def check(attention, arrays, spans, soft_cap=None, dtype=jnp.float32, atol=2e-5)
         np.testing.assert_allclose(np.asarray(got, np.float64), want, atol=atol, rtol=1e-5 if atol < 1e-3 else 0.02)
 
 
+def in_parts(attention, *edges):
+    """The same, asked with a part of the queries at a time, as devices ask that share a row."""
+
+    def run(q, k, v, spans):
+        parts = zip(jnp.split(q, edges, axis=1), jnp.split(spans, edges, axis=1), strict=True)
+        return jnp.concatenate([attention(part, k, v, own) for part, own in parts], axis=1)
+
+    return run
+
+
 @pytest.mark.parametrize("length", [36, 37])
 def test_cudnn_with_a_bias_is_exact(length):
     arrays, spans = inputs(length)
-    check(partial(cudnn_attention, whole=False, implementation="xla"), arrays, spans)
+    check(in_parts(partial(cudnn_attention, whole=False, implementation="xla"), 12, 25), arrays, spans)
 
 
 def test_cudnn_with_whole_rows_is_exact():
@@ -63,7 +73,7 @@ def test_cudnn_lets_nothing_of_the_padding_through():
 @pytest.mark.parametrize("soft_cap", [None, 3.0])
 def test_tokamax_is_exact(soft_cap):
     arrays, spans = inputs()
-    check(partial(tokamax_attention, soft_cap=soft_cap), arrays, spans, soft_cap)
+    check(in_parts(partial(tokamax_attention, soft_cap=soft_cap), 12, 25), arrays, spans, soft_cap)
 
 
 def test_a_missing_tokamax_is_named_with_its_install(monkeypatch):
@@ -73,11 +83,11 @@ def test_a_missing_tokamax_is_named_with_its_install(monkeypatch):
         attend(x, x, x, jnp.zeros((1, 4, 2), jnp.int32), backend="tokamax")
 
 
-@pytest.mark.parametrize("soft_cap", [None, 3.0])
-def test_splash_is_exact(soft_cap):
+@pytest.mark.parametrize(("soft_cap", "edges"), [(None, (130,)), (3.0, ())])
+def test_splash_is_exact(soft_cap, edges):
     # Three blocks, the last one only begun: a span may lie in one, or reach over all.
     arrays, spans = inputs(261, heads=2, longest=250)
-    check(partial(splash_attention, soft_cap=soft_cap, interpret=True), arrays, spans, soft_cap)
+    check(in_parts(partial(splash_attention, soft_cap=soft_cap, interpret=True), *edges), arrays, spans, soft_cap)
 
 
 def test_splash_packs_the_longest_spans():
@@ -96,21 +106,48 @@ def test_splash_lowers_for_a_tpu():
     assert program.count("tpu_custom_call") >= 3  # forwards, and backwards to the queries and to the keys
 
 
-def test_a_kernel_runs_on_its_own_rows_and_heads():
+def test_a_kernel_runs_on_its_own_rows_and_heads_and_queries():
     arrays, spans = inputs(16, heads=2)
-    q, k, v, _ = (jnp.asarray(np.concatenate([x, x[::-1]]), jnp.float32) for x in arrays)
-    spans = jnp.asarray(np.concatenate([spans, spans[::-1]]))
-    shapes = []
+    q, k, v, _ = (jnp.asarray(x, jnp.float32) for x in arrays)
+    spans, shapes = jnp.asarray(spans), []
 
     def attention(q, k, v, spans):
-        shapes.append((q.shape, spans.shape))
-        return attend(q, k, v, spans, backend="xla")
+        shapes.append((q.shape, k.shape, v.shape, spans.shape))
+        return BACKENDS["xla"](q, k, v, spans, Call("cpu", 16, 8))
 
-    axis_types = (AxisType.Auto,) * 3
-    with jax.set_mesh(jax.make_mesh((2, 2, 2), ("data", "fsdp", "tensor"), axis_types=axis_types)):
-        got = jax.jit(partial(on_own_rows, attention))(q, k, v, spans)
-    assert shapes == [((1, 16, 1, 8), (1, 16, 2))]
+    with jax.set_mesh(mesh_of(data=2, context=2, tensor=2)):
+        got = jax.jit(partial(on_own_queries, attention))(q, k, v, spans)
+    assert shapes == [((1, 8, 1, 8), (1, 16, 1, 8), (1, 16, 1, 8), (1, 8, 2))]
     np.testing.assert_allclose(got, attend(q, k, v, spans, backend="xla"), atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["xla", "chunked"])
+def test_queries_split_over_a_mesh_are_exact(backend):
+    arrays, spans = inputs(48)
+    with jax.set_mesh(mesh_of(data=2, context=4)):
+        check(partial(attend, backend=backend, chunk=20, soft_cap=3.0), arrays, spans, 3.0)
+
+
+def test_a_part_of_the_queries_is_promised_no_whole_row(monkeypatch):
+    (q, *_), spans = inputs(16, dtype=np.float32)
+    promised = []
+
+    def attention(q, k, v, spans, call):
+        promised.append(call.whole)
+        return v[:, : q.shape[1]]
+
+    monkeypatch.setitem(BACKENDS, "xla", attention)
+    for axes in (dict(data=2), dict(data=2, context=4), dict(data=1, context=3)):
+        with jax.set_mesh(mesh_of(**axes)):
+            jax.jit(partial(attend, backend="xla", whole=True))(q, q, q, spans)
+    # 3 does not divide 16 tokens, so that the row stays whole.
+    assert promised == [True, False, True]
+
+
+def mesh_of(**axes):
+    """A mesh of the first devices."""
+    devices = jax.devices()[: int(np.prod(list(axes.values())))]
+    return jax.make_mesh(tuple(axes.values()), tuple(axes), axis_types=(AxisType.Auto,) * len(axes), devices=devices)
 
 
 @pytest.mark.parametrize("rows", ["whole", "spans"])

@@ -195,7 +195,10 @@ def test_one_clip_alone_has_nothing_to_be_told_from(form):
 
 @FORMS
 def test_a_mesh_changes_nothing(form):
-    """Rows on eight devices, and no array of the program is larger than a device's rows by one block."""
+    """Rows on eight devices, and no array of the program is larger than a device's rows by one block.
+
+    Nor is any of all clips' embeddings: four blocks of 16 are the global batch.
+    """
     mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     a, b = (jnp.asarray(embeddings(seed, 64, 8), jnp.float32) for seed in (3, 4))
     grad = jax.jit(jax.value_and_grad(losses(form, np.arange(64) % 7 != 0, chunk=16), argnums=(0, 1)))
@@ -208,6 +211,7 @@ def test_a_mesh_changes_nothing(form):
     for one, other in zip(many[1], alone[1], strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6 * np.abs(other).max())
     assert "f32[8,16]" in program and "f32[64,16]" not in program and "f32[64,64]" not in program
+    assert "f32[4,2,8]" in program and "f32[4,16,8]" not in program
 
 
 @FORMS

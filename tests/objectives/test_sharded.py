@@ -71,14 +71,14 @@ def batch():
     ("shape", "model", "objectives", "split_kernel", "counts"),
     [
         (Mesh(2, 2, 2), TINY, OBJECTIVES, KERNEL, COUNTS),
-        (Mesh(4, 1, 2), TINY, OBJECTIVES, KERNEL, COUNTS),
-        (Mesh(2, 2, 2), SPECIAL, OBJECTIVES, KERNEL, COUNTS),
+        (Mesh(2, 1, 2, 2), TINY, OBJECTIVES, KERNEL, COUNTS),
+        (Mesh(1, 2, 2, 2), SPECIAL, OBJECTIVES, KERNEL, COUNTS),
         (
-            Mesh(2, 2, 2), TINY, DOWNSTREAM, ("moments", "layers", "kernels", "0", "kernel"),
+            Mesh(1, 2, 2, 2), TINY, DOWNSTREAM, ("moments", "layers", "kernels", "0", "kernel"),
             {"sounds/clips": 10, "size/clips": 8, "moments/clips": 7},
         ),
     ],
-    ids=["2x2x2", "4x1x2", "2x2x2 special", "2x2x2 downstream"],
+    ids=["2x2x2", "2x1x2x2", "1x2x2x2 special", "1x2x2x2 downstream"],
 )  # fmt: skip
 def test_a_mesh_changes_nothing(shape, model, objectives, split_kernel, counts):
     stream = batch()
@@ -93,7 +93,8 @@ def test_a_mesh_changes_nothing(shape, model, objectives, split_kernel, counts):
     spread = jax.device_put(stream, jax.tree.map(lambda _: batch_sharding(mesh), stream))
     kernel = functools.reduce(lambda tree, name: tree[name], split_kernel, split["heads"]).get_value()
     assert kernel.addressable_shards[0].data.size < kernel.size
-    (sharded_loss, sharded_metrics), sharded_gradients = differentiate(graph, split, rest, spread)
+    with jax.set_mesh(mesh):
+        (sharded_loss, sharded_metrics), sharded_gradients = differentiate(graph, split, rest, spread)
 
     assert {name: int(metrics[name]) for name in counts} == counts
     np.testing.assert_allclose(sharded_loss, loss, rtol=1e-5)

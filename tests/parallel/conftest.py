@@ -23,9 +23,9 @@ def streams():
 
 @pytest.fixture(scope="session")
 def stream(streams):
-    """Eight rows of one to three clips."""
+    """Eight rows of one to three clips, whose lengths eight devices divide."""
     rows = [[streams.make_clip(10 * row + slot, audio=row % 3) for slot in range(1 + row % 3)] for row in range(8)]
-    return streams.make_stream(rows)
+    return streams.make_stream(rows, length=48, budget=32)
 
 
 @pytest.fixture(scope="session")

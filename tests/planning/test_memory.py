@@ -42,7 +42,7 @@ def test_attention_keeps_memory_in_the_square_of_its_length_or_in_proportion(bac
 
 
 def test_a_device_holds_its_share():
-    sizes = {"data": 2, "fsdp": 4, "tensor": 2}
+    sizes = {"data": 2, "fsdp": 4, "tensor": 2, "context": 1}
     tree, axes = [struct(8, 6), struct(6), struct(5, 6)], [("embed", "mlp"), None, ("embed", "mlp")]
     assert share_bytes(tree, axes, sizes) == 4 * (48 // 8 + 6 + 30 // 2)
     assert tree_bytes(tree) == 4 * (48 + 6 + 30) == share_bytes(tree, axes, dict.fromkeys(sizes, 1))
