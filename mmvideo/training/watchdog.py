@@ -115,7 +115,7 @@ class Watchdog:
         line = (
             f"process {self._process} of {self._processes} on {socket.gethostname()} (pid {os.getpid()}) hangs "
             f"{DOING.get(self._phase, self._phase)}, at step {self.step}: nothing has come to an end for "
-            f"{silent:.0f} s (training.hang_seconds {self._seconds:g})"
+            f"{silent:.0f} s"
         )
         _say(f"\nmmvideo: {line}; the stacks of its threads, the innermost call first:\n")
         faulthandler.dump_traceback(2, all_threads=True)
@@ -127,7 +127,10 @@ class Watchdog:
             file.flush()
             faulthandler.dump_traceback(file, all_threads=True)
             os.fsync(file.fileno())
-        _say(f"mmvideo: the same is in {self._path(self._process)}; exit code {HANG}\n")
+        _say(
+            f"mmvideo: the same is in {self._path(self._process)}; this process ends with exit code {HANG}, as "
+            f"training.hang_seconds {self._seconds:g} says\n"
+        )
 
     def _name_the_first(self) -> None:
         """Says which process the others wait for: one that wrote nothing, or the one that is the least far."""

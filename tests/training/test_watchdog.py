@@ -44,9 +44,10 @@ def test_a_run_that_hangs_is_named_in_time_and_ended(tmp_path):
     hung = time.time() - float((tmp_path / "since").read_text())
     assert SECONDS - 0.5 < hung < 1.2 * SECONDS + 4
     line = f"process 0 of 1 on {socket.gethostname()} (pid {process.pid}) hangs waiting for data, at step 2: nothing"
+    assert f"ends with exit code 75, as training.hang_seconds {SECONDS:g} says" in said
     report = (tmp_path / "hangs" / "process-0.txt").read_text()
     for text in (said, report):
-        assert line in text and f"training.hang_seconds {SECONDS:g}" in text
+        assert line in text
         assert "in wait_for_a_disk_that_is_gone" in text
         assert text.count("Thread 0x") >= 3, "the stack of every thread, not of the one that hangs alone"
 
