@@ -243,7 +243,7 @@ def collective() -> Iterator[Finding]:
 
 def storage(workdir: str | Path) -> Iterator[Finding]:
     """Whether a workdir can be written, and how fast."""
-    from mmvideo.training.storage import try_storage
+    from mmvideo.training.disk import try_storage
 
     try:
         found = try_storage(workdir)

@@ -28,7 +28,7 @@ def check(step: int, metrics: Mapping[str, float], patience: int) -> None:
     """
     if metrics["bad_in_a_row"] < patience:
         return
-    if not metrics["skipped"]:
+    if metrics.get("spike"):
         raise SpikeError(_spike(step, metrics))
     names = culprits(metrics)
     what = f"the loss of {', '.join(names)}" if names else "the gradient, though every loss is finite,"
@@ -41,7 +41,7 @@ def check(step: int, metrics: Mapping[str, float], patience: int) -> None:
 
 def _spike(step: int, metrics: Mapping[str, float]) -> str:
     return (
-        f"step {step}: a spike, the {int(metrics['bad_in_a_row'])}th step in a row that was skipped: loss "
+        f"step {step}: a spike, the last of {int(metrics['bad_in_a_row'])} steps in a row that were skipped: loss "
         f"{metrics['train/loss']:.4g} where {metrics['usual_loss']:.4g} is usual, gradient norm "
         f"{metrics['grad_norm']:.4g} where {metrics['usual_norm']:.4g} is; parameters are those of the last step that "
         "counted. Look at the clips of these steps, raise the factors of training.spike if the loss may rise so far, "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import socket
 import time
 from pathlib import Path
 
@@ -37,7 +38,8 @@ def try_storage(folder: str | Path, size: int = 64 * 2**20) -> Storage:
     """
     folder = _existing(Path(folder).absolute())
     content = os.urandom(min(size, 2**20)) * -(-size // 2**20)
-    fresh, whole = (folder / f".doctor-{os.getpid()}{end}" for end in (".new", ""))
+    name = f".doctor-{socket.gethostname()}-{os.getpid()}"  # Other hosts may try the same folder.
+    fresh, whole = folder / f"{name}.new", folder / name
     try:
         start = time.perf_counter()
         _write(fresh, content)

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from mmvideo.training import storage
-from mmvideo.training.storage import try_storage
+from mmvideo.training import disk
+from mmvideo.training.disk import try_storage
 
 
 def test_a_folder_is_tried_and_left_as_it_was(tmp_path):
@@ -33,6 +33,6 @@ def test_other_bytes_than_were_written_are_seen(tmp_path, monkeypatch):
     def rot(path):
         path.write_bytes(b"\0" * path.stat().st_size)
 
-    monkeypatch.setattr(storage, "_forget", rot)
+    monkeypatch.setattr(disk, "_forget", rot)
     with pytest.raises(ValueError, match="comes back with other bytes"):
         try_storage(tmp_path, size=1000)
