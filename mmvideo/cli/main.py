@@ -9,6 +9,7 @@ import sys
 VERBS: dict[str, tuple[str, str]] = {
     # verb: (module, what it does)
     "plan": ("mmvideo.cli.plan", "what a recipe needs: tokens, parameters, FLOPs, bytes"),
+    "doctor": ("mmvideo.cli.doctor", "whether these machines can run it: versions, flags, devices, storage, corpora"),
     "train": ("mmvideo.cli.train", "train a recipe, or go on with a stopped run"),
     "eval": ("mmvideo.cli.evaluate", "evaluate a run's newest checkpoint"),
     "predict": ("mmvideo.cli.predict", "write what a trained model makes of clips: embeddings"),
@@ -33,7 +34,11 @@ def usage() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns its exit code: 0, 1 for a failed run, 2 for a mistake in what was asked."""
+    """Runs one command; returns its exit code: 0, 1 for a failed run, 2 for a mistake in what was asked.
+
+    Training has two more: 3 where it was asked to stop and can go on, 75 where it hung and its watchdog ended it, for
+    a scheduler to start it again.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     # Clips are prepared by threads side by side; threads of the linear algebra within them only get in the way.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

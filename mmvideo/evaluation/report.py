@@ -76,6 +76,9 @@ def _header(data: ReportData) -> str:
     seconds = account.total_seconds(data.ledger)
     if seconds and "time" not in named:
         facts.append(("time", duration(seconds)))
+    goodput = account.goodput(data.ledger)
+    if goodput is not None:
+        facts.append(("goodput", f"{goodput:.0%}"))
     shown = [tag("dl", tag("dt", text(name)), tag("dd", text(value))) for name, value in facts]
     return tag("header", tag("h1", text(data.name)), tag("div", *shown, class_="facts"))
 
@@ -183,7 +186,14 @@ def _attention(data: ReportData) -> Part:
 
 def _time(data: ReportData) -> Part:
     inside = account.account(data.ledger)
-    how = "Every second of the run, booked once."
+    how = "Every second of the run, booked once. "
+    goodput = account.goodput(data.ledger)
+    if goodput is not None:
+        how += (
+            f"Goodput {goodput:.1%}: the share of all the time since the run first began, restarts and the time "
+            "between them included, that went into steps that count for the model as it is (neither lost nor skipped, "
+            "nor the first of a start, which is compiled)."
+        )
     return Part("time", "Time", section("time", "Where the time went", how, inside) if inside else "")
 
 

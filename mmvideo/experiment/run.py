@@ -21,6 +21,7 @@ from mmvideo.objectives.learner import Learner
 from mmvideo.parallel.mesh import make_mesh
 from mmvideo.parallel.processes import initialize
 from mmvideo.training.loop import train
+from mmvideo.training.watchdog import Watchdog
 
 
 def run(experiment: Experiment, workdir: str | Path) -> int:
@@ -39,7 +40,9 @@ def run(experiment: Experiment, workdir: str | Path) -> int:
     initialize()
     mesh = make_mesh(experiment.mesh)
     batches = Batches(experiment.input, process_index=jax.process_index(), process_count=jax.process_count())
-    place = functools.partial(device_stream, mesh=mesh)
+    watchdog = Watchdog(experiment.training.hang_seconds, workdir)
+    # Evaluators place their batches too, so that a long evaluation is no hang.
+    place = watchdog.watched(functools.partial(device_stream, mesh=mesh))
     measures = evaluators(experiment, batches.assets())
 
     def learner(rngs: nnx.Rngs) -> Learner:
@@ -61,6 +64,7 @@ def run(experiment: Experiment, workdir: str | Path) -> int:
         config_json=to_json(experiment),
         begin=begin if experiment.training.init_from else None,
         evaluate=measure,
+        watchdog=watchdog,
     )
     if int(state.step) < experiment.training.steps:
         return 3
@@ -82,9 +86,11 @@ def evaluate(experiment: Experiment, workdir: str | Path, dataset: str | None = 
 
     initialize()
     mesh = make_mesh(experiment.mesh)
-    with jax.set_mesh(mesh):
+    watchdog = Watchdog(experiment.training.hang_seconds, workdir)
+    with jax.set_mesh(mesh), watchdog:
         learner, assets, step = restore(experiment, workdir, mesh)
-        place = functools.partial(device_stream, mesh=mesh)
+        place = watchdog.watched(functools.partial(device_stream, mesh=mesh))
+        watchdog.beat("evaluation")
         run_evaluators(evaluators(experiment, assets, dataset), learner, place, workdir, step)
     return _conclude(experiment, Path(workdir), dataset)
 

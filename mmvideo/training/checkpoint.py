@@ -30,7 +30,7 @@ from mmvideo.training.state import TrainState
 __all__ = ["CheckpointError", "Checkpoints", "DamagedCheckpoint"]
 
 RECORD = "record"
-REST = ("opt_state", "step", "skipped", "bad_in_a_row")
+REST = ("opt_state", "step", "skipped", "bad_in_a_row", "spikes")
 DAMAGED = "damaged-"
 
 

@@ -98,6 +98,37 @@ class Tuning:
 
 
 @dataclasses.dataclass(frozen=True)
+class Spike:
+    """Steps that are skipped because their loss or gradient stands out from those before.
+
+    A step is skipped where its loss or the global norm of its gradient is more than a factor above the running mean
+    of the steps that were not: the rule of AdaGC (Wang et al. 2025, arXiv 2502.11034) for clipping one tensor's
+    gradient, here for the whole step, which is left out as PaLM's authors left out batches by hand (Chowdhery et al.
+    2022, section 5.1). A loss must be positive for a factor to have a meaning.
+
+    Attributes:
+      loss: factor of the loss; None lets every finite loss pass.
+      gradient: factor of the gradient's norm before it is clipped; None lets every finite one pass.
+      window: steps that the running mean remembers: it moves by `1 / window` of the way, faster while it is young.
+      warmup: steps that count before the first one may be skipped.
+    """
+
+    loss: float | None = 2.0
+    gradient: float | None = 10.0
+    window: int = 100
+    warmup: int = 100
+
+    def __post_init__(self) -> None:
+        if self.loss is None and self.gradient is None:
+            raise ValueError("training.spike skips nothing with loss and gradient None: set one, or leave spike out")
+        for name, factor in (("loss", self.loss), ("gradient", self.gradient)):
+            if factor is not None and not factor > 1:
+                raise ValueError(f"training.spike.{name} {factor} must be above 1, as a factor of the running mean")
+        if self.window < 1 or self.warmup < 1:
+            raise ValueError(f"training.spike.window {self.window} and warmup {self.warmup} must be 1 or more")
+
+
+@dataclasses.dataclass(frozen=True)
 class Training:
     """A run.
 
@@ -113,7 +144,12 @@ class Training:
       save_every: steps between checkpoints; the last step is always saved.
       keep: newest checkpoints kept.
       evaluate_every: steps between evaluations; None evaluates at the end only.
-      patience: non-finite steps in a row after which the run stops.
+      patience: skipped steps in a row, non-finite or spikes, after which the run stops.
+      spike: steps that are skipped though they are finite; None skips none of them.
+      hang_seconds: a process in which nothing (a step, a batch of an evaluation, a save) has come to an end for so
+        long writes the stacks of its threads to `hangs/` and ends with exit code 75, for a scheduler to start the
+        run again. It must be longer than the longest compile, and longer than what restoring takes; 0 or None lets
+        a process hang.
       seed: seed of the parameters.
       init_from: a run's folder, or one of its checkpoints, from whose parameters (their average where one was kept)
         a new run starts. They are taken by name; learned positions of another frame size, clip length or
@@ -138,6 +174,8 @@ class Training:
     keep: int = 2
     evaluate_every: int | None = None
     patience: int = 5
+    spike: Spike | None = None
+    hang_seconds: float | None = 1800.0
     seed: int = 0
     init_from: str | None = None
     init_fresh: tuple[str, ...] = ()
@@ -146,6 +184,8 @@ class Training:
     tensorboard: bool = True
 
     def __post_init__(self) -> None:
+        if self.hang_seconds is not None and self.hang_seconds < 0:
+            raise ValueError(f"training.hang_seconds {self.hang_seconds} must be above 0, or 0 to watch nothing")
         if self.average_from is None:
             return
         if self.ema is not None:

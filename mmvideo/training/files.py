@@ -14,6 +14,8 @@ import jax
 
 MAY_DIFFER = (
     *(f"training.{name}" for name in ("log_every", "save_every", "keep", "evaluate_every", "patience", "tensorboard")),
+    "training.hang_seconds",
+    "training.spike.*",
     "input.threads",
     "input.prefetch",
     "mesh.*",
@@ -102,12 +104,17 @@ def release_on_error(workdir: Path, new: bool) -> Iterator[None]:
 
 
 def _differences(there: dict[str, Any], here: dict[str, Any], may_differ: Sequence[str]) -> list[str]:
-    """`field (there → here)` for every setting that stands in the way of a resume."""
+    """`field (there → here)` for every setting that stands in the way of a resume.
+
+    One that is null here and absent there came after that run, which was without it.
+    """
     wrong = []
     for name in sorted(there.keys() | here.keys()):
         old, new = there.get(name, "absent"), here.get(name, "absent")
         raised = name == "training.steps" and isinstance(old, int) and isinstance(new, int) and new >= old
-        if old != new and not raised and not any(fnmatch.fnmatchcase(name, pattern) for pattern in may_differ):
+        came_later = old == "absent" and new is None
+        allowed = raised or came_later or any(fnmatch.fnmatchcase(name, pattern) for pattern in may_differ)
+        if old != new and not allowed:
             wrong.append(f"{name} ({json.dumps(old)} there, {json.dumps(new)} here)")
     return wrong
 

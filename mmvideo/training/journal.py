@@ -12,7 +12,7 @@ from mmvideo.training.config import Training
 from mmvideo.training.files import write_lines
 from mmvideo.training.guard import check
 from mmvideo.training.ledger import Ledger
-from mmvideo.training.metrics import MetricsWriter, summarise
+from mmvideo.training.metrics import MetricsWriter, summarise, was_skipped
 from mmvideo.training.progress import Progress
 
 Show = Callable[[Mapping[str, Any]], None]
@@ -51,7 +51,7 @@ class Journal:
         """Waits for the last step's metrics, checks them, and writes a line where one is due or asked for.
 
         Raises:
-          NonFiniteError: too many bad steps in a row.
+          NonFiniteError, SpikeError: too many skipped steps in a row.
         """
         if self._pending is not None:
             step, metrics = self._pending
@@ -87,7 +87,9 @@ class Journal:
         """The line of the steps since the last one, if there were any."""
         if not self._window:
             return
-        spent = self._ledger.write(self._step)
+        spikes = sum(bool(metrics.get("spike")) for metrics in self._window)
+        skipped = sum(was_skipped(metrics) for metrics in self._window) - spikes
+        spent = self._ledger.write(self._step, skipped, spikes)
         busy = sum(spent[name] for name in ("wait", "step", "checkpoint", "other"))
         row = {"step": self._step, **summarise(self._window, busy), "unreadable_clips": self._list_unreadable()}
         self._window = []

@@ -2,10 +2,16 @@
 
 `ledger.jsonl` has a line for each stretch of steps,
 `{"run", "from_step", "to_step", "at", "wall", "init", "compile", "wait", "step", "checkpoint",
-"evaluation", "other"}` in seconds (`at`: seconds since 1970). The names add up to `wall`, and the
+"evaluation", "other", "goodput"}` in seconds (`at`: seconds since 1970), and `skipped` and `spikes` where steps
+of it were skipped. The names add up to `wall`, and the
 lines of a run to the time it took. `wait` is waiting for data; `checkpoint` is only what saving
-held the run up. A resume adds `{"run", "from_step", "to_step", "at", "lost"}`: the
-time spent on steps that were never saved and are done again.
+held the run up. A resume adds `{"run", "from_step", "to_step", "at", "lost", "down"}`: the
+time spent on steps that were never saved and are done again, and the time from the last line of the
+run before until this one began.
+
+Goodput, so far: the time in steps that count for the model as it is (those that were not skipped, lost or the
+first of a start, which is compiled) over all the time since the run first began, down times and restarts included.
+What overlaps with a step on the devices is no loss and shows only where the host had to wait for it.
 """
 
 from __future__ import annotations
@@ -13,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,27 +35,31 @@ class Ledger:
 
     Args:
       path: `WORKDIR/ledger.jsonl`, or None.
+      beat: told the name of each phase when it begins, and of the outer one when it is over.
     """
 
-    def __init__(self, path: Path | None):
-        self._path = path
+    def __init__(self, path: Path | None, beat: Callable[[str], None] = lambda name: None):
+        self._path, self._beat = path, beat
         self._lines = read_lines(path) if path is not None else []
         self._run = 1 + max((line.get("run", 0) for line in self._lines), default=0)
         self._seconds = dict.fromkeys(NAMES, 0.0)
         self._open = ["other"]
         self._mark = self._start = time.perf_counter()
-        self._step = 0
+        self._step, self._productive = 0, 0.0
+        self._began = min((line["at"] - line.get("wall", 0.0) for line in self._lines), default=time.time())
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Books the time inside under `name`; a phase within a phase is taken out of the outer one."""
         self._book()
         self._open.append(name)
+        self._beat(name)
         try:
             yield
         finally:
             self._book()
             self._open.pop()
+            self._beat(self._open[-1])
 
     def waiting(self, items: Iterable[T]) -> Iterator[T]:
         """The items, with the time until each one comes booked under `wait`."""
@@ -64,21 +74,43 @@ class Ledger:
 
     def resume(self, step: int) -> float:
         """Starts at `step`, and books as lost what earlier runs spent past it. Returns those seconds."""
-        self._step = step
+        self._step, self._productive = step, productive_seconds(self._lines, step)
         spent, last = lost_work(self._lines, step)
-        if spent > 0:
-            self._append({"run": self._run, "from_step": step, "to_step": last, "at": time.time(), "lost": spent})
+        if self._lines:
+            now = time.time()
+            down = max(now - self.elapsed - max(line["at"] for line in self._lines), 0.0)
+            head = {"run": self._run, "from_step": step, "to_step": last, "at": now}
+            self._append({**head, "lost": spent, "down": down})
         return spent
 
-    def write(self, step: int) -> dict[str, float]:
-        """Writes the line of the steps since the last one, and returns its seconds by name."""
+    def write(self, step: int, skipped: int = 0, spikes: int = 0) -> dict[str, float]:
+        """Writes the line of the steps since the last one, and returns its seconds by name.
+
+        Args:
+          step: the last of them.
+          skipped: how many of them were skipped because they were not finite.
+          spikes: how many were skipped as spikes.
+        """
         self._book()
         seconds = dict(self._seconds)
         self._seconds = dict.fromkeys(NAMES, 0.0)
-        head = {"run": self._run, "from_step": self._step, "to_step": step, "at": time.time()}
-        self._append({**head, "wall": sum(seconds.values()), **seconds})
+        counts = {name: count for name, count in (("skipped", skipped), ("spikes", spikes)) if count}
+        line = {"run": self._run, "from_step": self._step, "to_step": step, "at": time.time()}
+        line |= {"wall": sum(seconds.values()), **seconds, **counts}
+        self._productive += _productive(line)
+        self._append(line | {"goodput": self.goodput})
         self._step = step
         return seconds
+
+    @property
+    def goodput(self) -> float:
+        """Share of `since_first` that was spent in productive steps, up to the last line."""
+        return self._productive / max(self.since_first, self._productive, 1e-9)
+
+    @property
+    def since_first(self) -> float:
+        """Seconds since the run first began, on the clock of the machines it ran on."""
+        return time.time() - self._began
 
     @property
     def elapsed(self) -> float:
@@ -101,15 +133,35 @@ def lost_work(lines: Iterable[dict[str, Any]], step: int) -> tuple[float, int]:
 
     A stretch that straddles the step counts in proportion.
     """
+    late = [stretch for stretch in _stretches(lines, lambda line: line["wall"]) if stretch[1] > step]
+    spent = sum(wall * _share(first, last, step) for first, last, wall in late)
+    return spent, max((last for _, last, _ in late), default=step)
+
+
+def productive_seconds(lines: Iterable[dict[str, Any]], step: int) -> float:
+    """Seconds in steps up to `step` that count: not lost, not skipped, not the first of a start."""
+    kept = [_until(stretch, step) for stretch in _stretches(lines, _productive)]
+    return sum(stretch[2] for stretch in kept if stretch is not None)
+
+
+def _productive(line: dict[str, Any]) -> float:
+    """Seconds of a line's steps, without the share of those that were skipped."""
+    steps = line["to_step"] - line["from_step"]
+    skipped = line.get("skipped", 0) + line.get("spikes", 0)
+    return line.get("step", 0.0) * (1.0 - skipped / steps) if steps > 0 else 0.0
+
+
+def _stretches(
+    lines: Iterable[dict[str, Any]], seconds: Callable[[dict[str, Any]], float]
+) -> list[tuple[int, int, float]]:
+    """First step, last step and seconds of each line of steps, without what a later line calls lost."""
     stretches: list[tuple[int, int, float]] = []
     for line in lines:
         if "lost" in line:
             stretches = [kept for stretch in stretches if (kept := _until(stretch, line["from_step"]))]
         elif "wall" in line and line["to_step"] > line["from_step"]:
-            stretches.append((line["from_step"], line["to_step"], line["wall"]))
-    late = [stretch for stretch in stretches if stretch[1] > step]
-    spent = sum(wall * _share(first, last, step) for first, last, wall in late)
-    return spent, max((last for _, last, _ in late), default=step)
+            stretches.append((line["from_step"], line["to_step"], seconds(line)))
+    return stretches
 
 
 def _share(first: int, last: int, step: int) -> float:

@@ -19,8 +19,10 @@ from mmvideo.training.files import MAY_DIFFER, claim, release_on_error
 from mmvideo.training.interrupt import stop_requests
 from mmvideo.training.journal import Journal
 from mmvideo.training.ledger import Ledger
+from mmvideo.training.progress import clock
 from mmvideo.training.state import Blueprint, TrainState, begun, draw_up, learner_of
 from mmvideo.training.step import Metrics, make_step
+from mmvideo.training.watchdog import Watchdog
 
 Place = Callable[[TokenStream], TokenStream]
 Begin = Callable[[nnx.Module], None]
@@ -42,6 +44,7 @@ def train(
     begin: Begin | None = None,
     evaluate: Evaluate | None = None,
     on_progress: Callable[[Mapping[str, Any]], None] | None = None,
+    watchdog: Watchdog | None = None,
     may_differ: Sequence[str] = MAY_DIFFER,
 ) -> TrainState:
     """Trains to `config.steps`, from the newest whole checkpoint of the workdir where there is one.
@@ -62,6 +65,7 @@ def train(
       evaluate: called every `evaluate_every` steps and at the end, on every process; it must not hold
         on to the learner, whose buffers end with the next step.
       on_progress: gets each line of training metrics instead of the screen.
+      watchdog: ends the process where nothing comes to an end; None makes one of `config.hang_seconds`.
       may_differ: settings that may change on a resume (patterns of dotted names in config_json).
 
     Returns:
@@ -70,12 +74,15 @@ def train(
     Raises:
       WorkdirError: the workdir holds a run with other settings.
       CheckpointError: its checkpoints don't fit or are all damaged.
-      NonFiniteError: `config.patience` steps in a row were not finite.
+      NonFiniteError: `config.patience` steps in a row were skipped, and the last was not finite.
+      SpikeError: the last of them was a spike.
     """
     workdir, first = Path(workdir), jax.process_index() == 0
     new = claim(workdir, config_json, may_differ)
-    ledger = Ledger(workdir / "ledger.jsonl" if first else None)
+    watchdog = watchdog or Watchdog(config.hang_seconds, workdir)
+    ledger = Ledger(workdir / "ledger.jsonl" if first else None, watchdog.beat)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(watchdog)
         asked = stack.enter_context(stop_requests())
         stack.enter_context(jax.set_mesh(mesh))
         with ledger.phase("init"), release_on_error(workdir, new):
@@ -90,7 +97,7 @@ def train(
         if plan.portion.frozen:
             journal.say(f"training {plan.portion.size:,} of {plan.portion.whole:,} numbers")
         assets = _assets(batches, config_json)
-        steps = _steps(plan, state, batches, place, config, ledger)
+        steps = _steps(plan, state, batches, place, config, ledger, watchdog)
         step, stopped = start, False
         for step, state, metrics in steps:
             journal.add(step, metrics)
@@ -108,7 +115,8 @@ def train(
             _measure(evaluate, plan, state, step, ledger, journal)
         with ledger.phase("checkpoint"):
             checkpoints.close()
-        journal.say(_farewell(workdir, step, config.steps))
+        journal.settle(line=True)
+        journal.say(_farewell(workdir, step, config.steps, ledger))
     return state
 
 
@@ -123,13 +131,20 @@ def _first(plan: Blueprint, checkpoints: Checkpoints, begin: Begin | None) -> tu
 
 
 def _steps(
-    plan: Blueprint, state: TrainState, batches: Any, place: Place, config: Training, ledger: Ledger
+    plan: Blueprint,
+    state: TrainState,
+    batches: Any,
+    place: Place,
+    config: Training,
+    ledger: Ledger,
+    watchdog: Watchdog,
 ) -> Iterator[tuple[int, TrainState, Metrics]]:
     """Runs the steps that are left; gives how many are done, the state and the step's metrics, unread."""
     places = jax.tree.map(lambda leaf: leaf.sharding, plan.abstract)
     run_step, start = make_step(plan.graphdef, config, places), int(state.step)
     for number, stream in ledger.waiting(batches.iterate(start, config.steps)):
         with ledger.phase("step" if number > start else "compile"):
+            watchdog.step = number + 1
             state, metrics = run_step(state, place(stream))
         yield number + 1, state, metrics
 
@@ -153,7 +168,9 @@ def _assets(batches: Any, config_json: str) -> dict[str, bytes]:
     return {**files, "config.json": config_json.encode()}
 
 
-def _farewell(workdir: Path, step: int, steps: int) -> str:
+def _farewell(workdir: Path, step: int, steps: int, ledger: Ledger) -> str:
+    goodput = f"goodput {ledger.goodput:.0%} of {clock(ledger.since_first)} since the first start"
     if step < steps:
-        return f"stopped at step {step} of {steps} with a checkpoint; run the same command to resume {workdir}"
-    return f"done: {steps} steps in {workdir}"
+        stopped = f"stopped at step {step} of {steps} with a checkpoint; run the same command to resume {workdir}"
+        return f"{stopped}; {goodput}"
+    return f"done: {steps} steps in {workdir}; {goodput}"

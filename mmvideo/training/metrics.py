@@ -12,7 +12,7 @@ import numpy as np
 
 from mmvideo.training.files import read_lines, write_lines
 
-COUNTED = ("clips", "tokens", "slots", "skipped", "skipped_total", "bad_in_a_row")
+COUNTED = ("clips", "tokens", "slots", "skipped", "skipped_total", "bad_in_a_row", "spike", "spikes_total")
 """Metrics of the step that are not averaged as they are."""
 
 
@@ -58,9 +58,9 @@ def summarise(window: Sequence[Mapping[str, float]], seconds: float) -> dict[str
 
     Returns:
       Means over the steps that were not skipped (over all, where all were), rates a second, the
-      share of empty token slots, and how many steps of the run were skipped so far.
+      share of empty token slots, and how many steps of the run were skipped so far, spikes apart.
     """
-    good = [metrics for metrics in window if not metrics["skipped"]] or window
+    good = [metrics for metrics in window if not was_skipped(metrics)] or window
     names = [name for name in window[0] if name not in COUNTED]
     means = {name: float(np.mean([metrics[name] for metrics in good])) for name in names}
     means["learning_rate"] = float(window[-1]["learning_rate"])
@@ -70,7 +70,13 @@ def summarise(window: Sequence[Mapping[str, float]], seconds: float) -> dict[str
         "tokens_per_second": tokens / seconds,
         "padding": 1.0 - tokens / slots,
         "skipped_steps": int(window[-1]["skipped_total"]),
+        **({"skipped_spikes": int(window[-1]["spikes_total"])} if "spikes_total" in window[-1] else {}),
     }
+
+
+def was_skipped(metrics: Mapping[str, float]) -> bool:
+    """Whether a step changed nothing, as one that is not finite or as a spike."""
+    return bool(metrics["skipped"] or metrics.get("spike"))
 
 
 def _plain(value: Any) -> Any:

@@ -64,6 +64,8 @@ def describe(row: Mapping[str, Any]) -> str:
     )
     if row.get("skipped_steps"):
         text += f"  {row['skipped_steps']} steps skipped"
+    if row.get("skipped_spikes"):
+        text += f"  {row['skipped_spikes']} spikes skipped"
     if row.get("unreadable_clips"):
         text += f"  {row['unreadable_clips']} clips unreadable"
     return text

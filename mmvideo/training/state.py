@@ -16,6 +16,7 @@ from mmvideo.parallel.rules import follow, shardings
 from mmvideo.training.config import Training
 from mmvideo.training.optimizer import make_optimizer
 from mmvideo.training.portion import Portion, portion_of
+from mmvideo.training.spikes import no_steps
 
 
 @jax.tree_util.register_dataclass
@@ -32,7 +33,8 @@ class TrainState:
       opt_state: of the optimiser, which knows the trained parameters only.
       ema: average of the parameters, moving or plain, or None.
       skipped: int32, steps whose loss or gradient was not finite, in all.
-      bad_in_a_row: int32, how many of them were the last ones.
+      bad_in_a_row: int32, how many of the last steps were skipped, for that or as spikes.
+      spikes: `spikes.Seen`, what is known of the steps before, or None where spikes are not skipped.
     """
 
     step: Any
@@ -42,6 +44,7 @@ class TrainState:
     ema: Any
     skipped: Any
     bad_in_a_row: Any
+    spikes: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +124,8 @@ def new_state(
     ema = jax.tree.map(jnp.copy, params) if config.averages else None
     counters = {name: jnp.zeros((), jnp.int32) for name in ("step", "skipped", "bad_in_a_row")}
     opt_state = optimizer.init(params if portion is None else portion.take(params))
-    return TrainState(params=params, variables=variables, opt_state=opt_state, ema=ema, **counters)
+    spikes = None if config.spike is None else no_steps()
+    return TrainState(params=params, variables=variables, opt_state=opt_state, ema=ema, spikes=spikes, **counters)
 
 
 def begun(plan: Blueprint, state: TrainState, begin: Callable[[nnx.Module], None]) -> TrainState:

@@ -15,6 +15,7 @@ from mmvideo.stream import PADDING, TokenStream
 from mmvideo.training.config import Training
 from mmvideo.training.optimizer import make_optimizer, make_schedule
 from mmvideo.training.portion import portion_of
+from mmvideo.training.spikes import judge, spike_metrics
 from mmvideo.training.state import TrainState
 
 Metrics = dict[str, Float[Array, ""]]
@@ -24,8 +25,9 @@ Step = Callable[[TrainState, TokenStream], tuple[TrainState, Metrics]]
 def make_step(graphdef: Any, config: Training, places: TrainState | None = None) -> Step:
     """The jitted training step `(state, stream) -> (state, metrics)`; the state is donated.
 
-    Where the loss or the global norm of the gradient is not finite, parameters, optimiser state and
-    average stay as they were and the step is counted. An accumulated update then takes one batch more.
+    Where the loss or the global norm of the gradient is not finite, or is a spike (`config.spike`), parameters,
+    optimiser state and average stay as they were and the step is counted. An accumulated update then takes one
+    batch more.
 
     Args:
       graphdef: of a learner with `losses(stream) -> (scalar, dict of scalars)`.
@@ -35,7 +37,9 @@ def make_step(graphdef: Any, config: Training, places: TrainState | None = None)
 
     Returns:
       Metrics are float32 scalars: the learner's under `train/`, and `grad_norm`, `learning_rate`,
-      `clips`, `tokens`, `slots`, `skipped` (1 if this step was), `skipped_total` and `bad_in_a_row`.
+      `clips`, `tokens`, `slots`, `skipped` (1 if this step was not finite), `skipped_total` and `bad_in_a_row`;
+      where spikes are skipped, `spike` (1 if this step was one), `spikes_total`, and the running means
+      `usual_loss` and `usual_norm` before the step.
     """
     schedule = make_schedule(config.optimizer, config.steps)
     every = config.optimizer.accumulate
@@ -53,13 +57,14 @@ def make_step(graphdef: Any, config: Training, places: TrainState | None = None)
         (loss, (learned, variables)), grads = jax.value_and_grad(losses, has_aux=True)(trained)
         norm = optax.global_norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
-        good = state.step - state.skipped
+        accepted, spikes = judge(state.spikes, loss, norm, finite, config.spike)
+        good = state.step - state.skipped - (0 if state.spikes is None else state.spikes.skipped)
         updates, opt_state = optimizer.update(grads, state.opt_state, trained)
         params = portion.put(state.params, optax.apply_updates(trained, updates))
         ema = average(state.ema, params, config, good + 1)
 
         def keep(new: Any, old: Any) -> Any:
-            return jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)
+            return jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old)
 
         after = TrainState(
             step=state.step + 1,
@@ -68,7 +73,8 @@ def make_step(graphdef: Any, config: Training, places: TrainState | None = None)
             opt_state=keep(opt_state, state.opt_state),
             ema=keep(ema, state.ema),
             skipped=state.skipped + ~finite,
-            bad_in_a_row=jnp.where(finite, 0, state.bad_in_a_row + 1),
+            bad_in_a_row=jnp.where(accepted, 0, state.bad_in_a_row + 1),
+            spikes=spikes,
         )
         metrics = {f"train/{name}": value for name, value in learned.items()} | {
             "train/loss": loss,
@@ -78,6 +84,7 @@ def make_step(graphdef: Any, config: Training, places: TrainState | None = None)
             "skipped": ~finite,
             "skipped_total": after.skipped,
             "bad_in_a_row": after.bad_in_a_row,
+            **spike_metrics(state.spikes, spikes),
         }
         return after, jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), metrics)
 

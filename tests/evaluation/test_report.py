@@ -19,7 +19,7 @@ from mmvideo.evaluation.report_data import (
     ReportData,
     read_run,
 )
-from mmvideo.evaluation.report_parts.account import account
+from mmvideo.evaluation.report_parts.account import account, goodput
 from mmvideo.evaluation.report_parts.curves import draw, loss_charts, nice_ticks, smoothed
 from mmvideo.evaluation.report_parts.images import HIDDEN, coloured, heated, strip
 from mmvideo.evaluation.report_parts.markup import duration, number, p_value
@@ -204,6 +204,12 @@ def test_account_adds_up(parse):
     words = parse(drawn).words
     assert "75.0" in words and "25.0" in words and "6.0 s" in words and "lost" in words
     assert account([]) == ""
+    kept = [{"wall": 4.0, "step": 3.0, "goodput": 0.7}, {"down": 90.0, "lost": 0.0}, {"wall": 1.0, "goodput": 0.61}]
+    words = parse(account(kept)).words
+    assert "down" in words and "90 s" in words and "lost" not in words
+    assert goodput(kept) == 0.61 and goodput([{"wall": 4.0}]) is None
+    whole = parse(page(ReportData("run", ledger=kept))).words
+    assert "61%" in whole and "Goodput 61.0%" in " ".join(whole)
 
 
 def test_numbers_are_short():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import time
 
 import pytest
 
 from mmvideo.training.files import WorkdirError, claim, read_lines, write_lines
-from mmvideo.training.ledger import Ledger, lost_work
+from mmvideo.training.ledger import Ledger, lost_work, productive_seconds
 from mmvideo.training.metrics import summarise
 from mmvideo.training.progress import Progress, clock, short
 
@@ -36,6 +37,32 @@ def test_nested_phases_are_booked_once(tmp_path):
     assert line["wall"] == pytest.approx(sum(spent.values()), rel=1e-9)
     assert spent["wait"] > spent["evaluation"] and spent["wait"] < ledger.elapsed
     assert Ledger(tmp_path / "ledger.jsonl").resume(1) == pytest.approx(line["wall"] * 2 / 3)
+
+
+def test_goodput_is_what_the_model_has_of_all_the_time_since_the_first_start(tmp_path):
+    """100 s ago a run began, took 60 s to step 20 and was killed; it goes on from step 10."""
+    now = time.time()
+    lines = [
+        {**stretch(0, 10, 40.0), "at": now - 60, "init": 10.0, "step": 20.0, "skipped": 2, "spikes": 1, "goodput": 0.1},
+        {**stretch(10, 20, 20.0), "at": now - 40, "step": 16.0, "wait": 4.0},
+    ]
+    assert productive_seconds(lines, 20) == pytest.approx(20.0 * 0.7 + 16.0)
+    assert productive_seconds(lines, 15) == pytest.approx(20.0 * 0.7 + 8.0)
+    write_lines(tmp_path / "ledger.jsonl", lines)
+    beats = []
+    ledger = Ledger(tmp_path / "ledger.jsonl", beats.append)
+    assert ledger.resume(10) == pytest.approx(20.0)
+    assert ledger.goodput == pytest.approx(0.14, abs=1e-3) and ledger.since_first == pytest.approx(100.0, abs=1.0)
+    resumed = read_lines(tmp_path / "ledger.jsonl")[-1]
+    assert resumed["lost"] == pytest.approx(20.0) and resumed["down"] == pytest.approx(40.0, abs=1.0)
+    with ledger.phase("step"), ledger.phase("wait"):
+        pass
+    assert beats == ["step", "wait", "step", "other"]
+    ledger.write(12, skipped=1)
+    last = read_lines(tmp_path / "ledger.jsonl")[-1]
+    assert last["skipped"] == 1 and "spikes" not in last and last["goodput"] == pytest.approx(0.14, abs=1e-3)
+    again = productive_seconds(read_lines(tmp_path / "ledger.jsonl"), 12)
+    assert again == pytest.approx(14.0 + last["step"] / 2)
 
 
 def test_a_window_averages_the_good_steps():

@@ -116,6 +116,7 @@ def test_bad_steps_are_skipped_and_counted(tmp_path):
     assert int(state.step) == 5 and int(state.skipped) == 2
     assert [line["skipped_steps"] for line in _lines(tmp_path)] == [0, 1, 1, 2, 2]
     assert _lines(tmp_path)[1]["train/loss"] is None
+    assert [line["to_step"] for line in read_lines(tmp_path / "ledger.jsonl") if line.get("skipped") == 1] == [2, 4]
 
 
 def test_bad_steps_in_a_row_stop_the_run_also_across_a_resume(tmp_path):

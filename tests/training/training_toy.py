@@ -65,17 +65,23 @@ class PlainToy(Toy):
 
 @dataclasses.dataclass
 class ToyBatches:
-    """Batches as a pure function of the step; `bad` steps break both losses, `half_bad` ones only `label`."""
+    """Batches as a pure function of the step; `bad` steps break both losses, `half_bad` ones only `label`.
+
+    `loud` ones are finite and far from all others.
+    """
 
     rows: int = ROWS
     bad: tuple[int, ...] = ()
     half_bad: tuple[int, ...] = ()
+    loud: tuple[int, ...] = ()
     kill_at: int | None = None
     skipped: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
     def batch(self, step: int) -> TokenStream:
         chance = np.random.default_rng((7, step))
         audio = chance.normal(size=(self.rows, TOKENS, PATCH)).astype(np.float32)
+        if step in self.loud:
+            audio *= 50
         if step in self.bad:
             audio[0, 0, 0] = np.nan
         modality = np.full((self.rows, TOKENS), Modality.AUDIO, np.int32)

@@ -18,14 +18,18 @@ _ABOUT = {
     "evaluation": "retrieval, probes and pictures",
     "other": "logging and the rest",
     "lost": "steps done again, because a run stopped before it saved them",
+    "down": "between the end of one run and the start of the next",
 }
+_BESIDE = ("lost", "down")
+"""Names that are not part of the time of the runs: one counts again what is in it, the other lies between them."""
+
 _SHOWN_SKIPS = 50
 
 
 def account(lines: Sequence[dict[str, Any]]) -> str:
     """The seconds under each name of ledger.jsonl: one bar, and a table."""
     seconds = {name: sum(_seconds(line.get(name)) for line in lines) for name in _ABOUT}
-    spent = {name: value for name, value in seconds.items() if value > 0 and name != "lost"}
+    spent = {name: value for name, value in seconds.items() if value > 0 and name not in _BESIDE}
     total = sum(spent.values())
     if not total:
         return ""
@@ -37,8 +41,9 @@ def account(lines: Sequence[dict[str, Any]]) -> str:
         [_key(name), text(_ABOUT[name]), duration(value), percent(value / total)]
         for name, value in sorted(spent.items(), key=lambda item: -item[1])
     ]
-    if seconds["lost"]:
-        rows.append(["lost", text(_ABOUT["lost"]), duration(seconds["lost"]), percent(seconds["lost"] / total)])
+    for name in _BESIDE:
+        if seconds[name]:
+            rows.append([name, text(_ABOUT[name]), duration(seconds[name]), percent(seconds[name] / total)])
     return tag("div", *pieces, class_="stack") + table(["", "", "time", "%"], rows, numbers_from=2)
 
 
@@ -49,6 +54,12 @@ def _key(name: str) -> str:
 
 def _seconds(value: Any) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
+
+
+def goodput(lines: Sequence[dict[str, Any]]) -> float | None:
+    """The goodput of the run up to its last line, from 0 to 1; None in a ledger that knows none."""
+    known = [line["goodput"] for line in lines if "goodput" in line]
+    return known[-1] if known else None
 
 
 def total_seconds(lines: Sequence[dict[str, Any]]) -> float:

@@ -1,0 +1,79 @@
+"""`mmvideo doctor [CONFIG] [--workdir DIR] [--corpus CORPUS[:SPLIT] …] [--field.path VALUE …]`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmvideo.experiment.doctor import Finding
+
+ABOUT = """usage: mmvideo doctor [CONFIG] [--workdir DIR] [--corpus CORPUS[:SPLIT]] [--field.path VALUE …]
+
+Looks at what a run needs before it is launched: versions, flags of XLA that this jaxlib refuses, devices and
+what they compute, a sum over all of them, storage, corpora. A line for each: ok, warning or FAILED, with what
+to do. Exit code 0 where nothing FAILED, else 1.
+CONFIG and fields are those of `mmvideo train`: its mesh, workdir and corpora are looked at. Launched as a run
+is, on all its hosts, it looks at all of them; the first process tells all, the others what is not ok.
+
+  --workdir DIR           where the run is to be kept (default: runs/NAME of CONFIG, or the folder one is in)
+  --corpus CORPUS[:SPLIT] another corpus to look at; may be given several times
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Parses, examines and prints."""
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(ABOUT, end="")
+        return 0
+    from mmvideo.cli.mistakes import Parser, UsageError, parse_fields
+    from mmvideo.experiment.config import load_experiment
+
+    named = bool(arguments) and not arguments[0].startswith("-")
+    config, rest = (arguments[0], arguments[1:]) if named else (None, arguments)
+    parser = Parser(prog="mmvideo doctor", add_help=False, allow_abbrev=False)
+    parser.add_argument("--workdir")
+    parser.add_argument("--corpus", action="append", default=[])
+    options, rest = parser.parse_known_args(rest)
+    if config is None and rest:
+        raise UsageError(f"{rest[0]} needs a recipe before it: mmvideo doctor CONFIG …; see mmvideo doctor --help")
+    experiment, workdir = None, options.workdir or "."
+    if config is not None:
+        experiment = parse_fields(load_experiment(config), rest, f"mmvideo doctor {config}")
+        kept = Path(config) if Path(config).is_dir() else Path("runs") / experiment.name
+        workdir = options.workdir or kept
+    from mmvideo.experiment.doctor import examine
+
+    return _tell(examine(experiment, workdir, [_split(corpus) for corpus in options.corpus]))
+
+
+def _split(corpus: str) -> tuple[str, str | None]:
+    """The name of a corpus and of its split, where one is named; `samples:NAME` has a colon of its own."""
+    from mmvideo.datasets.corpus import SAMPLES
+
+    own = SAMPLES if corpus.startswith(SAMPLES) else ""
+    path, _, split = corpus.removeprefix(own).partition(":")
+    return own + path, split or None
+
+
+def _tell(findings: Iterable[Finding]) -> int:
+    """Prints the findings as they come; gives the exit code."""
+    failed = 0
+    for finding in findings:
+        number = _process()
+        if number == 0 or finding.verdict != "ok":
+            where = f"process {number}: " if number else ""
+            print(f"{finding.verdict:<8} {finding.check:<11} {where}{finding.text}", flush=True)
+        failed += finding.verdict == "FAILED"
+    return 1 if failed else 0
+
+
+def _process() -> int:
+    """The number of this process; 0 where JAX finds no devices and cannot tell."""
+    import jax
+
+    try:
+        return jax.process_index()
+    except RuntimeError:
+        return 0

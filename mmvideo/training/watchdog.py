@@ -1,0 +1,170 @@
+"""A run that hangs says so, and ends, so that a scheduler can start it again.
+
+Every process watches itself, from a thread of its own that needs nothing but a moment of Python: it works
+while the main thread waits within XLA, a decoder or a file system. Of several processes one hangs and the
+others wait for it, each in the same collective operation; each writes down where it stands and then reads
+what the others have written, and says which one they wait for. One that is stopped, dead or never
+lets Python run writes nothing, and is named by that.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+HANG = os.EX_TEMPFAIL
+"""Exit code (75, "try again later" in sysexits.h) of a process that its watchdog has ended."""
+
+PATIENCE = 5.0
+"""Seconds that a process gives its own report, and then the others theirs, before it ends."""
+
+DOING = {
+    "init": "setting up",
+    "compile": "compiling the step and running it once",
+    "wait": "waiting for data",
+    "step": "running a step",
+    "checkpoint": "saving a checkpoint",
+    "evaluation": "evaluating",
+    "other": "between two phases",
+}
+"""What a process does in each phase of the ledger."""
+
+
+class Watchdog:
+    """Ends the process where nothing comes to an end within a set time.
+
+    Time in which the whole process was stopped (Ctrl-Z, a debugger's break, a machine that slept) doesn't count.
+
+    Args:
+      seconds: how long one phase, batch or step may take; None or 0 watches nothing.
+      workdir: `hangs/process-N.txt` in it gets the stacks; None writes them on stderr only.
+
+    Attributes:
+      step: how many steps the devices were given; kept up to date by the loop.
+    """
+
+    def __init__(self, seconds: float | None, workdir: str | Path | None = None):
+        self._seconds = seconds or None
+        self._folder = None if workdir is None else Path(workdir) / "hangs"
+        self._process, self._processes = jax.process_index(), jax.process_count()
+        self._phase, self._beats, self.step = "init", 0, 0
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Watchdog:
+        if self._seconds is not None:
+            self._over.clear()
+            self._thread = threading.Thread(target=self._watch, args=(self._seconds,), name="watchdog", daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def beat(self, phase: str | None = None) -> None:
+        """Something has come to an end; `phase` is what begins now, where it is another."""
+        self._phase = phase or self._phase
+        self._beats += 1
+
+    def watched(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The same function, each call of which is a beat: such as what puts a batch on the devices."""
+
+        def beating(*arguments: Any, **named: Any) -> Any:
+            self.beat()
+            return function(*arguments, **named)
+
+        return beating
+
+    def _watch(self, seconds: float) -> None:
+        """Looks again and again; a look that comes late was held up with all the rest, and counts as one in time."""
+        pause = min(seconds / 10, 5.0)
+        seen, silent, last = self._beats, 0.0, time.monotonic()
+        while not self._over.wait(pause):
+            now = time.monotonic()
+            silent = 0.0 if self._beats != seen else silent + min(now - last, 2 * pause)
+            seen, last = self._beats, now
+            if silent >= seconds:
+                self._end(silent)
+
+    def _end(self, silent: float) -> None:
+        """Reports and leaves. The report may hang as well, where the workdir's storage is what hangs."""
+        told = threading.Thread(target=self._report, args=(silent,), name="hang report", daemon=True)
+        told.start()
+        told.join(PATIENCE)
+        if self._processes > 1:
+            # The first process serves the others' coordination: if it goes first, they are aborted unheard.
+            time.sleep(PATIENCE if self._process else 2 * PATIENCE)
+            verdict = threading.Thread(target=self._name_the_first, name="hang verdict", daemon=True)
+            verdict.start()
+            verdict.join(PATIENCE)
+        os._exit(HANG)
+
+    def _report(self, silent: float) -> None:
+        """What hangs, and the stacks: on stderr first, which needs no storage."""
+        line = (
+            f"process {self._process} of {self._processes} on {socket.gethostname()} (pid {os.getpid()}) hangs "
+            f"{DOING.get(self._phase, self._phase)}, at step {self.step}: nothing has come to an end for "
+            f"{silent:.0f} s"
+        )
+        _say(f"\nmmvideo: {line}; the stacks of its threads, the innermost call first:\n")
+        faulthandler.dump_traceback(2, all_threads=True)
+        if self._folder is None:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with self._path(self._process).open("w", encoding="utf-8") as file:
+            file.write(f"{self.step} {self._phase}\n{line}\n{time.strftime('%Y-%m-%d %H:%M:%S %z')}\n\n")
+            file.flush()
+            faulthandler.dump_traceback(file, all_threads=True)
+            os.fsync(file.fileno())
+        _say(
+            f"mmvideo: the same is in {self._path(self._process)}; this process ends with exit code {HANG}, as "
+            f"training.hang_seconds {self._seconds:g} says\n"
+        )
+
+    def _name_the_first(self) -> None:
+        """Says which process the others wait for: one that wrote nothing, or the one that is the least far."""
+        if self._folder is None:
+            return
+        places = {number: self._place(number) for number in range(self._processes)}
+        silent = [number for number, place in places.items() if place is None]
+        heard = {number: place for number, place in places.items() if place is not None}
+        if silent:
+            names = ", ".join(map(str, silent))
+            _say(f"mmvideo: no report of process {names} yet: stopped, dead, or cut off; the others wait for it\n")
+        elif heard:
+            first = min(heard, key=lambda number: heard[number])
+            _say(f"mmvideo: the others wait for process {first}; see {self._path(first)}\n")
+
+    def _place(self, number: int) -> tuple[int, bool] | None:
+        """How far a process was, and whether it ran a step; None where this hang has no report of it.
+
+        Of those at the same step, the ones that run it wait for the one that doesn't.
+        """
+        try:
+            path = self._path(number)
+            # The clock of the file system for both; a report of an earlier hang is older than a hang takes.
+            if path.stat().st_mtime <= self._path(self._process).stat().st_mtime - self._seconds:
+                return None
+            step, phase = path.read_text(encoding="utf-8").split("\n", 1)[0].split()
+            return int(step), phase in ("step", "compile")
+        except (OSError, ValueError):
+            return None
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"process-{number}.txt"
+
+
+def _say(text: str) -> None:
+    """On stderr, past the locks of Python's own streams, which a hanging thread may hold."""
+    os.write(2, text.encode())

@@ -1,0 +1,31 @@
+"""Flags that this jaxlib refuses are named, each by itself."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from mmvideo.parallel.flags import given_flags, refused_flags
+
+
+def test_flags_are_read_as_xla_reads_them(tmp_path):
+    (tmp_path / "flags").write_text("--xla_a=1\n--xla_b\n")
+    assert given_flags("XLA_FLAGS", {}) == given_flags("XLA_FLAGS", {"XLA_FLAGS": " "}) == []
+    assert given_flags("XLA_FLAGS", {"XLA_FLAGS": " --xla_a=1  --xla_c=x "}) == ["--xla_a=1", "--xla_c=x"]
+    assert given_flags("XLA_FLAGS", {"XLA_FLAGS": str(tmp_path / "flags")}) == ["--xla_a=1", "--xla_b"]
+    with pytest.raises(OSError, match="nowhere"):
+        given_flags("XLA_FLAGS", {"XLA_FLAGS": str(tmp_path / "nowhere")})
+
+
+def test_unknown_names_and_wrong_values_are_told_from_flags_that_are_taken():
+    good, unknown, wrong = "--xla_gpu_autotune_level=2", "--xla_no_such_flag=1", "--xla_backend_optimization_level=high"
+    environment = os.environ | {"XLA_FLAGS": f"{good} {unknown} {wrong}"}
+    assert refused_flags("XLA_FLAGS", environment) == [unknown, wrong]
+    assert refused_flags("XLA_FLAGS", environment | {"XLA_FLAGS": good}) == []
+
+
+def test_what_is_no_flags_fault_is_not_laid_to_them():
+    environment = os.environ | {"XLA_FLAGS": "--xla_gpu_autotune_level=2", "JAX_PLATFORMS": "no_such_platform"}
+    with pytest.raises(ValueError, match="does not start without the flags of XLA_FLAGS either: .*no_such_platform"):
+        refused_flags("XLA_FLAGS", environment)
