@@ -3,11 +3,11 @@
 COMMAND  python tools/bench/scaling.py [--processes 1 2] [--rows 4] [--steps 24] [--cores 1] [--json FILE]
 COST     as many cores as processes, 2 minutes
 
-Runs `mmvideo train` on the embedded sets, from files to updates, in 1, 2, … processes that tools/launch/local.py starts;
+Runs `mmvideo train` on the embedded sets, from files to updates, in 1, 2, … processes started by tools/launch/local.py;
 every process makes the same number of rows of each batch and has the same number of cores. Speed is that of
 `metrics.jsonl`, the median of its lines but for the first, which is still settling; compilation is not in it. The
-efficiency is a process's clips a second relative to the first number of processes. On a CPU only ratios mean anything,
-and only with a core for each process.
+efficiency is a process's clips a second relative to the smallest number of processes. On a CPU only ratios mean
+anything, and only with cores that nobody else uses.
 
 Across machines: start the same recipe with `--input.packing.rows` in proportion (tools/launch/train.sbatch), and give
 the workdirs with --runs 8=DIR 64=DIR; nothing is run then.
