@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 BARE = """
 import sys
-absent = "av grain orbax tensorflow_datasets array_record pyarrow sentencepiece pydantic tyro rich tensorboardX"
+absent = "av grain orbax tensorflow_datasets array_record pyarrow sentencepiece pydantic tyro tensorboardX"
 for name in (*absent.split(), "matplotlib", "PIL", "torch", "transformers"):
     sys.modules[name] = None
 import step, peer, loop
