@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -54,6 +56,27 @@ def shapes(tmp_path_factory) -> Path:
     write_shapes(folder / "clips", ShapesConfig(size=32), splits={"train": 40, "test": 16}, processes=1)
     build(folder / "clips", folder / "corpus", tokenizer_vocabulary=128, processes=1, progress=False)
     return folder / "corpus"
+
+
+@pytest.fixture(scope="session")
+def launch():
+    """`launch(command, …)` runs a command in two processes of two fake devices each; the lines that each printed."""
+    root = Path(__file__).parent.parent
+
+    def run(command: list[str], processes: int = 2, devices: int = 2, timeout: float = 400) -> list[list[str]]:
+        counts = ["-n", str(processes), "--devices", str(devices)]
+        done = subprocess.run(
+            [sys.executable, str(root / "tools" / "launch" / "local.py"), *counts, "--", *command],
+            env=os.environ | {"PYTHONPATH": str(root)},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+        lines = [line.split(" ", 1) for line in done.stdout.splitlines()]
+        return [[text for number, text in lines if number == f"[{process}]"] for process in range(processes)]
+
+    return run
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -18,11 +19,12 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def stop_requests() -> Iterator[Callable[[int], bool]]:
     """Gives `asked(step) -> bool`, to be called after every step.
 
-    With several processes the signals are left to `jax.distributed`, which hears a SIGTERM to any of
-    them and lets all agree on the step to stop at.
+    With several processes SIGTERM is left to `jax.distributed`, which hears it in any of them and lets all
+    agree on the step to stop at; Ctrl-C is passed on to it as one.
     """
     if jax.process_count() > 1:
-        yield multihost_utils.reached_preemption_sync_point
+        with _interrupt_as_termination():
+            yield multihost_utils.reached_preemption_sync_point
         return
     if threading.current_thread() is not threading.main_thread():
         # Python delivers signals to the main thread; whoever owns it decides.
@@ -45,3 +47,22 @@ def stop_requests() -> Iterator[Callable[[int], bool]]:
         yield lambda step: asked.is_set()
     finally:
         restore()
+
+
+@contextlib.contextmanager
+def _interrupt_as_termination() -> Iterator[None]:
+    """A first SIGINT to this process becomes a SIGTERM; a second one interrupts it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, before)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    signal.signal(signal.SIGINT, hear)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

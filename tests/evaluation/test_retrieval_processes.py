@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import socket
-import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +17,6 @@ from mmvideo.evaluation.zero_shot import ZeroShot
 WORKER = """
     import functools, json, pickle, sys
     import jax
-    jax.config.update("jax_num_cpu_devices", 2)
     from flax import nnx
     from mmvideo.evaluation.evaluators import Retrieval
     from mmvideo.evaluation.runner import Subject
@@ -51,39 +46,15 @@ WORKER = """
 
 
 @pytest.mark.slow
-def test_two_processes_measure_what_one_does(matcher, batches, config, tmp_path):
+def test_two_processes_measure_what_one_does(matcher, batches, config, tmp_path, launch):
     """Nine clips and 27 texts, which no batch of four rows divides; both processes end with the same numbers."""
     (tmp_path / "run").write_bytes(pickle.dumps((config, matcher.trunk.config, matcher.objectives)))
     subject = Subject(matcher)
     found = Retrieval(batches, "shapes", "test", captions="all", rerank=4).run(subject)
     named = ZeroShot(batches, ("visual",), "shapes", "test").run(subject)
-    for metrics, others, ranks in _two_processes(tmp_path / "run"):
+    printed = launch([sys.executable, "-c", textwrap.dedent(WORKER), str(tmp_path / "run")])
+    for metrics, others, ranks in (json.loads(lines[-1]) for lines in printed):
         assert ranks == [row["ranks"] for row in found.predictions]
         for own, other in ((found.metrics, metrics), (named.metrics, others)):
             assert own.keys() == other.keys()
             np.testing.assert_allclose([other[name] for name in own], list(own.values()), rtol=1e-9)
-
-
-def _two_processes(run: Path) -> list[list]:
-    """What each of two processes of two devices prints."""
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
-    shared = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-        "MMVIDEO_COORDINATOR": f"localhost:{port}",
-        "MMVIDEO_PROCESSES": "2",
-    }
-    command = [sys.executable, "-c", textwrap.dedent(WORKER), str(run)]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    workers = [
-        subprocess.Popen(command, env=shared | {"MMVIDEO_PROCESS": str(number)}, **streams) for number in range(2)
-    ]
-    try:
-        answers = [worker.communicate(timeout=400) for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-    assert all(worker.returncode == 0 for worker in workers), answers[0][1][-3000:]
-    return [json.loads(out.splitlines()[-1]) for out, _ in answers]

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -71,36 +68,12 @@ def metrics(workdir: Path) -> dict[str, dict[str, float]]:
     return {path.stem: json.loads(path.read_text())["metrics"] for path in (workdir / "evals").glob("*.json")}
 
 
-def evaluate(workdir: Path, processes: int) -> None:
-    """`mmvideo eval WORKDIR` in several processes of two devices each."""
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
-    shared = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "JAX_NUM_CPU_DEVICES": "2",
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-    }
-    several = {"MMVIDEO_COORDINATOR": f"localhost:{port}", "MMVIDEO_PROCESSES": str(processes)}
-    command = [sys.executable, "-m", "mmvideo.cli.main", "eval", str(workdir)]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    workers = [
-        subprocess.Popen(
-            command, env=shared | (several | {"MMVIDEO_PROCESS": str(n)} if processes > 1 else {}), **streams
-        )
-        for n in range(processes)
-    ]
-    for worker in workers:
-        said, _ = worker.communicate(timeout=500)
-        assert worker.returncode == 0, said[-3000:]
-
-
 @pytest.mark.slow
-def test_two_processes_of_two_devices_measure_what_one_does(workdir, tmp_path):
+def test_two_processes_of_two_devices_measure_what_one_does(workdir, tmp_path, launch):
     one, two = tmp_path / "one", tmp_path / "two"
     for copy, processes in ((one, 1), (two, 2)):
         shutil.copytree(workdir, copy, ignore=shutil.ignore_patterns("evals"))
-        evaluate(copy, processes)
+        launch([sys.executable, "-m", "mmvideo.cli.main", "eval", str(copy)], processes)
     found, other = metrics(one), metrics(two)
     tasks = {"retrieval", "classification", "regression", "captioning", "losses"}
     assert found.keys() == other.keys() == tasks

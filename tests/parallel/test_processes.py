@@ -1,33 +1,70 @@
 """Which environment makes how many processes, and two real ones that add up their rows."""
 
-import os
-import socket
-import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 
-from mmvideo.parallel.processes import distributed_arguments
+from mmvideo.parallel.processes import distributed_arguments, local_devices
 
 PLAIN = {"MMVIDEO_COORDINATOR": "host:1234", "MMVIDEO_PROCESSES": "4"}
+
+BATCH = {"SLURM_JOB_ID": "77", "SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
+"""What a batch script sees before it starts a step."""
+
+STEP = BATCH | {
+    "SLURM_STEP_NODELIST": "node[1-2]",
+    "SLURM_STEP_NUM_TASKS": "8",
+    "SLURM_STEP_TASKS_PER_NODE": "4(x2)",
+    "SLURM_PROCID": "6",
+    "SLURM_LOCALID": "2",
+    "SLURM_NODEID": "1",
+}
+"""What task 6 of a step of two nodes by four tasks sees."""
 
 
 def test_one_process_needs_nothing():
     assert distributed_arguments({}) is None
-    assert distributed_arguments({"SLURM_NTASKS": "8"}) is None
-    assert distributed_arguments({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}) is None
+    assert distributed_arguments(BATCH) is None
+    assert distributed_arguments(STEP | {"SLURM_STEP_NUM_TASKS": "1"}) is None
+    assert distributed_arguments({"TPU_WORKER_HOSTNAMES": "localhost", "MEGASCALE_NUM_SLICES": "1"}) is None
 
 
 def test_launchers_that_jax_reads_itself():
-    assert distributed_arguments({"SLURM_NTASKS": "8", "SLURM_PROCID": "3"}) == {}
+    assert distributed_arguments(STEP) == {}
     assert distributed_arguments({"OMPI_COMM_WORLD_SIZE": "2"}) == {}
     assert distributed_arguments({"MMVIDEO_COORDINATOR": "auto"}) == {}
+    assert distributed_arguments({"TPU_WORKER_HOSTNAMES": "a,b", "TPU_WORKER_ID": "1"}) == {}
+    assert distributed_arguments({"TPU_WORKER_HOSTNAMES": "a", "MEGASCALE_NUM_SLICES": "2"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "visible", "on_node", "own"),
+    [
+        ("1(x2)", "0,1,2,3,4,5,6,7", "8", []),  # a task a node: all, where JAX would take the first
+        ("4(x2)", "0,1,2,3", "4", [2]),  # a task a GPU, each sees all
+        ("4(x2)", "2", "4", []),  # a task a GPU, SLURM shows it its own
+        ("4(x2)", "4,5", "8", []),  # two GPUs a task, bound
+        ("4(x2)", "0,1,2,3,4,5,6,7", "8", [4, 5]),  # two GPUs a task, each sees all
+        ("8,4", "0,1,2,3", "", [2]),  # nodes that differ: the second one counts
+    ],
+)
+def test_the_gpus_of_a_slurm_task(tasks, visible, on_node, own):
+    environment = STEP | {"SLURM_STEP_TASKS_PER_NODE": tasks, "CUDA_VISIBLE_DEVICES": visible}
+    environment |= {"SLURM_GPUS_ON_NODE": on_node} if on_node else {}
+    assert distributed_arguments(environment) == {"local_device_ids": own}
+    assert distributed_arguments(environment | {"JAX_LOCAL_DEVICE_IDS": "1"}) == {}, "who names them is obeyed"
+
+
+def test_gpus_that_tasks_cannot_share_are_refused():
+    assert local_devices(STEP) is None, "no GPUs, nothing to share out"
+    with pytest.raises(ValueError, match="4 tasks on a node of 6 GPUs: start one task a GPU"):
+        local_devices(STEP | {"CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5", "SLURM_GPUS_ON_NODE": "6"})
 
 
 def test_plain_variables_and_the_index_of_a_kubernetes_job():
     want = {"coordinator_address": "host:1234", "num_processes": 4, "process_id": 3}
+    want["cluster_detection_method"] = "deactivate"
     assert distributed_arguments(PLAIN | {"MMVIDEO_PROCESS": "3"}) == want
     assert distributed_arguments(PLAIN | {"JOB_COMPLETION_INDEX": "3"}) == want
 
@@ -47,9 +84,19 @@ def test_variables_that_do_not_fit_are_refused(environment, message):
         distributed_arguments(environment)
 
 
+SLURM = """
+    import os
+    number, port = os.environ.pop("MMVIDEO_PROCESS"), os.environ.pop("MMVIDEO_COORDINATOR").split(":")[1]
+    os.environ |= {
+        "SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": os.environ.pop("MMVIDEO_PROCESSES"),
+        "SLURM_PROCID": number, "SLURM_LOCALID": number, "SLURM_NODEID": "0", "SLURM_STEP_TASKS_PER_NODE": "2",
+        "JAX_COORDINATOR_PORT": port,
+    }
+"""
+"""Puts what `srun` would set in the place of the launcher's variables."""
+
 WORKER = """
     import jax
-    jax.config.update("jax_num_cpu_devices", 2)
     import numpy as np
     from mmvideo.parallel.config import Mesh
     from mmvideo.parallel.mesh import make_mesh
@@ -65,32 +112,7 @@ WORKER = """
 """
 
 
-def test_two_processes_find_each_other():
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
-    root = str(Path(__file__).parents[2])
-    shared = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": root,
-        "MMVIDEO_COORDINATOR": f"localhost:{port}",
-        "MMVIDEO_PROCESSES": "2",
-    }
-    command = [sys.executable, "-c", textwrap.dedent(WORKER)]
-    workers = [
-        subprocess.Popen(
-            command,
-            env=shared | {"MMVIDEO_PROCESS": str(number)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(2)
-    ]
-    try:
-        answers = [worker.communicate(timeout=90) for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-    for number, (out, errors) in enumerate(answers):
-        assert out.splitlines()[-1].split() == [str(number), "2", "4", "18.0"], errors[-2000:]
+@pytest.mark.parametrize("before", ["", SLURM], ids=["plain", "slurm"])
+def test_two_processes_find_each_other(launch, before):
+    printed = launch([sys.executable, "-c", textwrap.dedent(before) + textwrap.dedent(WORKER)], timeout=120)
+    assert [lines[-1].split() for lines in printed] == [[str(number), "2", "4", "18.0"] for number in range(2)]
