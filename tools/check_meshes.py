@@ -30,31 +30,29 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# Eight devices on few cores wait for each other longer than XLA's patience; little is run of what is compiled.
-os.environ["XLA_FLAGS"] = " ".join(
-    [
-        os.environ.get("XLA_FLAGS", ""),
-        "--xla_cpu_collective_call_terminate_timeout_seconds=600",
-        "--xla_backend_optimization_level=0",
-        "--xla_llvm_disable_expensive_passes=true",
-    ]
-)
+import jax
+import numpy as np
+from flax import nnx
 
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
-from flax import nnx  # noqa: E402
-
-from mmvideo.input.assemble import RowShape, assemble_row, stack_rows  # noqa: E402
-from mmvideo.input.loading import Tokens  # noqa: E402
-from mmvideo.model.config import Decoder, Fusion, Model, Sharing  # noqa: E402
-from mmvideo.objectives import Captioning, Classification, Contrastive, MaskedPatches, MaskedText  # noqa: E402
-from mmvideo.objectives.learner import Learner  # noqa: E402
-from mmvideo.parallel.config import Mesh  # noqa: E402
-from mmvideo.parallel.mesh import make_mesh  # noqa: E402
-from mmvideo.parallel.rules import batch_sharding, shardings  # noqa: E402
-from mmvideo.stream import MODALITIES, PatchSpec, StreamSpec, TextSpec, TokenStream  # noqa: E402
+from mmvideo.input.assemble import RowShape, assemble_row, stack_rows
+from mmvideo.input.loading import Tokens
+from mmvideo.model.config import Decoder, Fusion, Model, Sharing
+from mmvideo.objectives import Captioning, Classification, Contrastive, MaskedPatches, MaskedText
+from mmvideo.objectives.learner import Learner
+from mmvideo.parallel.config import Mesh
+from mmvideo.parallel.mesh import make_mesh
+from mmvideo.parallel.rules import batch_sharding, shardings
+from mmvideo.stream import MODALITIES, PatchSpec, StreamSpec, TextSpec, TokenStream
 
 DEVICES, TOLERANCE = 8, 1e-5
+
+FLAGS = (
+    # Eight devices on few cores wait for each other longer than XLA's patience.
+    "--xla_cpu_collective_call_terminate_timeout_seconds=600",
+    # Each program is compiled once and run once.
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+)
 
 ROWS, SLOTS, CLIPS = 8, 4, 30
 
@@ -200,6 +198,7 @@ def main() -> int:
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
+    os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS])
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", DEVICES)
     jax.config.update("jax_cpu_enable_async_dispatch", False)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from mmvideo.model.activations import by_tokens
 from mmvideo.model.block import Layer
 from mmvideo.model.config import Model, dimensions
 from mmvideo.model.drop_path import drop_rates, kept_branches
@@ -128,7 +129,7 @@ class MultimodalTransformer(nnx.Module):
         for stage in through:
             entering.append(x)
             x, norm = self._run(stage, x, source), self.norms[stage.name]
-            taps.append(norm(x[:, : source.tokens], layout.modality))
+            taps.append(norm(by_tokens(x[:, : source.tokens]), layout.modality))
             classes.append(norm(self.extra.class_tokens(x, source), kinds))
         modalities = self.spec.modalities
         return Features(tuple(taps), layout, tuple(classes), None, through, modalities, tuple(entering), source)

@@ -20,6 +20,13 @@ def test_every_recipe_survives_json(recipe):
     assert "COMMAND" in recipe.read_text(encoding="utf-8").split('"""')[1]
 
 
+def test_json_from_before_a_field_takes_its_default():
+    experiment = load_experiment(RECIPES[0])
+    raw = json.loads(to_json(experiment))
+    assert raw["mesh"].pop("context") == 1
+    assert from_json(json.dumps(raw)) == experiment
+
+
 def test_unknown_field_in_json_is_named():
     raw = json.loads(to_json(load_experiment(RECIPES[0])))
     raw["training"]["optimizer"]["momentum"] = 0.9

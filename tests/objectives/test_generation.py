@@ -280,13 +280,13 @@ def test_marks_are_never_written_and_no_text_is_too_short_or_too_long(learner):
 
 @pytest.mark.slow
 def test_rows_of_a_mesh_give_the_texts_of_one_device(learner):
-    """Rows over eight devices, or rows and weights over four of them and heads over two."""
+    """Rows over four devices and their tokens over two; or rows and weights over four, and heads over two."""
     clips = [clip for seed in range(30, 38) for clip in (random_clip(seed, hide=False), None)]
     stream = make_stream(clips, 8, 2, spec=SPEC, hidden=())
     graph, state = nnx.split(learner)
     for decoding in (Decoding("beam", beams=2), Decoding("sample", temperature=2.0)):
         alone = jitted(graph, *jax.device_put((state, stream), jax.devices()[0]), decoding, None, None)
-        for shape in (Mesh(8, 1, 1), Mesh(2, 2, 2)):
+        for shape in (Mesh(4, context=2), Mesh(2, 2, 2)):
             mesh = make_mesh(shape)
             split = jax.device_put(state, shardings(state, mesh))
             spread = jax.device_put(stream, batch_sharding(mesh))

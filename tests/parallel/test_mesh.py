@@ -113,7 +113,13 @@ MODELS = {
     "bottleneck": dict(
         fusion=Fusion("bottleneck", 1, bottlenecks=2), sharing=Sharing("nothing", "nothing"), class_tokens=1
     ),
-    "experts": dict(sharing=Sharing("norms", "feed_forward"), block=Block(activation="swiglu", qk_norm=True)),
+    "experts": dict(
+        sharing=Sharing("norms", "feed_forward"),
+        block=Block(activation="swiglu", qk_norm=True),
+        attention="chunked",
+        chunk=16,
+        remat="dots",
+    ),
 }
 
 
