@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from mmvideo.experiment.compiled import Compiled, ask_compiler
 from mmvideo.experiment.config import Experiment
 from mmvideo.experiment.feeding import cores_per_clip
 from mmvideo.experiment.outline import Outline, abstract_stream
@@ -15,7 +16,7 @@ from mmvideo.model.config import Model
 from mmvideo.parallel.config import Mesh
 from mmvideo.parallel.mesh import AXES, axis_sizes
 from mmvideo.planning.collectives import expected_traffic
-from mmvideo.planning.devices import USABLE, Device
+from mmvideo.planning.devices import USABLE, Device, torus
 from mmvideo.planning.memory import Memory, cut
 
 MEASURED = {("h100", "B"): 0.238, ("h100", "L"): 0.267}
@@ -140,6 +141,25 @@ def plan_launch(
         cores=found.run.clips / seconds * cores_per_clip(experiment.input),
         traffic=expected_traffic(found.memory.parameters, found.memory.gradients, sizes),
     )
+
+
+def compile_launch(experiment: Experiment, launch: Launch) -> tuple[Launch, Compiled]:
+    """A step of the launch as XLA compiles it, beside the launch with the rows that were compiled.
+
+    Those are as many as fit, if the recipe's don't.
+
+    Raises:
+      ValueError: the program does not compile.
+    """
+    mesh = Mesh(**launch.sizes)
+    rows = max(min(launch.rows, launch.fits), 1) * cut("batch", launch.sizes)
+    packing = dataclasses.replace(experiment.input.packing, rows=rows)
+    smaller = dataclasses.replace(experiment, mesh=mesh, input=dataclasses.replace(experiment.input, packing=packing))
+    shape = torus(launch.device, launch.devices) if launch.device.dimensions else None
+    found = ask_compiler(smaller, launch.devices, shape)
+    if rows == launch.plan.run.rows:
+        return launch, found
+    return plan_launch(smaller, launch.device, launch.devices, mesh, launch.mfu), found
 
 
 def _fits(

@@ -19,6 +19,7 @@ from mmvideo.model.kinds import AnyModel
 from mmvideo.objectives import Moments, Regression
 from mmvideo.objectives.learner import Learner
 from mmvideo.parallel.mesh import AXES, axis_sizes
+from mmvideo.planning.layout import layout
 from mmvideo.planning.memory import Memory, cut, share_bytes, tree_bytes, ways
 from mmvideo.planning.parts import PARTS, count_parameters, part_of
 from mmvideo.planning.peak import peak_bytes
@@ -27,7 +28,6 @@ from mmvideo.planning.spans import attention_flops, space_flops
 from mmvideo.stream import StreamSpec, TokenStream
 from mmvideo.training.optimizer import make_optimizer
 from mmvideo.training.portion import Portion, portion_of
-
 
 BLOCK = 128
 """Keys that a fused kernel of attention holds at once."""
@@ -133,9 +133,7 @@ def plan(experiment: Experiment, devices: int | None = None) -> Plan:
     counted = abstract_learner(experiment, sketch.spec, counting(experiment.model))
     rows = experiment.input.packing.rows
     batch = abstract_stream(sketch.shape, rows)
-    if devices is None:
-        devices = math.prod(size for size in dataclasses.asdict(experiment.mesh).values() if size > 0)
-    sizes = dict(zip(AXES, axis_sizes(experiment.mesh, devices), strict=True))
+    sizes = _sizes(experiment, devices)
     own = abstract_stream(sketch.shape, -(-rows // cut("batch", sizes)))
     encoder = _products(counted, _encode, abstract_stream(sketch.unmasked, 1))
     return Plan(
@@ -148,10 +146,31 @@ def plan(experiment: Experiment, devices: int | None = None) -> Plan:
         spanned=encoder.total - _outside(experiment, sketch, sketch.whole, encoder),
         forward=_products(counted, _losses, abstract_stream(sketch.single, 1)),
         run=_run(experiment, sketch, rows, _training_flops(counted, batch)),
-        devices=devices,
+        devices=math.prod(sizes.values()),
         memory=step_memory(experiment, learner, own, sizes),
         vocabulary=sketch.spec.text.vocabulary if sketch.spec.text else 0,
     )
+
+
+def parameter_layout(experiment: Experiment, devices: int | None = None) -> str:
+    """How each parameter of the learner lies on the mesh, a line each; see `planning.layout`.
+
+    Args:
+      experiment: the settings, whose mesh is taken.
+      devices: as in `plan`.
+
+    Raises:
+      ValueError: settings that cannot work.
+    """
+    learner = abstract_learner(experiment, sketched(experiment).spec, experiment.model)
+    return layout(learner.params, learner.axes, _sizes(experiment, devices))
+
+
+def _sizes(experiment: Experiment, devices: int | None) -> dict[str, int]:
+    """Devices along each axis of the mesh."""
+    if devices is None:
+        devices = math.prod(size for size in dataclasses.asdict(experiment.mesh).values() if size > 0)
+    return dict(zip(AXES, axis_sizes(experiment.mesh, devices), strict=True))
 
 
 def as_dict(plan: Plan) -> dict[str, Any]:
