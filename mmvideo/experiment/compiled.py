@@ -80,7 +80,8 @@ def ask_compiler(experiment: Experiment, devices: int, slice_shape: str | None =
     )
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("#")]
-        told = next((line for line in said if "RESOURCE_EXHAUSTED" in line or line.startswith("ValueError")), said[-1])
+        last = said[-1] if said else f"exit code {done.returncode}"
+        told = next((line for line in said if "RESOURCE_EXHAUSTED" in line or line.startswith("ValueError")), last)
         raise ValueError(f"the step did not compile for {devices} devices: {told[:400]}")
     answer = json.loads(done.stdout.splitlines()[-1])
     answer["collectives"] = tuple(Collective(**each) for each in answer["collectives"])

@@ -183,7 +183,8 @@ def _is_array(line: _Line, array: int, below: frozenset[int], results: set[int],
     """Whether a result takes memory; `below` is what it is computed from that the program itself has made."""
     if line.name in MAKING:
         return True
-    if line.name in NOTHING:
+    if line.name in NOTHING or (line.name == "transpose" and array in results):
+        # XLA turns a result round by the order in which it is written.
         return array in results and not below
     if array in results or any(reader.name in WHOLE for reader in _readers(array, readers)):
         # XLA makes an array of one number where it is read.

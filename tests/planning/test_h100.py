@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import jax
@@ -22,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 def step():
     """`tools/bench/step.py`, which defines what was measured."""
     spec = importlib.util.spec_from_file_location("step", ROOT / "tools" / "bench" / "step.py")
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules["step"] = importlib.util.module_from_spec(spec)  # where its dataclasses look for it
     spec.loader.exec_module(module)
     return module
 

@@ -32,13 +32,14 @@ def test_what_is_read_no_more_is_free():
 
 
 def test_a_gradient_keeps_what_it_needs_and_devices_their_share():
-    """`dw` is 3 x 4 numbers; the backward product needs the cosine of `x @ w`, `dw` in whole or in halves."""
+    """The product of the backward pass reads the cosine of `x @ w` and makes the gradient, of which a device may keep
+    half."""
 
     def gradient(w, x):
         return jax.grad(lambda w: jnp.sin(x @ w).sum())(w)
 
     whole = peak_bytes(gradient, struct(4, 5), struct(3, 4))
-    assert whole == 4 * (2 * 3 * 5 + 4 * 5) or whole == 4 * (3 * 5 + 4 * 5)
+    assert whole == 4 * (3 * 5 + 4 * 5)
     assert whole - peak_bytes(gradient, struct(4, 5), struct(3, 4), shares=[0.5]) == 4 * 4 * 5 / 2
 
 
