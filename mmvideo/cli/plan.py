@@ -1,4 +1,4 @@
-"""`mmvideo plan CONFIG [--devices N] [--json] [--field.path VALUE …]`."""
+"""`mmvideo plan CONFIG [--device NAME] [--devices N] [--json] [--field.path VALUE …]`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,31 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
+    from mmvideo.experiment.config import Experiment
     from mmvideo.experiment.plan import Plan
+    from mmvideo.parallel.config import Mesh
+    from mmvideo.planning.devices import Device
 
-ABOUT = """usage: mmvideo plan CONFIG [--devices N] [--json] [--field.path VALUE …]
+ABOUT = """usage: mmvideo plan CONFIG [--device NAME] [--devices N] [--mesh AXES] [--mfu X] [--compile] [--layout]
+                    [--json] [--field.path VALUE …]
 
 Tells what a run needs before it is launched, without its corpus, as if every clip were as long as its
 views and had every modality: tokens, parameters and FLOPs by part of the model, bytes, and the whole run.
-CONFIG and fields are those of `mmvideo train`.
+CONFIG and fields are those of `mmvideo train`. No accelerator is needed.
 
   --devices N   bytes on each of N devices, shared as the config's mesh says (default: as few as it allows)
+  --device NAME of which kind: h100, h200, a100, b200, v4, v5e, v5p, v6e, or a TPU slice such as v5p-128. Tells
+                what fits on one, how long a step takes, and how many host cores feed it; a mesh of the config that
+                doesn't fit N devices is cut down to what does
+  --mesh AXES   the mesh, such as data=8,fsdp=8; an axis that isn't named is 1
+  --mfu X       model FLOP utilisation to tell the time from, in place of what was measured or is assumed
+  --compile     compiles the step for N devices and puts XLA's bytes and collectives beside the planned ones; takes
+                from ten seconds to minutes. For CPU devices, which compute bfloat16 in float32 and so need more for
+                a step's work; for TPUs by their own compiler where it is installed: pip install libtpu
+  --layout      how each parameter lies on the mesh, and nothing else
   --json        the plan as JSON
 
 FLOPs count the products of the real program at two a multiply-add, attention dense, and nothing twice that
@@ -26,6 +40,19 @@ and DropToken leave it, forward through trunk, decoder and heads. attention: pro
 """
 
 MODALITIES = ("video", "audio", "text")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the command line says beside the experiment; names as of the flags."""
+
+    devices: int | None
+    device: Device | None
+    mesh: Mesh | None
+    mfu: float | None
+    compile: bool
+    layout: bool
+    json: bool
 
 
 def main(arguments: list[str]) -> int:
@@ -39,54 +66,103 @@ def main(arguments: list[str]) -> int:
     config, *rest = arguments
     if config.startswith("-"):
         raise UsageError(f"the recipe comes first: mmvideo plan CONFIG …, not {config}")
-    as_json = "--json" in rest
-    devices, rest = _take_devices([argument for argument in rest if argument != "--json"])
+    options, rest = _options(rest)
     experiment = parse_fields(load_experiment(config), rest, f"mmvideo plan {config}")
-    from mmvideo.experiment.plan import plan
+    if options.device is not None and not options.layout:
+        _launch(experiment, options)
+        return 0
+    from mmvideo.experiment.plan import as_dict, parameter_layout, plan
 
-    _print(plan(experiment, devices), as_json)
+    if options.mesh is not None:
+        experiment = dataclasses.replace(experiment, mesh=options.mesh)
+    if options.layout:
+        print(parameter_layout(experiment, options.devices), end="")
+        return 0
+    found = plan(experiment, options.devices)
+    if options.json:
+        print(json.dumps(as_dict(found), indent=2))
+    else:
+        _print(found)
     return 0
 
 
-def _take_devices(arguments: list[str]) -> tuple[int | None, list[str]]:
-    """Takes `--devices N` or `--devices=N` out of the arguments."""
+def _options(arguments: list[str]) -> tuple[Options, list[str]]:
+    """Takes the command's own flags out of the arguments."""
+    from mmvideo.cli.mistakes import UsageError, take_value
+    from mmvideo.cli.plan_launch import parse_mesh
+    from mmvideo.planning.devices import device_named
+
+    rest, switches = list(arguments), {}
+    for name in ("compile", "layout", "json"):
+        switches[name] = f"--{name}" in rest
+        rest = [argument for argument in rest if argument != f"--{name}"]
+    count, rest = take_value(rest, "--devices", "how many there are")
+    kind, rest = take_value(rest, "--device", "a name such as h100 or v5p-128")
+    axes, rest = take_value(rest, "--mesh", "axes such as data=8,fsdp=8")
+    share, rest = take_value(rest, "--mfu", "a share such as 0.4")
+    if count is not None and (not count.isdigit() or int(count) < 1):
+        raise UsageError(f"--devices must be a number of 1 or more, not '{count}'")
+    devices, device = None if count is None else int(count), None
+    if kind is not None:
+        device, chips = device_named(kind)
+        if None not in (chips, devices) and chips != devices:
+            raise UsageError(f"--device {kind} has {chips} chips, but --devices says {devices}: leave one out")
+        devices = devices or chips or 1
+    elif share is not None or switches["compile"]:
+        raise UsageError("--mfu and --compile need a --device")
+    mesh = None if axes is None else parse_mesh(axes)
+    return Options(devices, device, mesh, None if share is None else _share(share), **switches), rest
+
+
+def _share(text: str) -> float:
     from mmvideo.cli.mistakes import UsageError
 
-    rest, devices = [], None
-    waiting = iter(arguments)
-    for argument in waiting:
-        if argument == "--devices":
-            devices = next(waiting, "")
-        elif argument.startswith("--devices="):
-            devices = argument.split("=", 1)[1]
-        else:
-            rest.append(argument)
-    if devices is None:
-        return None, rest
-    if not devices.isdigit() or int(devices) < 1:
-        raise UsageError(f"--devices must be a number of 1 or more, not '{devices}'")
-    return int(devices), rest
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise UsageError(f"--mfu must be above 0 and at most 1, not '{text}'")
+    return share
 
 
-def _print(plan: Plan, as_json: bool) -> None:
-    if as_json:
-        from mmvideo.experiment.plan import as_dict
+def _launch(experiment: Experiment, options: Options) -> None:
+    """Plans for devices, and prints."""
+    from mmvideo.cli.plan_launch import as_json
+    from mmvideo.experiment.launch import compile_launch, plan_launch
+    from mmvideo.experiment.plan import as_dict
 
-        print(json.dumps(as_dict(plan), indent=2))
-        return
+    found = plan_launch(experiment, options.device, options.devices, options.mesh, options.mfu)
+    if options.compile and not options.json:
+        _print(found.plan, launchnew_table(found))
+    told = compile_launch(experiment, found) if options.compile else None
+    if options.json:
+        print(json.dumps(as_dict(found.plan) | as_json(found, told), indent=2))
+    elif told is None:
+        _print(found.plan, launchnew_table(found))
+    else:
+        _console().print(compilednew_table(*told))
+
+
+def _console() -> Console:
     from rich.console import Console
 
-    console = Console(highlight=False)
-    run = plan.run
+    return Console(highlight=False)
+
+
+def _print(plan: Plan, *more: Table) -> None:
+    console, run = _console(), plan.run
     console.print(f"[bold]{plan.name}[/]: {run.steps:,} steps of {run.rows:,} rows, {run.clips:,} clips a step")
     for table in (_tokens(plan), _parts(plan), _memory(plan)):
         console.print(table)
     console.print(_summary(plan), soft_wrap=True)
+    for table in more:
+        console.print(table)
 
 
 def _tokens(plan: Plan) -> Table:
     """Tokens of the largest clip."""
-    table = _table("tokens of the largest clip", "whole", "encoded", "hidden")
+    table = new_table("tokens of the largest clip", "whole", "encoded", "hidden")
     for name in MODALITIES:
         if plan.whole[name]:
             counts = (plan.whole[name], plan.need[name], plan.need[f"{name}_hidden"])
@@ -103,7 +179,7 @@ def _parts(plan: Plan) -> Table:
     """Parameters and products by part: those with weights, and those of attention, between activations."""
     programs = (plan.encoder, plan.forward)
     unit, letter = (1e9, "G") if plan.encoder.total >= 1e9 else (1e6, "M")
-    table = _table(f"parts, and {letter}FLOPs", "parameters", "clip", "attention", "training", "attention")
+    table = new_table(f"parts, and {letter}FLOPs", "parameters", "clip", "attention", "training", "attention")
 
     def row(name: str, parameters: int, *flops: int, style: str | None = None) -> None:
         table.add_row(name, _number(parameters), *(_number(count / unit) for count in flops), style=style)
@@ -123,7 +199,7 @@ def _parts(plan: Plan) -> Table:
 def _memory(plan: Plan) -> Table:
     """Bytes on a device."""
     devices = "the device" if plan.devices == 1 else f"each of {plan.devices:,} devices"
-    table = _table(f"bytes on {devices}", "GiB")
+    table = new_table(f"bytes on {devices}", "GiB")
     for name, size in dataclasses.asdict(plan.memory).items():
         if size:
             table.add_row(name, _number(size / 2**30))
@@ -146,7 +222,8 @@ def _summary(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def _table(first: str, *columns: str) -> Table:
+def new_table(first: str, *columns: str) -> Table:
+    """A table of one column of names and more of numbers."""
     from rich import box
     from rich.table import Table
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -14,18 +14,23 @@ from flax.traverse_util import unflatten_dict
 from mmvideo.experiment.config import Experiment
 from mmvideo.experiment.making import make_learner
 from mmvideo.experiment.outline import Outline, abstract_stream, outline
-from mmvideo.model.config import Model, dimensions
+from mmvideo.model.config import Model
 from mmvideo.model.kinds import AnyModel
 from mmvideo.objectives import Moments, Regression
 from mmvideo.objectives.learner import Learner
 from mmvideo.parallel.mesh import AXES, axis_sizes
-from mmvideo.planning.memory import Memory, kept_bytes, share_bytes, tree_bytes
+from mmvideo.planning.layout import layout
+from mmvideo.planning.memory import Memory, cut, share_bytes, tree_bytes, ways
 from mmvideo.planning.parts import PARTS, count_parameters, part_of
+from mmvideo.planning.peak import peak_bytes
 from mmvideo.planning.products import Products, count_flops, count_products
 from mmvideo.planning.spans import attention_flops, space_flops
 from mmvideo.stream import StreamSpec, TokenStream
 from mmvideo.training.optimizer import make_optimizer
 from mmvideo.training.portion import Portion, portion_of
+
+BLOCK = 128
+"""Keys that a fused kernel of attention holds at once."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,12 +129,12 @@ def plan(experiment: Experiment, devices: int | None = None) -> Plan:
       ValueError: settings that cannot work.
     """
     sketch = sketched(experiment)
-    learner = abstract_learner(experiment, sketch.spec, experiment.model)
+    learner = abstract_learner(experiment, sketch.spec, rehearsed(experiment.model))
     counted = abstract_learner(experiment, sketch.spec, counting(experiment.model))
     rows = experiment.input.packing.rows
     batch = abstract_stream(sketch.shape, rows)
-    if devices is None:
-        devices = math.prod(size for size in dataclasses.asdict(experiment.mesh).values() if size > 0)
+    sizes = _sizes(experiment, devices)
+    own = abstract_stream(sketch.shape, -(-rows // cut("batch", sizes)))
     encoder = _products(counted, _encode, abstract_stream(sketch.unmasked, 1))
     return Plan(
         name=experiment.name,
@@ -138,13 +143,34 @@ def plan(experiment: Experiment, devices: int | None = None) -> Plan:
         parameters=count_parameters(learner.params),
         trained=learner.portion.size,
         encoder=encoder,
-        spanned=_spanned(experiment, sketch, encoder),
+        spanned=encoder.total - _outside(experiment, sketch, sketch.whole, encoder),
         forward=_products(counted, _losses, abstract_stream(sketch.single, 1)),
         run=_run(experiment, sketch, rows, _training_flops(counted, batch)),
-        devices=devices,
-        memory=_memory(experiment, learner, batch, devices),
+        devices=math.prod(sizes.values()),
+        memory=step_memory(experiment, learner, own, sizes),
         vocabulary=sketch.spec.text.vocabulary if sketch.spec.text else 0,
     )
+
+
+def parameter_layout(experiment: Experiment, devices: int | None = None) -> str:
+    """How each parameter of the learner lies on the mesh, a line each; see `planning.layout`.
+
+    Args:
+      experiment: the settings, whose mesh is taken.
+      devices: as in `plan`.
+
+    Raises:
+      ValueError: settings that cannot work.
+    """
+    learner = abstract_learner(experiment, sketched(experiment).spec, experiment.model)
+    return layout(learner.params, learner.axes, _sizes(experiment, devices))
+
+
+def _sizes(experiment: Experiment, devices: int | None) -> dict[str, int]:
+    """Devices along each axis of the mesh."""
+    if devices is None:
+        devices = math.prod(size for size in dataclasses.asdict(experiment.mesh).values() if size > 0)
+    return dict(zip(AXES, axis_sizes(experiment.mesh, devices), strict=True))
 
 
 def as_dict(plan: Plan) -> dict[str, Any]:
@@ -186,6 +212,17 @@ def counting(model: AnyModel) -> AnyModel:
     return dataclasses.replace(model, attention="xla", remat="none")
 
 
+def rehearsed(model: AnyModel) -> AnyModel:
+    """The model as its bytes are told: attention in small blocks of keys, as fused kernels have it.
+
+    With blocks as large as those of the chunked backend, which are made for CPUs, their scores would be counted, which
+    a kernel never writes to memory.
+    """
+    if not isinstance(model, Model) or model.attention in ("xla", "chunked"):
+        return model
+    return dataclasses.replace(model, attention="auto", chunk=BLOCK)
+
+
 def abstract_learner(experiment: Experiment, spec: StreamSpec, model: AnyModel) -> Abstract:
     """The learner of an experiment, with `model` in place of the experiment's own.
 
@@ -221,18 +258,38 @@ def _products(learner: Abstract, program: Callable[[Learner, TokenStream], Any],
     return count_products(run, weights, stream, part=lambda path: part_of(path[1:]), order=PARTS)
 
 
-def _spanned(experiment: Experiment, sketch: Outline, encoder: Products) -> int:
-    """FLOPs of the trunk for the largest clip if no query meets a key outside its span."""
+def _outside(experiment: Experiment, sketch: Outline, counts: Mapping[str, int], encoder: Products) -> int:
+    """FLOPs of the trunk's dense attention for a clip in which a query meets a key outside its span.
+
+    Args:
+      counts: tokens of the clip by modality, all of those that enter the model.
+      encoder: products of the trunk for that clip.
+    """
     if not isinstance(experiment.model, Model):
-        return encoder.total
-    tokens = {name: sketch.whole[name] for name in sketch.spec.modalities}
+        return 0
+    tokens = {name: counts[name] for name in sketch.spec.modalities}
     captions = sketch.spec.text.captions if sketch.spec.text else 1
     needed, video = 0, sketch.spec.video
     if experiment.model.video_encoder is not None and video is not None:
         needed += space_flops(experiment.model, video.grid)
         tokens["video"] = video.grid[0]
     needed += attention_flops(experiment.model, tokens, captions)
-    return encoder.total - encoder.activations.get("trunk", 0) + needed
+    return encoder.activations.get("trunk", 0) - needed
+
+
+def clip_flops(experiment: Experiment) -> float:
+    """Model FLOPs of training on the largest clip: its own tokens, within the spans of attention, nothing twice.
+
+    That is what model FLOP utilisation counts, as `tools/bench/step.py` does: padding and what remat computes again
+    count as nothing.
+    """
+    sketch = sketched(experiment)
+    counted = abstract_learner(experiment, sketch.spec, counting(experiment.model))
+    single = abstract_stream(sketch.single, 1)
+    dense = _training_flops(counted, single)
+    outside = _outside(experiment, sketch, sketch.need, _products(counted, _encode, single))
+    # The gradient of a product is two of its size where both of its factors have one.
+    return dense - outside * dense / _products(counted, _losses, single).total
 
 
 def _loss(learner: Abstract) -> Callable[[Any, Any, Any, TokenStream], Any]:
@@ -261,38 +318,40 @@ def _run(experiment: Experiment, sketch: Outline, rows: int, flops: int) -> Run:
     )
 
 
-def _memory(experiment: Experiment, learner: Abstract, batch: TokenStream, devices: int) -> Memory:
-    """Bytes on one device: parameters are cut as the mesh says, rows over `data` and `fsdp`, tokens over `context`."""
-    sizes = dict(zip(AXES, axis_sizes(experiment.mesh, devices), strict=True))
-    training = experiment.training
-    portion, trained = learner.portion, learner.trained
+def step_memory(experiment: Experiment, learner: Abstract, batch: TokenStream, sizes: Mapping[str, int]) -> Memory:
+    """Bytes on one device: parameters are cut as the mesh says.
+
+    The rows are traced as a device's own, and their tokens as cut evenly over the mesh axes that `length` is cut by.
+    Activations are taken as whole along `tensor`, which makes them an upper bound there.
+
+    Args:
+      experiment: the settings.
+      learner: with the model of `rehearsed`.
+      batch: the rows of one device.
+      sizes: devices along each axis of the mesh.
+    """
+    training, portion, trained = experiment.training, learner.portion, learner.trained
     optimizer = make_optimizer(training.optimizer, training.steps, portion.rates)
     state = jax.eval_shape(optimizer.init, trained)
     held = share_bytes(learner.params, _leaves(learner.axes), sizes)
-    whole, moved = tree_bytes(trained), share_bytes(trained, _leaves(portion.pick(learner.axes)), sizes)
-    copies = sizes["data"] * sizes["fsdp"]
+    axes = _leaves(portion.pick(learner.axes))
+    whole, moved = tree_bytes(trained), share_bytes(trained, axes, sizes)
+    shares = [1.0, *(1 / parts for parts in ways(trained, axes, sizes))]
+    gradient = jax.value_and_grad(_loss(learner))
+    backward = peak_bytes(gradient, learner.trained, learner.params, learner.rest, batch, shares=shares) - moved
+    # New moments and parameters are written in the place of the old ones; what Muon multiplies on the way is not.
+    update = peak_bytes(optimizer.update, trained, state, trained, shares=[0.0] * 2 * len(jax.tree.leaves(state)))
     return Memory(
         parameters=held + tree_bytes(learner.rest),
         gradients=moved,
         # The optimiser's moments lie where their parameters lie.
         optimizer=round(tree_bytes(state) * moved / whole),
         average=held if training.averages else 0,
-        batch=tree_bytes(batch) // copies,
-        activations=_activations(experiment, learner, batch) // (copies * sizes["context"]),
+        batch=tree_bytes(batch),
+        activations=max(backward // cut("length", sizes), round(update * moved / whole), 0),
     )
 
 
 def _leaves(axes: Any) -> list[tuple[str | None, ...] | None]:
     """The names of the axes of each parameter, in the order of the leaves."""
     return jax.tree.leaves(axes, is_leaf=lambda node: node is None or isinstance(node, tuple))
-
-
-def _activations(experiment: Experiment, learner: Abstract, batch: TokenStream) -> int:
-    """Bytes kept for the backward pass; with remat those of one layer besides, while it is computed again."""
-    kept = kept_bytes(_loss(learner), learner.trained, learner.params, learner.rest, batch)
-    if not isinstance(experiment.model, Model) or experiment.model.remat == "none":
-        return kept
-    model = dataclasses.replace(experiment.model, remat="none")
-    plain = abstract_learner(experiment, learner.spec, model)
-    everything = kept_bytes(_loss(plain), plain.trained, plain.params, plain.rest, batch)
-    return kept + everything // dimensions(model).depth

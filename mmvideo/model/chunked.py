@@ -66,6 +66,9 @@ def _scores(q: Array, k: Array, spans: Array, start: Array, soft_cap: float | No
 def _forward(q: Array, k: Array, v: Array, spans: Array, chunk: int, soft_cap: float | None) -> tuple[Array, tuple]:
     batch, queries, heads, head = q.shape
     chunk = min(chunk, k.shape[1])
+    # Masks depend on spans alone, which all layers share: a scan over layers would compute the masks of every block
+    # once, ahead of it, and keep them. Tied to the queries they are made anew where they are needed.
+    q, spans = jax.lax.optimization_barrier((q, spans))
 
     def step(carry, block):
         top, total, mixed = carry

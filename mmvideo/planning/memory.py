@@ -1,18 +1,20 @@
-"""Bytes of a training step, told from shapes: what is held for good, and what waits for the backward pass."""
+"""Bytes of a training step on one device of a mesh: what is held for good, and what a step works with."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import numpy as np
-from jax.extend import core
 
 from mmvideo.parallel.mesh import AXES
-from mmvideo.parallel.rules import PARAMETERS, partition
+from mmvideo.parallel.rules import ACTIVATIONS, PARAMETERS, partition
+from mmvideo.planning.peak import array_bytes
+
+Axes = Sequence[Sequence[str | None] | None]
+"""The names of the logical axes of each array, in the order of the leaves; None is held whole."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Memory:
       optimizer: state of the optimiser.
       average: moving average of the parameters.
       batch: the tokens and layouts of a batch.
-      activations: what the forward pass keeps for the backward pass.
+      activations: what a step holds beside them where it holds most: what the forward pass keeps for the backward
+        pass, and what a layer, a loss or the update is working with.
     """
 
     parameters: int
@@ -37,49 +40,44 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of them. XLA needs more, for what lives within a layer only."""
+        """All of them."""
         return sum(dataclasses.asdict(self).values())
+
+    @property
+    def held(self) -> int:
+        """What is there before a step begins: its arguments."""
+        return self.total - self.gradients - self.activations
 
 
 def tree_bytes(tree: Any) -> int:
     """Bytes of all arrays of a tree, which may be abstract."""
-    return sum(_bytes(leaf) for leaf in jax.tree.leaves(tree))
+    return sum(array_bytes(leaf) for leaf in jax.tree.leaves(tree))
 
 
-def share_bytes(tree: Any, axes: Sequence[Sequence[str | None] | None], sizes: Mapping[str, int]) -> int:
-    """Bytes that one device of a mesh holds of parameters.
+def share_bytes(tree: Any, axes: Axes, sizes: Mapping[str, int]) -> int:
+    """Bytes that one device of a mesh holds of parameters, which may be abstract; see `ways`."""
+    leaves = jax.tree.leaves(tree)
+    return sum(array_bytes(leaf) // parts for leaf, parts in zip(leaves, ways(tree, axes, sizes), strict=True))
+
+
+def ways(tree: Any, axes: Axes, sizes: Mapping[str, int]) -> list[int]:
+    """Into how many parts a mesh cuts each parameter.
 
     Args:
-      tree: the arrays, which may be abstract.
-      axes: the names of the logical axes of each array, in the order of the leaves; None is held whole.
+      tree: the parameters, which may be abstract.
+      axes: the names of their axes.
       sizes: devices along each axis of the mesh.
     """
     mesh = jax.sharding.AbstractMesh(tuple(sizes[axis] for axis in AXES), AXES)
-    total = 0
+    found = []
     for leaf, logical in zip(jax.tree.leaves(tree), axes, strict=True):
         split = () if logical is None else partition(logical, leaf.shape, mesh, PARAMETERS)
         used = [axis for entry in split if entry for axis in ((entry,) if isinstance(entry, str) else entry)]
-        total += _bytes(leaf) // math.prod(sizes[axis] for axis in used)
-    return total
+        found.append(math.prod(sizes[axis] for axis in used))
+    return found
 
 
-def kept_bytes(loss: Callable[..., Any], parameters: Any, *arguments: Any) -> int:
-    """Bytes that the forward pass of `loss(parameters, *arguments)` keeps for its gradient.
-
-    That is what JAX's differentiation keeps, rematerialisation and custom gradients included, before
-    XLA fuses anything.
-    """
-
-    def backward(parameters: Any, *arguments: Any) -> Any:
-        return jax.vjp(lambda p: loss(p, *arguments), parameters)[1]
-
-    jaxpr = jax.make_jaxpr(backward)(parameters, *arguments).jaxpr
-    kept = {atom for atom in jaxpr.outvars if not isinstance(atom, core.Literal)}
-    return sum(_bytes(atom.aval) for atom in kept - set(jaxpr.invars))
-
-
-def _bytes(leaf: Any) -> int:
-    dtype = leaf.dtype
-    # A key of a random stream is no number; its words are what it takes.
-    size = 8 if jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key) else np.dtype(dtype).itemsize
-    return math.prod(leaf.shape) * size
+def cut(logical: str, sizes: Mapping[str, int]) -> int:
+    """Into how many parts a mesh cuts an axis of activations, such as `batch`."""
+    axes = ACTIVATIONS.get(logical) or ()
+    return math.prod(sizes[axis] for axis in ((axes,) if isinstance(axes, str) else axes))

@@ -126,7 +126,7 @@ def _step(equation: Any, factors: list[_Origin | None], times: int, tally: Count
         return _walk(equation.params["body_jaxpr"].jaxpr, _sides(factors[bodies:]), times, tally)
     if name == "cond":
         return _branches(equation, factors, times, tally)
-    inner = _inner(equation)
+    inner = called(equation)
     if inner is not None:
         return _walk(inner, _sides(factors), times, tally)
     out = _join(factors)
@@ -185,7 +185,7 @@ def _branches(equation: Any, factors: list[_Origin | None], times: int, tally: C
     return outputs
 
 
-def _inner(equation: Any) -> Any:
+def called(equation: Any) -> Any:
     """The jaxpr of an equation that is a call (jit, remat, custom gradient); None for one that is none."""
     for value in equation.params.values():
         value = getattr(value, "jaxpr", value)

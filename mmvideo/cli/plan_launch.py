@@ -1,0 +1,117 @@
+"""The part of `mmvideo plan` that is about devices: tables of what one holds, how fast it goes, and what XLA says."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mmvideo.experiment.compiled import Compiled
+    from mmvideo.experiment.launch import Launch
+    from mmvideo.parallel.config import Mesh
+
+
+def parse_mesh(text: str) -> Mesh:
+    """The mesh of `data=2,fsdp=4`; an axis that isn't named is 1.
+
+    Raises:
+      UsageError: an axis that doesn't exist, or no number.
+    """
+    from mmvideo.cli.mistakes import UsageError, suggestion
+    from mmvideo.parallel.config import Mesh
+    from mmvideo.parallel.mesh import AXES
+
+    sizes = dict.fromkeys(AXES, 1)
+    for part in text.split(","):
+        name, _, size = part.partition("=")
+        if name not in sizes:
+            raise UsageError(f"--mesh has no axis '{name}'{suggestion(name, sizes)}; write such as data=8,fsdp=8")
+        try:
+            sizes[name] = int(size)
+        except ValueError:
+            raise UsageError(f"--mesh {name} must be a whole number, or -1 for what is left, not '{size}'") from None
+    return Mesh(**sizes)
+
+
+def launch_table(launch: Launch) -> Table:
+    """What is decided and told of a launch, a line each."""
+    from mmvideo.cli.plan import new_table
+
+    table = new_table(f"on {launch.devices:,} x {launch.device.title}", "", "")
+    for row in (*_rows_of_a_device(launch), *_speed(launch)):
+        table.add_row(*row)
+    return table
+
+
+def _rows_of_a_device(launch: Launch) -> list[tuple[str, str, str]]:
+    gib = launch.device.memory / 2**30
+    mesh = " x ".join(f"{name}={size}" for name, size in launch.sizes.items() if size > 1) or "one device"
+    refitted = "the recipe's, cut down to what fits these devices" if launch.refitted else ""
+    if not launch.fits:
+        verdict = "not even one row fits: cut parameters by --mesh fsdp=…, or take remat"
+    elif launch.turns == 1:
+        verdict = f"fits; up to {launch.fits:,} a device would"
+    else:
+        verdict = (
+            f"{launch.fits:,} fit: give {launch.turns}x the devices, or a {launch.turns}th of the rows "
+            f"with optimizer.accumulate {launch.turns}"
+        )
+    return [
+        ("mesh", mesh, refitted),
+        ("rows a device", f"{launch.rows:,}", verdict),
+        (
+            "memory",
+            f"{launch.memory.total / 2**30:,.3g} GiB",
+            f"with these rows, of {gib:,.3g}, of which {launch.usable / 2**30:,.3g} may be filled",
+        ),
+        ("padding", f"{launch.padding:.1%}", "of token slots, if every clip were the largest"),
+    ]
+
+
+def _speed(launch: Launch) -> list[tuple[str, str, str]]:
+    hosts = -(-launch.devices // launch.device.host)
+    hours = launch.plan.run.steps * launch.seconds / 3600
+    sending = launch.traffic / launch.device.link
+    return [
+        ("model FLOPs a step", f"{launch.flops:.3g}", "on real tokens, within the spans of attention"),
+        ("MFU", f"{launch.mfu:.3g}", launch.source),
+        ("a step", f"{launch.seconds:,.3g} s", f"{launch.clips_per_second:,.4g} clips/s; the run {hours:,.4g} hours"),
+        (
+            "sent a step",
+            f"{launch.traffic / 2**30:,.3g} GiB",
+            f"by each device for parameters and gradients: {sending * 1e3:,.3g} ms, most of it beside the products",
+        ),
+        (
+            "host cores",
+            f"{launch.cores:,.3g}",
+            f"to decode as fast, {launch.cores / hosts:,.3g} a host of {launch.device.host} (256-pixel H.264)",
+        ),
+    ]
+
+
+def compiled_table(launch: Launch, found: Compiled) -> Table:
+    """The plan's bytes beside XLA's, and the collectives of the program."""
+    from mmvideo.cli.plan import new_table
+
+    table = new_table(f"compiled for {found.platform} in {found.seconds:,.3g} s", "planned", "XLA's")
+    work = launch.memory.gradients + launch.memory.activations
+    planned = (launch.memory.held, work, launch.memory.total)
+    told = (found.arguments, found.scratch, found.total)
+    names = ("arguments, GiB", "gradients and activations, GiB", "all, GiB")
+    for name, ours, theirs in zip(names, planned, told, strict=True):
+        table.add_row(name, f"{ours / 2**30:,.4g}", f"{theirs / 2**30:,.4g}")
+    if found.peak is not None:
+        table.add_row("alive at once, GiB", f"{launch.memory.total / 2**30:,.4g}", f"{found.peak / 2**30:,.4g}")
+    for each in found.collectives:
+        table.add_row(each.kind, "", f"{each.count:,} x, {each.bytes / 2**30:,.3g} GiB")
+    return table
+
+
+def as_json(launch: Launch, told: tuple[Launch, Compiled] | None) -> dict:
+    """What both tables tell."""
+    from mmvideo.experiment.launch import as_dict
+
+    compiled = {} if told is None else {"compiled": dataclasses.asdict(told[1]), "planned": as_dict(told[0])}
+    return {"launch": as_dict(launch) | compiled}

@@ -1,0 +1,148 @@
+"""A recipe's training step compiled for devices that are not there, and what XLA says of it.
+
+    python -m mmvideo.experiment.compiled < question.json > answer.json
+
+It is a process of its own, since how many devices a platform pretends to have must be said before JAX starts. Compiling
+allocates nothing, so that shapes may be those of a cluster. For a TPU the real compiler is asked where the package
+libtpu is installed; everything else is compiled for as many CPU devices. Those have no fused attention (it goes in
+blocks of keys) and compute bfloat16 in float32, so that XLA counts more bytes for a step's work there than an
+accelerator needs; arguments are the same to the byte, and collectives the same but for how they are merged.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+from mmvideo.experiment.config import Experiment, from_json, to_json
+from mmvideo.parallel.mesh import AXES, axis_sizes
+from mmvideo.planning.collectives import Collective, read_collectives
+
+LIGHT = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+"""For CPUs: what comes behind the assignment of buffers only takes time, for nothing is run."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """What XLA says of a step on one device.
+
+    Attributes:
+      platform: that it was compiled for.
+      arguments: bytes of state and batch.
+      scratch: bytes that the program allocates beside them; the new state takes the place of the old.
+      peak: bytes that are alive at once, arguments included, without the gaps between them that `scratch` counts;
+        None where the platform doesn't tell.
+      collectives: what devices send each other.
+      seconds: of compilation.
+    """
+
+    platform: str
+    arguments: int
+    scratch: int
+    peak: int | None
+    collectives: tuple[Collective, ...]
+    seconds: float
+
+    @property
+    def total(self) -> int:
+        """Bytes that the step takes."""
+        return self.arguments + self.scratch
+
+
+def ask_compiler(experiment: Experiment, devices: int, slice_shape: str | None = None) -> Compiled:
+    """Compiles a step of an experiment in a process of its own.
+
+    Args:
+      experiment: the settings; its mesh and rows are those of `devices`.
+      devices: how many.
+      slice_shape: of a TPU slice, such as `v5p:4x4x4`; taken where libtpu is installed.
+
+    Raises:
+      ValueError: the program does not compile; the last line of what the compiler said.
+    """
+    if importlib.util.find_spec("libtpu") is None:
+        slice_shape = None
+    question = {"experiment": to_json(experiment), "devices": devices, "slice": slice_shape}
+    quiet = {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
+    done = subprocess.run(
+        [sys.executable, "-m", "mmvideo.experiment.compiled"],
+        input=json.dumps(question),
+        capture_output=True,
+        text=True,
+        env=os.environ | quiet,
+        check=False,
+    )
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("#")]
+        last = said[-1] if said else f"exit code {done.returncode}"
+        told = next((line for line in said if "RESOURCE_EXHAUSTED" in line or line.startswith("ValueError")), last)
+        raise ValueError(f"the step did not compile for {devices} devices: {told[:400]}")
+    answer = json.loads(done.stdout.splitlines()[-1])
+    answer["collectives"] = tuple(Collective(**each) for each in answer["collectives"])
+    return Compiled(**answer)
+
+
+def compile_step(experiment: Experiment, devices: list[Any]) -> Compiled:
+    """Compiles a step for these devices, which may be descriptions of some."""
+    import jax
+    import numpy as np
+    from jax.sharding import AxisType, Mesh
+
+    from mmvideo.experiment.making import make_learner
+    from mmvideo.experiment.outline import abstract_stream
+    from mmvideo.experiment.plan import sketched
+    from mmvideo.parallel.rules import batch_sharding
+    from mmvideo.training.state import draw_up
+    from mmvideo.training.step import make_step
+
+    sketch, shape = sketched(experiment), axis_sizes(experiment.mesh, len(devices))
+    mesh = Mesh(np.array(devices).reshape(shape), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    blueprint = draw_up(
+        lambda rngs: make_learner(experiment, sketch.spec, rngs, experiment.model), experiment.training, mesh
+    )
+    rows = batch_sharding(mesh)
+    batch = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=rows),
+        abstract_stream(sketch.shape, experiment.input.packing.rows),
+    )
+    places = jax.tree.map(lambda leaf: leaf.sharding, blueprint.abstract)
+    began, cpu = time.perf_counter(), devices[0].platform == "cpu"
+    with jax.set_mesh(mesh):
+        lowered = make_step(blueprint.graphdef, experiment.training, places).lower(blueprint.abstract, batch)
+        program = lowered.compile(LIGHT if cpu else None)
+    memory = program.memory_analysis()
+    return Compiled(
+        platform=f"{len(devices)} x {devices[0].device_kind}",
+        arguments=memory.argument_size_in_bytes,
+        scratch=memory.temp_size_in_bytes,
+        # The compiler for CPUs fills this in with something else.
+        peak=None if cpu else memory.peak_memory_in_bytes,
+        collectives=read_collectives(program.as_text()),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def main() -> int:
+    """Reads a question and prints the answer."""
+    import jax
+
+    question = json.load(sys.stdin)
+    if question["slice"]:
+        from jax.experimental import topologies
+
+        devices = list(topologies.get_topology_desc(question["slice"], "tpu").devices)
+    else:
+        jax.config.update("jax_num_cpu_devices", question["devices"])
+        devices = jax.devices("cpu")
+    print(json.dumps(dataclasses.asdict(compile_step(from_json(question["experiment"]), devices))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

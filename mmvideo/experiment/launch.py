@@ -1,0 +1,193 @@
+"""The launch of a run on devices that are not at hand: what one of them holds, what fits, how long a step takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from mmvideo.experiment.compiled import Compiled, ask_compiler
+from mmvideo.experiment.config import Experiment
+from mmvideo.experiment.feeding import cores_per_clip
+from mmvideo.experiment.outline import Outline, abstract_stream
+from mmvideo.experiment.plan import Plan, abstract_learner, clip_flops, plan, rehearsed, sketched, step_memory
+from mmvideo.model.config import Model
+from mmvideo.parallel.config import Mesh
+from mmvideo.parallel.mesh import AXES, axis_sizes
+from mmvideo.planning.collectives import expected_traffic
+from mmvideo.planning.devices import USABLE, Device, torus
+from mmvideo.planning.memory import Memory, cut
+
+MEASURED = {("h100", "B"): 0.238, ("h100", "L"): 0.267}
+"""MFU by device and size, on real tokens: `experiments/benchmarks/README.md`, tri-modal, no remat."""
+
+ASSUMED = 0.25
+"""MFU where none was measured: about what was on an H100."""
+
+TWICE = {"full": 4 / 3}
+"""What a step takes with a remat policy relative to one without: the whole forward pass again. `dots` repeats next to
+nothing, and was measured to be as fast as none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Launch:
+    """What a run needs of each device, and how fast it may go.
+
+    Attributes:
+      device, devices: what runs it.
+      sizes: devices along each axis of the mesh.
+      refitted: whether the recipe's mesh did not fit the devices, so that this is another.
+      plan: of the whole run.
+      rows: that one device has of a batch.
+      memory: bytes on one device, with those rows.
+      fits: the most rows that a device has room for; 0 if not even one.
+      padding: share of token slots that are empty, if every clip were the largest.
+      flops: model FLOPs of a step on real tokens, forward and backward, attention within its spans.
+      mfu: model FLOP utilisation that the time is told from.
+      source: where that comes from.
+      seconds: of a step.
+      cores: host cores that feed all devices.
+      traffic: bytes that a device sends for parameters and gradients in a step.
+    """
+
+    device: Device
+    devices: int
+    sizes: dict[str, int]
+    refitted: bool
+    plan: Plan
+    rows: int
+    memory: Memory
+    fits: int
+    padding: float
+    flops: float
+    mfu: float
+    source: str
+    seconds: float
+    cores: float
+    traffic: float
+
+    @property
+    def usable(self) -> int:
+        """Bytes of a device that a plan fills."""
+        return round(self.device.memory * USABLE)
+
+    @property
+    def turns(self) -> int:
+        """Into how many parts the batch must be cut, gradients being added up, so that it fits; 0 if nothing does."""
+        return math.ceil(self.rows / self.fits) if self.fits else 0
+
+    @property
+    def clips_per_second(self) -> float:
+        """Of all devices."""
+        return self.plan.run.clips / self.seconds
+
+
+def fitted(mesh: Mesh, devices: int) -> Mesh:
+    """The mesh itself if it fits, else one whose axes are cut down to what divides the devices, `data` taking the rest.
+
+    The axes keep as much as they can, the last one first, since it has the fastest links.
+    """
+    try:
+        axis_sizes(mesh, devices)
+    except ValueError:
+        left, sizes = devices, {}
+        for name in reversed(AXES[1:]):
+            sizes[name] = math.gcd(max(getattr(mesh, name), 1), left)
+            left //= sizes[name]
+        return dataclasses.replace(mesh, data=-1, **sizes)
+    return mesh
+
+
+def plan_launch(
+    experiment: Experiment, device: Device, devices: int, mesh: Mesh | None = None, mfu: float | None = None
+) -> Launch:
+    """Plans a launch without its corpus and without a device of its kind.
+
+    Args:
+      experiment: the settings.
+      device: what it runs on.
+      devices: how many.
+      mesh: None takes the experiment's, cut down where it doesn't fit.
+      mfu: None takes what was measured, or an assumption.
+
+    Raises:
+      ValueError: settings that cannot work, or a given mesh that doesn't fit.
+    """
+    used = fitted(experiment.mesh, devices) if mesh is None else mesh
+    refitted = mesh is None and used != experiment.mesh
+    sizes = dict(zip(AXES, axis_sizes(used, devices), strict=True))
+    experiment = dataclasses.replace(experiment, mesh=used)
+    sketch = sketched(experiment)
+    found = plan(experiment, devices)
+    rows = -(-experiment.input.packing.rows // cut("batch", sizes))
+    flops = found.run.clips * clip_flops(experiment)
+    mfu, source = _utilisation(experiment, device) if mfu is None else (mfu, "as asked for")
+    seconds = flops * _again(experiment) / (devices * device.flops * mfu)
+    return Launch(
+        device=device,
+        devices=devices,
+        sizes=sizes,
+        refitted=refitted,
+        plan=found,
+        rows=rows,
+        memory=found.memory,
+        fits=_fits(experiment, sketch, found.memory, rows, sizes, round(device.memory * USABLE)),
+        padding=1 - found.run.tokens / found.run.slots,
+        flops=flops,
+        mfu=mfu,
+        source=source,
+        seconds=seconds,
+        cores=found.run.clips / seconds * cores_per_clip(experiment.input),
+        traffic=expected_traffic(found.memory.parameters, found.memory.gradients, sizes),
+    )
+
+
+def compile_launch(experiment: Experiment, launch: Launch) -> tuple[Launch, Compiled]:
+    """A step of the launch as XLA compiles it, beside the launch with the rows that were compiled.
+
+    Those are as many as fit, if the recipe's don't.
+
+    Raises:
+      ValueError: the program does not compile.
+    """
+    mesh = Mesh(**launch.sizes)
+    rows = max(min(launch.rows, launch.fits), 1) * cut("batch", launch.sizes)
+    packing = dataclasses.replace(experiment.input.packing, rows=rows)
+    smaller = dataclasses.replace(experiment, mesh=mesh, input=dataclasses.replace(experiment.input, packing=packing))
+    shape = torus(launch.device, launch.devices) if launch.device.dimensions else None
+    found = ask_compiler(smaller, launch.devices, shape)
+    if rows == launch.plan.run.rows:
+        return launch, found
+    return plan_launch(smaller, launch.device, launch.devices, mesh, launch.mfu), found
+
+
+def _fits(
+    experiment: Experiment, sketch: Outline, memory: Memory, rows: int, sizes: Mapping[str, int], usable: int
+) -> int:
+    """The most rows a device: what they take grows in proportion, so that two numbers of rows tell."""
+    other = 2 * rows if rows < 8 else rows // 2
+    learner = abstract_learner(experiment, sketch.spec, rehearsed(experiment.model))
+    second = step_memory(experiment, learner, abstract_stream(sketch.shape, other), sizes)
+    each = (memory.total - second.total) / (rows - other)
+    return max(math.floor(rows + (usable - memory.total) / each), 0)
+
+
+def _utilisation(experiment: Experiment, device: Device) -> tuple[float, str]:
+    size = experiment.model.size if isinstance(experiment.model, Model) else None
+    if (device.name, size) in MEASURED:
+        return MEASURED[device.name, size], f"measured for {size} on {device.title}, experiments/benchmarks"
+    return ASSUMED, "assumed; not measured for this size and device (--mfu sets it)"
+
+
+def _again(experiment: Experiment) -> float:
+    return TWICE.get(experiment.model.remat, 1.0) if isinstance(experiment.model, Model) else 1.0
+
+
+def as_dict(launch: Launch) -> dict[str, Any]:
+    """The launch as plain values for JSON, without the plan of the run."""
+    found = dataclasses.asdict(dataclasses.replace(launch, plan=None))
+    del found["plan"]
+    found["device"] = launch.device.name
+    found["memory"]["total"] = launch.memory.total
+    return found | {"usable": launch.usable, "turns": launch.turns, "clips_per_second": launch.clips_per_second}

@@ -1,0 +1,109 @@
+"""What devices send each other in a step: by formula before a launch, and as XLA's compiled program has it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute", "ragged-all-to-all")
+
+WIDTHS = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f64": 8, "s64": 8, "u64": 8}
+"""Bytes of a number by XLA's name of its kind; 4 for all others."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Collective:
+    """What one kind of collective does in a step.
+
+    Attributes:
+      kind: one of `KINDS`.
+      count: how often.
+      bytes: of the results on one device.
+    """
+
+    kind: str
+    count: int
+    bytes: int
+
+
+def expected_traffic(parameters: int, gradients: int, sizes: Mapping[str, int]) -> float:
+    """Bytes that a device sends for parameters and gradients in a step, over rings (Thakur et al. 2005, section 4).
+
+    Along `fsdp` parameters are gathered for the forward and the backward pass and gradients are summed where they lie:
+    `k - 1` shares each time. Along `data` the gradients that a device holds are summed by all: `2 (k - 1) / k` of them.
+    What `tensor`, `context` and losses send is left out.
+
+    Args:
+      parameters: bytes of the parameters that one device holds.
+      gradients: bytes of the gradients that one device holds.
+      sizes: devices along each axis of the mesh.
+    """
+    shards, copies = sizes["fsdp"], sizes["data"]
+    return (shards - 1) * (2 * parameters + gradients) + 2 * (copies - 1) / copies * gradients
+
+
+def read_collectives(text: str) -> tuple[Collective, ...]:
+    """The collectives of a compiled program, each as often as its loops run it.
+
+    Args:
+      text: of the optimised HLO, `compiled.as_text()`. A loop whose length XLA doesn't tell counts once.
+    """
+    bodies = dict(_computations(text))
+    count, size = Counter(), Counter()
+    for name, times in _times(text, bodies).items():
+        for line in bodies[name]:
+            found = re.search(rf"= (.+?) ({'|'.join(KINDS)})(?:-start)?\(", line)
+            if found:
+                count[found[2]] += times
+                size[found[2]] += times * _bytes(found[1])
+    return tuple(Collective(kind, count[kind], size[kind]) for kind in KINDS if count[kind])
+
+
+def _computations(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Name and lines of each computation of a module."""
+    name, lines = None, []
+    for line in text.splitlines():
+        head = re.match(r"(?:ENTRY )?%?([\w.\-]+) \(.*\{$", line)
+        if head:
+            name, lines = head[1], []
+        elif line.startswith("}") and name:
+            yield name, lines
+            name = None
+        elif name:
+            lines.append(line)
+
+
+def _times(text: str, bodies: Mapping[str, list[str]]) -> dict[str, int]:
+    """How often each computation runs."""
+    callers: dict[str, list[tuple[str, int]]] = {name: [] for name in bodies}
+    for name, lines in bodies.items():
+        for line in lines:
+            turns = re.search(r'known_trip_count":\{"n":"(\d+)"', line) if " while(" in line else None
+            for kind, called in re.findall(r"(body|calls|to_apply|condition|computation)=%?([\w.\-]+)", line):
+                if called in callers:
+                    callers[called].append((name, int(turns[1]) if turns and kind == "body" else 1))
+            for group in re.findall(r"(?:branch_computations|called_computations)=\{([^}]*)\}", line):
+                for called in re.findall(r"%?([\w.\-]+)", group):
+                    if called in callers:
+                        callers[called].append((name, 1))
+    entry = re.search(r"^ENTRY %?([\w.\-]+)", text, re.MULTILINE)[1]
+    known: dict[str, int] = {entry: 1}
+
+    def times(name: str) -> int:
+        if name not in known:
+            known[name] = 0
+            known[name] = sum(turns * times(caller) for caller, turns in callers[name])
+        return known[name]
+
+    return {name: times(name) for name in bodies if times(name)}
+
+
+def _bytes(shape: str) -> int:
+    """Bytes of a shape as XLA writes it; of a tuple, all of them."""
+    total = 0
+    for kind, sides in re.findall(r"([a-z]+\d*)\[([\d,]*)\]", shape):
+        total += WIDTHS.get(kind, 4) * math.prod(int(side) for side in sides.split(",") if side)
+    return total

@@ -1,0 +1,108 @@
+"""The accelerators that a launch is planned for, by their makers' data sheets; names of TPU slices."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+
+GIB = 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """An accelerator.
+
+    Attributes:
+      name: as `mmvideo plan --device` takes it.
+      title: its full name.
+      memory: bytes.
+      flops: dense bfloat16 FLOPs a second.
+      bandwidth: bytes a second from its memory.
+      link: bytes a second to its neighbours, both directions together.
+      host: how many share a host.
+      dimensions: of the torus that a slice of them is; 0 is no TPU.
+      cores: what a slice's name counts for each: TensorCores, or chips themselves.
+    """
+
+    name: str
+    title: str
+    memory: int
+    flops: float
+    bandwidth: float
+    link: float
+    host: int
+    dimensions: int = 0
+    cores: int = 1
+
+
+DEVICES = {
+    device.name: device
+    for device in (
+        # NVIDIA H100 Tensor Core GPU data sheet, SXM5: 989.4 TFLOPS without sparsity, 3.35 TB/s, NVLink 900 GB/s.
+        Device("h100", "NVIDIA H100 SXM", 80 * GIB, 989.4e12, 3.35e12, 900e9, 8),
+        # NVIDIA H200 Tensor Core GPU data sheet, SXM: 141 GB, 4.8 TB/s; products as H100's.
+        Device("h200", "NVIDIA H200 SXM", 141 * 10**9, 989.4e12, 4.8e12, 900e9, 8),
+        # NVIDIA A100 80GB data sheet, SXM: 312 TFLOPS, 2,039 GB/s, NVLink 600 GB/s.
+        Device("a100", "NVIDIA A100 SXM 80GB", 80 * GIB, 312e12, 2.039e12, 600e9, 8),
+        # NVIDIA HGX B200 data sheet: 180 GB, 2.25 PFLOPS without sparsity, 7.7 TB/s, NVLink 1.8 TB/s, each of eight.
+        Device("b200", "NVIDIA B200 (HGX)", 180 * 10**9, 2250e12, 7.7e12, 1800e9, 8),
+        # Google Cloud TPU documentation, "System architecture", a page for each version; figures of a chip.
+        # v4: 32 GiB, 275 TFLOPs, 1,228 GB/s, 6 links that make 2,400 Gb/s.
+        Device("v4", "TPU v4", 32 * GIB, 275e12, 1.228e12, 300e9, 4, dimensions=3, cores=2),
+        # v5e: 16 GB, 197 TFLOPs, 819 GB/s, 4 links that make 1,600 Gb/s.
+        Device("v5e", "TPU v5e", 16 * 10**9, 197e12, 0.819e12, 200e9, 4, dimensions=2),
+        # v5p: 95 GB, 459 TFLOPs, 2,765 GB/s, 6 links that make 4,800 Gb/s.
+        Device("v5p", "TPU v5p", 95 * 10**9, 459e12, 2.765e12, 600e9, 4, dimensions=3, cores=2),
+        # v6e (Trillium): 32 GB, 918 TFLOPs, 1,640 GB/s, 4 links that make 3,584 Gb/s.
+        Device("v6e", "TPU v6e", 32 * 10**9, 918e12, 1.64e12, 448e9, 4, dimensions=2),
+    )
+}
+"""By name."""
+
+USABLE = 0.9
+"""Share of a device's memory that a plan fills.
+
+An assumption: the rest is the driver's and the collectives' buffers, and what fragmentation loses. JAX takes 0.75 of a
+GPU's memory by itself; `XLA_PYTHON_CLIENT_MEM_FRACTION=0.9` gives it this much.
+"""
+
+
+def device_named(text: str) -> tuple[Device, int | None]:
+    """The device of a name such as `h100`, and how many a slice such as `v5p-128` has; None for a plain name.
+
+    A slice of v4 or v5p is named by its TensorCores, of which a chip has two; one of v5e (`v5litepod-16` too) or v6e
+    by its chips.
+
+    Raises:
+      ValueError: a name that isn't known.
+    """
+    name, count = re.fullmatch(r"(.*?)(?:-(\d+))?", text.lower().replace("v5litepod", "v5e")).groups()
+    device = DEVICES.get(name)
+    if device is None or (count and not device.dimensions):
+        raise ValueError(
+            f"--device {text!r} is not known: take one of {', '.join(DEVICES)}, or a TPU slice such as v5p-128; how "
+            "many GPUs there are is said by --devices"
+        )
+    if count is None:
+        return device, None
+    chips, rest = divmod(int(count), device.cores)
+    if rest or not chips:
+        raise ValueError(f"--device {text!r}: a slice of {device.title} counts TensorCores, {device.cores} a chip")
+    return device, chips
+
+
+def torus(device: Device, chips: int) -> str:
+    """The shape of a slice of a power of two of TPU chips, as its compiler names it, such as `v5p:4x4x4`.
+
+    Raises:
+      ValueError: another number.
+    """
+    power = chips.bit_length() - 1
+    if chips != 2**power:
+        raise ValueError(f"{chips} chips of {device.title} are not a slice whose shape is known: take a power of two")
+    sides = [2 ** ((power + axis) // device.dimensions) for axis in range(device.dimensions)]
+    # Four chips are one board, which is flat.
+    sides = [2, 2, 1] if chips == 4 and device.dimensions == 3 else sides
+    assert math.prod(sides) == chips
+    return f"{device.name}:{'x'.join(map(str, sides))}"

@@ -1,0 +1,93 @@
+"""A launch on devices that are not at hand: what fits, how long, and that XLA says the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from mmvideo.cli.main import main
+from mmvideo.experiment.compiled import ask_compiler
+from mmvideo.experiment.config import to_json
+from mmvideo.experiment.feeding import cores_per_clip
+from mmvideo.experiment.launch import fitted, plan_launch
+from mmvideo.experiment.plan import plan
+from mmvideo.input.config import Input, Video
+from mmvideo.parallel.config import Mesh
+from mmvideo.planning.devices import DEVICES
+
+
+def test_a_mesh_that_does_not_fit_is_cut_down():
+    assert fitted(Mesh(data=-1, fsdp=8), 64) == Mesh(data=-1, fsdp=8)
+    assert fitted(Mesh(data=-1, fsdp=8), 1) == Mesh(data=-1, fsdp=1)
+    assert fitted(Mesh(data=-1, fsdp=8), 12) == Mesh(data=-1, fsdp=4)
+    assert fitted(Mesh(data=2, fsdp=2, tensor=2), 4) == Mesh(data=-1, fsdp=2, tensor=2)
+
+
+def test_cores_are_those_of_the_stated_cost():
+    """16 frames at a stride of 4 of 30 a second: 21 clips a second."""
+    clips = Input(sources=(), video=Video(fps=7.5, frames=16), audio=None)
+    assert cores_per_clip(clips) == pytest.approx(1 / 21)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A device with room for the state and a few rows."""
+    return dataclasses.replace(DEVICES["h100"], memory=64 * 2**20)
+
+
+def test_what_fits_is_what_a_plan_of_as_many_rows_takes(tiny, small):
+    launch = plan_launch(tiny, small, 1, mfu=0.5)
+
+    def total(rows: int) -> int:
+        packing = dataclasses.replace(tiny.input.packing, rows=rows)
+        return plan(dataclasses.replace(tiny, input=dataclasses.replace(tiny.input, packing=packing))).memory.total
+
+    assert launch.fits > launch.rows and launch.turns == 1
+    assert total(launch.fits) == pytest.approx(launch.usable, rel=0.05)
+    assert plan_launch(tiny, dataclasses.replace(small, memory=2**10), 1).turns == 0
+    assert launch.flops == pytest.approx(launch.seconds * small.flops * 0.5)
+    assert 0 < launch.flops <= launch.plan.run.flops
+    assert launch.cores == pytest.approx(launch.clips_per_second * cores_per_clip(tiny.input))
+
+
+def test_the_command_tells_of_devices(tiny, tmp_path, capsys):
+    (tmp_path / "config.json").write_text(to_json(tiny))
+    assert main(["plan", str(tmp_path), "--device", "v5p-8", "--mesh", "fsdp=4", "--mfu", "0.4"]) == 0
+    page = capsys.readouterr().out
+    assert "4 x TPU v5p" in page and "rows a device" in page and "fsdp=4" in page and "as asked for" in page
+    assert main(["plan", str(tmp_path), "--device", "h100", "--devices", "8", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["launch"]["device"] == "h100" and found["launch"]["sizes"]["data"] == 8 == found["devices"]
+    assert main(["plan", str(tmp_path), "--mesh", "tensor=2", "--devices", "2", "--layout"]) == 0
+    assert ", tensor" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--device", "h300"], "take one of h100"),
+        (["--device", "v5p-8", "--devices", "8"], "has 4 chips, but --devices says 8"),
+        (["--compile"], "need a --device"),
+        (["--device", "h100", "--mesh", "fdsp=8"], "did you mean 'fsdp'"),
+        (["--device", "h100", "--devices", "4", "--mesh", "fsdp=8"], "the product is 8"),
+        (["--device", "h100", "--mfu", "40"], "--mfu must be above 0"),
+    ],
+)
+def test_what_cannot_be_is_one_line(tiny, tmp_path, capsys, arguments, words):
+    (tmp_path / "config.json").write_text(to_json(tiny))
+    assert main(["plan", str(tmp_path), *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+
+
+@pytest.mark.slow
+def test_the_compiler_has_the_same_arguments_and_sends_gradients(tiny):
+    """Two copies of two shards: held bytes are XLA's, and it gathers parameters and sums gradients."""
+    meshed = dataclasses.replace(tiny, mesh=Mesh(data=2, fsdp=2))
+    found, planned = ask_compiler(meshed, 4), plan(meshed, 4).memory
+    assert planned.held == pytest.approx(found.arguments, rel=0.05)
+    kinds = {each.kind: each for each in found.collectives}
+    assert {"all-gather", "all-reduce"} <= kinds.keys()
+    assert kinds["all-reduce"].bytes >= planned.gradients

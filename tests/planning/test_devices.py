@@ -1,0 +1,71 @@
+"""Names of devices and slices, meshes that are cut down, and collectives of a text by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmvideo.planning.collectives import Collective, expected_traffic, read_collectives
+from mmvideo.planning.devices import DEVICES, device_named, torus
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "chips"),
+    [
+        ("h100", "h100", None),
+        ("v5p-128", "v5p", 64),
+        ("v4-8", "v4", 4),
+        ("v5litepod-16", "v5e", 16),
+        ("V6E-8", "v6e", 8),
+    ],
+)
+def test_a_slice_is_named_by_its_cores_or_its_chips(text, name, chips):
+    assert device_named(text) == (DEVICES[name], chips)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("h300", "take one of h100"), ("h100-8", "--devices"), ("v5p-7", "counts TensorCores")]
+)
+def test_an_unknown_device_is_refused(text, words):
+    with pytest.raises(ValueError, match=words):
+        device_named(text)
+
+
+def test_shapes_of_slices():
+    shapes = [torus(DEVICES["v5p"], chips) for chips in (1, 4, 8, 16, 64, 128)]
+    assert shapes == [f"v5p:{sides}" for sides in ("1x1x1", "2x2x1", "2x2x2", "2x2x4", "4x4x4", "4x4x8")]
+    assert torus(DEVICES["v6e"], 32) == "v6e:4x8"
+    with pytest.raises(ValueError, match="power of two"):
+        torus(DEVICES["v5e"], 12)
+
+
+def test_traffic_of_rings():
+    """Four shards of 1 MB: three times three of them; two copies: each sends its gradients once."""
+    assert expected_traffic(10**6, 10**6, {"data": 1, "fsdp": 4, "tensor": 1}) == 9e6
+    assert expected_traffic(10**6, 10**6, {"data": 2, "fsdp": 1, "tensor": 1}) == 1e6
+
+
+MODULE = """HloModule step
+
+%add (a: f32[], b: f32[]) -> f32[] {
+  ROOT %sum = f32[] add(%a, %b)
+}
+
+%body (p: (s32[], f32[8])) -> (s32[], f32[8]) {
+  %gathered = bf16[4,8]{1,0} all-gather(%x), channel_id=1, dimensions={0}
+  ROOT %r = (s32[], f32[8]) tuple(%i, %y)
+}
+
+%condition (p: (s32[], f32[8])) -> pred[] {
+  ROOT %less = pred[] compare(%i, %n)
+}
+
+ENTRY %main (p0: f32[8]) -> f32[8] {
+  %loop = (s32[], f32[8]) while(%t), condition=%condition, body=%body, backend_config={"known_trip_count":{"n":"12"}}
+  %all = (f32[8]{0}, f32[]) all-reduce-start(%a, %b), to_apply=%add
+  ROOT %done = (f32[8]{0}, f32[]) all-reduce-done(%all)
+}
+"""
+
+
+def test_collectives_count_as_often_as_their_loop_runs():
+    assert read_collectives(MODULE) == (Collective("all-reduce", 1, 36), Collective("all-gather", 12, 12 * 64))

@@ -1,0 +1,101 @@
+"""Plans against XLA: the bytes of the pretraining recipes, as planned and as XLA has them for the same program.
+
+COMMAND  python tools/bench/plan.py [--recipes videomae …] [--device h100] [--devices 1 64] [--rows 8] [--compile]
+                                    [--json FILE]
+COST     1 core, 10 seconds a recipe and number of devices; with --compile half a minute to minutes each
+
+Without --compile each line is a plan and the time that it took. With it the same step is compiled for as many CPU
+devices, or by the TPU's own compiler where the package libtpu is installed. `arguments` (parameters, optimiser,
+average, batch) must agree. `work` (gradients and activations) is compared too: XLA for CPUs counts more than for an
+accelerator, since it computes bfloat16 in float32 and has no fused attention; `alive` is what XLA for TPUs has alive at
+once, all included.
+
+Exit code 1 if arguments differ by more than 5 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from mmvideo.experiment.config import Experiment, load_experiment
+from mmvideo.experiment.launch import Launch, as_dict, compile_launch, plan_launch
+from mmvideo.planning.devices import device_named
+
+RECIPES = Path(__file__).parents[2] / "configs" / "pretrain"
+NEAR = 0.05
+"""Largest difference of the arguments."""
+
+
+def compare(experiment: Experiment, launch: Launch) -> dict[str, Any]:
+    """The bytes of a launch beside XLA's."""
+    planned, found = compile_launch(experiment, launch)
+    memory = planned.memory
+    return {
+        "platform": found.platform,
+        "rows_a_device": planned.rows,
+        "arguments": [memory.held, found.arguments],
+        "work": [memory.gradients + memory.activations, found.scratch],
+        "alive": [memory.total, found.peak],
+        "collectives": [dataclasses.asdict(each) for each in found.collectives],
+        "compile_seconds": found.seconds,
+    }
+
+
+def line(name: str, launch: Launch, seconds: float, told: dict[str, Any] | None) -> str:
+    """A plan, and how XLA's bytes relate to it."""
+    mesh = "x".join(str(size) for size in launch.sizes.values())
+    cells = f"{name:20}{launch.devices:>4} {mesh:>9}{launch.rows:>7}{launch.memory.total / 2**30:>9.2f}{launch.fits:>7}"
+    cells += f"{launch.seconds:>9.3f} s{seconds:>7.1f} s"
+    if told is None:
+        return cells
+    cells += f"{told['rows_a_device']:>7}"
+    for key in ("arguments", "work", "alive"):
+        ours, theirs = told[key]
+        cells += (
+            f"{'':>18}" if theirs is None else f"{ours / 2**30:>8.2f}{theirs / 2**30:>7.2f} {ours / theirs:.2f}"[:18]
+        )
+    return cells + f"{told['compile_seconds']:>6.0f} s"
+
+
+def main() -> int:
+    """Plans, and compares."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--recipes", nargs="+", default=sorted(path.stem for path in RECIPES.glob("*.py")))
+    parser.add_argument("--device", default="h100")
+    parser.add_argument("--devices", type=int, nargs="+", default=[1, 64])
+    parser.add_argument("--rows", type=int, help="rows a device, in place of the recipe's share")
+    parser.add_argument("--compile", action="store_true", help="ask XLA")
+    parser.add_argument("--json", type=Path, help="also append the numbers to this file, an object a line")
+    options = parser.parse_args()
+    device, chips = device_named(options.device)
+    print("recipe, devices, mesh, rows a device, GiB planned, rows that fit, a step, time of the plan")
+    print("then rows compiled; GiB of arguments, work and alive: planned, XLA's and their ratio")
+    wrong = 0
+    for name in options.recipes:
+        for devices in [chips] if chips else options.devices:
+            experiment = load_experiment(RECIPES / f"{name}.py")
+            if options.rows:
+                packing = dataclasses.replace(experiment.input.packing, rows=options.rows * devices)
+                fewer = dataclasses.replace(experiment.input, packing=packing)
+                experiment = dataclasses.replace(experiment, input=fewer)
+            began = time.perf_counter()
+            launch = plan_launch(experiment, device, devices)
+            seconds = time.perf_counter() - began
+            told = compare(experiment, launch) if options.compile else None
+            wrong += told is not None and abs(told["arguments"][0] / told["arguments"][1] - 1) > NEAR
+            print(line(name, launch, seconds, told), flush=True)
+            if options.json:
+                known = {"recipe": name, "seconds": seconds, "planned": as_dict(launch)}
+                with options.json.open("a") as file:
+                    file.write(json.dumps(known | (told or {})) + "\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
