@@ -40,7 +40,10 @@ def run(processes: int, rows: int, steps: int, cores: int, devices: int | None, 
     """
     recipe = load_experiment(ROOT / "configs" / "quickstart" / "samples.py")
     packing = dataclasses.replace(recipe.input.packing, rows=rows * processes)
-    training = dataclasses.replace(recipe.training, steps=steps, log_every=4, save_every=10**9, tensorboard=False)
+    optimizer = dataclasses.replace(recipe.training.optimizer, warmup=0)
+    training = dataclasses.replace(
+        recipe.training, steps=steps, optimizer=optimizer, log_every=4, save_every=10**9, tensorboard=False
+    )
     experiment = dataclasses.replace(
         recipe,
         input=dataclasses.replace(recipe.input, packing=packing, threads=1),

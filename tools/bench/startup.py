@@ -55,7 +55,10 @@ def start(recipe: Path, workdir: Path, cache: Path, steps: int) -> dict[str, flo
       RuntimeError: the run failed, with what it said.
     """
     experiment = load_experiment(recipe)
-    training = dataclasses.replace(experiment.training, steps=steps, log_every=1, tensorboard=False)
+    optimizer = dataclasses.replace(experiment.training.optimizer, warmup=0)
+    training = dataclasses.replace(
+        experiment.training, steps=steps, optimizer=optimizer, log_every=1, tensorboard=False
+    )
     file = cache.parent / f"{steps}.json"
     file.write_text(to_json(dataclasses.replace(experiment, training=training, evaluation=Evaluation(tasks=()))))
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_COMPILATION_CACHE_DIR": str(cache)}
