@@ -128,20 +128,20 @@ def _share(text: str) -> float:
 
 def _launch(experiment: Experiment, options: Options) -> None:
     """Plans for devices, and prints."""
-    from mmvideo.cli.plan_launch import as_json
+    from mmvideo.cli.plan_launch import as_json, compiled_table, launch_table
     from mmvideo.experiment.launch import compile_launch, plan_launch
     from mmvideo.experiment.plan import as_dict
 
     found = plan_launch(experiment, options.device, options.devices, options.mesh, options.mfu)
     if options.compile and not options.json:
-        _print(found.plan, launchnew_table(found))
+        _print(found.plan, launch_table(found))
     told = compile_launch(experiment, found) if options.compile else None
     if options.json:
         print(json.dumps(as_dict(found.plan) | as_json(found, told), indent=2))
     elif told is None:
-        _print(found.plan, launchnew_table(found))
+        _print(found.plan, launch_table(found))
     else:
-        _console().print(compilednew_table(*told))
+        _console().print(compiled_table(*told))
 
 
 def _console() -> Console:
