@@ -45,10 +45,12 @@ def run(experiment: Experiment, workdir: str | Path) -> int:
     def learner(rngs: nnx.Rngs) -> Learner:
         return make_learner(experiment, batches.spec, rngs)
 
-    def measure(learner: Learner, step: int) -> dict[str, float]:
-        due = [evaluator for evaluator in measures if not measured(workdir, evaluator.name, step)]
+    def measure(learner: Learner, step: int) -> dict[str, float | None]:
+        known = {each.name: measured(workdir, each.name, step) for each in measures}
+        due = [each for each in measures if known[each.name] is None]
         results = run_evaluators(due, learner, place, workdir, step)
-        return {f"{kind}/{name}": value for kind, found in results.items() for name, value in found.metrics.items()}
+        found = known | {name: result.metrics for name, result in results.items()}
+        return {f"{kind}/{name}": value for kind, metrics in found.items() for name, value in metrics.items()}
 
     begin = functools.partial(start_from, experiment.training, batches.assets(), workdir)
     state = train(

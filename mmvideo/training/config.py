@@ -112,6 +112,10 @@ class Training:
       log_every: steps between log lines.
       save_every: steps between checkpoints; the last step is always saved.
       keep: newest checkpoints kept.
+      keep_every: checkpoints of steps that this divides are kept for good; None keeps none beside the newest.
+      best: the evaluation metric by which the best checkpoint is kept and marked, as EVALUATION/METRIC, such as
+        `retrieval/text_to_video/r@1`; every evaluation's step then has a checkpoint. None marks none.
+      best_mode: whether its highest or its lowest value is the best.
       evaluate_every: steps between evaluations; None evaluates at the end only.
       patience: non-finite steps in a row after which the run stops.
       seed: seed of the parameters.
@@ -136,6 +140,9 @@ class Training:
     log_every: int = 10
     save_every: int = 500
     keep: int = 2
+    keep_every: int | None = None
+    best: str | None = None
+    best_mode: Literal["max", "min"] = "max"
     evaluate_every: int | None = None
     patience: int = 5
     seed: int = 0
@@ -146,6 +153,13 @@ class Training:
     tensorboard: bool = True
 
     def __post_init__(self) -> None:
+        if self.keep < 1:
+            raise ValueError(f"training.keep {self.keep} must be 1 or more: a run goes on from its newest checkpoint")
+        if self.keep_every is not None and (self.keep_every < 1 or self.keep_every % self.save_every):
+            raise ValueError(
+                f"training.keep_every {self.keep_every} must be a multiple of training.save_every {self.save_every}: "
+                "there is no checkpoint of other steps"
+            )
         if self.average_from is None:
             return
         if self.ema is not None:

@@ -14,12 +14,18 @@ import jax
 
 MAY_DIFFER = (
     *(f"training.{name}" for name in ("log_every", "save_every", "keep", "evaluate_every", "patience", "tensorboard")),
+    *(f"training.{name}" for name in ("keep_every", "best", "best_mode")),
+    *(f"model.{name}" for name in ("scan", "remat", "attention", "chunk")),
     "input.threads",
     "input.prefetch",
     "mesh.*",
     "evaluation.*",
 )
-"""Settings that don't change what is learned: a run may be resumed with others (patterns of dotted names)."""
+"""Settings that don't change what is learned: a run may be resumed with others (patterns of dotted names).
+
+Layers have the same parameters however they are computed, scanned or unrolled, by whichever kernel; that and the
+mesh change sums in their last bits.
+"""
 
 
 class WorkdirError(ValueError):
