@@ -15,6 +15,7 @@ from mmvideo.experiment.evaluators import evaluators, shown_modalities
 from mmvideo.experiment.headline import headline
 from mmvideo.experiment.initial import start_from
 from mmvideo.experiment.making import make_learner
+from mmvideo.experiment.trained import Step, restore
 from mmvideo.input.pipeline import Batches
 from mmvideo.input.placement import device_stream
 from mmvideo.objectives.learner import Learner
@@ -69,33 +70,32 @@ def run(experiment: Experiment, workdir: str | Path) -> int:
     return _conclude(experiment, Path(workdir))
 
 
-def evaluate(experiment: Experiment, workdir: str | Path, dataset: str | None = None) -> int:
-    """Evaluates the newest checkpoint of a workdir, and writes its report again.
+def evaluate(experiment: Experiment, workdir: str | Path, dataset: str | None = None, step: Step = None) -> int:
+    """Evaluates a checkpoint of a workdir, and writes its report again.
 
     Args:
       experiment: the settings that it was trained with, those of evaluation as they are wanted.
       workdir: the run.
       dataset: what the clips are called, where they are not those that the run is evaluated on.
+      step: which checkpoint; None takes the newest that is whole.
 
     Raises:
       ValueError: no checkpoint, or one that doesn't fit the settings.
     """
-    from mmvideo.experiment.trained import restore
-
     initialize()
     mesh = make_mesh(experiment.mesh)
     with jax.set_mesh(mesh):
-        learner, assets, step = restore(experiment, workdir, mesh)
+        learner, assets, step = restore(experiment, workdir, mesh, step)
         place = functools.partial(device_stream, mesh=mesh)
         run_evaluators(evaluators(experiment, assets, dataset), learner, place, workdir, step)
-    return _conclude(experiment, Path(workdir), dataset)
+    return _conclude(experiment, Path(workdir), dataset, step)
 
 
-def _conclude(experiment: Experiment, workdir: Path, dataset: str | None = None) -> int:
+def _conclude(experiment: Experiment, workdir: Path, dataset: str | None = None, step: Step = None) -> int:
     """Writes the report, and prints the table and where the report is."""
     from mmvideo.experiment.report import report
 
-    page = report(experiment, workdir)
+    page = report(experiment, workdir, step)
     if jax.process_index() != 0:
         return 0
     for line in headline(workdir, shown_modalities(experiment), dataset):

@@ -13,11 +13,13 @@ import contextlib
 import logging
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
@@ -205,7 +207,7 @@ class Checkpoints:
                 if name.startswith(part + ".")
             }
             arrays = read_part(self.folder / str(found), part, wanted)
-            return {name.removeprefix(part + "."): np.asarray(array) for name, array in arrays.items()}
+            return {name.removeprefix(part + "."): _on_host(array) for name, array in arrays.items()}
 
         return self.newest(read, step)
 
@@ -248,6 +250,8 @@ class Checkpoints:
                 cleanup_tmp_directories=True,
                 lightweight_initialize=True,  # Else it reads files that nothing else depends on.
                 enable_async_checkpointing=True,
+                # What forbids to make them is found in no other way than by waiting for minutes.
+                async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
             )
             self._writer = ocp.CheckpointManager(self.folder, options=options)
         return self._writer
@@ -289,6 +293,8 @@ class Checkpoints:
             told = storage_error(error, what, self.folder, self._left())
             if told is None:
                 raise
+            # Orbax leaves tasks behind that it has not begun, and Python complains of each.
+            warnings.filterwarnings("ignore", r"coroutine .* was never awaited", RuntimeWarning)
             raise told from error
 
     def _left(self) -> str:
@@ -327,6 +333,11 @@ class Checkpoints:
                 if self._loud and step is None and candidate != steps[0]:
                     print(f"{reason}; falling back on the one before it", file=sys.stderr)
         raise DamagedCheckpoint(f"{reason}; " + ("take another step" if step is not None else "no other is whole"))
+
+
+def _on_host(array: jax.Array) -> np.ndarray:
+    """An array as numpy knows it: bfloat16 becomes float32."""
+    return np.asarray(array, np.float32 if array.dtype == jnp.bfloat16 else None)
 
 
 def _free_name(folder: Path, step: int, source: Path) -> Path:

@@ -119,11 +119,12 @@ class Training:
       evaluate_every: steps between evaluations; None evaluates at the end only.
       patience: non-finite steps in a row after which the run stops.
       seed: seed of the parameters.
-      init_from: a run's folder, or one of its checkpoints, from whose parameters (their average where one was kept)
-        a new run starts. They are taken by name; learned positions of another frame size, clip length or
-        spectrogram are interpolated. What was taken, resized, left out and made anew is printed and written to
-        `init.json`. Heads that only one of the runs has, and what belongs to modalities that this run lacks, may
-        differ; any other difference stops the run unless it is named below. A resumed run ignores it.
+      init_from: a run's folder, one of its checkpoints (`RUN/checkpoints/800`, or `…/best`), or what was exported of
+        one, from whose parameters (their average where one was kept) a new run starts. They are taken by name;
+        learned positions of another frame size, clip length or spectrogram are interpolated. What was taken,
+        resized, left out and made anew is printed and written to `init.json`. Heads that only one of the runs has,
+        and what belongs to modalities that this run lacks, may differ; any other difference stops the run unless it
+        is named below. A resumed run ignores it.
       init_fresh: parameters that start anew whatever the checkpoint has, by patterns of their names, such as
         `heads.classification.*` for other classes.
       init_ignore: parameters of the checkpoint that have no place here, by patterns.
