@@ -235,9 +235,7 @@ def stop_one_of_two(folder: Path, resume: bool = True) -> Row:
         processes[0].send_signal(signal.SIGTERM)
         finish(processes)
     same = digests(stopped, later) == digests(whole, later)
-    return Row(
-        "SIGTERM to one of two", 1, int(same), f"both stopped at {at}, resumed; at {later} the same bits: {same}"
-    )
+    return Row("SIGTERM to one of two", 1, int(same), f"both stopped at {at}; same bits at {later}: {same}")
 
 
 def digests(workdir: Path, step: int) -> dict[str, str]:
