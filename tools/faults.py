@@ -163,8 +163,9 @@ def equals_uninterrupted(folder: Path, run: Path) -> tuple[bool, int]:
 
     from mmvideo.training.checkpoint import Checkpoints
 
-    process, first = start(run, "--steps", 10**6, "--save-every", SAVE_EVERY), Checkpoints(run / "checkpoints").latest
-    wait_until(lambda: f'"step": {(first or 0) + 2},' in (run / "metrics.jsonl").read_text(), process)
+    known = (0, Checkpoints(run / "checkpoints").latest, reached(run))
+    process = start(run, "--steps", 10**6, "--save-every", SAVE_EVERY)
+    wait_until(lambda: reached(run) not in known, process)
     process.send_signal(signal.SIGTERM)
     finish([process])
     steps = Checkpoints(run / "checkpoints").latest
@@ -274,11 +275,17 @@ def main() -> int:
     chance, began = random.Random(options.seed), time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rows = [skip_nans(folder), flip_over_and_over(folder, options.flips, chance), stop_one_of_two(folder)]
-        rows.append(kill_over_and_over(folder, options.kills, chance))
-    print(f"{'fault':<24}{'done':>6}{'fine':>6}  what came out")
-    for row in rows:
-        print(f"{row.fault:<24}{row.done:>6}{row.fine:>6}  {row.note}")
+        faults = (
+            lambda: skip_nans(folder),
+            lambda: flip_over_and_over(folder, options.flips, chance),
+            lambda: stop_one_of_two(folder),
+            lambda: kill_over_and_over(folder, options.kills, chance),
+        )
+        print(f"{'fault':<24}{'done':>6}{'fine':>6}  what came out", flush=True)
+        rows = []
+        for fault in faults:
+            rows.append(fault())
+            print(f"{rows[-1].fault:<24}{rows[-1].done:>6}{rows[-1].fine:>6}  {rows[-1].note}", flush=True)
     print(f"{time.monotonic() - began:.0f} s")
     return 0 if all(row.done == row.fine for row in rows) else 1
 

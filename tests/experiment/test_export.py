@@ -51,7 +51,7 @@ def trained(shapes, tmp_path_factory) -> tuple[Path, TrainState]:
         model=Model(depth=2, width=16, heads=2, feed_forward=32, compute="float32", fusion=Fusion("late")),
         objectives={
             "contrastive": Contrastive(pairs=("video-text",), width=8),
-            "latent": LatentPrediction(audio=0.0, last_layers=1),
+            "latent": LatentPrediction(audio=0.0),
         },
         training=Training(steps=9, ema=0.9, tensorboard=False),
         mesh=Mesh(data=2, fsdp=4),
