@@ -53,7 +53,7 @@ def trained(shapes, tmp_path_factory) -> tuple[Path, TrainState]:
             "contrastive": Contrastive(pairs=("video-text",), width=8),
             "latent": LatentPrediction(audio=0.0),
         },
-        training=Training(steps=9, ema=0.9, tensorboard=False),
+        training=Training(steps=900, ema=0.9, tensorboard=False),
         mesh=Mesh(data=2, fsdp=4),
     )
     batches = Batches(experiment.input)
