@@ -24,6 +24,7 @@ CORE = [
     "pydantic>=2.11,<3",
     "tyro>=1.0,<2",
     "rich>=14,<16",
+    "packaging>=24",
     "tensorboardX>=2.6.4,<3",
     "matplotlib>=3.10,<4",
     "pillow>=12",

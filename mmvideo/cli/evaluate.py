@@ -1,4 +1,4 @@
-"""`mmvideo eval WORKDIR [--dataset CORPUS] [--tasks NAMES] [--modalities NAMES] [--evaluation.field VALUE …]`."""
+"""`mmvideo eval WORKDIR [--step STEP] [--dataset CORPUS] [--tasks NAMES] [--modalities NAMES] [--field VALUE …]`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import dataclasses
 from pathlib import Path
 
 ABOUT = """usage: mmvideo eval WORKDIR [--dataset CORPUS[:SPLIT]] [--tasks NAME,NAME] [--modalities NAME,NAME]
-                    [--evaluation.FIELD VALUE …]
+                    [--step STEP|best] [--evaluation.FIELD VALUE …]
 
-Evaluates the newest checkpoint of a run and writes evals/NAME.json, evals/NAME.predictions.jsonl
-and report.html there. The fields are those of the run's config.json, for example
+Evaluates the newest checkpoint of a run, or what was exported of one, and writes evals/NAME.json,
+evals/NAME.predictions.jsonl and report.html there. The fields are those of the run's config.json, for example
 --evaluation.probes visual audio.
 
   --dataset CORPUS[:SPLIT] other clips than the run's own: a corpus, or samples:NAME, and a split of it (its
@@ -18,6 +18,7 @@ and report.html there. The fields are those of the run's config.json, for exampl
                            dense_captioning, question_answering, moments, losses, probes
   --modalities NAME,NAME   show only these of every clip, such as video,text; what is measured is
                            written beside the rest, as evals/NAME.video+text.json
+  --step STEP|best         the checkpoint of that step, or the one that training.best marks
 """
 
 
@@ -26,7 +27,7 @@ def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(ABOUT, end="")
         return 0
-    from mmvideo.cli.mistakes import parse_fields, take_value
+    from mmvideo.cli.mistakes import chosen_step, parse_fields, take_value
     from mmvideo.experiment.config import load_experiment
     from mmvideo.experiment.evaluators import held_out_source
     from mmvideo.experiment.run import evaluate
@@ -38,6 +39,7 @@ def main(arguments: list[str]) -> int:
     tasks, rest = take_value(rest, "--tasks", "names such as retrieval,captioning")
     if tasks is not None:
         rest = [*rest, "--evaluation.tasks", *tasks.split(",")]
+    step, rest = take_value(rest, "--step", "the step of a checkpoint, or best")
     corpus, rest = take_value(rest, "--dataset", "a corpus, such as corpora/clips or corpora/clips:test")
     experiment = load_experiment(Path(workdir))
     dataset = None
@@ -48,5 +50,5 @@ def main(arguments: list[str]) -> int:
         )
         dataset = source.path.removeprefix("samples:").rstrip("/").rpartition("/")[2]
     experiment = parse_fields(experiment, rest, f"mmvideo eval {workdir}")
-    evaluate(experiment, Path(workdir), dataset)
+    evaluate(experiment, Path(workdir), dataset, chosen_step(step))
     return 0

@@ -11,8 +11,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "plan": ("mmvideo.cli.plan", "what a recipe needs: tokens, parameters, FLOPs, bytes"),
     "doctor": ("mmvideo.cli.doctor", "whether these machines can run it: versions, flags, devices, storage, corpora"),
     "train": ("mmvideo.cli.train", "train a recipe, or go on with a stopped run"),
-    "eval": ("mmvideo.cli.evaluate", "evaluate a run's newest checkpoint"),
+    "eval": ("mmvideo.cli.evaluate", "evaluate a run's newest checkpoint, or another"),
     "predict": ("mmvideo.cli.predict", "write what a trained model makes of clips: embeddings"),
+    "export": ("mmvideo.cli.export", "write a trained model for inference: parameters alone"),
     "report": ("mmvideo.cli.report", "write a run's report.html again"),
     "data": ("mmvideo.cli.data", "build, show and generate corpora"),
 }

@@ -50,6 +50,19 @@ def take_value(arguments: Sequence[str], flag: str, what: str) -> tuple[str | No
     return value, rest
 
 
+def chosen_step(text: str | None) -> int | str | None:
+    """The step that a `--step` names: a number, or `best`; None where there is no such flag.
+
+    Raises:
+      UsageError: neither.
+    """
+    if text is None or text == "best":
+        return text
+    if text.isdigit():
+        return int(text)
+    raise UsageError(f"--step {text} must be the step of a checkpoint, or best")
+
+
 def parse_fields(default: T, arguments: Sequence[str], prog: str) -> T:
     """A copy of the dataclass `default` in which flags such as `--training.steps 50` have changed fields.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmvideo.cli.mistakes import Parser
+from mmvideo.cli.mistakes import Parser, chosen_step
 
 ABOUT = "What a trained model makes of clips."
 
@@ -20,7 +20,7 @@ def _parser() -> Parser:
     actions = parser.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
 
     embed = actions.add_parser("embed", help="write the embeddings of the clips of corpora, for input.embeddings")
-    embed.add_argument("workdir", type=Path, help="folder of the run; its newest checkpoint is taken")
+    embed.add_argument("workdir", type=Path, help="folder of the run, or what was exported of one")
     embed.add_argument("corpora", nargs="+", metavar="corpus", help="folder of a corpus, or samples:NAME")
     embed.add_argument("--out", type=Path, required=True, metavar="FILE.npz", help="the file to write")
     embed.add_argument(
@@ -29,6 +29,7 @@ def _parser() -> Parser:
     embed.add_argument(
         "--features", action="store_true", help="mean features of the trunk, in place of the contrastive embeddings"
     )
+    embed.add_argument("--step", help="a step, or best (default: the newest checkpoint)")
     embed.set_defaults(run=_embed)
     return parser
 
@@ -40,7 +41,9 @@ def _embed(options) -> int:
         raise UsageError(f"--out {options.out} must end in .npz")
     from mmvideo.experiment.embeddings import write_embeddings
 
-    written = write_embeddings(options.workdir, options.corpora, options.out, options.split, options.features)
+    written = write_embeddings(
+        options.workdir, options.corpora, options.out, options.split, options.features, chosen_step(options.step)
+    )
     print(f"{options.out}: {written.clips} clips, {len(written.skipped)} skipped")
     for group, count in written.known.items():
         print(f"  {group:<12}{count:>8} vectors of {written.width[group]}")

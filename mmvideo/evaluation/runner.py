@@ -158,13 +158,13 @@ def write_result(workdir: str | Path, name: str, result: EvaluationResult, step:
     return folder / f"{name}.json"
 
 
-def measured(workdir: str | Path, name: str, step: int) -> bool:
-    """Whether `evals/NAME.json` is about this step already."""
+def measured(workdir: str | Path, name: str, step: int) -> dict[str, float | int | None] | None:
+    """The metrics of `evals/NAME.json` if it is about this step already, else None."""
     try:
         written = json.loads((Path(workdir) / "evals" / f"{name}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return written.get("checkpoint_step") == step
+        return None
+    return written["metrics"] if written.get("checkpoint_step") == step else None
 
 
 def _laid_out(whole: dict[str, Any]) -> str:

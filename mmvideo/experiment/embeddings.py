@@ -13,7 +13,7 @@ import numpy as np
 from mmvideo.datasets.corpus import splits
 from mmvideo.evaluation.embed import embed_corpus
 from mmvideo.experiment.config import load_experiment
-from mmvideo.experiment.trained import restore
+from mmvideo.experiment.trained import Step, restore
 from mmvideo.input.config import Source
 from mmvideo.input.pipeline import Batches
 from mmvideo.input.placement import device_stream
@@ -45,8 +45,9 @@ def write_embeddings(
     out: str | Path,
     named: Sequence[str] = (),
     features: bool = False,
+    step: Step = None,
 ) -> Written:
-    """Embeds the clips of corpora by a run's newest checkpoint, and writes ids and vectors as one .npz file.
+    """Embeds the clips of corpora by a checkpoint of a run, and writes ids and vectors as one .npz file.
 
     Args:
       workdir: the run.
@@ -55,6 +56,7 @@ def write_embeddings(
       named: splits that are embedded of each; empty takes all that it has.
       features: write the mean features of the trunk before any head, in place of the embeddings of the
         contrastive heads.
+      step: which checkpoint; None takes the newest that is whole.
 
     Raises:
       ValueError: no run, no checkpoint, no such corpus or split, or a run that embeds nothing.
@@ -64,7 +66,7 @@ def write_embeddings(
     sources = tuple(Source(str(path), split) for path in corpora for split in named or splits(path))
     mesh = make_mesh(experiment.mesh)
     with jax.set_mesh(mesh):
-        learner, assets, _ = restore(experiment, workdir, mesh)
+        learner, assets, _ = restore(experiment, workdir, mesh, step)
         batches = Batches(
             dataclasses.replace(experiment.input, sources=sources, embeddings=None),
             masked=False,

@@ -15,7 +15,7 @@ from jax.experimental import multihost_utils
 
 from mmvideo.experiment.comparison import Old, compare
 from mmvideo.experiment.taken import Taken, objective_of
-from mmvideo.experiment.trained import stream_spec
+from mmvideo.experiment.trained import Step, stream_spec
 from mmvideo.model.extra import modality_rows
 from mmvideo.model.inflate import inflate_video
 from mmvideo.model.lora import merged_parameters
@@ -97,8 +97,9 @@ def open_source(path: Path) -> Source:
     """
     folder, step = _checkpoint(path)
     with Checkpoints(folder) as checkpoints:
-        step = checkpoints.latest if step is None else step
-        parameters, assets = checkpoints.parameters(step), checkpoints.assets(step)
+        step, parameters, assets = checkpoints.newest(
+            lambda found: (found, checkpoints.parameters(found), checkpoints.assets(found)), step
+        )
 
     def scale(rank: int) -> float:
         return json.loads(assets["config.json"])["training"]["tune"]["lora"]["alpha"] / rank
@@ -107,15 +108,17 @@ def open_source(path: Path) -> Source:
     return Source(f"training.init_from {path} (step {step})", folder / str(step), merged, assets)
 
 
-def _checkpoint(path: Path) -> tuple[Path, int | None]:
+def _checkpoint(path: Path) -> tuple[Path, Step]:
     """The folder of checkpoints that a path means, and which one it names."""
+    if path.name == "best" and path.parent.name == "checkpoints":
+        return path.parent, "best"
     if path.name.isdigit() and (path / "record").is_dir():
         return path.parent, int(path.name)
     folder = path / "checkpoints"
     if not Checkpoints(folder).steps():
         raise CheckpointError(
             f"training.init_from {path}: no checkpoint there; give a run's folder, or one of its folders "
-            "checkpoints/STEP"
+            "checkpoints/STEP, or checkpoints/best"
         )
     return folder, None
 

@@ -18,14 +18,19 @@ from mmvideo.evaluation.report_data import read_run
 from mmvideo.experiment.config import Experiment
 from mmvideo.experiment.evaluators import compares, shown_batches
 from mmvideo.experiment.examples import examples
-from mmvideo.experiment.trained import restore
+from mmvideo.experiment.trained import Step, restore
 from mmvideo.input.pipeline import Batches
 from mmvideo.input.placement import device_stream
 from mmvideo.parallel.mesh import make_mesh
 
 
-def report(experiment: Experiment, workdir: str | Path) -> Path:
-    """Writes `report.html` of a run whose newest checkpoint is whole; on every process, of which the first writes.
+def report(experiment: Experiment, workdir: str | Path, step: Step = None) -> Path:
+    """Writes `report.html` of a run; on every process, of which the first writes.
+
+    Args:
+      experiment: its settings.
+      workdir: the run.
+      step: the checkpoint whose model is shown; None takes the newest that is whole.
 
     Raises:
       ValueError: no run, no checkpoint, or held-out clips that aren't there any more.
@@ -34,7 +39,7 @@ def report(experiment: Experiment, workdir: str | Path) -> Path:
     mesh = make_mesh(experiment.mesh)
     place = functools.partial(device_stream, mesh=mesh)
     with jax.set_mesh(mesh):
-        learner, assets, step = restore(experiment, workdir, mesh)
+        learner, assets, step = restore(experiment, workdir, mesh, step)
         plain = shown_batches(experiment, assets)
         shown = {
             "gallery": _gallery(experiment, learner, plain, place),

@@ -15,6 +15,7 @@ from mmvideo.experiment.evaluators import evaluators, shown_modalities
 from mmvideo.experiment.headline import headline
 from mmvideo.experiment.initial import start_from
 from mmvideo.experiment.making import make_learner
+from mmvideo.experiment.trained import Step, restore
 from mmvideo.input.pipeline import Batches
 from mmvideo.input.placement import device_stream
 from mmvideo.objectives.learner import Learner
@@ -48,10 +49,12 @@ def run(experiment: Experiment, workdir: str | Path) -> int:
     def learner(rngs: nnx.Rngs) -> Learner:
         return make_learner(experiment, batches.spec, rngs)
 
-    def measure(learner: Learner, step: int) -> dict[str, float]:
-        due = [evaluator for evaluator in measures if not measured(workdir, evaluator.name, step)]
+    def measure(learner: Learner, step: int) -> dict[str, float | None]:
+        known = {each.name: measured(workdir, each.name, step) for each in measures}
+        due = [each for each in measures if known[each.name] is None]
         results = run_evaluators(due, learner, place, workdir, step)
-        return {f"{kind}/{name}": value for kind, found in results.items() for name, value in found.metrics.items()}
+        found = known | {name: result.metrics for name, result in results.items()}
+        return {f"{kind}/{name}": value for kind, metrics in found.items() for name, value in metrics.items()}
 
     begin = functools.partial(start_from, experiment.training, batches.assets(), workdir)
     state = train(
@@ -71,35 +74,34 @@ def run(experiment: Experiment, workdir: str | Path) -> int:
     return _conclude(experiment, Path(workdir))
 
 
-def evaluate(experiment: Experiment, workdir: str | Path, dataset: str | None = None) -> int:
-    """Evaluates the newest checkpoint of a workdir, and writes its report again.
+def evaluate(experiment: Experiment, workdir: str | Path, dataset: str | None = None, step: Step = None) -> int:
+    """Evaluates a checkpoint of a workdir, and writes its report again.
 
     Args:
       experiment: the settings that it was trained with, those of evaluation as they are wanted.
       workdir: the run.
       dataset: what the clips are called, where they are not those that the run is evaluated on.
+      step: which checkpoint; None takes the newest that is whole.
 
     Raises:
       ValueError: no checkpoint, or one that doesn't fit the settings.
     """
-    from mmvideo.experiment.trained import restore
-
     initialize()
     mesh = make_mesh(experiment.mesh)
     watchdog = Watchdog(experiment.training.hang_seconds, workdir)
     with jax.set_mesh(mesh), watchdog:
-        learner, assets, step = restore(experiment, workdir, mesh)
+        learner, assets, step = restore(experiment, workdir, mesh, step)
         place = watchdog.watched(functools.partial(device_stream, mesh=mesh))
         watchdog.beat("evaluation")
         run_evaluators(evaluators(experiment, assets, dataset), learner, place, workdir, step)
-    return _conclude(experiment, Path(workdir), dataset)
+    return _conclude(experiment, Path(workdir), dataset, step)
 
 
-def _conclude(experiment: Experiment, workdir: Path, dataset: str | None = None) -> int:
+def _conclude(experiment: Experiment, workdir: Path, dataset: str | None = None, step: Step = None) -> int:
     """Writes the report, and prints the table and where the report is."""
     from mmvideo.experiment.report import report
 
-    page = report(experiment, workdir)
+    page = report(experiment, workdir, step)
     if jax.process_index() != 0:
         return 0
     for line in headline(workdir, shown_modalities(experiment), dataset):

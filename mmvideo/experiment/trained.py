@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import jax
 import numpy as np
@@ -25,9 +26,12 @@ from mmvideo.parallel.rules import shardings
 from mmvideo.stream import PatchSpec, StreamSpec, TextSpec
 from mmvideo.training.checkpoint import CheckpointError, Checkpoints
 
+Step = int | Literal["best"] | None
+"""Which checkpoint: that of a step, the one that is marked as the best, or the newest that is whole."""
+
 
 def restore(
-    experiment: Experiment, workdir: str | Path, mesh: jax.sharding.Mesh, step: int | None = None
+    experiment: Experiment, workdir: str | Path, mesh: jax.sharding.Mesh, step: Step = None
 ) -> tuple[Learner, dict[str, bytes], int]:
     """The learner of a checkpoint, with the files that travel in it and its step.
 
@@ -35,28 +39,47 @@ def restore(
 
     Args:
       experiment: the settings that it was trained with.
-      workdir: the run.
+      workdir: the run, or what was exported of one.
       mesh: devices that the parameters are laid out on.
       step: which checkpoint; None takes the newest that is whole.
 
     Raises:
       CheckpointError: there is none, it is damaged, or it was trained with other settings.
     """
-    with Checkpoints(Path(workdir) / "checkpoints") as checkpoints:
-        step = checkpoints.latest if step is None else step
-        if step is None:
+    with Checkpoints(Path(workdir) / "checkpoints", loud=jax.process_index() == 0) as checkpoints:
+        if checkpoints.latest is None:
             raise CheckpointError(f"{workdir} has no checkpoint yet; train it with: mmvideo train {workdir}")
-        assets = checkpoints.assets(step)
-        spec = stream_spec(json.loads(assets["spec.json"]))
+        return checkpoints.newest(lambda found: (*_read(checkpoints, found, experiment, mesh), found), step)
 
-        def build() -> Learner:
-            return make_learner(experiment, spec, nnx.Rngs(experiment.training.seed))
 
-        graphdef, params, variables = nnx.split(nnx.eval_shape(build), nnx.Param, ...)
-        averages = experiment.training.averages
-        params = checkpoints.restore_params(_placed(params, mesh), step=step, ema=averages)
+def _read(
+    checkpoints: Checkpoints, step: int, experiment: Experiment, mesh: jax.sharding.Mesh
+) -> tuple[Learner, dict[str, bytes]]:
+    """The learner of a step, and its files."""
+    assets = checkpoints.assets(step)
+    spec = stream_spec(json.loads(assets["spec.json"]))
+
+    def build() -> Learner:
+        return make_learner(experiment, spec, nnx.Rngs(experiment.training.seed))
+
+    graphdef, params, variables = nnx.split(nnx.eval_shape(build), nnx.Param, ...)
+    params = checkpoints.restore_params(_placed(params, mesh), step=step, ema=checkpoints.has(step, "ema"))
+    if checkpoints.is_resumable(step):
         variables = checkpoints.restore_variables(_placed(variables, mesh), step=step)
-    return nnx.merge(graphdef, params, variables), assets, step
+        return nnx.merge(graphdef, params, variables), assets
+    learner = nnx.merge(graphdef, params, _new_variables(build, variables, mesh))
+    learner.begin()
+    return learner, assets
+
+
+def _new_variables(build: Callable[[], Learner], abstract: nnx.State, mesh: jax.sharding.Mesh) -> dict:
+    """The variables of a new learner, where they lie: an export has parameters alone."""
+    with jax.set_mesh(mesh):
+        make = jax.jit(
+            lambda: nnx.to_pure_dict(nnx.split(build(), nnx.Param, ...)[2]),
+            out_shardings=nnx.to_pure_dict(shardings(abstract, mesh)),
+        )
+        return make()
 
 
 def _placed(abstract: nnx.State, mesh: jax.sharding.Mesh) -> dict:
@@ -131,12 +154,12 @@ def _rows(name: str, files: int, texts: int) -> slice:
     return slice(files, files + texts) if name == "text" else slice(0, files)
 
 
-def load(workdir: str | Path, step: int | None = None) -> Trained:
+def load(workdir: str | Path, step: Step = None) -> Trained:
     """Opens a trained model, low-rank updates merged into its matrices.
 
     Args:
-      workdir: a run's folder.
-      step: which checkpoint; None takes the newest that is whole.
+      workdir: a run's folder, or what `mmvideo export` wrote.
+      step: which checkpoint, or `best` for the one that `training.best` marks; None takes the newest that is whole.
 
     Raises:
       ConfigError: the folder holds no run.

@@ -1,37 +1,55 @@
 """Checkpoints: Orbax writes them in the background, digests tell whether what comes back is what went in.
 
 A step's folder holds `params/`, `ema/` where one is kept, `variables/` where there are any, `rest/`
-(optimiser state, counters) and `record/` (assets, config.json, digests). Orbax builds it under
-another name and renames it when it is whole; a killed save leaves nothing that is taken for a
-checkpoint. Orbax restores flipped bytes without a word, therefore every array is digested on the
-device before it is written and again after it is read.
+(optimiser state, counters), `record/` (assets, config.json, digests) and `written/` (what files there
+are). Orbax builds it under another name and renames it when it is whole; a killed save leaves nothing
+that is taken for a checkpoint. Orbax restores flipped bytes without a word, therefore every array is
+digested on the device before it is written and again after it is read, and small files as they are.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import sys
+import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mmvideo.training.digest import digests
-from mmvideo.training.record import ArrayRecord, CheckpointError, DamagedCheckpoint, make_record, read_record
+from mmvideo.training.keeping import MARK, Best, Keeping, is_better, metric_of, preservation, read_best, write_best
+from mmvideo.training.parts import assemble, fill, flat, parts_of
+from mmvideo.training.reading import read_part
+from mmvideo.training.record import (
+    RECORD,
+    WRITTEN,
+    ArrayRecord,
+    CheckpointError,
+    DamagedCheckpoint,
+    FilesSave,
+    make_record,
+    read_record,
+)
 from mmvideo.training.state import TrainState
+from mmvideo.training.storage import StorageError, size_in_words, storage_error
 
-__all__ = ["CheckpointError", "Checkpoints", "DamagedCheckpoint"]
+__all__ = ["CheckpointError", "Checkpoints", "DamagedCheckpoint", "Keeping", "StorageError"]
 
-RECORD = "record"
-REST = ("opt_state", "step", "skipped", "bad_in_a_row", "spikes")
 DAMAGED = "damaged-"
+
+SLOW = 10.0
+"""Seconds that a run waits for the save before this one until it is told that storage is slow."""
+
+Found = TypeVar("Found")
 
 
 class Checkpoints:
@@ -39,22 +57,29 @@ class Checkpoints:
 
     Args:
       folder: `WORKDIR/checkpoints`, on a file system that all processes share.
-      keep: newest checkpoints kept; None keeps all.
-      loud: whether a fallback on an older checkpoint is told on stderr.
+      keeping: which of them stay.
+      loud: whether a fallback on an older checkpoint, and slow storage, are told on stderr.
     """
 
-    def __init__(self, folder: str | Path, keep: int | None = None, loud: bool = True):
-        logging.getLogger("absl").setLevel(logging.ERROR)
+    def __init__(self, folder: str | Path, keeping: Keeping = Keeping(), loud: bool = True):
+        # What Orbax logs as an error it raises as well.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
         self.folder = Path(folder).resolve()
-        self._keep = keep
+        self._keeping = keeping
         self._loud = loud
         self._writer: ocp.CheckpointManager | None = None
+        self._saving: tuple[int, int] | None = None
+        self._best: Best | None = None
 
     def __enter__(self) -> Checkpoints:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        try:
+            self.close()
+        except Exception:
+            if kind is None:  # Else what went wrong first is told.
+                raise
 
     def steps(self) -> list[int]:
         """Steps of the whole checkpoints, oldest first."""
@@ -67,33 +92,62 @@ class Checkpoints:
         """The newest step, or None."""
         return next(iter(reversed(self.steps())), None)
 
+    @property
+    def best(self) -> int | None:
+        """The step that is marked as the best, or None."""
+        mark = read_best(self.folder)
+        return None if mark is None else mark.step
+
     def save(self, step: int, state: TrainState, assets: Mapping[str, bytes]) -> None:
         """Copies the state off the devices and writes it in the background; waits for the save before.
 
         Raises:
-          OSError: the save before could not be written.
+          StorageError: this or the save before could not be written; the checkpoints before that are there.
         """
-        if step in self.steps():
-            return
-        parts = _parts(state)
-        arrays = {name: array for part in parts.values() for name, array in part.items()}
-        found = digests(arrays)
-        record = {name: ArrayRecord(a.shape, str(a.dtype), found[name]) for name, a in arrays.items()}
-        items: dict[str, Any] = {name: ocp.args.StandardSave(part) for name, part in parts.items() if part}
-        self._open().save(step, args=ocp.args.Composite(**items, **{RECORD: make_record(record, assets)}))
+        if step not in self.steps():
+            self._write(step, parts_of(state), assets)
+
+    def export(self, step: int, params: Any, assets: Mapping[str, bytes]) -> None:
+        """Writes parameters alone; raises as `save`."""
+        self._write(step, {"params": flat(params, "params")}, assets)
+        self.wait()
 
     def wait(self) -> None:
-        """Returns when the last save is whole on disk."""
+        """Returns when the last save is whole on disk; raises as `save`."""
         if self._writer is not None:
-            self._writer.wait_until_finished()
-            self._writer.check_for_errors()
+            with self._told_of_writing():
+                self._writer.wait_until_finished()
+                self._writer.check_for_errors()
 
     def close(self) -> None:
-        """Waits, and ends the background threads."""
+        """Waits, and ends the background threads; raises as `save`."""
         if self._writer is not None:
+            writer = self._writer
+            try:
+                self.wait()
+            finally:
+                self._writer = None
+                writer.close()
+
+    def measured(self, step: int, metrics: Mapping[str, float | None]) -> bool:
+        """Marks the checkpoint of this step if it is the best so far by `keeping.metric`; tells whether it did.
+
+        Raises:
+          ValueError: there is no such metric.
+          StorageError: the checkpoint, or the mark, could not be written.
+        """
+        if self._keeping.metric is None or step not in self.steps() + [self._saving and self._saving[0]]:
+            return False
+        self._open()
+        won = is_better(self._keeping, metrics, self._best)
+        if jax.process_count() > 1:  # All must delete the same ones.
+            won = bool(multihost_utils.broadcast_one_to_all(np.asarray(won)))
+        if won:
             self.wait()
-            self._writer.close()
-            self._writer = None
+            self._best = Best(step, self._keeping.metric, self._keeping.mode, float(metric_of(self._keeping, metrics)))
+            if jax.process_index() == 0:
+                write_best(self.folder, self._best)
+        return won
 
     def restore(self, abstract: TrainState, step: int | None = None) -> TrainState:
         """The state saved at `step`, or the newest one that is whole, laid out as `abstract` says.
@@ -104,11 +158,16 @@ class Checkpoints:
         """
 
         def read(found: int) -> TrainState:
-            wanted = _parts(abstract)
-            parts = {name: self._read_part(found, name, part) for name, part in wanted.items()}
-            return _assemble(abstract, {name: array for part in parts.values() for name, array in part.items()})
+            wanted = parts_of(abstract)
+            if not self.is_resumable(found):
+                raise CheckpointError(
+                    f"{self.folder.parent} holds parameters alone, for inference; name it in training.init_from "
+                    "to train a new run from them, in another workdir"
+                )
+            parts = {name: read_part(self.folder / str(found), name, part) for name, part in wanted.items()}
+            return assemble(abstract, {name: array for part in parts.values() for name, array in part.items()})
 
-        return self._newest(read, step)
+        return self.newest(read, step)
 
     def restore_params(self, abstract_params: Any, step: int | None = None, ema: bool = False) -> Any:
         """The parameters alone, or their moving average; reads nothing of the optimiser.
@@ -118,16 +177,18 @@ class Checkpoints:
           step: which checkpoint; None is the newest that is whole.
           ema: whether the moving average is wanted.
 
+        Where they were exported as bfloat16, they are given the wanted float32.
+
         Raises:
           CheckpointError, DamagedCheckpoint: as `restore`.
         """
         part = "ema" if ema else "params"
 
         def read(found: int) -> Any:
-            arrays = self._read_part(found, part, _flat(abstract_params, part))
-            return _fill(abstract_params, part, arrays)
+            arrays = read_part(self.folder / str(found), part, flat(abstract_params, part), widen=True)
+            return fill(abstract_params, part, arrays)
 
-        return self._newest(read, step)
+        return self.newest(read, step)
 
     def parameters(self, step: int | None = None) -> dict[str, np.ndarray]:
         """All parameters by dotted name, whatever they are, on the host; their moving average where one was kept.
@@ -145,23 +206,23 @@ class Checkpoints:
                 for name, array in record.items()
                 if name.startswith(part + ".")
             }
-            arrays = self._read_part(found, part, wanted)
-            return {name.removeprefix(part + "."): np.asarray(array) for name, array in arrays.items()}
+            arrays = read_part(self.folder / str(found), part, wanted)
+            return {name.removeprefix(part + "."): _on_host(array) for name, array in arrays.items()}
 
-        return self._newest(read, step)
+        return self.newest(read, step)
 
     def restore_variables(self, abstract_variables: Any, step: int | None = None) -> Any:
         """What a learner keeps beside its parameters: random streams, averages; as `restore_params`."""
 
         def read(found: int) -> Any:
-            arrays = self._read_part(found, "variables", _flat(abstract_variables, "variables"))
-            return _fill(abstract_variables, "variables", arrays)
+            arrays = read_part(self.folder / str(found), "variables", flat(abstract_variables, "variables"))
+            return fill(abstract_variables, "variables", arrays)
 
-        return self._newest(read, step)
+        return self.newest(read, step)
 
     def assets(self, step: int | None = None) -> dict[str, bytes]:
         """The files saved with the arrays: config.json, tokenizer, statistics, by name."""
-        return self._newest(lambda found: read_record(self.folder / str(found) / RECORD)[1], step)
+        return self.newest(lambda found: read_record(self.folder / str(found) / RECORD)[1], step)
 
     def set_aside_after(self, step: int) -> None:
         """Renames the checkpoints past `step`, which are damaged, so that the run can save these steps again."""
@@ -172,17 +233,93 @@ class Checkpoints:
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("set aside damaged checkpoints")
 
+    def is_resumable(self, step: int) -> bool:
+        """Whether a checkpoint has all that training needs, which an export has not."""
+        return self.has(step, "rest")
+
+    def has(self, step: int, part: str) -> bool:
+        """Whether a checkpoint has arrays of a part: `params`, `ema`, `variables` or `rest`."""
+        return any(name.startswith(part + ".") for name in read_record(self.folder / str(step) / RECORD)[0])
+
     def _open(self) -> ocp.CheckpointManager:
         if self._writer is None:
+            self._best = read_best(self.folder)
             options = ocp.CheckpointManagerOptions(
-                max_to_keep=self._keep, create=True, cleanup_tmp_directories=True, enable_async_checkpointing=True
+                preservation_policy=preservation(self._keeping, lambda: self._best and self._best.step),
+                create=True,
+                cleanup_tmp_directories=True,
+                lightweight_initialize=True,  # Else it reads files that nothing else depends on.
+                enable_async_checkpointing=True,
+                # What forbids to make them is found in no other way than by waiting for minutes.
+                async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
             )
             self._writer = ocp.CheckpointManager(self.folder, options=options)
         return self._writer
 
-    def _newest(self, read: Callable[[int], Any], step: int | None) -> Any:
-        """Reads the given step; with none given the newest, and the one before it where that is damaged."""
+    def _write(self, step: int, parts: Mapping[str, Mapping[str, Any]], assets: Mapping[str, bytes]) -> None:
+        """Begins to write the parts and their record, when the write before is done."""
+        self._wait_for_the_one_before()
+        arrays = {name: array for part in parts.values() for name, array in part.items()}
+        found = digests(arrays)
+        record = {name: ArrayRecord(a.shape, str(a.dtype), found[name]) for name, a in arrays.items()}
+        items: dict[str, Any] = {name: ocp.args.StandardSave(part) for name, part in parts.items() if part}
+        self._saving = step, sum(array.nbytes for array in arrays.values())
+        items |= {RECORD: make_record(record, assets), WRITTEN: FilesSave()}
+        with self._told_of_writing():
+            self._open().save(step, args=ocp.args.Composite(**items))
+
+    def _wait_for_the_one_before(self) -> None:
+        """Waits, and tells how long if it was long."""
+        start = time.perf_counter()
+        self.wait()
+        waited = time.perf_counter() - start
+        if self._loud and self._saving is not None and waited > SLOW:
+            print(
+                f"storage is slow: the run waited {waited:.0f} s until the checkpoint of step {self._saving[0]} was "
+                f"written in {self.folder}; raise training.save_every, or take faster storage",
+                file=sys.stderr,
+            )
+
+    @contextlib.contextmanager
+    def _told_of_writing(self) -> Iterator[None]:
+        """Tells in one line what storage has against a save."""
+        try:
+            yield
+        except StorageError:
+            raise
+        except Exception as error:  # TensorStore raises ValueError, Orbax what it finds; all else passes.
+            step, size = self._saving or (0, 0)
+            what = f"the checkpoint of step {step} ({size_in_words(size)}) could not be written"
+            told = storage_error(error, what, self.folder, self._left())
+            if told is None:
+                raise
+            # Orbax leaves tasks behind that it has not begun, and Python complains of each.
+            warnings.filterwarnings("ignore", r"coroutine .* was never awaited", RuntimeWarning)
+            raise told from error
+
+    def _left(self) -> str:
+        """What there is after a failed save, and how to go on."""
+        last = "there is none before it" if self.latest is None else f"that of step {self.latest} is whole"
+        return f"; {last}: run the same command to resume"
+
+    def newest(self, read: Callable[[int], Found], step: int | str | None = None) -> Found:
+        """What `read` makes of the given step; with none given of the newest, or the one before where that is damaged.
+
+        Args:
+          read: takes a step; raises DamagedCheckpoint where that cannot be had back.
+          step: a step, `best` for the one that is marked as such, or None.
+
+        Raises:
+          CheckpointError, DamagedCheckpoint: as `restore`.
+        """
         steps = self.steps()
+        if step == "best":
+            step = self.best
+            if step is None:
+                raise CheckpointError(
+                    f"no checkpoint in {self.folder} is marked as the best ({MARK}); set training.best to a metric "
+                    f"of its evaluation when it trains, or give one of the steps {steps}"
+                )
         if not steps or (step is not None and step not in steps):
             wanted = "no checkpoint" if step is None else f"no checkpoint of step {step}"
             there = f"there are steps {steps}" if steps else "train first"
@@ -197,122 +334,10 @@ class Checkpoints:
                     print(f"{reason}; falling back on the one before it", file=sys.stderr)
         raise DamagedCheckpoint(f"{reason}; " + ("take another step" if step is not None else "no other is whole"))
 
-    def _read_part(self, step: int, part: str, wanted: Mapping[str, Any]) -> dict[str, jax.Array]:
-        """The arrays of one part, compared with what is wanted and with their digests."""
-        folder = self.folder / str(step)
-        record = {n: r for n, r in read_record(folder / RECORD)[0].items() if n.split(".")[0] == part}
-        _compare(f"checkpoint of step {step} in {self.folder}", record, wanted)
-        if not wanted:
-            return {}
-        arrays, reason = None, ""
-        try:
-            with _one_complaint_only(), ocp.StandardCheckpointer() as reader:
-                arrays = reader.restore(folder / part, dict(wanted))
-        except Exception as error:  # Orbax and TensorStore raise many kinds; each means it can't be read.
-            told = (str(error).splitlines() or ["no more is told"])[0]
-            reason = f"{part} cannot be read ({type(error).__name__}: {told[:200]})"
-        if not _all_agree(arrays is not None):
-            raise DamagedCheckpoint(reason or f"{part} cannot be read by another process")
-        wrong = [name for name, found in digests(arrays).items() if found != record[name].digest]
-        if wrong:
-            raise DamagedCheckpoint(f"array {wrong[0]} is not what was saved" + _more(wrong))
-        return arrays
 
-
-@contextlib.contextmanager
-def _one_complaint_only() -> Iterator[None]:
-    """Keeps asyncio from printing, for each array of a part that can't be read, what its error says once."""
-    log = logging.getLogger("asyncio")
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        yield
-    except Exception:
-        gc.collect()  # The complaint comes when a failed future is forgotten.
-        raise
-    finally:
-        log.setLevel(level)
-
-
-def _parts(state: TrainState) -> dict[str, dict[str, Any]]:
-    """The state as flat dicts of arrays by dotted name; random keys as their words."""
-    rest = {name: getattr(state, name) for name in REST}
-    parts = {"params": state.params, "ema": state.ema, "variables": state.variables, "rest": rest}
-    return {name: _flat(part, name) for name, part in parts.items() if part is not None}
-
-
-def _assemble(abstract: TrainState, arrays: Mapping[str, jax.Array]) -> TrainState:
-    rest = {name: getattr(abstract, name) for name in REST}
-    return TrainState(
-        params=_fill(abstract.params, "params", arrays),
-        ema=_fill(abstract.ema, "ema", arrays),
-        variables=_fill(abstract.variables, "variables", arrays),
-        **_fill(rest, "rest", arrays),
-    )
-
-
-def _flat(tree: Any, prefix: str) -> dict[str, Any]:
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {_name(prefix, path): _words(leaf) for path, leaf in leaves}
-
-
-def _fill(tree: Any, prefix: str, arrays: Mapping[str, jax.Array]) -> Any:
-    """The tree with its leaves taken from `arrays`."""
-
-    def leaf(path: tuple[Any, ...], wanted: Any) -> jax.Array:
-        array = arrays[_name(prefix, path)]
-        is_key = jax.dtypes.issubdtype(wanted.dtype, jax.dtypes.prng_key)
-        return jax.random.wrap_key_data(array, impl=_key_kind(wanted)) if is_key else array
-
-    return jax.tree_util.tree_map_with_path(leaf, tree)
-
-
-def _name(prefix: str, path: tuple[Any, ...]) -> str:
-    return prefix + "".join("." + jax.tree_util.keystr((key,), simple=True) for key in path)
-
-
-def _key_kind(wanted: jax.ShapeDtypeStruct) -> Any:
-    """The generator of an abstract random key; JAX tells it of traced keys only."""
-    kinds = []
-    jax.eval_shape(lambda key: kinds.append(jax.random.key_impl(key)), wanted)
-    return kinds[0]
-
-
-def _words(leaf: Any) -> Any:
-    """A random key's words in place of the key; anything else as it is."""
-    if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return leaf
-    if isinstance(leaf, jax.ShapeDtypeStruct):
-        words = jax.eval_shape(jax.random.key_data, leaf)
-        return jax.ShapeDtypeStruct(words.shape, words.dtype, sharding=leaf.sharding)
-    return jax.random.key_data(leaf)
-
-
-def _compare(what: str, record: Mapping[str, ArrayRecord], wanted: Mapping[str, Any]) -> None:
-    """Raises unless the saved arrays have the wanted names, shapes and dtypes."""
-    saved = {name: f"{array.dtype}{list(array.shape)}" for name, array in record.items()}
-    needed = {name: f"{np.dtype(array.dtype)}{list(array.shape)}" for name, array in wanted.items()}
-    wrong = [
-        f"{name} is {saved.get(name, 'absent')} there and {needed.get(name, 'absent')} here"
-        for name in sorted(saved.keys() | needed.keys())
-        if saved.get(name) != needed.get(name)
-    ]
-    if wrong:
-        raise CheckpointError(
-            f"{what} is of another shape: {'; '.join(wrong[:3])}{_more(wrong, 3)}; "
-            "use the settings it was trained with, or another workdir"
-        )
-
-
-def _more(items: list[str], shown: int = 1) -> str:
-    return f" (and {len(items) - shown} more)" if len(items) > shown else ""
-
-
-def _all_agree(fine: bool) -> bool:
-    """Whether it went well in every process, so that all fall back together."""
-    if jax.process_count() == 1:
-        return fine
-    return bool(np.all(multihost_utils.process_allgather(np.asarray(fine))))
+def _on_host(array: jax.Array) -> np.ndarray:
+    """An array as numpy knows it: bfloat16 becomes float32."""
+    return np.asarray(array, np.float32 if array.dtype == jnp.bfloat16 else None)
 
 
 def _free_name(folder: Path, step: int, source: Path) -> Path:

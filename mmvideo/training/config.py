@@ -143,6 +143,10 @@ class Training:
       log_every: steps between log lines.
       save_every: steps between checkpoints; the last step is always saved.
       keep: newest checkpoints kept.
+      keep_every: checkpoints of steps that this divides are kept for good; None keeps none beside the newest.
+      best: the evaluation metric by which the best checkpoint is kept and marked, as EVALUATION/METRIC, such as
+        `retrieval/text_to_video/r@1`; every evaluation's step then has a checkpoint. None marks none.
+      best_mode: whether its highest or its lowest value is the best.
       evaluate_every: steps between evaluations; None evaluates at the end only.
       patience: skipped steps in a row, non-finite or spikes, after which the run stops.
       spike: steps that are skipped though they are finite; None skips none of them.
@@ -151,11 +155,12 @@ class Training:
         run again. It must be longer than the longest compile, and longer than what restoring takes; 0 or None lets
         a process hang.
       seed: seed of the parameters.
-      init_from: a run's folder, or one of its checkpoints, from whose parameters (their average where one was kept)
-        a new run starts. They are taken by name; learned positions of another frame size, clip length or
-        spectrogram are interpolated. What was taken, resized, left out and made anew is printed and written to
-        `init.json`. Heads that only one of the runs has, and what belongs to modalities that this run lacks, may
-        differ; any other difference stops the run unless it is named below. A resumed run ignores it.
+      init_from: a run's folder, one of its checkpoints (`RUN/checkpoints/800`, or `…/best`), or what was exported of
+        one, from whose parameters (their average where one was kept) a new run starts. They are taken by name;
+        learned positions of another frame size, clip length or spectrogram are interpolated. What was taken,
+        resized, left out and made anew is printed and written to `init.json`. Heads that only one of the runs has,
+        and what belongs to modalities that this run lacks, may differ; any other difference stops the run unless it
+        is named below. A resumed run ignores it.
       init_fresh: parameters that start anew whatever the checkpoint has, by patterns of their names, such as
         `heads.classification.*` for other classes.
       init_ignore: parameters of the checkpoint that have no place here, by patterns.
@@ -172,6 +177,9 @@ class Training:
     log_every: int = 10
     save_every: int = 500
     keep: int = 2
+    keep_every: int | None = None
+    best: str | None = None
+    best_mode: Literal["max", "min"] = "max"
     evaluate_every: int | None = None
     patience: int = 5
     spike: Spike | None = None
@@ -186,6 +194,13 @@ class Training:
     def __post_init__(self) -> None:
         if self.hang_seconds is not None and self.hang_seconds < 0:
             raise ValueError(f"training.hang_seconds {self.hang_seconds} must be above 0, or 0 to watch nothing")
+        if self.keep < 1:
+            raise ValueError(f"training.keep {self.keep} must be 1 or more: a run goes on from its newest checkpoint")
+        if self.keep_every is not None and (self.keep_every < 1 or self.keep_every % self.save_every):
+            raise ValueError(
+                f"training.keep_every {self.keep_every} must be a multiple of training.save_every {self.save_every}: "
+                "there is no checkpoint of other steps"
+            )
         if self.average_from is None:
             return
         if self.ema is not None:

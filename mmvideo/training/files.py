@@ -16,12 +16,18 @@ MAY_DIFFER = (
     *(f"training.{name}" for name in ("log_every", "save_every", "keep", "evaluate_every", "patience", "tensorboard")),
     "training.hang_seconds",
     "training.spike.*",
+    *(f"training.{name}" for name in ("keep_every", "best", "best_mode")),
+    *(f"model.{name}" for name in ("scan", "remat", "attention", "chunk")),
     "input.threads",
     "input.prefetch",
     "mesh.*",
     "evaluation.*",
 )
-"""Settings that don't change what is learned: a run may be resumed with others (patterns of dotted names)."""
+"""Settings that don't change what is learned: a run may be resumed with others (patterns of dotted names).
+
+Layers have the same parameters however they are computed, scanned or unrolled, by whichever kernel; that and the
+mesh change sums in their last bits.
+"""
 
 
 class WorkdirError(ValueError):

@@ -42,6 +42,16 @@ class Journal:
         self._window: list[dict[str, float]] = []
         self._unreadable = 0
 
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        try:
+            self.close()
+        except OSError:
+            if kind is None:  # Else what went wrong first is told: often the same full disk.
+                raise
+
     def add(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
         """Takes a step's metrics unread, and reads those of the step before: the device stays busy."""
         self.settle()
@@ -65,9 +75,10 @@ class Journal:
             self._flush()
 
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Writes a line of an evaluation's metrics."""
-        if metrics:
-            self._put({"step": step, **metrics})
+        """Writes a line of those of an evaluation's metrics that have none yet."""
+        untold = self._writer.untold(step, metrics) if self._writer is not None else {}
+        if untold:
+            self._put({"step": step, **untold})
 
     def say(self, text: str) -> None:
         """Tells the person in front of the screen."""

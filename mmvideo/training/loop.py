@@ -13,7 +13,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from mmvideo.stream import TokenStream
-from mmvideo.training.checkpoint import Checkpoints
+from mmvideo.training.checkpoint import Checkpoints, Keeping
 from mmvideo.training.config import Training
 from mmvideo.training.files import MAY_DIFFER, claim, release_on_error
 from mmvideo.training.interrupt import stop_requests
@@ -22,6 +22,7 @@ from mmvideo.training.ledger import Ledger
 from mmvideo.training.progress import clock
 from mmvideo.training.state import Blueprint, TrainState, begun, draw_up, learner_of
 from mmvideo.training.step import Metrics, make_step
+from mmvideo.training.storage import storage_errors
 from mmvideo.training.watchdog import Watchdog
 
 Place = Callable[[TokenStream], TokenStream]
@@ -76,22 +77,25 @@ def train(
       CheckpointError: its checkpoints don't fit or are all damaged.
       NonFiniteError: `config.patience` steps in a row were skipped, and the last was not finite.
       SpikeError: the last of them was a spike.
+      StorageError: the workdir could not be written; the checkpoints that were whole stay.
     """
     workdir, first = Path(workdir), jax.process_index() == 0
-    new = claim(workdir, config_json, may_differ)
     watchdog = watchdog or Watchdog(config.hang_seconds, workdir)
-    ledger = Ledger(workdir / "ledger.jsonl" if first else None, watchdog.beat)
     with contextlib.ExitStack() as stack:
         stack.enter_context(watchdog)
+        stack.enter_context(storage_errors(workdir))
+        new = claim(workdir, config_json, may_differ)
+        ledger = Ledger(workdir / "ledger.jsonl" if first else None, watchdog.beat)
         asked = stack.enter_context(stop_requests())
         stack.enter_context(jax.set_mesh(mesh))
         with ledger.phase("init"), release_on_error(workdir, new):
             plan = draw_up(learner_fn, config, mesh)
-            checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", config.keep, first))
+            keeping = Keeping(config.keep, config.keep_every, config.best, config.best_mode)
+            checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", keeping, first))
             state, start = _first(plan, checkpoints, begin)
             lost = ledger.resume(start)
             journal = Journal(workdir if first else None, start, config, ledger, batches, on_progress)
-            stack.callback(journal.close)
+            stack.enter_context(journal)
         if start:
             journal.say(f"resuming {workdir} at step {start}; {lost:.1f} s of earlier work are done again")
         if plan.portion.frozen:
@@ -99,20 +103,24 @@ def train(
         assets = _assets(batches, config_json)
         steps = _steps(plan, state, batches, place, config, ledger, watchdog)
         step, stopped = start, False
+
+        def measure() -> None:
+            journal.settle()
+            _measure(evaluate, plan, state, step, ledger, journal, checkpoints)
+
+        if start and _evaluated(config, start):
+            measure()  # What a stop came before.
         for step, state, metrics in steps:
             journal.add(step, metrics)
             stopped = asked(step)
-            if stopped or step == config.steps or step % config.save_every == 0:
+            if stopped or _saved(config, step):
                 journal.settle(line=True)
                 with ledger.phase("checkpoint"):
                     checkpoints.save(step, state, assets)
             if stopped:
                 break
-            if config.evaluate_every and step % config.evaluate_every == 0 and step < config.steps:
-                journal.settle()
-                _measure(evaluate, plan, state, step, ledger, journal)
-        if not stopped:
-            _measure(evaluate, plan, state, step, ledger, journal)
+            if _evaluated(config, step):
+                measure()
         with ledger.phase("checkpoint"):
             checkpoints.close()
         journal.settle(line=True)
@@ -149,14 +157,35 @@ def _steps(
         yield number + 1, state, metrics
 
 
+def _evaluated(config: Training, step: int) -> bool:
+    """Whether there is an evaluation behind this step."""
+    return step == config.steps or bool(config.evaluate_every and step % config.evaluate_every == 0)
+
+
+def _saved(config: Training, step: int) -> bool:
+    """Whether there is a checkpoint of this step; what an evaluation may find the best has one."""
+    best = config.best is not None and _evaluated(config, step)
+    return step == config.steps or step % config.save_every == 0 or best
+
+
 def _measure(
-    evaluate: Evaluate | None, plan: Blueprint, state: TrainState, step: int, ledger: Ledger, journal: Journal
+    evaluate: Evaluate | None,
+    plan: Blueprint,
+    state: TrainState,
+    step: int,
+    ledger: Ledger,
+    journal: Journal,
+    checkpoints: Checkpoints,
 ) -> None:
-    """Evaluates, and writes down what is found."""
+    """Evaluates, marks the checkpoint if it is the best, and writes down what is found."""
     if evaluate is not None:
         with ledger.phase("evaluation"):
             found = evaluate(learner_of(plan.graphdef, state), step)
+        with ledger.phase("checkpoint"):
+            best = checkpoints.measured(step, found)
         journal.evaluated(step, {f"eval/{name}": value for name, value in found.items()})
+        if best:
+            journal.say(f"step {step} is the best so far: its checkpoint is kept")
 
 
 def _assets(batches: Any, config_json: str) -> dict[str, bytes]:

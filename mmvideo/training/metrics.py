@@ -29,9 +29,14 @@ class MetricsWriter:
         self._path = workdir / "metrics.jsonl"
         kept = [line for line in read_lines(self._path) if line.get("step", math.inf) <= step]
         write_lines(self._path, kept)
+        self._told = {(line.get("step"), name) for line in kept for name in line if name.startswith("eval/")}
         self.seconds_before: float = max((line.get("seconds", 0.0) for line in kept), default=0.0)
         self._file = self._path.open("a", encoding="utf-8")
         self._events = _events(workdir / "tensorboard", step) if tensorboard else None
+
+    def untold(self, step: int, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """Those metrics of an evaluation that no line tells yet: a resumed run may have measured them before."""
+        return {name: value for name, value in metrics.items() if (step, name) not in self._told}
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Writes one line; a number that is not finite becomes null, which is JSON."""

@@ -1,7 +1,9 @@
 """What lies beside the arrays of a checkpoint: assets as plain files, and digests of everything.
 
-Orbax writes a record together with the arrays and commits both by one rename, so a checkpoint
-either has both or does not exist.
+Orbax writes these together with the arrays and commits all by one rename, so a checkpoint either has both or
+does not exist. `record/digests.json` tells what every array and asset must be. `written/files.json` tells what
+every file must be: one small enough to be read in no time by its digest, a large one, which holds numbers of
+arrays, by its size alone.
 """
 
 from __future__ import annotations
@@ -16,7 +18,16 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-DIGESTS = "digests.json"
+RECORD, WRITTEN = "record", "written"
+"""Their folders within a checkpoint. Orbax finishes the folders in the order of their names, `written` as the last."""
+
+DIGESTS, FILES = "digests.json", "files.json"
+
+SMALL = 2**20
+"""Bytes up to which a file is digested as a whole. What larger ones hold is digested as arrays."""
+
+DONE = "commit_success.txt"
+"""Orbax's mark of a finished folder."""
 
 
 class CheckpointError(ValueError):
@@ -58,6 +69,26 @@ class RecordSave(ocp.args.CheckpointArgs):
     files: dict[str, bytes] = dataclasses.field(default_factory=dict)
 
 
+class FilesHandler(ocp.CheckpointHandler):
+    """Writes down what files the other folders of a checkpoint have; `check_files` compares them."""
+
+    def save(self, directory: Any, args: FilesSave) -> None:
+        """Nothing yet: the others are still writing."""
+
+    def finalize(self, directory: Any) -> None:
+        """Orbax calls this in one process, when all have written, before the commit."""
+        (directory / FILES).write_bytes(_sealed({"files": _files(Path(str(directory)).parent)}))
+
+    def restore(self, directory: Any, args: Any = None) -> None:
+        """Nothing: `check_files` reads it without Orbax."""
+
+
+@ocp.args.register_with_handler(FilesHandler, for_save=True, for_restore=True)
+@dataclasses.dataclass
+class FilesSave(ocp.args.CheckpointArgs):
+    """Says that the files be written down."""
+
+
 def make_record(arrays: Mapping[str, ArrayRecord], assets: Mapping[str, bytes]) -> RecordSave:
     """The files of a record: the assets, and the digests of the arrays and of the assets.
 
@@ -71,8 +102,7 @@ def make_record(arrays: Mapping[str, ArrayRecord], assets: Mapping[str, bytes]) 
         "arrays": {name: dataclasses.asdict(array) for name, array in arrays.items()},
         "assets": {name: hashlib.sha256(data).hexdigest() for name, data in assets.items()},
     }
-    sealed = {"sha256": _seal(content), **content}
-    return RecordSave({**assets, DIGESTS: json.dumps(sealed, indent=1).encode()})
+    return RecordSave({**assets, DIGESTS: _sealed(content)})
 
 
 def read_record(folder: Path) -> tuple[dict[str, ArrayRecord], dict[str, bytes]]:
@@ -81,16 +111,11 @@ def read_record(folder: Path) -> tuple[dict[str, ArrayRecord], dict[str, bytes]]
     Raises:
       DamagedCheckpoint: a file is missing or is not what was saved.
     """
+    content = _opened(folder / DIGESTS)
     try:
-        content = json.loads((folder / DIGESTS).read_bytes())
-        seal = content.pop("sha256")
         assets = {name: (folder / name).read_bytes() for name in content["assets"]}
     except FileNotFoundError as error:
         raise DamagedCheckpoint(f"{error.filename} is missing") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise DamagedCheckpoint(f"{folder / DIGESTS} is damaged") from None
-    if seal != _seal(content):
-        raise DamagedCheckpoint(f"{folder / DIGESTS} is damaged")
     for name, data in assets.items():
         if hashlib.sha256(data).hexdigest() != content["assets"][name]:
             raise DamagedCheckpoint(f"{folder / name} is damaged")
@@ -99,6 +124,66 @@ def read_record(folder: Path) -> tuple[dict[str, ArrayRecord], dict[str, bytes]]
         for name, item in content["arrays"].items()
     }
     return arrays, assets
+
+
+def check_files(folder: Path, part: str) -> None:
+    """Compares the files of one part of a checkpoint, and of its record, with what was written down before its commit.
+
+    Args:
+      folder: of the checkpoint; one in which they were not written down passes.
+      part: the folder in it.
+
+    Raises:
+      DamagedCheckpoint: a file is missing, or is not what was saved.
+    """
+    if not (folder / WRITTEN / FILES).exists():
+        return
+    for name, (size, digest) in _opened(folder / WRITTEN / FILES)["files"].items():
+        path = folder / name
+        if name.split("/")[0] not in (part, RECORD):
+            continue
+        if not path.is_file():
+            raise DamagedCheckpoint(f"{path} is missing")
+        if path.stat().st_size != size or (digest is not None and _digest(path) != digest):
+            raise DamagedCheckpoint(f"{path} is damaged")
+
+
+def _files(folder: Path) -> dict[str, tuple[int, str | None]]:
+    """Size and digest of every file in the finished folders of a checkpoint, by its path there."""
+    done = [part for part in sorted(folder.iterdir()) if (part / DONE).is_file()]
+    found = {path: path.stat().st_size for part in done for path in sorted(part.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): (size, _digest(path) if size <= SMALL else None) for path, size in found.items()
+    }
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _sealed(content: Mapping[str, Any]) -> bytes:
+    """JSON that tells its own digest."""
+    plain = json.loads(json.dumps(content))
+    return json.dumps({"sha256": _seal(plain), **plain}, indent=1).encode()
+
+
+def _opened(path: Path) -> dict[str, Any]:
+    """What `_sealed` wrote.
+
+    Raises:
+      DamagedCheckpoint: the file is missing, or is not what was saved.
+    """
+    try:
+        data = path.read_bytes()
+        content = json.loads(data)
+        seal = content.pop("sha256")
+    except FileNotFoundError:
+        raise DamagedCheckpoint(f"{path} is missing") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DamagedCheckpoint(f"{path} is damaged") from None
+    if seal != _seal(content):
+        raise DamagedCheckpoint(f"{path} is damaged")
+    return content
 
 
 def _seal(content: Mapping[str, Any]) -> str:

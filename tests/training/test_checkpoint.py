@@ -97,15 +97,17 @@ def test_a_flipped_byte_never_comes_back_unnoticed(copied_run, whole_run):
         except CheckpointError as error:
             refused[path] = str(error)
         shutil.copyfile(whole / path.relative_to(folder), path)
-    assert set(folder.glob("record/*")) - refused.keys() == {folder / "record" / "commit_success.txt"}
-    # Orbax leaves bytes behind that no array uses; the flips that matter are in the files of each part.
-    assert {path.relative_to(folder).parts[0] for path in refused} == {"params", "ema", "variables", "rest", "record"}
-    assert any(path.parent.name == "d" for path in refused)
+    # Marks of Orbax's that tell when all was written, from which nothing is read.
+    marks = {"_CHECKPOINT_METADATA", "commit_success.txt", "written/commit_success.txt"}
+    assert {str(path.relative_to(folder)) for path in set(files) - refused.keys()} == marks
+    assert all(path.name in message for path, message in refused.items())
 
 
 def test_changed_numbers_are_found_where_orbax_sees_nothing(copied_run, whole_run):
     """A checkpoint whose files are all sound, but hold other numbers, is refused with the array's name."""
     state = whole_run[1]
+    # Files that are too large to be digested as such are known by their arrays alone.
+    shutil.rmtree(copied_run / "checkpoints" / "6" / "written")
     for part in ("params", "rest"):
         shutil.rmtree(copied_run / "checkpoints" / "6" / part)
         shutil.copytree(copied_run / "checkpoints" / "4" / part, copied_run / "checkpoints" / "6" / part)

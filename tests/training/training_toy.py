@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 from mmvideo.model.layers import Linear, parameter
 from mmvideo.parallel import config
 from mmvideo.parallel.mesh import make_mesh
+from mmvideo.parallel.processes import initialize
 from mmvideo.parallel.rules import batch_sharding
 from mmvideo.stream import PADDING, Clips, Layout, Modality, TokenStream
 from mmvideo.training.config import Optimizer, Training
@@ -147,15 +148,19 @@ def _bits(leaf: jax.Array) -> np.ndarray:
 
 
 def main() -> None:
-    """Trains the toy in a process of its own, to be stopped or killed from outside."""
+    """Trains the toy in a process of its own, or one of several, to be stopped or killed from outside."""
     parser = argparse.ArgumentParser()
     parser.add_argument("workdir", type=Path)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--save-every", type=int, default=500)
+    parser.add_argument("--keep", type=int, default=2)
     parser.add_argument("--kill-at", type=int)
     options = parser.parse_args()
-    training = quick(steps=options.steps, save_every=options.save_every, ema=0.9)
-    toy_train(options.workdir, training, ToyBatches(kill_at=options.kill_at), on_progress=None)
+    _, processes = initialize()
+    training = quick(steps=options.steps, save_every=options.save_every, keep=options.keep, ema=0.9)
+    mesh = toy_mesh() if processes == 1 else toy_mesh(jax.device_count())
+    state = toy_train(options.workdir, training, ToyBatches(kill_at=options.kill_at), mesh, on_progress=None)
+    print(f"ended at step {int(state.step)}", flush=True)
 
 
 if __name__ == "__main__":
