@@ -130,24 +130,27 @@ def kill_over_and_over(folder: Path, kills: int, chance: random.Random) -> Row:
     arguments = ("--steps", 10**6, "--save-every", SAVE_EVERY)
     fine, in_save, most, before = 0, 0, 0, 0
     for number in range(kills):
-        process = start(run, *arguments)
+        process, began = start(run, *arguments), time.time()
         if number % 5 == 4:
             time.sleep(chance.uniform(0.0, 6.0))
         else:
             resumed = checkpoints.latest or 0
             try:
                 wait_until(lambda known=(0, resumed, before): reached(run) not in known, process)
+                # Steps, not seconds: on a busy machine a run would else be killed before its first save each time.
+                aim = resumed + chance.randint(1, 3 * SAVE_EVERY)
+                wait_until(lambda aim=aim: reached(run) >= aim, process)
             except RuntimeError:
                 print(f"kill {number}: the run did not resume: {process.communicate()[0][-2000:]}", file=sys.stderr)
                 return Row("SIGKILL", kills, fine, f"kill {number}: the run did not resume")
-            time.sleep(chance.uniform(0.0, 0.6))
+            time.sleep(chance.uniform(0.0, 0.1))
         process.kill()
         process.communicate()
         before = reached(run)
         # The line of a step may come before its checkpoint is begun.
         last_due = max(0, before - 1) // SAVE_EVERY * SAVE_EVERY
         left = checkpoints.latest or 0
-        in_save += any(run.glob("checkpoints/*tmp*"))
+        in_save += any(path.stat().st_ctime > began for path in run.glob("checkpoints/*tmp*"))
         most = max(most, before - left)
         fine += last_due - left <= SAVE_EVERY
     whole, steps = equals_uninterrupted(folder, run)
