@@ -128,18 +128,18 @@ def _share(text: str) -> float:
 
 def _launch(experiment: Experiment, options: Options) -> None:
     """Plans for devices, and prints."""
-    from mmvideo.cli.plan_launch import as_json, compiled_table, launch_table
+    from mmvideo.cli.plan_launch import as_json, compiled_table, launch_lines
     from mmvideo.experiment.launch import compile_launch, plan_launch
     from mmvideo.experiment.plan import as_dict
 
     found = plan_launch(experiment, options.device, options.devices, options.mesh, options.mfu)
     if options.compile and not options.json:
-        _print(found.plan, launch_table(found))
+        _print(found.plan, launch_lines(found))
     told = compile_launch(experiment, found) if options.compile else None
     if options.json:
         print(json.dumps(as_dict(found.plan) | as_json(found, told), indent=2))
     elif told is None:
-        _print(found.plan, launch_table(found))
+        _print(found.plan, launch_lines(found))
     else:
         _console().print(compiled_table(*told))
 
@@ -150,14 +150,14 @@ def _console() -> Console:
     return Console(highlight=False)
 
 
-def _print(plan: Plan, *more: Table) -> None:
+def _print(plan: Plan, more: str = "") -> None:
     console, run = _console(), plan.run
     console.print(f"[bold]{plan.name}[/]: {run.steps:,} steps of {run.rows:,} rows, {run.clips:,} clips a step")
     for table in (_tokens(plan), _parts(plan), _memory(plan)):
         console.print(table)
     console.print(_summary(plan), soft_wrap=True)
-    for table in more:
-        console.print(table)
+    if more:
+        console.print(more, soft_wrap=True)
 
 
 def _tokens(plan: Plan) -> Table:

@@ -35,14 +35,12 @@ def parse_mesh(text: str) -> Mesh:
     return Mesh(**sizes)
 
 
-def launch_table(launch: Launch) -> Table:
+def launch_lines(launch: Launch) -> str:
     """What is decided and told of a launch, a line each."""
-    from mmvideo.cli.plan import new_table
-
-    table = new_table(f"on {launch.devices:,} x {launch.device.title}", "", "")
-    for row in (*_rows_of_a_device(launch), *_speed(launch)):
-        table.add_row(*row)
-    return table
+    rows = (*_rows_of_a_device(launch), *_speed(launch))
+    wide = [max(len(row[column]) for row in rows) for column in range(2)]
+    lines = [f"{name:{wide[0]}}  {number:>{wide[1]}}  {words}".rstrip() for name, number, words in rows]
+    return "\n".join([f"\non {launch.devices:,} x {launch.device.title}", *lines])
 
 
 def _rows_of_a_device(launch: Launch) -> list[tuple[str, str, str]]:
