@@ -154,9 +154,7 @@ def kill_over_and_over(folder: Path, kills: int, chance: random.Random) -> Row:
         most = max(most, before - left)
         fine += last_due - left <= SAVE_EVERY
     if checkpoints.latest is None:
-        return Row(
-            "SIGKILL", kills, 0, "every kill came before the first save was done: nothing is shown; take more kills"
-        )
+        return Row("SIGKILL", kills, 0, "every kill came before the first save was done: nothing is shown")
     whole, steps = equals_uninterrupted(folder, run)
     whole = whole and not list(run.glob("checkpoints/damaged*"))
     note = f"{in_save} kills within a save; at most {most} steps to do again, of {SAVE_EVERY} between saves; "
