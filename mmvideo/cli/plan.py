@@ -6,6 +6,8 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
+from mmvideo.cli.tables import new_table
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -220,18 +222,6 @@ def _summary(plan: Plan) -> str:
     if plan.vocabulary:
         lines.append(f"text    a vocabulary of {plan.vocabulary:,} pieces")
     return "\n".join(lines)
-
-
-def new_table(first: str, *columns: str) -> Table:
-    """A table of one column of names and more of numbers."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(first, no_wrap=True)
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
 
 
 def _number(number: float) -> str:

@@ -91,7 +91,7 @@ def _speed(launch: Launch) -> list[tuple[str, str, str]]:
 
 def compiled_table(launch: Launch, found: Compiled) -> Table:
     """The plan's bytes beside XLA's, and the collectives of the program."""
-    from mmvideo.cli.plan import new_table
+    from mmvideo.cli.tables import new_table
 
     table = new_table(f"compiled for {found.platform} in {found.seconds:,.3g} s", "planned", "XLA's")
     work = launch.memory.gradients + launch.memory.activations
