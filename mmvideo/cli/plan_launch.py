@@ -72,6 +72,9 @@ def _speed(launch: Launch) -> list[tuple[str, str, str]]:
     hosts = -(-launch.devices // launch.device.host)
     hours = launch.plan.run.steps * launch.seconds / 3600
     sending = launch.traffic / launch.device.link
+    # The chips of a TPU slice are each other's neighbours on all hosts; GPUs only within one.
+    apart = launch.devices > launch.device.host and not launch.device.dimensions
+    where = "within a host; between hosts the network decides" if apart else "most of it beside the products"
     return [
         ("model FLOPs a step", f"{launch.flops:.3g}", "on real tokens, within the spans of attention"),
         ("MFU", f"{launch.mfu:.3g}", launch.source),
@@ -79,7 +82,7 @@ def _speed(launch: Launch) -> list[tuple[str, str, str]]:
         (
             "sent a step",
             f"{launch.traffic / 2**30:,.3g} GiB",
-            f"by each device for parameters and gradients: {sending * 1e3:,.3g} ms, most of it beside the products",
+            f"by each device for parameters and gradients: {sending * 1e3:,.3g} ms, {where}",
         ),
         (
             "host cores",

@@ -18,8 +18,7 @@ class Device:
       title: its full name.
       memory: bytes.
       flops: dense bfloat16 FLOPs a second.
-      bandwidth: bytes a second from its memory.
-      link: bytes a second to its neighbours, both directions together.
+      link: bytes a second that it can send its neighbours while it receives as many: half of what both ways make.
       host: how many share a host.
       dimensions: of the torus that a slice of them is; 0 is no TPU.
       cores: what a slice's name counts for each: TensorCores, or chips themselves.
@@ -29,7 +28,6 @@ class Device:
     title: str
     memory: int
     flops: float
-    bandwidth: float
     link: float
     host: int
     dimensions: int = 0
@@ -39,23 +37,23 @@ class Device:
 DEVICES = {
     device.name: device
     for device in (
-        # NVIDIA H100 Tensor Core GPU data sheet, SXM5: 989.4 TFLOPS without sparsity, 3.35 TB/s, NVLink 900 GB/s.
-        Device("h100", "NVIDIA H100 SXM", 80 * GIB, 989.4e12, 3.35e12, 900e9, 8),
-        # NVIDIA H200 Tensor Core GPU data sheet, SXM: 141 GB, 4.8 TB/s; products as H100's.
-        Device("h200", "NVIDIA H200 SXM", 141 * 10**9, 989.4e12, 4.8e12, 900e9, 8),
-        # NVIDIA A100 80GB data sheet, SXM: 312 TFLOPS, 2,039 GB/s, NVLink 600 GB/s.
-        Device("a100", "NVIDIA A100 SXM 80GB", 80 * GIB, 312e12, 2.039e12, 600e9, 8),
-        # NVIDIA HGX B200 data sheet: 180 GB, 2.25 PFLOPS without sparsity, 7.7 TB/s, NVLink 1.8 TB/s, each of eight.
-        Device("b200", "NVIDIA B200 (HGX)", 180 * 10**9, 2250e12, 7.7e12, 1800e9, 8),
+        # NVIDIA H100 Tensor Core GPU data sheet, SXM5: 989.4 TFLOPS without sparsity, NVLink 900 GB/s both ways.
+        Device("h100", "NVIDIA H100 SXM", 80 * GIB, 989.4e12, 450e9, 8),
+        # NVIDIA H200 Tensor Core GPU data sheet, SXM: 141 GB; products as H100's.
+        Device("h200", "NVIDIA H200 SXM", 141 * 10**9, 989.4e12, 450e9, 8),
+        # NVIDIA A100 80GB data sheet, SXM: 312 TFLOPS, NVLink 600 GB/s.
+        Device("a100", "NVIDIA A100 SXM 80GB", 80 * GIB, 312e12, 300e9, 8),
+        # NVIDIA HGX B200 data sheet: 180 GB, 2.25 PFLOPS without sparsity, NVLink 1.8 TB/s, each of eight.
+        Device("b200", "NVIDIA B200 (HGX)", 180 * 10**9, 2250e12, 900e9, 8),
         # Google Cloud TPU documentation, "System architecture", a page for each version; figures of a chip.
-        # v4: 32 GiB, 275 TFLOPs, 1,228 GB/s, 6 links that make 2,400 Gb/s.
-        Device("v4", "TPU v4", 32 * GIB, 275e12, 1.228e12, 300e9, 4, dimensions=3, cores=2),
-        # v5e: 16 GB, 197 TFLOPs, 819 GB/s, 4 links that make 1,600 Gb/s.
-        Device("v5e", "TPU v5e", 16 * 10**9, 197e12, 0.819e12, 200e9, 4, dimensions=2),
-        # v5p: 95 GB, 459 TFLOPs, 2,765 GB/s, 6 links that make 4,800 Gb/s.
-        Device("v5p", "TPU v5p", 95 * 10**9, 459e12, 2.765e12, 600e9, 4, dimensions=3, cores=2),
-        # v6e (Trillium): 32 GB, 918 TFLOPs, 1,640 GB/s, 4 links that make 3,584 Gb/s.
-        Device("v6e", "TPU v6e", 32 * 10**9, 918e12, 1.64e12, 448e9, 4, dimensions=2),
+        # v4: 32 GiB, 275 TFLOPs; its links are not told there: 6 of 50 GB/s a way (Jouppi et al. 2023).
+        Device("v4", "TPU v4", 32 * GIB, 275e12, 300e9, 4, dimensions=3, cores=2),
+        # v5e: 16 GB, 197 TFLOPs, links 400 GB/s both ways, 8 a host.
+        Device("v5e", "TPU v5e", 16 * 10**9, 197e12, 200e9, 8, dimensions=2),
+        # v5p: 95 GB, 459 TFLOPs, links 1,200 GB/s both ways.
+        Device("v5p", "TPU v5p", 95 * 10**9, 459e12, 600e9, 4, dimensions=3, cores=2),
+        # v6e (Trillium): 32 GB, 918 TFLOPs, links 800 GB/s both ways, 8 a host.
+        Device("v6e", "TPU v6e", 32 * 10**9, 918e12, 400e9, 8, dimensions=2),
     )
 }
 """By name."""
