@@ -27,6 +27,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mmvideo.training.digest import digests
 from mmvideo.training.keeping import MARK, Best, Keeping, is_better, metric_of, preservation, read_best, write_best
+from mmvideo.training.leftovers import sweep
 from mmvideo.training.parts import assemble, fill, flat, parts_of
 from mmvideo.training.reading import read_part
 from mmvideo.training.record import (
@@ -244,6 +245,8 @@ class Checkpoints:
     def _open(self) -> ocp.CheckpointManager:
         if self._writer is None:
             self._best = read_best(self.folder)
+            if jax.process_index() == 0:
+                sweep(self.folder)
             options = ocp.CheckpointManagerOptions(
                 preservation_policy=preservation(self._keeping, lambda: self._best and self._best.step),
                 create=True,

@@ -25,6 +25,10 @@ from mmvideo.training.config import Optimizer, Training
 
 ROOT = Path(__file__).parents[2]
 
+LOSSES, GRADIENTS = 1e-6, 1e-5
+"""How near two runs of different processes come: sums are in another order. What is summed for a gradient cancels out
+in part, which leaves it the larger relative error; 1e-5 is what every mesh must keep (tools/check_meshes.py)."""
+
 TRAIN_AND_EXPORT = """
 import sys
 from pathlib import Path
@@ -127,7 +131,8 @@ def test_two_processes_and_one_hand_a_run_over_to_each_other(shapes, tmp_path):
         for step, values in wanted.items():
             assert found[step].keys() == values.keys()
             for name, value in values.items():
-                np.testing.assert_allclose(found[step][name], value, rtol=1e-6, atol=1e-6, err_msg=f"{step} {name}")
+                near = GRADIENTS if name == "grad_norm" else LOSSES
+                np.testing.assert_allclose(found[step][name], value, rtol=near, atol=near, err_msg=f"{step} {name}")
         assert Checkpoints(workdir / "checkpoints").best == Checkpoints(tmp_path / "one" / "checkpoints").best
         exported = Checkpoints(workdir / "export" / "checkpoints")
         if workdir != to_one:
