@@ -36,6 +36,8 @@ CONFIG and fields are those of `mmvideo train`. No accelerator is needed.
   --layout      how each parameter lies on the mesh, and nothing else
   --json        the plan as JSON
 
+Of a workdir, what its run measured on its own devices stands below, beside what was planned for them.
+
 FLOPs count the products of the real program at two a multiply-add, attention dense, and nothing twice that
 remat computes twice. clip: the largest clip, nothing hidden, through the trunk. training: that clip as masks
 and DropToken leave it, forward through trunk, decoder and heads. attention: products of two activations.
@@ -85,6 +87,7 @@ def main(arguments: list[str]) -> int:
         print(json.dumps(as_dict(found), indent=2))
     else:
         _print(found)
+        _print_measured(experiment, config)
     return 0
 
 
@@ -144,6 +147,21 @@ def _launch(experiment: Experiment, options: Options) -> None:
         _print(found.plan, launch_lines(found))
     else:
         _console().print(compiled_table(*told))
+
+
+def _print_measured(experiment: Experiment, config: str) -> None:
+    """What the run measured, where the config is a workdir that has one."""
+    from pathlib import Path
+
+    from mmvideo.experiment.measured import planned_and_measured
+
+    figures = planned_and_measured(experiment, config) if Path(config).is_dir() else []
+    if figures:
+        table = new_table("this run", "planned", "measured")
+        table.add_column("")
+        for figure in figures:
+            table.add_row(*dataclasses.astuple(figure))
+        _console().print(table)
 
 
 def _console() -> Console:

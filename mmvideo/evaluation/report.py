@@ -60,6 +60,7 @@ def _parts(data: ReportData) -> list[Part]:
         _reconstructions(data),
         _attention(data),
         _throughput(data),
+        _planned(data),
         _time(data),
         *(_evaluation(name, found) for name, found in whole.items() if name not in first),
         _skipped(data),
@@ -155,6 +156,15 @@ def _throughput(data: ReportData) -> Part:
     how = "How fast the run went, how well its rows were filled, and how its updates behaved."
     inside = section("throughput", "Throughput and updates", how, curves.draw(charts, zero=True))
     return Part("throughput", "Throughput", inside if charts else "")
+
+
+def _planned(data: ReportData) -> Part:
+    how = (
+        "What “mmvideo plan” expects of this run on its devices, beside what it measured. A plan takes every clip to "
+        "be as long as its view and to have every modality."
+    )
+    inside = section("planned", "Planned and measured", how, tables.figures_table(data.planned)) if data.planned else ""
+    return Part("planned", "Planned", inside)
 
 
 def _reconstructions(data: ReportData) -> Part:

@@ -155,6 +155,7 @@ class ReportData:
       gallery: queries with their best clips.
       reconstructions: masked input beside reconstruction.
       attention: attention over frames.
+      planned: names of figures, each as it was planned and as it was measured, in words, and how to compare them.
       skipped: clips that could not be used, with the reason.
       examples: clips with what was said of them, the best and the worst.
     """
@@ -168,6 +169,7 @@ class ReportData:
     gallery: Sequence[GalleryQuery] = ()
     reconstructions: Sequence[Reconstruction] = ()
     attention: Sequence[AttentionView] = ()
+    planned: Sequence[tuple[str, str, str, str]] = ()
     skipped: Sequence[tuple[str, str]] = ()
     examples: Sequence[ClipGroup] = ()
 

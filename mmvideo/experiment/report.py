@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import platform
@@ -18,6 +19,7 @@ from mmvideo.evaluation.report_data import read_run
 from mmvideo.experiment.config import Experiment
 from mmvideo.experiment.evaluators import compares, shown_batches
 from mmvideo.experiment.examples import examples
+from mmvideo.experiment.measured import planned_and_measured
 from mmvideo.experiment.trained import Step, restore
 from mmvideo.input.pipeline import Batches
 from mmvideo.input.placement import device_stream
@@ -54,6 +56,7 @@ def report(experiment: Experiment, workdir: str | Path, step: Step = None) -> Pa
         experiment.name,
         summary=_summary(experiment, workdir, learner, step, plain),
         skipped=_skipped(workdir),
+        planned=[dataclasses.astuple(figure) for figure in planned_and_measured(experiment, workdir)],
         **shown,
     )
     return write_report(workdir / "report.html", data)

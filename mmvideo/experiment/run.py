@@ -15,6 +15,7 @@ from mmvideo.experiment.evaluators import evaluators, shown_modalities
 from mmvideo.experiment.headline import headline
 from mmvideo.experiment.initial import start_from
 from mmvideo.experiment.making import make_learner
+from mmvideo.experiment.measured import utilisation_of_a_token
 from mmvideo.experiment.trained import Step, restore
 from mmvideo.input.pipeline import Batches
 from mmvideo.input.placement import device_stream
@@ -57,6 +58,7 @@ def run(experiment: Experiment, workdir: str | Path) -> int:
         return {f"{kind}/{name}": value for kind, metrics in found.items() for name, value in metrics.items()}
 
     begin = functools.partial(start_from, experiment.training, batches.assets(), workdir)
+    devices, first = jax.devices(), jax.process_index() == 0
     state = train(
         learner,
         batches,
@@ -68,6 +70,8 @@ def run(experiment: Experiment, workdir: str | Path) -> int:
         begin=begin if experiment.training.init_from else None,
         evaluate=measure,
         watchdog=watchdog,
+        # Only the first process writes it down.
+        utilisation=utilisation_of_a_token(experiment, devices[0].device_kind, len(devices)) if first else None,
     )
     if int(state.step) < experiment.training.steps:
         return 3

@@ -58,6 +58,17 @@ DEVICES = {
 }
 """By name."""
 
+KINDS = {"H100": "h100", "H200": "h200", "A100": "a100", "B200": "b200"} | {
+    "TPU v4": "v4",
+    "TPU v5 lite": "v5e",
+    "TPU v5e": "v5e",
+    "TPU v5": "v5p",
+    "TPU v5p": "v5p",
+    "TPU v6 lite": "v6e",
+    "TPU v6e": "v6e",
+}
+"""By what JAX says of a device: all of it for TPUs, a word of it for GPUs."""
+
 USABLE = 0.9
 """Share of a device's memory that a plan fills.
 
@@ -88,6 +99,18 @@ def device_named(text: str) -> tuple[Device, int | None]:
     if rest or not chips:
         raise ValueError(f"--device {text!r}: a slice of {device.title} counts TensorCores, {device.cores} a chip")
     return device, chips
+
+
+def device_of_kind(kind: str) -> Device | None:
+    """The device that JAX calls so, such as `NVIDIA H100 80GB HBM3`.
+
+    None for one that isn't known, such as a CPU, or a GPU on a card of another form, which is slower.
+    """
+    words = re.split(r"[ -]", kind)
+    if {"PCIE", "NVL"} & set(map(str.upper, words)):
+        return None
+    name = KINDS.get(kind) or next((KINDS[word] for word in words if word in KINDS), None)
+    return None if name is None else DEVICES[name]
 
 
 def torus(device: Device, chips: int) -> str:

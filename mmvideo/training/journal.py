@@ -28,16 +28,25 @@ class Journal:
       ledger: the account whose lines go with those of the metrics.
       batches: what it `skipped` is counted and listed in `skipped.jsonl`.
       show: gets each line instead of the screen.
+      utilisation: as `metrics.summarise` takes it.
     """
 
     def __init__(
-        self, workdir: Path | None, start: int, config: Training, ledger: Ledger, batches: Any, show: Show | None
+        self,
+        workdir: Path | None,
+        start: int,
+        config: Training,
+        ledger: Ledger,
+        batches: Any,
+        show: Show | None,
+        utilisation: float | None = None,
     ):
         self._workdir, self._config, self._ledger, self._batches = workdir, config, ledger, batches
         self._writer = MetricsWriter(workdir, start, config.tensorboard) if workdir else None
         self._progress = Progress(start, config.steps) if workdir and show is None else None
         self._show = show or (self._progress.update if self._progress else None)
-        self._step = self._written = start
+        self._utilisation = utilisation
+        self._step = start
         self._pending: tuple[int, Mapping[str, jax.Array]] | None = None
         self._window: list[dict[str, float]] = []
         self._unreadable = 0
@@ -102,7 +111,8 @@ class Journal:
         skipped = sum(was_skipped(metrics) for metrics in self._window) - spikes
         spent = self._ledger.write(self._step, skipped, spikes)
         busy = sum(spent[name] for name in ("wait", "step", "checkpoint", "other"))
-        row = {"step": self._step, **summarise(self._window, busy), "unreadable_clips": self._list_unreadable()}
+        row = {"step": self._step, **summarise(self._window, busy, self._utilisation), **_device_memory()}
+        row["unreadable_clips"] = self._list_unreadable()
         self._window = []
         self._put(row)
         if self._show is not None:
@@ -120,3 +130,10 @@ class Journal:
             write_lines(self._workdir / "skipped.jsonl", [{"id": i, "reason": r} for i, r in sorted(reasons.items())])
             self._unreadable = len(reasons)
         return len(reasons)
+
+
+def _device_memory() -> dict[str, int]:
+    """The most bytes that were in use on one of this process's devices so far; nothing where they don't tell."""
+    told = [device.memory_stats() or {} for device in jax.local_devices()]
+    most = max((stats.get("peak_bytes_in_use", 0) for stats in told), default=0)
+    return {"peak_device_bytes": most} if most else {}

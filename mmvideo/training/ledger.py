@@ -3,11 +3,11 @@
 `ledger.jsonl` has a line for each stretch of steps,
 `{"run", "from_step", "to_step", "at", "wall", "init", "compile", "wait", "step", "checkpoint",
 "evaluation", "other", "goodput"}` in seconds (`at`: seconds since 1970), and `skipped` and `spikes` where steps
-of it were skipped. The names add up to `wall`, and the
-lines of a run to the time it took. `wait` is waiting for data; `checkpoint` is only what saving
-held the run up. A resume adds `{"run", "from_step", "to_step", "at", "lost", "down"}`: the
-time spent on steps that were never saved and are done again, and the time from the last line of the
-run before until this one began.
+of it were skipped. The names add up to `wall`, and the lines of a run to the time it took. `wait` is
+waiting for data; `checkpoint` is only what saving held the run up. Each start has a line before those of
+its steps, `{"run", "from_step", "to_step", "at", "devices", "kind", "processes"}`, with how many devices of
+which kind there are. That of a resume tells `lost` and `down` too: the time spent on steps that were never
+saved and are done again, and the time from the last line of the run before until this one began.
 
 Goodput, so far: the time in steps that count for the model as it is (those that were not skipped, lost or the
 first of a start, which is compiled) over all the time since the run first began, down times and restarts included.
@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -72,15 +72,23 @@ class Ledger:
                     return
             yield item
 
-    def resume(self, step: int) -> float:
-        """Starts at `step`, and books as lost what earlier runs spent past it. Returns those seconds."""
+    def begin(self, step: int, machine: Mapping[str, Any] | None = None) -> float:
+        """Starts at `step`, and books as lost what earlier runs spent past it.
+
+        Args:
+          step: steps that are done.
+          machine: what the line of the start tells of the devices.
+
+        Returns:
+          The seconds that are lost.
+        """
         self._step, self._productive = step, productive_seconds(self._lines, step)
         spent, last = lost_work(self._lines, step)
+        now = time.time()
+        head = {"run": self._run, "from_step": step, "to_step": last, "at": now, **(machine or {})}
         if self._lines:
-            now = time.time()
-            down = max(now - self.elapsed - max(line["at"] for line in self._lines), 0.0)
-            head = {"run": self._run, "from_step": step, "to_step": last, "at": now}
-            self._append({**head, "lost": spent, "down": down})
+            head |= {"lost": spent, "down": max(now - self.elapsed - max(line["at"] for line in self._lines), 0.0)}
+        self._append(head)
         return spent
 
     def write(self, step: int, skipped: int = 0, spikes: int = 0) -> dict[str, float]:

@@ -46,6 +46,7 @@ def train(
     evaluate: Evaluate | None = None,
     on_progress: Callable[[Mapping[str, Any]], None] | None = None,
     watchdog: Watchdog | None = None,
+    utilisation: float | None = None,
     may_differ: Sequence[str] = MAY_DIFFER,
 ) -> TrainState:
     """Trains to `config.steps`, from the newest whole checkpoint of the workdir where there is one.
@@ -67,6 +68,7 @@ def train(
         on to the learner, whose buffers end with the next step.
       on_progress: gets each line of training metrics instead of the screen.
       watchdog: ends the process where nothing comes to an end; None makes one of `config.hang_seconds`.
+      utilisation: model FLOPs of a real token over what all devices could do in a second, for the metric `mfu`.
       may_differ: settings that may change on a resume (patterns of dotted names in config_json).
 
     Returns:
@@ -93,8 +95,8 @@ def train(
             keeping = Keeping(config.keep, config.keep_every, config.best, config.best_mode)
             checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", keeping, first))
             state, start = _first(plan, checkpoints, begin)
-            lost = ledger.resume(start)
-            journal = Journal(workdir if first else None, start, config, ledger, batches, on_progress)
+            lost = ledger.begin(start, _machine())
+            journal = Journal(workdir if first else None, start, config, ledger, batches, on_progress, utilisation)
             stack.enter_context(journal)
         if start:
             journal.say(f"resuming {workdir} at step {start}; {lost:.1f} s of earlier work are done again")
@@ -155,6 +157,12 @@ def _steps(
             watchdog.step = number + 1
             state, metrics = run_step(state, place(stream))
         yield number + 1, state, metrics
+
+
+def _machine() -> dict[str, Any]:
+    """What a start runs on."""
+    kind = jax.devices()[0].device_kind
+    return {"devices": jax.device_count(), "kind": kind, "processes": jax.process_count()}
 
 
 def _evaluated(config: Training, step: int) -> bool:

@@ -54,16 +54,20 @@ class MetricsWriter:
             self._events.close()
 
 
-def summarise(window: Sequence[Mapping[str, float]], seconds: float) -> dict[str, float]:
+def summarise(
+    window: Sequence[Mapping[str, float]], seconds: float, utilisation: float | None = None
+) -> dict[str, float]:
     """One log line's numbers from those of the steps since the last one.
 
     Args:
       window: host metrics of each step, as `make_step` gives them; not empty.
       seconds: wall time the steps took.
+      utilisation: model FLOPs of a real token over what all devices could do in a second; None: not known.
 
     Returns:
       Means over the steps that were not skipped (over all, where all were), rates a second, the
-      share of empty token slots, and how many steps of the run were skipped so far, spikes apart.
+      share of empty token slots, and how many steps of the run were skipped so far, spikes apart; `mfu` where
+      the utilisation is known.
     """
     good = [metrics for metrics in window if not was_skipped(metrics)] or window
     names = [name for name in window[0] if name not in COUNTED]
@@ -73,7 +77,9 @@ def summarise(window: Sequence[Mapping[str, float]], seconds: float) -> dict[str
     return means | {
         "examples_per_second": clips / seconds,
         "tokens_per_second": tokens / seconds,
+        "seconds_per_step": seconds / len(window),
         "padding": 1.0 - tokens / slots,
+        **({} if utilisation is None else {"mfu": utilisation * tokens / seconds}),
         "skipped_steps": int(window[-1]["skipped_total"]),
         **({"skipped_spikes": int(window[-1]["spikes_total"])} if "spikes_total" in window[-1] else {}),
     }

@@ -54,6 +54,7 @@ def test_a_run_leaves_the_whole_record(tiny, tmp_path):
     assert len({json.loads(line)["id"] for line in predictions}) == 16
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count("data:video/mp4") > 3 and "http://" not in page.replace("http://www.w3.org", "")
+    assert "Planned and measured" in page and "tokens a step" in page
     assert {"tokenizer.model", "spectrogram.json", "classes.json", "config.json"} <= set(
         Checkpoints(tmp_path / "checkpoints").assets(4)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mmvideo.planning.collectives import Collective, expected_traffic, read_collectives
-from mmvideo.planning.devices import DEVICES, device_named, torus
+from mmvideo.planning.devices import DEVICES, device_named, device_of_kind, torus
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,21 @@ def test_a_slice_is_named_by_its_cores_or_its_chips(text, name, chips):
 def test_an_unknown_device_is_refused(text, words):
     with pytest.raises(ValueError, match=words):
         device_named(text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("NVIDIA A100-SXM4-80GB", "a100"),
+        ("NVIDIA H100 PCIe", None),
+        ("TPU v5 lite", "v5e"),
+        ("TPU v5", "v5p"),
+        ("cpu", None),
+    ],
+)
+def test_what_jax_calls_a_device(kind, name):
+    assert device_of_kind(kind) == (None if name is None else DEVICES[name])
 
 
 def test_shapes_of_slices():

@@ -36,7 +36,7 @@ def test_nested_phases_are_booked_once(tmp_path):
     (line,) = read_lines(tmp_path / "ledger.jsonl")
     assert line["wall"] == pytest.approx(sum(spent.values()), rel=1e-9)
     assert spent["wait"] > spent["evaluation"] and spent["wait"] < ledger.elapsed
-    assert Ledger(tmp_path / "ledger.jsonl").resume(1) == pytest.approx(line["wall"] * 2 / 3)
+    assert Ledger(tmp_path / "ledger.jsonl").begin(1) == pytest.approx(line["wall"] * 2 / 3)
 
 
 def test_goodput_is_what_the_model_has_of_all_the_time_since_the_first_start(tmp_path):
@@ -51,10 +51,14 @@ def test_goodput_is_what_the_model_has_of_all_the_time_since_the_first_start(tmp
     write_lines(tmp_path / "ledger.jsonl", lines)
     beats = []
     ledger = Ledger(tmp_path / "ledger.jsonl", beats.append)
-    assert ledger.resume(10) == pytest.approx(20.0)
+    assert ledger.begin(10, {"devices": 8}) == pytest.approx(20.0)
     assert ledger.goodput == pytest.approx(0.14, abs=1e-3) and ledger.since_first == pytest.approx(100.0, abs=1.0)
     resumed = read_lines(tmp_path / "ledger.jsonl")[-1]
-    assert resumed["lost"] == pytest.approx(20.0) and resumed["down"] == pytest.approx(40.0, abs=1.0)
+    assert (
+        resumed["devices"] == 8
+        and resumed["lost"] == pytest.approx(20.0)
+        and resumed["down"] == pytest.approx(40.0, abs=1.0)
+    )
     with ledger.phase("step"), ledger.phase("wait"):
         pass
     assert beats == ["step", "wait", "step", "other"]

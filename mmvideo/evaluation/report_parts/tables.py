@@ -1,8 +1,8 @@
-"""The tables of numbers: retrieval against chance and oracle, and probes."""
+"""The tables of numbers: retrieval against chance and oracle, probes, and what was planned."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmvideo.evaluation.report_parts.markup import number, p_value, percent, table, tag, text
@@ -100,6 +100,15 @@ def probe_table(metrics: Mapping[str, Any]) -> str:
 
 def _probe(metrics: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {name.removeprefix(prefix): value for name, value in metrics.items() if name.startswith(prefix)}
+
+
+def figures_table(figures: Sequence[tuple[str, str, str, str]]) -> str:
+    """Figures as planned and as measured, with what must be known of each."""
+    rows = [
+        [text(name) + (f" {tag('small', text(note))}" if note else ""), text(planned) or "–", text(measured) or "–"]
+        for name, planned, measured, note in figures
+    ]
+    return table(["", "planned", "measured"], rows)
 
 
 def plain_table(metrics: Mapping[str, Any]) -> str:
