@@ -7,10 +7,11 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from mmvideo.evaluation import probes, reranking, retrieval, search
+from mmvideo.evaluation import probes, reranking, retrieval
 from mmvideo.evaluation.dual_softmax import SCALE
 from mmvideo.evaluation.embed import Embeddings
 from mmvideo.evaluation.retrieval_texts import MEANING, Texts, Which, embed_texts, text_batches, texts_of
@@ -55,12 +56,12 @@ class Retrieval:
           ValueError: `rerank` without a matching objective.
         """
         found = subject.embeddings(self.batches)
-        directions = retrieval.directions_of(self._sides(subject, found), len(found.ids))
+        directions = retrieval.directions_of(self._sides(subject, found), len(found.ids), jax.sharding.get_mesh())
         oracle = self.oracle if self.captions == "first" else None
         metrics = retrieval.retrieval(directions, oracle, dual_softmax=self.dual_softmax)
         rows = [{"id": clip, "truth": clip, "ranks": {}, "scores": {}} for clip in found.ids]
         for one in directions:
-            entries, similarity = search.most_similar(one.query.vectors, one.gallery.vectors, self.best)
+            entries, similarity = one.most_similar(self.best)
             self._predict(found.ids, one, one.name, one.ranking.worst, entries, similarity, rows)
         again = self._rerank(subject, found, directions, rows)
         protocol = self._protocol(directions, metrics | again)

@@ -20,7 +20,6 @@ from mmvideo.evaluation.collect import to_host
 from mmvideo.evaluation.retrieval import Direction
 from mmvideo.evaluation.retrieval_texts import same_pass
 from mmvideo.evaluation.runner import Subject
-from mmvideo.evaluation.search import most_similar
 from mmvideo.input.pipeline import Batches
 from mmvideo.objectives import AnyObjective, Matching
 from mmvideo.objectives.pairs import group_name
@@ -56,7 +55,7 @@ def judged(direction: Direction, matching: Matching) -> bool:
 
 def shortlist(direction: Direction, k: int) -> Int[np.ndarray, "n k2"]:
     """The entries that are judged again of each query, on every process those of the first."""
-    entries, _ = most_similar(direction.query.vectors, direction.gallery.vectors, k)
+    entries, _ = direction.most_similar(k)
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 

@@ -20,11 +20,13 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Bool, Float, Int, Shaped
 
 from mmvideo.evaluation.chance import binomial_tail, chance_of_hit, mean_rank_p_value
 from mmvideo.evaluation.dual_softmax import dual_softmax_ranks
-from mmvideo.evaluation.search import BLOCK, TIE, group_ranks, right_pairs, wrong_before
+from mmvideo.evaluation.mesh_search import mesh_for
+from mmvideo.evaluation.search import BLOCK, TIE, group_ranks, most_similar, right_pairs, wrong_before
 
 RECALLS: tuple[int, ...] = (1, 5, 10, 50)
 """Places that count as found."""
@@ -100,6 +102,7 @@ def rank(
     gallery_group: Int[np.ndarray, "m"],
     *,
     block: tuple[int, int] = BLOCK,
+    mesh: Mesh | None = None,
 ) -> Ranking:
     """Ranks queries' positives in the whole gallery.
 
@@ -110,13 +113,15 @@ def rank(
       query, gallery: embeddings.
       query_group, gallery_group: who belongs to whom.
       block: queries and entries compared at a time.
+      mesh: where they are compared, on all its processes alike, if it is worth it; None is the host.
     """
+    mesh = mesh_for(mesh, len(query), *gallery.shape)
     right = right_pairs(query, gallery, query_group, gallery_group)
     positives = np.diff(right.first)
     answered = positives > 0
     place = 1 + np.arange(len(right.query)) - right.first[right.query]
     ranks, precisions = [], []
-    for before in wrong_before(query, gallery, right, block=block):
+    for before in wrong_before(query, gallery, right, block=block, mesh=mesh):
         first = np.zeros(len(query), np.int64)
         first[answered] = 1 + before[right.first[:-1][answered]]
         precision = np.bincount(right.query, place / (place + before), minlength=len(query))
@@ -174,6 +179,7 @@ class Direction:
       source, target: names of the sides.
       query, gallery: what asks, and what is searched.
       left_out: clips that lack either.
+      mesh: as of `rank`.
     """
 
     source: str
@@ -181,16 +187,22 @@ class Direction:
     query: Side
     gallery: Side
     left_out: int
+    mesh: Mesh | None = None
 
     @property
     def name(self) -> str:
         """Such as `text_to_video`."""
         return f"{self.source}_to_{self.target}"
 
+    def most_similar(self, k: int) -> tuple[Int[np.ndarray, "n k2"], Float[np.ndarray, "n k2"]]:
+        """The `k` best entries of each query and their similarities: `search.most_similar`."""
+        query, gallery = self.query.vectors, self.gallery.vectors
+        return most_similar(query, gallery, k, mesh=mesh_for(self.mesh, len(query), *gallery.shape))
+
     @functools.cached_property
     def ranking(self) -> Ranking:
         """Ranks of all queries."""
-        return rank(*self._compared)
+        return rank(*self._compared, mesh=self.mesh)
 
     def metrics(self, ks: Sequence[int] = RECALLS, dual_softmax: float | None = None) -> dict[str, float | int]:
         """Those of `retrieval_metrics`, rows `dsl/` and, where clips stand in the gallery more than once, `by_clip/`.
@@ -224,12 +236,14 @@ def directions(names: Sequence[str]) -> list[tuple[str, str]]:
     return [(a, b) for a, b in itertools.permutations(names, 2) if not set(a.split("+")) & set(b.split("+"))]
 
 
-def directions_of(found: Mapping[str, Side], clips: int) -> list[Direction]:
+def directions_of(found: Mapping[str, Side], clips: int, mesh: Mesh | None = None) -> list[Direction]:
     """Every direction between sides, of a corpus of so many clips."""
     result = []
     for source, target in directions(list(found)):
         both = np.intersect1d(found[source].clip, found[target].clip)
-        result.append(Direction(source, target, found[source].of(both), found[target].of(both), clips - len(both)))
+        result.append(
+            Direction(source, target, found[source].of(both), found[target].of(both), clips - len(both), mesh)
+        )
     return result
 
 

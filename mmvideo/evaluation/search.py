@@ -4,7 +4,7 @@ Nothing of the size `n x m` is ever held. Blocks of similarities are computed in
 a bound: an inner product of `d` numbers, summed in any order, errs by at most `d u / (1 - d u)` times the
 norms of the two vectors, `u = 2^-24` (Higham 2002, "Accuracy and Stability of Numerical Algorithms",
 section 3.1). What that bound leaves open is computed again in float64, so that every count is that of the
-whole matrix in float64.
+whole matrix in float64. The blocks are the host's, or those of a mesh (`mesh_search`); the answer is the same.
 """
 
 from __future__ import annotations
@@ -12,13 +12,19 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Float, Float32, Int, Shaped
+
+from mmvideo.evaluation.mesh_search import mesh_candidates, mesh_counts
 
 TIE = 1e-6
 """Similarities closer than this are tied: float32 embeddings of unit length carry no finer difference."""
 
 BLOCK = 512, 2048
 """Rows and entries compared at a time; their similarities take 4 MiB."""
+
+MESH_ERROR = 8
+"""Times the bound of the error on the host: TPUs put a float32 product together from products of bfloat16."""
 
 _GATHERED = 1 << 20  # numbers that are gathered at a time for pairs compared one by one: 8 MiB
 _FEW = 32  # one pair compared alone costs as much as about so many in a product of matrices
@@ -35,12 +41,15 @@ class RightPairs:
       entry: number of the entry of the gallery.
       similarity: of the two, NaN (which stands last) where it is not a number.
       first: the first pair of each query, and the number of pairs.
+      query_group, gallery_group: what belongs together.
     """
 
     query: Int[np.ndarray, "p"]
     entry: Int[np.ndarray, "p"]
     similarity: Float[np.ndarray, "p"]
     first: Int[np.ndarray, "n1"]
+    query_group: Int[np.ndarray, "n"]
+    gallery_group: Int[np.ndarray, "m"]
 
 
 def right_pairs(
@@ -58,7 +67,7 @@ def right_pairs(
     entry = order[np.arange(len(asked)) + np.repeat(start - first[:-1], count)]
     similarity = products(query, gallery, asked, entry)
     by_query = np.lexsort((np.where(np.isnan(similarity), np.inf, -similarity), asked))
-    return RightPairs(asked, entry[by_query], similarity[by_query], first)
+    return RightPairs(asked, entry[by_query], similarity[by_query], first, query_group, gallery_group)
 
 
 def products(
@@ -82,6 +91,7 @@ def wrong_before(
     right: RightPairs,
     *,
     block: tuple[int, int] = BLOCK,
+    mesh: Mesh | None = None,
 ) -> tuple[Int[np.ndarray, "p"], Int[np.ndarray, "p"]]:
     """For every right pair the wrong entries that stand before it, ties counted against it, and for it.
 
@@ -91,12 +101,19 @@ def wrong_before(
     Args:
       query, gallery: embeddings.
       right: the pairs; no entry that is right for a query counts for any of its pairs.
-      block: pairs and entries compared at a time.
+      block: pairs and entries compared at a time, on the host.
+      mesh: what counts the pairs that are not in doubt; the host does all without one.
     """
-    worse, better = np.zeros(len(right.query), np.int64), np.zeros(len(right.query), np.int64)
+    pairs = np.arange(len(right.query))
+    worse, better = np.zeros(len(pairs), np.int64), np.zeros(len(pairs), np.int64)
     error = _error(query.shape[1]) * _norms(gallery).max(initial=0)
-    for start in range(0, len(worse), block[0]):
-        some = slice(start, start + block[0])
+    if mesh is not None and len(pairs):
+        worse[:], doubtful = _on_mesh(query, gallery, right, error, mesh)
+        better[:] = worse
+        pairs = np.flatnonzero(doubtful.astype(bool) & ~np.isnan(right.similarity))
+        worse[pairs], better[pairs] = 0, 0
+    for start in range(0, len(pairs), block[0]):
+        some = pairs[start : start + block[0]]
         asked, row = np.unique(right.query[some], return_inverse=True)
         chunk = _Chunk.of(query[asked], row, right.similarity[some], error, *_entries_of(right, asked))
         room = _room(asked, gallery, block[1])
@@ -108,6 +125,25 @@ def wrong_before(
     wrong = len(gallery) - np.diff(right.first)[right.query[lost]]
     worse[lost], better[lost] = wrong, wrong
     return worse, better
+
+
+def _on_mesh(
+    query: np.ndarray, gallery: np.ndarray, right: RightPairs, error: float, mesh: Mesh
+) -> tuple[np.ndarray, np.ndarray]:
+    """The wrong entries that clearly stand before each right pair, and those of which it is in doubt."""
+    asked = query[right.query]
+    low, high = _bars(right.similarity, MESH_ERROR * error * _norms(asked))
+    # Numbers from 0 on, whatever the groups are called.
+    _, groups = np.unique(np.concatenate([right.query_group, right.gallery_group]), return_inverse=True)
+    own, others = groups[: len(query)][right.query], groups[len(query) :]
+    return mesh_counts(asked, gallery, own, others, low, high, mesh)
+
+
+def _bars(bar: Float[np.ndarray, "p"], error: Float[np.ndarray, "p"]) -> tuple[np.ndarray, np.ndarray]:
+    """What is below the first, or above the second, is clearly less, or more, similar than `bar`."""
+    infinity = np.float32(np.inf)
+    low, high = (bar - TIE - error).astype(np.float32), (bar + TIE + error).astype(np.float32)
+    return np.nextafter(low, -infinity), np.nextafter(high, infinity)
 
 
 def _entries_of(right: RightPairs, asked: Int[np.ndarray, "a"]) -> tuple[np.ndarray, np.ndarray]:
@@ -144,9 +180,7 @@ class _Chunk:
         cls, query: np.ndarray, row: np.ndarray, bar: np.ndarray, error: float, right: np.ndarray, owner: np.ndarray
     ) -> _Chunk:
         """`error` bounds that of a query of length 1."""
-        margin, infinity = TIE + error * _norms(query)[row], np.float32(np.inf)
-        low, high = (bar - margin).astype(np.float32), (bar + margin).astype(np.float32)
-        low, high = np.nextafter(low, -infinity), np.nextafter(high, infinity)
+        low, high = _bars(bar, error * _norms(query)[row])
         return cls(query, query.astype(np.float32), row, bar, low, high, right, owner)
 
     def compare(self, gallery: Float[np.ndarray, "m d"], begin: int, room: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -221,28 +255,43 @@ def _best_right(
 
 
 def most_similar(
-    query: Float[np.ndarray, "n d"], gallery: Float[np.ndarray, "m d"], k: int, *, block: int = BLOCK[1]
+    query: Float[np.ndarray, "n d"],
+    gallery: Float[np.ndarray, "m d"],
+    k: int,
+    *,
+    block: int = BLOCK[1],
+    mesh: Mesh | None = None,
 ) -> tuple[Int[np.ndarray, "n k2"], Float[np.ndarray, "n k2"]]:
     """The `k` most similar entries of the gallery for each query, best first, and their similarities.
 
     Fewer than `k` where the gallery is smaller. Equal similarities keep the order of the gallery; those
     that are not numbers stand last.
+
+    Args:
+      query, gallery: embeddings.
+      k: entries wanted of each query.
+      block: entries compared at a time, on the host.
+      mesh: what finds the candidates; the host does without one.
     """
     width = min(k, len(gallery))
     entries, similarities = np.zeros((len(query), width), np.int64), np.zeros((len(query), width))
     kept = min(width + _SPARE, len(gallery))
     error = _error(query.shape[1]) * _norms(gallery).max(initial=0)
+    if mesh is not None and entries.size:
+        candidates = mesh_candidates(query, gallery, kept, mesh)
+        return _surely_best(query, gallery, *candidates, width, MESH_ERROR * error, block)
     for start in range(0, len(query) if width else 0, BLOCK[0]):
         some = slice(start, start + BLOCK[0])
-        entries[some], similarities[some] = _most_similar(query[some], gallery, width, kept, error, block)
+        candidates = _candidates(query[some], gallery, kept, block)
+        entries[some], similarities[some] = _surely_best(query[some], gallery, *candidates, width, error, block)
     return entries, similarities
 
 
-def _most_similar(
-    query: np.ndarray, gallery: np.ndarray, width: int, kept: int, error: float, block: int
+def _surely_best(
+    query: np.ndarray, gallery: np.ndarray, found: np.ndarray, least: np.ndarray, width: int, error: float, block: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The best of a few queries: `kept` by float32, of these `width` by float64, where that is certain to be right."""
-    found, least = _candidates(query, gallery, kept, block)
+    """Of the candidates that float32 found the `width` best by float64, where that is certain to be right."""
+    kept = found.shape[1]
     rows = np.repeat(np.arange(len(query)), kept)
     exact = products(query, gallery, rows, found.ravel()).reshape(found.shape)
     order = np.lexsort((found, _last(exact)))[:, :width]

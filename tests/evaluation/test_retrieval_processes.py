@@ -18,6 +18,7 @@ WORKER = """
     import functools, json, pickle, sys
     import jax
     from flax import nnx
+    from mmvideo.evaluation import mesh_search
     from mmvideo.evaluation.evaluators import Retrieval
     from mmvideo.evaluation.runner import Subject
     from mmvideo.evaluation.zero_shot import ZeroShot
@@ -29,6 +30,7 @@ WORKER = """
     from mmvideo.parallel.processes import initialize
     from mmvideo.parallel.rules import shardings
 
+    mesh_search.WORTH = 0  # The devices of both search.
     number, count = initialize()
     mesh = make_mesh(Mesh(data=2, fsdp=2))
     with open(sys.argv[1], "rb") as file:

@@ -1,6 +1,6 @@
 """Exact blocked search, how long it takes and how much memory: ranks and best entries of n queries among n entries.
 
-COMMAND  python tools/bench/search.py [--width 256] [--largest 16000] [--json FILE]
+COMMAND  python tools/bench/search.py [--width 256] [--largest 16000] [--devices] [--json FILE]
 COST     2 cores, 1 minute
 
 Unit embeddings whose right entry is found about every second time, as those of a good model. Time grows with
@@ -8,13 +8,15 @@ the square of n and memory with n alone. From the two largest sizes both are ext
 and a million entries; these lines say so, and are no measurement. Memory is what the search takes beside the
 embeddings themselves, as Python's tracemalloc counts it; the buffers of BLAS are not in it. On a machine whose
 cores are busy with other work, the threads of BLAS wait for each other and spin: there, set
-OPENBLAS_NUM_THREADS=1 and read what one core does.
+OPENBLAS_NUM_THREADS=1 and read what one core does. With --devices the same searches run on a mesh of all devices
+too; what the host then holds is its own part alone, and the first search of a size compiles.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 import json
 import os
 import platform
@@ -24,11 +26,14 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from mmvideo.evaluation.dual_softmax import dual_softmax_ranks
 from mmvideo.evaluation.retrieval import rank
 from mmvideo.evaluation.search import most_similar
+from mmvideo.parallel.config import Mesh
+from mmvideo.parallel.mesh import make_mesh
 
 MILLION = 1_000_000
 SLOWER = 2
@@ -40,17 +45,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--width", type=int, default=256, help="numbers of an embedding")
     parser.add_argument("--largest", type=int, default=16000, help="queries and entries of the largest search")
+    parser.add_argument("--devices", action="store_true", help="search on all devices of JAX as well")
     parser.add_argument("--json", type=Path, help="also write the JSON line to this file")
     options = parser.parse_args()
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, numpy {np.__version__}"
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     print(f"{machine}; {date}; embeddings of {options.width} numbers")
     found = []
-    for name, search, largest in (
+    searches = [
         ("ranks", _ranks, options.largest),
         ("ten best", _best, options.largest),
         ("dual softmax ranks", _dual, options.largest // SLOWER),
-    ):
+    ]
+    if options.devices:
+        mesh = make_mesh(Mesh())
+        where = f"{mesh.size} x {mesh.devices.flat[0].device_kind}"
+        for name, search in (("ranks", _ranks), ("ten best", _best)):
+            searches.append((f"{name}, {where}", functools.partial(search, mesh=mesh), options.largest))
+    for name, search, largest in searches:
         lines = [_measure(name, search, size, options.width) for size in (largest // 4, largest // 2, largest)]
         found += [*lines, _million(lines[-2], lines[-1], options.width)]
     line = json.dumps({"bench": "search", "machine": machine, "date": date, "width": options.width, "found": found})
@@ -60,13 +72,13 @@ def main() -> int:
     return 0
 
 
-def _ranks(query: np.ndarray, gallery: np.ndarray) -> float:
+def _ranks(query: np.ndarray, gallery: np.ndarray, mesh: jax.sharding.Mesh | None = None) -> float:
     number = np.arange(len(query))
-    return float((rank(query, gallery, number, number).worst == 1).mean())
+    return float((rank(query, gallery, number, number, mesh=mesh).worst == 1).mean())
 
 
-def _best(query: np.ndarray, gallery: np.ndarray) -> float:
-    entries, _ = most_similar(query, gallery, 10)
+def _best(query: np.ndarray, gallery: np.ndarray, mesh: jax.sharding.Mesh | None = None) -> float:
+    entries, _ = most_similar(query, gallery, 10, mesh=mesh)
     return float((entries[:, 0] == np.arange(len(query))).mean())
 
 

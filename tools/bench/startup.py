@@ -7,8 +7,9 @@ COST     1 core, 2 minutes
 |---|---|
 | cold | an empty folder of compiled programs (`JAX_COMPILATION_CACHE_DIR`) |
 | warm | the programs of the cold start; another workdir |
-| resumed | the programs, and the workdir of the warm start with its checkpoint after one step |
+| resumed | the programs, and the workdir of the warm start with its first checkpoint, of two |
 
+The run has two steps, with a checkpoint after each; what counts are the seconds up to its first step of a start.
 Stages: `import` of Python and all libraries; `devices`, JAX's start; `open`, corpora and settings; `init`, the state or
 its restoring; `wait` for the first batch; `compile` and run the step. Rounds of the three alternate, and medians count.
 Seconds are this machine's; shares of the cold start and the ratios to it travel better.
@@ -20,6 +21,7 @@ import argparse
 import dataclasses
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -48,8 +50,8 @@ sys.exit(main(sys.argv[1:]))
 """`mmvideo` with two moments written down; what it imports it would import within its first lines."""
 
 
-def start(recipe: Path, workdir: Path, cache: Path, steps: int) -> dict[str, float]:
-    """Trains up to a step, and gives the seconds of each stage up to the end of that step.
+def start(recipe: Path, workdir: Path, cache: Path) -> dict[str, float]:
+    """Trains, and gives the seconds of each stage up to the end of the first step that is done.
 
     Raises:
       RuntimeError: the run failed, with what it said.
@@ -57,19 +59,20 @@ def start(recipe: Path, workdir: Path, cache: Path, steps: int) -> dict[str, flo
     experiment = load_experiment(recipe)
     optimizer = dataclasses.replace(experiment.training.optimizer, warmup=0)
     training = dataclasses.replace(
-        experiment.training, steps=steps, optimizer=optimizer, log_every=1, tensorboard=False
+        experiment.training, steps=2, optimizer=optimizer, log_every=1, save_every=1, tensorboard=False
     )
-    file = cache.parent / f"{steps}.json"
+    file = cache.parent / "recipe.json"
     file.write_text(to_json(dataclasses.replace(experiment, training=training, evaluation=Evaluation(tasks=()))))
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_COMPILATION_CACHE_DIR": str(cache)}
     command = [sys.executable, "-c", CHILD, "train", str(file), "--workdir", str(workdir)]
+    done_before = sum(1 for _ in (workdir / "checkpoints").glob("[0-9]*"))
     began = time.time()
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"mmvideo train ended with {done.returncode}: {(done.stdout + done.stderr)[-2000:]}")
     imported, started = json.loads(next(line for line in done.stderr.splitlines() if line.startswith("[")))
     lines = [json.loads(line) for line in (workdir / "ledger.jsonl").read_text().splitlines()]
-    first = next(line for line in lines if "wall" in line and line["to_step"] == steps)
+    first = next(line for line in lines if "wall" in line and line["to_step"] == done_before + 1 and line["at"] > began)
     stages = {"import": imported - began, "devices": started - imported, "open": first["at"] - first["wall"] - started}
     stages |= {name: first[name] for name in ("init", "wait", "compile")}
     return stages | {"rest": first["at"] - began - sum(stages.values())}
@@ -82,10 +85,10 @@ def measure(recipe: Path, rounds: int) -> dict[str, dict[str, float]]:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             cache = folder / "cache"
-            taken["cold"].append(start(recipe, folder / "cold", cache, 1))
-            taken["warm"].append(start(recipe, folder / "warm", cache, 1))
-            # One step more of the same run.
-            taken["resumed"].append(start(recipe, folder / "warm", cache, 2))
+            taken["cold"].append(start(recipe, folder / "cold", cache))
+            taken["warm"].append(start(recipe, folder / "warm", cache))
+            shutil.rmtree(folder / "warm" / "checkpoints" / "2")
+            taken["resumed"].append(start(recipe, folder / "warm", cache))
     return {
         kind: {stage: statistics.median(found[stage] for found in times) for stage in STAGES}
         for kind, times in taken.items()
