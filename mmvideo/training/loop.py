@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -98,36 +99,61 @@ def train(
             lost = ledger.begin(start, _machine())
             journal = Journal(workdir if first else None, start, config, ledger, batches, on_progress, utilisation)
             stack.enter_context(journal)
-        if start:
-            journal.say(f"resuming {workdir} at step {start}; {lost:.1f} s of earlier work are done again")
-        if plan.portion.frozen:
-            journal.say(f"training {plan.portion.size:,} of {plan.portion.whole:,} numbers")
-        assets = _assets(batches, config_json)
-        steps = _steps(plan, state, batches, place, config, ledger, watchdog)
-        step, stopped = start, False
-
-        def measure() -> None:
-            journal.settle()
-            _measure(evaluate, plan, state, step, ledger, journal, checkpoints)
-
-        if start and _evaluated(config, start):
-            measure()  # What a stop came before.
-        for step, state, metrics in steps:
-            journal.add(step, metrics)
-            stopped = asked(step)
-            if stopped or _saved(config, step):
-                journal.settle(line=True)
-                with ledger.phase("checkpoint"):
-                    checkpoints.save(step, state, assets)
-            if stopped:
-                break
-            if _evaluated(config, step):
-                measure()
-        with ledger.phase("checkpoint"):
-            checkpoints.close()
-        journal.settle(line=True)
+        for line in _greeting(workdir, start, lost, plan):
+            journal.say(line)
+        run = _Run(plan, config, evaluate, ledger, journal, checkpoints, _assets(batches, config_json))
+        state, step = run.through(state, _steps(plan, state, batches, place, config, ledger, watchdog), asked)
         journal.say(_farewell(workdir, step, config.steps, ledger))
     return state
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """What happens between the steps of one start."""
+
+    plan: Blueprint
+    config: Training
+    evaluate: Evaluate | None
+    ledger: Ledger
+    journal: Journal
+    checkpoints: Checkpoints
+    assets: Mapping[str, bytes]
+
+    def through(
+        self, state: TrainState, steps: Iterator[tuple[int, TrainState, Metrics]], asked: Callable[[int], bool]
+    ) -> tuple[TrainState, int]:
+        """Goes through the steps, unless the run is asked to stop before their end; gives the last state and step."""
+        step = int(state.step)
+        if step and _evaluated(self.config, step):
+            self.measure(step, state)  # What a stop came before.
+        for step, state, metrics in steps:
+            self.journal.add(step, metrics)
+            stopped = asked(step)
+            if stopped or _saved(self.config, step):
+                self.journal.settle(line=True)
+                with self.ledger.phase("checkpoint"):
+                    self.checkpoints.save(step, state, self.assets)
+            if stopped:
+                break
+            if _evaluated(self.config, step):
+                self.measure(step, state)
+        with self.ledger.phase("checkpoint"):
+            self.checkpoints.close()
+        self.journal.settle(line=True)
+        return state, step
+
+    def measure(self, step: int, state: TrainState) -> None:
+        """Evaluates, marks the checkpoint if it is the best, and writes down what is found."""
+        self.journal.settle()
+        if self.evaluate is None:
+            return
+        with self.ledger.phase("evaluation"):
+            found = self.evaluate(learner_of(self.plan.graphdef, state), step)
+        with self.ledger.phase("checkpoint"):
+            best = self.checkpoints.measured(step, found)
+        self.journal.evaluated(step, {f"eval/{name}": value for name, value in found.items()})
+        if best:
+            self.journal.say(f"step {step} is the best so far: its checkpoint is kept")
 
 
 def _first(plan: Blueprint, checkpoints: Checkpoints, begin: Begin | None) -> tuple[TrainState, int]:
@@ -176,26 +202,6 @@ def _saved(config: Training, step: int) -> bool:
     return step == config.steps or step % config.save_every == 0 or best
 
 
-def _measure(
-    evaluate: Evaluate | None,
-    plan: Blueprint,
-    state: TrainState,
-    step: int,
-    ledger: Ledger,
-    journal: Journal,
-    checkpoints: Checkpoints,
-) -> None:
-    """Evaluates, marks the checkpoint if it is the best, and writes down what is found."""
-    if evaluate is not None:
-        with ledger.phase("evaluation"):
-            found = evaluate(learner_of(plan.graphdef, state), step)
-        with ledger.phase("checkpoint"):
-            best = checkpoints.measured(step, found)
-        journal.evaluated(step, {f"eval/{name}": value for name, value in found.items()})
-        if best:
-            journal.say(f"step {step} is the best so far: its checkpoint is kept")
-
-
 def _assets(batches: Any, config_json: str) -> dict[str, bytes]:
     """The files that travel inside each checkpoint."""
     files = {
@@ -203,6 +209,13 @@ def _assets(batches: Any, config_json: str) -> dict[str, bytes]:
         for name, asset in batches.assets().items()
     }
     return {**files, "config.json": config_json.encode()}
+
+
+def _greeting(workdir: Path, start: int, lost: float, plan: Blueprint) -> list[str]:
+    lines = [f"resuming {workdir} at step {start}; {lost:.1f} s of earlier work are done again"] if start else []
+    if plan.portion.frozen:
+        lines.append(f"training {plan.portion.size:,} of {plan.portion.whole:,} numbers")
+    return lines
 
 
 def _farewell(workdir: Path, step: int, steps: int, ledger: Ledger) -> str:

@@ -137,10 +137,11 @@ def test_a_workdir_of_another_run_is_refused(copied_run):
 
 
 def test_the_ledger_adds_up_to_the_time_the_run_took(tmp_path):
-    start = time.perf_counter()
+    began = time.perf_counter()
     toy_train(tmp_path, quick(**LONG), ToyBatches())
-    took = time.perf_counter() - start
-    lines = read_lines(tmp_path / "ledger.jsonl")
+    took = time.perf_counter() - began
+    start, *lines = read_lines(tmp_path / "ledger.jsonl")
+    assert start["devices"] == jax.device_count() and start["kind"] == "cpu" and "lost" not in start
     booked = sum(line[name] for line in lines for name in ("init", "compile", "wait", "step", "checkpoint", "other"))
     assert booked == pytest.approx(sum(line["wall"] for line in lines))
     assert booked == pytest.approx(took, abs=0.5)
