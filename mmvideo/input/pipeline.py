@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from mmvideo.input.assemble import RowShape, assemble_row, stack_rows
 from mmvideo.input.checks import check_config, check_views
 from mmvideo.input.config import Drop, Input, Masking, Views
 from mmvideo.input.footage import UnreadableClip
+from mmvideo.input.kept import Kept, key_of
 from mmvideo.input.loading import ClipLoader, Loaded
 from mmvideo.input.mixing import note_mixed
 from mmvideo.input.moments import note_moments
@@ -111,6 +113,14 @@ class Batches:
         self._loader = ClipLoader(self.corpus, self._sizes, self._captions, config, self._mask, drop, train, views)
         self.rows = config.packing.rows // process_count
         self._first_row = process_index * self.rows
+        self._kept = self._find_kept(
+            masked=masked,
+            train=train,
+            modalities=modalities,
+            misaligned=misaligned,
+            views=dataclasses.asdict(views),
+            process=(process_index, process_count),
+        )
         if train:
             budgets.report_filling(self._planner.needs(0)[1], len(self._planner.epoch(0)), self._planner.budget)
 
@@ -144,8 +154,16 @@ class Batches:
     def iterate(self, start_step: int, stop_step: int) -> Iterator[tuple[int, TokenStream]]:
         """Batches `start_step` to `stop_step - 1` with their numbers, rows prepared ahead by threads.
 
-        Grain only executes: nothing but the step has to be kept to go on where a run stopped.
+        Where the config names a folder for it, batches that lie there are read, and the others kept there.
         """
+        if self._kept is None:
+            yield from self._make(start_step, stop_step)
+            return
+        yield from self._kept.iterate(start_step, stop_step, self._make)
+        self._kept.note_skipped(self.skipped)
+
+    def _make(self, start_step: int, stop_step: int) -> Iterator[tuple[int, TokenStream]]:
+        """Makes the batches. Grain only executes: nothing but the step is needed to go on where a run stopped."""
         import grain
 
         first, count = start_step * self.rows, max(stop_step - start_step, 0) * self.rows
@@ -206,6 +224,16 @@ class Batches:
         if loaded.damaged:
             self._damaged.add(self.clip_id(number), "its file ends early or is damaged; what is missing was filled up")
         return loaded
+
+    def _find_kept(self, **how: Any) -> Kept | None:
+        """The batches that other runs have kept, where the config names a folder for them."""
+        if self.config.keep is None:
+            return None
+        key = key_of(self.config, self.corpus.corpora, self.assets(), **how)
+        found = Kept(Path(self.config.keep) / key, lambda: self.batch(0))
+        for clip, reason in found.skipped():
+            self._skipped.add(clip, reason)
+        return found
 
     def _choose_tokenizer(self) -> Tokenizer | None:
         if self.config.text is None:

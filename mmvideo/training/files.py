@@ -20,6 +20,7 @@ MAY_DIFFER = (
     *(f"model.{name}" for name in ("scan", "remat", "attention", "chunk")),
     "input.threads",
     "input.prefetch",
+    "input.keep",
     "mesh.*",
     "evaluation.*",
 )
