@@ -1,0 +1,72 @@
+"""Fields of an experiment by dotted names, set and compared."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mmvideo.experiment.config import Experiment, to_json
+
+
+def with_fields(experiment: Experiment, fields: Mapping[str, Any]) -> Experiment:
+    """The experiment with other values of some fields.
+
+    Args:
+      experiment: the settings.
+      fields: values by dotted names, such as `model.fusion.layer`; the names of objectives are keys of their dict.
+
+    Raises:
+      ValueError: a field that isn't there, with what is near.
+    """
+    for name, value in fields.items():
+        experiment = _with(experiment, name.split("."), value, name)
+    return experiment
+
+
+def _with(node: Any, path: list[str], value: Any, name: str) -> Any:
+    first, *rest = path
+    if dataclasses.is_dataclass(node):
+        known = [field.name for field in dataclasses.fields(node)]
+    elif isinstance(node, Mapping):
+        known = list(node)
+    else:
+        raise ValueError(f"field '{name}': '{first}' is asked of {node!r}, which has no fields")
+    # A new objective may be added to the dict.
+    if first not in known and not (isinstance(node, Mapping) and not rest):
+        near = difflib.get_close_matches(first, known, 1)
+        raise ValueError(
+            f"field '{name}': there is no '{first}'; "
+            + (f"do you mean '{near[0]}'?" if near else f"there are {', '.join(known)}")
+        )
+    if isinstance(node, Mapping):
+        return {**node, first: _with(node[first], rest, value, name) if rest else value}
+    return dataclasses.replace(node, **{first: _with(getattr(node, first), rest, value, name) if rest else value})
+
+
+def flat(experiment: Experiment) -> dict[str, Any]:
+    """Every field of an experiment by its dotted name."""
+    found: dict[str, Any] = {}
+
+    def walk(node: Any, prefix: str) -> None:
+        if isinstance(node, dict) and node:
+            for name, value in node.items():
+                walk(value, f"{prefix}.{name}" if prefix else name)
+        else:
+            found[prefix] = node
+
+    walk(json.loads(to_json(experiment)), "")
+    return found
+
+
+def differences(experiments: Mapping[str, Experiment]) -> dict[str, dict[str, Any]]:
+    """Fields in which experiments differ, with the value of each that has the field."""
+    fields = {name: flat(experiment) for name, experiment in experiments.items()}
+    names = dict.fromkeys(field for own in fields.values() for field in own)
+    return {
+        field: {name: own.get(field) for name, own in fields.items()}
+        for field in names
+        if field != "name" and len({json.dumps(own.get(field), sort_keys=True) for own in fields.values()}) > 1
+    }
