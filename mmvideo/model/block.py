@@ -23,6 +23,7 @@ from mmvideo.model.layers import gelu, gelu_quick, gelu_tanh, parameter, swish, 
 from mmvideo.model.low_rank import LORA, adapted
 from mmvideo.model.norm import chosen, norm
 from mmvideo.model.position import Rotation, rotate
+from mmvideo.model.remat import named
 from mmvideo.model.rows import Rows
 
 Layer = dict[str, Any]
@@ -187,6 +188,7 @@ def project(
     made = jnp.einsum("bld,dcnh->blcnh", x, weights["qkv_kernel"][:, wanted].astype(x.dtype))
     if block.biases == "all":
         made = made + weights["qkv_bias"][wanted].astype(x.dtype)
+    made = named(made, "query_key_value")
     parts = []
     for place, name in enumerate(("query", "key", "value")[wanted]):
         part = made[:, :, place]
@@ -201,15 +203,18 @@ def project(
 def attention_out(mixed: Float[Array, "B S N H"], weights: Layer) -> Float[Array, "B S D"]:
     """What attention adds, from the mixed values of its heads."""
     out = jnp.einsum("blnh,nhd->bld", mixed, weights["out_kernel"].astype(mixed.dtype))
-    return _biased(out, weights, "out")
+    return named(_biased(out, weights, "out"), "attention_out")
 
 
 def feed_forward(x: Float[Array, "B S D"], weights: Layer, block: Block) -> Float[Array, "B S D"]:
     """What the feed-forward adds."""
     activation = ACTIVATIONS[block.activation]
-    inner = _dense(x, weights, "up")
-    inner = activation(_dense(x, weights, "gate")) * inner if block.activation == "swiglu" else activation(inner)
-    return _dense(inner, weights, "down")
+    inner = named(_dense(x, weights, "up"), "inner")
+    if block.activation == "swiglu":
+        inner = activation(named(_dense(x, weights, "gate"), "inner")) * inner
+    else:
+        inner = activation(inner)
+    return named(_dense(inner, weights, "down"), "feed_forward_out")
 
 
 def added(
