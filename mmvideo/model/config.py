@@ -98,6 +98,8 @@ class Block:
       drop_path: share of the clips that skip a branch of the last layer in training; it grows
         linearly from 0 in the first layer (stochastic depth, Huang et al. 2016, section 3).
       soft_cap: bound `c` of the scores of attention, `c tanh(score / c)`; None: there is none.
+      quantized: `fp8` rounds both factors of the products with weights to floats of 8 bits, in the backward pass too;
+        None: they are of the dtype `compute`. Attention, embeddings and heads are not touched.
     """
 
     norm: Literal["layer", "rms"] = "layer"
@@ -109,6 +111,7 @@ class Block:
     layer_scale: float | None = None
     drop_path: float = 0.0
     soft_cap: float | None = None
+    quantized: Literal["fp8"] | None = None
 
     def __post_init__(self) -> None:
         if not self.epsilon > 0:
@@ -243,7 +246,8 @@ def dimensions(model: Model) -> Dimensions:
 
 def plain(model: Model) -> Model:
     """The same model computed in the plainest way, as products are counted: dense attention, nothing twice."""
-    return dataclasses.replace(model, attention="xla", remat="none", remat_keep=(), remat_offload=())
+    block = dataclasses.replace(model.block, quantized=None)
+    return dataclasses.replace(model, block=block, attention="xla", remat="none", remat_keep=(), remat_offload=())
 
 
 def _check_extras(model: Model) -> None:

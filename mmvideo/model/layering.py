@@ -118,7 +118,7 @@ def apply_layer(
         return tuple(added(x, y, own, branch, rows, block, factor) for x, y, own, rows in parts)
 
     mixed = _mixed(xs, weights, route, computing)
-    xs = add("attention", 0, xs, [attention_out(each, own) for each, own in zip(mixed, weights, strict=True)])
+    xs = add("attention", 0, xs, [attention_out(each, own, block) for each, own in zip(mixed, weights, strict=True)])
     inner = [
         feed_forward(entering(x, own, "feed_forward", rows, block), own, block)
         for x, own, rows in zip(xs, weights, route.rows, strict=True)
