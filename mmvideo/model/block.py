@@ -190,8 +190,8 @@ def project(
     x: Float[Array, "B S D"], weights: Layer, rotation: Rotation | None, block: Block, wanted: slice = QKV
 ) -> tuple[Float[Array, "B S N H"], ...]:
     """Queries, keys and values, or those `wanted`; normed if the block says so and turned to their positions."""
-    # `[B, S, 3, N, H]` leaves the product in its natural order: no transposition of the largest activation.
-    made = _product(x, weights["qkv_kernel"][:, wanted], block)
+    # "blcnh" leaves the product in its natural order: no transposition of the largest activation.
+    made = _product("bld,dcnh->blcnh", x, weights["qkv_kernel"][:, wanted], block)
     if block.biases == "all":
         made = made + weights["qkv_bias"][wanted].astype(x.dtype)
     made = named(made, "query_key_value")
@@ -208,7 +208,7 @@ def project(
 
 def attention_out(mixed: Float[Array, "B S N H"], weights: Layer, block: Block) -> Float[Array, "B S D"]:
     """What attention adds, from the mixed values of its heads."""
-    out = _product(mixed, weights["out_kernel"], block, 2)
+    out = _product("blnh,nhd->bld", mixed, weights["out_kernel"], block)
     return named(_biased(out, weights, "out"), "attention_out")
 
 
@@ -253,13 +253,13 @@ def added(
 
 
 def _dense(x: Array, weights: Layer, name: str, block: Block) -> Array:
-    return _biased(_product(x, weights[f"{name}_kernel"], block), weights, name)
+    return _biased(_product("bli,io->blo", x, weights[f"{name}_kernel"], block), weights, name)
 
 
-def _product(x: Array, kernel: Array, block: Block, count: int = 1) -> Array:
-    """The last `count` axes of `x` times the first of a kernel, in the dtype of `x`."""
+def _product(subscripts: str, x: Array, kernel: Array, block: Block) -> Array:
+    """The sum of products of `jnp.einsum`, with a weight, in the dtype of `x`."""
     kernel = kernel.astype(x.dtype)
-    return jnp.tensordot(x, kernel, axes=count) if block.quantized is None else fp8.product(x, kernel, count)
+    return jnp.einsum(subscripts, x, kernel) if block.quantized is None else fp8.product(subscripts, x, kernel)
 
 
 def _biased(x: Array, weights: Layer, name: str) -> Array:

@@ -23,19 +23,21 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def product(x: Float[Array, "..."], kernel: Float[Array, "..."], count: int) -> Float[Array, "..."]:
-    """The last `count` axes of `x` times the first of a kernel.
+def product(subscripts: str, x: Float[Array, "..."], kernel: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Activations times a weight, as `jnp.einsum` has it.
 
     Args:
+      subscripts: letters of both and of the result, which has those of `x` that stay, then those of the kernel.
       x: activations, in bfloat16 or float32.
       kernel: in the dtype of `x`.
-      count: axes that are summed over.
     """
     from qwix._src.core.dot_general_qt import DotGeneralQtConfig, dot_general_qt
 
+    left, right = subscripts.partition("->")[0].split(",")
+    summed = [letter for letter in left if letter in right]
+    axes = [left.index(letter) for letter in summed], [right.index(letter) for letter in summed]
     small = jnp.float8_e4m3fn
     how = DotGeneralQtConfig(lhs_qtype=small, rhs_qtype=small, dlhs_grad_qtype=small, drhs_grad_qtype=small)
-    axes = tuple(range(x.ndim - count, x.ndim)), tuple(range(count))
     return dot_general_qt(x, kernel, (axes, ((), ())), how)
 
 

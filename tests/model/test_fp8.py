@@ -37,15 +37,18 @@ def run(x, layers, block, remat="none"):
     return run_layers(x, layers, spans, None, Computing.of(Model(block=block, attention="xla", remat=remat)))
 
 
-@pytest.mark.parametrize(("x", "kernel", "count"), [((3, 7, 64), (64, 3, 2, 5), 1), ((3, 7, 4, 16), (4, 16, 9), 2)])
-def test_errors_are_those_of_the_format(qwix, x, kernel, count):
+@pytest.mark.parametrize(
+    ("subscripts", "x", "kernel"),
+    [("bld,dcnh->blcnh", (3, 7, 64), (64, 3, 2, 5)), ("blnh,nhd->bld", (3, 7, 4, 16), (4, 16, 9))],
+)
+def test_errors_are_those_of_the_format(qwix, subscripts, x, kernel):
     """With 3 bits of mantissa a number is off by at most 2^-4 of itself, and below the smallest normal one, 2^-6 of 448
     at the largest of its row, by at most 2^-10 of 448. So the products of a sum are off by at most 2^-3 + 2^-8 of
     themselves; with errors that don't know of each other a sum of many is off by about 2^-4 sqrt(2 / 3) of itself."""
     x, kernel = jax.random.normal(jax.random.key(0), x), jax.random.normal(jax.random.key(1), kernel)
-    exact = np.tensordot(np.asarray(x, np.float64), np.asarray(kernel, np.float64), count)
-    error = np.abs(np.asarray(fp8.product(x, kernel, count)) - exact)
-    bound = (2**-3 + 2**-8) * np.tensordot(np.abs(x), np.abs(kernel), count) + 1e-2
+    exact = np.einsum(subscripts, np.asarray(x, np.float64), np.asarray(kernel, np.float64))
+    error = np.abs(np.asarray(fp8.product(subscripts, x, kernel)) - exact)
+    bound = (2**-3 + 2**-8) * np.einsum(subscripts, np.abs(x), np.abs(kernel)) + 1e-2
     assert (error < bound).all()
     relative = np.sqrt(np.square(error).mean() / np.square(exact).mean())
     assert 0.005 < relative < 2**-4 * (2 / 3) ** 0.5
@@ -53,8 +56,8 @@ def test_errors_are_those_of_the_format(qwix, x, kernel, count):
 
 def test_a_token_is_not_rounded_by_its_neighbours(qwix):
     x, kernel = jax.random.normal(jax.random.key(0), (2, 5, 16)), jax.random.normal(jax.random.key(1), (16, 8))
-    alone = fp8.product(x[:1, :1], kernel, 1)
-    np.testing.assert_array_equal(fp8.product(x.at[1].mul(1e4), kernel, 1)[:1, :1], alone)
+    alone = fp8.product("bli,io->blo", x[:1, :1], kernel)
+    np.testing.assert_array_equal(fp8.product("bli,io->blo", x.at[1].mul(1e4), kernel)[:1, :1], alone)
 
 
 @pytest.mark.parametrize("remat", ["none", "dots"])
