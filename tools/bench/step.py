@@ -260,7 +260,7 @@ def line(found: dict[str, Any]) -> str:
 
 def row(cells: Sequence[str]) -> str:
     """A line of the table."""
-    return "".join(f"{cell:>12}" for cell in cells)
+    return " ".join(f"{cell:>11}" for cell in cells)
 
 
 def main() -> int:
