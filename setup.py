@@ -54,6 +54,8 @@ setup(
         "tpu": ["jax[tpu]>=0.10.2,<0.13"],
         # Needs Python 3.12: older releases of tokamax pin a typeguard that tyro can't work with.
         "tokamax": ["tokamax>=0.0.17,<0.1"],
+        # For model.block.quantized; its product is no public function.
+        "fp8": ["qwix>=0.1.8,<0.2"],
         # For tools/bench/peer.py alone.
         "bench-peer": ["torch>=2.8,<3", "transformers>=5.0,<6"],
     },

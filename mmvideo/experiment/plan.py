@@ -14,7 +14,7 @@ from flax.traverse_util import unflatten_dict
 from mmvideo.experiment.config import Experiment
 from mmvideo.experiment.making import make_learner
 from mmvideo.experiment.outline import Outline, abstract_stream, outline
-from mmvideo.model.config import Model
+from mmvideo.model.config import Model, plain
 from mmvideo.model.kinds import AnyModel
 from mmvideo.objectives import Moments, Regression
 from mmvideo.objectives.learner import Learner
@@ -207,9 +207,7 @@ def _labelled(experiment: Experiment, fits: Callable[[Any], bool]) -> list[str]:
 
 def counting(model: AnyModel) -> AnyModel:
     """The model as its products are counted: dense attention, nothing computed twice."""
-    if not isinstance(model, Model):
-        return model
-    return dataclasses.replace(model, attention="xla", remat="none")
+    return plain(model) if isinstance(model, Model) else model
 
 
 def rehearsed(model: AnyModel) -> AnyModel:

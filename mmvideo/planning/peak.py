@@ -37,14 +37,16 @@ WHOLE = frozenset(
 
 MAKING = WHOLE | frozenset(
     "gather scatter scatter-add dynamic_update_slice concatenate reduce_sum reduce_max reduce_min reduce_prod "
-    "reduce_and reduce_or argmax argmin".split()
+    "reduce_and reduce_or argmax argmin device_put".split()
 )
 """What makes an array, though what it reads may be fused into it."""
 
 DEAR = frozenset("exp exp2 log log1p expm1 tanh erf rsqrt sqrt div pow logistic sin cos".split())
 """Operations on single numbers that are not computed once for each reader."""
 
-NOTHING = frozenset("reshape squeeze expand_dims stop_gradient optimization_barrier copy sharding_constraint".split())
+NOTHING = frozenset(
+    "reshape squeeze expand_dims stop_gradient optimization_barrier copy sharding_constraint name".split()
+)
 """Other names for the same numbers."""
 
 IN_PLACE = frozenset("dynamic_update_slice scatter scatter-add scan while".split())
@@ -115,8 +117,8 @@ def peak_of(jaxpr: Any, shares: Sequence[float] | None = None) -> int:
 
 
 def array_bytes(shape: Any) -> int:
-    """Bytes of an array, which may be abstract."""
-    if not hasattr(shape, "dtype"):
+    """Bytes that an array takes of a device's memory; it may be abstract."""
+    if not hasattr(shape, "dtype") or getattr(shape, "memory_space", None) == jax.memory.Space.Host:
         return 0
     # A key of a random stream is no number; its words are what it takes.
     key = jax.dtypes.issubdtype(shape.dtype, jax.dtypes.prng_key)
