@@ -29,7 +29,10 @@ CORE = [
     "matplotlib>=3.10,<4",
     "pillow>=12",
 ]
+# For model.block.quantized; its product is no public function.
+FP8 = ["qwix>=0.1.8,<0.2"]
 DEV = [
+    *FP8,
     "pytest>=9,<10",
     "pytest-xdist>=3.8,<4",
     "beartype>=0.22,<0.24",
@@ -54,8 +57,7 @@ setup(
         "tpu": ["jax[tpu]>=0.10.2,<0.13"],
         # Needs Python 3.12: older releases of tokamax pin a typeguard that tyro can't work with.
         "tokamax": ["tokamax>=0.0.17,<0.1"],
-        # For model.block.quantized; its product is no public function.
-        "fp8": ["qwix>=0.1.8,<0.2"],
+        "fp8": FP8,
         # For tools/bench/peer.py alone.
         "bench-peer": ["torch>=2.8,<3", "transformers>=5.0,<6"],
     },
