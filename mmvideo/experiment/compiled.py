@@ -20,6 +20,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -31,13 +32,13 @@ from mmvideo.planning.collectives import Collective, read_collectives
 from mmvideo.planning.targets import Target
 
 LIGHT = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-"""For CPUs: what comes behind the assignment of buffers only takes time, for nothing is run."""
+"""What comes behind the assignment of buffers only takes time, for nothing is run."""
 
 UNTRIED = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
 """For GPUs: kernels can't be tried out against each other where there is no GPU. Products go to cuBLAS, since XLA's own
 kernels for them fail to compile where the first choice of tiles doesn't fit and no other may be tried."""
 
-OPTIONS = {"cpu": LIGHT, "gpu": UNTRIED}
+OPTIONS = {"cpu": LIGHT, "gpu": LIGHT | UNTRIED}
 """For the compiler, by platform."""
 
 
@@ -93,7 +94,9 @@ def ask_compiler(experiment: Experiment, devices: int, target: Target | None = N
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("#")]
         last = said[-1] if said else f"exit code {done.returncode}"
-        told = next((line for line in said if "RESOURCE_EXHAUSTED" in line or line.startswith("ValueError")), last)
+        told = next(
+            (line for line in said if re.match(r"ValueError|.*(RESOURCE_EXHAUSTED|JaxRuntimeError)", line)), last
+        )
         raise ValueError(f"the step did not compile for {devices} devices: {told[:400]}")
     answer = json.loads(done.stdout.splitlines()[-1])
     answer["collectives"] = tuple(Collective(**each) for each in answer["collectives"])
@@ -115,9 +118,7 @@ def compile_step(experiment: Experiment, devices: list[Any]) -> Compiled:
 
     sketch, shape, model = sketched(experiment), axis_sizes(experiment.mesh, len(devices)), rehearsed(experiment.model)
     mesh = Mesh(np.array(devices).reshape(shape), AXES, axis_types=(AxisType.Auto,) * len(AXES))
-    blueprint = draw_up(
-        lambda rngs: make_learner(experiment, sketch.spec, rngs, model), experiment.training, mesh
-    )
+    blueprint = draw_up(lambda rngs: make_learner(experiment, sketch.spec, rngs, model), experiment.training, mesh)
     rows = batch_sharding(mesh)
     batch = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=rows),

@@ -237,6 +237,8 @@ def _rehearse(flat: _Program, sources: dict[int, frozenset[int]], made: set[int]
     last = {array: number for number, arrays in enumerate(touched) for array in arrays}
     last |= {array: len(flat.lines) for result in flat.results for array in sources[result]}
     early = _filled_early(flat, made)
+    for number, arrays in _siblings(flat, made, touched).items():
+        early[number] = early.get(number, []) + arrays
     alive: set[int] = set()
     live = most = 0
     for number, line in enumerate(flat.lines):
@@ -266,6 +268,30 @@ def _filled_early(flat: _Program, made: set[int]) -> dict[int, list[int]]:
             if array in made and first.setdefault((shape.shape, shape.dtype), number) < number:
                 early[first[shape.shape, shape.dtype]].append(array)
     return early
+
+
+def _siblings(flat: _Program, made: set[int], touched: list[frozenset[int]]) -> dict[int, list[int]]:
+    """For an operation on single numbers, what later ones make of the same arrays: one kernel makes all of them."""
+    maker = {array: number for number, line in enumerate(flat.lines) for array in line.makes}
+    ready = [max((maker.get(array, -1) for array in arrays), default=-1) for arrays in touched]
+    readers = defaultdict(list)
+    for number, line in enumerate(flat.lines):
+        if line.name not in MAKING and made & set(line.makes):
+            for array in touched[number]:
+                readers[array].append(number)
+    found: dict[int, list[int]] = {}
+    taken: set[int] = set()
+    for numbers in readers.values():
+        for place, first in enumerate(numbers):
+            if first in taken:
+                continue
+            elements = math.prod(flat.shapes[flat.lines[first].makes[0]].shape)
+            for later in numbers[place + 1 :]:
+                array = flat.lines[later].makes[0]
+                if later not in taken and ready[later] < first and math.prod(flat.shapes[array].shape) == elements:
+                    taken.add(later)
+                    found.setdefault(first, []).append(array)
+    return found
 
 
 def _touched(line: _Line, sources: dict[int, frozenset[int]], made: set[int]) -> frozenset[int]:
