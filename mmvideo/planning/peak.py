@@ -1,27 +1,30 @@
 """The most memory that a program needs at once, told from its jaxpr: a rehearsal of what XLA makes of it.
 
-The program is walked with the arrays that are alive, in the order in which XLA's schedulers put a program that they
-have no reason to turn round: from its results down, each operation behind what it reads. In a layer's backward pass
-the gradient of what came in is the first result and those of weights come behind it, so that what these are made of
-stays until then. XLA fuses operations on single numbers into whatever reads them, so such a result takes memory only
-where
+The program is walked with the arrays that are alive, in the order in which XLA leaves one that it has no reason to turn
+round: from its results down, each operation behind what it reads. In a layer's backward pass the gradient of what came
+in is the first result, and those of weights come behind it, so that what these are made of stays until then.
+
+XLA fuses operations on single numbers into whatever reads them, so such a result takes memory only where
 
 - a product, a loop, a sort or the like reads it, which needs its input whole;
 - it is a result of the program or of a loop's turn;
 - it is dear to compute (`exp`, a division) and read more than once, so that XLA would not compute it twice.
 
-Products, loops, reductions, gathers and updates always make an array. An array is freed behind its last reader; where
-that is no product, the result takes its place if it is as large. A loop needs what one turn of it needs, once, beside
-what it carries and stacks up. The arrays that loops stack their results into are filled with zeros first, and XLA fills those
-of one shape all at once: all are there from the first loop on that has such a one. A product whose factors are of two types makes a copy of the narrower in the wider one's.
+What is made of the same arrays, number by number, is made by one kernel, all of it at once. Products, loops,
+reductions, gathers and updates always make an array; a product whose factors are of two types also a copy of the
+narrower one in the other's type. An array is freed behind its last reader; where that is no product, the result takes
+its place if it is as large. A loop needs what one turn of it needs, once, beside what it carries and stacks up; what it
+stacks up is filled with zeros first, and XLA fills all such arrays of one shape at once, before the first loop that has
+one.
 
-`experiments/benchmarks/plan.md` has it beside XLA's own analysis for an H100, and `python tools/bench/plan.py` compares
-them for any platform whose compiler is at hand.
+`experiments/benchmarks/plan.md` has the result beside what XLA's compilers for accelerators say of the same steps;
+`python tools/bench/plan.py --compile` compares them anew.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -234,11 +237,12 @@ def _readers(array: int, readers: Any) -> Iterator[_Line]:
 def _rehearse(flat: _Program, sources: dict[int, frozenset[int]], made: set[int], size: list[int]) -> int:
     """Runs through the lines with what is alive."""
     touched = [_touched(line, sources, made) for line in flat.lines]
+    early = _filled_early(flat, made)
+    for number, later in _siblings(flat, made, touched):
+        early[number].extend(flat.lines[later].makes)
+        touched[number], touched[later] = touched[number] | touched[later], frozenset()
     last = {array: number for number, arrays in enumerate(touched) for array in arrays}
     last |= {array: len(flat.lines) for result in flat.results for array in sources[result]}
-    early = _filled_early(flat, made)
-    for number, arrays in _siblings(flat, made, touched).items():
-        early[number] = early.get(number, []) + arrays
     alive: set[int] = set()
     live = most = 0
     for number, line in enumerate(flat.lines):
@@ -255,7 +259,7 @@ def _rehearse(flat: _Program, sources: dict[int, frozenset[int]], made: set[int]
     return most
 
 
-def _filled_early(flat: _Program, made: set[int]) -> dict[int, list[int]]:
+def _filled_early(flat: _Program, made: set[int]) -> defaultdict[int, list[int]]:
     """For the first loop that stacks up an array of some shape, those that later loops stack up of the same shape."""
     first: dict[tuple[Any, ...], int] = {}
     early = defaultdict(list)
@@ -270,8 +274,11 @@ def _filled_early(flat: _Program, made: set[int]) -> dict[int, list[int]]:
     return early
 
 
-def _siblings(flat: _Program, made: set[int], touched: list[frozenset[int]]) -> dict[int, list[int]]:
-    """For an operation on single numbers, what later ones make of the same arrays: one kernel makes all of them."""
+def _siblings(flat: _Program, made: set[int], touched: Sequence[frozenset[int]]) -> list[tuple[int, int]]:
+    """Pairs of operations on single numbers that read the same arrays and make as much: one kernel does both.
+
+    The second is done with the first, if all that it reads is there by then.
+    """
     maker = {array: number for number, line in enumerate(flat.lines) for array in line.makes}
     ready = [max((maker.get(array, -1) for array in arrays), default=-1) for arrays in touched]
     readers = defaultdict(list)
@@ -279,19 +286,18 @@ def _siblings(flat: _Program, made: set[int], touched: list[frozenset[int]]) -> 
         if line.name not in MAKING and made & set(line.makes):
             for array in touched[number]:
                 readers[array].append(number)
-    found: dict[int, list[int]] = {}
-    taken: set[int] = set()
+    pairs, paired = [], set()
     for numbers in readers.values():
-        for place, first in enumerate(numbers):
-            if first in taken:
-                continue
-            elements = math.prod(flat.shapes[flat.lines[first].makes[0]].shape)
-            for later in numbers[place + 1 :]:
-                array = flat.lines[later].makes[0]
-                if later not in taken and ready[later] < first and math.prod(flat.shapes[array].shape) == elements:
-                    taken.add(later)
-                    found.setdefault(first, []).append(array)
-    return found
+        for first, later in itertools.combinations(numbers, 2):
+            if not {first, later} & paired and ready[later] < first and _numbers(flat, first) == _numbers(flat, later):
+                paired.add(later)
+                pairs.append((first, later))
+    return pairs
+
+
+def _numbers(flat: _Program, number: int) -> int:
+    """How many numbers an operation makes."""
+    return sum(math.prod(flat.shapes[array].shape) for array in flat.lines[number].makes)
 
 
 def _touched(line: _Line, sources: dict[int, frozenset[int]], made: set[int]) -> frozenset[int]:

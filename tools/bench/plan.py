@@ -4,10 +4,10 @@ COMMAND  python tools/bench/plan.py [--recipes videomae …] [--device h100] [--
                                     [--json FILE]
 COST     1 core, 10 seconds a recipe and number of devices; with --compile half a minute to minutes each
 
-Without --compile each line is a plan and the time that it took. With it the same step is compiled by the compiler of the
-device where that is installed (`mmvideo/experiment/compiled.py`): no accelerator is needed for either. `arguments`
-(parameters, optimiser, average, batch) must agree, and `all` too, with what a step works with: gradients and
-activations. Elsewhere the step is compiled for as many CPU devices, for which XLA counts more work than for an
+Without --compile each line is a plan and the time that it took. With it the same step is compiled by the device's own
+compiler where that is installed (`mmvideo/experiment/compiled.py`); no accelerator is needed for either. `arguments`
+(parameters, optimiser, average, batch) must agree, and `all` too, which is these and what a step works with: gradients
+and activations. Elsewhere the step is compiled for as many CPU devices, for which XLA counts more work than for an
 accelerator, since it computes bfloat16 in float32.
 
 Exit code 1 if arguments, or all of an accelerator's bytes, differ by more than 5 %.
