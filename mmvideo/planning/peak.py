@@ -15,7 +15,8 @@ reductions, gathers and updates always make an array; a product whose factors ar
 narrower one in the other's type. An array is freed behind its last reader; where that is no product, the result takes
 its place if it is as large. A loop needs what one turn of it needs, once, beside what it carries and stacks up; what it
 stacks up is filled with zeros first, and XLA fills all such arrays of one shape at once, before the first loop that has
-one.
+one. Where devices send each other something its scheduler, which starts early what waits for nothing, fills all of them
+before the first loop: those of the forward pass before it, those of the backward pass before that.
 
 `experiments/benchmarks/plan.md` has the result beside what XLA's compilers for accelerators say of the same steps;
 `python tools/bench/plan.py --compile` compares them anew.
@@ -99,18 +100,21 @@ class _Program:
         return len(self.shapes) - 1
 
 
-def peak_bytes(program: Callable[..., Any], *arguments: Any, shares: Sequence[float] | None = None) -> int:
+def peak_bytes(
+    program: Callable[..., Any], *arguments: Any, shares: Sequence[float] | None = None, alone: bool = True
+) -> int:
     """The most bytes that `program(*arguments)` holds at once beside its arguments; its results count.
 
     Args:
       program: a function that JAX can trace.
       arguments: trees of arrays or of `jax.ShapeDtypeStruct`.
       shares: for each leaf of the results, the share of it that a device holds; None: all of it.
+      alone: whether the program runs on one device, so that nothing is sent.
     """
-    return peak_of(jax.make_jaxpr(program)(*arguments).jaxpr, shares)
+    return peak_of(jax.make_jaxpr(program)(*arguments).jaxpr, shares, alone)
 
 
-def peak_of(jaxpr: Any, shares: Sequence[float] | None = None) -> int:
+def peak_of(jaxpr: Any, shares: Sequence[float] | None = None, alone: bool = True) -> int:
     """The same of a jaxpr."""
     flat = _flat(jaxpr)
     sources, made = _sources(flat)
@@ -118,7 +122,7 @@ def peak_of(jaxpr: Any, shares: Sequence[float] | None = None) -> int:
     for result, share in zip(flat.results, shares or (), strict=False):
         for array in sources[result] & made:
             size[array] = math.ceil(size[array] * share)
-    return _rehearse(flat, sources, made, size)
+    return _rehearse(flat, sources, made, size, alone)
 
 
 def array_bytes(shape: Any) -> int:
@@ -234,10 +238,12 @@ def _readers(array: int, readers: Any) -> Iterator[_Line]:
             yield line
 
 
-def _rehearse(flat: _Program, sources: dict[int, frozenset[int]], made: set[int], size: list[int]) -> int:
+def _rehearse(
+    flat: _Program, sources: dict[int, frozenset[int]], made: set[int], size: Sequence[int], alone: bool
+) -> int:
     """Runs through the lines with what is alive."""
     touched = [_touched(line, sources, made) for line in flat.lines]
-    early = _filled_early(flat, made)
+    early = _filled_early(flat, made, alone)
     for number, later in _siblings(flat, made, touched):
         early[number].extend(flat.lines[later].makes)
         touched[number], touched[later] = touched[number] | touched[later], frozenset()
@@ -259,18 +265,20 @@ def _rehearse(flat: _Program, sources: dict[int, frozenset[int]], made: set[int]
     return most
 
 
-def _filled_early(flat: _Program, made: set[int]) -> defaultdict[int, list[int]]:
-    """For the first loop that stacks up an array of some shape, those that later loops stack up of the same shape."""
-    first: dict[tuple[Any, ...], int] = {}
+def _filled_early(flat: _Program, made: set[int], alone: bool) -> defaultdict[int, list[int]]:
+    """For the first of some loops, what the others stack up: of the same shape, or of the same pass where not alone."""
+    first: dict[Any, int] = {}
     early = defaultdict(list)
     for number, line in enumerate(flat.lines):
         if line.name != "scan":
             continue
+        backward = "transpose" in str(line.equation.source_info.name_stack)
         first_carried, last_carried = carried_range(line.equation.params)
         for array in line.makes[last_carried - first_carried :]:
             shape = flat.shapes[array]
-            if array in made and first.setdefault((shape.shape, shape.dtype), number) < number:
-                early[first[shape.shape, shape.dtype]].append(array)
+            kind = (shape.shape, shape.dtype) if alone else backward
+            if array in made and first.setdefault(kind, number) < number:
+                early[first[kind]].append(array)
     return early
 
 

@@ -81,7 +81,7 @@ def test_zeros_of_one_shape_are_there_from_the_first_loop_on():
 
 
 def test_one_kernel_makes_what_is_made_of_the_same():
-    """Three functions of one array, each for a product of its own: all are there from the first on, one in its place."""
+    """Three functions of one array, each for a product of its own: all are made at once, one in its place."""
 
     def program(x, w, v):
         y = x @ w
