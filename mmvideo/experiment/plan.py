@@ -345,9 +345,7 @@ def step_memory(experiment: Experiment, learner: Abstract, batch: TokenStream, s
     # Loss and other variables are whole on every device.
     shares = [1.0] * (1 + len(jax.tree.leaves(learner.rest))) + [1 / parts for parts in ways(trained, axes, sizes)]
     gradient = _gradient(learner)
-    alone = math.prod(sizes.values()) == 1
-    arguments = (learner.trained, learner.params, learner.rest, batch)
-    backward = peak_bytes(gradient, *arguments, shares=shares, alone=alone) - moved
+    backward = peak_bytes(gradient, learner.trained, learner.params, learner.rest, batch, shares=shares) - moved
     # New moments and parameters are written in the place of the old ones; what Muon multiplies on the way is not.
     update = peak_bytes(optimizer.update, trained, state, trained, shares=[0.0] * 2 * len(jax.tree.leaves(state)))
     return Memory(

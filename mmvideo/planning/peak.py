@@ -10,13 +10,13 @@ XLA fuses operations on single numbers into whatever reads them, so such a resul
 - it is a result of the program or of a loop's turn;
 - it is dear to compute (`exp`, a division) and read more than once, so that XLA would not compute it twice.
 
-What is made of the same arrays, number by number, is made by one kernel, all of it at once. Products, loops,
-reductions, gathers and updates always make an array; a product whose factors are of two types also a copy of the
-narrower one in the other's type. An array is freed behind its last reader; where that is no product, the result takes
-its place if it is as large. A loop needs what one turn of it needs, once, beside what it carries and stacks up; what it
-stacks up is filled with zeros first, and XLA fills all such arrays of one shape at once, before the first loop that has
-one. Where devices send each other something its scheduler, which starts early what waits for nothing, fills all of them
-before the first loop: those of the forward pass before it, those of the backward pass before that.
+What is made of the same arrays, number by number, is made by one kernel, all of it at once; such a kernel often sums
+something up as well, and writes nothing in the place of what it reads, which here stays until the last of its results
+would have had its turn. Products, loops, reductions, gathers and updates always make an array; a product whose factors
+are of two types also a copy of the narrower one in the other's type. An array is freed behind its last reader; where
+that is no product, the result takes its place if it is as large. A loop needs what one turn of it needs, once, beside
+what it carries and stacks up; what it stacks up is filled with zeros first, and XLA fills all such arrays of one shape
+at once, before the first loop that has one.
 
 `experiments/benchmarks/plan.md` has the result beside what XLA's compilers for accelerators say of the same steps;
 `python tools/bench/plan.py --compile` compares them anew.
@@ -25,7 +25,6 @@ before the first loop: those of the forward pass before it, those of the backwar
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -100,21 +99,18 @@ class _Program:
         return len(self.shapes) - 1
 
 
-def peak_bytes(
-    program: Callable[..., Any], *arguments: Any, shares: Sequence[float] | None = None, alone: bool = True
-) -> int:
+def peak_bytes(program: Callable[..., Any], *arguments: Any, shares: Sequence[float] | None = None) -> int:
     """The most bytes that `program(*arguments)` holds at once beside its arguments; its results count.
 
     Args:
       program: a function that JAX can trace.
       arguments: trees of arrays or of `jax.ShapeDtypeStruct`.
       shares: for each leaf of the results, the share of it that a device holds; None: all of it.
-      alone: whether the program runs on one device, so that nothing is sent.
     """
-    return peak_of(jax.make_jaxpr(program)(*arguments).jaxpr, shares, alone)
+    return peak_of(jax.make_jaxpr(program)(*arguments).jaxpr, shares)
 
 
-def peak_of(jaxpr: Any, shares: Sequence[float] | None = None, alone: bool = True) -> int:
+def peak_of(jaxpr: Any, shares: Sequence[float] | None = None) -> int:
     """The same of a jaxpr."""
     flat = _flat(jaxpr)
     sources, made = _sources(flat)
@@ -122,7 +118,7 @@ def peak_of(jaxpr: Any, shares: Sequence[float] | None = None, alone: bool = Tru
     for result, share in zip(flat.results, shares or (), strict=False):
         for array in sources[result] & made:
             size[array] = math.ceil(size[array] * share)
-    return _rehearse(flat, sources, made, size, alone)
+    return _rehearse(flat, sources, made, size)
 
 
 def array_bytes(shape: Any) -> int:
@@ -238,17 +234,14 @@ def _readers(array: int, readers: Any) -> Iterator[_Line]:
             yield line
 
 
-def _rehearse(
-    flat: _Program, sources: dict[int, frozenset[int]], made: set[int], size: Sequence[int], alone: bool
-) -> int:
+def _rehearse(flat: _Program, sources: dict[int, frozenset[int]], made: set[int], size: list[int]) -> int:
     """Runs through the lines with what is alive."""
     touched = [_touched(line, sources, made) for line in flat.lines]
-    early = _filled_early(flat, made, alone)
-    for number, later in _siblings(flat, made, touched):
-        early[number].extend(flat.lines[later].makes)
-        touched[number], touched[later] = touched[number] | touched[later], frozenset()
     last = {array: number for number, arrays in enumerate(touched) for array in arrays}
     last |= {array: len(flat.lines) for result in flat.results for array in sources[result]}
+    early = _filled_early(flat, made)
+    for number, arrays in _siblings(flat, made, touched).items():
+        early[number] = early.get(number, []) + arrays
     alive: set[int] = set()
     live = most = 0
     for number, line in enumerate(flat.lines):
@@ -265,28 +258,23 @@ def _rehearse(
     return most
 
 
-def _filled_early(flat: _Program, made: set[int], alone: bool) -> defaultdict[int, list[int]]:
-    """For the first of some loops, what the others stack up: of the same shape, or of the same pass where not alone."""
-    first: dict[Any, int] = {}
+def _filled_early(flat: _Program, made: set[int]) -> dict[int, list[int]]:
+    """For the first loop that stacks up an array of some shape, those that later loops stack up of the same shape."""
+    first: dict[tuple[Any, ...], int] = {}
     early = defaultdict(list)
     for number, line in enumerate(flat.lines):
         if line.name != "scan":
             continue
-        backward = "transpose" in str(line.equation.source_info.name_stack)
         first_carried, last_carried = carried_range(line.equation.params)
         for array in line.makes[last_carried - first_carried :]:
             shape = flat.shapes[array]
-            kind = (shape.shape, shape.dtype) if alone else backward
-            if array in made and first.setdefault(kind, number) < number:
-                early[first[kind]].append(array)
+            if array in made and first.setdefault((shape.shape, shape.dtype), number) < number:
+                early[first[shape.shape, shape.dtype]].append(array)
     return early
 
 
-def _siblings(flat: _Program, made: set[int], touched: Sequence[frozenset[int]]) -> list[tuple[int, int]]:
-    """Pairs of operations on single numbers that read the same arrays and make as much: one kernel does both.
-
-    The second is done with the first, if all that it reads is there by then.
-    """
+def _siblings(flat: _Program, made: set[int], touched: list[frozenset[int]]) -> dict[int, list[int]]:
+    """For an operation on single numbers, what later ones make of the same arrays: one kernel makes all of them."""
     maker = {array: number for number, line in enumerate(flat.lines) for array in line.makes}
     ready = [max((maker.get(array, -1) for array in arrays), default=-1) for arrays in touched]
     readers = defaultdict(list)
@@ -294,18 +282,19 @@ def _siblings(flat: _Program, made: set[int], touched: Sequence[frozenset[int]])
         if line.name not in MAKING and made & set(line.makes):
             for array in touched[number]:
                 readers[array].append(number)
-    pairs, paired = [], set()
+    found: dict[int, list[int]] = {}
+    taken: set[int] = set()
     for numbers in readers.values():
-        for first, later in itertools.combinations(numbers, 2):
-            if not {first, later} & paired and ready[later] < first and _numbers(flat, first) == _numbers(flat, later):
-                paired.add(later)
-                pairs.append((first, later))
-    return pairs
-
-
-def _numbers(flat: _Program, number: int) -> int:
-    """How many numbers an operation makes."""
-    return sum(math.prod(flat.shapes[array].shape) for array in flat.lines[number].makes)
+        for place, first in enumerate(numbers):
+            if first in taken:
+                continue
+            elements = math.prod(flat.shapes[flat.lines[first].makes[0]].shape)
+            for later in numbers[place + 1 :]:
+                array = flat.lines[later].makes[0]
+                if later not in taken and ready[later] < first and math.prod(flat.shapes[array].shape) == elements:
+                    taken.add(later)
+                    found.setdefault(first, []).append(array)
+    return found
 
 
 def _touched(line: _Line, sources: dict[int, frozenset[int]], made: set[int]) -> frozenset[int]:
