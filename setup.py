@@ -29,8 +29,12 @@ CORE = [
     "matplotlib>=3.10,<4",
     "pillow>=12",
 ]
+# For `mmvideo ablate --launcher slurm`.
 SLURM = ["submitit>=1.5.3,<2"]
+# For model.block.quantized; its product is no public function.
+FP8 = ["qwix>=0.1.8,<0.2"]
 DEV = [
+    *FP8,
     *SLURM,
     "pytest>=9,<10",
     "pytest-xdist>=3.8,<4",
@@ -56,7 +60,7 @@ setup(
         "tpu": ["jax[tpu]>=0.10.2,<0.13"],
         # Needs Python 3.12: older releases of tokamax pin a typeguard that tyro can't work with.
         "tokamax": ["tokamax>=0.0.17,<0.1"],
-        # For `mmvideo ablate --launcher slurm`.
+        "fp8": FP8,
         "slurm": SLURM,
         # For tools/bench/peer.py alone.
         "bench-peer": ["torch>=2.8,<3", "transformers>=5.0,<6"],

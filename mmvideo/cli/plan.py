@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from typing import TYPE_CHECKING
 
 from mmvideo.cli.tables import new_table
@@ -31,8 +32,9 @@ CONFIG and fields are those of `mmvideo train`. No accelerator is needed.
   --mesh AXES   the mesh, such as data=8,fsdp=8; an axis that isn't named is 1
   --mfu X       model FLOP utilisation to tell the time from, in place of what was measured or is assumed
   --compile     compiles the step for N devices and puts XLA's bytes and collectives beside the planned ones; takes
-                from ten seconds to minutes. For CPU devices, which compute bfloat16 in float32 and so need more for
-                a step's work; for TPUs by their own compiler where it is installed: pip install libtpu
+                from ten seconds to minutes, and no device. By the device's own compiler where it is installed, whose
+                bytes are the ones to trust: pip install "jax[cuda13]" for h100, h200 and a100, "jax[tpu]" for TPUs.
+                Else for CPU devices, which need more for a step's work than an accelerator
   --layout      how each parameter lies on the mesh, and nothing else
   --json        the plan as JSON
 
@@ -67,6 +69,8 @@ def main(arguments: list[str]) -> int:
     from mmvideo.cli.mistakes import UsageError, parse_fields
     from mmvideo.experiment.config import load_experiment
 
+    # A plan is the same with and without accelerators, and leaves them alone.
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
     config, *rest = arguments
     if config.startswith("-"):
         raise UsageError(f"the recipe comes first: mmvideo plan CONFIG …, not {config}")

@@ -107,7 +107,21 @@ def compiled_table(launch: Launch, found: Compiled) -> Table:
         table.add_row("alive at once, GiB", f"{launch.memory.total / 2**30:,.4g}", f"{found.peak / 2**30:,.4g}")
     for each in found.collectives:
         table.add_row(each.kind, "", f"{each.count:,} x, {each.bytes / 2**30:,.3g} GiB")
+    table.caption = trust(found)
     return table
+
+
+def trust(found: Compiled) -> str:
+    """Which of the numbers is which, and which to go by."""
+    if found.platform.endswith("cpu"):
+        return (
+            "planned: mmvideo's rehearsal for the accelerator. XLA's: for CPUs; arguments and collectives are the "
+            "accelerator's, the rest is more than it needs. Go by the planned bytes."
+        )
+    return (
+        "planned: mmvideo's rehearsal. XLA's: the device's own compiler, which allocates these bytes; attention "
+        "stands in for the fused kernel. Go by XLA's."
+    )
 
 
 def as_json(launch: Launch, told: tuple[Launch, Compiled] | None) -> dict:

@@ -14,7 +14,7 @@ from flax.traverse_util import unflatten_dict
 from mmvideo.experiment.config import Experiment
 from mmvideo.experiment.making import make_learner
 from mmvideo.experiment.outline import Outline, abstract_stream, outline
-from mmvideo.model.config import Model
+from mmvideo.model.config import Model, plain
 from mmvideo.model.kinds import AnyModel
 from mmvideo.objectives import Moments, Regression
 from mmvideo.objectives.learner import Learner
@@ -207,9 +207,7 @@ def _labelled(experiment: Experiment, fits: Callable[[Any], bool]) -> list[str]:
 
 def counting(model: AnyModel) -> AnyModel:
     """The model as its products are counted: dense attention, nothing computed twice."""
-    if not isinstance(model, Model):
-        return model
-    return dataclasses.replace(model, attention="xla", remat="none")
+    return plain(model) if isinstance(model, Model) else model
 
 
 def rehearsed(model: AnyModel) -> AnyModel:
@@ -292,18 +290,24 @@ def clip_flops(experiment: Experiment) -> float:
     return dense - outside * dense / _products(counted, _losses, single).total
 
 
-def _loss(learner: Abstract) -> Callable[[Any, Any, Any, TokenStream], Any]:
-    """The loss as a function of the trained parameters, of all, of other variables, and of a batch."""
+def _gradient(learner: Abstract) -> Callable[[Any, Any, Any, TokenStream], Any]:
+    """The gradient of the loss, as a function of the trained parameters, of all, of other variables, and of a batch.
+
+    Beside it stand the loss and the other variables as they are behind it, such as a teacher that has moved: a step
+    keeps the old ones until it knows whether the loss is finite.
+    """
 
     def loss(trained: Any, params: Any, rest: Any, stream: TokenStream) -> Any:
-        return learner.merged(learner.portion.put(params, trained), rest).losses(stream)[0]
+        whole = learner.merged(learner.portion.put(params, trained), rest)
+        total, _ = whole.losses(stream)
+        return total, nnx.to_pure_dict(nnx.state(whole, nnx.Not(nnx.Param)))
 
-    return loss
+    return jax.value_and_grad(loss, has_aux=True)
 
 
 def _training_flops(learner: Abstract, batch: TokenStream) -> int:
     """FLOPs of the losses of a batch and of their gradient."""
-    return count_flops(jax.value_and_grad(_loss(learner)), learner.trained, learner.params, learner.rest, batch)
+    return count_flops(_gradient(learner), learner.trained, learner.params, learner.rest, batch)
 
 
 def _run(experiment: Experiment, sketch: Outline, rows: int, flops: int) -> Run:
@@ -336,8 +340,9 @@ def step_memory(experiment: Experiment, learner: Abstract, batch: TokenStream, s
     held = share_bytes(learner.params, _leaves(learner.axes), sizes)
     axes = _leaves(portion.pick(learner.axes))
     whole, moved = tree_bytes(trained), share_bytes(trained, axes, sizes)
-    shares = [1.0, *(1 / parts for parts in ways(trained, axes, sizes))]
-    gradient = jax.value_and_grad(_loss(learner))
+    # Loss and other variables are whole on every device.
+    shares = [1.0] * (1 + len(jax.tree.leaves(learner.rest))) + [1 / parts for parts in ways(trained, axes, sizes)]
+    gradient = _gradient(learner)
     backward = peak_bytes(gradient, learner.trained, learner.params, learner.rest, batch, shares=shares) - moved
     # New moments and parameters are written in the place of the old ones; what Muon multiplies on the way is not.
     update = peak_bytes(optimizer.update, trained, state, trained, shares=[0.0] * 2 * len(jax.tree.leaves(state)))

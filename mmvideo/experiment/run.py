@@ -20,6 +20,7 @@ from mmvideo.experiment.trained import Step, restore
 from mmvideo.input.pipeline import Batches
 from mmvideo.input.placement import device_stream
 from mmvideo.objectives.learner import Learner
+from mmvideo.parallel.flags import hide_communication
 from mmvideo.parallel.mesh import make_mesh
 from mmvideo.parallel.processes import initialize
 from mmvideo.training.loop import train
@@ -40,6 +41,7 @@ def run(experiment: Experiment, workdir: str | Path) -> int:
       ValueError: settings, corpora, checkpoints or devices that don't fit each other.
     """
     initialize()
+    hide_communication()
     mesh = make_mesh(experiment.mesh)
     batches = Batches(experiment.input, process_index=jax.process_index(), process_count=jax.process_count())
     watchdog = Watchdog(experiment.training.hang_seconds, workdir)

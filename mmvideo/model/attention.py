@@ -6,7 +6,7 @@
 |---|---|---|---|---|
 | `xla` | any | any | L^2 a head | nothing; the reference |
 | `chunked` | any | any | L | nothing |
-| `cudnn` | NVIDIA GPU | any | L for whole rows, else L^2 | bfloat16, no soft cap |
+| `cudnn` | NVIDIA GPU | any | L for whole rows, else L^2 once | bfloat16, no soft cap |
 | `tokamax` | NVIDIA GPU; any by XLA | any | L on Hopper and later | the package tokamax |
 | `splash` | TPU | any | L | nothing |
 
@@ -30,23 +30,26 @@ from jaxtyping import Array, Float, Int
 from mmvideo.model.activations import on_own_queries, token_parts
 from mmvideo.model.chunked import chunked_attention
 from mmvideo.model.cudnn_attention import cudnn_attention, cudnn_obstacle
+from mmvideo.model.remat import named
 from mmvideo.model.scores import HIDDEN, capped, visible
 from mmvideo.model.splash_attention import splash_attention, splash_obstacle
 from mmvideo.model.tokamax_attention import tokamax_attention, tokamax_obstacle
 
 AUTOMATIC: dict[str, tuple[tuple[int | None, str], ...]] = {
     "cpu": ((256, "xla"), (None, "chunked")),
-    "gpu": ((256, "xla"), (None, "cudnn"), (None, "tokamax"), (1024, "xla"), (None, "chunked")),
+    "gpu": ((256, "xla"), (None, "cudnn"), (None, "tokamax"), (4096, "cudnn"), (1024, "xla"), (None, "chunked")),
     "tpu": ((256, "xla"), (None, "splash"), (1024, "xla"), (None, "chunked")),
     "default": ((1024, "xla"), (None, "chunked")),
 }
 """For each platform: backends in order of preference, each with the longest row that it is taken for.
 
-One that can't do a call is passed over, and so is `cudnn` where rows are not whole: its bias would take
-L^2 memory. On a CPU the chunked backend was measured to be as fast at 256 tokens, a quarter faster (gradient
-included) at 512 and almost twice as fast at 2048. On an H100 a step with tokamax was 2.9 times as fast as with
-chunks at 2128 tokens, where the reference ran out of memory (`experiments/benchmarks/`). The rest of the order on GPU
-and that on TPU is not measured: fused kernels first, since they keep memory linear.
+One that can't do a call is passed over. Where rows are not whole, `cudnn` is taken only by a line that has a longest
+row: its bias takes `B L^2` numbers, once for all layers, less than what `xla` makes and too much for long rows.
+
+On a CPU the chunked backend was measured to be as fast at 256 tokens, a quarter faster (gradient included) at 512 and
+almost twice as fast at 2048. On an H100 a step with tokamax was 2.9 times as fast as with chunks at 2128 tokens, where
+the reference ran out of memory (`experiments/benchmarks/`), and all kernels of a GPU gave the reference's values and
+gradients. The rest of the order on GPU and that on TPU is not measured: fused kernels first.
 """
 
 
@@ -118,8 +121,8 @@ def attend(
 def choose(call: Call) -> str:
     """The backend that `auto` takes for a call."""
     for longest, backend in AUTOMATIC.get(call.platform, AUTOMATIC["default"]):
-        short = longest is None or call.length <= longest
-        if short and obstacle_of(backend, call) is None and (call.whole or backend != "cudnn"):
+        short = call.length <= longest if longest is not None else call.whole or backend != "cudnn"
+        if short and obstacle_of(backend, call) is None:
             return backend
     raise ValueError(f"no attention backend for rows of {call.length} tokens on {call.platform}")
 
@@ -151,7 +154,8 @@ def attention_weights(
 
 def _reference(q: Array, k: Array, v: Array, spans: Array, call: Call) -> Array:
     """Plain XLA: the weights of all queries for all keys at once."""
-    return jnp.einsum("bnqk,bknh->bqnh", attention_weights(q, k, spans, call.soft_cap).astype(v.dtype), v)
+    weights = attention_weights(q, k, spans, call.soft_cap).astype(v.dtype)
+    return named(jnp.einsum("bnqk,bknh->bqnh", weights, v), "attended")
 
 
 def _chunked(q: Array, k: Array, v: Array, spans: Array, call: Call) -> Array:

@@ -18,11 +18,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from mmvideo.model import fp8
 from mmvideo.model.config import Block, Dimensions
 from mmvideo.model.layers import gelu, gelu_quick, gelu_tanh, parameter, swish, xavier
 from mmvideo.model.low_rank import LORA, adapted
 from mmvideo.model.norm import chosen, norm
 from mmvideo.model.position import Rotation, rotate
+from mmvideo.model.remat import named
 from mmvideo.model.rows import Rows
 
 Layer = dict[str, Any]
@@ -57,6 +59,9 @@ class Blocks(nnx.Module):
       count: layers of this stack; None is the model's depth.
       sharing: what the modalities share, a key of `OWN`.
       modalities: who owns what is not shared; each may have its own number of layers, by `counts`.
+
+    Raises:
+      ValueError: the block is quantized, and the package for it is missing.
     """
 
     def __init__(
@@ -70,6 +75,8 @@ class Blocks(nnx.Module):
         *,
         rngs: nnx.Rngs,
     ):
+        if block.quantized is not None:
+            fp8.check_qwix()
         count = numbers.depth if count is None else count
         self.owners = modalities if OWN[sharing] else ()
         for piece, make in PIECES.items():
@@ -184,9 +191,10 @@ def project(
 ) -> tuple[Float[Array, "B S N H"], ...]:
     """Queries, keys and values, or those `wanted`; normed if the block says so and turned to their positions."""
     # "blcnh" leaves the product in its natural order: no transposition of the largest activation.
-    made = jnp.einsum("bld,dcnh->blcnh", x, weights["qkv_kernel"][:, wanted].astype(x.dtype))
+    made = _product("bld,dcnh->blcnh", x, weights["qkv_kernel"][:, wanted], block)
     if block.biases == "all":
         made = made + weights["qkv_bias"][wanted].astype(x.dtype)
+    made = named(made, "query_key_value")
     parts = []
     for place, name in enumerate(("query", "key", "value")[wanted]):
         part = made[:, :, place]
@@ -198,18 +206,21 @@ def project(
     return tuple(parts)
 
 
-def attention_out(mixed: Float[Array, "B S N H"], weights: Layer) -> Float[Array, "B S D"]:
+def attention_out(mixed: Float[Array, "B S N H"], weights: Layer, block: Block) -> Float[Array, "B S D"]:
     """What attention adds, from the mixed values of its heads."""
-    out = jnp.einsum("blnh,nhd->bld", mixed, weights["out_kernel"].astype(mixed.dtype))
-    return _biased(out, weights, "out")
+    out = _product("blnh,nhd->bld", mixed, weights["out_kernel"], block)
+    return named(_biased(out, weights, "out"), "attention_out")
 
 
 def feed_forward(x: Float[Array, "B S D"], weights: Layer, block: Block) -> Float[Array, "B S D"]:
     """What the feed-forward adds."""
     activation = ACTIVATIONS[block.activation]
-    inner = _dense(x, weights, "up")
-    inner = activation(_dense(x, weights, "gate")) * inner if block.activation == "swiglu" else activation(inner)
-    return _dense(inner, weights, "down")
+    inner = named(_dense(x, weights, "up", block), "inner")
+    if block.activation == "swiglu":
+        inner = activation(named(_dense(x, weights, "gate", block), "inner")) * inner
+    else:
+        inner = activation(inner)
+    return named(_dense(inner, weights, "down", block), "feed_forward_out")
 
 
 def added(
@@ -241,8 +252,14 @@ def added(
     return normed(x, weights, name, rows, block) if block.order == "post" else x
 
 
-def _dense(x: Array, weights: Layer, name: str) -> Array:
-    return _biased(x @ weights[f"{name}_kernel"].astype(x.dtype), weights, name)
+def _dense(x: Array, weights: Layer, name: str, block: Block) -> Array:
+    return _biased(_product("bli,io->blo", x, weights[f"{name}_kernel"], block), weights, name)
+
+
+def _product(subscripts: str, x: Array, kernel: Array, block: Block) -> Array:
+    """The sum of products of `jnp.einsum`, with a weight, in the dtype of `x`."""
+    kernel = kernel.astype(x.dtype)
+    return jnp.einsum(subscripts, x, kernel) if block.quantized is None else fp8.product(subscripts, x, kernel)
 
 
 def _biased(x: Array, weights: Layer, name: str) -> Array:

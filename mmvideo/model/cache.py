@@ -248,7 +248,7 @@ def _run(
         q, k, v = (part.reshape(*shape, *part.shape[2:]) for part in (q, k, v))
         parts = ((media_keys, media_values), (keys, values), (k, v))
         mixed = _attend(q, parts, masks, block).reshape(*x.shape[:2], *q.shape[-2:])
-        x = added(x, attention_out(mixed, own), own, "attention", rows, block, None)
+        x = added(x, attention_out(mixed, own, block), own, "attention", rows, block, None)
         inner = feed_forward(entering(x, own, "feed_forward", rows, block), own, block)
         return by_rows(added(x, inner, own, "feed_forward", rows, block, None)), (k, v)
 

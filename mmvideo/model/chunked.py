@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from mmvideo.model.remat import named
 from mmvideo.model.scores import capped, visible
 
 LOWEST = -1e30
@@ -84,8 +85,8 @@ def _forward(q: Array, k: Array, v: Array, spans: Array, chunk: int, soft_cap: f
     carry = (empty + LOWEST, empty, jnp.zeros((batch, heads, queries, head), jnp.float32))
     keys, values = _blocks(k, chunk), _blocks(v, chunk)
     (top, total, mixed), _ = jax.lax.scan(step, carry, (keys, values, _starts(keys)))
-    out = jnp.moveaxis(mixed / total[..., None], 1, 2).astype(v.dtype)
-    return out, (q, k, v, spans, out, top + jnp.log(total))
+    out = named(jnp.moveaxis(mixed / total[..., None], 1, 2).astype(v.dtype), "attended")
+    return out, (q, k, v, spans, out, named(top + jnp.log(total), "attended"))
 
 
 def _backward(chunk: int, soft_cap: float | None, kept: tuple, gradient: Array) -> tuple:

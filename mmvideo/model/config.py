@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Literal, get_args
 
 SIZES: dict[str, tuple[int, int, int, int]] = {
     # name: depth, width, heads, feed-forward width
@@ -49,6 +49,17 @@ class Fusion:
 
 Shared = Literal["everything", "norms", "feed_forward", "nothing"]
 
+Tensor = Literal["query_key_value", "attended", "attention_out", "inner", "feed_forward_out"]
+"""The tensors of a layer that may be kept for its gradient; `remat` says what they are."""
+
+KEPT: dict[str, tuple[Tensor, ...]] = {
+    "products": get_args(Tensor),
+    "dots": ("query_key_value", "attention_out", "inner", "feed_forward_out"),
+    "attention": ("query_key_value", "attended", "attention_out"),
+    "full": (),
+}
+"""What is kept of a layer by each step of `Model.remat` but `none`, which keeps everything."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Sharing:
@@ -87,6 +98,8 @@ class Block:
       drop_path: share of the clips that skip a branch of the last layer in training; it grows
         linearly from 0 in the first layer (stochastic depth, Huang et al. 2016, section 3).
       soft_cap: bound `c` of the scores of attention, `c tanh(score / c)`; None: there is none.
+      quantized: `fp8` rounds both factors of the products with weights to floats of 8 bits, in the backward pass too;
+        None: they are of the dtype `compute`. Attention, embeddings and heads are not touched.
     """
 
     norm: Literal["layer", "rms"] = "layer"
@@ -98,6 +111,7 @@ class Block:
     layer_scale: float | None = None
     drop_path: float = 0.0
     soft_cap: float | None = None
+    quantized: Literal["fp8"] | None = None
 
     def __post_init__(self) -> None:
         if not self.epsilon > 0:
@@ -160,8 +174,10 @@ class Model:
         `tokamax` are for NVIDIA GPUs, `splash` for TPUs.
       chunk: keys a block of the chunked attention.
       compute: dtype of activations; parameters are float32.
-      remat: what is computed again in the backward pass: `none`, `dots` keeps products, `full` keeps
-        a layer's input only.
+      remat: what is computed again in the backward pass, from `none` to `full`, which keeps a layer's input
+        only; `products`, `dots` and `attention` keep what their names say (the table in `model/remat.py`).
+      remat_keep: tensors of a layer that are kept beside those.
+      remat_offload: tensors that are kept in the host's memory instead of the device's.
       scan: whether layers are one scanned program (fast to compile) or unrolled.
       decoder: the decoder of masked prediction.
       video_encoder: layers for each tubelet step of video by itself, of which the trunk then sees one token;
@@ -185,7 +201,9 @@ class Model:
     attention: Literal["auto", "xla", "chunked", "cudnn", "tokamax", "splash"] = "auto"
     chunk: int = 512
     compute: Literal["bfloat16", "float32"] = "bfloat16"
-    remat: Literal["none", "dots", "full"] = "none"
+    remat: Literal["none", "products", "dots", "attention", "full"] = "none"
+    remat_keep: tuple[Tensor, ...] = ()
+    remat_offload: tuple[Tensor, ...] = ()
     scan: bool = True
     decoder: Decoder = Decoder()
     video_encoder: VideoEncoder | None = None
@@ -211,8 +229,8 @@ def dimensions(model: Model) -> Dimensions:
     """The size by name with what the config overrides.
 
     Raises:
-      ValueError: an unknown size, a number below 1, a width that the heads don't divide, or heads
-        too narrow for the positions.
+      ValueError: an unknown size, a number below 1, a width that the heads don't divide, heads too narrow for the
+        positions, or tensors to keep that are none or contradict each other.
     """
     if model.size not in SIZES:
         raise ValueError(f"model.size {model.size!r} is not a size: choose one of {', '.join(SIZES)}")
@@ -222,7 +240,14 @@ def dimensions(model: Model) -> Dimensions:
     )
     check_dimensions("model", numbers, model.position)
     _check_extras(model)
+    _check_remat(model)
     return numbers
+
+
+def plain(model: Model) -> Model:
+    """The same model computed in the plainest way, as products are counted: dense attention, nothing twice."""
+    block = dataclasses.replace(model.block, quantized=None)
+    return dataclasses.replace(model, block=block, attention="xla", remat="none", remat_keep=(), remat_offload=())
 
 
 def _check_extras(model: Model) -> None:
@@ -234,6 +259,21 @@ def _check_extras(model: Model) -> None:
             raise ValueError("model.depths needs model.sharing.apart nothing: who shares layers has as many of them")
         if name not in ("video", "audio", "text") or number < 1:
             raise ValueError(f"model.depths has {name!r}: {number}; give 1 or more layers for video, audio or text")
+
+
+def _check_remat(model: Model) -> None:
+    if model.remat != "none" and model.remat not in KEPT:
+        raise ValueError(f"model.remat {model.remat!r} is none of none, {', '.join(KEPT)}")
+    for field in ("remat_keep", "remat_offload"):
+        for name in getattr(model, field):
+            if name not in get_args(Tensor):
+                known = ", ".join(get_args(Tensor))
+                raise ValueError(f"model.{field} has {name!r}, which no tensor of a layer is called: choose of {known}")
+        if getattr(model, field) and model.remat == "none":
+            raise ValueError(f"model.{field} says what is kept, but model.remat none keeps everything: take full")
+    for name in model.remat_keep:
+        if name in model.remat_offload:
+            raise ValueError(f"model.remat_keep and model.remat_offload both have {name!r}: keep it in one place")
 
 
 def decoder_dimensions(model: Model) -> Dimensions:

@@ -39,15 +39,10 @@ from mmvideo.model.block import (
 )
 from mmvideo.model.config import Block, Model
 from mmvideo.model.position import Rotation
+from mmvideo.model.remat import Remat
 from mmvideo.model.route import Route
 from mmvideo.model.rows import Rows, move
 from mmvideo.stream import MODALITIES, PADDING
-
-POLICIES = {
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    "full": jax.checkpoint_policies.nothing_saveable,
-}
-"""What a rematerialised layer keeps: `dots` the results of its projections (not the weights of attention)."""
 
 Tokens = tuple[Array, ...]
 """The tokens of a stage, `[B, S, D]` for each of its rows."""
@@ -60,13 +55,13 @@ class Computing:
     block: Block = Block()
     attention: str = "auto"
     chunk: int = 512
-    remat: str = "none"
+    remat: Remat | None = None
     scan: bool = True
 
     @classmethod
     def of(cls, model: Model) -> Computing:
         """The settings of a model's config."""
-        return cls(model.block, model.attention, model.chunk, model.remat, model.scan)
+        return cls(model.block, model.attention, model.chunk, Remat.of(model), model.scan)
 
 
 def run_layers(
@@ -101,9 +96,9 @@ def run_route(
     def body(xs: Tokens, layer: tuple[Layer, Array | None]) -> tuple[Tokens, None]:
         return tuple(by_tokens(x) for x in apply_layer(xs, *layer, route, computing)), None
 
-    if computing.remat != "none":
+    if computing.remat is not None:
         # Within a scan the loop itself keeps XLA from merging the two computations.
-        body = jax.checkpoint(body, policy=POLICIES[computing.remat], prevent_cse=not computing.scan)
+        body = jax.checkpoint(body, policy=computing.remat, prevent_cse=not computing.scan)
     if computing.scan:
         return jax.lax.scan(body, xs, (layers, kept))[0]
     for number in range(jax.tree.leaves(layers)[0].shape[0]):
@@ -123,7 +118,7 @@ def apply_layer(
         return tuple(added(x, y, own, branch, rows, block, factor) for x, y, own, rows in parts)
 
     mixed = _mixed(xs, weights, route, computing)
-    xs = add("attention", 0, xs, [attention_out(each, own) for each, own in zip(mixed, weights, strict=True)])
+    xs = add("attention", 0, xs, [attention_out(each, own, block) for each, own in zip(mixed, weights, strict=True)])
     inner = [
         feed_forward(entering(x, own, "feed_forward", rows, block), own, block)
         for x, own, rows in zip(xs, weights, route.rows, strict=True)

@@ -77,7 +77,7 @@ def _kernel(packed: Int[Array, " Q"], keys: int, soft_cap: float | None, interpr
         save_residuals=False,
         mask_value=kernel.DEFAULT_MASK_VALUE,
         attn_logits_soft_cap=soft_cap,
-        residual_checkpoint_name=None,
+        residual_checkpoint_name="attended",
         mask_function=_within,
         interpret=interpret,
     )

@@ -1,6 +1,7 @@
 """Which flags of XLA the installed jaxlib refuses: it ends the process at the first one that it doesn't know.
 
-Flags come and go between releases, so they are tried, each try in a process of its own.
+Flags come and go between releases, so they are tried, each try in a process of its own. What JAX itself has a setting
+for needs no flag: how hard XLA tries (`hide_communication`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import jax
+
+LEVEL = "O1"
+"""At which XLA hides communication between GPUs behind computation: a scheduler for it, and pipelined collectives."""
+
 VARIABLES = {"XLA_FLAGS": "any", "LIBTPU_INIT_ARGS": "tpu"}
 """The environment variables that hold flags, and which devices must be there for them to be read."""
 
@@ -19,6 +25,17 @@ TRY = "import jax; jax.block_until_ready(jax.numpy.zeros(8) + 1)"
 
 LONGEST = 180
 """Seconds that a try may take, finding the devices included."""
+
+
+def hide_communication() -> None:
+    """Has XLA do at `LEVEL` what it compiles from here on, where several GPUs work together.
+
+    A level that was given (`JAX_OPTIMIZATION_LEVEL`, or JAX's config) stays, and so do CPUs, TPUs, which have all of
+    it by themselves, and a single GPU, which has nothing to hide. Must come after the processes have joined.
+    """
+    given = jax.config.jax_optimization_level != "UNKNOWN"
+    if not given and jax.default_backend() == "gpu" and jax.device_count() > 1:
+        jax.config.update("jax_optimization_level", LEVEL)
 
 
 def given_flags(variable: str, environment: Mapping[str, str] | None = None) -> list[str]:

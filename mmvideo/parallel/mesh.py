@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType
 
 from mmvideo.parallel.config import Mesh
@@ -28,7 +29,13 @@ def make_mesh(config: Mesh, devices: Sequence[jax.Device] | None = None) -> jax.
     devices = jax.devices() if devices is None else list(devices)
     shape = axis_sizes(config, len(devices))
     # make_mesh would take Explicit axes, under which a product over a sharded axis is an error.
-    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+    kinds = (AxisType.Auto,) * len(AXES)
+    try:
+        return jax.make_mesh(shape, AXES, axis_types=kinds, devices=devices)
+    except NotImplementedError:
+        # Axes that are not whole sides of a TPU slice, such as 8 x 8 on 4 x 4 x 4 chips: a side serves two of them.
+        split = mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+        return jax.sharding.Mesh(split, AXES, axis_types=kinds)
 
 
 def axis_sizes(config: Mesh, devices: int) -> tuple[int, ...]:

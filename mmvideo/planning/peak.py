@@ -1,18 +1,25 @@
 """The most memory that a program needs at once, told from its jaxpr: a rehearsal of what XLA makes of it.
 
-The program is walked in its own order with the arrays that are alive. XLA fuses operations on single numbers into
-whatever reads them, so such a result takes memory only where
+The program is walked with the arrays that are alive, in the order in which XLA leaves one that it has no reason to turn
+round: from its results down, each operation behind what it reads. In a layer's backward pass the gradient of what came
+in is the first result, and those of weights come behind it, so that what these are made of stays until then.
+
+XLA fuses operations on single numbers into whatever reads them, so such a result takes memory only where
 
 - a product, a loop, a sort or the like reads it, which needs its input whole;
 - it is a result of the program or of a loop's turn;
 - it is dear to compute (`exp`, a division) and read more than once, so that XLA would not compute it twice.
 
-Products, loops, reductions, gathers and updates always make an array. An array is freed behind its last reader; where
+What is made of the same arrays, number by number, is made by one kernel, all of it at once; such a kernel often sums
+something up as well, and writes nothing in the place of what it reads, which here stays until the last of its results
+would have had its turn. Products, loops, reductions, gathers and updates always make an array; a product whose factors
+are of two types also a copy of the narrower one in the other's type. An array is freed behind its last reader; where
 that is no product, the result takes its place if it is as large. A loop needs what one turn of it needs, once, beside
-what it carries and stacks up.
+what it carries and stacks up; what it stacks up is filled with zeros first, and XLA fills all such arrays of one shape
+at once, before the first loop that has one.
 
-Against XLA's own analysis for an H100 (`experiments/benchmarks/`) this gives 2 % less and 0.4 % less than the whole of
-two training steps of ViT-B and ViT-L size; `python tools/bench/plan.py` compares it with XLA for any platform at hand.
+`experiments/benchmarks/plan.md` has the result beside what XLA's compilers for accelerators say of the same steps;
+`python tools/bench/plan.py --compile` compares them anew.
 """
 
 from __future__ import annotations
@@ -27,7 +34,7 @@ import jax
 import numpy as np
 from jax.extend import core
 
-from mmvideo.planning.products import called
+from mmvideo.planning.products import called, carried_range
 
 WHOLE = frozenset(
     "dot_general ragged_dot_general conv_general_dilated scan while cond sort top_k cumsum shard_map pallas_call "
@@ -37,14 +44,16 @@ WHOLE = frozenset(
 
 MAKING = WHOLE | frozenset(
     "gather scatter scatter-add dynamic_update_slice concatenate reduce_sum reduce_max reduce_min reduce_prod "
-    "reduce_and reduce_or argmax argmin".split()
+    "reduce_and reduce_or argmax argmin device_put".split()
 )
 """What makes an array, though what it reads may be fused into it."""
 
 DEAR = frozenset("exp exp2 log log1p expm1 tanh erf rsqrt sqrt div pow logistic sin cos".split())
 """Operations on single numbers that are not computed once for each reader."""
 
-NOTHING = frozenset("reshape squeeze expand_dims stop_gradient optimization_barrier copy sharding_constraint".split())
+NOTHING = frozenset(
+    "reshape squeeze expand_dims stop_gradient optimization_barrier copy sharding_constraint name".split()
+)
 """Other names for the same numbers."""
 
 IN_PLACE = frozenset("dynamic_update_slice scatter scatter-add scan while".split())
@@ -115,8 +124,8 @@ def peak_of(jaxpr: Any, shares: Sequence[float] | None = None) -> int:
 
 
 def array_bytes(shape: Any) -> int:
-    """Bytes of an array, which may be abstract."""
-    if not hasattr(shape, "dtype"):
+    """Bytes that an array takes of a device's memory; it may be abstract."""
+    if not hasattr(shape, "dtype") or getattr(shape, "memory_space", None) == jax.memory.Space.Host:
         return 0
     # A key of a random stream is no number; its words are what it takes.
     key = jax.dtypes.issubdtype(shape.dtype, jax.dtypes.prng_key)
@@ -134,8 +143,33 @@ def _flat(jaxpr: Any) -> _Program:
         if needed & set(line.makes):
             kept.append(line)
             needed |= set(line.reads)
-    flat.lines = kept[::-1]
+    flat.lines = _from_results(flat, kept[::-1])
     return flat
+
+
+def _from_results(flat: _Program, lines: list[_Line]) -> list[_Line]:
+    """The lines in post-order: result by result, each line directly behind what it needs that has not come yet."""
+    maker = {array: number for number, line in enumerate(lines) for array in line.makes}
+    seen: set[int] = set()
+    order: list[_Line] = []
+    stack: list[tuple[int, Iterator[int]]] = []
+
+    def enter(array: int) -> None:
+        if array in maker and maker[array] not in seen:
+            seen.add(maker[array])
+            stack.append((maker[array], iter(lines[maker[array]].reads)))
+
+    for result in flat.results:
+        enter(result)
+        while stack:
+            number, reads = stack[-1]
+            array = next(reads, None)
+            if array is None:
+                order.append(lines[number])
+                stack.pop()
+            else:
+                enter(array)
+    return order
 
 
 def _write_out(jaxpr: Any, numbers: dict[Any, int], flat: _Program) -> None:
@@ -207,18 +241,62 @@ def _rehearse(flat: _Program, sources: dict[int, frozenset[int]], made: set[int]
     touched = [_touched(line, sources, made) for line in flat.lines]
     last = {array: number for number, arrays in enumerate(touched) for array in arrays}
     last |= {array: len(flat.lines) for result in flat.results for array in sources[result]}
+    early = _filled_early(flat, made)
+    for number, arrays in _siblings(flat, made, touched).items():
+        early[number] = early.get(number, []) + arrays
     alive: set[int] = set()
     live = most = 0
     for number, line in enumerate(flat.lines):
-        new = [array for array in line.makes if array in made]
-        if not new:
+        new = [array for array in line.makes if array in made and array not in alive]
+        ahead = [array for array in early.get(number, ()) if array not in alive]
+        if not set(line.makes) & made:
             continue
         dying = {array for array in touched[number] & alive if last[array] == number}
-        needed = sum(size[array] for array in new) + _turn(line) - _reused(line, new, dying, size)
+        needed = sum(size[array] for array in (*new, *ahead)) + _beside(line) - _reused(line, new, dying, size)
         most = max(most, live + needed)
-        alive = (alive | {array for array in new if array in last}) - dying
-        live += sum(size[array] for array in new if array in last) - sum(size[array] for array in dying)
+        coming = {array for array in (*new, *ahead) if array in last}
+        alive = (alive | coming) - dying
+        live += sum(size[array] for array in coming) - sum(size[array] for array in dying)
     return most
+
+
+def _filled_early(flat: _Program, made: set[int]) -> dict[int, list[int]]:
+    """For the first loop that stacks up an array of some shape, those that later loops stack up of the same shape."""
+    first: dict[tuple[Any, ...], int] = {}
+    early = defaultdict(list)
+    for number, line in enumerate(flat.lines):
+        if line.name != "scan":
+            continue
+        first_carried, last_carried = carried_range(line.equation.params)
+        for array in line.makes[last_carried - first_carried :]:
+            shape = flat.shapes[array]
+            if array in made and first.setdefault((shape.shape, shape.dtype), number) < number:
+                early[first[shape.shape, shape.dtype]].append(array)
+    return early
+
+
+def _siblings(flat: _Program, made: set[int], touched: list[frozenset[int]]) -> dict[int, list[int]]:
+    """For an operation on single numbers, what later ones make of the same arrays: one kernel makes all of them."""
+    maker = {array: number for number, line in enumerate(flat.lines) for array in line.makes}
+    ready = [max((maker.get(array, -1) for array in arrays), default=-1) for arrays in touched]
+    readers = defaultdict(list)
+    for number, line in enumerate(flat.lines):
+        if line.name not in MAKING and made & set(line.makes):
+            for array in touched[number]:
+                readers[array].append(number)
+    found: dict[int, list[int]] = {}
+    taken: set[int] = set()
+    for numbers in readers.values():
+        for place, first in enumerate(numbers):
+            if first in taken:
+                continue
+            elements = math.prod(flat.shapes[flat.lines[first].makes[0]].shape)
+            for later in numbers[place + 1 :]:
+                array = flat.lines[later].makes[0]
+                if later not in taken and ready[later] < first and math.prod(flat.shapes[array].shape) == elements:
+                    taken.add(later)
+                    found.setdefault(first, []).append(array)
+    return found
 
 
 def _touched(line: _Line, sources: dict[int, frozenset[int]], made: set[int]) -> frozenset[int]:
@@ -228,8 +306,8 @@ def _touched(line: _Line, sources: dict[int, frozenset[int]], made: set[int]) ->
     return frozenset().union(*(sources[array] for array in line.reads))
 
 
-def _turn(line: _Line) -> int:
-    """Bytes of one turn of a loop, or of the larger branch."""
+def _beside(line: _Line) -> int:
+    """Bytes that an operation needs beside what it reads and makes: of one turn of a loop, or of the larger branch."""
     parameters = line.equation.params
     if line.name == "scan":
         return peak_of(parameters["jaxpr"].jaxpr)
@@ -239,7 +317,14 @@ def _turn(line: _Line) -> int:
         return max(peak_of(branch.jaxpr) for branch in parameters["branches"])
     if line.name == "shard_map":
         return peak_of(parameters["jaxpr"])
-    return 0
+    return _widened(line) if line.name == "dot_general" else 0
+
+
+def _widened(line: _Line) -> int:
+    """Bytes of the copy that a product makes of a factor that is narrower than the other."""
+    factors = [atom.aval for atom in line.equation.invars]
+    width = max(factor.dtype.itemsize for factor in factors)
+    return sum(width * math.prod(factor.shape) for factor in factors if factor.dtype.itemsize < width)
 
 
 def _reused(line: _Line, new: Sequence[int], dying: set[int], size: list[int]) -> int:

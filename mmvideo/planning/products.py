@@ -154,7 +154,7 @@ def _sides(factors: Sequence[_Origin | None]) -> list[_Origin]:
 
 def _scan(equation: Any, factors: list[_Origin | None], times: int, tally: Counter) -> list[_Origin]:
     """A scan: what it carries may be a weight before the first turn only, so its origin is found first."""
-    first, last = _carried(equation.params)
+    first, last = carried_range(equation.params)
     body, inputs = equation.params["jaxpr"].jaxpr, _sides(factors)
     while True:
         outputs = _walk(body, inputs, 1, Counter())
@@ -165,7 +165,7 @@ def _scan(equation: Any, factors: list[_Origin | None], times: int, tally: Count
     return _walk(body, inputs, times * equation.params["length"], tally)
 
 
-def _carried(scan: Mapping[str, Any]) -> tuple[int, int]:
+def carried_range(scan: Mapping[str, Any]) -> tuple[int, int]:
     """The first of a scan's inputs that it carries, and the one behind the last."""
     if "ft_in" in scan:  # JAX 0.11 and later keep constants, what is carried, and what is scanned over as trees.
         constants, carried, _ = map(len, scan["ft_in"].unpack())

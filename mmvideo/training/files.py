@@ -17,7 +17,7 @@ MAY_DIFFER = (
     "training.hang_seconds",
     "training.spike.*",
     *(f"training.{name}" for name in ("keep_every", "best", "best_mode")),
-    *(f"model.{name}" for name in ("scan", "remat", "attention", "chunk")),
+    *(f"model.{name}" for name in ("scan", "remat", "remat_keep*", "remat_offload*", "attention", "chunk")),
     "input.threads",
     "input.prefetch",
     "input.keep",

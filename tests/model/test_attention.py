@@ -70,6 +70,30 @@ def test_auto_takes_what_can_do_the_call():
 
 
 @pytest.mark.parametrize(
+    ("installed", "whole", "length", "taken"),
+    [
+        (True, True, 2000, "cudnn"),
+        (True, False, 2000, "tokamax"),
+        (False, False, 2000, "cudnn"),
+        (False, False, 5000, "chunked"),
+        (False, True, 5000, "cudnn"),
+        (False, False, 256, "xla"),
+    ],
+)
+def test_auto_prefers_fused_kernels_on_a_gpu(monkeypatch, installed, whole, length, taken):
+    """In bfloat16; cuDNN can do neither float32 nor capped scores, so that without tokamax XLA is left for those."""
+    monkeypatch.setattr("mmvideo.model.attention.tokamax_obstacle", lambda: None if installed else "absent")
+    monkeypatch.setattr(
+        "mmvideo.model.attention.cudnn_obstacle",
+        lambda platform, dtype, head, cap: None if dtype == jnp.bfloat16 and cap is None else "it can't",
+    )
+    call = Call("gpu", length, 64, jnp.bfloat16, whole=whole)
+    assert choose(call) == taken
+    for other in (dataclasses.replace(call, dtype=jnp.float32), dataclasses.replace(call, soft_cap=30.0)):
+        assert choose(other) == ("xla" if length <= 256 else "tokamax" if installed else "chunked")
+
+
+@pytest.mark.parametrize(
     ("backend", "reason"), [("flash", "xla, chunked"), ("splash", "needs a TPU"), ("cudnn", "needs an NVIDIA GPU")]
 )
 def test_a_backend_that_cannot_do_it_is_refused(backend, reason):

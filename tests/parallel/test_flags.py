@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
+import jax
 import pytest
 
-from mmvideo.parallel.flags import given_flags, refused_flags
+from mmvideo.parallel.flags import given_flags, hide_communication, refused_flags
 
 
 def test_flags_are_read_as_xla_reads_them(tmp_path):
@@ -29,3 +30,24 @@ def test_what_is_no_flags_fault_is_not_laid_to_them():
     environment = os.environ | {"XLA_FLAGS": "--xla_gpu_autotune_level=2", "JAX_PLATFORMS": "no_such_platform"}
     with pytest.raises(ValueError, match="does not start without the flags of XLA_FLAGS either: .*no_such_platform"):
         refused_flags("XLA_FLAGS", environment)
+
+
+@pytest.mark.parametrize(
+    ("platform", "count", "given", "taken"),
+    [
+        ("gpu", 8, "UNKNOWN", "O1"),
+        ("gpu", 8, "O3", "O3"),
+        ("gpu", 1, "UNKNOWN", "UNKNOWN"),
+        ("cpu", 8, "UNKNOWN", "UNKNOWN"),
+    ],
+)
+def test_only_several_gpus_are_given_a_level_and_one_that_was_set_stays(monkeypatch, platform, count, given, taken):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    monkeypatch.setattr(jax, "device_count", lambda: count)
+    before = jax.config.jax_optimization_level
+    try:
+        jax.config.update("jax_optimization_level", given)
+        hide_communication()
+        assert jax.config.jax_optimization_level == taken
+    finally:
+        jax.config.update("jax_optimization_level", before)

@@ -1,5 +1,6 @@
 """Meshes and rules, and that every mesh gives the loss and gradients of one device."""
 
+import dataclasses
 import functools
 
 import jax
@@ -40,6 +41,27 @@ def test_one_axis_takes_what_is_left():
 def test_a_mesh_that_does_not_fit_is_refused(mesh, message):
     with pytest.raises(ValueError, match=message):
         make_mesh(mesh)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """What JAX asks a TPU for its place, which no other platform has."""
+
+    id: int
+    coords: tuple[int, int, int]
+    core_on_chip: int = 0
+    process_index: int = 0
+    platform: str = "tpu"
+    device_kind: str = "TPU v5"
+
+
+@pytest.mark.parametrize("sizes", [(8, 8), (16, 4), (2, 32), (64, 1)])
+def test_a_side_of_a_slice_may_serve_two_axes(sizes):
+    """Meshes on a cube of 4 x 4 x 4 chips, of which jax.make_mesh refuses those of 8 and of 2 by 32."""
+    chips = [Chip(number, (number % 4, number // 4 % 4, number // 16)) for number in range(64)]
+    mesh = make_mesh(Mesh(data=sizes[0], fsdp=sizes[1]), chips)
+    assert mesh.devices.shape == (*sizes, 1, 1) and set(mesh.devices.flat) == set(chips)
+    assert all(kind == AxisType.Auto for kind in mesh.axis_types)
 
 
 def test_an_axis_is_split_once_and_only_evenly():

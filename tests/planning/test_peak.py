@@ -43,6 +43,53 @@ def test_a_gradient_keeps_what_it_needs_and_devices_their_share():
     assert whole - peak_bytes(gradient, struct(4, 5), struct(3, 4), shares=[0.5]) == 4 * 4 * 5 / 2
 
 
+def test_a_factor_of_the_narrower_type_is_copied():
+    """bfloat16 by float32: the first factor in float32 beside the result."""
+    product = lambda x, w: jax.lax.dot(x, w, preferred_element_type=jnp.float32)  # noqa: E731
+    made = peak_bytes(product, struct(3, 4, dtype=jnp.bfloat16), struct(4, 5))
+    assert made == 4 * (3 * 4 + 3 * 5)
+    assert peak_bytes(product, struct(3, 4), struct(4, 5)) == 4 * 3 * 5
+
+
+def test_results_come_in_their_order():
+    """A chain of two products beside a wide one: the first result is there while the second is made."""
+
+    def peak(order):
+        def program(w, v, x):
+            results = (x @ w) @ w, x @ v
+            return tuple(results[number] for number in order)
+
+        return peak_bytes(program, struct(4, 4), struct(4, 64), struct(3, 4))
+
+    deep, wide = 4 * 3 * 4, 4 * 3 * 64
+    assert peak((0, 1)) == deep + wide
+    assert peak((1, 0)) == wide + 2 * deep
+
+
+def test_zeros_of_one_shape_are_there_from_the_first_loop_on():
+    """Two loops, of which the second stacks up as much as the first, or as much in another shape."""
+
+    def loops(shape):
+        def program(x):
+            first = jax.lax.scan(lambda c, _: (c, jnp.cos(c)), x, None, length=8)[1]
+            carry = jnp.sin(first @ first.sum(0)).sum()
+            return jax.lax.scan(lambda c, _: (c, jnp.full(shape, c)), carry, None, length=8)[1]
+
+        return peak_bytes(program, struct(6))
+
+    assert loops((6,)) > loops((3, 2)) >= 4 * 8 * 6
+
+
+def test_one_kernel_makes_what_is_made_of_the_same():
+    """Three functions of one array, each for a product of its own: all are made at once, beside it."""
+
+    def program(x, w, v):
+        y = x @ w
+        return [function(y) @ v for function in (jnp.sin, jnp.cos, jnp.tanh)]
+
+    assert peak_bytes(program, struct(3, 4), struct(4, 4), struct(4, 1)) == 4 * 4 * 3 * 4 + 4 * 3
+
+
 def test_a_loop_needs_one_turn_and_what_it_stacks_up():
     def loss(wrap):
         body = wrap(lambda x, w: jnp.tanh(jnp.tanh(x @ w) @ w))

@@ -1,8 +1,8 @@
 """One training step on this machine: clips and tokens a second, model FLOP utilisation, memory, compile time.
 
 COMMAND  python tools/bench/step.py [--sizes B L] [--task trimodal classify] [--rows whole padded packed]
-                                    [--attention auto cudnn …] [--remat none …] [--layers scanned unrolled]
-                                    [--batch 32] [--json FILE]
+                                    [--attention auto cudnn …] [--remat none full+attended …]
+                                    [--layers scanned unrolled] [--products compute fp8] [--batch 32] [--json FILE]
 COST     one GPU: half a minute a line, most of it compilation; on a CPU take --sizes nano --batch 2 --small
 
 Needs jax, flax, optax, einops and numpy alone. Clips are noise of the shape of a recipe's: 16 frames at 224 pixels in
@@ -12,6 +12,10 @@ task     `trimodal`: contrastive pairs and captioning, modalities apart in the f
          `classify`: all modalities see each other from the first layer on, and a class is predicted.
 rows     `whole`: a row is one clip of the longest kind. `padded` and `packed`: clips of 2 to 16 frames, with sound
          and text in proportion; a row each, or as many as a row has room for.
+
+remat    a step of `model.remat`, with tensors that are kept besides, in the device's memory or the host's:
+         `full+attended+host:inner` (`mmvideo/model/remat.py` says what they are).
+products of the layers' weights in bfloat16, or in `fp8`, which needs qwix too.
 
 MFU is the model's FLOPs on real tokens over the time of a step and the peak of the device in bfloat16. FLOPs are
 those of the products of the loss and its gradient, attention within its spans only, nothing for what is computed
@@ -40,7 +44,7 @@ from mmvideo.input.assemble import RowShape, assemble_row, stack_rows
 from mmvideo.input.loading import Tokens
 from mmvideo.input.packing import pack
 from mmvideo.input.sizes import BUDGETS
-from mmvideo.model.config import Fusion, Model, dimensions
+from mmvideo.model.config import Block, Fusion, Model, dimensions, plain
 from mmvideo.objectives import Captioning, Classification, Contrastive
 from mmvideo.objectives.learner import Learner
 from mmvideo.parallel.config import Mesh
@@ -71,6 +75,7 @@ class Case:
     attention: str
     remat: str
     layers: str
+    products: str = "compute"
 
 
 def spec(small: bool) -> StreamSpec:
@@ -89,8 +94,17 @@ def model(case: Case) -> Model:
     fusion = Fusion("early")
     if case.task == "trimodal":
         fusion = Fusion("mid", layer=max(2 * depth // 3, 1), text="causal")
+    step, *names = case.remat.split("+")
+    host = tuple(name.removeprefix("host:") for name in names if name.startswith("host:"))
     return Model(
-        size=case.size, fusion=fusion, attention=case.attention, remat=case.remat, scan=case.layers == "scanned"
+        size=case.size,
+        fusion=fusion,
+        block=Block(quantized="fp8" if case.products == "fp8" else None),
+        attention=case.attention,
+        remat=step,
+        remat_keep=tuple(name for name in names if not name.startswith("host:")),
+        remat_offload=host,
+        scan=case.layers == "scanned",
     )
 
 
@@ -164,7 +178,7 @@ def step_flops(case: Case, batch: int, spec: StreamSpec) -> float:
 
 def _clip_flops(case: Case, steps: int, spec: StreamSpec) -> float:
     """FLOPs of loss and gradient for one clip; dense attention is put in its place by that within spans."""
-    counted = dataclasses.replace(model(case), attention="xla", remat="none")
+    counted = plain(model(case))
     tokens = clip(0, steps, spec)
     needs = np.array([_needs(tokens)])
     shape = RowShape(spec, needs[0], (), ("class",))
@@ -231,13 +245,13 @@ def peak_flops() -> float | None:
     return next((peak for word, peak in PEAK.items() if word in name), None)
 
 
-COLUMNS = "size task rows attention remat layers clips/s tokens/s filled TFLOP/s MFU GiB compile"
+COLUMNS = "size task rows attention remat layers products clips/s tokens/s filled TFLOP/s MFU GiB compile"
 
 
 def line(found: dict[str, Any]) -> str:
     """One measured case."""
     mfu = "" if found["mfu"] is None else f"{found['mfu']:.3f}"
-    cells = [found[name] for name in ("size", "task", "rows", "attention", "remat", "layers")] + [
+    cells = [found[name] for name in ("size", "task", "rows", "attention", "remat", "layers", "products")] + [
         f"{found['clips_per_second']:.1f}", f"{found['tokens_per_second']:,.0f}", f"{found['filled']:.3f}",
         f"{found['tflops']:.1f}", mfu, f"{found['gib']:.1f}", f"{found['compile_seconds']:.0f} s",
     ]  # fmt: skip
@@ -246,7 +260,7 @@ def line(found: dict[str, Any]) -> str:
 
 def row(cells: Sequence[str]) -> str:
     """A line of the table."""
-    return "".join(f"{cell:>12}" for cell in cells)
+    return " ".join(f"{cell:>11}" for cell in cells)
 
 
 def main() -> int:
@@ -254,10 +268,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     choices = {
         "sizes": ["B"], "task": ["trimodal"], "rows": ["whole"], "attention": ["auto"], "remat": ["none"],
-        "layers": ["scanned"],
+        "layers": ["scanned"], "products": ["compute"],
     }  # fmt: skip
     for name, default in choices.items():
-        parser.add_argument(f"--{name}", nargs="+", default=default)
+        allowed = ["compute", "fp8"] if name == "products" else None
+        parser.add_argument(f"--{name}", nargs="+", default=default, choices=allowed)
     parser.add_argument("--batch", type=int, default=32, help="clips in a step")
     parser.add_argument("--steps", type=int, default=10, help="timed steps, of which the median is taken")
     parser.add_argument("--small", action="store_true", help="clips of a fourth of the tokens, for a CPU")

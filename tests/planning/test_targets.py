@@ -1,0 +1,27 @@
+"""Descriptions of devices that are not there."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from mmvideo.planning.devices import DEVICES
+from mmvideo.planning.targets import GPUS, gpu_config, target
+
+
+@pytest.mark.parametrize("name", GPUS)
+def test_a_gpu_is_described_by_its_data_sheet(name):
+    """Text of a protocol buffer: names and values, braces closed; the products that its units make a second."""
+    text, gpu = gpu_config(DEVICES[name]), GPUS[name]
+    assert text.count("{") == text.count("}")
+    fields = dict(re.findall(r"(\w+): (\S+)", text))
+    assert int(fields["device_memory_size"]) == DEVICES[name].memory
+    # Tensor cores make 16 times the products of the units for float32; the H100's are counted at 1.83 GHz.
+    float32 = 2 * gpu.multiprocessors * gpu.fp32 * gpu.clock * 1e9
+    assert DEVICES[name].flops / float32 == pytest.approx({8: 16, 9: 16 * 1.83 / 1.98}[gpu.capability[0]], rel=0.01)
+
+
+def test_what_cannot_be_compiled_for_is_left_to_the_cpu():
+    """Nothing is known to XLA of a GPU that has no description."""
+    assert target(DEVICES["b200"], 8) is None
