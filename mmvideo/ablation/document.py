@@ -1,4 +1,4 @@
-"""A page of results as plain values, written alike as Markdown, LaTeX and HTML: facts, and sections of tables and plots.
+"""A page of results as plain values, written alike as Markdown, LaTeX and HTML: facts, sections, tables and plots.
 
 Numbers are words here already, so that they read the same everywhere.
 """
@@ -143,7 +143,7 @@ def entries(*texts: str) -> tuple[Entry, ...]:
 
 
 def told(estimate: Estimate | None, scale: float = 1.0, signed: bool = False) -> str:
-    """`52.3 ± 1.1`: a mean and half of its interval, in as many digits as the interval gives a meaning; a dash for none.
+    """`52.3 ± 1.1`: a mean and half of its interval, in digits that the interval gives a meaning; a dash for none.
 
     Args:
       estimate: it.

@@ -31,10 +31,7 @@ def aligned(table: Table, linked: bool = True) -> str:
     wordy = [table.is_wordy(column) for column in range(len(widths))]
     rule = ["-" * width if left else "-" * (width - 1) + ":" for width, left in zip(widths, wordy, strict=True)]
     padded = [
-        [
-            text.ljust(width) if left else text.rjust(width)
-            for text, width, left in zip(row, widths, wordy, strict=True)
-        ]
+        [text.ljust(width) if left else text.rjust(width) for text, width, left in zip(row, widths, wordy, strict=True)]
         for row in rows
     ]
     lines = [f"| {' | '.join(row)} |" for row in (padded[0], rule, *padded[1:])]

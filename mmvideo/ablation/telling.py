@@ -1,4 +1,4 @@
-"""The results of a tier as a document: what was fixed and run, and for each study its table, claims, plots and cells."""
+"""The results of a tier as a document: what was fixed and run, the claims, and each study's table, plots and cells."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from mmvideo.ablation.document import DASH, Document, Entry, Section, Table, bes
 from mmvideo.ablation.plotted import panels
 from mmvideo.ablation.results import Outcome, Results, Row, StudyResults
 from mmvideo.ablation.settings import change_lines
-from mmvideo.ablation.statistics import Verdict, estimate
+from mmvideo.ablation.statistics import Estimate, Verdict, estimate
 from mmvideo.ablation.suite import Claim, Metric
 from mmvideo.evaluation.report_parts.markup import duration
 from mmvideo.evaluation.report_parts.names import is_hundredfold
 
 READING = (
-    "Means over seeds ± half of their 95 % interval (Student’s t); bold is the best mean of a column, which says nothing "
-    "of significance. A dash stands where nothing was measured. Published numbers are the paper’s own, at its own size, "
-    "and no part of ours."
+    "Means over seeds ± half of their 95 % interval (Student’s t); bold is the best mean of a column, which says "
+    "nothing of significance. A dash stands where nothing was measured. Published numbers are the paper’s own, at its "
+    "own size, and no part of ours."
 )
 CLAIMS = (
-    "Gains are differences of cells of one seed, in the unit of the metric, positive where they are as claimed. A claim "
-    "holds where the whole 95 % interval is above its margin (0 unless told), is reversed where the whole interval is "
-    "below, and is not settled otherwise. p is one-sided, and not corrected for the number of claims."
+    "Gains are differences of cells of one seed, in the unit of the metric, positive where they are as claimed. A "
+    "claim holds where the whole 95 % interval is above its margin (0 unless told), is reversed where the whole "
+    "interval is below, and is not settled otherwise. p is one-sided, and not corrected for the number of claims."
 )
 COST = ("train FLOPs", "parameters", "clips/s", "GiB", "time")
 
@@ -38,7 +38,7 @@ def document(results: Results) -> Document:
     whole = all(outcome.status == "done" for outcome in results.outcomes)
     parts = [_summary(results)] if any(study.verdicts for study in results.studies) else []
     parts += [] if whole else [_unfinished(results)]
-    parts += [_study(results, study) for study in results.studies]
+    parts += [_study(results, study, "" if number else READING) for number, study in enumerate(results.studies)]
     return Document(suite.title, tuple(filter(None, lead)), tuple(_facts(results)), tuple(parts))
 
 
@@ -126,13 +126,13 @@ def _unfinished(results: Results) -> Section:
     return Section("unfinished", "Failed and missing cells", lead, (table,))
 
 
-def _study(results: Results, study: StudyResults) -> Section:
+def _study(results: Results, study: StudyResults, lead: str) -> Section:
     name = study.study.name
     tables = [_table(study), _unmatched(study), _cells(results, study)]
     return Section(
         re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "study",
         name,
-        READING,
+        lead,
         tuple(table for table in tables if table.rows),
         tuple(panels(study)),
     )
@@ -145,7 +145,8 @@ def scale_of(metric: Metric) -> float:
 
 def head_of(metric: Metric) -> str:
     """The head of its column, with an arrow where less is better."""
-    return metric.name + (" %" if scale_of(metric) == 100 and "%" not in metric.name else "") + " ↓" * (not metric.higher)
+    unit = " %" if scale_of(metric) == 100 and "%" not in metric.name else ""
+    return metric.name + unit + ("" if metric.higher else " ↓")
 
 
 def _table(study: StudyResults) -> Table:
@@ -156,17 +157,23 @@ def _table(study: StudyResults) -> Table:
     bold = [best(of, metric.higher) for of, metric in zip(ours, metrics, strict=True)]
     rows = []
     for place, row in enumerate(study.rows):
+        seeds = max((len(row.values(metric)) for metric in metrics), default=0)
         means = [
-            Entry(told(of[place], scale_of(metric)), place == first)
+            Entry(_mean(of[place], metric, seeds), place == first)
             for of, first, metric in zip(ours, bold, metrics, strict=True)
         ]
-        seeds = Entry(str(max((len(row.values(metric)) for metric in metrics), default=0)))
-        published = [Entry(publications.place(row, column)) for column in columns]
-        rows.append((*entries(*row.labels.values()), *means, seeds, *published, *entries(*_cost(row))))
+        published = [publications.place(row, column) for column in columns]
+        rows.append((*entries(*row.labels.values()), *means, *entries(str(seeds), *published, *_cost(row))))
     groups = [("", len(axes)), ("ours", len(metrics) + 1)]
     groups += [(f"published, {one}", count) for one, count in publications.sources(columns)]
     head = (*axes, *map(head_of, metrics), "seeds", *(column.name for column in columns), *COST)
     return Table(head, tuple(rows), len(axes), (*groups, ("cost of a run", len(COST))), note=_cost_note(study))
+
+
+def _mean(found: Estimate | None, metric: Metric, seeds: int) -> str:
+    """A mean; of fewer seeds than others of its row have, it says so."""
+    fewer = f" ({found.seeds} of {seeds} seeds)" if found is not None and found.seeds < seeds else ""
+    return told(found, scale_of(metric)) + fewer
 
 
 def _cost(row: Row) -> tuple[str, ...]:
@@ -184,8 +191,9 @@ def _cost(row: Row) -> tuple[str, ...]:
 
 def _cost_note(study: StudyResults) -> str:
     measured = any(row.median("device_bytes") is not None for row in study.rows)
-    memory = "GiB: the most in use on a device" if measured else "GiB: planned for one device, which does not tell its own"
-    return f"train FLOPs: all steps, forward and backward, as planned; clips/s and time: medians over seeds; {memory}."
+    memory = "the most in use on a device" if measured else "planned for one device, which does not tell its own"
+    flops = "train FLOPs: all steps, forward and backward, as planned"
+    return f"{flops}; clips/s and time: medians over seeds; GiB: {memory}."
 
 
 def _unmatched(study: StudyResults) -> Table:
@@ -203,18 +211,14 @@ def _cells(results: Results, study: StudyResults) -> Table:
     """Where each cell lies, what is different in it, and by which code it was made."""
     rows = []
     for row in study.rows:
-        links = tuple((f"seed {cell.cell.seed}", _address(results, cell)) for cell in row.cells if _begun(results, cell))
+        begun = [cell for cell in row.cells if (results.folder / "cells" / cell.cell.place).is_dir()]
+        links = tuple((f"seed {cell.cell.seed}", _address(results, cell)) for cell in begun)
         changes = Entry("\n".join(change_lines(row.changed)) or "as the base", code=bool(row.changed))
-        commits = _listed(cell.commit for cell in row.cells)
-        versions = _listed(map(_versions, row.cells))
-        rows.append((Entry(", ".join(row.labels.values())), changes, Entry(DASH, links=links), *entries(commits, versions)))
+        made = entries(_listed(cell.commit for cell in row.cells), _listed(map(_versions, row.cells)))
+        rows.append((Entry(", ".join(row.labels.values())), changes, Entry(DASH, links=links), *made))
     title = "Cells: what differs from the base, workdirs, commits and versions"
     head = ("cell", "differs from the study’s base in", "workdirs", "commit", "versions")
     return Table(head, tuple(rows), 5, title=title, folded=True)
-
-
-def _begun(results: Results, outcome: Outcome) -> bool:
-    return (results.folder / "cells" / outcome.cell.place).is_dir()
 
 
 def _address(results: Results, outcome: Outcome) -> str:

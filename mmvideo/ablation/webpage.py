@@ -14,7 +14,8 @@ th.above{text-align:center;border-bottom:1px solid var(--line);padding-bottom:3p
 th.above.none{border-bottom:0}.edge{padding-left:22px!important}
 td.number{font-variant-numeric:tabular-nums}td b{font-weight:650}td code{white-space:normal;overflow-wrap:anywhere}
 td.words{white-space:normal;min-width:9ch}td.long{min-width:30ch}
-.scroll table{margin-bottom:4px}section a{color:var(--blue)}td a{text-decoration:none}td a:hover{text-decoration:underline}
+.scroll table{margin-bottom:4px}section a{color:var(--blue)}td a{text-decoration:none}
+td a:hover{text-decoration:underline}
 .results td,.results th{padding-left:9px;padding-right:9px}.results td:first-child{padding-left:0}
 .outcome{display:inline-block;padding:1px 10px;border-radius:20px;border:1px solid var(--line);white-space:nowrap;
 font-size:13px;color:var(--dim)}
@@ -99,7 +100,10 @@ def _above(table: Table) -> str:
         return ""
     return tag(
         "tr",
-        *(tag("th", text(words), colspan=count, class_="above" if words else "above none") for words, count in table.groups),
+        *(
+            tag("th", text(words), colspan=count, class_="above" if words else "above none")
+            for words, count in table.groups
+        ),
     )
 
 
