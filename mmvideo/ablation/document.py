@@ -45,6 +45,7 @@ class Table:
       note: what must be known to read it.
       title: of a table within a section.
       folded: whether it is shown on request only.
+      printed: whether it is of use in a paper; one that is folded isn't.
     """
 
     head: tuple[str, ...]
@@ -55,6 +56,7 @@ class Table:
     note: str = ""
     title: str = ""
     folded: bool = False
+    printed: bool = True
 
     def is_wordy(self, column: int) -> bool:
         """Whether a column holds words rather than numbers."""
@@ -154,13 +156,13 @@ def told(estimate: Estimate | None, scale: float = 1.0, signed: bool = False) ->
         return DASH
     mean, half = scale * estimate.mean, None if estimate.half is None else scale * estimate.half
     digits = 1 if scale == 100 else decimals(half if half else abs(mean) / 10)
-    text = f"{mean:{'+' if signed else ''}.{digits}f}"
+    text = f"{mean:{'+' if signed else ''}.{digits}f}".replace("-", "−")
     return text if half is None else f"{text} ± {half:.{digits}f}"
 
 
 def decimals(size: float) -> int:
     """Digits behind the point that tell a number of this size with two that matter; at most five."""
-    return 3 if size == 0 else min(max(1 - math.floor(math.log10(size)), 0), 5)
+    return 3 if size == 0 else min(max(1 - math.floor(math.log10(size * (1 + 1e-9))), 0), 5)
 
 
 def large(value: float | None, unit: str = "") -> str:

@@ -14,13 +14,13 @@ WRITTEN = {
 
 
 def latex(document: Document) -> str:
-    """The tables that are not folded away, each a `table` of its own; needs the packages booktabs and graphicx."""
+    """The tables that are of use in a paper, each a `table` of its own; needs the packages booktabs and graphicx."""
     head = f"% {_line(document.title)}\n% \\usepackage{{booktabs,graphicx}}\n"
     return head + "".join(
         _table(section, table, number)
         for section in document.sections
         for number, table in enumerate(section.tables)
-        if not table.folded
+        if table.printed and not table.folded
     )
 
 

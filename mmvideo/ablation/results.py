@@ -227,7 +227,7 @@ def verdict(study: Study, rows: Sequence[Row], claim: Claim) -> Verdict:
     most = max((len(row.cells) for row in rows), default=0)
     why = ""
     if len(gains) < most:
-        some = ", ".join(dict.fromkeys(lacking)) or "some cells"
+        some = "; ".join(dict.fromkeys(lacking)) or "some cells"
         why = f"{len(gains)} of {most} seeds; without a value in some: {some}"
     return judge([gains[seed] for seed in sorted(gains)], claim.margin, why)
 

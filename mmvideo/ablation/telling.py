@@ -27,7 +27,6 @@ CLAIMS = (
     "claim holds where the whole 95 % interval is above its margin (0 unless told), is reversed where the whole "
     "interval is below, and is not settled otherwise. p is one-sided, and not corrected for the number of claims."
 )
-COST = ("train FLOPs", "parameters", "clips/s", "GiB", "time")
 
 
 def document(results: Results) -> Document:
@@ -58,7 +57,7 @@ def _facts(results: Results) -> list[tuple[str, str]]:
         ("tier", results.tier),
         ("finished", whole),
         ("seeds", ", ".join(map(str, results.seeds))),
-        ("run", DASH if began is None or ended is None else f"{_date(began)} to {_date(ended)} UTC"),
+        ("run", DASH if began is None or ended is None else _dates(began, ended)),
         ("stated time", f"{tier.minutes:g} min on 2 cores" if tier.minutes else DASH),
         ("taken time", f"{duration(spent)}, cells one after another" if spent else DASH),
         ("machine", _listed(outcome.machine for outcome in runs)),
@@ -67,8 +66,9 @@ def _facts(results: Results) -> list[tuple[str, str]]:
     ]
 
 
-def _date(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds))
+def _dates(began: float, ended: float) -> str:
+    first, last = (time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds)) for seconds in (began, ended))
+    return f"{first} to {last.removeprefix(first[:11])} UTC"
 
 
 def _listed(words: Iterable[str]) -> str:
@@ -89,14 +89,16 @@ def _summary(results: Results) -> Section:
     said = ", ".join(f"{count} {_verb(outcome, count)}" for outcome, count in counts.items() if count)
     lead = f"Of {len(judged)} claim{'s' * (len(judged) > 1)}: {said}. {CLAIMS}"
     rows = [_claim(study, claim, verdict) for study, claim, verdict in judged]
-    head = ("claim", "verdict", "gain", "p", "margin", "seeds", "metric", "study", "claimed in", "evidence", "note")
-    margins = any(claim.margin for _, claim, _ in judged)
-    notes = any(verdict.why for _, _, verdict in judged)
-    drop = {place for place, keep in ((4, margins), (10, notes)) if not keep}
-    rows = [tuple(entry for place, entry in enumerate(row) if place not in drop) for row in rows]
-    shown = tuple(word for place, word in enumerate(head) if place not in drop)
+    head = ("claim", "verdict", "gain", "p", "margin", "seeds", "metric", "study", "claimed in")
+    keep = [place for place, _ in enumerate(head)]
+    if not any(claim.margin for _, claim, _ in judged):
+        keep.remove(head.index("margin"))
+    if len(results.studies) == 1:
+        keep.remove(head.index("study"))
+    shown = tuple(head[place] for place in keep)
     wordy = tuple(place for place, word in enumerate(shown) if word not in ("gain", "p", "margin", "seeds"))
-    return Section("claims", "Claims", lead, (Table(shown, tuple(rows), wordy=wordy),))
+    table = Table(shown, tuple(tuple(row[place] for place in keep) for row in rows), wordy=wordy)
+    return Section("claims", "Claims", lead, (table,))
 
 
 def _verb(outcome: str, count: int) -> str:
@@ -111,9 +113,10 @@ def _claim(study: StudyResults, claim: Claim, verdict: Verdict) -> tuple[Entry, 
     scale = scale_of(metric) if metric else 1.0
     p = DASH if verdict.p is None else "< 0.001" if verdict.p < 0.001 else f"{verdict.p:.3f}"
     return entries(
-        claim.text, verdict.outcome, told(verdict.gain, scale, signed=True), p, f"{scale * claim.margin:g}",
+        f"{claim.text}\n({verdict.why})" if verdict.why else claim.text,
+        verdict.outcome, told(verdict.gain, scale, signed=True), p, f"{scale * claim.margin:g}",
         str(verdict.gain.seeds) if verdict.gain else "0", head_of(metric) if metric else claim.metric,
-        study.study.name, claim.source, publications.EVIDENCE[claim.mark], verdict.why,
+        study.study.name, f"{claim.source} ({publications.EVIDENCE[claim.mark]})",
     )  # fmt: skip
 
 
@@ -121,7 +124,7 @@ def _unfinished(results: Results) -> Section:
     """Cells that have no result, with why."""
     lacking = [outcome for outcome in results.outcomes if outcome.status != "done"]
     rows = [entries(outcome.cell.title, outcome.status, outcome.why) for outcome in lacking]
-    table = Table(("cell", "", "why"), tuple(rows), words=3)
+    table = Table(("cell", "", "why"), tuple(rows), words=3, printed=False)
     lead = f"{len(lacking)} of {len(results.outcomes)} cells. They are no part of any mean."
     return Section("unfinished", "Failed and missing cells", lead, (table,))
 
@@ -163,11 +166,14 @@ def _table(study: StudyResults) -> Table:
             for of, first, metric in zip(ours, bold, metrics, strict=True)
         ]
         published = [publications.place(row, column) for column in columns]
-        rows.append((*entries(*row.labels.values()), *means, *entries(str(seeds), *published, *_cost(row))))
+        rows.append(
+            (*entries(*row.labels.values()), *means, *entries(str(seeds), *published, *_cost(row, _tells_bytes(study))))
+        )
     groups = [("", len(axes)), ("ours", len(metrics) + 1)]
     groups += [(f"published, {one}", count) for one, count in publications.sources(columns)]
-    head = (*axes, *map(head_of, metrics), "seeds", *(column.name for column in columns), *COST)
-    return Table(head, tuple(rows), len(axes), (*groups, ("cost of a run", len(COST))), note=_cost_note(study))
+    cost = ("train FLOPs", "parameters", "clips/s", "GiB" if _tells_bytes(study) else "GiB, planned", "time")
+    head = (*axes, *map(head_of, metrics), "seeds", *(column.name for column in columns), *cost)
+    return Table(head, tuple(rows), len(axes), (*groups, ("", len(cost))), note=_cost_note(study))
 
 
 def _mean(found: Estimate | None, metric: Metric, seeds: int) -> str:
@@ -176,7 +182,12 @@ def _mean(found: Estimate | None, metric: Metric, seeds: int) -> str:
     return told(found, scale_of(metric)) + fewer
 
 
-def _cost(row: Row) -> tuple[str, ...]:
+def _tells_bytes(study: StudyResults) -> bool:
+    """Whether the device of any run told its bytes."""
+    return any(row.median("device_bytes") is not None for row in study.rows)
+
+
+def _cost(row: Row, told_by_others: bool) -> tuple[str, ...]:
     """As planned: FLOPs and parameters; as measured, in the median: clips a second, bytes, time."""
     used, planned, seconds = row.median("device_bytes"), row.planned, row.median("seconds")
     size = used if used is not None else planned.bytes if planned else None
@@ -184,14 +195,15 @@ def _cost(row: Row) -> tuple[str, ...]:
         large(planned.flops if planned else None),
         large(planned.parameters if planned else None),
         large(row.median("clips_per_second")),
-        DASH if size is None else f"{size / 2**30:.3g}" + ("" if used is not None else " (planned)"),
+        DASH if size is None else f"{size / 2**30:.3g}" + (" (planned)" if used is None and told_by_others else ""),
         DASH if seconds is None else duration(seconds),
     )
 
 
 def _cost_note(study: StudyResults) -> str:
-    measured = any(row.median("device_bytes") is not None for row in study.rows)
-    memory = "the most in use on a device" if measured else "planned for one device, which does not tell its own"
+    memory = (
+        "the most in use on a device" if _tells_bytes(study) else "planned for one device, which does not tell its own"
+    )
     flops = "train FLOPs: all steps, forward and backward, as planned"
     return f"{flops}; clips/s and time: medians over seeds; GiB: {memory}."
 
@@ -204,7 +216,7 @@ def _unmatched(study: StudyResults) -> Table:
         for name, value in one.values.items()
     ]
     title = "Published for cells that are not in this tier"
-    return Table(("cell", "published", "source", "evidence"), tuple(rows), 4, title=title)
+    return Table(("cell", "published", "source", "evidence"), tuple(rows), 4, title=title, printed=False)
 
 
 def _cells(results: Results, study: StudyResults) -> Table:

@@ -10,17 +10,17 @@ from mmvideo.evaluation.report_parts.style import STYLE
 MORE = """
 .facts dd{font-size:15px;max-width:34ch;overflow-wrap:anywhere}.facts.small{gap:10px 34px}
 .about{max-width:78ch;margin-top:10px}
-th.above{text-align:center;border-bottom:1px solid var(--line);padding-bottom:3px;color:var(--ink)}
-th.above.none{border-bottom:0}.edge{padding-left:22px!important}
+th.above{text-align:center;min-width:15ch;border-bottom:1px solid var(--line);padding-bottom:3px;color:var(--ink)}
+th.above.none{border-bottom:0;min-width:0}.edge{padding-left:22px!important}
 td.number{font-variant-numeric:tabular-nums}td b{font-weight:650}td code{white-space:normal;overflow-wrap:anywhere}
-td.words{white-space:normal;min-width:9ch}td.long{min-width:30ch}
+td.prose{white-space:normal;min-width:9ch}.results td.long{white-space:normal;min-width:26ch}
 .scroll table{margin-bottom:4px}section a{color:var(--blue)}td a{text-decoration:none}
 td a:hover{text-decoration:underline}
-.results td,.results th{padding-left:9px;padding-right:9px}.results td:first-child{padding-left:0}
+.results td,.results th{padding-left:9px;padding-right:9px}.results td:first-child,.results th:first-child{padding-left:0}
 .outcome{display:inline-block;padding:1px 10px;border-radius:20px;border:1px solid var(--line);white-space:nowrap;
 font-size:13px;color:var(--dim)}
 .outcome.holds{color:var(--good);border-color:var(--good)}.outcome.reversed{color:var(--mark);border-color:var(--mark)}
-.chart svg text{fill:var(--dim);font-family:inherit}.charts+.scroll,.legend+.charts{margin-top:20px}
+.chart defs path{fill:inherit}.chart svg text{fill:var(--dim);font-family:inherit}.charts+.scroll,.legend+.charts{margin-top:20px}
 .charts{margin-bottom:26px;align-items:start}.legend i.dot{width:10px;height:10px;border-radius:50%}
 .note{max-width:90ch;margin-top:8px}h3+.scroll{margin-top:0}
 """
@@ -122,10 +122,10 @@ def _kind(table: Table, column: int, edge: bool) -> str | None:
 
 
 def _place(table: Table, column: int, entry: Entry, edge: bool) -> str:
-    kind = _kind(table, column, edge)
-    if table.is_wordy(column) and column > 0:
-        kind = f"{kind or ''} {'long' if len(entry.text) > 60 else 'words'}".strip()
-    return tag("td", _inside(entry), class_=kind)
+    kind = _kind(table, column, edge) or ""
+    if table.is_wordy(column):
+        kind += " long" if len(entry.text) > 40 and not entry.code else " prose" if column > 0 else ""
+    return tag("td", _inside(entry), class_=kind.strip() or None)
 
 
 def _inside(entry: Entry) -> str:

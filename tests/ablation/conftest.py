@@ -1,33 +1,18 @@
-"""A suite and its workdirs made by hand, with numbers that are known."""
+"""A suite whose cells are done, failed and missing, and how a page is read."""
 
 from __future__ import annotations
 
-import dataclasses
 import html.parser
-import json
+import sys
 from pathlib import Path
 
-import pytest
+sys.path.insert(0, str(Path(__file__).parent))
 
-from mmvideo.ablation.cells import cells_of
-from mmvideo.ablation.suite import Claim, Metric, Published, Study, Suite, Tier, grid, named
-from mmvideo.experiment.config import Experiment, to_json
-from mmvideo.model.config import Fusion, Model
-from mmvideo.objectives import MaskedPatches
+import pytest  # noqa: E402
+from handmade import BASE, JOINT, KINDS, LOSS, joint, write_run, write_state  # noqa: E402
 
-BASE = Experiment(name="base", model=Model(depth=4, width=32, heads=2), objectives={"patches": MaskedPatches()})
-KINDS = {"early": {"model.fusion": Fusion("early")}, "mid & late": {"model.fusion": Fusion("mid", 2)}}
-JOINT = Metric("joint", "classification", "joint/top1")
-LOSS = Metric("loss", "losses", "loss", higher=False)
-
-
-@dataclasses.dataclass(frozen=True)
-class Cost:
-    """What a plan says."""
-
-    flops: float = 2e12
-    parameters: int = 1_500_000
-    bytes: int = 2**29
+from mmvideo.ablation.cells import cells_of  # noqa: E402
+from mmvideo.ablation.suite import Claim, Published, Study, Suite, Tier, grid, named  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -49,50 +34,22 @@ def fusion() -> Suite:
     return Suite("fusion", "Fusion <of> picture & sound", "all but the kind", Tier((study,), minutes=12), Tier(()))
 
 
-def write_run(
-    workdir: Path, experiment: Experiment, metrics: dict[str, dict[str, float | None]], step: int = 4
-) -> Path:
-    """A workdir with an evaluation for each name, four lines of metrics, and ten seconds in the ledger."""
-    (workdir / "evals").mkdir(parents=True)
-    (workdir / "config.json").write_text(to_json(experiment))
-    for name, found in metrics.items():
-        (workdir / "evals" / f"{name}.json").write_text(json.dumps({"metrics": found, "clips": 40}))
-    speeds = [1.0, 90.0, 100.0, 120.0][:step]
-    lines = [{"step": place, "examples_per_second": speed} for place, speed in enumerate(speeds, 1)]
-    (workdir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [*lines, {"step": step}]))
-    ledger = [{"at": 1000.0, "devices": 1}, {"at": 1010.0, "wall": 10.0}]
-    (workdir / "ledger.jsonl").write_text("".join(json.dumps(line) + "\n" for line in ledger))
-    return workdir
-
-
-def write_state(folder: Path, place: str, status: str = "done", why: str | None = None) -> None:
-    """How a cell ended."""
-    state = {"status": status, "why": why, "seconds": 30.0, "commit": "abc123", "versions": {"jax": "0.11"}}
-    (folder / "state").mkdir(exist_ok=True)
-    (folder / "state" / f"{place}.json").write_text(json.dumps(state | {"machine": "2 x cpu", "ended": 1010.0}))
-
-
-def joint(kind: str, depth: int, seed: int) -> float:
-    """What a cell reaches: mid is 0.1, 0.11 or 0.12 above early, by seed; depth matters to seed 0 alone."""
-    above = {"early": 0.0, "mid & late": 0.1 + 0.01 * seed}[kind]
-    return 0.5 + 0.02 * seed + above + (0.01 * depth if seed == 0 else 0.0)
-
-
-@pytest.fixture
-def folder(fusion, tmp_path) -> Path:
+@pytest.fixture(scope="session")
+def folder(fusion, tmp_path_factory) -> Path:
     """All cells done but one that failed and one that is not there; another lacks a metric."""
+    folder = tmp_path_factory.mktemp("fusion")
     for cell in cells_of(fusion.toy):
         kind, depth = cell.labels["kind"], int(cell.labels["depth"])
         key = (kind, depth, cell.seed)
         if key == ("early", 1, 2):
-            write_state(tmp_path, cell.place, "failed", "NonFiniteError: a | loss of <nan>")
+            write_state(folder, cell.place, "failed", "NonFiniteError: a | loss of <nan>")
         elif key != ("early", 2, 2):
             value = joint(kind, depth, cell.seed)
             loss = None if key == ("mid & late", 3, 1) else 2 - value
             found = {"classification": {"joint/top1": value, "joint/clips": 40}, "losses": {"loss": loss}}
-            write_run(tmp_path / "cells" / cell.place, cell.experiment, found)
-            write_state(tmp_path, cell.place)
-    return tmp_path
+            write_run(folder / "cells" / cell.place, cell.experiment, found)
+            write_state(folder, cell.place)
+    return folder
 
 
 class _Page(html.parser.HTMLParser):
@@ -116,7 +73,7 @@ class _Page(html.parser.HTMLParser):
         self.open.pop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def addresses():
     """The addresses of a page that is well-formed."""
 

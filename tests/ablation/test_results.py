@@ -13,7 +13,7 @@ from mmvideo.ablation.statistics import judge
 from mmvideo.ablation.suite import Claim
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def study(fusion, folder):
     return gather(fusion, "toy", cells_of(fusion.toy), folder).studies[0]
 
@@ -80,8 +80,9 @@ def test_published_numbers_find_their_rows(study):
     assert [one.where["kind"] for one in study.unmatched] == ["nowhere"]
 
 
-def test_a_state_that_is_not_json_is_told(fusion, folder):
+def test_a_state_that_is_not_json_is_told(fusion, tmp_path):
     cells = cells_of(fusion.toy)
-    (folder / "state" / f"{cells[0].place}.json").write_text("{")
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / f"{cells[0].place}.json").write_text("{")
     with pytest.raises(ValueError, match="is not JSON"):
-        gather(fusion, "toy", cells, folder)
+        gather(fusion, "toy", cells, tmp_path)
