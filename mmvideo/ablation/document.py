@@ -78,7 +78,7 @@ class Panel:
 
     Attributes:
       title: the metric with its unit.
-      note: where the numbers are from, where they are not ours.
+      note: where the numbers are from.
       axis: what varies along it.
       ticks: its labels, in order.
       series: points, by the label of what else varies; a single empty label where nothing does.

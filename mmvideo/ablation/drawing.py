@@ -6,12 +6,13 @@ The axis of values does not begin at zero, so there are no bars, whose lengths w
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmvideo.ablation.document import Panel, Section
+from mmvideo.ablation.document import Dot, Panel, Section
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -133,7 +134,7 @@ def _lines(axes: Axes, panel: Panel) -> None:
     shift = 0.06
     for place, dots in enumerate(panel.series.values()):
         across = [dot.place + shift * (place - (len(panel.series) - 1) / 2) for dot in dots]
-        means, halves = [dot.estimate.mean for dot in dots], [dot.estimate.half or 0.0 for dot in dots]
+        means, halves = [dot.estimate.mean for dot in dots], [_half(dot) for dot in dots]
         axes.errorbar(across, means, yerr=halves, **_look(place), linewidth=1.4, elinewidth=1.2)
         for x, dot in zip(across, dots, strict=True):
             axes.scatter([x] * len(dot.values), dot.values, **_faint(place))
@@ -146,7 +147,7 @@ def _rows(axes: Axes, panel: Panel) -> None:
     step = 0.7 / max(len(panel.series), 1)
     for place, dots in enumerate(panel.series.values()):
         down = [dot.place + step * (place - (len(panel.series) - 1) / 2) for dot in dots]
-        means, halves = [dot.estimate.mean for dot in dots], [dot.estimate.half or 0.0 for dot in dots]
+        means, halves = [dot.estimate.mean for dot in dots], [_half(dot) for dot in dots]
         axes.errorbar(means, down, xerr=halves, **_look(place), linestyle="", elinewidth=1.4)
         for y, dot in zip(down, dots, strict=True):
             axes.scatter(dot.values, [y] * len(dot.values), **_faint(place))
@@ -154,6 +155,11 @@ def _rows(axes: Axes, panel: Panel) -> None:
     axes.set_ylim(len(panel.ticks) - 0.5, -0.5)
     axes.set_ylabel(panel.axis)
     axes.grid(axis="y", visible=False)
+
+
+def _half(dot: Dot) -> float:
+    """Half of its interval; not a number, which is not drawn, where there is none."""
+    return math.nan if dot.estimate.half is None else dot.estimate.half
 
 
 def _look(place: int) -> dict[str, Any]:
@@ -177,6 +183,8 @@ def _inline(text: str, said: str) -> str:
     body = re.sub(r'<svg width="[^"]*" height="[^"]*"', f'<svg role="img" aria-label="{escaped(said)}"', body, count=1)
     body = re.sub(r"<svg[^>]*>", lambda found: re.sub(r' (?:width|height)="[^"]*"', "", found[0]), body, count=1)
     body = re.sub(r"font: ?([\d.]+px)[^;\"]*", r"font-size: \1", body)
+    # A marker takes its colour from where it is used; a rule of the page would leave it hollow.
+    body = re.sub(r'(<path id="[^>]*?style=")', r"\1fill: inherit; ", body)
     for own, variable in VARIABLES.items():
         body = body.replace(own, f"var({variable})")
     return re.sub(r"\n\s*", "\n", body).strip()

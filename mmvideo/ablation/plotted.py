@@ -22,7 +22,7 @@ def panels(study: StudyResults) -> list[Panel]:
         scale = 100.0 if is_hundredfold(metric.key) else 1.0
         unit = " %" if scale == 100 and "%" not in metric.name else ""
         worse = "" if metric.higher else ", less is better"
-        found.append(_panel(study, metric.name + unit + worse, "", _ours(metric, scale)))
+        found.append(_panel(study, metric.name + unit + worse, "ours", _ours(metric, scale)))
     for column in publications.columns(study)[:PUBLISHED]:
         found.append(_panel(study, column.name, f"published: {column.source}", _theirs(column)))
     return [panel for panel in found if panel.series]

@@ -158,22 +158,20 @@ def _table(study: StudyResults) -> Table:
     columns = publications.columns(study)
     ours = [[estimate(list(row.values(metric).values())) for row in study.rows] for metric in metrics]
     bold = [best(of, metric.higher) for of, metric in zip(ours, metrics, strict=True)]
-    rows = []
+    rows, measured = [], _tells_bytes(study)
     for place, row in enumerate(study.rows):
         seeds = max((len(row.values(metric)) for metric in metrics), default=0)
         means = [
             Entry(_mean(of[place], metric, seeds), place == first)
             for of, first, metric in zip(ours, bold, metrics, strict=True)
         ]
-        published = [publications.place(row, column) for column in columns]
-        rows.append(
-            (*entries(*row.labels.values()), *means, *entries(str(seeds), *published, *_cost(row, _tells_bytes(study))))
-        )
+        others = entries(str(seeds), *(publications.place(row, column) for column in columns), *_cost(row, measured))
+        rows.append((*entries(*row.labels.values()), *means, *others))
     groups = [("", len(axes)), ("ours", len(metrics) + 1)]
     groups += [(f"published, {one}", count) for one, count in publications.sources(columns)]
-    cost = ("train FLOPs", "parameters", "clips/s", "GiB" if _tells_bytes(study) else "GiB, planned", "time")
+    cost = ("train FLOPs", "parameters", "clips/s", "GiB" if measured else "GiB, planned", "time")
     head = (*axes, *map(head_of, metrics), "seeds", *(column.name for column in columns), *cost)
-    return Table(head, tuple(rows), len(axes), (*groups, ("", len(cost))), note=_cost_note(study))
+    return Table(head, tuple(rows), len(axes), (*groups, ("", len(cost))), note=_cost_note(measured))
 
 
 def _mean(found: Estimate | None, metric: Metric, seeds: int) -> str:
@@ -187,23 +185,21 @@ def _tells_bytes(study: StudyResults) -> bool:
     return any(row.median("device_bytes") is not None for row in study.rows)
 
 
-def _cost(row: Row, told_by_others: bool) -> tuple[str, ...]:
-    """As planned: FLOPs and parameters; as measured, in the median: clips a second, bytes, time."""
+def _cost(row: Row, measured: bool) -> tuple[str, ...]:
+    """As planned: FLOPs and parameters; as measured, in the median: clips a second, bytes where `measured`, time."""
     used, planned, seconds = row.median("device_bytes"), row.planned, row.median("seconds")
     size = used if used is not None else planned.bytes if planned else None
     return (
         large(planned.flops if planned else None),
         large(planned.parameters if planned else None),
         large(row.median("clips_per_second")),
-        DASH if size is None else f"{size / 2**30:.3g}" + (" (planned)" if used is None and told_by_others else ""),
+        DASH if size is None else f"{size / 2**30:.3g}" + (" (planned)" if used is None and measured else ""),
         DASH if seconds is None else duration(seconds),
     )
 
 
-def _cost_note(study: StudyResults) -> str:
-    memory = (
-        "the most in use on a device" if _tells_bytes(study) else "planned for one device, which does not tell its own"
-    )
+def _cost_note(measured: bool) -> str:
+    memory = "the most in use on a device" if measured else "planned for one device, which does not tell its own"
     flops = "train FLOPs: all steps, forward and backward, as planned"
     return f"{flops}; clips/s and time: medians over seeds; GiB: {memory}."
 

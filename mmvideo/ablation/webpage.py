@@ -16,11 +16,12 @@ td.number{font-variant-numeric:tabular-nums}td b{font-weight:650}td code{white-s
 td.prose{white-space:normal;min-width:9ch}.results td.long{white-space:normal;min-width:26ch}
 .scroll table{margin-bottom:4px}section a{color:var(--blue)}td a{text-decoration:none}
 td a:hover{text-decoration:underline}
-.results td,.results th{padding-left:9px;padding-right:9px}.results td:first-child,.results th:first-child{padding-left:0}
+.results td,.results th{padding-left:9px;padding-right:9px}
+.results td:first-child,.results th:first-child{padding-left:0}td small{color:var(--dim);font-size:12.5px}
 .outcome{display:inline-block;padding:1px 10px;border-radius:20px;border:1px solid var(--line);white-space:nowrap;
 font-size:13px;color:var(--dim)}
 .outcome.holds{color:var(--good);border-color:var(--good)}.outcome.reversed{color:var(--mark);border-color:var(--mark)}
-.chart defs path{fill:inherit}.chart svg text{fill:var(--dim);font-family:inherit}.charts+.scroll,.legend+.charts{margin-top:20px}
+.chart svg text{fill:var(--dim);font-family:inherit}.charts+.scroll,.legend+.charts{margin-top:20px}
 .charts{margin-bottom:26px;align-items:start}.legend i.dot{width:10px;height:10px;border-radius:50%}
 .note{max-width:90ch;margin-top:8px}h3+.scroll{margin-top:0}
 """
@@ -64,7 +65,7 @@ def _charts(panels: tuple[Panel, ...]) -> str:
     charts = [
         tag(
             "figure",
-            tag("figcaption", tag("b", text(panel.title)), tag("span", text(panel.note or "ours"))),
+            tag("figcaption", tag("b", text(panel.title)), tag("span", text(panel.note)) if panel.note else ""),
             drawing.svg(panel),
             class_="chart",
         )
@@ -133,6 +134,6 @@ def _inside(entry: Entry) -> str:
         return ", ".join(tag("a", text(words), href=address) for words, address in entry.links)
     if entry.text in OUTCOMES:
         return tag("span", text(entry.text), class_=f"outcome {entry.text.split()[0]}")
-    lines = [tag("code", text(line)) if entry.code and line else text(line) for line in entry.text.split("\n")]
-    shown = "<br>".join(lines)
+    first, *rest = (tag("code", text(line)) if entry.code and line else text(line) for line in entry.text.split("\n"))
+    shown = "<br>".join([first, *(line if entry.code else tag("small", line) for line in rest)])
     return tag("b", shown) if entry.bold and shown else shown

@@ -1,4 +1,4 @@
-"""Any runs side by side: seeds are one column, differences of configs come first, and what can't be compared is said."""
+"""Any runs side by side: seeds are one column, config differences come first, and what can't be compared is said."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from mmvideo.ablation.comparing import compare
 from mmvideo.ablation.fields import with_fields
 from mmvideo.ablation.markdown import markdown
 from mmvideo.cli.main import main
+from mmvideo.input.config import Masking, Packing, Video
 
+LOSSES = {"losses": {"loss": 0.5}}
 VALUES = {("wide", 0): 0.8, ("wide", 1): 0.7, ("narrow", 0): 0.7, ("narrow", 1): 0.59, ("narrow", 2): 0.66}
 
 
@@ -42,10 +44,10 @@ def test_runs_that_differ_in_seeds_alone_are_one_column(found):
 
 
 def test_a_page_tells_differences_of_configs_first_then_means_and_differences(found):
-    text = markdown(document(found), linked=False)
+    text = " ".join(markdown(document(found), linked=False).split())
     assert text.index("Config differences") < text.index("## Metrics") < text.index("## Cost")
     # 0.75 with a standard error of 0.05 and t = 12.706; 0.65 of 0.7, 0.59 and 0.66.
-    assert "| classification/joint/top1 % |   75.0 ± 63.5 |      65.0 ± 13.8 |" in text
+    assert "| classification/joint/top1 % | 75.0 ± 63.5 | 65.0 ± 13.8 |" in text
     # Seeds 0 and 1: 10 and 11 points less.
     assert "−10.5 ± 6.4" in text
     assert "model.width" in text and "100" in text and "10 s" in text
@@ -73,10 +75,16 @@ def test_the_command_prints_and_filters(runs, capsys, tmp_path):
     assert "# wide_s0 against narrow_s0" in out.out and "80.0" in out.out and (tmp_path / "index.html").is_file()
 
 
-def test_costs_are_planned(runs):
+def test_costs_are_planned(tmp_path):
     outlook = pytest.importorskip("mmvideo.ablation.outlook")
-    told = compare(runs[1:3]).planned
-    assert told["wide_s1"] == outlook.cost_of(with_fields(BASE, {"model.width": 64, "training.steps": 4}))
+    video = Video(fps=4.0, frames=4, size=32, tubelet=(2, 16, 16))
+    small = {"training.steps": 4, "model.depth": 1, "model.width": 16, "input.video": video, "input.audio": None}
+    small |= {"input.text": None, "input.masking": Masking(video=0.5), "input.packing": Packing(2, 32, 2)}
+    for width in (16, 32):
+        write_run(tmp_path / str(width), with_fields(BASE, small | {"model.width": width}), LOSSES)
+    told = compare([tmp_path / "16", tmp_path / "32"]).planned
+    assert told["32"] == outlook.cost_of(with_fields(BASE, small | {"model.width": 32}))
+    assert told["16"].parameters < told["32"].parameters
 
 
 @pytest.mark.parametrize(
@@ -87,7 +95,7 @@ def test_costs_are_planned(runs):
         (["{0}", "{0}"], "one run alone compares with nothing"),
         (
             ["{0}", "{2}", "--metrics", "bleu*"],
-            "no metric of these runs is called 'bleu\\*'; they have classification/",
+            "no metric of these runs is called 'bleu*'; they have classification/",
         ),
         (["{0}", "{new}"], "new has no evaluation yet; run mmvideo eval on it"),
         (["{0}", "--metric"], "see mmvideo compare --help"),
@@ -98,7 +106,7 @@ def test_mistakes_are_one_line(runs, tmp_path, capsys, arguments, words):
     places = [argument.format(*runs, folder=tmp_path, new=new) for argument in arguments]
     assert main(["compare", *places, "--quick"]) == 2
     said = capsys.readouterr().err
-    assert len(said.strip().splitlines()) == 1 and words.replace("\\", "") in said
+    assert len(said.strip().splitlines()) == 1 and words in said
 
 
 def test_a_run_that_is_not_finished_is_said_so(runs, tmp_path, capsys):
