@@ -1,4 +1,4 @@
-"""Plots of results: a dot a mean with its interval, faint ones for the seeds; as pictures for a README and for a page.
+"""Plots of results: a dot a mean with its interval, strokes for the seeds; as pictures for a README and for a page.
 
 The axis of values does not begin at zero, so there are no bars, whose lengths would mislead.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,8 +122,13 @@ def _height(panel: Panel) -> float:
     """Inches: labels that are words stand below each other."""
     if panel.ordered:
         return 2.4
-    each = 0.24 if len(panel.series) < 3 else 0.09 * (len(panel.series) + 1)
+    each = max(0.12 * (len(panel.series) + 1), 0.17 * max(_wrapped(tick).count("\n") + 1 for tick in panel.ticks))
     return max(0.75 + each * len(panel.ticks), 1.5)
+
+
+def _wrapped(label: str) -> str:
+    """A label in lines that leave room for what is plotted."""
+    return textwrap.fill(label, 20)
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
@@ -137,7 +143,7 @@ def _lines(axes: Axes, panel: Panel) -> None:
         means, halves = [dot.estimate.mean for dot in dots], [_half(dot) for dot in dots]
         axes.errorbar(across, means, yerr=halves, **_look(place), linewidth=1.4, elinewidth=1.2)
         for x, dot in zip(across, dots, strict=True):
-            axes.scatter([x] * len(dot.values), dot.values, **_faint(place))
+            axes.scatter([x] * len(dot.values), dot.values, marker="_", **_stroke(place))
     axes.set_xticks(range(len(panel.ticks)), panel.ticks)
     axes.set_xlabel(panel.axis)
     axes.margins(x=0.08)
@@ -150,8 +156,8 @@ def _rows(axes: Axes, panel: Panel) -> None:
         means, halves = [dot.estimate.mean for dot in dots], [_half(dot) for dot in dots]
         axes.errorbar(means, down, xerr=halves, **_look(place), linestyle="", elinewidth=1.4)
         for y, dot in zip(down, dots, strict=True):
-            axes.scatter(dot.values, [y] * len(dot.values), **_faint(place))
-    axes.set_yticks(range(len(panel.ticks)), panel.ticks)
+            axes.scatter(dot.values, [y] * len(dot.values), marker="|", **_stroke(place))
+    axes.set_yticks(range(len(panel.ticks)), [_wrapped(tick) for tick in panel.ticks])
     axes.set_ylim(len(panel.ticks) - 0.5, -0.5)
     axes.set_ylabel(panel.axis)
     axes.grid(axis="y", visible=False)
@@ -166,9 +172,9 @@ def _look(place: int) -> dict[str, Any]:
     return {"color": colour(place), "marker": MARKERS[place % len(MARKERS)], "markersize": 4.5, "capsize": 2.5}
 
 
-def _faint(place: int) -> dict[str, Any]:
-    """Single seeds; not shown in place of a mean of one."""
-    return {"color": colour(place), "s": 7, "alpha": 0.35, "linewidths": 0, "zorder": 1}
+def _stroke(place: int) -> dict[str, Any]:
+    """A single seed."""
+    return {"color": colour(place), "s": 26, "alpha": 0.6, "linewidths": 1.0}
 
 
 def _inline(text: str, said: str) -> str:

@@ -20,12 +20,14 @@ def write_pages(results: Results, folder: str | Path | None = None) -> Path:
 
     Args:
       results: of the tier.
-      folder: where to; None is the tier's own, from which the links to the cells lead on.
+      folder: where to; None is the tier's own, where cells are links to their workdirs. Elsewhere they are named, for
+        a page that is kept without them.
 
     Returns:
       `index.html`.
     """
-    return write_files(document(results), spreadsheet(results), results.folder if folder is None else folder)
+    own = folder is None or Path(folder).resolve() == results.folder.resolve()
+    return write_files(document(results, linked=own), spreadsheet(results), results.folder if own else folder)
 
 
 def write_files(page: Document, table: str, folder: str | Path) -> Path:

@@ -29,15 +29,20 @@ CLAIMS = (
 )
 
 
-def document(results: Results) -> Document:
-    """The page of a tier."""
+def document(results: Results, linked: bool = True) -> Document:
+    """The page of a tier.
+
+    Args:
+      results: it.
+      linked: whether cells are links to their workdirs, from the folder of the tier; else their places are named.
+    """
     suite, tier = results.suite, tier_of(results.suite, results.tier)
     lead = [f"Held fixed: {suite.fixed}" if suite.fixed else "", suite.remarks]
     lead.append(f"Data: {tier.needs}" if tier.needs else "")
     whole = all(outcome.status == "done" for outcome in results.outcomes)
     parts = [_summary(results)] if any(study.verdicts for study in results.studies) else []
     parts += [] if whole else [_unfinished(results)]
-    parts += [_study(results, study, "" if number else READING) for number, study in enumerate(results.studies)]
+    parts += [_study(results, study, "" if number else READING, linked) for number, study in enumerate(results.studies)]
     return Document(suite.title, tuple(filter(None, lead)), tuple(_facts(results)), tuple(parts))
 
 
@@ -129,9 +134,9 @@ def _unfinished(results: Results) -> Section:
     return Section("unfinished", "Failed and missing cells", lead, (table,))
 
 
-def _study(results: Results, study: StudyResults, lead: str) -> Section:
+def _study(results: Results, study: StudyResults, lead: str, linked: bool) -> Section:
     name = study.study.name
-    tables = [_table(study), _unmatched(study), _cells(results, study)]
+    tables = [_table(study), _unmatched(study), _cells(results, study, linked)]
     return Section(
         re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "study",
         name,
@@ -215,15 +220,16 @@ def _unmatched(study: StudyResults) -> Table:
     return Table(("cell", "published", "source", "evidence"), tuple(rows), 4, title=title, printed=False)
 
 
-def _cells(results: Results, study: StudyResults) -> Table:
+def _cells(results: Results, study: StudyResults, linked: bool) -> Table:
     """Where each cell lies, what is different in it, and by which code it was made."""
     rows = []
     for row in study.rows:
         begun = [cell for cell in row.cells if (results.folder / "cells" / cell.cell.place).is_dir()]
-        links = tuple((f"seed {cell.cell.seed}", _address(results, cell)) for cell in begun)
+        links = tuple((f"seed {cell.cell.seed}", _address(results, cell)) for cell in begun) if linked else ()
+        places = "\n".join(cell.cell.place for cell in begun) or DASH
         changes = Entry("\n".join(change_lines(row.changed)) or "as the base", code=bool(row.changed))
         made = entries(_listed(cell.commit for cell in row.cells), _listed(map(_versions, row.cells)))
-        rows.append((Entry(", ".join(row.labels.values())), changes, Entry(DASH, links=links), *made))
+        rows.append((Entry(", ".join(row.labels.values())), changes, Entry(places, links=links, code=True), *made))
     title = "Cells: what differs from the base, workdirs, commits and versions"
     head = ("cell", "differs from the study’s base in", "workdirs", "commit", "versions")
     return Table(head, tuple(rows), 5, title=title, folded=True)

@@ -89,6 +89,7 @@ def test_the_page_is_whole_and_needs_no_network(written, addresses, folder):
 def test_a_single_seed_has_no_interval_and_nothing_at_all_is_all_dashes(fusion, folder, tmp_path):
     one = [cell for cell in cells_of(fusion.toy) if cell.seed == 0]
     text = write_pages(gather(fusion, "toy", one, folder), tmp_path / "one").with_name("table.md").read_text()
+    assert "`kind_of-fusion_early_1_s0`" in text and "](" not in text, "a page that is kept elsewhere has no dead links"
     assert [row[2] for row in lines(text, "early") if row[1] in "123"] == ["51.0", "52.0", "53.0"]
     assert "only one seed has all cells" in text
     none = write_pages(gather(fusion, "toy", one, tmp_path / "empty"), tmp_path / "none")
