@@ -172,7 +172,7 @@ def _table(study: StudyResults) -> Table:
         ]
         others = entries(str(seeds), *(publications.place(row, column) for column in columns), *_cost(row, measured))
         rows.append((*entries(*row.labels.values()), *means, *others))
-    groups = [("", len(axes)), ("ours", len(metrics) + 1)]
+    groups = [*([("", len(axes))] if axes else []), ("ours", len(metrics) + 1)]
     groups += [(f"published, {one}", count) for one, count in publications.sources(columns)]
     cost = ("train FLOPs", "parameters", "clips/s", "GiB" if measured else "GiB, planned", "time")
     head = (*axes, *map(head_of, metrics), "seeds", *(column.name for column in columns), *cost)
@@ -229,7 +229,9 @@ def _cells(results: Results, study: StudyResults, linked: bool) -> Table:
         places = "\n".join(cell.cell.place for cell in begun) or DASH
         changes = Entry("\n".join(change_lines(row.changed)) or "as the base", code=bool(row.changed))
         made = entries(_listed(cell.commit for cell in row.cells), _listed(map(_versions, row.cells)))
-        rows.append((Entry(", ".join(row.labels.values())), changes, Entry(places, links=links, code=True), *made))
+        rows.append(
+            (Entry(", ".join(row.labels.values())), changes, Entry(places, links=links, code=bool(begun)), *made)
+        )
     title = "Cells: what differs from the base, workdirs, commits and versions"
     head = ("cell", "differs from the study’s base in", "workdirs", "commit", "versions")
     return Table(head, tuple(rows), 5, title=title, folded=True)
