@@ -29,7 +29,9 @@ CORE = [
     "matplotlib>=3.10,<4",
     "pillow>=12",
 ]
+SLURM = ["submitit>=1.5.3,<2"]
 DEV = [
+    *SLURM,
     "pytest>=9,<10",
     "pytest-xdist>=3.8,<4",
     "beartype>=0.22,<0.24",
@@ -54,6 +56,8 @@ setup(
         "tpu": ["jax[tpu]>=0.10.2,<0.13"],
         # Needs Python 3.12: older releases of tokamax pin a typeguard that tyro can't work with.
         "tokamax": ["tokamax>=0.0.17,<0.1"],
+        # For `mmvideo ablate --launcher slurm`.
+        "slurm": SLURM,
         # For tools/bench/peer.py alone.
         "bench-peer": ["torch>=2.8,<3", "transformers>=5.0,<6"],
     },

@@ -11,6 +11,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "plan": ("mmvideo.cli.plan", "what a recipe needs: tokens, parameters, FLOPs, bytes"),
     "doctor": ("mmvideo.cli.doctor", "whether these machines can run it: versions, flags, devices, storage, corpora"),
     "train": ("mmvideo.cli.train", "train a recipe, or go on with a stopped run"),
+    "ablate": ("mmvideo.cli.ablate", "run an ablation suite: its cells, tables and plots"),
     "eval": ("mmvideo.cli.evaluate", "evaluate a run's newest checkpoint, or another"),
     "predict": ("mmvideo.cli.predict", "write what a trained model makes of clips: embeddings"),
     "export": ("mmvideo.cli.export", "write a trained model for inference: parameters alone"),

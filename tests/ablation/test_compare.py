@@ -11,6 +11,7 @@ from mmvideo.ablation.compared import as_json, document, write_comparison
 from mmvideo.ablation.comparing import compare
 from mmvideo.ablation.fields import with_fields
 from mmvideo.ablation.markdown import markdown
+from mmvideo.ablation.outlook import cost_of
 from mmvideo.cli.main import main
 from mmvideo.input.config import Masking, Packing, Video
 
@@ -76,14 +77,18 @@ def test_the_command_prints_and_filters(runs, capsys, tmp_path):
 
 
 def test_costs_are_planned(tmp_path):
-    outlook = pytest.importorskip("mmvideo.ablation.outlook")
     video = Video(fps=4.0, frames=4, size=32, tubelet=(2, 16, 16))
     small = {"training.steps": 4, "model.depth": 1, "model.width": 16, "input.video": video, "input.audio": None}
-    small |= {"input.text": None, "input.masking": Masking(video=0.5), "input.packing": Packing(2, 32, 2)}
+    small |= {
+        "model.fusion.layer": 1,
+        "input.text": None,
+        "input.masking": Masking(video=0.5),
+        "input.packing": Packing(2, 32, 2),
+    }
     for width in (16, 32):
         write_run(tmp_path / str(width), with_fields(BASE, small | {"model.width": width}), LOSSES)
     told = compare([tmp_path / "16", tmp_path / "32"]).planned
-    assert told["32"] == outlook.cost_of(with_fields(BASE, small | {"model.width": 32}))
+    assert told["32"] == cost_of(with_fields(BASE, small | {"model.width": 32}))
     assert told["16"].parameters < told["32"].parameters
 
 

@@ -1,0 +1,190 @@
+"""Runs cells side by side until all have ended: what is finished is not run again, what fails stops nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmvideo.ablation.cells import SHARED, Cell
+from mmvideo.ablation.follow import Follow
+from mmvideo.ablation.launchers import Launcher
+from mmvideo.ablation.work import CELLS, STATE, TODO, state_of, told
+from mmvideo.experiment.config import Experiment, to_json
+from mmvideo.training.files import write_whole
+from mmvideo.training.progress import clock
+
+PAUSE = 0.2
+"""Seconds between two looks at what is running."""
+
+RESTARTS = 20
+"""Starts of a run that was stopped from outside and had come further than before."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How it ended.
+
+    Attributes:
+      done: places of the runs that are finished.
+      failed: why, by place.
+      left: places of those that were not run, or not to their end.
+    """
+
+    done: tuple[str, ...]
+    failed: Mapping[str, str]
+    left: tuple[str, ...]
+
+
+def write_down(folder: Path, cells: Iterable[Cell], before: Mapping[str, Experiment]) -> dict[str, str | None]:
+    """Writes the settings of every run where its process reads them.
+
+    Args:
+      folder: of the tier.
+      cells: of which equal ones are run once.
+      before: runs that cells share, by name.
+
+    Returns:
+      The places of all runs, shared ones first, each with that of the run it starts from, or None.
+
+    Raises:
+      ValueError: a cell starts from a shared run that the tier doesn't have.
+    """
+    runs: dict[str, str | None] = {}
+    for name, experiment in before.items():
+        runs[_shared(name)] = None
+        write_whole(folder / TODO / f"{_shared(name)}.json", to_json(experiment))
+    for cell in cells:
+        if cell.place in runs:
+            continue
+        experiment, start = cell.experiment, cell.experiment.training.init_from
+        runs[cell.place] = None
+        if start is not None and start.startswith(SHARED):
+            name = start.removeprefix(SHARED)
+            if name not in before:
+                raise ValueError(
+                    f"{cell.title} starts from {start}, but the tier shares {', '.join(before) or 'nothing'}"
+                )
+            runs[cell.place] = _shared(name)
+            path = str((folder / CELLS / _shared(name)).absolute())
+            experiment = dataclasses.replace(
+                experiment, training=dataclasses.replace(experiment.training, init_from=path)
+            )
+        write_whole(folder / TODO / f"{cell.place}.json", to_json(experiment))
+    return runs
+
+
+def _shared(name: str) -> str:
+    return f"shared-{name}"
+
+
+def run_all(folder: Path, runs: Mapping[str, str | None], launcher: Launcher, follow: Follow) -> Outcome:
+    """Runs what is not finished.
+
+    Ctrl-C asks the runs to save and end, and leaves the rest for the same call to go on with.
+
+    Args:
+      folder: of the tier.
+      runs: places, each with that of the run it waits for.
+      launcher: starts them.
+      follow: is told.
+    """
+    board = _Board(folder, dict(runs), launcher, follow)
+    try:
+        while board.waiting or board.running:
+            board.start()
+            time.sleep(PAUSE)
+            board.collect()
+    except KeyboardInterrupt:
+        follow.say(f"stopping: {len(board.running)} runs are asked to save and end; the same command goes on")
+        board.stop()
+    finally:
+        follow.close()
+    return board.outcome()
+
+
+class _Board:
+    """What waits, what runs, and what has ended."""
+
+    def __init__(self, folder: Path, runs: dict[str, str | None], launcher: Launcher, follow: Follow):
+        self._folder, self._runs, self._launcher, self._follow = folder, runs, launcher, follow
+        self._done = finished(folder, runs)
+        self._failed: dict[str, str] = {}
+        self._restarts: dict[str, tuple[int, int]] = {}
+        self.waiting = [place for place in runs if place not in self._done]
+        self.running: dict[str, Any] = {}
+
+    def start(self) -> None:
+        """Starts what may run and has room; what waits for a run that failed fails too."""
+        for place in list(self.waiting):
+            need = self._runs[place]
+            if need in self._failed:
+                self.waiting.remove(place)
+                self._fail(place, f"{need}, from which it starts, failed")
+            elif len(self.running) < self._launcher.jobs and (need is None or need in self._done):
+                self.waiting.remove(place)
+                (self._folder / STATE / f"{place}.json").unlink(
+                    missing_ok=True
+                )  # It failed before, and is tried again.
+                self._follow.begin(place)
+                self.running[place] = self._launcher.start(self._folder, place)
+
+    def collect(self) -> None:
+        """Takes off those that have ended."""
+        for place, job in list(self.running.items()):
+            words = self._launcher.ended(job)
+            if words is not None:
+                del self.running[place]
+                self._end(place, words)
+        self._follow.look(list(self.running))
+
+    def stop(self) -> None:
+        """Asks what runs to end, and waits."""
+        self._launcher.stop(list(self.running.values()))
+        for place in self.running:
+            self._end(place, "", again=False)
+        self.running = {}
+
+    def outcome(self) -> Outcome:
+        """How it has ended."""
+        left = [place for place in self._runs if place not in self._done and place not in self._failed]
+        return Outcome(tuple(place for place in self._runs if place in self._done), self._failed, tuple(left))
+
+    def _end(self, place: str, words: str, again: bool = True) -> None:
+        state = state_of(self._folder, place)
+        if state is not None and state.status == "done":
+            self._done.add(place)
+            self._follow.end(place, f"done in {clock(state.seconds)}", whole=True)
+        elif state is not None:
+            self._fail(place, state.why or "it does not say why")
+        elif words:
+            self._fail(place, words)
+        elif again and self._further(place):
+            self._follow.end(place, "was stopped from outside, and goes on", whole=False)
+            self.waiting.insert(0, place)
+        elif again:
+            self._fail(place, "it was stopped from outside, again and again without getting further")
+        else:
+            self._follow.end(place, "stopped", whole=False)
+
+    def _fail(self, place: str, why: str) -> None:
+        self._failed[place] = why
+        if place in self._follow.begun:
+            self._follow.end(place, f"FAILED: {why}", whole=False)
+        else:
+            self._follow.say(f"{place}: FAILED: {why}")
+
+    def _further(self, place: str) -> bool:
+        """Whether a run that was stopped has come further than when it was last."""
+        step = (told(self._folder, place) or {}).get("step", 0)
+        count, before = self._restarts.get(place, (0, -1))
+        self._restarts[place] = count + 1, step
+        return step > before and count < RESTARTS
+
+
+def finished(folder: Path, places: Iterable[str]) -> set[str]:
+    """Those of the runs that are done."""
+    states = {place: state_of(folder, place) for place in places}
+    return {place for place, state in states.items() if state is not None and state.status == "done"}

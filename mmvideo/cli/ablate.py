@@ -1,0 +1,206 @@
+"""`mmvideo ablate SUITE [--tier toy|paper] [--only axis=value] [--launcher local|slurm|jobset] …`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+
+    from mmvideo.ablation.cells import Cell
+    from mmvideo.ablation.launchers import Launcher
+    from mmvideo.ablation.outlook import Cost, Outlook
+    from mmvideo.ablation.suite import Suite, Tier
+
+ABOUT = """Runs an ablation from its axes to tables and plots.
+
+SUITE is a folder with a suite.py, such as experiments/mbt. The plan comes first: cells, FLOPs, time, storage. Then
+cells run side by side; whatever stops it, the same command goes on, and runs no finished cell again. A cell that fails
+is told, and tried again by the next call. Tables, plots and a page are written when all have ended, or with --results
+of what there is.
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    import argparse
+
+    from mmvideo.cli.mistakes import Parser
+
+    parser = Parser(prog="mmvideo ablate", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("suite", metavar="SUITE")
+    parser.add_argument("--tier", default="toy", help="toy: minutes on a laptop; paper: published size, for a cluster")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="AXIS=VALUE", help="these cells alone; repeatable"
+    )
+    parser.add_argument("--launcher", default="local", choices=("local", "slurm", "jobset"), help="where cells run")
+    parser.add_argument("--jobs", type=int, help="cells side by side (default: one a GPU, or one a core)")
+    parser.add_argument("--folder", type=Path, help="what it writes (default: runs/ablations/SUITE-TIER)")
+    parser.add_argument("--out", type=Path, help="where tables and plots are written too, such as experiments/mbt/toy")
+    parser.add_argument("--plan", action="store_true", help="show the plan, and run nothing")
+    parser.add_argument("--device", help="accelerator that the plan is for, such as h100 (paper: that by default)")
+    parser.add_argument("--devices", type=int, default=8, help="how many of them a cell has")
+    parser.add_argument("--results", action="store_true", help="write the results of what there is, and run nothing")
+    parser.add_argument(
+        "--slurm", action="append", default=[], metavar="KEY=VALUE", help="parameter of submitit's jobs"
+    )
+    parser.add_argument(
+        "--cluster", default="slurm", choices=("slurm", "local"), help="local: submitit's jobs run here"
+    )
+    parser.add_argument("--manifest", type=Path, help="a JobSet, such as tools/launch/jobset_gpu.yaml, to fill in")
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    """Plans, runs and writes the results: 0 when all cells are done, 1 when one failed, 3 when some are left."""
+    options = _parser().parse_args(arguments)
+    from mmvideo.ablation.cells import cells_of, load_suite, tier_of
+    from mmvideo.ablation.prepare import CORPORA, check_data, make_corpora
+    from mmvideo.ablation.schedule import finished, write_down
+    from mmvideo.cli.mistakes import UsageError
+
+    if options.jobs is not None and options.jobs < 1:
+        raise UsageError(f"--jobs must be 1 or more, not {options.jobs}")
+    suite = load_suite(options.suite)
+    tier = tier_of(suite, options.tier)
+    folder = options.folder or Path("runs/ablations") / f"{suite.name}-{options.tier}"
+    keep = str((Path(CORPORA) / "batches").absolute()) if options.tier == "toy" else None
+    cells = cells_of(tier, [_pair(text, "--only", "axis=value") for text in options.only], keep)
+    if not cells:
+        raise UsageError("--only leaves no cell: no study has all of these axes")
+    if options.results:
+        return _write_results(suite, options.tier, tier, cells, folder, options.out)
+    done = finished(folder, {cell.place for cell in cells})
+    costs = _show_plan(suite, tier, cells, done, folder, options)
+    if options.plan:
+        return 0
+    make_corpora(tier.corpora)
+    check_data(tier, cells)
+    launcher = _launcher(options, folder)
+    runs = write_down(folder, cells, tier.before)
+    if launcher is None:
+        return _write_jobsets(folder, [place for place in runs if place not in done], options)
+    return _run(suite, tier, cells, runs, folder, costs, launcher, options)
+
+
+def _run(
+    suite: Suite,
+    tier: Tier,
+    cells: list[Cell],
+    runs: dict[str, str | None],
+    folder: Path,
+    costs: dict[str, Cost],
+    launcher: Launcher,
+    options: Any,
+) -> int:
+    from mmvideo.ablation.follow import Follow
+    from mmvideo.ablation.outlook import cost_of
+    from mmvideo.ablation.schedule import finished, run_all
+
+    costs |= {place: cost_of(tier.before[place.removeprefix("shared-")]) for place in runs if place not in costs}
+    # What ends a terminal, or a job that holds this command, ends as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    outcome = run_all(folder, runs, launcher, Follow(folder, costs, finished(folder, runs)))
+    for place, why in outcome.failed.items():
+        print(f"failed: {place}: {why} ({folder}/log/{place}.txt)", file=sys.stderr)
+    if outcome.left:
+        print(f"{len(outcome.left)} runs are left; run the same command to go on")
+        return 3
+    _write_results(suite, options.tier, tier, cells, folder, options.out)
+    return 1 if outcome.failed else 0
+
+
+def _show_plan(
+    suite: Suite, tier: Tier, cells: list[Cell], done: set[str], folder: Path, options: Any
+) -> dict[str, Cost]:
+    """Prints what it will take, and gives the cost of every run."""
+    from mmvideo.ablation.outlook import costs_of, outlook
+    from mmvideo.planning.devices import device_named
+
+    kind = options.device or ("h100" if options.tier == "paper" else None)
+    device, chips = (None, None) if kind is None else device_named(kind)
+
+    def tell(number: int, count: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\rplanning {number} of {count} cells", end="" if number < count else "\n", file=sys.stderr)
+
+    costs = costs_of(cells, folder, device, chips or options.devices, tell)
+    found = outlook(cells, costs, done)
+    print(f"{suite.title} ({suite.name}, {options.tier})\nfixed: {suite.fixed}")
+    for study in tier.studies:
+        axes = " x ".join(f"{axis.name} ({', '.join(choice.label for choice in axis.choices)})" for axis in study.axes)
+        print(f"  {study.name}: {axes}")
+    for line in _outlook_lines(found, tier, device, chips or options.devices):
+        print(line)
+    if options.plan and options.launcher == "slurm":
+        from mmvideo.ablation.launchers import slurm_script
+
+        print("\n" + slurm_script(folder.absolute(), _parameters(options.slurm), cells[0].place))
+    return costs
+
+
+def _outlook_lines(found: Outlook, tier: Tier, device: Any, devices: int) -> list[str]:
+    from mmvideo.training.progress import short
+    from mmvideo.training.storage import size_in_words
+
+    lines = [
+        f"cells    {found.cells}, with {len(tier.seeds)} seeds; {found.runs} runs, {found.done} of them done",
+        f"FLOPs    {short(found.flops / 1e12)} T in all, {short(found.left / 1e12)} T left",
+        f"storage  {size_in_words(found.storage)} of checkpoints and kept batches",
+    ]
+    if found.hours is not None:
+        lines.append(f"time     {found.hours:,.1f} h on {devices} x {device.title}, one run after the other")
+    elif tier.minutes:
+        lines.append(f"time     stated: {tier.minutes:g} minutes on two cores")
+    if tier.needs:
+        lines.append(f"needs    {tier.needs}")
+    return lines
+
+
+def _launcher(options: Any, folder: Path) -> Launcher | None:
+    from mmvideo.ablation.launchers import Local, Slurm
+    from mmvideo.cli.mistakes import UsageError
+
+    if options.launcher == "local":
+        return Local(options.jobs)
+    if options.launcher == "slurm":
+        return Slurm(folder / "submitit", _parameters(options.slurm), options.jobs or 64, options.cluster)
+    if options.manifest is None:
+        raise UsageError("--launcher jobset needs --manifest, such as tools/launch/jobset_gpu.yaml")
+    return None
+
+
+def _write_jobsets(folder: Path, places: list[str], options: Any) -> int:
+    """Writes a manifest a run, for whoever may apply them."""
+    from mmvideo.ablation.jobset import write_jobsets
+
+    written = write_jobsets(folder, places, options.manifest)
+    print(
+        f"{len(written)} JobSets in {written[0].parent if written else folder}: kubectl apply -f {folder / 'jobsets'}"
+    )
+    print("run the same command with --results to see what has come of them")
+    return 3 if written else 0
+
+
+def _write_results(suite: Suite, name: str, tier: Tier, cells: list[Cell], folder: Path, out: Path | None) -> int:
+    return 0
+
+
+def _parameters(given: list[str]) -> dict[str, Any]:
+    """Values of `--slurm KEY=VALUE`, numbers where they are some."""
+    found: dict[str, Any] = {}
+    for text in given:
+        key, value = _pair(text, "--slurm", "key=value")
+        found[key] = int(value) if value.isdigit() else value
+    return found
+
+
+def _pair(text: str, flag: str, form: str) -> tuple[str, str]:
+    from mmvideo.cli.mistakes import UsageError
+
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise UsageError(f"{flag} {text} must be {form}")
+    return name, value

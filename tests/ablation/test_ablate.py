@@ -1,0 +1,134 @@
+"""A suite by its command: planned, run side by side, killed and gone on with, failing in part, on a simulated SLURM."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mmvideo.ablation.cells import cells_of, load_suite
+from mmvideo.ablation.jobset import write_jobsets
+from mmvideo.ablation.schedule import write_down
+from mmvideo.ablation.work import state_of
+from mmvideo.cli.main import main
+
+ROOT = Path(__file__).parents[2]
+
+
+def ablate(suite: Path, folder: Path, *more: str) -> subprocess.Popen:
+    """The command in a process of its own."""
+    command = [sys.executable, "-m", "mmvideo.cli.main", "ablate", str(suite), "--folder", str(folder), *more]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, env=environment, cwd=folder.parent, **pipes)
+
+
+def said(process: subprocess.Popen, code: int = 0) -> str:
+    words = process.communicate(timeout=500)[0]
+    assert process.returncode == code, words[-3000:]
+    return words
+
+
+def starts(folder: Path) -> dict[str, int]:
+    """How often each run was begun, by its ledger."""
+    return {
+        path.parent.name: sum("devices" in json.loads(line) for line in path.read_text().splitlines())
+        for path in folder.glob("cells/*/ledger.jsonl")
+    }
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_ends_with_the_same_table_and_runs_nothing_twice(write_suite, tmp_path):
+    suite, killed, whole = write_suite(steps=40), tmp_path / "killed", tmp_path / "whole"
+    assert "4 runs, 0 of them done" in said(ablate(suite, whole))
+    draw, done_before = random.Random(0), {}
+    for _ in range(5):
+        process = ablate(suite, killed)
+        time.sleep(draw.uniform(4.0, 14.0))
+        process.send_signal(draw.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGINT]))
+        process.communicate(timeout=200)
+        for place, before in done_before.items():
+            assert state_of(killed, place) == before, "a finished cell was touched"
+        places = [path.stem for path in killed.glob("state/*.json")]
+        done_before = {place: state for place in places if (state := state_of(killed, place)).status == "done"}
+    finished = {place: state.ended for place, state in done_before.items()}
+    begun = starts(killed)
+    words = said(ablate(suite, killed))
+    assert f"4 runs, {len(finished)} of them done" in words
+    for place, ended in finished.items():
+        assert state_of(killed, place).ended == ended and starts(killed)[place] == begun[place]
+    for place in starts(whole):
+        ours, theirs = (json.loads((f / "cells" / place / "evals/losses.json").read_text()) for f in (killed, whole))
+        assert ours["metrics"] == theirs["metrics"]
+    assert not list(killed.glob("cells/*/damaged*"))
+
+
+@pytest.mark.slow
+def test_a_cell_that_fails_is_told_and_stops_nothing_else(write_suite, tmp_path):
+    worse = "\nimport dataclasses\nfrom mmvideo.ablation.suite import named\nbroken = named('layer', {'0': {}, "
+    worse += "'1': {'objectives.joint.label': 'mood'}})\nstudy = dataclasses.replace(study, axes=(broken,))\n"
+    worse += (
+        "tier = dataclasses.replace(tier, studies=(study,), seeds=(0,))\nsuite = Suite('s', 't', 'f', tier, tier)\n"
+    )
+    folder = tmp_path / "run"
+    words = said(ablate(write_suite(2, worse), folder), code=1)
+    assert "FAILED" in words and "mood" in words and "[1/2]" in words
+    assert state_of(folder, "fusion_0_s0").status == "done" and state_of(folder, "fusion_1_s0").status == "failed"
+
+
+@pytest.mark.slow
+def test_submitit_runs_the_same_cells(write_suite, tmp_path):
+    folder = tmp_path / "run"
+    more = (
+        "--launcher",
+        "slurm",
+        "--cluster",
+        "local",
+        "--jobs",
+        "2",
+        "--slurm",
+        "timeout_min=10",
+        "--only",
+        "layer=1",
+    )
+    words = said(ablate(write_suite(2), folder, *more))
+    assert "[2/2]" in words and all(state_of(folder, f"fusion_1_s{seed}").status == "done" for seed in (0, 1))
+
+
+def test_the_plan_of_a_cluster_shows_the_script(write_suite, tmp_path):
+    more = ["--tier", "paper", "--plan", "--launcher", "slurm", "--slurm", "slurm_partition=gpu", "--slurm", "nodes=2"]
+    # Not in this process: submitit takes hold of its streams.
+    page = said(ablate(write_suite(), tmp_path / "run", *more))
+    assert "#SBATCH --partition=gpu" in page and "#SBATCH --nodes=2" in page and "mmvideo.ablation.work" in page
+    assert "8 x NVIDIA H100" in page and "cells    4, with 2 seeds" in page
+
+
+def test_mistakes_are_one_line(write_suite, tmp_path, capsys):
+    suite = str(write_suite())
+    for more, words in (
+        (["--tier", "huge"], "there is no tier 'huge'"),
+        (["--only", "layer"], "must be axis=value"),
+        (["--only", "layers=1"], "do you mean 'layer'"),
+        (["--jobs", "0"], "--jobs must be 1 or more"),
+        (["--launcher", "jobset"], "needs --manifest"),
+        (["--launcher", "slurm"], "there is no srun here"),
+    ):
+        assert main(["ablate", suite, "--folder", str(tmp_path / "run"), *more]) == 2
+        told = capsys.readouterr().err
+        assert words in told and told.count("\n") == 1
+
+
+def test_jobsets_are_filled_in(write_suite, tmp_path):
+    tier = load_suite(write_suite()).toy
+    runs = write_down(tmp_path, cells_of(tier), tier.before)
+    (first, *others) = write_jobsets(tmp_path, list(runs), ROOT / "tools" / "launch" / "jobset_gpu.yaml")
+    text = first.read_text()
+    assert len(others) == 3 and "name: fusion-0-s0" in text and f"args: [{tmp_path}, fusion_0_s0]" in text
+    assert "nvidia.com/gpu" in text
