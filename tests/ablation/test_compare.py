@@ -78,7 +78,7 @@ def test_the_command_prints_and_filters(runs, capsys, tmp_path):
 
 def test_costs_are_planned(tmp_path):
     video = Video(fps=4.0, frames=4, size=32, tubelet=(2, 16, 16))
-    small = {"training.steps": 4, "model.depth": 1, "model.width": 16, "input.video": video, "input.audio": None}
+    small = {"training.steps": 4, "model.depth": 2, "model.width": 16, "input.video": video, "input.audio": None}
     small |= {
         "model.fusion.layer": 1,
         "input.text": None,
