@@ -170,7 +170,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
             }
             for metric in comparison.metrics
         },
-        "unfinished": comparison.remarks,
+        "remarks": comparison.remarks,
     }
 
 

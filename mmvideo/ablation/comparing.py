@@ -80,6 +80,7 @@ class Comparison:
       headlines: how many of them stand for the rest.
       others: how many metrics only some columns have.
       planned: cost of a run by column, where it could be planned.
+      unplanned: why it could not, by column.
     """
 
     columns: tuple[Column, ...]
@@ -88,11 +89,13 @@ class Comparison:
     headlines: int
     others: int
     planned: Mapping[str, Planned]
+    unplanned: Mapping[str, str]
 
     @property
     def remarks(self) -> list[str]:
-        """Runs that did not come to their end, in words."""
-        return [run.unfinished for column in self.columns for run in column.runs if run.unfinished]
+        """Runs that did not come to their end, and costs that can't be planned, in words."""
+        found = [run.unfinished for column in self.columns for run in column.runs if run.unfinished]
+        return found + [f"the cost of {name} can't be planned: {why}" for name, why in self.unplanned.items()]
 
 
 def compare(runs: Sequence[str | Path], pattern: str | None = None, planned: bool = True) -> Comparison:
@@ -116,6 +119,7 @@ def compare(runs: Sequence[str | Path], pattern: str | None = None, planned: boo
     if not shared:
         raise ConfigError(_nothing(columns, names, wanted, pattern))
     first = [name for name in shared if _is_headline(name)]
+    whys: dict[str, str] = {}
     settings = {column.name: with_fields(column.runs[0].experiment, SEEDS) for column in columns}
     return Comparison(
         columns,
@@ -123,7 +127,8 @@ def compare(runs: Sequence[str | Path], pattern: str | None = None, planned: boo
         (*first, *(name for name in shared if name not in first)),
         len(first),
         len(wanted) - len(shared),
-        _planned(settings) if planned else {},
+        _planned(settings, whys) if planned else {},
+        whys,
     )
 
 
@@ -178,16 +183,16 @@ def _nothing(columns: Sequence[Column], names: Sequence[str], wanted: Sequence[s
     return "nothing in common: no metric was measured of all; run mmvideo eval on them with the same settings"
 
 
-def _planned(settings: Mapping[str, Experiment]) -> dict[str, Planned]:
-    """Costs of the columns; one whose settings can't be planned any more is left out."""
+def _planned(settings: Mapping[str, Experiment], whys: dict[str, str]) -> dict[str, Planned]:
+    """Costs of the columns; why one can't be planned goes to `whys`."""
     from mmvideo.ablation.outlook import cost_of
 
     found = {}
     for name, experiment in settings.items():
         try:
             found[name] = cost_of(experiment)
-        except (ValueError, OSError):
-            continue
+        except (ValueError, OSError) as error:
+            whys[name] = " ".join(str(error).split())
     return found
 
 

@@ -13,7 +13,7 @@ from mmvideo.ablation.fields import with_fields
 from mmvideo.ablation.markdown import markdown
 from mmvideo.ablation.outlook import cost_of
 from mmvideo.cli.main import main
-from mmvideo.input.config import Masking, Packing, Video
+from mmvideo.input.config import Masking, Packing, Source, Video
 
 LOSSES = {"losses": {"loss": 0.5}}
 VALUES = {("wide", 0): 0.8, ("wide", 1): 0.7, ("narrow", 0): 0.7, ("narrow", 1): 0.59, ("narrow", 2): 0.66}
@@ -81,13 +81,16 @@ def test_costs_are_planned(tmp_path):
     small = {"training.steps": 4, "model.depth": 2, "model.width": 16, "input.video": video, "input.audio": None}
     small |= {
         "model.fusion.layer": 1,
+        "input.sources": (Source("nowhere"),),
         "input.text": None,
         "input.masking": Masking(video=0.5),
         "input.packing": Packing(2, 32, 2),
     }
     for width in (16, 32):
         write_run(tmp_path / str(width), with_fields(BASE, small | {"model.width": width}), LOSSES)
-    told = compare([tmp_path / "16", tmp_path / "32"]).planned
+    found = compare([tmp_path / "16", tmp_path / "32"])
+    told = found.planned
+    assert not found.remarks
     assert told["32"] == cost_of(with_fields(BASE, small | {"model.width": 32}))
     assert told["16"].parameters < told["32"].parameters
 
