@@ -16,6 +16,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "predict": ("mmvideo.cli.predict", "write what a trained model makes of clips: embeddings"),
     "export": ("mmvideo.cli.export", "write a trained model for inference: parameters alone"),
     "report": ("mmvideo.cli.report", "write a run's report.html again"),
+    "compare": ("mmvideo.cli.compare", "put runs side by side: config differences, metrics, cost"),
     "data": ("mmvideo.cli.data", "build, show and generate corpora"),
 }
 

@@ -105,11 +105,20 @@ def full_label(name: str) -> str:
 
 def written(name: str, value: int | float | None) -> str:
     """A metric's value: shares in percent, captions' scores times 100, a dash where there is none."""
-    last = name.rsplit("/", 1)[-1]
-    if last.endswith("p_value"):
+    if name.endswith("p_value"):
         return p_value(value)
-    hundred = last in _SHARES or last in _HUNDREDS or _matches(last, _RECALLS)
-    return percent(value) if hundred else number(value)
+    return percent(value) if is_hundredfold(name) else number(value)
+
+
+def is_hundredfold(name: str) -> bool:
+    """Whether a metric is written times 100: shares, which are percent then, and captions' scores."""
+    last = name.rsplit("/", 1)[-1]
+    return last in _SHARES or last in _HUNDREDS or _matches(last, _RECALLS)
+
+
+def less_is_better(name: str) -> bool:
+    """Whether a metric is one of errors or ranks."""
+    return _matches(name.rsplit("/", 1)[-1], _LESS_IS_BETTER)
 
 
 def headline(kind: str, name: str) -> bool:
@@ -122,7 +131,7 @@ def best(name: str, values: Iterable[int | float | None]) -> int | float | None:
     known = [value for value in values if value is not None]
     if len(set(known)) < 2 or name.rsplit("/", 1)[-1] in ("clips", "left_out", "queries", "chance"):
         return None
-    return min(known) if _matches(name.rsplit("/", 1)[-1], _LESS_IS_BETTER) else max(known)
+    return min(known) if less_is_better(name) else max(known)
 
 
 def by_group(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,242 @@
+"""What the finished cells of a tier say: a row a point, its values by seed, its cost, and what became of each claim."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from mmvideo.ablation.cells import Cell, tier_of
+from mmvideo.ablation.fields import flat
+from mmvideo.ablation.records import Record, read_record
+from mmvideo.ablation.statistics import Verdict, judge, paired
+from mmvideo.ablation.suite import Claim, Metric, Published, Study, Suite, Where, fits, labels_of, points
+
+NOT_TOLD = ("name", "training.seed", "input.seed", "input.keep")
+"""Fields whose difference says nothing about a point."""
+
+
+class Planned(Protocol):
+    """What was planned of a run: FLOPs of all its training, parameters, and bytes on one device."""
+
+    flops: float
+    parameters: int
+    bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """A cell, and how its run ended.
+
+    Attributes:
+      cell: the cell.
+      status: `done`, `failed`, or `missing` where it hasn't ended.
+      why: it failed, or is missing.
+      seconds: that it took.
+      commit, versions, machine: of what ran it.
+      record: what its workdir tells; None unless it is done.
+    """
+
+    cell: Cell
+    status: Literal["done", "failed", "missing"]
+    why: str = ""
+    seconds: float | None = None
+    commit: str = ""
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    machine: str = ""
+    record: Record | None = None
+
+    def value(self, metric: Metric) -> float | None:
+        """Its value in a column; None where it has none."""
+        return None if self.record is None else self.record.metrics.get(f"{metric.evaluation}/{metric.key}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A point of a study.
+
+    Attributes:
+      labels: of its choices, by axis.
+      cells: one a seed.
+      changed: fields in which it differs from the study's base, with the value of the base and its own.
+      planned: its cost; None where it was not planned.
+      published: numbers of the paper for it.
+    """
+
+    labels: Mapping[str, str]
+    cells: tuple[Outcome, ...]
+    changed: Mapping[str, tuple[Any, Any]]
+    planned: Planned | None
+    published: tuple[Published, ...]
+
+    def values(self, metric: Metric) -> dict[int, float]:
+        """Values by seed, of the cells that have one."""
+        found = {cell.cell.seed: cell.value(metric) for cell in self.cells}
+        return {seed: value for seed, value in found.items() if value is not None}
+
+    def median(self, name: Literal["clips_per_second", "device_bytes", "seconds"]) -> float | None:
+        """The median of what its finished runs measured of their cost."""
+        told = [getattr(cell if name == "seconds" else cell.record, name) for cell in self.cells if cell.record]
+        known = [value for value in told if value is not None]
+        return float(np.median(known)) if known else None
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyResults:
+    """A table.
+
+    Attributes:
+      study: what was asked.
+      rows: its points, in their order.
+      verdicts: on its claims.
+      unmatched: published numbers for cells that are not in it.
+    """
+
+    study: Study
+    rows: tuple[Row, ...]
+    verdicts: tuple[tuple[Claim, Verdict], ...]
+    unmatched: tuple[Published, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """A tier that was run, whole or in part.
+
+    Attributes:
+      suite: what was asked.
+      tier: `toy` or `paper`.
+      folder: of the tier; cells have their workdirs in `FOLDER/cells/PLACE`.
+      studies: the tables.
+    """
+
+    suite: Suite
+    tier: str
+    folder: Path
+    studies: tuple[StudyResults, ...]
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """All cells."""
+        return [cell for study in self.studies for row in study.rows for cell in row.cells]
+
+    @property
+    def runs(self) -> list[Outcome]:
+        """The runs of the cells, each once where several cells share it."""
+        return list({outcome.cell.place: outcome for outcome in self.outcomes}.values())
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of the cells."""
+        return sorted({outcome.cell.seed for outcome in self.outcomes})
+
+
+def gather(
+    suite: Suite, tier: str, cells: Sequence[Cell], folder: str | Path, costs: Mapping[str, Planned] | None = None
+) -> Results:
+    """Reads what the cells of a tier say, finished or not.
+
+    Args:
+      suite, tier: what was asked, and the name of the tier.
+      cells: those that were asked for, as `cells_of` makes them.
+      folder: of the tier, with `cells/PLACE` and `state/PLACE.json`; a cell counts when its state is `done`.
+      costs: what was planned, by place; None leaves it out.
+
+    Raises:
+      ValueError: a file of a workdir that can't be read.
+    """
+    folder, costs = Path(folder), costs or {}
+    read = functools.cache(functools.partial(_ended, folder))
+    found = []
+    for study in tier_of(suite, tier).studies:
+        own = [cell for cell in cells if cell.study == study.name]
+        if own:
+            found.append(_study(study, [Outcome(cell, **read(cell.place)) for cell in own], costs))
+    return Results(suite, tier, folder, tuple(found))
+
+
+def _ended(folder: Path, place: str) -> dict[str, Any]:
+    """How the run of a place ended, as fields of `Outcome`."""
+    path = folder / "state" / f"{place}.json"
+    if not path.is_file():
+        begun = (folder / "cells" / place / "metrics.jsonl").is_file()
+        return {"status": "missing", "why": "it has begun and is not finished" if begun else "it was not run"}
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON ({error}): remove it and run the suite again") from None
+    told = {name: state.get(name) or empty for name, empty in (("commit", ""), ("versions", {}), ("machine", ""))}
+    told["seconds"] = state.get("seconds")
+    if state["status"] != "done":
+        return told | {"status": "failed", "why": state.get("why") or "it does not say why"}
+    return told | {"status": "done", "record": read_record(folder / "cells" / place)}
+
+
+def _study(study: Study, outcomes: Sequence[Outcome], costs: Mapping[str, Planned]) -> StudyResults:
+    by_point: dict[tuple[str, ...], list[Outcome]] = {}
+    for outcome in outcomes:
+        by_point.setdefault(tuple(outcome.cell.labels.values()), []).append(outcome)
+    wanted = [tuple(labels_of(study, point).values()) for point in points(study)]
+    base = flat(study.base)
+    rows = tuple(_row(study, base, by_point[labels], costs) for labels in wanted if labels in by_point)
+    shown = {id(published) for row in rows for published in row.published}
+    return StudyResults(
+        study,
+        rows,
+        tuple((claim, verdict(study, rows, claim)) for claim in study.claims),
+        tuple(published for published in study.published if id(published) not in shown),
+    )
+
+
+def _row(study: Study, base: Mapping[str, Any], cells: Sequence[Outcome], costs: Mapping[str, Planned]) -> Row:
+    first = cells[0].cell
+    here = flat(first.experiment)
+    names = [name for name in dict.fromkeys([*base, *here]) if name not in NOT_TOLD]
+    return Row(
+        first.labels,
+        tuple(sorted(cells, key=lambda outcome: outcome.cell.seed)),
+        {name: (base.get(name), here.get(name)) for name in names if base.get(name) != here.get(name)},
+        costs.get(first.place),
+        tuple(published for published in study.published if fits(published.where, first.labels)),
+    )
+
+
+def verdict(study: Study, rows: Sequence[Row], claim: Claim) -> Verdict:
+    """What the rows say of a claim of their study.
+
+    A seed takes part where all cells that the claim compares have a value: means over different cells are not compared.
+    """
+    metric = next((metric for metric in study.metrics if metric.name == claim.metric), None)
+    if metric is None:
+        return Verdict("not measured", why=f"the study has no metric '{claim.metric}'")
+    sides, lacking = [], []
+    for where in (claim.better, claim.worse):
+        wanted = [labels for point in points(study) if fits(where, labels := labels_of(study, point))]
+        if not wanted:
+            return Verdict("not measured", why=f"no cell is {described(where)}")
+        values = [_values(rows, labels, metric) for labels in wanted]
+        seeds = set.intersection(*(set(of) for of in values))
+        every = {seed for of in values for seed in of}
+        lacking += [described(labels) for labels, of in zip(wanted, values, strict=True) if not of or every - set(of)]
+        sides.append({seed: float(np.mean([of[seed] for of in values])) for seed in seeds})
+    gains = paired(*sides) if metric.higher else paired(*reversed(sides))
+    most = max((len(row.cells) for row in rows), default=0)
+    why = ""
+    if len(gains) < most:
+        some = "; ".join(dict.fromkeys(lacking)) or "some cells"
+        why = f"{len(gains)} of {most} seeds; without a value in some: {some}"
+    return judge([gains[seed] for seed in sorted(gains)], claim.margin, why)
+
+
+def _values(rows: Sequence[Row], labels: Mapping[str, str], metric: Metric) -> dict[int, float]:
+    """Values by seed of the row with these labels; none where the row isn't there."""
+    return next((row.values(metric) for row in rows if dict(row.labels) == dict(labels)), {})
+
+
+def described(where: Where) -> str:
+    """`kind=mid, layer=2`."""
+    return ", ".join(f"{axis}={label}" for axis, label in where.items()) or "any cell"

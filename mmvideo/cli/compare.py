@@ -1,0 +1,40 @@
+"""`mmvideo compare RUN RUN … [--metrics PATTERN] [--out DIR] [--json]`: runs side by side, config differences first."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from mmvideo.cli.mistakes import Parser
+
+ABOUT = """Put runs side by side: what differs in their configs, the metrics that all have, what each cost. Runs that
+differ in their seeds alone are one column, with mean, 95 % interval and n; columns with seeds in common are compared
+seed by seed."""
+
+
+def main(arguments: list[str]) -> int:
+    """Parses, compares and prints."""
+    parser = Parser(prog="mmvideo compare", description=ABOUT)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="workdirs of runs")
+    parser.add_argument(
+        "--metrics", metavar="PATTERN", help="metrics that are wanted, such as 'retrieval/*' or '*top1'"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="write table.md, .csv, .tex, index.html and plot.png there"
+    )
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+    parser.add_argument("--quick", action="store_true", help="without FLOPs and parameters, which take seconds")
+    options = parser.parse_args(arguments)
+    from mmvideo.ablation.comparing import compare
+
+    found = compare(options.runs, options.metrics, planned=not options.quick)
+    for remark in found.remarks:
+        print(f"mmvideo compare: {remark}", file=sys.stderr)
+    from mmvideo.ablation.compared import as_json, document, write_comparison
+    from mmvideo.ablation.markdown import markdown
+
+    print(json.dumps(as_json(found), indent=2) if options.json else markdown(document(found), linked=False).rstrip())
+    if options.out is not None:
+        print(f"wrote {write_comparison(found, options.out)}", file=sys.stderr)
+    return 0
