@@ -71,7 +71,10 @@ def main(arguments: list[str]) -> int:
     if not cells:
         raise UsageError("--only leaves no cell: no study has all of these axes")
     if options.results:
-        return _write_results(suite, options.tier, tier, cells, folder, options.out)
+        from mmvideo.ablation.outlook import costs_of
+
+        _write_results(suite, options.tier, cells, folder, costs_of(cells, folder), options.out)
+        return 0
     done = finished(folder, {cell.place for cell in cells})
     costs = _show_plan(suite, tier, cells, done, folder, options)
     if options.plan:
@@ -108,7 +111,7 @@ def _run(
     if outcome.left:
         print(f"{len(outcome.left)} runs are left; run the same command to go on")
         return 3
-    _write_results(suite, options.tier, tier, cells, folder, options.out)
+    _write_results(suite, options.tier, cells, folder, costs, options.out)
     return 1 if outcome.failed else 0
 
 
@@ -184,8 +187,19 @@ def _write_jobsets(folder: Path, places: list[str], options: Any) -> int:
     return 3 if written else 0
 
 
-def _write_results(suite: Suite, name: str, tier: Tier, cells: list[Cell], folder: Path, out: Path | None) -> int:
-    return 0
+def _write_results(
+    suite: Suite, name: str, cells: list[Cell], folder: Path, costs: dict[str, Cost], out: Path | None
+) -> None:
+    """Writes tables, plots and the page, and shows the table."""
+    from mmvideo.ablation.pages import write_pages
+    from mmvideo.ablation.results import gather
+
+    found = gather(suite, name, cells, folder, costs)
+    page = write_pages(found)
+    if out is not None:
+        write_pages(found, out)
+    print((folder / "table.md").read_text(encoding="utf-8"))
+    print(f"results: {page}" + (f", and in {out}" if out is not None else ""))
 
 
 def _parameters(given: list[str]) -> dict[str, Any]:

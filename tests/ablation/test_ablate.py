@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import random
@@ -44,6 +45,12 @@ def starts(folder: Path) -> dict[str, int]:
     }
 
 
+def _losses(folder: Path) -> list[str]:
+    """What the table says of every cell."""
+    with (folder / "table.csv").open(newline="") as file:
+        return [row["loss"] for row in csv.DictReader(file)]
+
+
 @pytest.mark.slow
 def test_killed_at_random_moments_it_ends_with_the_same_table_and_runs_nothing_twice(write_suite, tmp_path):
     suite, killed, whole = write_suite(steps=40), tmp_path / "killed", tmp_path / "whole"
@@ -68,6 +75,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_table_and_runs_nothing_t
         ours, theirs = (json.loads((f / "cells" / place / "evals/losses.json").read_text()) for f in (killed, whole))
         assert ours["metrics"] == theirs["metrics"]
     assert not list(killed.glob("cells/*/damaged*"))
+    assert _losses(killed) == _losses(whole) and len(_losses(whole)) == 4
 
 
 @pytest.mark.slow
