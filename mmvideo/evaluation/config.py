@@ -73,7 +73,9 @@ class Evaluation:
             raise ValueError(f"evaluation.tasks: there is no task {unknown[0]!r}; there are: {', '.join(TASKS)}")
         for group in self.subsets:
             if not set(group.split("+")) <= {"video", "audio", "text"}:
-                raise ValueError(f"evaluation.subsets has {group!r}: name video, audio or text, or several as video+text")
+                raise ValueError(
+                    f"evaluation.subsets has {group!r}: name video, audio or text, or several as video+text"
+                )
         if self.rerank < 0:
             raise ValueError(f"evaluation.rerank {self.rerank} must be a number of candidates, or 0 for none")
         if self.dual_softmax is not None and not self.dual_softmax > 0:
