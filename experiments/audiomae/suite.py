@@ -14,7 +14,7 @@ FIXED    paper: configs/pretrain/audiomae.py, then configs/finetune/audioset.py.
 import dataclasses
 from pathlib import Path
 
-from mmvideo.ablation.suite import Choice, Axis, Claim, Metric, Published, Study, Suite, Tier, named
+from mmvideo.ablation.suite import Axis, Choice, Claim, Metric, Published, Study, Suite, Tier, named
 from mmvideo.ablation.toy import LOG_MEL, PLAIN, refitted, toy, toy_input
 from mmvideo.experiment import load_experiment
 from mmvideo.input.config import Audio, Masking

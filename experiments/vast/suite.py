@@ -11,8 +11,8 @@ FIXED    paper: configs/finetune/youcook2.py. Toy: pictures, sound and captions 
 
 from pathlib import Path
 
-from mmvideo.ablation.suite import Axis, Claim, Metric, Published, Study, Suite, Tier, named
 from mmvideo.ablation.fields import with_fields
+from mmvideo.ablation.suite import Axis, Claim, Metric, Published, Study, Suite, Tier, named
 from mmvideo.ablation.toy import PLAIN, toy, toy_input, words
 from mmvideo.experiment import load_experiment
 from mmvideo.input.config import Presence, Video
