@@ -1,11 +1,11 @@
 """AudioMAE: patches of a spectrogram and their stride, how many are hidden, and along which axis.
 
 COMMAND  mmvideo ablate experiments/audiomae --tier toy
-COST     toy: 2 CPU cores, 30 minutes (11 cells, 3 seeds); paper: `mmvideo ablate experiments/audiomae --tier paper` plans
-         it
+COST     toy: 2 CPU cores, 30 minutes (11 cells, 3 seeds); paper: `--tier paper` plans it
 EXPECTS  hiding most patches, any of them, beats hiding whole times or frequencies; overlapping patches gain nothing
 
-SOURCE   Huang et al. 2022, arXiv 2207.06405, table 1; ratio by kind is published as a figure, of which the best is known.
+SOURCE   Huang et al. 2022, arXiv 2207.06405, table 1; ratio by kind is published as a figure, of which the best is
+         known.
 FIXED    paper: configs/pretrain/audiomae.py, then configs/finetune/audioset.py. Toy: sound of plain shapes, 100 rows of
          64 bins in 8 x 8 patches, an encoder of 3 layers; then probes of melody and instrument (16 classes) on frozen
          features.
@@ -215,7 +215,7 @@ suite = Suite(
     toy=toy_tier,
     paper=paper_tier,
     remarks="The decoder of windows that are shifted, with which the paper's numbers but those of depth 8 are, is not "
-    "there: ours is global (46.8 mAP, table 1). A share of times and of frequencies is hidden so that both together are "
-    "the share that is named. The ratios of the figure were not recorded; 60 to 90 are ours. Size, epochs and shares of "
-    "the data, which table 1 has too, are left out.",
+    "there: ours is global (46.8 mAP, table 1). A share of times and of frequencies is hidden so that both together "
+    "are the share that is named. The ratios of the figure were not recorded; 60 to 90 are ours. Size, epochs and "
+    "shares of the data, which table 1 has too, are left out.",
 )

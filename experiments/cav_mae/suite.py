@@ -1,8 +1,7 @@
 """CAV-MAE: how much comparing picture and sound weighs beside predicting what is hidden, and what is hidden.
 
 COMMAND  mmvideo ablate experiments/cav_mae --tier toy
-COST     toy: 2 CPU cores, 40 minutes (10 cells, 3 seeds); paper: `mmvideo ablate experiments/cav_mae --tier paper` plans
-         it
+COST     toy: 2 CPU cores, 40 minutes (10 cells, 3 seeds); paper: `--tier paper` plans it
 EXPECTS  more weight on comparing finds more sounds of pictures; no ordering is published that was read
 
 SOURCE   Gong et al. 2023, arXiv 2210.07839; the axes are those of its README's checkpoints. The numbers of its tables
@@ -126,9 +125,11 @@ paper_tier = Tier(
 suite = Suite(
     name="cav_mae",
     title="CAV-MAE: weight of comparing, and mask",
-    fixed="data, size, steps and optimiser of the base; a smaller batch takes as many steps, as published epochs do not",
+    fixed="data, size, steps and optimiser of the base; a smaller batch takes as many steps, as published epochs do "
+    "not",
     toy=toy_tier,
     paper=paper_tier,
-    remarks="The paper's retrieval takes 5 clips of each class, ours all test clips. Its end points (51.2 mAP of both, "
-    "46.6 of sound alone, AudioSet, README) are of fine-tuning: configs/finetune/vggsound.py does that from any cell.",
+    remarks="The paper's retrieval takes 5 clips of each class, ours all test clips. Its end points (51.2 mAP of "
+    "both, 46.6 of sound alone, AudioSet, README) are of fine-tuning: configs/finetune/vggsound.py does that from any "
+    "cell.",
 )

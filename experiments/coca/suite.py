@@ -1,7 +1,7 @@
-"""CoCa: comparing clips with captions, writing the captions, or both, with which weights, and where text meets pictures.
+"""CoCa: comparing clips with captions, writing captions, or both, with which weights, and where text meets pictures.
 
 COMMAND  mmvideo ablate experiments/coca --tier toy
-COST     toy: 2 CPU cores, 35 minutes (8 cells, 3 seeds); paper: `mmvideo ablate experiments/coca --tier paper` plans it
+COST     toy: 2 CPU cores, 35 minutes (8 cells, 3 seeds); paper: `--tier paper` plans it
 EXPECTS  both losses together find more than comparing alone; twice the weight on captions no worse than the contrary
 
 SOURCE   Yu et al. 2022, arXiv 2205.01917, table 8.
@@ -168,6 +168,7 @@ suite = Suite(
     fixed="data, size, steps and optimiser of the base",
     toy=toy_tier,
     paper=paper_tier,
-    remarks="Poolers (cascade, parallel) and their numbers of queries have no setting here: a side is pooled by its mean "
-    "or by one query. The published ImageNet and VQA stand beside video retrieval and captions, which are other tasks.",
+    remarks="Poolers (cascade, parallel) and their numbers of queries have no setting here: a side is pooled by its "
+    "mean or by one query. The published ImageNet and VQA stand beside video retrieval and captions, which are other "
+    "tasks.",
 )

@@ -1,7 +1,7 @@
 """MBT: where pictures and sound meet, through what, with how many tokens, and what each of them brings.
 
 COMMAND  mmvideo ablate experiments/mbt --tier toy
-COST     toy: 2 CPU cores, 40 minutes (12 cells, 3 seeds); paper: `mmvideo ablate experiments/mbt --tier paper` plans it
+COST     toy: 2 CPU cores, 40 minutes (12 cells, 3 seeds); paper: `--tier paper` plans it
 EXPECTS  fusion in the middle above fusion from the first layer on and above none, bottlenecks no worse than attention
          over everything, and their number of little weight
 

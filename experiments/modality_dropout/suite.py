@@ -1,8 +1,7 @@
 """Modality dropout: how often sound is left out in training, and what is lost when a clip has none at test.
 
 COMMAND  mmvideo ablate experiments/modality_dropout --tier toy
-COST     toy: 2 CPU cores, 40 minutes (9 cells, 3 seeds); paper: `mmvideo ablate experiments/modality_dropout --tier
-         paper` plans it
+COST     toy: 2 CPU cores, 40 minutes (9 cells, 3 seeds); paper: `--tier paper` plans it
 EXPECTS  with dropout a model loses less when the sound is missing, and nothing when it is there
 
 SOURCE   ours; VAST's table 7 and VALOR's table 8 show what a missing modality costs (experiments/vast,

@@ -1,8 +1,7 @@
 """Packing: clips of all lengths that share rows, against a row for each that is padded, at equal FLOPs.
 
 COMMAND  mmvideo ablate experiments/packing --tier toy
-COST     toy: 2 CPU cores, 35 minutes (6 cells, 3 seeds); paper: `mmvideo ablate experiments/packing --tier paper` plans
-         it
+COST     toy: 2 CPU cores, 35 minutes (6 cells, 3 seeds); paper: `--tier paper` plans it
 EXPECTS  packed rows hold more clips for the same FLOPs, the more the more lengths differ, and so more is learned
 
 SOURCE   ours; rows of several images are those of NaViT (Dehghani et al. 2023, arXiv 2307.06304) [recalled].
@@ -109,7 +108,7 @@ suite = Suite(
     fixed="data, model, steps, optimiser, and rows and slots of a step",
     toy=toy_tier,
     paper=paper_tier,
-    remarks="FLOPs are those of the program: equal for padded and packed rows of one length. Rows twice as long have as "
-    "many slots; where attention is dense over a row, as on CPUs, its products double with the length, which adds a fifth "
-    "at the toy's size. A packed step holds more clips, so in as many steps more are seen; that is the point.",
+    remarks="FLOPs are those of the program: equal for padded and packed rows of one length. Rows twice as long have "
+    "as many slots; where attention is dense over a row, as on CPUs, its products double with the length, which adds "
+    "a fifth at the toy's size. A packed step holds more clips, so in as many steps more are seen; that is the point.",
 )

@@ -1,7 +1,7 @@
 """SigLIP: the sigmoid of every pair or the softmax over the batch, by the size of the batch.
 
 COMMAND  mmvideo ablate experiments/siglip --tier toy
-COST     toy: 2 CPU cores, 35 minutes (8 cells, 3 seeds); paper: `mmvideo ablate experiments/siglip --tier paper` plans it
+COST     toy: 2 CPU cores, 35 minutes (8 cells, 3 seeds); paper: `--tier paper` plans it
 EXPECTS  the sigmoid ahead in small batches, the two alike in large ones
 
 SOURCE   Zhai et al. 2023, arXiv 2303.15343, figures of loss by batch and the table of multilingual SigLIP.
@@ -158,8 +158,8 @@ suite = Suite(
     fixed="data, model, optimiser, learning rate, and how many clips are seen in all",
     toy=toy_tier,
     paper=paper_tier,
-    remarks="The toy's largest batch, 128, lies far below the smallest published one, and few clips of a batch differ: "
-    "shapes have 6 x 6 x 6 looks, so that a batch holds several clips that one caption describes. The published table is "
-    "of images and 100 languages. One learning rate serves all batches; fewer steps go with larger ones. R@10 of 400 "
-    "clips by chance is 0.025.",
+    remarks="The toy's largest batch, 128, lies far below the smallest published one, and few clips of a batch "
+    "differ: shapes have 6 x 6 x 6 looks, so that a batch holds several clips that one caption describes. The "
+    "published table is of images and 100 languages. One learning rate serves all batches; fewer steps go with larger "
+    "ones. R@10 of 400 clips by chance is 0.025.",
 )

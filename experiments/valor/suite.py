@@ -1,7 +1,7 @@
 """VALOR: which groups of modalities captions are compared with in training, and how much comparing weighs.
 
 COMMAND  mmvideo ablate experiments/valor --tier toy
-COST     toy: 2 CPU cores, 35 minutes (7 cells, 3 seeds); paper: `mmvideo ablate experiments/valor --tier paper` plans it
+COST     toy: 2 CPU cores, 35 minutes (7 cells, 3 seeds); paper: `--tier paper` plans it
 EXPECTS  training on all groups is as good for each as training on it alone; what was never trained finds nothing
 
 SOURCE   Chen et al. 2023, arXiv 2304.08345, tables 8 and 12.
@@ -73,8 +73,8 @@ def claims(video: str, both: str) -> tuple[Claim, ...]:
             {"groups": "T-AV"}, both, f"{T8}: 50.7 against 50.5", "P", margin=-0.03,
         ),
         Claim(
-            "trained on the picture alone, less is found by picture and sound", {"groups": ALL}, {"groups": "T-V"}, both,
-            f"{T8}: 50.7 against 38.3", "P",
+            "trained on the picture alone, less is found by picture and sound", {"groups": ALL}, {"groups": "T-V"},
+            both, f"{T8}: 50.7 against 38.3", "P",
         ),
         Claim(
             "trained on sound alone, less is found by the picture", {"groups": ALL}, {"groups": "T-A"}, video,
@@ -113,7 +113,8 @@ toy_tier = Tier(
                     f"{T12}: 55.4 against 53.0", "P",
                 ),
                 Claim(
-                    "and tells less", {"alpha": "0.5"}, {"alpha": "3.0"}, "pieces told", f"{T12}: 50.8 against 49.9", "P"
+                    "and tells less", {"alpha": "0.5"}, {"alpha": "3.0"}, "pieces told",
+                    f"{T12}: 50.8 against 49.9", "P",
                 ),
             ),
             published=ALPHAS,

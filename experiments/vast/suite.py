@@ -1,11 +1,11 @@
 """VAST: which modalities are trained on, by which are shown at test.
 
 COMMAND  mmvideo ablate experiments/vast --tier toy
-COST     toy: 2 CPU cores, 25 minutes (4 cells, 3 seeds); paper: `mmvideo ablate experiments/vast --tier paper` plans it
+COST     toy: 2 CPU cores, 25 minutes (4 cells, 3 seeds); paper: `--tier paper` plans it
 EXPECTS  more modalities in training and at test find and tell more, and groups of them in turn most
 
 SOURCE   Chen et al. 2023, arXiv 2305.18500, table 7.
-FIXED    paper: configs/finetune/youcook2.py. Toy: pictures, sound and captions of plain shapes; the captions name what is
+FIXED    paper: configs/finetune/youcook2.py. Toy: pictures, sound and captions of plain shapes; captions name what is
          seen and what is heard. Each model is tested with pictures, with sound and with both.
 """
 
@@ -118,8 +118,8 @@ paper_tier = Tier(
             ),
             claims=(
                 Claim(
-                    "both find more than pictures alone", {"trained on": "VA"}, {"trained on": "V"}, "by VA, R@1", PAPER,
-                    "P",
+                    "both find more than pictures alone", {"trained on": "VA"}, {"trained on": "V"}, "by VA, R@1",
+                    PAPER, "P",
                 ),
             ),
             published=PUBLISHED,

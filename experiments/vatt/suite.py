@@ -1,7 +1,7 @@
 """VATT: DropToken, tubelet size, what sound comes in as, and one transformer for all modalities or one for each.
 
 COMMAND  mmvideo ablate experiments/vatt --tier toy
-COST     toy: 2 CPU cores, 40 minutes (11 cells, 3 seeds); paper: `mmvideo ablate experiments/vatt --tier paper` plans it
+COST     toy: 2 CPU cores, 40 minutes (11 cells, 3 seeds); paper: `--tier paper` plans it
 EXPECTS  dropping tokens costs little and saves much; small tubelets beat large ones; spectrograms and short waves are
          alike; own weights find more than shared ones
 
@@ -277,7 +277,11 @@ paper_tier = Tier(
                     {f"wave {n}": refitted({"input.audio.waveform": n}) for n in (128, 256, 512, 1024)}
                     | {
                         "spectrogram": refitted(
-                            {"input.audio.waveform": None, "input.audio.spectrogram": VATT, "input.audio.patch": (16, 5)}
+                            {
+                                "input.audio.waveform": None,
+                                "input.audio.spectrogram": VATT,
+                                "input.audio.patch": (16, 5),
+                            }
                         )
                     },
                 ),
@@ -300,8 +304,8 @@ paper_tier = Tier(
         ),
     ),
     seeds=(0,),
-    needs="corpora/howto100m and corpora/audioset to train on, corpora/msrvtt to be found in; corpora/kinetics400 and a "
-    "pretrained runs/videomae for DropToken in fine-tuning",
+    needs="corpora/howto100m and corpora/audioset to train on, corpora/msrvtt to be found in; corpora/kinetics400 and "
+    "a pretrained runs/videomae for DropToken in fine-tuning",
 )  # fmt: skip
 
 suite = Suite(
@@ -311,9 +315,9 @@ suite = Suite(
     "fewer tokens cost less",
     toy=toy_tier,
     paper=paper_tier,
-    remarks="A run is evaluated on one corpus: of the paper's columns MSR-VTT alone is measured in the paper tier, and "
-    "mmvideo eval --dataset measures others afterwards. Linear probes learn from the run's own corpora, so those of "
-    "HMDB, UCF and ESC are fine-tunings with training.tune.mode heads. The paper fine-tunes its own model at 320 pixels, "
-    "the study of DropToken in fine-tuning is of VideoMAE's at 224. Table 5 is of Medium-Base-Small, of three widths; "
-    "the base is Base-Base-Small. R@10 of 400 clips by chance is 0.025.",
+    remarks="A run is evaluated on one corpus: of the paper's columns MSR-VTT alone is measured in the paper tier, "
+    "and mmvideo eval --dataset measures others afterwards. Linear probes learn from the run's own corpora, so those "
+    "of HMDB, UCF and ESC are fine-tunings with training.tune.mode heads. The paper fine-tunes its own model at 320 "
+    "pixels, the study of DropToken in fine-tuning is of VideoMAE's at 224. Table 5 is of Medium-Base-Small, of three "
+    "widths; the base is Base-Base-Small. R@10 of 400 clips by chance is 0.025.",
 )

@@ -1,8 +1,7 @@
 """VideoMAE: which tubelets are hidden and how many, how deep the decoder is, what is predicted and with which error.
 
 COMMAND  mmvideo ablate experiments/videomae --tier toy
-COST     toy: 2 CPU cores, 40 minutes (11 cells, 3 seeds); paper: `mmvideo ablate experiments/videomae --tier paper` plans
-         it
+COST     toy: 2 CPU cores, 40 minutes (11 cells, 3 seeds); paper: `--tier paper` plans it
 EXPECTS  hiding whole tubes beats hiding any tokens, which beats hiding whole frames; a deeper decoder up to a point;
          the squared error beats the absolute one
 
@@ -220,11 +219,13 @@ paper_tier = Tier(
 suite = Suite(
     name="videomae",
     title="VideoMAE: mask, decoder, error",
-    fixed="data, size, steps and optimiser of the base; the encoder sees fewer tokens where more are hidden, as published",
+    fixed="data, size, steps and optimiser of the base; the encoder sees fewer tokens where more are hidden, as "
+    "published",
     toy=toy_tier,
     paper=paper_tier,
-    remarks="What the paper predicts (the centre frame, half the stride, as many frames or twice as many) has no setting "
-    "here: targets are the hidden tubelets themselves. The start from supervised ImageNet weights is left out for want "
-    "of such weights. The toy measures frozen features, the paper fine-tuned ones, which hide differences. Of the toy's "
-    "16 cells a step, tubes at 90 % leave 2 and at 75 % leave 4; frames at 87.5 % leave 1 or 2 of 12 steps.",
+    remarks="What the paper predicts (the centre frame, half the stride, as many frames or twice as many) has no "
+    "setting here: targets are the hidden tubelets themselves. The start from supervised ImageNet weights is left out "
+    "for want of such weights. The toy measures frozen features, the paper fine-tuned ones, which hide differences. "
+    "Of the toy's 16 cells a step, tubes at 90 % leave 2 and at 75 % leave 4; frames at 87.5 % leave 1 or 2 of 12 "
+    "steps.",
 )

@@ -1,8 +1,7 @@
 """ViViT: all tubelets at once, or space first and then time; and what regularisers do.
 
 COMMAND  mmvideo ablate experiments/vivit --tier toy
-COST     toy: 2 CPU cores, 35 minutes (6 cells, 3 seeds); paper: `mmvideo ablate experiments/vivit --tier paper` plans
-         it
+COST     toy: 2 CPU cores, 35 minutes (6 cells, 3 seeds); paper: `--tier paper` plans it
 EXPECTS  joint a little above factorised; regularisers help where clips are few
 
 SOURCE   Arnab et al. 2021, arXiv 2103.15691; the numbers are recalled, their differences agree with the text.
@@ -191,8 +190,8 @@ suite = Suite(
     fixed="data, width, steps and optimiser; all models have as many layers in the toy",
     toy=toy_tier,
     paper=paper_tier,
-    remarks="Factorised self-attention (77.4 on K400, 39.1 on EK100), factorised dot-product attention (76.3, 39.5) and "
-    "the factorised encoder whose steps meet in a mean alone (75.8, 38.8) have no setting here: behind the space encoder "
-    "stands at least one layer. Tubelets from uniform weights (78.5) need no checkpoint and are the first study's. EK100 "
-    "is another corpus: configs/finetune/epic_kitchens100.py.",
+    remarks="Factorised self-attention (77.4 on K400, 39.1 on EK100), factorised dot-product attention (76.3, 39.5) "
+    "and the factorised encoder whose steps meet in a mean alone (75.8, 38.8) have no setting here: behind the space "
+    "encoder stands at least one layer. Tubelets from uniform weights (78.5) need no checkpoint and are the first "
+    "study's. EK100 is another corpus: configs/finetune/epic_kitchens100.py.",
 )
