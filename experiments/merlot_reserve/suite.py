@@ -1,8 +1,7 @@
 """MERLOT Reserve: pretraining with and without sound.
 
 COMMAND  mmvideo ablate experiments/merlot_reserve --tier toy
-COST     toy: 2 CPU cores, 20 minutes (3 cells, 3 seeds); paper: `mmvideo ablate experiments/merlot_reserve --tier paper`
-         plans it
+COST     toy: 2 CPU cores, 20 minutes (3 cells, 3 seeds); paper: `--tier paper` plans it
 EXPECTS  who also had to find hidden sound again knows more of the picture
 
 SOURCE   Zellers et al. 2022, arXiv 2201.02639, ablations on VCR [recalled, with low confidence].

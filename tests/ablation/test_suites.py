@@ -148,13 +148,8 @@ def answers(experiment: Experiment, evaluation: str, key: str) -> bool:
     there = {name for name in ("video", "audio", "text") if getattr(experiment.input, name) is not None}
     if task == "probes":
         return first in wanted.probes and set(rest[0].split("+")) <= there and rest[1] in ("linear", "knn")
-    sides = {
-        side
-        for one in objectives.values()
-        if isinstance(one, Contrastive)
-        for pair in one.pairs
-        for side in pair.split("-")
-    }
+    pairs = [pair for one in objectives.values() if isinstance(one, Contrastive) for pair in one.pairs]
+    sides = {side for pair in pairs for side in pair.split("-")}
     return task == "retrieval" and wanted.retrieval and set(first.split("_to_")) <= sides
 
 
