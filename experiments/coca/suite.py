@@ -1,7 +1,7 @@
 """CoCa: comparing clips with captions, writing captions, or both, with which weights, and where text meets pictures.
 
 COMMAND  mmvideo ablate experiments/coca --tier toy
-COST     toy: 2 CPU cores, 35 minutes (8 cells, 3 seeds); paper: `--tier paper` plans it
+COST     toy: 2 CPU cores, 35 minutes (7 cells, 3 seeds); paper: `--tier paper` plans it
 EXPECTS  both losses together find more than comparing alone; twice the weight on captions no worse than the contrary
 
 SOURCE   Yu et al. 2022, arXiv 2205.01917, table 8.

@@ -16,7 +16,7 @@ import dataclasses
 from pathlib import Path
 
 from mmvideo.ablation.suite import Claim, Metric, Published, Study, Suite, Tier, grid, named, paired
-from mmvideo.ablation.toy import PLAIN, tells, toy
+from mmvideo.ablation.toy import PLAIN, fitted, tells, toy
 from mmvideo.experiment import Experiment, load_experiment
 from mmvideo.model.config import Fusion, Sharing
 
@@ -38,7 +38,7 @@ def only(modality: str):
             name: dataclasses.replace(one, modalities=(modality,)) for name, one in experiment.objectives.items()
         }
         config = dataclasses.replace(experiment.input, **{other: None})
-        return dataclasses.replace(experiment, input=config, objectives=objectives)
+        return dataclasses.replace(experiment, input=fitted(config), objectives=objectives)
 
     return change
 
