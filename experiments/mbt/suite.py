@@ -5,8 +5,8 @@ COST     toy: 2 CPU cores, 40 minutes (12 cells, 3 seeds); paper: `--tier paper`
 EXPECTS  fusion in the middle above fusion from the first layer on and above none, bottlenecks no worse than attention
          over everything, and their number of little weight
 
-SOURCE   Nagrani et al. 2021, arXiv 2107.00135, figures of section 4.4 (the axes are recalled, the numbers of the
-         figures were not read). Code: scenic/projects/mbt, whose README has the numbers of the modalities.
+SOURCE   Nagrani et al. 2021, arXiv 2107.00135, its figures of fusion (axes and orderings are recalled, the
+         numbers were not read). Code: scenic/projects/mbt, whose README has the numbers of the modalities.
 FIXED    paper: configs/pretrain/mbt.py. Toy: plain sounding shapes, 3 layers of width 96, weights unshared as in MBT.
          What is learned is whether movement and melody agree (`joint`), which neither picture nor sound tells alone,
          and beside it what each of them shows (`visual`, `audio`).
@@ -21,7 +21,7 @@ from mmvideo.experiment import Experiment, load_experiment
 from mmvideo.model.config import Fusion, Sharing
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-FIGURES, README = "MBT, figures of section 4.4", "MBT, README of scenic/projects/mbt"
+FIGURES, README = "MBT, figures of fusion", "MBT, README of scenic/projects/mbt"
 
 KIND = grid(
     "kind", "model.fusion.scheme", ["mid", "cross", "bottleneck"], ["self-attention", "cross-attention", "bottleneck"]
