@@ -83,8 +83,9 @@ class Metric:
     higher: bool = True
 
 
-Mark = Literal["P", "C", "R", "M"]
-"""Evidence of a published number: read in the paper, in the code or its README, confirmed by running, recalled."""
+Mark = Literal["P", "C", "R", "M", "E"]
+"""Evidence of a published number: read in the paper, in the code or its README, confirmed by running, recalled. `E` is
+for an ordering that a suite of our own expects and nobody has published."""
 
 
 @dataclasses.dataclass(frozen=True)

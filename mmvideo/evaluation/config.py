@@ -42,6 +42,7 @@ class Evaluation:
       gallery: queries shown in the report.
       modalities: all that is shown of a clip; None shows what it has. What is measured with some of them is
         written beside the rest, as `evals/NAME.video+text.json`.
+      subsets: groups of modalities, such as `video` and `video+text`; all is measured again with each of them alone.
       misaligned: whether the losses are measured with as much sound shifted as in training
         (`input.audio.misaligned`); otherwise none is.
     """
@@ -63,12 +64,18 @@ class Evaluation:
     losses: bool = True
     gallery: int = 4
     modalities: tuple[str, ...] | None = None
+    subsets: tuple[str, ...] = ()
     misaligned: bool = False
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.tasks or () if name not in TASKS]
         if unknown:
             raise ValueError(f"evaluation.tasks: there is no task {unknown[0]!r}; there are: {', '.join(TASKS)}")
+        for group in self.subsets:
+            if not set(group.split("+")) <= {"video", "audio", "text"}:
+                raise ValueError(
+                    f"evaluation.subsets has {group!r}: name video, audio or text, or several as video+text"
+                )
         if self.rerank < 0:
             raise ValueError(f"evaluation.rerank {self.rerank} must be a number of candidates, or 0 for none")
         if self.dual_softmax is not None and not self.dual_softmax > 0:

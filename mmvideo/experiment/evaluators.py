@@ -93,9 +93,12 @@ def evaluators(experiment: Experiment, assets: Mapping[str, bytes], dataset: str
             f"evaluation.tasks names {idle[0]}, which this run cannot answer: its objectives are {kinds}{switch}"
         )
     found, shown = [evaluator for _, evaluator in made], shown_modalities(experiment)
-    if shown is None and dataset is None:
-        return found
-    return [Partial(evaluator, shown, dataset) for evaluator in found]
+    if shown is not None or dataset is not None:
+        found = [Partial(evaluator, shown, dataset) for evaluator in found]
+    for group in wanted.subsets:
+        alone = dataclasses.replace(wanted, modalities=tuple(group.split("+")), subsets=())
+        found += evaluators(dataclasses.replace(experiment, evaluation=alone), assets, dataset)
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -51,6 +51,7 @@ LABELS = {("video",): "visual", ("audio",): "audio"}
 CLASSES = {kind: len(names) for kind, names in attributes.LABELS.items()} | {
     "verb": len(attributes.MOTIONS),
     "noun": len(attributes.SHAPES),
+    "instrument": len(attributes.TIMBRES),
     "elements": len(attributes.COLOURS) + len(attributes.SHAPES) + len(attributes.TIMBRES),
 }
 """How many classes each kind has."""

@@ -13,9 +13,10 @@ have the same period. In time, their phase is that of the bounces; out of time i
 the period, so every beep is at least 3/8 of a period (0.225 s) from every bounce. The phase of the bounces is
 uniform, hence so is that of the beeps, in time or not: either alone is at chance, exactly.
 
-`elements` are the colour, the shape and the instrument, `verb` is the motion, `noun` the shape. `mood` is the sum of
-what the motion (`MOVED`) and the melody (`SUNG`) add, from -3 to 3 about 0, so picture and sound each tell part of it:
-the best guess from the picture alone correlates with it at sqrt(35/72.5) = 0.695, from the sound alone at 0.719.
+`elements` are the colour, the shape and the instrument, `verb` is the motion, `noun` the shape, `instrument` the
+timbre, which is plain to hear and, as far as the shape tells it, to be seen. `mood` is the sum of what the motion
+(`MOVED`) and the melody (`SUNG`) add, from -3 to 3 about 0, so picture and sound each tell part of it: the best guess
+from the picture alone correlates with it at sqrt(35/72.5) = 0.695, from the sound alone at 0.719.
 
 Draws come from raw PCG64 words, whose stream numpy guarantees on every platform and in every version; the attributes
 of a seed are therefore the same everywhere.
@@ -119,10 +120,10 @@ class Attributes:
 
     @property
     def annotations(self) -> dict[str, str | list[str] | float]:
-        """Everything that the manifest labels: every label, the two heads `verb` and `noun`, several `elements` and
-        the number `mood`."""
+        """Everything that the manifest labels: every label, the heads `verb`, `noun` and `instrument`, several
+        `elements` and the number `mood`."""
         elements = [self.colour, self.shape, self.timbre]
-        heads = {"verb": self.motion, "noun": self.shape}
+        heads = {"verb": self.motion, "noun": self.shape, "instrument": self.timbre}
         return self.labels | heads | {"elements": elements, "mood": self.mood}
 
     @property

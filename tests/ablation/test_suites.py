@@ -1,0 +1,200 @@
+"""Every suite in experiments/: all its cells build, its tables speak of what there is, and a toy cell takes a step."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from mmvideo.ablation.cells import SHARED, TIERS, Cell, cells_of, load_suite, tier_of
+from mmvideo.ablation.suite import Study, Suite, fits, labels_of, points
+from mmvideo.experiment.config import Experiment, from_json, to_json
+from mmvideo.experiment.plan import abstract_learner, sketched
+from mmvideo.input.config import Source
+from mmvideo.input.pipeline import Batches
+from mmvideo.input.placement import device_stream
+from mmvideo.objectives import Captioning, Classification, Contrastive
+from mmvideo.objectives.learner import Learner
+from mmvideo.parallel.config import Mesh
+from mmvideo.parallel.mesh import make_mesh
+from mmvideo.training.optimizer import make_optimizer
+from mmvideo.training.state import new_state
+from mmvideo.training.step import make_step
+
+ROOT = Path(__file__).parents[2]
+SUITES = sorted(path.parent for path in (ROOT / "experiments").glob("*/suite.py"))
+suites = pytest.mark.parametrize("folder", SUITES, ids=lambda path: path.name)
+tiers = pytest.mark.parametrize("name", TIERS)
+
+ISSUED = {
+    "vatt", "mbt", "videomae", "audiomae", "cav_mae", "siglip", "coca", "valor", "vast", "vivit", "merlot_reserve",
+    "packing", "modality_dropout",
+}  # fmt: skip
+LONGEST = 40
+"""Minutes on two cores that a toy tier may be stated to take."""
+
+FAST = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
+@functools.cache
+def suite_in(folder: Path) -> Suite:
+    return load_suite(folder)
+
+
+@functools.cache
+def cells(folder: Path, name: str) -> list[Cell]:
+    return cells_of(tier_of(suite_in(folder), name))
+
+
+def studies(folder: Path) -> list[tuple[str, Study]]:
+    return [(name, study) for name in TIERS for study in tier_of(suite_in(folder), name).studies]
+
+
+def test_all_suites_are_there():
+    assert {path.name for path in SUITES} >= ISSUED
+
+
+@suites
+def test_a_suite_says_what_it_is(folder):
+    suite, header = suite_in(folder), (folder / "suite.py").read_text(encoding="utf-8").split('"""')[1]
+    assert suite.name == folder.name and suite.title and suite.fixed
+    wanted = ["COMMAND", f"experiments/{folder.name} --tier toy", "COST", "EXPECTS", "SOURCE", "FIXED"]
+    assert [word for word in wanted if word not in header] == []
+    assert 0 < suite.toy.minutes <= LONGEST and len(suite.toy.seeds) >= 3 and suite.toy.corpora
+    assert suite.paper.needs and len(suite.paper.seeds) == 1
+    different = len({cell.place for cell in cells(folder, "toy")}) // len(suite.toy.seeds)
+    assert different <= 12 and f"({different} cells, {len(suite.toy.seeds)} seeds)" in header.replace("\n        ", "")
+
+
+def built(experiment: Experiment, seen: set[str]) -> None:
+    """Makes the learner abstractly, once for equal settings of it; what differs in masks or weights is alike."""
+    sketch = sketched(experiment)
+    assert sketch.clips >= 1
+    make_optimizer(experiment.training.optimizer, experiment.training.steps)
+    key = repr((sketch.spec, experiment.model, experiment.objectives, experiment.training.tune))
+    if key not in seen:
+        abstract_learner(experiment, sketch.spec, experiment.model)
+        seen.add(key)
+
+
+@pytest.mark.slow
+@suites
+@tiers
+def test_every_cell_builds(folder, name):
+    seen: set[str] = set()
+    different = {cell.place: cell.experiment for cell in cells(folder, name)}
+    for experiment in [*different.values(), *tier_of(suite_in(folder), name).before.values()]:
+        built(experiment, seen)
+        assert from_json(to_json(experiment)) == experiment
+
+
+@suites
+@tiers
+def test_what_cells_share_is_there(folder, name):
+    tier = tier_of(suite_in(folder), name)
+    begin = [cell.experiment.training.init_from or "" for cell in cells(folder, name)]
+    asked = {start.removeprefix(SHARED) for start in begin if start.startswith(SHARED)}
+    assert asked <= set(tier.before)
+    # Each of the runs before costs as much as a cell: none is made for nothing.
+    assert set(tier.before) <= asked
+
+
+@suites
+def test_toy_cells_read_the_corpora_of_the_tier(folder):
+    tier = suite_in(folder).toy
+    paths = {source.path for cell in cells(folder, "toy") for source in cell.experiment.input.sources}
+    assert paths == {f"corpora/ablations/{corpus.name}" for corpus in tier.corpora}
+
+
+@suites
+def test_tables_speak_of_cells_and_columns_that_are_there(folder):
+    for name, study in studies(folder):
+        told = [labels_of(study, point) for point in points(study)]
+        columns = {metric.name for metric in study.metrics}
+        assert told and columns and len(columns) == len(study.metrics), (name, study.name)
+        assert all(isinstance(label, str) for labels in told for label in labels.values())
+        for claim in study.claims:
+            better, worse = ([labels for labels in told if fits(side, labels)] for side in (claim.better, claim.worse))
+            assert better and worse and not any(labels in worse for labels in better), (name, study.name, claim.text)
+            assert claim.metric in columns, (name, study.name, claim.text)
+            assert claim.source and (claim.mark == "E") == claim.source.startswith("ours")
+        for row in study.published:
+            axes = {axis.name: {choice.label for choice in axis.choices} for axis in study.axes}
+            assert set(row.where) <= set(axes), (name, study.name, row)
+            if name == "paper":
+                assert any(fits(row.where, labels) for labels in told), (study.name, row)
+
+
+def answers(experiment: Experiment, evaluation: str, key: str) -> bool:
+    """Whether a run writes a metric, by what its objectives and its evaluation are."""
+    task, _, shown = evaluation.partition(".")
+    wanted, objectives = experiment.evaluation, experiment.objectives
+    if wanted.tasks is not None and task not in wanted.tasks or shown and shown not in wanted.subsets:
+        return False
+    first, *rest = key.split("/")
+    if task == "classification":
+        return isinstance(objectives.get(first), Classification) and rest[0] in ("top1", "mAP")
+    if task == "captioning":
+        return any(isinstance(one, Captioning) for one in objectives.values())
+    if task == "losses":
+        return wanted.losses and first in objectives and rest[0] == "accuracy"
+    there = {name for name in ("video", "audio", "text") if getattr(experiment.input, name) is not None}
+    if task == "probes":
+        return first in wanted.probes and set(rest[0].split("+")) <= there and rest[1] in ("linear", "knn")
+    pairs = [pair for one in objectives.values() if isinstance(one, Contrastive) for pair in one.pairs]
+    sides = {side for pair in pairs for side in pair.split("-")}
+    return task == "retrieval" and wanted.retrieval and set(first.split("_to_")) <= sides
+
+
+@suites
+@tiers
+def test_every_column_is_measured(folder, name):
+    for study in tier_of(suite_in(folder), name).studies:
+        own = [cell.experiment for cell in cells(folder, name) if cell.study == study.name]
+        for metric in study.metrics:
+            able = sum(answers(experiment, metric.evaluation, metric.key) for experiment in own)
+            assert able > 0, (study.name, metric.name)
+        told = [cell for cell in cells(folder, name) if cell.study == study.name]
+        keys = {metric.name: (metric.evaluation, metric.key) for metric in study.metrics}
+        for claim in study.claims:
+            for cell in told:
+                if fits(claim.better, cell.labels) or fits(claim.worse, cell.labels):
+                    assert answers(cell.experiment, *keys[claim.metric]), (cell.title, claim.text)
+
+
+@pytest.mark.slow
+@suites
+def test_a_toy_cell_takes_a_step(folder, shapes):
+    """The last one of the first study, which is farther from the base than the first."""
+    study = suite_in(folder).toy.studies[0].name
+    cell = [cell for cell in cells(folder, "toy") if cell.study == study][-1].experiment
+    packing = dataclasses.replace(cell.input.packing, rows=8)
+    config = dataclasses.replace(cell.input, sources=(Source(str(shapes)),), packing=packing)
+    batches = Batches(config)
+    rates = dataclasses.replace(cell.training.optimizer, warmup=0)
+    training = dataclasses.replace(cell.training, steps=2, optimizer=rates)
+    optimizer = make_optimizer(training.optimizer, training.steps)
+
+    def learner() -> Learner:
+        return Learner(cell.model, batches.spec, cell.objectives, rngs=nnx.Rngs(0))
+
+    def create():
+        _, params, rest = nnx.split(learner(), nnx.Param, ...)
+        return new_state(nnx.to_pure_dict(params), nnx.to_pure_dict(rest), optimizer, training)
+
+    mesh = make_mesh(Mesh(data=1), jax.devices()[:1])
+    with jax.set_mesh(mesh):
+        stream = device_stream(batches.batch(0), mesh)
+        state = jax.jit(create).lower().compile(FAST)()
+        before = jax.tree.map(np.array, state.params)
+        step = make_step(nnx.graphdef(nnx.eval_shape(learner)), training).lower(state, stream).compile(FAST)
+        after, metrics = step(state, stream)
+    assert metrics["skipped"] == 0 and np.isfinite(metrics["train/loss"])
+    assert metrics["clips"] > 0 and metrics["grad_norm"] > 0
+    moved = jax.tree.map(lambda old, new: not np.array_equal(old, new), before, after.params)
+    assert np.mean(jax.tree.leaves(moved)) > 0.5
