@@ -15,6 +15,7 @@ EVIDENCE: dict[Mark, str] = {
     "C": "read in its code or README",
     "R": "confirmed by running it",
     "M": "recalled, not looked up",
+    "E": "expected here, published by nobody",
 }
 """What the marks of evidence mean."""
 

@@ -282,8 +282,8 @@ class Input:
       threads: rows prepared side by side. PyAV gives Python's lock away at every packet and frame, so that
         more than one or two threads spend more on passing it than they gain.
       prefetch: rows prepared ahead.
-      keep: folder in which batches are kept once they are made, for other runs with the same input; they are as large
-        as their arrays. None keeps none.
+      keep: folder in which batches are kept once they are made, for other runs with the same input; they are
+        compressed arrays. None keeps none.
     """
 
     sources: tuple[Source, ...] = ()

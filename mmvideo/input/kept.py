@@ -115,7 +115,9 @@ class Kept:
 
     def _write(self, step: int, stream: TokenStream) -> None:
         leaves = jax.tree.leaves(stream)
-        self._replace(f"{step}.npz", lambda file: np.savez(file, **{f"{n:03}": leaf for n, leaf in enumerate(leaves)}))
+        self._replace(
+            f"{step}.npz", lambda file: np.savez_compressed(file, **{f"{n:03}": leaf for n, leaf in enumerate(leaves)})
+        )
 
     def _replace(self, name: str, write: Callable[[Any], Any]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
