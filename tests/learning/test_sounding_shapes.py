@@ -16,7 +16,7 @@ from mmvideo.objectives import Classification, Synchrony
 
 pytestmark = pytest.mark.slow
 
-STEPS = 200
+STEPS = 280
 FEW = 96
 """Batches of 32 clips that are enough for what is plain to hear."""
 BOTH = ("video", "audio")
@@ -88,7 +88,7 @@ def test_modality_dropout_keeps_more_when_the_sound_is_taken_away(lesson, shapes
     lost = {}
     for name, train in (("always whole", always), ("with gaps", decoded(gaps, first=FEW))):
         label_instruments(train)
-        learner = teach(dataclasses.replace(SMALL, fusion=Fusion("mid", 1)), {"it": objective}, train, STEPS)
+        learner = teach(dataclasses.replace(SMALL, fusion=Fusion("mid", 1)), {"it": objective}, train, 320)
         heard, seen = (accuracies(learner, clips.batches)["it"] for clips in (whole, silent))
         assert heard > 0.95, name
         lost[name] = heard - seen
