@@ -82,10 +82,12 @@ def test_modality_dropout_keeps_more_when_the_sound_is_taken_away(lesson, shapes
     label_instruments(whole)
     label_instruments(silent)
     objective = tells("instrument", 4, require="any")
+    # Fewer clips, seen more often: what is hard to see takes many looks.
+    always = dataclasses.replace(lesson[0], batches=lesson[0].batches[:96])
     lost = {}
-    for name, train in (("always whole", lesson[0]), ("with gaps", decoded(gaps))):
+    for name, train in (("always whole", always), ("with gaps", decoded(gaps, first=len(always.batches)))):
         label_instruments(train)
-        learner = teach(dataclasses.replace(SMALL, fusion=Fusion("mid", 1)), {"it": objective}, train, 320)
+        learner = teach(dataclasses.replace(SMALL, fusion=Fusion("mid", 1)), {"it": objective}, train, 400)
         heard, seen = (accuracies(learner, clips.batches)["it"] for clips in (whole, silent))
         assert heard > 0.95, name
         lost[name] = heard - seen
