@@ -13,7 +13,7 @@ sys.path[:0] = [str(here), str(here.parent / "objectives")]
 
 @pytest.fixture(scope="session")
 def shapes_corpus(tmp_path_factory) -> str:
-    """A corpus of plain sounding shapes: 6000 clips to learn from, 800 held out, each of at most two seconds.
+    """A corpus of plain sounding shapes: 5000 clips to learn from, 800 held out, each of at most two seconds.
 
     One for all test processes: whoever comes first makes it.
     """
@@ -27,6 +27,6 @@ def shapes_corpus(tmp_path_factory) -> str:
     with open(folder / "shapes.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         # Both go on where they were left: nothing is made twice.
-        write_shapes(folder / "shapes/clips", plain, splits={"train": 6000, "test": 800}, processes=2)
+        write_shapes(folder / "shapes/clips", plain, splits={"train": 5000, "test": 800}, processes=2)
         build(folder / "shapes/clips", folder / "shapes/corpus", tokenizer_vocabulary=256, processes=2, progress=False)
     return str(folder / "shapes/corpus")

@@ -16,7 +16,7 @@ from mmvideo.objectives import Classification, Synchrony
 
 pytestmark = pytest.mark.slow
 
-STEPS = 160
+STEPS = 280
 BOTH = ("video", "audio")
 
 
@@ -70,7 +70,7 @@ def test_synchrony_hears_what_is_out_of_time(lesson):
         "bounce": tells("first_bounce", 8, ("video",)),
         "beep": tells("first_beep", 8, ("audio",)),
     }
-    learner = teach(dataclasses.replace(SMALL, fusion=Fusion("mid", 1)), objectives, train, 800)
+    learner = teach(dataclasses.replace(SMALL, fusion=Fusion("mid", 1)), objectives, train, 700)
     assert accuracies(learner, test.batches)["sync"] > 0.8
 
 
@@ -82,10 +82,12 @@ def test_modality_dropout_keeps_more_when_the_sound_is_taken_away(lesson, shapes
     label_instruments(whole)
     label_instruments(silent)
     objective = tells("instrument", 4, require="any")
+    # Fewer clips, seen more often: what is hard to see takes many looks.
+    always = dataclasses.replace(lesson[0], batches=lesson[0].batches[:96])
     lost = {}
-    for name, train in (("always whole", lesson[0]), ("with gaps", decoded(gaps))):
+    for name, train in (("always whole", always), ("with gaps", decoded(gaps, first=len(always.batches)))):
         label_instruments(train)
-        learner = teach(dataclasses.replace(SMALL, fusion=Fusion("mid", 1)), {"it": objective}, train, 240)
+        learner = teach(dataclasses.replace(SMALL, fusion=Fusion("mid", 1)), {"it": objective}, train, 400)
         heard, seen = (accuracies(learner, clips.batches)["it"] for clips in (whole, silent))
         assert heard > 0.95, name
         lost[name] = heard - seen
