@@ -82,6 +82,7 @@ def test_costs_are_planned(tmp_path):
     small |= {
         "model.fusion.layer": 1,
         "input.sources": (Source("nowhere"),),
+        "training.optimizer.warmup": 1,
         "input.text": None,
         "input.masking": Masking(video=0.5),
         "input.packing": Packing(2, 32, 2),
