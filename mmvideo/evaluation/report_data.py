@@ -155,9 +155,9 @@ class ReportData:
       gallery: queries with their best clips.
       reconstructions: masked input beside reconstruction.
       attention: attention over frames.
-      planned: names of figures, each as it was planned and as it was measured, in words, and how to compare them.
       skipped: clips that could not be used, with the reason.
       examples: clips with what was said of them, the best and the worst.
+      planned: names of figures, each as it was planned and as it was measured, in words, and how to compare them.
     """
 
     name: str
@@ -169,9 +169,9 @@ class ReportData:
     gallery: Sequence[GalleryQuery] = ()
     reconstructions: Sequence[Reconstruction] = ()
     attention: Sequence[AttentionView] = ()
-    planned: Sequence[tuple[str, str, str, str]] = ()
     skipped: Sequence[tuple[str, str]] = ()
     examples: Sequence[ClipGroup] = ()
+    planned: Sequence[tuple[str, str, str, str]] = ()
 
 
 def read_run(workdir: str | Path, name: str | None = None, **shown: Any) -> ReportData:
