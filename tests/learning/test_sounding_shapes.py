@@ -10,7 +10,7 @@ import pytest
 from lessons import SMALL, accuracies, decoded, label_instruments, label_onsets, settings, teach
 
 from mmvideo.datasets.shapes import ShapesConfig, ceilings
-from mmvideo.input.config import Presence
+from mmvideo.input.config import Packing, Presence
 from mmvideo.model.config import Fusion
 from mmvideo.objectives import Classification, Synchrony
 
@@ -74,20 +74,23 @@ def test_synchrony_hears_what_is_out_of_time(lesson):
     assert accuracies(learner, test.batches)["sync"] > 0.8
 
 
-def test_modality_dropout_keeps_more_when_the_sound_is_taken_away(lesson, shapes_corpus):
-    """The instrument is plain to hear and hard to see, most shapes having their own: who hears need not look."""
-    config = settings(shapes_corpus, text=None)
+def test_modality_dropout_keeps_more_when_the_sound_is_taken_away(shapes_corpus):
+    """The instrument is plain to hear and hard to see, most shapes having their own: who hears need not look.
+
+    What is hard to see needs finer tokens and more clips a step than the other lessons have.
+    """
+    config = settings(shapes_corpus, text=None, packing=Packing(rows=32, tokens=148, clips=2))
+    config = dataclasses.replace(config, video=dataclasses.replace(config.video, tubelet=(2, 16, 16)))
+    config = dataclasses.replace(config, audio=dataclasses.replace(config.audio, patch=(4, 64)))
     gaps = dataclasses.replace(config, presence=Presence(drop={"audio": 0.5}))
     whole, silent = decoded(config, split="test"), decoded(config, split="test", modalities=("video",))
-    label_instruments(whole)
-    label_instruments(silent)
-    objective = tells("instrument", 4, require="any")
-    # Fewer clips, seen more often: what is hard to see takes many looks.
-    always = dataclasses.replace(lesson[0], batches=lesson[0].batches[:96])
-    lost = {}
-    for name, train in (("always whole", always), ("with gaps", decoded(gaps, first=len(always.batches)))):
+    objective, lost = tells("instrument", 4, require="any"), {}
+    for clips in (whole, silent):
+        label_instruments(clips)
+    for name, train in (("always whole", decoded(config)), ("with gaps", decoded(gaps))):
         label_instruments(train)
-        learner = teach(dataclasses.replace(SMALL, fusion=Fusion("mid", 1)), {"it": objective}, train, 400)
+        model = dataclasses.replace(SMALL, fusion=Fusion("mid", 1))
+        learner = teach(model, {"it": objective}, train, 240, rate=3e-3)
         heard, seen = (accuracies(learner, clips.batches)["it"] for clips in (whole, silent))
         assert heard > 0.95, name
         lost[name] = heard - seen
