@@ -11,7 +11,6 @@ import numpy as np
 from flax import nnx
 
 from mmvideo.datasets.corpus import open_corpus
-from mmvideo.datasets.shapes.attributes import TIMBRES
 from mmvideo.input.config import Audio, Input, Packing, Source, Text, Video
 from mmvideo.input.pipeline import Batches
 from mmvideo.media.config import Spectrogram
@@ -88,14 +87,6 @@ def label_onsets(clips: Clips, corpus: str, split: str) -> None:
         for stream in clips.batches:
             number = stream.clips.number
             stream.clips.labels[name] = np.where(number == PADDING, PADDING, onset[number]).astype(np.int32)
-
-
-def label_instruments(clips: Clips) -> None:
-    """One more kind of label: the instrument, which the sound shows, and the shape for the most part (`tie`)."""
-    for stream in clips.batches:
-        audio = stream.clips.labels["audio"]
-        # `attributes.LABELS` counts melodies first, then the instruments of each.
-        stream.clips.labels["instrument"] = np.where(audio == PADDING, PADDING, audio % len(TIMBRES)).astype(np.int32)
 
 
 def teach(

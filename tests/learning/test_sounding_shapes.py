@@ -7,7 +7,7 @@
 import dataclasses
 
 import pytest
-from lessons import SMALL, accuracies, decoded, label_instruments, label_onsets, settings, teach
+from lessons import SMALL, accuracies, decoded, label_onsets, settings, teach
 
 from mmvideo.datasets.shapes import ShapesConfig, ceilings
 from mmvideo.input.config import Packing, Presence
@@ -85,10 +85,7 @@ def test_modality_dropout_keeps_more_when_the_sound_is_taken_away(shapes_corpus)
     gaps = dataclasses.replace(config, presence=Presence(drop={"audio": 0.5}))
     whole, silent = decoded(config, split="test"), decoded(config, split="test", modalities=("video",))
     objective, lost = tells("instrument", 4, require="any"), {}
-    for clips in (whole, silent):
-        label_instruments(clips)
     for name, train in (("always whole", decoded(config)), ("with gaps", decoded(gaps))):
-        label_instruments(train)
         model = dataclasses.replace(SMALL, fusion=Fusion("mid", 1))
         learner = teach(model, {"it": objective}, train, 240, rate=3e-3)
         heard, seen = (accuracies(learner, clips.batches)["it"] for clips in (whole, silent))
