@@ -135,7 +135,7 @@ def test_another_width_is_one_clear_error_and_can_be_left_out(trained):
     folder, old = trained
     with pytest.raises(
         CheckpointError,
-        match=r"training.init_from .*trained0 \(step 3\) does not fit: \S+ is \[.*16.*\] there and \[.*24",
+        match=r"training.init_from .*trained\d+ \(step 3\) does not fit: \S+ is \[.*16.*\] there and \[.*24",
     ):
         begin(folder, model=dataclasses.replace(MODEL, width=24))
     wider = dataclasses.replace(MODEL, feed_forward=24)
