@@ -90,7 +90,7 @@ def _step_figures(found: Plan, lines: Sequence[Mapping[str, Any]], token_flops: 
         for name in ("examples", "tokens")
     )
     return [
-        Figure("clips a step", f"{run.clips:,}", f"{clips:,.1f}", "planned: as many as the rows have places"),
+        Figure("clips a step", f"{run.clips:,}", f"{clips:,.1f}", "planned: as many of the largest as fit the rows"),
         Figure("tokens a step", f"{run.tokens:,}", f"{tokens:,.0f}", "real ones; planned: every clip the largest"),
         Figure("padding", f"{1 - run.tokens / run.slots:.1%}", f"{padding:.1%}", "of the slots for tokens"),
         Figure(
