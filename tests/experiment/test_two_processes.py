@@ -58,7 +58,7 @@ def small(corpus: Path) -> Experiment:
         objectives={"contrastive": Contrastive(pairs=("video-text",), width=8), "masked": MaskedPatches(audio=0.0)},
         training=Training(
             steps=6,
-            optimizer=Optimizer(warmup=1),
+            optimizer=Optimizer(learning_rate=1e-4, warmup=1),
             log_every=1,
             save_every=2,
             keep=9,
