@@ -12,6 +12,9 @@ from mmvideo.ablation.outlook import Cost
 from mmvideo.ablation.work import told
 from mmvideo.training.progress import clock
 
+PAUSE = 2.0
+"""Seconds between two looks into the runs' files."""
+
 
 class Follow:
     """Tells of runs that begin and end, and how long the rest will take.
@@ -34,7 +37,7 @@ class Follow:
         self._spent = self._first = sum(costs[place].flops for place in done)
         self._count, self._ended = len(costs), len(done)
         self.begun: set[str] = set()
-        self._began = time.monotonic()
+        self._began = self._next = time.monotonic()
         self._bar: Any = None
         self._tasks: dict[str, Any] = {}
         if self._out.isatty():
@@ -47,17 +50,17 @@ class Follow:
             self._tasks[place] = self._bar.add_task(place, total=self._costs[place].steps, text="starting")
 
     def look(self, running: list[str]) -> None:
-        """Reads how far the runs are."""
-        shares = 0.0
+        """Reads how far the runs are, where there is a bar to show it, now and then."""
+        if self._bar is None or time.monotonic() < self._next:
+            return
+        self._next, shares = time.monotonic() + PAUSE, 0.0
         for place in running:
             line = told(self._folder, place) or {}
             step = line.get("step", 0)
             shares += self._costs[place].flops * step / max(self._costs[place].steps, 1)
-            if self._bar is not None:
-                loss = line.get("train/loss")
-                self._bar.update(self._tasks[place], completed=step, text="" if loss is None else f"loss {loss:.3g}")
-        if self._bar is not None:
-            self._bar.update(self._whole, completed=self._spent + shares, text=self._left(shares))
+            loss = line.get("train/loss")
+            self._bar.update(self._tasks[place], completed=step, text="" if loss is None else f"loss {loss:.3g}")
+        self._bar.update(self._whole, completed=self._spent + shares, text=self._left(shares))
 
     def end(self, place: str, words: str, whole: bool) -> None:
         """A run has ended, in these words; `whole` if it need not be run again."""

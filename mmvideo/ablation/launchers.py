@@ -121,10 +121,7 @@ class Slurm:
     def __init__(self, folder: Path, parameters: Mapping[str, Any], jobs: int = 64, cluster: str | None = "slurm"):
         if cluster == "slurm" and shutil.which("srun") is None:
             raise ConfigError("--launcher slurm: there is no srun here; start it on a login node of the cluster")
-        try:
-            import submitit
-        except ImportError:
-            raise ConfigError("--launcher slurm needs submitit: pip install 'mmvideo[slurm]'") from None
+        submitit = _submitit()
         self._executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
         try:
             self._executor.update_parameters(**parameters)
@@ -151,12 +148,21 @@ class Slurm:
 
 
 def slurm_script(folder: Path, parameters: Mapping[str, Any], place: str) -> str:
-    """The script that would be submitted for a cell."""
+    """The script that would be submitted for a cell; raises ConfigError without submitit."""
+    _submitit()
     from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
 
     names = {**SlurmExecutor._equivalence_dict(), "timeout_min": "time"}
     own = {names.get(key.removeprefix("slurm_"), key.removeprefix("slurm_")): v for key, v in parameters.items()}
     return _make_sbatch_string(" ".join(command(folder, place)), folder / LOG, job_name=place[:60], **own)
+
+
+def _submitit() -> Any:
+    try:
+        import submitit
+    except ImportError:
+        raise ConfigError("--launcher slurm needs submitit: pip install 'mmvideo[slurm]'") from None
+    return submitit
 
 
 def _settle(cores: Sequence[int]) -> None:

@@ -16,6 +16,7 @@ from mmvideo.ablation.fields import flat
 from mmvideo.ablation.records import Record, read_record
 from mmvideo.ablation.statistics import Verdict, judge, paired
 from mmvideo.ablation.suite import Claim, Metric, Published, Study, Suite, Where, fits, labels_of, points
+from mmvideo.ablation.work import CELLS, STATE
 
 NOT_TOLD = ("name", "training.seed", "input.seed", "input.keep")
 """Fields whose difference says nothing about a point."""
@@ -161,9 +162,9 @@ def gather(
 
 def _ended(folder: Path, place: str) -> dict[str, Any]:
     """How the run of a place ended, as fields of `Outcome`."""
-    path = folder / "state" / f"{place}.json"
+    path = folder / STATE / f"{place}.json"
     if not path.is_file():
-        begun = (folder / "cells" / place / "metrics.jsonl").is_file()
+        begun = (folder / CELLS / place / "metrics.jsonl").is_file()
         return {"status": "missing", "why": "it has begun and is not finished" if begun else "it was not run"}
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
@@ -173,7 +174,7 @@ def _ended(folder: Path, place: str) -> dict[str, Any]:
     told["seconds"] = state.get("seconds")
     if state["status"] != "done":
         return told | {"status": "failed", "why": state.get("why") or "it does not say why"}
-    return told | {"status": "done", "record": read_record(folder / "cells" / place)}
+    return told | {"status": "done", "record": read_record(folder / CELLS / place)}
 
 
 def _study(study: Study, outcomes: Sequence[Outcome], costs: Mapping[str, Planned]) -> StudyResults:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mmvideo.ablation.cells import SHARED, Cell
+from mmvideo.ablation.fields import differences, with_fields
 from mmvideo.ablation.follow import Follow
 from mmvideo.ablation.launchers import Launcher
-from mmvideo.ablation.work import CELLS, STATE, TODO, state_of, told
-from mmvideo.experiment.config import Experiment, to_json
+from mmvideo.ablation.work import CELLS, SETTINGS, STATE, state_of, told
+from mmvideo.experiment.config import ConfigError, Experiment, load_experiment, to_json
 from mmvideo.training.files import write_whole
 from mmvideo.training.progress import clock
 
 PAUSE = 0.2
 """Seconds between two looks at what is running."""
+
+IDLE = ("input.keep", "input.threads", "input.prefetch", "training.init_from")
+"""Fields that change nothing of a cell; where a shared run lies, which a moved folder changes."""
 
 RESTARTS = 20
 """Starts of a run that was stopped from outside and had come further than before."""
@@ -38,56 +43,83 @@ class Outcome:
     left: tuple[str, ...]
 
 
-def write_down(folder: Path, cells: Iterable[Cell], before: Mapping[str, Experiment]) -> dict[str, str | None]:
-    """Writes the settings of every run where its process reads them.
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What is run at a place.
+
+    Attributes:
+      experiment: the settings.
+      need: place of the run that it starts from, or None.
+    """
+
+    experiment: Experiment
+    need: str | None = None
+
+
+def runs_of(folder: Path, cells: Iterable[Cell], before: Mapping[str, Experiment]) -> dict[str, Run]:
+    """The runs that cells need by place, shared ones first; of equal cells one.
 
     Args:
       folder: of the tier.
-      cells: of which equal ones are run once.
+      cells: of its tables.
       before: runs that cells share, by name.
 
-    Returns:
-      The places of all runs, shared ones first, each with that of the run it starts from, or None.
-
     Raises:
-      ValueError: a cell starts from a shared run that the tier doesn't have.
+      ConfigError: a cell starts from a shared run that the tier doesn't have; a run that has begun had other settings.
     """
-    runs: dict[str, str | None] = {}
-    for name, experiment in before.items():
-        runs[_shared(name)] = None
-        write_whole(folder / TODO / f"{_shared(name)}.json", to_json(experiment))
+    runs = {_shared(name): Run(experiment) for name, experiment in before.items()}
     for cell in cells:
-        if cell.place in runs:
-            continue
-        experiment, start = cell.experiment, cell.experiment.training.init_from
-        runs[cell.place] = None
-        if start is not None and start.startswith(SHARED):
-            name = start.removeprefix(SHARED)
-            if name not in before:
-                raise ValueError(
-                    f"{cell.title} starts from {start}, but the tier shares {', '.join(before) or 'nothing'}"
-                )
-            runs[cell.place] = _shared(name)
-            path = str((folder / CELLS / _shared(name)).absolute())
-            experiment = dataclasses.replace(
-                experiment, training=dataclasses.replace(experiment.training, init_from=path)
-            )
-        write_whole(folder / TODO / f"{cell.place}.json", to_json(experiment))
+        if cell.place not in runs:
+            runs[cell.place] = _run_of(folder, cell, before)
+    for place, run in runs.items():
+        _check_unchanged(folder, place, run.experiment)
     return runs
+
+
+def write_down(folder: Path, runs: Mapping[str, Run]) -> None:
+    """Writes the settings of every run where its process reads them."""
+    for place, run in runs.items():
+        write_whole(folder / SETTINGS / f"{place}.json", to_json(run.experiment))
+
+
+def _run_of(folder: Path, cell: Cell, before: Mapping[str, Experiment]) -> Run:
+    start = cell.experiment.training.init_from
+    if start is None or not start.startswith(SHARED):
+        return Run(cell.experiment)
+    name = start.removeprefix(SHARED)
+    if name not in before:
+        raise ConfigError(f"{cell.title} starts from {start}, but the tier shares {', '.join(before) or 'nothing'}")
+    path = str((folder / CELLS / _shared(name)).absolute())
+    return Run(with_fields(cell.experiment, {"training.init_from": path}), _shared(name))
+
+
+def _check_unchanged(folder: Path, place: str, experiment: Experiment) -> None:
+    """Raises where a run of other settings has begun at a place: its numbers must not stand under these."""
+    path = folder / SETTINGS / f"{place}.json"
+    if not path.is_file() or not (folder / CELLS / place).is_dir():
+        return
+    changed = differences({"there": load_experiment(path), "here": experiment})
+    for field, values in changed.items():
+        if field not in IDLE:
+            there, here = (json.dumps(values[side]) for side in ("there", "here"))
+            raise ConfigError(
+                f"{place} was begun with other settings: {field} ({there} there, {here} here); give another "
+                f"--folder, or remove {folder} to begin anew"
+            )
 
 
 def _shared(name: str) -> str:
     return f"shared-{name}"
 
 
-def run_all(folder: Path, runs: Mapping[str, str | None], launcher: Launcher, follow: Follow) -> Outcome:
+def run_all(folder: Path, runs: Mapping[str, Run], launcher: Launcher, follow: Follow) -> Outcome:
     """Runs what is not finished.
 
     Ctrl-C asks the runs to save and end, and leaves the rest for the same call to go on with.
 
     Args:
       folder: of the tier.
-      runs: places, each with that of the run it waits for.
+      runs: by place.
       launcher: starts them.
       follow: is told.
     """
@@ -108,7 +140,7 @@ def run_all(folder: Path, runs: Mapping[str, str | None], launcher: Launcher, fo
 class _Board:
     """What waits, what runs, and what has ended."""
 
-    def __init__(self, folder: Path, runs: dict[str, str | None], launcher: Launcher, follow: Follow):
+    def __init__(self, folder: Path, runs: dict[str, Run], launcher: Launcher, follow: Follow):
         self._folder, self._runs, self._launcher, self._follow = folder, runs, launcher, follow
         self._done = finished(folder, runs)
         self._failed: dict[str, str] = {}
@@ -119,15 +151,14 @@ class _Board:
     def start(self) -> None:
         """Starts what may run and has room; what waits for a run that failed fails too."""
         for place in list(self.waiting):
-            need = self._runs[place]
+            need = self._runs[place].need
             if need in self._failed:
                 self.waiting.remove(place)
                 self._fail(place, f"{need}, from which it starts, failed")
             elif len(self.running) < self._launcher.jobs and (need is None or need in self._done):
                 self.waiting.remove(place)
-                (self._folder / STATE / f"{place}.json").unlink(
-                    missing_ok=True
-                )  # It failed before, and is tried again.
+                # Where it failed before, it is tried again.
+                (self._folder / STATE / f"{place}.json").unlink(missing_ok=True)
                 self._follow.begin(place)
                 self.running[place] = self._launcher.start(self._folder, place)
 

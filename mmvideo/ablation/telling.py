@@ -14,6 +14,7 @@ from mmvideo.ablation.results import Outcome, Results, Row, StudyResults
 from mmvideo.ablation.settings import change_lines
 from mmvideo.ablation.statistics import Estimate, Verdict, estimate
 from mmvideo.ablation.suite import Claim, Metric
+from mmvideo.ablation.work import CELLS
 from mmvideo.evaluation.report_parts.markup import duration
 from mmvideo.evaluation.report_parts.names import is_hundredfold
 
@@ -224,7 +225,7 @@ def _cells(results: Results, study: StudyResults, linked: bool) -> Table:
     """Where each cell lies, what is different in it, and by which code it was made."""
     rows = []
     for row in study.rows:
-        begun = [cell for cell in row.cells if (results.folder / "cells" / cell.cell.place).is_dir()]
+        begun = [cell for cell in row.cells if (results.folder / CELLS / cell.cell.place).is_dir()]
         links = tuple((f"seed {cell.cell.seed}", _address(results, cell)) for cell in begun) if linked else ()
         places = "\n".join(cell.cell.place for cell in begun) or DASH
         changes = Entry("\n".join(change_lines(row.changed)) or "as the base", code=bool(row.changed))

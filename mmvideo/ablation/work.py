@@ -1,6 +1,6 @@
 """One cell of a suite, run in a process of its own: `python -m mmvideo.ablation.work FOLDER PLACE`.
 
-What is to be done lies in `FOLDER/todo/PLACE.json`, the settings of the run; its workdir is `FOLDER/cells/PLACE`, and
+The settings of the run lie in `FOLDER/settings/PLACE.json`; its workdir is `FOLDER/cells/PLACE`, and
 `FOLDER/state/PLACE.json` says how it ended. A lock keeps two processes from the same cell. A cell that was stopped or
 killed goes on from its last checkpoint.
 """
@@ -22,7 +22,7 @@ from typing import Any, Literal
 from mmvideo.experiment.config import load_experiment
 from mmvideo.training.files import read_lines, write_whole
 
-TODO, CELLS, STATE, LOG = "todo", "cells", "state", "log"
+SETTINGS, CELLS, STATE, LOG = "settings", "cells", "state", "log"
 """Folders of a tier: settings of runs, their workdirs, how they ended, what they said."""
 
 PATIENCE = 180.0
@@ -95,7 +95,7 @@ def run_cell(folder: str | Path, place: str) -> int:
 def _train(folder: Path, place: str) -> int:
     from mmvideo.experiment.run import run
 
-    return run(load_experiment(folder / TODO / f"{place}.json"), folder / CELLS / place)
+    return run(load_experiment(folder / SETTINGS / f"{place}.json"), folder / CELLS / place)
 
 
 def _write(folder: Path, place: str, status: Literal["done", "failed"], why: str | None) -> None:

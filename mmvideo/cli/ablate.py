@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mmvideo.ablation.cells import Cell
     from mmvideo.ablation.launchers import Launcher
     from mmvideo.ablation.outlook import Cost, Outlook
+    from mmvideo.ablation.schedule import Run
     from mmvideo.ablation.suite import Suite, Tier
 
 ABOUT = """Runs an ablation from its axes to tables and plots.
@@ -58,7 +59,7 @@ def main(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     from mmvideo.ablation.cells import cells_of, load_suite, tier_of
     from mmvideo.ablation.prepare import CORPORA, check_data, make_corpora
-    from mmvideo.ablation.schedule import finished, write_down
+    from mmvideo.ablation.schedule import finished, runs_of, write_down
     from mmvideo.cli.mistakes import UsageError
 
     if options.jobs is not None and options.jobs < 1:
@@ -70,6 +71,7 @@ def main(arguments: list[str]) -> int:
     cells = cells_of(tier, [_pair(text, "--only", "axis=value") for text in options.only], keep)
     if not cells:
         raise UsageError("--only leaves no cell: no study has all of these axes")
+    runs = runs_of(folder, cells, tier.before)
     if options.results:
         from mmvideo.ablation.outlook import costs_of
 
@@ -82,7 +84,7 @@ def main(arguments: list[str]) -> int:
     make_corpora(tier.corpora)
     check_data(tier, cells)
     launcher = _launcher(options, folder)
-    runs = write_down(folder, cells, tier.before)
+    write_down(folder, runs)
     if launcher is None:
         return _write_jobsets(folder, [place for place in runs if place not in done], options)
     return _run(suite, tier, cells, runs, folder, costs, launcher, options)
@@ -92,7 +94,7 @@ def _run(
     suite: Suite,
     tier: Tier,
     cells: list[Cell],
-    runs: dict[str, str | None],
+    runs: dict[str, Run],
     folder: Path,
     costs: dict[str, Cost],
     launcher: Launcher,
@@ -102,7 +104,7 @@ def _run(
     from mmvideo.ablation.outlook import cost_of
     from mmvideo.ablation.schedule import finished, run_all
 
-    costs |= {place: cost_of(tier.before[place.removeprefix("shared-")]) for place in runs if place not in costs}
+    costs |= {place: cost_of(run.experiment) for place, run in runs.items() if place not in costs}
     # What ends a terminal, or a job that holds this command, ends as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcome = run_all(folder, runs, launcher, Follow(folder, costs, finished(folder, runs)))
@@ -183,6 +185,8 @@ def _write_jobsets(folder: Path, places: list[str], options: Any) -> int:
     print(
         f"{len(written)} JobSets in {written[0].parent if written else folder}: kubectl apply -f {folder / 'jobsets'}"
     )
+    if any(place.startswith("shared-") for place in places):
+        print("those called shared-… come first: others start from what they train")
     print("run the same command with --results to see what has come of them")
     return 3 if written else 0
 

@@ -16,7 +16,7 @@ import pytest
 
 from mmvideo.ablation.cells import cells_of, load_suite
 from mmvideo.ablation.jobset import write_jobsets
-from mmvideo.ablation.schedule import write_down
+from mmvideo.ablation.schedule import runs_of, write_down
 from mmvideo.ablation.work import state_of
 from mmvideo.cli.main import main
 
@@ -133,9 +133,24 @@ def test_mistakes_are_one_line(write_suite, tmp_path, capsys):
         assert words in told and told.count("\n") == 1
 
 
+def test_a_run_of_other_settings_is_no_cell_of_this_suite(write_suite, tmp_path, capsys):
+    """A suite that was changed must not take over what its cells gave before."""
+    tier, folder = load_suite(write_suite(steps=3)).toy, tmp_path / "run"
+    write_down(folder, runs_of(folder, cells_of(tier), tier.before))
+    longer = load_suite(write_suite(steps=5)).toy
+    assert len(runs_of(folder, cells_of(longer), longer.before)) == 4, "nothing has begun"
+    (folder / "cells" / "fusion_1_s0").mkdir(parents=True)
+    assert len(runs_of(folder, cells_of(tier, keep="elsewhere"), tier.before)) == 4
+    for more in ([], ["--results"]):
+        assert main(["ablate", str(write_suite(steps=5)), "--folder", str(folder), *more]) == 2
+        told = capsys.readouterr().err
+        assert "fusion_1_s0 was begun with other settings: training.steps (3 there, 5 here)" in told
+
+
 def test_jobsets_are_filled_in(write_suite, tmp_path):
     tier = load_suite(write_suite()).toy
-    runs = write_down(tmp_path, cells_of(tier), tier.before)
+    runs = runs_of(tmp_path, cells_of(tier), tier.before)
+    write_down(tmp_path, runs)
     (first, *others) = write_jobsets(tmp_path, list(runs), ROOT / "tools" / "launch" / "jobset_gpu.yaml")
     text = first.read_text()
     assert len(others) == 3 and "name: fusion-0-s0" in text and f"args: [{tmp_path}, fusion_0_s0]" in text
