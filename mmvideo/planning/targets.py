@@ -2,7 +2,8 @@
 
 For GPUs that is a `GpuTargetConfigProto` in text form, whose numbers are NVIDIA's own: limits from the CUDA C++
 Programming Guide ("Compute Capabilities", table of technical specifications), sizes and clocks from the white papers of
-the A100 and H100 and the data sheets named in `devices.py`. What is compiled from it is never run, so that none of them
+the A100 and H100 and the data sheets named in `devices.py`. They were written down from memory of these, and have not
+been compared with them since. What is compiled from it is never run, so that none of them
 need be those of a certain card; they decide what XLA fuses and how, and so how many bytes a program takes.
 """
 
