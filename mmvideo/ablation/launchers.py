@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import functools
 import os
 import shutil
 import signal
@@ -19,9 +16,6 @@ from mmvideo.experiment.config import ConfigError
 
 STOPPED = 3
 """Exit code of a run that was asked to stop and can go on."""
-
-PR_SET_PDEATHSIG = 1
-"""Of `prctl`: the signal that a process gets when its parent is gone."""
 
 
 class Launcher(Protocol):
@@ -67,13 +61,12 @@ class Local:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a") as out:
             job = subprocess.Popen(
-                command(folder, place),
+                command(folder, place, self._own_cores(seat)),
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env=os.environ | self._environment(seat),
                 # Ctrl-C goes to this process alone, which asks its cells one by one.
                 start_new_session=True,
-                preexec_fn=functools.partial(_settle, self._own_cores(seat)),
             )
         return job, seat
 
@@ -163,13 +156,6 @@ def _submitit() -> Any:
     except ImportError:
         raise ConfigError("--launcher slurm needs submitit: pip install 'mmvideo[slurm]'") from None
     return submitit
-
-
-def _settle(cores: Sequence[int]) -> None:
-    """In the new process: keeps to its cores, and is asked to stop when the one that started it is gone (on Linux)."""
-    os.sched_setaffinity(0, cores)
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _gpus() -> list[str]:

@@ -1,4 +1,4 @@
-"""One cell of a suite, run in a process of its own: `python -m mmvideo.ablation.work FOLDER PLACE`.
+"""One cell of a suite, run in a process of its own: `python -m mmvideo.ablation.work FOLDER PLACE [CORES]`.
 
 The settings of the run lie in `FOLDER/settings/PLACE.json`; its workdir is `FOLDER/cells/PLACE`, and
 `FOLDER/state/PLACE.json` says how it ended. A lock keeps two processes from the same cell. A cell that was stopped or
@@ -8,14 +8,17 @@ killed goes on from its last checkpoint.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import dataclasses
 import fcntl
 import json
+import os
 import platform
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +30,9 @@ SETTINGS, CELLS, STATE, LOG = "settings", "cells", "state", "log"
 
 PATIENCE = 180.0
 """Seconds to wait for another process that is at the same cell: it may be saving after a stop."""
+
+PR_SET_PDEATHSIG = 1
+"""Of `prctl`: the signal that a process gets when its parent is gone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,14 +156,24 @@ def _machine() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """The command."""
-    folder, place = arguments
+    """The command. With cores it was started by another process here, and lives no longer than that."""
+    folder, place, *cores = arguments
+    if cores:
+        _settle([int(core) for core in cores[0].split(",")])
     return run_cell(folder, place)
 
 
-def command(folder: Path, place: str) -> list[str]:
-    """What runs a cell."""
-    return [sys.executable, "-m", "mmvideo.ablation.work", str(folder), place]
+def command(folder: Path, place: str, cores: Sequence[int] = ()) -> list[str]:
+    """What runs a cell, on these cores of this machine."""
+    own = [",".join(map(str, cores))] if cores else []
+    return [sys.executable, "-m", "mmvideo.ablation.work", str(folder), place, *own]
+
+
+def _settle(cores: Sequence[int]) -> None:
+    """Keeps to its cores, and is asked to stop when the one that started it is gone (on Linux)."""
+    os.sched_setaffinity(0, cores)
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def told(folder: Path, place: str) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from mmvideo.cli.tables import new_table
@@ -13,13 +14,15 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from mmvideo.experiment.compiled import Compiled
     from mmvideo.experiment.config import Experiment
+    from mmvideo.experiment.launch import Launch
     from mmvideo.experiment.plan import Plan
     from mmvideo.parallel.config import Mesh
     from mmvideo.planning.devices import Device
 
-ABOUT = """usage: mmvideo plan CONFIG [--device NAME] [--devices N] [--mesh AXES] [--mfu X] [--compile] [--layout]
-                    [--json] [--field.path VALUE …]
+ABOUT = """usage: mmvideo plan CONFIG [--device NAME] [--devices N] [--mesh AXES] [--mfu X] [--compile | --rehearse]
+                    [--layout] [--json] [--field.path VALUE …]
 
 Tells what a run needs before it is launched, without its corpus, as if every clip were as long as its
 views and had every modality: tokens, parameters and FLOPs by part of the model, bytes, and the whole run.
@@ -28,13 +31,15 @@ CONFIG and fields are those of `mmvideo train`. No accelerator is needed.
   --devices N   bytes on each of N devices, shared as the config's mesh says (default: as few as it allows)
   --device NAME of which kind: h100, h200, a100, b200, v4, v5e, v5p, v6e, or a TPU slice such as v5p-128. Tells
                 what fits on one, how long a step takes, and how many host cores feed it; a mesh of the config that
-                doesn't fit N devices is cut down to what does
+                doesn't fit N devices is cut down to what does. Bytes are those of XLA's own compiler where it is
+                installed, in 5 to 60 seconds: pip install "jax[cuda13]" for h100, h200 and a100, "jax[tpu]" for
+                TPUs. Else they are rehearsed, which is good to a few per cent on one device and may be a fifth too
+                low on many
   --mesh AXES   the mesh, such as data=8,fsdp=8; an axis that isn't named is 1
   --mfu X       model FLOP utilisation to tell the time from, in place of what was measured or is assumed
-  --compile     compiles the step for N devices and puts XLA's bytes and collectives beside the planned ones; takes
-                from ten seconds to minutes, and no device. By the device's own compiler where it is installed, whose
-                bytes are the ones to trust: pip install "jax[cuda13]" for h100, h200 and a100, "jax[tpu]" for TPUs.
-                Else for CPU devices, which need more for a step's work than an accelerator
+  --compile     asks a compiler in any case: for CPU devices where the device's own is not installed, which need more
+                for a step's work, but whose arguments and collectives are the same
+  --rehearse    asks none
   --layout      how each parameter lies on the mesh, and nothing else
   --json        the plan as JSON
 
@@ -57,6 +62,7 @@ class Options:
     mesh: Mesh | None
     mfu: float | None
     compile: bool
+    rehearse: bool
     layout: bool
     json: bool
 
@@ -102,7 +108,7 @@ def _options(arguments: list[str]) -> tuple[Options, list[str]]:
     from mmvideo.planning.devices import device_named
 
     rest, switches = list(arguments), {}
-    for name in ("compile", "layout", "json"):
+    for name in ("compile", "rehearse", "layout", "json"):
         switches[name] = f"--{name}" in rest
         rest = [argument for argument in rest if argument != f"--{name}"]
     count, rest = take_value(rest, "--devices", "how many there are")
@@ -117,8 +123,10 @@ def _options(arguments: list[str]) -> tuple[Options, list[str]]:
         if None not in (chips, devices) and chips != devices:
             raise UsageError(f"--device {kind} has {chips} chips, but --devices says {devices}: leave one out")
         devices = devices or chips or 1
-    elif share is not None or switches["compile"]:
-        raise UsageError("--mfu and --compile need a --device")
+    elif share is not None or switches["compile"] or switches["rehearse"]:
+        raise UsageError("--mfu, --compile and --rehearse need a --device")
+    if switches["compile"] and switches["rehearse"]:
+        raise UsageError("--compile asks XLA and --rehearse does not: leave one out")
     mesh = None if axes is None else parse_mesh(axes)
     return Options(devices, device, mesh, None if share is None else _share(share), **switches), rest
 
@@ -138,19 +146,38 @@ def _share(text: str) -> float:
 def _launch(experiment: Experiment, options: Options) -> None:
     """Plans for devices, and prints."""
     from mmvideo.cli.plan_launch import as_json, compiled_table, launch_lines
-    from mmvideo.experiment.launch import compile_launch, plan_launch
+    from mmvideo.experiment.launch import corrected, plan_launch
     from mmvideo.experiment.plan import as_dict
 
     found = plan_launch(experiment, options.device, options.devices, options.mesh, options.mfu)
-    if options.compile and not options.json:
-        _print(found.plan, launch_lines(found))
-    told = compile_launch(experiment, found) if options.compile else None
+    if not options.json:
+        _print(found.plan)
+    told = _ask(experiment, found, options)
+    if told is not None:
+        found = corrected(found, *told)
     if options.json:
         print(json.dumps(as_dict(found.plan) | as_json(found, told), indent=2))
-    elif told is None:
-        _print(found.plan, launch_lines(found))
-    else:
+        return
+    _console().print(launch_lines(found), soft_wrap=True)
+    if told is not None:
         _console().print(compiled_table(*told))
+
+
+def _ask(experiment: Experiment, found: Launch, options: Options) -> tuple[Launch, Compiled] | None:
+    """What a compiler says of the launch; None where none is asked, or none is there."""
+    from mmvideo.experiment.launch import compile_launch, own_compiler
+
+    if options.rehearse or not (options.compile or own_compiler(found)):
+        return None
+    if sys.stderr.isatty():
+        print(f"asking XLA's compiler for {found.devices:,} x {found.device.title} …", file=sys.stderr)
+    try:
+        return compile_launch(experiment, found)
+    except ValueError as error:
+        if options.compile:
+            raise
+        print(f"the bytes are rehearsed, for {error}", file=sys.stderr)
+        return None
 
 
 def _print_measured(experiment: Experiment, config: str) -> None:
@@ -174,14 +201,12 @@ def _console() -> Console:
     return Console(highlight=False)
 
 
-def _print(plan: Plan, more: str = "") -> None:
+def _print(plan: Plan) -> None:
     console, run = _console(), plan.run
     console.print(f"[bold]{plan.name}[/]: {run.steps:,} steps of {run.rows:,} rows, {run.clips:,} clips a step")
     for table in (_tokens(plan), _parts(plan), _memory(plan)):
         console.print(table)
     console.print(_summary(plan), soft_wrap=True)
-    if more:
-        console.print(more, soft_wrap=True)
 
 
 def _tokens(plan: Plan) -> Table:

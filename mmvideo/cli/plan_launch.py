@@ -47,6 +47,7 @@ def _rows_of_a_device(launch: Launch) -> list[tuple[str, str, str]]:
     gib = launch.device.memory / 2**30
     mesh = " x ".join(f"{name}={size}" for name, size in launch.sizes.items() if size > 1) or "one device"
     refitted = "the recipe's, cut down to what fits these devices" if launch.refitted else ""
+    source = "by XLA's compiler" if launch.compiled else "rehearsed"
     if not launch.fits:
         verdict = "not even one row fits: cut parameters by --mesh fsdp=…, or take remat"
     elif launch.turns == 1:
@@ -61,8 +62,8 @@ def _rows_of_a_device(launch: Launch) -> list[tuple[str, str, str]]:
         ("rows a device", f"{launch.rows:,}", verdict),
         (
             "memory",
-            f"{launch.memory.total / 2**30:,.3g} GiB",
-            f"with these rows, of {gib:,.3g}, of which {launch.usable / 2**30:,.3g} may be filled",
+            f"{launch.bytes / 2**30:,.3g} GiB",
+            f"with these rows, of {gib:,.3g}, of which {launch.usable / 2**30:,.3g} may be filled; {source}",
         ),
         ("padding", f"{launch.padding:.1%}", "of token slots, if every clip were the largest"),
     ]
@@ -96,15 +97,13 @@ def compiled_table(launch: Launch, found: Compiled) -> Table:
     """The plan's bytes beside XLA's, and the collectives of the program."""
     from mmvideo.cli.tables import new_table
 
-    table = new_table(f"compiled for {found.platform} in {found.seconds:,.3g} s", "planned", "XLA's")
+    table = new_table(f"compiled for {found.platform} in {found.seconds:,.3g} s", "rehearsed", "XLA's")
     work = launch.memory.gradients + launch.memory.activations
     planned = (launch.memory.held, work, launch.memory.total)
     told = (found.arguments, found.scratch, found.total)
     names = ("arguments, GiB", "gradients and activations, GiB", "all, GiB")
     for name, ours, theirs in zip(names, planned, told, strict=True):
         table.add_row(name, f"{ours / 2**30:,.4g}", f"{theirs / 2**30:,.4g}")
-    if found.peak is not None:
-        table.add_row("alive at once, GiB", f"{launch.memory.total / 2**30:,.4g}", f"{found.peak / 2**30:,.4g}")
     for each in found.collectives:
         table.add_row(each.kind, "", f"{each.count:,} x, {each.bytes / 2**30:,.3g} GiB")
     table.caption = trust(found)
@@ -113,14 +112,14 @@ def compiled_table(launch: Launch, found: Compiled) -> Table:
 
 def trust(found: Compiled) -> str:
     """Which of the numbers is which, and which to go by."""
-    if found.platform.endswith("cpu"):
+    if not found.own:
         return (
-            "planned: mmvideo's rehearsal for the accelerator. XLA's: for CPUs; arguments and collectives are the "
-            "accelerator's, the rest is more than it needs. Go by the planned bytes."
+            "XLA's are for CPUs here: arguments and collectives are the accelerator's, the rest is more than it needs. "
+            "Go by the rehearsed bytes."
         )
     return (
-        "planned: mmvideo's rehearsal. XLA's: the device's own compiler, which allocates these bytes; attention "
-        "stands in for the fused kernel. Go by XLA's."
+        "XLA's: the device's own compiler, which allocates these bytes; attention stands in for the fused kernel. "
+        "Go by XLA's."
     )
 
 

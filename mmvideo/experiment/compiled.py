@@ -1,13 +1,14 @@
-"""A recipe's training step compiled for devices that are not there, and what XLA says of it.
+"""A recipe's training step as XLA compiles it for devices that are not there, and what that says of it.
 
-    python -m mmvideo.experiment.compiled < question.json > answer.json
+    python -m mmvideo.experiment.compiled < question.json
 
-It is a process of its own, since how many devices a platform pretends to have must be said before JAX starts. Compiling
+It is a process of its own, since how many devices a platform pretends to have must be said before JAX starts, and since
+it is ended as soon as XLA has assigned its buffers (`planning/assignment.py`): machine code is not needed. Compiling
 allocates nothing, so that shapes may be those of a cluster. The accelerator's own compiler is asked where it is
-installed, which needs no accelerator: JAX's CUDA plugin for GPUs (`pip install "mmvideo[cuda]"`), libtpu for TPUs.
-Everything else is compiled for as many CPU devices. Those compute bfloat16 in float32 and fuse less, so that XLA
-counts more bytes for a step's work there than an accelerator needs; arguments are the same to the byte, and
-collectives the same but for how they are merged.
+installed, which needs no accelerator: JAX's CUDA plugin for GPUs (`pip install "mmvideo[cuda]"`), libtpu for TPUs
+(`pip install "jax[tpu]"`). Everything else is compiled for as many CPU devices. Those compute bfloat16 in float32 and
+fuse less, so that XLA counts more bytes for a step's work there than an accelerator needs; arguments are the same to
+the byte, and collectives the same but for how they are merged.
 
 Which fused attention there will be is not known without the device. Its place is taken by attention in blocks of
 `plan.BLOCK` keys, which is linear in memory as fused kernels are. Compiled so, the two steps of
@@ -23,11 +24,14 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 from mmvideo.experiment.config import Experiment, from_json, to_json
 from mmvideo.parallel.mesh import AXES, axis_sizes
+from mmvideo.planning.assignment import DUMPING, Assignment, find_assignment
 from mmvideo.planning.collectives import Collective, read_collectives
 from mmvideo.planning.targets import Target
 
@@ -42,24 +46,30 @@ OPTIONS = {"cpu": LIGHT, "gpu": LIGHT | UNTRIED}
 """For the compiler, by platform."""
 
 
+STEP = "jit_step"
+"""What XLA calls the program (`training/step.py`)."""
+
+PAUSE = 0.1
+"""Seconds between two looks at what XLA has written."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Compiled:
     """What XLA says of a step on one device.
 
     Attributes:
       platform: that it was compiled for.
+      own: whether by the device's own compiler; else for CPUs.
       arguments: bytes of state and batch.
       scratch: bytes that the program allocates beside them; the new state takes the place of the old.
-      peak: bytes that are alive at once, arguments included, without the gaps between them that `scratch` counts;
-        None where the platform doesn't tell.
       collectives: what devices send each other.
-      seconds: of compilation.
+      seconds: until XLA had told.
     """
 
     platform: str
+    own: bool
     arguments: int
     scratch: int
-    peak: int | None
     collectives: tuple[Collective, ...]
     seconds: float
 
@@ -70,7 +80,7 @@ class Compiled:
 
 
 def ask_compiler(experiment: Experiment, devices: int, target: Target | None = None) -> Compiled:
-    """Compiles a step of an experiment in a process of its own.
+    """Has a step of an experiment compiled in a process of its own, as far as it takes to know its bytes.
 
     Args:
       experiment: the settings; its mesh and rows are those of `devices`.
@@ -81,29 +91,55 @@ def ask_compiler(experiment: Experiment, devices: int, target: Target | None = N
       ValueError: the program does not compile; the last line of what the compiler said.
     """
     asked = None if target is None else dataclasses.asdict(target)
-    question = {"experiment": to_json(experiment), "devices": devices, "target": asked}
-    quiet = {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
-    done = subprocess.run(
-        [sys.executable, "-m", "mmvideo.experiment.compiled"],
-        input=json.dumps(question),
-        capture_output=True,
-        text=True,
-        env=os.environ | quiet,
-        check=False,
+    question = json.dumps({"experiment": to_json(experiment), "devices": devices, "target": asked})
+    platform, began = "cpu" if target is None else target.platform, time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        found = _compile(question, Path(folder), platform)
+    if isinstance(found, str):
+        raise ValueError(f"the step did not compile for {devices} devices: {found}")
+    return Compiled(
+        platform=f"{devices} x {'CPU' if target is None else target.title}",
+        own=target is not None,
+        arguments=found.arguments,
+        scratch=found.scratch,
+        collectives=read_collectives(found.text),
+        seconds=time.perf_counter() - began,
     )
-    if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("#")]
-        last = said[-1] if said else f"exit code {done.returncode}"
-        told = next(
-            (line for line in said if re.match(r"ValueError|.*(RESOURCE_EXHAUSTED|JaxRuntimeError)", line)), last
+
+
+def _compile(question: str, folder: Path, platform: str) -> Assignment | str:
+    """Starts the process and ends it when XLA has written what is needed; or what went wrong, in a line."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {DUMPING.format(folder)}"
+    quiet = {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
+    (folder / "question").write_text(question, encoding="utf-8")
+    with (folder / "question").open() as asked, (folder / "said").open("w") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mmvideo.experiment.compiled"],
+            stdin=asked,
+            stdout=said,
+            stderr=said,
+            # What was compiled before is not compiled again, and then XLA writes nothing.
+            env=os.environ | quiet | {"XLA_FLAGS": flags, "JAX_ENABLE_COMPILATION_CACHE": "false"},
         )
-        raise ValueError(f"the step did not compile for {devices} devices: {told[:400]}")
-    answer = json.loads(done.stdout.splitlines()[-1])
-    answer["collectives"] = tuple(Collective(**each) for each in answer["collectives"])
-    return Compiled(**answer)
+        try:
+            while (found := find_assignment(folder, STEP, platform)) is None and process.poll() is None:
+                time.sleep(PAUSE)
+        finally:
+            process.kill()
+            process.wait()
+    said = (folder / "said").read_text(encoding="utf-8", errors="replace")
+    # It may have ended between a look at the files and one at the process.
+    return found or find_assignment(folder, STEP, platform) or _last_words(said)
 
 
-def compile_step(experiment: Experiment, devices: list[Any]) -> Compiled:
+def _last_words(said: str) -> str:
+    """The line of an output that says why."""
+    lines = [line for line in said.splitlines() if line.strip() and not line.startswith("#")]
+    told = [line for line in lines if re.match(r"ValueError|.*(RESOURCE_EXHAUSTED|JaxRuntimeError)", line)]
+    return (told or lines or ["it does not say why"])[-1][:400]
+
+
+def compile_step(experiment: Experiment, devices: list[Any]) -> None:
     """Compiles a step for these devices, which may be descriptions of some."""
     import jax
     import numpy as np
@@ -125,20 +161,9 @@ def compile_step(experiment: Experiment, devices: list[Any]) -> Compiled:
         abstract_stream(sketch.shape, experiment.input.packing.rows),
     )
     places = jax.tree.map(lambda leaf: leaf.sharding, blueprint.abstract)
-    began, platform = time.perf_counter(), devices[0].platform
     with jax.set_mesh(mesh):
         lowered = make_step(blueprint.graphdef, experiment.training, places).lower(blueprint.abstract, batch)
-        program = lowered.compile(OPTIONS.get(platform))
-    memory = program.memory_analysis()
-    return Compiled(
-        platform=f"{len(devices)} x {devices[0].device_kind}",
-        arguments=memory.argument_size_in_bytes,
-        scratch=memory.temp_size_in_bytes,
-        # The compiler for CPUs fills this in with something else.
-        peak=None if platform == "cpu" else memory.peak_memory_in_bytes,
-        collectives=read_collectives(program.as_text()),
-        seconds=time.perf_counter() - began,
-    )
+        lowered.compile(OPTIONS.get(devices[0].platform))
 
 
 def _topology(target: Target) -> Any:
@@ -151,7 +176,7 @@ def _topology(target: Target) -> Any:
 
 
 def main() -> int:
-    """Reads a question and prints the answer."""
+    """Reads a question and compiles."""
     import jax
 
     question = json.load(sys.stdin)
@@ -160,7 +185,7 @@ def main() -> int:
     else:
         jax.config.update("jax_num_cpu_devices", question["devices"])
         devices = jax.devices("cpu")
-    print(json.dumps(dataclasses.asdict(compile_step(from_json(question["experiment"]), devices))))
+    compile_step(from_json(question["experiment"]), devices)
     return 0
 
 

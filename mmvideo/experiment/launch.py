@@ -41,7 +41,10 @@ class Launch:
       refitted: whether the recipe's mesh did not fit the devices, so that this is another.
       plan: of the whole run.
       rows: that one device has of a batch.
-      memory: bytes on one device, with those rows.
+      memory: bytes on one device, with those rows, as rehearsed.
+      bytes: all of them: the rehearsed ones, or XLA's.
+      each: bytes that one more row would take.
+      compiled: whether the device's own compiler was asked for them.
       fits: the most rows that a device has room for; 0 if not even one.
       padding: share of token slots that are empty, if every clip were the largest.
       flops: model FLOPs of a step on real tokens, forward and backward, attention within its spans.
@@ -59,6 +62,9 @@ class Launch:
     plan: Plan
     rows: int
     memory: Memory
+    bytes: int
+    each: float
+    compiled: bool
     fits: int
     padding: float
     flops: float
@@ -122,6 +128,7 @@ def plan_launch(
     sketch = sketched(experiment)
     found = plan(experiment, devices)
     rows = -(-experiment.input.packing.rows // cut("batch", sizes))
+    each, usable = _bytes_of_a_row(experiment, sketch, found.memory, rows, sizes), round(device.memory * USABLE)
     flops = found.run.clips * clip_flops(experiment)
     mfu, source = _utilisation(experiment, device) if mfu is None else (mfu, "as asked for")
     seconds = flops * _again(experiment) / (devices * device.flops * mfu)
@@ -133,7 +140,10 @@ def plan_launch(
         plan=found,
         rows=rows,
         memory=found.memory,
-        fits=_fits(experiment, sketch, found.memory, rows, sizes, round(device.memory * USABLE)),
+        bytes=found.memory.total,
+        each=each,
+        compiled=False,
+        fits=_fits(rows, usable - found.memory.total, each),
         padding=1 - found.run.tokens / found.run.slots,
         flops=flops,
         mfu=mfu,
@@ -142,6 +152,14 @@ def plan_launch(
         cores=found.run.clips / seconds * cores_per_clip(experiment.input),
         traffic=expected_traffic(found.memory.parameters, found.memory.gradients, sizes),
     )
+
+
+def own_compiler(launch: Launch) -> bool:
+    """Whether the devices' own compiler is installed, and knows so many of them."""
+    try:
+        return target(launch.device, launch.devices) is not None
+    except ValueError:
+        return False
 
 
 def compile_launch(experiment: Experiment, launch: Launch) -> tuple[Launch, Compiled]:
@@ -162,15 +180,39 @@ def compile_launch(experiment: Experiment, launch: Launch) -> tuple[Launch, Comp
     return plan_launch(smaller, launch.device, launch.devices, mesh, launch.mfu), found
 
 
-def _fits(
-    experiment: Experiment, sketch: Outline, memory: Memory, rows: int, sizes: Mapping[str, int], usable: int
-) -> int:
-    """The most rows a device: what they take grows in proportion, so that two numbers of rows tell."""
+def corrected(launch: Launch, planned: Launch, found: Compiled) -> Launch:
+    """The launch with XLA's bytes, and with the rows that fit by them, if they are those of the device's own compiler.
+
+    Args:
+      launch: as asked for.
+      planned: the same with the rows that were compiled.
+      found: what XLA says of them. Of other numbers of rows it is taken to say what the rehearsal does, in proportion.
+    """
+    if not found.own:
+        return launch
+    each = launch.each * found.scratch / (planned.memory.gradients + planned.memory.activations)
+    return dataclasses.replace(
+        launch,
+        bytes=found.total + round((launch.rows - planned.rows) * each),
+        each=each,
+        compiled=True,
+        fits=_fits(planned.rows, launch.usable - found.total, each),
+    )
+
+
+def _fits(rows: int, left: int, each: float) -> int:
+    """The most rows a device, where with some so many bytes are left."""
+    return max(math.floor(rows + left / each), 0)
+
+
+def _bytes_of_a_row(
+    experiment: Experiment, sketch: Outline, memory: Memory, rows: int, sizes: Mapping[str, int]
+) -> float:
+    """What rows take grows in proportion, so that two numbers of them tell."""
     other = 2 * rows if rows < 8 else rows // 2
     learner = abstract_learner(experiment, sketch.spec, rehearsed(experiment.model))
     second = step_memory(experiment, learner, abstract_stream(sketch.shape, other), sizes)
-    each = (memory.total - second.total) / (rows - other)
-    return max(math.floor(rows + (usable - memory.total) / each), 0)
+    return (memory.total - second.total) / (rows - other)
 
 
 def _utilisation(experiment: Experiment, device: Device) -> tuple[float, str]:

@@ -61,11 +61,13 @@ class Target:
     """Devices to compile for.
 
     Attributes:
+      title: what they are called.
       platform: of JAX, `cuda` or `tpu`.
       topology: how they are put together, by the compiler's own way of writing.
       config: the description of one, of a GPU; empty for TPUs, which the compiler knows.
     """
 
+    title: str
     platform: str
     topology: str
     config: str = ""
@@ -78,12 +80,12 @@ def target(device: Device, devices: int) -> Target | None:
       ValueError: so many TPU chips are no slice whose shape is known.
     """
     if device.dimensions:
-        return Target("tpu", torus(device, devices)) if importlib.util.find_spec("libtpu") else None
+        return Target(device.title, "tpu", torus(device, devices)) if importlib.util.find_spec("libtpu") else None
     if device.name not in GPUS or not any(map(_there, PLUGINS)):
         return None
     # Partitions, hosts in each, devices in each; all hosts alike.
     own = math.gcd(devices, device.host)
-    return Target("cuda", f"1x{devices // own}x{own}", gpu_config(device))
+    return Target(device.title, "cuda", f"1x{devices // own}x{own}", gpu_config(device))
 
 
 def gpu_config(device: Device) -> str:
