@@ -25,7 +25,8 @@ class Fusion:
     Attributes:
       scheme: `early` lets a clip see all of itself from the first layer on, `mid` from `layer` on,
         `late` never. From `layer` on, `bottleneck` gives every modality its copy of some tokens, and
-        averages the copies after each layer (MBT, Nagrani et al. 2021, section 3.2), and `cross` lets
+        averages the copies after each layer (MBT, Nagrani et al. 2021, section 3.2): what they gather
+        is read in the layer behind, so that a bottleneck of one layer passes nothing on. `cross` lets
         a modality ask its whole clip, whose keys and values its own weights make (their section
         3.2.2); where the modalities share attention and norms, that is what `mid` does.
       layer: the first layer in which video, sound and text meet.
