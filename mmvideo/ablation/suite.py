@@ -185,6 +185,7 @@ class Tier:
       minutes: what all of it is stated to take on two cores; 0 where that is not the machine for it.
       before: runs that cells share, such as a pretrained checkpoint, by name; a cell names one as
         `training.init_from="shared:NAME"`.
+      findings: what is made of the verdicts on claims, by the text of the claim; written when the tier has been run.
     """
 
     studies: tuple[Study, ...]
@@ -193,6 +194,7 @@ class Tier:
     needs: str = ""
     minutes: float = 0.0
     before: Mapping[str, Experiment] = dataclasses.field(default_factory=dict)
+    findings: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

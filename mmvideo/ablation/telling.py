@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from mmvideo.ablation import publications
 from mmvideo.ablation.cells import tier_of
+from mmvideo.ablation.checkout import last_change
 from mmvideo.ablation.document import DASH, Document, Entry, Section, Table, best, entries, large, told
 from mmvideo.ablation.plotted import panels
 from mmvideo.ablation.results import Outcome, Results, Row, StudyResults
@@ -63,6 +64,7 @@ def _facts(results: Results) -> list[tuple[str, str]]:
         ("tier", results.tier),
         ("finished", whole),
         ("seeds", ", ".join(map(str, results.seeds))),
+        ("settings", _listed(_settled(results.suite.name, outcome) for outcome in runs)),
         ("run", DASH if began is None or ended is None else _dates(began, ended)),
         ("stated time", f"{tier.minutes:g} min on 2 cores" if tier.minutes else DASH),
         ("taken time", f"{duration(spent)}, cells one after another" if spent else DASH),
@@ -70,6 +72,12 @@ def _facts(results: Results) -> list[tuple[str, str]]:
         ("commit", _listed(outcome.commit for outcome in runs)),
         ("versions", _listed(_versions(outcome) for outcome in runs)),
     ]
+
+
+def _settled(name: str, outcome: Outcome) -> str:
+    """When the suite that a run was made with was committed."""
+    changed = last_change(f"experiments/{name}/suite.py", outcome.commit)
+    return f"committed {changed}" if changed else ""
 
 
 def _dates(began: float, ended: float) -> str:
@@ -104,7 +112,16 @@ def _summary(results: Results) -> Section:
     shown = tuple(head[place] for place in keep)
     wordy = tuple(place for place, word in enumerate(shown) if word not in ("gain", "p", "margin", "seeds"))
     table = Table(shown, tuple(tuple(row[place] for place in keep) for row in rows), wordy=wordy)
-    return Section("claims", "Claims", lead, (table,))
+    return Section("claims", "Claims", lead, tuple(part for part in (table, _findings(results, judged)) if part.rows))
+
+
+def _findings(results: Results, judged: Iterable[tuple[StudyResults, Claim, Verdict]]) -> Table:
+    """What is made of the verdicts."""
+    said = tier_of(results.suite, results.tier).findings
+    rows = [
+        entries(claim.text, verdict.outcome, said[claim.text]) for _, claim, verdict in judged if claim.text in said
+    ]
+    return Table(("claim", "verdict", "what is made of it"), tuple(rows), words=3, title="In words", printed=False)
 
 
 def _verb(outcome: str, count: int) -> str:

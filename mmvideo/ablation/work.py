@@ -15,13 +15,13 @@ import json
 import os
 import platform
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from mmvideo.ablation.checkout import commit
 from mmvideo.experiment.config import load_experiment
 from mmvideo.training.files import read_lines, write_whole
 
@@ -125,20 +125,6 @@ def _alone(path: Path) -> Iterator[None]:
                     raise RuntimeError(f"another process is at {path.stem.removeprefix('.')}") from None
                 time.sleep(0.5)
         yield
-
-
-def commit() -> str:
-    """The commit of the code, with a `+` where files were changed; empty outside a checkout."""
-    here = Path(__file__).parent
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", here, *words], capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        changed = git("status", "--porcelain", "--untracked-files=no")
-        return git("rev-parse", "--short=10", "HEAD") + ("+" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return ""
 
 
 def _versions() -> dict[str, str]:

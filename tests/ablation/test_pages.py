@@ -49,6 +49,7 @@ def test_markdown_tells_means_dashes_published_numbers_and_verdicts(written):
     claim = next(line for line in text.split("\n") if line.startswith("| mid is better than early<br>(2 of 3 seeds;"))
     assert "| holds " in claim and "| +10.5 ± 6.4 |" in claim and "a paper, table 1 (read in the paper)" in claim
     assert "Of 4 claims: 1 holds, 1 is reversed, 1 is not settled, 1 is not measured." in text
+    assert lines(text, "mid is better than early")[-1][1:] == ["holds", "as it should be"]
     assert "mAP: 12.25" in text and "recalled, not looked up" in text
 
 

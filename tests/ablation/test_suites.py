@@ -113,6 +113,7 @@ def test_toy_cells_read_the_corpora_of_the_tier(folder):
 
 @suites
 def test_tables_speak_of_cells_and_columns_that_are_there(folder):
+    claimed: set[tuple[str, str]] = set()
     for name, study in studies(folder):
         told = [labels_of(study, point) for point in points(study)]
         columns = {metric.name for metric in study.metrics}
@@ -123,11 +124,13 @@ def test_tables_speak_of_cells_and_columns_that_are_there(folder):
             assert better and worse and not any(labels in worse for labels in better), (name, study.name, claim.text)
             assert claim.metric in columns, (name, study.name, claim.text)
             assert claim.source and (claim.mark == "E") == claim.source.startswith("ours")
+            claimed.add((name, claim.text))
         for row in study.published:
             axes = {axis.name: {choice.label for choice in axis.choices} for axis in study.axes}
             assert set(row.where) <= set(axes), (name, study.name, row)
             if name == "paper":
                 assert any(fits(row.where, labels) for labels in told), (study.name, row)
+    assert all((name, text) in claimed for name in TIERS for text in tier_of(suite_in(folder), name).findings)
 
 
 def answers(experiment: Experiment, evaluation: str, key: str) -> bool:
