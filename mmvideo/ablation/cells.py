@@ -17,6 +17,9 @@ from mmvideo.experiment.config import ConfigError, Experiment, to_json
 SHARED = "shared:"
 """Stands before the name of a run that cells share, where a cell starts from it."""
 
+STUDY = "study"
+"""What `only` calls the studies themselves."""
+
 TIERS = ("toy", "paper")
 
 
@@ -80,24 +83,24 @@ def cells_of(tier: Tier, only: Sequence[tuple[str, str]] = (), keep: str | None 
     Args:
       tier: the studies.
       only: axes with the labels that are wanted; several of one axis are alternatives. Studies without the axis stay
-        out.
+        out. `study` is as an axis, whose labels are the names of the studies.
       keep: folder in which batches are kept for all cells.
 
     Raises:
       ConfigError: an axis or a label that isn't there, or settings that can't be made, with the cell.
     """
     wanted, found = _wanted(tier, only), []
+    names = wanted.pop(STUDY, {study.name for study in tier.studies})
     places: dict[str, str] = {}
     for seed in tier.seeds:
         for study in tier.studies:
-            if not set(wanted) <= {axis.name for axis in study.axes}:
-                continue
             for point in points(study):
                 labels = labels_of(study, point)
-                if all(labels[axis] in choices for axis, choices in wanted.items()):
-                    experiment = _experiment(study, point, labels, seed)
-                    words = "_".join(_plain(word) for word in (study.name, *labels.values(), f"s{seed}"))
-                    place = places.setdefault(_digest(experiment), words)
+                experiment = _experiment(study, point, labels, seed)
+                words = "_".join(_plain(word) for word in (study.name, *labels.values(), f"s{seed}"))
+                # That of the first cell of all, wanted or not: it is the same whichever are asked for.
+                place = places.setdefault(_digest(experiment), words)
+                if study.name in names and all(labels.get(axis) in choices for axis, choices in wanted.items()):
                     experiment = with_fields(experiment, {"name": words, "input.keep": keep})
                     found.append(Cell(study.name, labels, seed, experiment, place))
     return found
@@ -105,7 +108,7 @@ def cells_of(tier: Tier, only: Sequence[tuple[str, str]] = (), keep: str | None 
 
 def _wanted(tier: Tier, only: Sequence[tuple[str, str]]) -> dict[str, set[str]]:
     """The labels that are wanted of each axis."""
-    known: dict[str, set[str]] = {}
+    known: dict[str, set[str]] = {STUDY: {study.name for study in tier.studies}}
     for axis in (axis for study in tier.studies for axis in study.axes):
         known.setdefault(axis.name, set()).update(choice.label for choice in axis.choices)
     wanted: dict[str, set[str]] = {}

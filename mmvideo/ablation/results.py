@@ -228,8 +228,8 @@ def verdict(study: Study, rows: Sequence[Row], claim: Claim) -> Verdict:
     most = max((len(row.cells) for row in rows), default=0)
     why = ""
     if len(gains) < most:
-        some = "; ".join(dict.fromkeys(lacking)) or "some cells"
-        why = f"{len(gains)} of {most} seeds; without a value in some: {some}"
+        some = "; ".join(dict.fromkeys(lacking))
+        why = f"{len(gains)} of {most} seeds" + (f"; without a value in some: {some}" if some else "")
     return judge([gains[seed] for seed in sorted(gains)], claim.margin, why)
 
 

@@ -58,6 +58,14 @@ def test_cells_with_equal_settings_have_one_place():
 def test_only_some_are_asked_for():
     found = cells_of(tier(grid("depth", "model.depth", [1, 2, 3])), only=[("depth", "1"), ("depth", "3")])
     assert [cell.labels["depth"] for cell in found] == ["1", "3", "1", "3"]
+    # Its first cell is one of the other study, and has the same place whether that is asked for or not.
+    other = Study("two", BASE, (grid("width", "model.width", [32, 64]),), (JOINT,))
+    two = Tier((Study("one", BASE, (grid("depth", "model.depth", [4, 2]),), (JOINT,)), other), seeds=(0, 1))
+    both = cells_of(two, only=[("study", "two")])
+    assert [cell.study for cell in both] == ["two"] * 4
+    assert [cell.place for cell in both] == [cell.place for cell in cells_of(two) if cell.study == "two"]
+    with pytest.raises(ConfigError, match="study has no 'three'"):
+        cells_of(two, only=[("study", "three")])
     with pytest.raises(ConfigError, match="no axis 'dept'; do you mean 'depth'"):
         cells_of(tier(grid("depth", "model.depth", [1])), only=[("dept", "1")])
     with pytest.raises(ConfigError, match="depth has no '9'"):
