@@ -248,7 +248,7 @@ def _parts(plan: Plan) -> Table:
 def _memory(plan: Plan) -> Table:
     """Bytes on a device."""
     devices = "the device" if plan.devices == 1 else f"each of {plan.devices:,} devices"
-    table = new_table(f"bytes on {devices}", "GiB")
+    table = new_table(f"bytes on {devices}, rehearsed", "GiB")
     for name, size in dataclasses.asdict(plan.memory).items():
         if size:
             table.add_row(name, _number(size / 2**30))
