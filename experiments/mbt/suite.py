@@ -146,6 +146,14 @@ toy_tier = Tier(
     ),
     corpora=(PLAIN,),
     minutes=40,
+    findings={
+        "bottlenecks in the last layers beat late fusion": "By far: whether movement and melody agree is told by "
+        "neither alone, so that what meets nowhere stays near the half that guessing gets.",
+        "self-attention in the last layers beats self-attention from the first on": "In the mean as published, but "
+        "both are above 95 % of a task whose best is 100, and three seeds don't settle two and a half points.",
+        "bottlenecks beat self-attention over all tokens": "As published, by one and a half points of the two that "
+        "were left to gain.",
+    },
 )
 
 BASE = load_experiment(CONFIGS / "pretrain" / "mbt.py")
@@ -209,5 +217,6 @@ suite = Suite(
     paper=paper_tier,
     remarks="The published figures were not read, so no numbers of theirs stand beside ours but those of the README. "
     "AudioSet-500k (44.0 spectrogram, 33.9 rgb, 52.3 both, README; the paper's first version said 49.6) is another "
-    "corpus than the base's. Clip length, which the paper varies too, is left out: its values were not recorded.",
+    "corpus than the base's. Clip length, which the paper varies too, is left out: its values were not recorded. "
+    "Clips/s and time of the toy were measured beside other work on the same two cores.",
 )
