@@ -93,7 +93,7 @@ class Panel:
     @property
     def ordered(self) -> bool:
         """Whether the labels are numbers, so that lines between the points mean something."""
-        return len(self.ticks) > 2 and all(_is_number(tick) for tick in self.ticks)
+        return are_ordered(self.ticks)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +129,11 @@ class Document:
     lead: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
     sections: tuple[Section, ...]
+
+
+def are_ordered(labels: Sequence[str]) -> bool:
+    """Whether labels are numbers, and enough of them for a line."""
+    return len(labels) > 2 and all(map(_is_number, labels))
 
 
 def _is_number(label: str) -> bool:

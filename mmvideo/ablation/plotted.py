@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mmvideo.ablation import publications
-from mmvideo.ablation.document import Dot, Panel
+from mmvideo.ablation.document import Dot, Panel, are_ordered
 from mmvideo.ablation.results import Row, StudyResults
 from mmvideo.ablation.statistics import Estimate, estimate
-from mmvideo.ablation.suite import Metric
+from mmvideo.ablation.suite import Axis, Metric
 from mmvideo.evaluation.report_parts.names import is_hundredfold
 
 PUBLISHED = 2
@@ -16,7 +16,7 @@ PUBLISHED = 2
 
 
 def panels(study: StudyResults) -> list[Panel]:
-    """The plots of a study: along its first axis, in colours by the others."""
+    """The plots of a study: along its first axis whose labels are numbers, or its first, in colours by the others."""
     found = []
     for metric in study.study.metrics:
         scale = 100.0 if is_hundredfold(metric.key) else 1.0
@@ -42,7 +42,7 @@ def _theirs(column: publications.Column) -> Callable[[Row], tuple[float, ...]]:
 
 def _panel(study: StudyResults, title: str, note: str, values: Callable[[Row], tuple[float, ...]]) -> Panel:
     """A panel of the rows that have values."""
-    axes = [axis.name for axis in study.study.axes]
+    axes = [axis.name for axis in sorted(study.study.axes, key=lambda axis: not _is_ordered(axis))]
     ticks = tuple(dict.fromkeys(row.labels[axes[0]] for row in study.rows)) if axes else ("",)
     series: dict[str, list[Dot]] = {_others(row, axes): [] for row in study.rows}
     for row in study.rows:
@@ -54,6 +54,10 @@ def _panel(study: StudyResults, title: str, note: str, values: Callable[[Row], t
     known = any(series.values())
     axis = axes[0] if axes else ""
     return Panel(title, note, axis, ticks, {name: tuple(dots) for name, dots in series.items()} if known else {})
+
+
+def _is_ordered(axis: Axis) -> bool:
+    return are_ordered([choice.label for choice in axis.choices])
 
 
 def _estimate(values: tuple[float, ...]) -> Estimate:

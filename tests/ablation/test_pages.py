@@ -12,6 +12,7 @@ from mmvideo.ablation.cells import cells_of
 from mmvideo.ablation.document import DASH, large, told
 from mmvideo.ablation.latex import escaped
 from mmvideo.ablation.pages import write_pages
+from mmvideo.ablation.plotted import panels
 from mmvideo.ablation.results import gather
 from mmvideo.ablation.statistics import Estimate
 
@@ -51,6 +52,16 @@ def test_markdown_tells_means_dashes_published_numbers_and_verdicts(written):
     assert "Of 4 claims: 1 holds, 1 is reversed, 1 is not settled, 1 is not measured." in text
     assert lines(text, "mid is better than early")[-1][1:] == ["holds", "as it should be"]
     assert "mAP: 12.25" in text and "recalled, not looked up" in text
+
+
+def test_plots_go_along_the_axis_of_numbers(fusion, folder):
+    (study,) = gather(fusion, "toy", cells_of(fusion.toy), folder).studies
+    panel = panels(study)[0]
+    assert (panel.axis, panel.ticks, panel.ordered) == ("depth", ("1", "2", "3"), True)
+    assert list(panel.series) == ["kind early", "kind mid & late"]
+    # Of (early, 3) all three seeds are there.
+    last = panel.series["kind early"][-1]
+    assert last.place == 2 and last.values == pytest.approx([53.0, 52.0, 54.0])
 
 
 def test_csv_has_a_row_a_cell_and_what_is_missing_is_empty(written):
