@@ -2,7 +2,8 @@
 
 A suite is a Python file that defines `suite = Suite(...)`. Its tiers ask the same questions at two sizes: `toy` on
 generated clips in minutes, `paper` at the published size on a cluster. A tier has studies, each a base experiment with
-axes that are crossed, and what is measured in every cell.
+axes that are crossed, and what is measured in every cell. A third tier, `accelerator`, is made of the toy's
+(`mmvideo.ablation.toy`).
 """
 
 from __future__ import annotations
@@ -185,6 +186,7 @@ class Tier:
       minutes: what all of it is stated to take on two cores; 0 where that is not the machine for it.
       before: runs that cells share, such as a pretrained checkpoint, by name; a cell names one as
         `training.init_from="shared:NAME"`.
+      last: what is done to every cell after its choices, the same for all.
     """
 
     studies: tuple[Study, ...]
@@ -193,6 +195,7 @@ class Tier:
     needs: str = ""
     minutes: float = 0.0
     before: Mapping[str, Experiment] = dataclasses.field(default_factory=dict)
+    last: Change | None = None
 
 
 @dataclasses.dataclass(frozen=True)
