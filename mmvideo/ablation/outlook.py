@@ -39,8 +39,9 @@ def costs_of(
     for number, (key, experiment) in enumerate(new.items(), 1):
         tell(number, len(new))
         known[key] = planner.cost(experiment)
-    if path is not None and new:
-        write_whole(path, json.dumps({key: dataclasses.asdict(cost) for key, cost in known.items()}, indent=1))
+        if path is not None:
+            # At once: a plan of many runs takes minutes, and whoever stops it goes on with what there is.
+            write_whole(path, json.dumps({key: dataclasses.asdict(cost) for key, cost in known.items()}, indent=1))
     return {place: known[key] for place, key in keys.items()}
 
 

@@ -92,7 +92,7 @@ def _facts(plan: Planned) -> list[tuple[str, str]]:
     return [
         *told,
         ("a run is on", f"{plan.devices} x {plan.device.title}, of whose memory {usable} may be filled"),
-        ("time", f"{found.hours:,.0f} hours of those, {found.hours * plan.devices:,.0f} of one device"),
+        ("time", f"{found.hours:,.1f} hours of those, {found.hours * plan.devices:,.1f} of one device"),
         ("pace", "; ".join(paces)),
     ]
 

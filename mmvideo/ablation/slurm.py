@@ -252,6 +252,9 @@ class _End:
         signal.signal(number, self._hear)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
+        # A second SIGTERM would be obeyed at once.
+        if self.heard:
+            return
         self.heard = True
         self._late.start()
         os.kill(os.getpid(), signal.SIGTERM)

@@ -45,7 +45,7 @@ SMALL = Model(
 
 STEPS, RATE = 160, 3e-3
 
-WIDER, LONGER, MORE_ROWS, MORE_CLIPS, SLOWER = 4, 10, 4, 20, 3
+WIDER, LONGER, MORE_ROWS, MORE_CLIPS, SLOWER = 4, 5, 4, 10, 3
 """What the accelerator's cells have times those of the toy: width, steps, rows of a batch, clips to learn from; and by
 what their learning rate is divided."""
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mmvideo.ablation.cells import cells_of, load_suite
 from mmvideo.ablation.schedule import runs_of, write_down
-from mmvideo.ablation.slurm import job
+from mmvideo.ablation.slurm import _End, job
 from mmvideo.ablation.work import state_of
 from mmvideo.experiment.config import ConfigError
 from mmvideo.parallel.processes import local_devices
@@ -98,6 +100,36 @@ def test_what_is_shown_is_what_is_submitted(tmp_path):
     for flag in [*wanted.split(), "signal=USR2@300", "requeue", "job-name=a_place"]:
         assert f"#SBATCH --{flag}\n" in shown
     assert "export SRUN_CPUS_PER_TASK" in shown and "submitit.core._submit" in shown
+
+
+@pytest.fixture
+def heard() -> Iterator[list[str]]:
+    """Which signals came to those who listened before."""
+    came: list[str] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, lambda number, frame: came.append(signal.Signals(number).name))
+    yield came
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_the_end_of_a_job_asks_the_run_to_stop_once_and_then_queues_it_again(heard):
+    end = _End(left=60.0)
+    os.kill(os.getpid(), signal.SIGUSR2)
+    os.kill(os.getpid(), signal.SIGUSR2)
+    assert end.heard and heard == ["SIGTERM"]
+    end.close()
+    with pytest.raises(SystemExit):
+        end.queue_again()
+    assert heard == ["SIGTERM", "SIGUSR2"], "submitit's own handler queues the job"
+
+
+def test_a_run_that_does_not_stop_in_time_is_queued_again_from_where_it_is(heard):
+    end = _End(left=0.1)
+    os.kill(os.getpid(), signal.SIGUSR2)
+    end._late.join(10.0)
+    assert heard == ["SIGTERM", "SIGUSR2"]
 
 
 @pytest.mark.slow
