@@ -17,8 +17,9 @@ from mmvideo.experiment.config import ConfigError, Experiment, to_json
 SHARED = "shared:"
 """Stands before the name of a run that cells share, where a cell starts from it."""
 
-TIERS = ("toy", "accelerator", "paper")
-"""Names of tiers: a suite has the first and the last, and the second is made of the first."""
+TIERS = ("toy", "paper")
+ACCELERATOR = "accelerator"
+"""Names of tiers: a suite has two, and a third is made of the first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,12 +71,12 @@ def tier_of(suite: Suite, name: str) -> Tier:
     Raises:
       ConfigError: there is none of that name.
     """
-    if name not in TIERS:
-        raise ConfigError(f"there is no tier '{name}': take one of {', '.join(TIERS)}")
-    if name == "accelerator":
+    if name == ACCELERATOR:
         from mmvideo.ablation.toy import accelerator
 
         return accelerator(suite.toy)
+    if name not in TIERS:
+        raise ConfigError(f"there is no tier '{name}': take one of {', '.join((*TIERS, ACCELERATOR))}")
     return getattr(suite, name)
 
 
@@ -100,7 +101,7 @@ def cells_of(tier: Tier, only: Sequence[tuple[str, str]] = (), keep: str | None 
             for point in points(study):
                 labels = labels_of(study, point)
                 if all(labels[axis] in choices for axis, choices in wanted.items()):
-                    experiment = _experiment(tier, study, point, labels, seed)
+                    experiment = _experiment(study, point, labels, seed)
                     words = "_".join(_plain(word) for word in (study.name, *labels.values(), f"s{seed}"))
                     place = places.setdefault(_digest(experiment), words)
                     experiment = with_fields(experiment, {"name": words, "input.keep": keep})
@@ -128,14 +129,13 @@ def _near(name: str, known: Collection[str]) -> str:
     return f"; do you mean '{near[0]}'?" if near else f"; there are {', '.join(sorted(known))}"
 
 
-def _experiment(tier: Tier, study: Study, point: Sequence[Choice], labels: Mapping[str, str], seed: int) -> Experiment:
+def _experiment(study: Study, point: Sequence[Choice], labels: Mapping[str, str], seed: int) -> Experiment:
     """The settings of a cell."""
     experiment = study.base
     try:
         for choice in point:
             experiment = with_fields(experiment, choice.fields)
             experiment = choice.change(experiment) if choice.change is not None else experiment
-        experiment = tier.last(experiment) if tier.last is not None else experiment
         return with_fields(experiment, {"training.seed": seed})
     except (ValueError, TypeError, KeyError) as error:
         told = ", ".join(f"{axis}={label}" for axis, label in labels.items())

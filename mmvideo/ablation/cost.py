@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from mmvideo.experiment.config import Experiment
-from mmvideo.experiment.launch import fitted, rows_that_fit, step_seconds, utilisation
+from mmvideo.experiment.launch import fitted, pace
 from mmvideo.experiment.outline import Outline, abstract_stream
 from mmvideo.experiment.plan import (
     Abstract,
@@ -100,9 +100,8 @@ class Planner:
         return cost if self._device is None else self._timed(cost, program, self._device)
 
     def _timed(self, cost: Cost, program: _Program, device: Device) -> Cost:
-        mfu, _ = utilisation(program.experiment, device)
         clips = program.experiment.input.packing.rows * program.sketch.clips
-        seconds = step_seconds(program.experiment, device, self._devices, clips * program.clip_flops, mfu)
+        *_, seconds = pace(program.experiment, device, self._devices, clips * program.clip_flops)
         usable, rows = round(device.memory * USABLE), program.rows
         fits = rows if cost.bytes <= usable else program.rows_that_fit(usable)
         return dataclasses.replace(
@@ -160,20 +159,21 @@ class _Program:
     def memory(self) -> Memory:
         """Of a device."""
 
-        def compute() -> Memory:
-            own = abstract_stream(self.sketch.shape, self.rows)
-            return step_memory(self.experiment, self._learner, own, self._sizes, self._update_bytes)
-
-        return self._once(("memory", self._shape, self._update, self.rows, *self._sizes.items()), compute)
+        return self._memory_with(self.rows)
 
     def rows_that_fit(self, usable: int) -> int:
-        """The most rows of a device that has so many bytes."""
+        """The most rows of a device that has so many bytes: what they take grows in proportion, so that two tell."""
+        rows, total = self.rows, self.memory.total
+        other = 2 * rows if rows < 8 else rows // 2
+        each = (total - self._memory_with(other).total) / (rows - other)
+        return max(math.floor(rows + (usable - total) / each), 0)
 
-        def compute() -> int:
-            known = (self.memory, self.rows, self._sizes, usable, self._update_bytes)
-            return rows_that_fit(self.experiment, self.sketch, *known)
+    def _memory_with(self, rows: int) -> Memory:
+        def compute() -> Memory:
+            own = abstract_stream(self.sketch.shape, rows)
+            return step_memory(self.experiment, self._learner, own, self._sizes, self._update_bytes)
 
-        return self._once(("fits", self._shape, self._update, self.rows, usable, *self._sizes.items()), compute)
+        return self._once(("memory", self._shape, self._update, rows, *self._sizes.items()), compute)
 
     @property
     def _update_bytes(self) -> int:

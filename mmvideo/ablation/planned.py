@@ -15,7 +15,7 @@ from mmvideo.ablation.markdown import markdown
 from mmvideo.ablation.outlook import Outlook
 from mmvideo.ablation.suite import Suite, Tier
 from mmvideo.experiment.config import Experiment
-from mmvideo.experiment.launch import utilisation
+from mmvideo.experiment.launch import pace
 from mmvideo.planning.devices import USABLE, Device
 from mmvideo.training.files import write_whole
 from mmvideo.training.storage import size_in_words
@@ -87,7 +87,7 @@ def _facts(plan: Planned) -> list[tuple[str, str]]:
     ]
     if plan.device is None or found.hours is None:
         return told
-    paces = dict.fromkeys("MFU {:.3g}, {}".format(*utilisation(run, plan.device)) for run in plan.runs.values())
+    paces = dict.fromkeys("MFU {:.3g}, {}".format(*pace(run, plan.device, 1, 0.0)) for run in plan.runs.values())
     usable = size_in_words(plan.device.memory * USABLE)
     return [
         *told,

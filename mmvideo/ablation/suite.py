@@ -186,7 +186,6 @@ class Tier:
       minutes: what all of it is stated to take on two cores; 0 where that is not the machine for it.
       before: runs that cells share, such as a pretrained checkpoint, by name; a cell names one as
         `training.init_from="shared:NAME"`.
-      last: what is done to every cell after its choices, the same for all.
     """
 
     studies: tuple[Study, ...]
@@ -195,7 +194,6 @@ class Tier:
     needs: str = ""
     minutes: float = 0.0
     before: Mapping[str, Experiment] = dataclasses.field(default_factory=dict)
-    last: Change | None = None
 
 
 @dataclasses.dataclass(frozen=True)

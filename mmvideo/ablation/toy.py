@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmvideo.ablation.fields import with_fields
-from mmvideo.ablation.suite import Change, Corpus, Tier
+from mmvideo.ablation.suite import Axis, Change, Corpus, Study, Tier
 from mmvideo.datasets.shapes.attributes import LABELS, SHAPES, TIMBRES
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment.config import Experiment
@@ -153,12 +153,23 @@ def accelerator(tier: Tier) -> Tier:
     """
     return dataclasses.replace(
         tier,
+        studies=tuple(map(_larger_cells, tier.studies)),
         corpora=tuple(map(_larger, tier.corpora)),
         needs=f"one accelerator; {MORE_CLIPS} times the toy's clips are generated first",
         minutes=0.0,
         before={name: scaled(experiment) for name, experiment in tier.before.items()},
-        last=scaled,
     )
+
+
+def _larger_cells(study: Study) -> Study:
+    """The study with cells that are `scaled` last of all, with the choice of its last axis."""
+    *first, last = study.axes
+    choices = tuple(dataclasses.replace(choice, change=_then_scaled(choice.change)) for choice in last.choices)
+    return dataclasses.replace(study, axes=(*first, Axis(last.name, choices)))
+
+
+def _then_scaled(change: Change | None) -> Change:
+    return scaled if change is None else lambda experiment: scaled(change(experiment))
 
 
 def scaled(experiment: Experiment) -> Experiment:

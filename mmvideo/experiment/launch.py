@@ -123,8 +123,8 @@ def plan_launch(
     found = plan(experiment, devices)
     rows = -(-experiment.input.packing.rows // cut("batch", sizes))
     flops = found.run.clips * clip_flops(experiment)
-    mfu, source = utilisation(experiment, device) if mfu is None else (mfu, "as asked for")
-    seconds = step_seconds(experiment, device, devices, flops, mfu)
+    mfu, source = _utilisation(experiment, device) if mfu is None else (mfu, "as asked for")
+    seconds = flops * _again(experiment) / (devices * device.flops * mfu)
     return Launch(
         device=device,
         devices=devices,
@@ -133,7 +133,7 @@ def plan_launch(
         plan=found,
         rows=rows,
         memory=found.memory,
-        fits=rows_that_fit(experiment, sketch, found.memory, rows, sizes, round(device.memory * USABLE)),
+        fits=_fits(experiment, sketch, found.memory, rows, sizes, round(device.memory * USABLE)),
         padding=1 - found.run.tokens / found.run.slots,
         flops=flops,
         mfu=mfu,
@@ -162,40 +162,18 @@ def compile_launch(experiment: Experiment, launch: Launch) -> tuple[Launch, Comp
     return plan_launch(smaller, launch.device, launch.devices, mesh, launch.mfu), found
 
 
-def rows_that_fit(
-    experiment: Experiment,
-    sketch: Outline,
-    memory: Memory,
-    rows: int,
-    sizes: Mapping[str, int],
-    usable: int,
-    update: int | None = None,
+def _fits(
+    experiment: Experiment, sketch: Outline, memory: Memory, rows: int, sizes: Mapping[str, int], usable: int
 ) -> int:
-    """The most rows a device: what they take grows in proportion, so that two numbers of rows tell.
-
-    Args:
-      experiment: the settings.
-      sketch: of its streams.
-      memory: on a device.
-      rows: of a device that it is for.
-      sizes: devices along each axis of the mesh.
-      usable: bytes of a device that may be filled.
-      update: what `update_bytes` gives, where it is known.
-    """
+    """The most rows a device: what they take grows in proportion, so that two numbers of rows tell."""
     other = 2 * rows if rows < 8 else rows // 2
     learner = abstract_learner(experiment, sketch.spec, rehearsed(experiment.model))
-    second = step_memory(experiment, learner, abstract_stream(sketch.shape, other), sizes, update)
+    second = step_memory(experiment, learner, abstract_stream(sketch.shape, other), sizes)
     each = (memory.total - second.total) / (rows - other)
     return max(math.floor(rows + (usable - memory.total) / each), 0)
 
 
-def step_seconds(experiment: Experiment, device: Device, devices: int, flops: float, mfu: float) -> float:
-    """Seconds of a step of so many model FLOPs, with what rematerialisation does twice."""
-    return flops * _again(experiment) / (devices * device.flops * mfu)
-
-
-def utilisation(experiment: Experiment, device: Device) -> tuple[float, str]:
-    """The MFU that a time is told from, and where it comes from."""
+def _utilisation(experiment: Experiment, device: Device) -> tuple[float, str]:
     size = experiment.model.size if isinstance(experiment.model, Model) else None
     if (device.name, size) in MEASURED:
         return MEASURED[device.name, size], f"measured for {size} on {device.title}, experiments/benchmarks"
@@ -204,6 +182,12 @@ def utilisation(experiment: Experiment, device: Device) -> tuple[float, str]:
 
 def _again(experiment: Experiment) -> float:
     return TWICE.get(experiment.model.remat, 1.0) if isinstance(experiment.model, Model) else 1.0
+
+
+def pace(experiment: Experiment, device: Device, devices: int, flops: float) -> tuple[float, str, float]:
+    """How fast a step of so many model FLOPs goes: MFU, where that comes from, and seconds; as `plan_launch` has them."""
+    mfu, source = _utilisation(experiment, device)
+    return mfu, source, flops * _again(experiment) / (devices * device.flops * mfu)
 
 
 def as_dict(launch: Launch) -> dict[str, Any]:
