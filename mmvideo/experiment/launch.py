@@ -185,7 +185,7 @@ def _again(experiment: Experiment) -> float:
 
 
 def pace(experiment: Experiment, device: Device, devices: int, flops: float) -> tuple[float, str, float]:
-    """How fast a step of so many model FLOPs goes: MFU, where that comes from, and seconds; as `plan_launch` has them."""
+    """How fast a step of so many model FLOPs goes: MFU, where that comes from, and seconds, as of `plan_launch`."""
     mfu, source = _utilisation(experiment, device)
     return mfu, source, flops * _again(experiment) / (devices * device.flops * mfu)
 
