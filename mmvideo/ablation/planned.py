@@ -92,7 +92,7 @@ def _facts(plan: Planned) -> list[tuple[str, str]]:
     return [
         *told,
         ("a run is on", f"{plan.devices} x {plan.device.title}, of whose memory {usable} may be filled"),
-        ("time", f"{found.hours:,.1f} hours of those, {found.hours * plan.devices:,.1f} of one device"),
+        ("time", f"{in_hours(found.hours)} hours of those, {in_hours(found.hours * plan.devices)} of one device"),
         ("pace", "; ".join(paces)),
     ]
 
@@ -128,9 +128,14 @@ def _figures(plan: Planned, place: str) -> tuple[Entry, ...]:
         size_in_words(cost.bytes),
         _rows(cost),
         DASH if cost.seconds is None else f"{cost.seconds:.3g} s",
-        DASH if cost.hours is None else f"{cost.hours:,.1f}",
+        DASH if cost.hours is None else in_hours(cost.hours),
         size_in_words(cost.checkpoint * kept),
     )
+
+
+def in_hours(number: float) -> str:
+    """`1,514.1`, and two digits of what would be none: `0.0021`."""
+    return f"{number:,.1f}" if number >= 0.05 or number == 0 else f"{number:.2g}"
 
 
 def _scientific(number: float) -> str:

@@ -45,7 +45,7 @@ SMALL = Model(
 
 STEPS, RATE = 160, 3e-3
 
-WIDER, LONGER, MORE_ROWS, MORE_CLIPS, SLOWER = 4, 5, 4, 10, 3
+WIDER, LONGER, MORE_ROWS, MORE_CLIPS, SLOWER = 8, 10, 4, 20, 3
 """What the accelerator's cells have times those of the toy: width, steps, rows of a batch, clips to learn from; and by
 what their learning rate is divided."""
 
@@ -146,7 +146,8 @@ def accelerator(tier: Tier) -> Tier:
 
     Its labels are those of the toy: a batch or a number of steps that is named by one is `MORE_ROWS` times or `LONGER`
     times what it says. No page in this repository is of this tier: it was planned, and not run. Generated clips are
-    small, and decoding them asks more of the host than a step asks of the device, so expect to wait for data.
+    small, and decoding them asks more of the host than a step asks of the device: the planned hours, those of products
+    alone, are far below what it will take.
 
     Args:
       tier: the toy's; its studies, claims and seeds stay.

@@ -184,6 +184,7 @@ def _show_plan(plan: Planned, options: Any) -> None:
 
 
 def _outlook_lines(found: Outlook, tier: Tier, device: Any, devices: int) -> list[str]:
+    from mmvideo.ablation.planned import in_hours
     from mmvideo.training.progress import short
     from mmvideo.training.storage import size_in_words
 
@@ -193,7 +194,7 @@ def _outlook_lines(found: Outlook, tier: Tier, device: Any, devices: int) -> lis
         f"storage  {size_in_words(found.storage)} of checkpoints and kept batches",
     ]
     if found.hours is not None:
-        lines.append(f"time     {found.hours:,.1f} h on {devices} x {device.title}, one run after the other")
+        lines.append(f"time     {in_hours(found.hours)} h on {devices} x {device.title}, one run after the other")
     elif tier.minutes:
         lines.append(f"time     stated: {tier.minutes:g} minutes on two cores")
     if tier.needs:

@@ -103,17 +103,17 @@ def test_cells_of_the_accelerator_are_those_of_the_toy_made_larger(folder):
         (cell.study, cell.labels, cell.seed, cell.place) for cell in large
     ]
     for toy, cell in ((a.experiment, b.experiment) for a, b in zip(small, large, strict=True)):
-        assert dimensions(cell.model).width == 4 * dimensions(toy.model).width and cell.model.compute == "bfloat16"
+        assert dimensions(cell.model).width == 8 * dimensions(toy.model).width and cell.model.compute == "bfloat16"
         assert dimensions(cell.model).depth == dimensions(toy.model).depth
         seen = [one.input.packing.rows * one.training.steps for one in (toy, cell)]
-        assert seen[1] == 20 * seen[0] and cell.training.save_every == 5 * toy.training.save_every
-        assert cell.training.optimizer.warmup == 5 * toy.training.optimizer.warmup
+        assert seen[1] == 40 * seen[0] and cell.training.save_every == 10 * toy.training.save_every
+        assert cell.training.optimizer.warmup == 10 * toy.training.optimizer.warmup
         assert (cell.input.packing.tokens, cell.objectives) == (toy.input.packing.tokens, toy.objectives)
         own = {(one.path, other.path) for one, other in zip(toy.input.sources, cell.input.sources, strict=True)}
         assert all(there == f"{path}-large" for path, there in own)
     for corpus in tier_of(suite_in(folder), ACCELERATOR).corpora:
         small_one = corpora[corpus.name.removesuffix("-large")]
-        assert corpus == dataclasses.replace(small_one, name=corpus.name, train=10 * small_one.train)
+        assert corpus == dataclasses.replace(small_one, name=corpus.name, train=20 * small_one.train)
 
 
 @suites
