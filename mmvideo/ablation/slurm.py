@@ -159,6 +159,8 @@ def named_as_sbatch(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
       ConfigError: a name that nothing takes, with what is near; there is no submitit.
     """
+    if not given:
+        return {}
     executor, found = _submitit().SlurmExecutor, {}
     known, common = executor._valid_parameters(), executor._equivalence_dict()
     for name, value in given.items():
