@@ -21,6 +21,8 @@ STUDY = "study"
 """What `only` calls the studies themselves."""
 
 TIERS = ("toy", "paper")
+ACCELERATOR = "accelerator"
+"""Names of tiers: a suite has two, and a third is made of the first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,8 +74,12 @@ def tier_of(suite: Suite, name: str) -> Tier:
     Raises:
       ConfigError: there is none of that name.
     """
+    if name == ACCELERATOR:
+        from mmvideo.ablation.toy import accelerator
+
+        return accelerator(suite.toy)
     if name not in TIERS:
-        raise ConfigError(f"there is no tier '{name}': take one of {', '.join(TIERS)}")
+        raise ConfigError(f"there is no tier '{name}': take one of {', '.join((*TIERS, ACCELERATOR))}")
     return getattr(suite, name)
 
 

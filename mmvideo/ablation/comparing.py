@@ -185,7 +185,7 @@ def _nothing(columns: Sequence[Column], names: Sequence[str], wanted: Sequence[s
 
 def _planned(settings: Mapping[str, Experiment], whys: dict[str, str]) -> dict[str, Planned]:
     """Costs of the columns; why one can't be planned goes to `whys`."""
-    from mmvideo.ablation.outlook import cost_of
+    from mmvideo.ablation.cost import cost_of
 
     found = {}
     for name, experiment in settings.items():

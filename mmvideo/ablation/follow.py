@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from mmvideo.ablation.outlook import Cost
+from mmvideo.ablation.cost import Cost
 from mmvideo.ablation.work import told
 from mmvideo.training.progress import clock
 

@@ -1,4 +1,4 @@
-"""Where cells run: processes of this machine, or jobs of SLURM by submitit."""
+"""Where cells run: what starts them, such as processes of this machine; `slurm.py` has jobs of a cluster."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from mmvideo.ablation.work import LOG, command, run_cell
-from mmvideo.experiment.config import ConfigError
+from mmvideo.ablation.work import LOG, command
 
 STOPPED = 3
 """Exit code of a run that was asked to stop and can go on."""
-
 
 PROGRAMS = "programs"
 """Folder of a tier in which JAX keeps compiled programs, which seeds and many cells have in common."""
@@ -112,63 +110,6 @@ class Local:
     def _own_cores(self, seat: int) -> list[int]:
         """Its share of the cores, where cells share nothing but them."""
         return self._cores if self._gpus else self._cores[seat % len(self._cores) :: self.jobs] or self._cores
-
-
-class Slurm:
-    """Jobs of SLURM, one a cell, by submitit.
-
-    Args:
-      folder: where submitit keeps its files.
-      parameters: of submitit, such as `{"slurm_partition": "gpu", "timeout_min": 240, "gpus_per_node": 8}`.
-      jobs: how many at a time.
-      cluster: None is SLURM; `local` lets submitit run the same jobs as processes here.
-    """
-
-    def __init__(self, folder: Path, parameters: Mapping[str, Any], jobs: int = 64, cluster: str | None = "slurm"):
-        if cluster == "slurm" and shutil.which("srun") is None:
-            raise ConfigError("--launcher slurm: there is no srun here; start it on a login node of the cluster")
-        submitit = _submitit()
-        self._executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
-        try:
-            self._executor.update_parameters(**parameters)
-        except (NameError, TypeError, ValueError, AssertionError) as error:
-            raise ConfigError(f"--slurm: {error}") from None
-        self.jobs = jobs
-
-    def start(self, folder: Path, place: str) -> Any:
-        """Submits a cell."""
-        self._executor.update_parameters(name=place[:60])
-        return self._executor.submit(run_cell, str(folder.absolute()), place)
-
-    def ended(self, job: Any) -> str | None:
-        """Whether the job has ended; what submitit says of one that ended without an answer."""
-        if not job.done():
-            return None
-        error = job.exception()
-        return "" if error is None else f"job {job.job_id}: {' '.join(str(error).split())[-400:]}"
-
-    def stop(self, jobs: Sequence[Any]) -> None:
-        """Cancels the jobs, which get SIGTERM first: they resume from their last checkpoint."""
-        for job in jobs:
-            job.cancel(check=False)
-
-
-def slurm_script(folder: Path, parameters: Mapping[str, Any], place: str) -> str:
-    """The script that would be submitted for a cell; raises ConfigError without submitit."""
-    _submitit()
-    from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
-
-    names = {**SlurmExecutor._equivalence_dict(), "timeout_min": "time"}
-    own = {names.get(key.removeprefix("slurm_"), key.removeprefix("slurm_")): v for key, v in parameters.items()}
-    return _make_sbatch_string(" ".join(command(folder, place)), folder / LOG, job_name=place[:60], **own)
-
-
-def _submitit() -> Any:
-    try:
-        import submitit
-    except ImportError:
-        raise ConfigError("--launcher slurm needs submitit: pip install 'mmvideo[slurm]'") from None
-    return submitit
 
 
 def _gpus() -> list[str]:

@@ -8,75 +8,40 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mmvideo.ablation.cells import Cell
+from mmvideo.ablation.cost import Cost, Planner
 from mmvideo.ablation.fields import with_fields
 from mmvideo.experiment.config import Experiment, to_json
-from mmvideo.experiment.launch import plan_launch
-from mmvideo.experiment.plan import plan
 from mmvideo.planning.devices import Device
 from mmvideo.training.files import write_whole
 
 
-@dataclasses.dataclass(frozen=True)
-class Cost:
-    """What one run takes.
-
-    Attributes:
-      steps: of training.
-      flops: of training, forward and backward, attention dense.
-      parameters: of the learner.
-      bytes: on one device, as planned.
-      checkpoint: bytes of one checkpoint.
-      batch: bytes of a batch.
-      hours: on the devices that were asked for; None where none were.
-    """
-
-    steps: int
-    flops: float
-    parameters: int
-    bytes: int
-    checkpoint: int
-    batch: int
-    hours: float | None = None
-
-
-def cost_of(experiment: Experiment, device: Device | None = None, devices: int = 1) -> Cost:
-    """The cost of a run, on devices or without saying where.
-
-    Raises:
-      ValueError: settings that cannot work.
-    """
-    launch = None if device is None else plan_launch(experiment, device, devices)
-    found = plan(experiment) if launch is None else launch.plan
-    memory = found.memory
-    state = memory.parameters + memory.optimizer + memory.average
-    return Cost(
-        steps=found.run.steps,
-        flops=float(found.run.steps * found.run.flops),
-        parameters=sum(found.parameters.values()),
-        bytes=memory.total,
-        checkpoint=state * found.devices,
-        batch=memory.batch * found.devices,
-        hours=None if launch is None else found.run.steps * launch.seconds / 3600,
-    )
-
-
 def costs_of(
-    cells: Sequence[Cell],
+    runs: Mapping[str, Experiment],
     folder: Path | None = None,
     device: Device | None = None,
     devices: int = 1,
     tell: Callable[[int, int], None] = lambda done, of: None,
 ) -> dict[str, Cost]:
-    """The cost of each run by its place; seeds cost the same, and what was planned before is read from the folder."""
+    """The cost of each run by its place; seeds cost the same, and what was planned before is read from the folder.
+
+    Args:
+      runs: settings by place.
+      folder: of the tier.
+      device, devices: what a run is on, where that is to be said.
+      tell: hears how many runs are being planned.
+    """
     path = None if folder is None else folder / "costs.json"
-    known = _read(path) if path is not None and device is None else {}
-    keys = {cell.place: _key(cell.experiment) for cell in cells}
-    new = {key: cell for cell in cells if (key := keys[cell.place]) not in known}
-    for number, (key, cell) in enumerate(new.items(), 1):
+    known = {} if path is None else _read(path)
+    where = "" if device is None else f"-{devices}x{device.name}"
+    keys = {place: _key(experiment) + where for place, experiment in runs.items()}
+    new = {key: runs[place] for place, key in keys.items() if key not in known}
+    planner = Planner(device, devices)
+    for number, (key, experiment) in enumerate(new.items(), 1):
         tell(number, len(new))
-        known[key] = cost_of(cell.experiment, device, devices)
-    if path is not None and device is None and new:
-        write_whole(path, json.dumps({key: dataclasses.asdict(cost) for key, cost in known.items()}, indent=1))
+        known[key] = planner.cost(experiment)
+        if path is not None:
+            # At once: a plan of many runs takes minutes, and whoever stops it goes on with what there is.
+            write_whole(path, json.dumps({key: dataclasses.asdict(cost) for key, cost in known.items()}, indent=1))
     return {place: known[key] for place, key in keys.items()}
 
 
@@ -116,9 +81,17 @@ class Outlook:
     storage: int
 
 
-def outlook(cells: Sequence[Cell], costs: Mapping[str, Cost], done: set[str]) -> Outlook:
-    """The sum of the costs."""
-    runs = {cell.place: cell.experiment for cell in cells}
+def outlook(
+    cells: Sequence[Cell], runs: Mapping[str, Experiment], costs: Mapping[str, Cost], done: set[str]
+) -> Outlook:
+    """The sum of the costs.
+
+    Args:
+      cells: of the tables.
+      runs: settings of what they need, by place; runs that they share are among them.
+      costs: of each run.
+      done: places of those that are finished.
+    """
     inputs = {
         to_json(Experiment(name="", input=dataclasses.replace(run.input, keep=None))): costs[place].batch
         * costs[place].steps

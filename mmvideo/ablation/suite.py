@@ -2,7 +2,8 @@
 
 A suite is a Python file that defines `suite = Suite(...)`. Its tiers ask the same questions at two sizes: `toy` on
 generated clips in minutes, `paper` at the published size on a cluster. A tier has studies, each a base experiment with
-axes that are crossed, and what is measured in every cell.
+axes that are crossed, and what is measured in every cell. A third tier, `accelerator`, is made of the toy's
+(`mmvideo.ablation.toy`).
 """
 
 from __future__ import annotations

@@ -3,6 +3,9 @@
 A run takes `STEPS` steps of 64 clips, with `SMALL`, at one learning rate, which is enough for a label of shapes to be
 learned (`tests/learning/` has the lessons). Suites change what they vary and no more, so their toy tables may be read
 beside each other.
+
+`accelerator` makes the same tables at a size for one GPU: every finished cell is made larger by one function, so that
+cells keep the relations that they have in the toy tier.
 """
 
 from __future__ import annotations
@@ -12,14 +15,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmvideo.ablation.fields import with_fields
-from mmvideo.ablation.suite import Change, Corpus
+from mmvideo.ablation.suite import Axis, Change, Corpus, Study, Tier
 from mmvideo.datasets.shapes.attributes import LABELS, SHAPES, TIMBRES
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment.config import Experiment
 from mmvideo.experiment.outline import outline
 from mmvideo.input.config import Audio, Input, Packing, Source, Text, Video
 from mmvideo.media.config import Spectrogram
-from mmvideo.model.config import Decoder, Fusion, Model
+from mmvideo.model.config import Decoder, Fusion, Model, dimensions
 from mmvideo.objectives import AnyObjective, Classification
 from mmvideo.training.config import Optimizer, Training
 
@@ -41,6 +44,10 @@ SMALL = Model(
 """A transformer that shapes are within the reach of."""
 
 STEPS, RATE = 160, 3e-3
+
+WIDER, LONGER, MORE_ROWS, MORE_CLIPS, SLOWER = 8, 10, 4, 20, 3
+"""What the accelerator's cells have times those of the toy: width, steps, rows of a batch, clips to learn from; and by
+what their learning rate is divided."""
 
 CLASSES = {kind: len(names) for kind, names in LABELS.items()} | {"noun": len(SHAPES), "instrument": len(TIMBRES)}
 
@@ -132,3 +139,90 @@ def toy(
         training=toy_training(steps),
         evaluation=Evaluation(**{"dual_softmax": None, "gallery": 1, "probe_clips": 1000} | evaluation),
     )
+
+
+def accelerator(tier: Tier) -> Tier:
+    """A toy tier at a size that one accelerator of 40 GB or more takes.
+
+    Its labels are those of the toy: a batch or a number of steps that is named by one is `MORE_ROWS` times or `LONGER`
+    times what it says. No page in this repository is of this tier: it was planned, and not run. Generated clips are
+    small, and decoding them asks more of the host than a step asks of the device: the planned hours, those of products
+    alone, are far below what it will take.
+
+    Args:
+      tier: the toy's; its studies, claims and seeds stay.
+    """
+    return dataclasses.replace(
+        tier,
+        studies=tuple(map(_larger_cells, tier.studies)),
+        corpora=tuple(map(_larger, tier.corpora)),
+        needs=f"one accelerator; {MORE_CLIPS} times the toy's clips are generated first",
+        minutes=0.0,
+        before={name: scaled(experiment) for name, experiment in tier.before.items()},
+        findings={},
+    )
+
+
+def _larger_cells(study: Study) -> Study:
+    """The study with cells that are `scaled` last of all, with the choice of its last axis."""
+    *first, last = study.axes
+    choices = tuple(dataclasses.replace(choice, change=_then_scaled(choice.change)) for choice in last.choices)
+    return dataclasses.replace(study, axes=(*first, Axis(last.name, choices)))
+
+
+def _then_scaled(change: Change | None) -> Change:
+    return scaled if change is None else lambda experiment: scaled(change(experiment))
+
+
+def scaled(experiment: Experiment) -> Experiment:
+    """A toy cell made larger in every respect by the same factors: width, steps, rows, and clips to learn from.
+
+    Heads become 64 wide where that divides the width; products are in bfloat16; depth, tokens of a clip and clips of a
+    row stay.
+    """
+    config, training = experiment.input, experiment.training
+    sources = tuple(dataclasses.replace(source, path=_path_of_larger(source.path)) for source in config.sources)
+    packing = dataclasses.replace(config.packing, rows=config.packing.rows * MORE_ROWS)
+    optimizer = dataclasses.replace(
+        training.optimizer,
+        learning_rate=training.optimizer.learning_rate / SLOWER,
+        warmup=training.optimizer.warmup * LONGER,
+    )
+    return dataclasses.replace(
+        experiment,
+        input=dataclasses.replace(config, sources=sources, packing=packing, threads=2),
+        model=_wider(experiment.model) if isinstance(experiment.model, Model) else experiment.model,
+        training=dataclasses.replace(
+            training,
+            steps=training.steps * LONGER,
+            save_every=training.save_every * LONGER,
+            log_every=training.log_every * LONGER,
+            optimizer=optimizer,
+        ),
+    )
+
+
+def _wider(model: Model) -> Model:
+    now, decoder = dimensions(model), model.decoder
+    width, below = WIDER * now.width, WIDER * decoder.width
+    return dataclasses.replace(
+        model,
+        width=width,
+        heads=_heads(width, now.heads),
+        feed_forward=WIDER * now.feed_forward,
+        decoder=dataclasses.replace(decoder, width=below, heads=_heads(below, decoder.heads)),
+        compute="bfloat16",
+    )
+
+
+def _heads(width: int, before: int) -> int:
+    return before if width % 64 else width // 64
+
+
+def _larger(corpus: Corpus) -> Corpus:
+    return dataclasses.replace(corpus, name=f"{corpus.name}-large", train=corpus.train * MORE_CLIPS)
+
+
+def _path_of_larger(path: str) -> str:
+    """The folder of a generated corpus made larger; other corpora stay what they are."""
+    return f"{path}-large" if path.startswith(f"{CORPORA}/") else path

@@ -1,9 +1,11 @@
-"""`mmvideo ablate SUITE [--tier toy|paper] [--only axis=value] [--launcher local|slurm|jobset] …`."""
+"""`mmvideo ablate SUITE [--tier toy|accelerator|paper] [--only axis=value] [--launcher local|slurm|jobset] …`."""
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +13,17 @@ if TYPE_CHECKING:
     import argparse
 
     from mmvideo.ablation.cells import Cell
+    from mmvideo.ablation.cost import Cost
     from mmvideo.ablation.launchers import Launcher
-    from mmvideo.ablation.outlook import Cost, Outlook
+    from mmvideo.ablation.outlook import Outlook
+    from mmvideo.ablation.planned import Planned
     from mmvideo.ablation.schedule import Run
     from mmvideo.ablation.suite import Suite, Tier
+    from mmvideo.experiment.config import Experiment
+    from mmvideo.planning.devices import Device
+
+SUBMITIT = "submitit"
+"""Where submitit keeps its files, below the folder of the tier."""
 
 ABOUT = """Runs an ablation from its axes to tables and plots.
 
@@ -32,7 +41,12 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = Parser(prog="mmvideo ablate", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suite", metavar="SUITE")
-    parser.add_argument("--tier", default="toy", help="toy: minutes on a laptop; paper: published size, for a cluster")
+    parser.add_argument(
+        "--tier",
+        default="toy",
+        help="toy: minutes on a laptop; accelerator: the toy's cells at a size for one GPU; paper: published size, for "
+        "a cluster",
+    )
     parser.add_argument(
         "--only", action="append", default=[], metavar="AXIS=VALUE", help="these cells alone; repeatable"
     )
@@ -40,12 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, help="cells side by side (default: one a GPU, or one a core)")
     parser.add_argument("--folder", type=Path, help="what it writes (default: runs/ablations/SUITE-TIER)")
     parser.add_argument("--out", type=Path, help="where tables and plots are written too, such as experiments/mbt/toy")
-    parser.add_argument("--plan", action="store_true", help="show the plan, and run nothing")
-    parser.add_argument("--device", help="accelerator that the plan is for, such as h100 (paper: that by default)")
-    parser.add_argument("--devices", type=int, default=8, help="how many of them a cell has")
+    parser.add_argument("--plan", action="store_true", help="show the plan (with --out also as plan.md); run nothing")
+    parser.add_argument("--device", help="accelerator that a cell is for, such as h100 (that by default, but for toy)")
+    parser.add_argument("--devices", type=int, help="how many of them a cell has (default: 8 for paper, else 1)")
     parser.add_argument("--results", action="store_true", help="write the results of what there is, and run nothing")
     parser.add_argument(
-        "--slurm", action="append", default=[], metavar="KEY=VALUE", help="parameter of submitit's jobs"
+        "--slurm", action="append", default=[], metavar="KEY=VALUE", help="parameter of sbatch, such as partition=gpu"
     )
     parser.add_argument(
         "--cluster", default="slurm", choices=("slurm", "local"), help="local: submitit's jobs run here"
@@ -62,8 +76,9 @@ def main(arguments: list[str]) -> int:
     from mmvideo.ablation.schedule import finished, runs_of, write_down
     from mmvideo.cli.mistakes import UsageError
 
-    if options.jobs is not None and options.jobs < 1:
-        raise UsageError(f"--jobs must be 1 or more, not {options.jobs}")
+    for name in ("jobs", "devices"):
+        if (number := getattr(options, name)) is not None and number < 1:
+            raise UsageError(f"--{name} must be 1 or more, not {number}")
     suite = load_suite(options.suite)
     tier = tier_of(suite, options.tier)
     folder = options.folder or Path("runs/ablations") / f"{suite.name}-{options.tier}"
@@ -72,81 +87,104 @@ def main(arguments: list[str]) -> int:
     if not cells:
         raise UsageError("--only leaves no cell: no study has all of these axes")
     runs = runs_of(folder, cells, tier.before)
+    experiments = {place: run.experiment for place, run in runs.items()}
     if options.results:
         from mmvideo.ablation.outlook import costs_of
 
-        _write_results(suite, options.tier, cells, folder, costs_of(cells, folder), options.out)
+        _write_results(suite, options.tier, cells, folder, costs_of(experiments, folder), options.out)
         return 0
-    done = finished(folder, {cell.place for cell in cells})
-    costs = _show_plan(suite, tier, cells, done, folder, options)
+    done = finished(folder, runs)
+    plan = _plan(suite, cells, experiments, done, folder, options)
+    _show_plan(plan, options)
     if options.plan:
         return 0
     make_corpora(tier.corpora)
     check_data(tier, cells)
-    launcher = _launcher(options, folder)
+    launcher = _launcher(plan, options, folder)
     write_down(folder, runs)
     if launcher is None:
         return _write_jobsets(folder, [place for place in runs if place not in done], options)
-    return _run(suite, tier, cells, runs, folder, costs, launcher, options)
+    return _run(plan, runs, folder, launcher, options)
 
 
-def _run(
-    suite: Suite,
-    tier: Tier,
-    cells: list[Cell],
-    runs: dict[str, Run],
-    folder: Path,
-    costs: dict[str, Cost],
-    launcher: Launcher,
-    options: Any,
-) -> int:
+def _run(plan: Planned, runs: dict[str, Run], folder: Path, launcher: Launcher, options: Any) -> int:
     from mmvideo.ablation.follow import Follow
-    from mmvideo.ablation.outlook import cost_of
     from mmvideo.ablation.schedule import finished, run_all
 
-    costs |= {place: cost_of(run.experiment) for place, run in runs.items() if place not in costs}
     # What ends a terminal, or a job that holds this command, ends as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    outcome = run_all(folder, runs, launcher, Follow(folder, costs, finished(folder, runs)))
+    outcome = run_all(folder, runs, launcher, Follow(folder, plan.costs, finished(folder, runs)))
     for place, why in outcome.failed.items():
         print(f"failed: {place}: {why} ({folder}/log/{place}.txt)", file=sys.stderr)
     if outcome.left:
         print(f"{len(outcome.left)} runs are left; run the same command to go on")
         return 3
-    _write_results(suite, options.tier, cells, folder, costs, options.out)
+    _write_results(plan.suite, options.tier, plan.cells, folder, plan.costs, options.out)
     return 1 if outcome.failed else 0
 
 
-def _show_plan(
-    suite: Suite, tier: Tier, cells: list[Cell], done: set[str], folder: Path, options: Any
-) -> dict[str, Cost]:
-    """Prints what it will take, and gives the cost of every run."""
+def _plan(
+    suite: Suite, cells: list[Cell], runs: dict[str, Experiment], done: set[str], folder: Path, options: Any
+) -> Planned:
+    """Plans every run, and the script that SLURM would get."""
+    from mmvideo.ablation.cells import tier_of
     from mmvideo.ablation.outlook import costs_of, outlook
-    from mmvideo.planning.devices import device_named
+    from mmvideo.ablation.planned import Planned
 
-    kind = options.device or ("h100" if options.tier == "paper" else None)
-    device, chips = (None, None) if kind is None else device_named(kind)
+    device, devices = _devices(options)
 
     def tell(number: int, count: int) -> None:
         if sys.stderr.isatty():
-            print(f"\rplanning {number} of {count} cells", end="" if number < count else "\n", file=sys.stderr)
+            print(f"\rplanning {number} of {count} runs", end="" if number < count else "\n", file=sys.stderr)
 
-    costs = costs_of(cells, folder, device, chips or options.devices, tell)
-    found = outlook(cells, costs, done)
-    print(f"{suite.title} ({suite.name}, {options.tier})\nfixed: {suite.fixed}")
-    for study in tier.studies:
+    costs = costs_of(runs, folder, device, devices, tell)
+    sum_of = outlook(cells, runs, costs, done)
+    plan = Planned(suite, tier_of(suite, options.tier), options.tier, cells, runs, costs, sum_of, device, devices, None)
+    if not (options.plan and options.launcher == "slurm"):
+        return plan
+    from mmvideo.ablation.slurm import script
+
+    first = next(iter(runs))
+    text = script(folder.absolute() / SUBMITIT, _job(plan, options)(first), first)
+    return dataclasses.replace(plan, script=text)
+
+
+def _devices(options: Any) -> tuple[Device | None, int]:
+    """What a cell is on: the kind, None where it isn't said, and how many."""
+    from mmvideo.planning.devices import device_named
+
+    kind = options.device or (None if options.tier == "toy" else "h100")
+    device, chips = (None, None) if kind is None else device_named(kind)
+    return device, chips or options.devices or (8 if options.tier == "paper" else 1)
+
+
+def _job(plan: Planned, options: Any) -> Callable[[str], dict[str, Any]]:
+    """What the job of a run asks SLURM for, by its place."""
+    from mmvideo.ablation.slurm import job, named_as_sbatch
+
+    given = named_as_sbatch(_parameters(options.slurm))
+    return lambda place: job(plan.device, plan.devices, plan.costs[place].hours, given)
+
+
+def _show_plan(plan: Planned, options: Any) -> None:
+    """Prints what it will take, and writes it where that is asked for."""
+    suite = plan.suite
+    print(f"{suite.title} ({suite.name}, {plan.name})\nfixed: {suite.fixed}")
+    for study in plan.tier.studies:
         axes = " x ".join(f"{axis.name} ({', '.join(choice.label for choice in axis.choices)})" for axis in study.axes)
         print(f"  {study.name}: {axes}")
-    for line in _outlook_lines(found, tier, device, chips or options.devices):
+    for line in _outlook_lines(plan.outlook, plan.tier, plan.device, plan.devices):
         print(line)
-    if options.plan and options.launcher == "slurm":
-        from mmvideo.ablation.launchers import slurm_script
+    if plan.script is not None:
+        print("\n" + plan.script)
+    if options.plan and options.out is not None:
+        from mmvideo.ablation.planned import write_plan
 
-        print("\n" + slurm_script(folder.absolute(), _parameters(options.slurm), cells[0].place))
-    return costs
+        print(f"plan: {write_plan(plan, options.out)}")
 
 
 def _outlook_lines(found: Outlook, tier: Tier, device: Any, devices: int) -> list[str]:
+    from mmvideo.ablation.planned import in_hours
     from mmvideo.training.progress import short
     from mmvideo.training.storage import size_in_words
 
@@ -156,7 +194,7 @@ def _outlook_lines(found: Outlook, tier: Tier, device: Any, devices: int) -> lis
         f"storage  {size_in_words(found.storage)} of checkpoints and kept batches",
     ]
     if found.hours is not None:
-        lines.append(f"time     {found.hours:,.1f} h on {devices} x {device.title}, one run after the other")
+        lines.append(f"time     {in_hours(found.hours)} h on {devices} x {device.title}, one run after the other")
     elif tier.minutes:
         lines.append(f"time     stated: {tier.minutes:g} minutes on two cores")
     if tier.needs:
@@ -164,14 +202,17 @@ def _outlook_lines(found: Outlook, tier: Tier, device: Any, devices: int) -> lis
     return lines
 
 
-def _launcher(options: Any, folder: Path) -> Launcher | None:
-    from mmvideo.ablation.launchers import Local, Slurm
+def _launcher(plan: Planned, options: Any, folder: Path) -> Launcher | None:
     from mmvideo.cli.mistakes import UsageError
 
     if options.launcher == "local":
+        from mmvideo.ablation.launchers import Local
+
         return Local(options.jobs)
     if options.launcher == "slurm":
-        return Slurm(folder / "submitit", _parameters(options.slurm), options.jobs or 64, options.cluster)
+        from mmvideo.ablation.slurm import Slurm
+
+        return Slurm(folder / SUBMITIT, _job(plan, options), options.jobs or 64, options.cluster)
     if options.manifest is None:
         raise UsageError("--launcher jobset needs --manifest, such as tools/launch/jobset_gpu.yaml")
     return None

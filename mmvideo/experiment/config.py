@@ -8,6 +8,7 @@ equal `Experiment`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import runpy
 from pathlib import Path
@@ -130,7 +131,9 @@ def _line_in(path: Path, error: BaseException) -> str:
     return f", line {line}" if line else ""
 
 
+@functools.cache
 def _adapter() -> Any:
+    """Made once: that takes ten times as long as what it is used for, and suites write hundreds of experiments."""
     import pydantic
 
     return pydantic.TypeAdapter(Experiment)

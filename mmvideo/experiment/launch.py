@@ -226,6 +226,12 @@ def _again(experiment: Experiment) -> float:
     return TWICE.get(experiment.model.remat, 1.0) if isinstance(experiment.model, Model) else 1.0
 
 
+def pace(experiment: Experiment, device: Device, devices: int, flops: float) -> tuple[float, str, float]:
+    """How fast a step of so many model FLOPs goes: MFU, where that comes from, and seconds, as of `plan_launch`."""
+    mfu, source = _utilisation(experiment, device)
+    return mfu, source, flops * _again(experiment) / (devices * device.flops * mfu)
+
+
 def as_dict(launch: Launch) -> dict[str, Any]:
     """The launch as plain values for JSON, without the plan of the run."""
     found = dataclasses.asdict(dataclasses.replace(launch, plan=None))

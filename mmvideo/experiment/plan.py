@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import optax
 from flax import nnx
 from flax.traverse_util import unflatten_dict
 
@@ -133,7 +134,7 @@ def plan(experiment: Experiment, devices: int | None = None) -> Plan:
     counted = abstract_learner(experiment, sketch.spec, counting(experiment.model))
     rows = experiment.input.packing.rows
     batch = abstract_stream(sketch.shape, rows)
-    sizes = _sizes(experiment, devices)
+    sizes = mesh_sizes(experiment, devices)
     own = abstract_stream(sketch.shape, -(-rows // cut("batch", sizes)))
     encoder = _products(counted, _encode, abstract_stream(sketch.unmasked, 1))
     return Plan(
@@ -163,11 +164,11 @@ def parameter_layout(experiment: Experiment, devices: int | None = None) -> str:
       ValueError: settings that cannot work.
     """
     learner = abstract_learner(experiment, sketched(experiment).spec, experiment.model)
-    return layout(learner.params, learner.axes, _sizes(experiment, devices))
+    return layout(learner.params, learner.axes, mesh_sizes(experiment, devices))
 
 
-def _sizes(experiment: Experiment, devices: int | None) -> dict[str, int]:
-    """Devices along each axis of the mesh."""
+def mesh_sizes(experiment: Experiment, devices: int | None) -> dict[str, int]:
+    """Devices along each axis of the experiment's mesh; None is as few as it allows."""
     if devices is None:
         devices = math.prod(size for size in dataclasses.asdict(experiment.mesh).values() if size > 0)
     return dict(zip(AXES, axis_sizes(experiment.mesh, devices), strict=True))
@@ -275,6 +276,12 @@ def _outside(experiment: Experiment, sketch: Outline, counts: Mapping[str, int],
     return encoder.activations.get("trunk", 0) - needed
 
 
+def batch_flops(experiment: Experiment, sketch: Outline) -> int:
+    """FLOPs of training for a step, forward and backward, attention dense: those of `Run.flops`."""
+    counted = abstract_learner(experiment, sketch.spec, counting(experiment.model))
+    return _training_flops(counted, abstract_stream(sketch.shape, experiment.input.packing.rows))
+
+
 def clip_flops(experiment: Experiment) -> float:
     """Model FLOPs of training on the largest clip: its own tokens, within the spans of attention, nothing twice.
 
@@ -322,7 +329,13 @@ def _run(experiment: Experiment, sketch: Outline, rows: int, flops: int) -> Run:
     )
 
 
-def step_memory(experiment: Experiment, learner: Abstract, batch: TokenStream, sizes: Mapping[str, int]) -> Memory:
+def step_memory(
+    experiment: Experiment,
+    learner: Abstract,
+    batch: TokenStream,
+    sizes: Mapping[str, int],
+    update: int | None = None,
+) -> Memory:
     """Bytes on one device: parameters are cut as the mesh says.
 
     The rows are traced as a device's own, and their tokens as cut evenly over the mesh axes that `length` is cut by.
@@ -333,10 +346,10 @@ def step_memory(experiment: Experiment, learner: Abstract, batch: TokenStream, s
       learner: with the model of `rehearsed`.
       batch: the rows of one device.
       sizes: devices along each axis of the mesh.
+      update: what `update_bytes` gives, where it is known.
     """
     training, portion, trained = experiment.training, learner.portion, learner.trained
-    optimizer = make_optimizer(training.optimizer, training.steps, portion.rates)
-    state = jax.eval_shape(optimizer.init, trained)
+    state = jax.eval_shape(_optimizer(experiment, learner).init, trained)
     held = share_bytes(learner.params, _leaves(learner.axes), sizes)
     axes = _leaves(portion.pick(learner.axes))
     whole, moved = tree_bytes(trained), share_bytes(trained, axes, sizes)
@@ -344,8 +357,7 @@ def step_memory(experiment: Experiment, learner: Abstract, batch: TokenStream, s
     shares = [1.0] * (1 + len(jax.tree.leaves(learner.rest))) + [1 / parts for parts in ways(trained, axes, sizes)]
     gradient = _gradient(learner)
     backward = peak_bytes(gradient, learner.trained, learner.params, learner.rest, batch, shares=shares) - moved
-    # New moments and parameters are written in the place of the old ones; what Muon multiplies on the way is not.
-    update = peak_bytes(optimizer.update, trained, state, trained, shares=[0.0] * 2 * len(jax.tree.leaves(state)))
+    update = update_bytes(experiment, learner) if update is None else update
     return Memory(
         parameters=held + tree_bytes(learner.rest),
         gradients=moved,
@@ -355,6 +367,20 @@ def step_memory(experiment: Experiment, learner: Abstract, batch: TokenStream, s
         batch=tree_bytes(batch),
         activations=max(backward // cut("length", sizes), round(update * moved / whole), 0),
     )
+
+
+def update_bytes(experiment: Experiment, learner: Abstract) -> int:
+    """Bytes that the optimiser works with beside what it holds, on a device that holds all of it; rows change nothing.
+
+    New moments and parameters are written in the place of the old ones; what Muon multiplies on the way is not.
+    """
+    optimizer, trained = _optimizer(experiment, learner), learner.trained
+    state = jax.eval_shape(optimizer.init, trained)
+    return peak_bytes(optimizer.update, trained, state, trained, shares=[0.0] * 2 * len(jax.tree.leaves(state)))
+
+
+def _optimizer(experiment: Experiment, learner: Abstract) -> optax.GradientTransformation:
+    return make_optimizer(experiment.training.optimizer, experiment.training.steps, learner.portion.rates)
 
 
 def _leaves(axes: Any) -> list[tuple[str | None, ...] | None]:

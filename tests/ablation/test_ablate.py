@@ -110,12 +110,21 @@ def test_submitit_runs_the_same_cells(write_suite, tmp_path):
     assert "[2/2]" in words and all(state_of(folder, f"fusion_1_s{seed}").status == "done" for seed in (0, 1))
 
 
-def test_the_plan_of_a_cluster_shows_the_script(write_suite, tmp_path):
+def test_the_plan_of_a_cluster_shows_the_script_and_is_written_down(write_suite, tmp_path):
     more = ["--tier", "paper", "--plan", "--launcher", "slurm", "--slurm", "slurm_partition=gpu", "--slurm", "nodes=2"]
     # Not in this process: submitit takes hold of its streams.
-    page = said(ablate(write_suite(), tmp_path / "run", *more))
-    assert "#SBATCH --partition=gpu" in page and "#SBATCH --nodes=2" in page and "mmvideo.ablation.work" in page
+    page = said(ablate(write_suite(), tmp_path / "run", *more, "--out", str(tmp_path / "out")))
+    assert "#SBATCH --partition=gpu" in page and "#SBATCH --nodes=2" in page and "submitit.core._submit" in page
+    assert "#SBATCH --gpus-per-node=8" in page and "#SBATCH --time=90" in page
     assert "8 x NVIDIA H100" in page and "cells    4, with 2 seeds" in page
+    written = (tmp_path / "out" / "plan.md").read_text()
+    table = [line.split("|") for line in written.splitlines() if line.startswith("|")]
+    assert [row[1].strip() for row in table] == ["layer", "-----", "0", "1"], "seeds cost the same"
+    told = dict(zip((word.strip() for word in table[0]), (word.strip() for word in table[2]), strict=True))
+    assert told["steps"] == "3" and told["rows a device"] == "1 fit" and told["memory"].endswith("B")
+    script = written[written.index("```bash") :]
+    assert str(tmp_path) not in script and sys.executable not in script and "srun" in script
+    assert "#SBATCH --output=run/submitit/" in script and "corpus" in written
 
 
 def test_mistakes_are_one_line(write_suite, tmp_path, capsys):

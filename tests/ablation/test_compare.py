@@ -9,9 +9,9 @@ from handmade import BASE, write_run
 
 from mmvideo.ablation.compared import as_json, document, write_comparison
 from mmvideo.ablation.comparing import compare
+from mmvideo.ablation.cost import cost_of
 from mmvideo.ablation.fields import with_fields
 from mmvideo.ablation.markdown import markdown
-from mmvideo.ablation.outlook import cost_of
 from mmvideo.cli.main import main
 from mmvideo.input.config import Masking, Packing, Source, Video
 

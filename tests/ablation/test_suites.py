@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from mmvideo.ablation.cells import SHARED, TIERS, Cell, cells_of, load_suite, tier_of
+from mmvideo.ablation.cells import ACCELERATOR, SHARED, TIERS, Cell, cells_of, load_suite, tier_of
 from mmvideo.ablation.suite import Study, Suite, fits, labels_of, points
 from mmvideo.experiment.config import Experiment, from_json, to_json
 from mmvideo.experiment.plan import abstract_learner, sketched
 from mmvideo.input.config import Source
 from mmvideo.input.pipeline import Batches
 from mmvideo.input.placement import device_stream
+from mmvideo.model.config import dimensions
 from mmvideo.objectives import Captioning, Classification, Contrastive
 from mmvideo.objectives.learner import Learner
 from mmvideo.parallel.config import Mesh
@@ -29,7 +30,7 @@ from mmvideo.training.step import make_step
 ROOT = Path(__file__).parents[2]
 SUITES = sorted(path.parent for path in (ROOT / "experiments").glob("*/suite.py"))
 suites = pytest.mark.parametrize("folder", SUITES, ids=lambda path: path.name)
-tiers = pytest.mark.parametrize("name", TIERS)
+tiers = pytest.mark.parametrize("name", (*TIERS, ACCELERATOR))
 
 ISSUED = {
     "vatt", "mbt", "videomae", "audiomae", "cav_mae", "siglip", "coca", "valor", "vast", "vivit", "merlot_reserve",
@@ -94,6 +95,28 @@ def test_every_cell_builds(folder, name):
 
 
 @suites
+def test_cells_of_the_accelerator_are_those_of_the_toy_made_larger(folder):
+    """By the same factors, so that what two cells of the toy have in common, theirs have too."""
+    corpora = {corpus.name: corpus for corpus in suite_in(folder).toy.corpora}
+    small, large = cells(folder, "toy"), cells(folder, ACCELERATOR)
+    assert [(cell.study, cell.labels, cell.seed, cell.place) for cell in small] == [
+        (cell.study, cell.labels, cell.seed, cell.place) for cell in large
+    ]
+    for toy, cell in ((a.experiment, b.experiment) for a, b in zip(small, large, strict=True)):
+        assert dimensions(cell.model).width == 8 * dimensions(toy.model).width and cell.model.compute == "bfloat16"
+        assert dimensions(cell.model).depth == dimensions(toy.model).depth
+        seen = [one.input.packing.rows * one.training.steps for one in (toy, cell)]
+        assert seen[1] == 40 * seen[0] and cell.training.save_every == 10 * toy.training.save_every
+        assert cell.training.optimizer.warmup == 10 * toy.training.optimizer.warmup
+        assert (cell.input.packing.tokens, cell.objectives) == (toy.input.packing.tokens, toy.objectives)
+        own = {(one.path, other.path) for one, other in zip(toy.input.sources, cell.input.sources, strict=True)}
+        assert all(there == f"{path}-large" for path, there in own)
+    for corpus in tier_of(suite_in(folder), ACCELERATOR).corpora:
+        small_one = corpora[corpus.name.removesuffix("-large")]
+        assert corpus == dataclasses.replace(small_one, name=corpus.name, train=20 * small_one.train)
+
+
+@suites
 @tiers
 def test_what_cells_share_is_there(folder, name):
     tier = tier_of(suite_in(folder), name)
@@ -105,9 +128,10 @@ def test_what_cells_share_is_there(folder, name):
 
 
 @suites
-def test_toy_cells_read_the_corpora_of_the_tier(folder):
-    tier = suite_in(folder).toy
-    paths = {source.path for cell in cells(folder, "toy") for source in cell.experiment.input.sources}
+@pytest.mark.parametrize("name", ["toy", ACCELERATOR])
+def test_generated_cells_read_the_corpora_of_the_tier(folder, name):
+    tier = tier_of(suite_in(folder), name)
+    paths = {source.path for cell in cells(folder, name) for source in cell.experiment.input.sources}
     assert paths == {f"corpora/ablations/{corpus.name}" for corpus in tier.corpora}
 
 

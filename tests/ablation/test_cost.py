@@ -1,0 +1,80 @@
+"""Costs told from few traces are those of plans made one by one."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from handmade import BASE
+
+from mmvideo.ablation.cost import Planner, cost_of
+from mmvideo.ablation.fields import with_fields
+from mmvideo.experiment.launch import plan_launch
+from mmvideo.experiment.plan import plan
+from mmvideo.input.config import Masking, Packing, Source, Video
+from mmvideo.planning.devices import DEVICES
+
+H100 = DEVICES["h100"]
+TIGHT = dataclasses.replace(H100, memory=2**20)
+"""So small that not all rows fit."""
+
+SMALL = with_fields(
+    BASE,
+    {
+        "input.sources": (Source("nowhere"),),
+        "input.video": Video(fps=4.0, frames=4, size=32, tubelet=(2, 16, 16)),
+        "input.audio": None,
+        "input.text": None,
+        "input.masking": Masking(video=0.5),
+        "input.packing": Packing(8, 32, 2),
+        "model.depth": 1,
+        "model.width": 16,
+        "model.fusion.layer": 0,
+        "training.optimizer.warmup": 1,
+    },
+)
+CELLS = {
+    "base": SMALL,
+    "weight": with_fields(SMALL, {"objectives.patches.weight": 0.3, "training.steps": 7}),
+    "rows": with_fields(SMALL, {"input.packing.rows": 2 * SMALL.input.packing.rows}),
+    "muon": with_fields(SMALL, {"training.optimizer.name": "muon", "training.ema": 0.99}),
+}
+
+
+@pytest.fixture(scope="module")
+def planner() -> Planner:
+    """One for all cells: it must not take one for another."""
+    return Planner(TIGHT, 2)
+
+
+@pytest.mark.parametrize("name", ["base", "rows", "muon"])
+def test_a_cost_is_that_of_the_launch(planner, name):
+    experiment = CELLS[name]
+    found, launch = planner.cost(experiment), plan_launch(experiment, TIGHT, 2)
+    memory, run = launch.plan.memory, launch.plan.run
+    assert (found.bytes, found.batch) == (memory.total, 2 * memory.batch)
+    assert found.checkpoint == 2 * (memory.parameters + memory.optimizer + memory.average)
+    assert (found.steps, found.flops) == (run.steps, run.steps * run.flops)
+    assert found.parameters == sum(launch.plan.parameters.values())
+    assert (found.rows, found.turns, found.seconds) == (launch.rows, launch.turns, launch.seconds)
+    assert found.hours == pytest.approx(run.steps * launch.seconds / 3600)
+
+
+def test_without_a_device_nothing_is_said_of_time():
+    found, wanted = cost_of(SMALL), plan(SMALL)
+    assert (found.bytes, found.flops) == (wanted.memory.total, wanted.run.steps * wanted.run.flops)
+    assert found.hours is found.seconds is found.rows is found.turns is None
+
+
+def test_cells_that_differ_in_constants_are_traced_once(monkeypatch):
+    traced = []
+    planner = Planner(H100)
+    once = planner._once
+    monkeypatch.setattr(planner, "_once", lambda key, compute: once(key, lambda: (traced.append(key), compute())[1]))
+    base = planner.cost(CELLS["base"])
+    count = len(traced)
+    other = planner.cost(CELLS["weight"])
+    assert len(traced) == count > 0 and other.bytes == base.bytes
+    assert (other.flops / 7, other.hours / 7) == pytest.approx((base.flops / base.steps, base.hours / base.steps))
+    planner.cost(CELLS["rows"])
+    assert len(traced) == count + 2, "FLOPs and bytes of a step, and not those of a clip or of the optimiser"
