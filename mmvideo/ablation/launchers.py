@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ STOPPED = 3
 """Exit code of a run that was asked to stop and can go on."""
 
 PROGRAMS = "programs"
-"""Folder of a tier in which JAX keeps compiled programs, which seeds and many cells have in common."""
+"""Folder of a tier in which JAX keeps compiled programs of each machine, which seeds and many cells have in common."""
 
 KEEPING = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=68719476736"
 """For `GLIBC_TUNABLES`: the memory of a step on a CPU is kept for the next. Given back and taken anew, it cost a toy
@@ -101,7 +102,7 @@ class Local:
 
     def _environment(self, folder: Path) -> dict[str, str]:
         """What makes it faster, unless the user has other plans."""
-        kept = {"JAX_COMPILATION_CACHE_DIR": str((folder / PROGRAMS).absolute())}
+        kept = {"JAX_COMPILATION_CACHE_DIR": str((folder / PROGRAMS / platform.node()).absolute())}
         return kept if self._gpus else kept | {"GLIBC_TUNABLES": KEEPING}
 
     def _device(self, seat: int) -> dict[str, str]:
