@@ -95,7 +95,7 @@ def tubelets(sizes: dict[str, tuple[int, int, int]], *more: tuple[str, dict]) ->
 FOUND = Metric("text→video R@10", "retrieval", "text_to_video/r@10")
 TOY_METRICS = (
     FOUND,
-    Metric("audio→video R@10", "retrieval", "audio_to_video/r@10"),
+    Metric("audio→video R@10", "retrieval", "audio_to_video@video_audio/r@10"),
     Metric("motion, probe", "probes", "visual/video/linear/accuracy"),
     Metric("sound, probe", "probes", "audio/audio/linear/accuracy"),
 )

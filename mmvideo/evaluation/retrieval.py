@@ -27,6 +27,7 @@ from mmvideo.evaluation.chance import binomial_tail, chance_of_hit, mean_rank_p_
 from mmvideo.evaluation.dual_softmax import dual_softmax_ranks
 from mmvideo.evaluation.mesh_search import mesh_for
 from mmvideo.evaluation.search import BLOCK, TIE, group_ranks, most_similar, right_pairs, wrong_before
+from mmvideo.objectives.pairs import group_and_space
 
 RECALLS: tuple[int, ...] = (1, 5, 10, 50)
 """Places that count as found."""
@@ -191,8 +192,8 @@ class Direction:
 
     @property
     def name(self) -> str:
-        """Such as `text_to_video`."""
-        return f"{self.source}_to_{self.target}"
+        """Such as `text_to_video`; in another space than the main one `audio_to_video@video_audio`."""
+        return f"{group_and_space(self.source)[0]}_to_{self.target}"
 
     def most_similar(self, k: int) -> tuple[Int[np.ndarray, "n k2"], Float[np.ndarray, "n k2"]]:
         """The `k` best entries of each query and their similarities: `search.most_similar`."""
@@ -232,8 +233,13 @@ def _row(name: str, metrics: Mapping[str, float | int]) -> dict[str, float | int
 
 
 def directions(names: Sequence[str]) -> list[tuple[str, str]]:
-    """Ordered pairs of embeddings that share no modality: video and text, but not video and video+audio."""
-    return [(a, b) for a, b in itertools.permutations(names, 2) if not set(a.split("+")) & set(b.split("+"))]
+    """Ordered pairs of names of one space that share no modality: video and text, but not video and video+audio."""
+    return [(a, b) for a, b in itertools.permutations(names, 2) if _comparable(a, b)]
+
+
+def _comparable(a: str, b: str) -> bool:
+    (group, space), (other, elsewhere) = group_and_space(a), group_and_space(b)
+    return space == elsewhere and not set(group.split("+")) & set(other.split("+"))
 
 
 def directions_of(found: Mapping[str, Side], clips: int, mesh: Mesh | None = None) -> list[Direction]:
@@ -267,7 +273,7 @@ def retrieval(
     """
     metrics: dict[str, float | int] = {}
     for one in found:
-        own = one.metrics(ks, dual_softmax) | _oracle(oracle or {}, one.name, ks)
+        own = one.metrics(ks, dual_softmax) | _oracle(oracle or {}, group_and_space(one.name)[0], ks)
         metrics |= _row(one.name, own)
     return metrics
 

@@ -18,6 +18,7 @@ from mmvideo.evaluation.embed import Embeddings
 from mmvideo.evaluation.metrics.classification import classification_metrics
 from mmvideo.evaluation.retrieval_texts import embed_texts, text_batches
 from mmvideo.evaluation.runner import EvaluationResult, Subject
+from mmvideo.objectives.pairs import group_and_space
 
 PROMPTS: tuple[str, ...] = ("{}", "a video of {}", "the sound of {}")
 """Into which class names are put where nothing else is said."""
@@ -129,5 +130,5 @@ def mean_direction(vectors: Float[np.ndarray, "n p d"]) -> Float[np.ndarray, "n 
 
 
 def _media(found: Embeddings) -> list[str]:
-    """Groups that are embedded and hold no text."""
-    return [group for group in found.vectors if "text" not in group.split("+")]
+    """Groups that are embedded where text is, which is the main space, and hold none."""
+    return [name for name in found.vectors if not group_and_space(name)[1] and "text" not in name.split("+")]

@@ -21,6 +21,7 @@ from mmvideo.input.config import Source
 from mmvideo.input.pipeline import Batches
 from mmvideo.model.lora import merge_lora
 from mmvideo.objectives.learner import Learner
+from mmvideo.objectives.pairs import group_and_space
 from mmvideo.parallel.mesh import make_mesh
 from mmvideo.parallel.rules import shardings
 from mmvideo.stream import PatchSpec, StreamSpec, TextSpec
@@ -128,7 +129,8 @@ class Trained:
 
         Returns:
           By modality or group (`video`, `audio`, `video+audio` of the files, `text` of the texts),
-          one row each, in the order given; cosine similarity is the inner product.
+          one row each, in the order given; cosine similarity is the inner product. A name such as
+          `audio@video_audio` is that of another space (`objectives/pairs.py`), to be compared with no other.
 
         Raises:
           ValueError: a file that cannot be read, or nothing to embed.
@@ -151,7 +153,7 @@ class Trained:
 
 def _rows(name: str, files: int, texts: int) -> slice:
     """Files come first, texts behind them."""
-    return slice(files, files + texts) if name == "text" else slice(0, files)
+    return slice(files, files + texts) if group_and_space(name)[0] == "text" else slice(0, files)
 
 
 def load(workdir: str | Path, step: Step = None) -> Trained:

@@ -16,6 +16,7 @@ from mmvideo.model.trunk import make_trunk
 from mmvideo.objectives import AnyObjective
 from mmvideo.objectives.contrastive import Contrastive, Embedded, group_name
 from mmvideo.objectives.needs import kept_apart, require_pooling
+from mmvideo.objectives.pairs import embedding_name
 from mmvideo.stream import StreamSpec, TokenStream
 
 
@@ -94,17 +95,20 @@ class Learner(nnx.Module):
     def embed(self, stream: TokenStream) -> Embedded:
         """Unit embeddings from the contrastive heads, by group: `video`, `text`, `video+audio`.
 
-        Each is an embedding `[B, E, d]` and which clips have the whole group `[B, E]`. Where two
-        contrastive objectives embed one group, the first counts.
+        Each is an embedding `[B, E, d]` and which clips have the whole group `[B, E]`. The first contrastive objective
+        that embeds text, or the first of all, makes the main space, whose names are plain; those of the others say
+        whose they are (`objectives/pairs.py`), since embeddings of two objectives can't be compared.
         """
         return self._embedded(self.trunk(stream), stream)
 
     def _embedded(self, features: Features, stream: TokenStream) -> Embedded:
         """What the contrastive objectives make of features."""
+        spaces = [(name, one) for name, one in self._objectives if isinstance(one, Contrastive)]
+        spaces.sort(key=lambda space: ("text",) not in space[1].groups)
         embedded: Embedded = {}
-        for name, objective in self._objectives:
-            if isinstance(objective, Contrastive):
-                embedded = objective.embeddings(self.heads[name], features, stream) | embedded
+        for place, (name, objective) in enumerate(spaces):
+            found = objective.embeddings(self.heads[name], features, stream)
+            embedded |= {embedding_name(group, name if place else ""): own for group, own in found.items()}
         return embedded
 
     def features(self, stream: TokenStream) -> Embedded:

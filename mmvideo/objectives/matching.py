@@ -18,7 +18,7 @@ from mmvideo.model.regroup import meeting, regroup
 from mmvideo.model.trunk import feature_heads, feature_width, fusion_stages
 from mmvideo.objectives.counting import binary_cross_entropy, mean_where
 from mmvideo.objectives.needs import require_modalities, require_tokens
-from mmvideo.objectives.pairs import Group, group_name, parse_pair
+from mmvideo.objectives.pairs import Group, group_name, in_one_space, parse_pair
 from mmvideo.stream import MODALITIES, StreamSpec, TokenStream
 
 NEVER = -1e9
@@ -161,11 +161,12 @@ class Matching:
         """What the chance of a mismatch goes by: media of the clip of the row, text of that of the column."""
         if self.negatives == "uniform":
             return jnp.zeros((clips, clips), jnp.float32)
-        sides = group_name(self.media), "text"
-        if not set(sides) <= set(features.embedded):
+        sides = in_one_space(features.embedded, [group_name(self.media), "text"])
+        if sides is None:
             raise ValueError(
-                f"matching draws hard negatives by the contrastive similarity of {' and '.join(sides)}, but the run "
-                f"has none: add a contrastive objective with the pair {self.pair}, or set negatives to uniform"
+                f"matching draws hard negatives by the contrastive similarity of {group_name(self.media)} and text, "
+                f"but the run has none: add a contrastive objective with the pair {self.pair}, or set negatives to "
+                "uniform"
             )
         left, right = (features.embedded[side][0].reshape(clips, -1) for side in sides)
         return jax.lax.stop_gradient(left @ right.T / self.temperature)

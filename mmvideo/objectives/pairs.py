@@ -1,6 +1,13 @@
-"""Names of what is compared: groups of modalities, and pairs of groups."""
+"""Names of what is compared: groups of modalities, pairs of groups, and embeddings.
+
+Each contrastive objective embeds into a space of its own, and only what lies in one space can be compared. The names of
+embeddings say where they lie: those of a run's main space are plain groups such as `video`; behind those of others
+stands their objective, as in `audio@video_audio`.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 
 from mmvideo.stream import MODALITIES
 
@@ -32,3 +39,25 @@ def group_name(group: Group) -> str:
 def pair_name(left: Group, right: Group) -> str:
     """Two groups as `video+audio-text`."""
     return f"{group_name(left)}-{group_name(right)}"
+
+
+def embedding_name(group: str, space: str = "") -> str:
+    """The name of a group's embedding in the space of an objective; none is the main one."""
+    return f"{group}@{space}" if space else group
+
+
+def group_and_space(name: str) -> tuple[str, str]:
+    """`audio@video_audio` as `audio` and `video_audio`; of the main space that is empty."""
+    group, _, space = name.partition("@")
+    return group, space
+
+
+def in_one_space(names: Iterable[str], groups: Sequence[str]) -> list[str] | None:
+    """The names of groups in the first space that has all of them, the main one before others; None if none has."""
+    known = list(names)
+    spaces = dict.fromkeys(group_and_space(name)[1] for name in known)
+    for space in sorted(spaces, key=bool):
+        wanted = [embedding_name(group, space) for group in groups]
+        if set(wanted) <= set(known):
+            return wanted
+    return None

@@ -204,6 +204,17 @@ def test_every_ordered_pair_and_the_joint_one():
     assert ("video", "video+audio") not in directions(names)
 
 
+def test_only_what_lies_in_one_space_is_compared():
+    """Two objectives with a space each: a clip's video is near its text in one, and near its sound in the other."""
+    draw = np.random.default_rng(1)
+    shown, heard = (_unit(draw.normal(size=(12, 8))) for _ in range(2))
+    vectors = {"video": shown, "text": shown, "audio@heard": heard, "video@heard": heard}
+    metrics = _retrieval(vectors, {name: np.ones(12, bool) for name in vectors})
+    pairs = {name.split("/")[0] for name in metrics}
+    assert pairs == {"video_to_text", "text_to_video", "audio_to_video@heard", "video_to_audio@heard"}
+    assert all(metrics[f"{pair}/r@1"] == 1 for pair in pairs)
+
+
 def test_oracle_is_told_beside_the_score():
     vectors = {name: _unit(np.random.default_rng(0).normal(size=(12, 8))) for name in ("video", "text")}
     present = {name: np.ones(12, bool) for name in vectors}

@@ -28,6 +28,7 @@ from mmvideo.objectives import (
     Synchrony,
 )
 from mmvideo.objectives.learner import Learner
+from mmvideo.objectives.pairs import group_and_space, in_one_space
 
 PAIRS = ("video-text", "audio-text", "video-audio", "video+audio-text")
 OBJECTIVES = {
@@ -180,14 +181,38 @@ def test_embeddings_and_features(learner):
     clips = [random_clip(0, hide=False), random_clip(1, ("video",), hide=False)]
     labels = {"shape": np.zeros(2, np.int32)}
     embedded, features = embed(*nnx.split(learner), to_device(make_stream(clips, 1, 3, labels=labels)))
-    assert set(embedded) == set(features) == {"video", "audio", "text", "video+audio"}
+    assert set(features) == {"video", "audio", "text", "video+audio"}
+    assert set(embedded) == {*features, "video@sigmoid", "text@sigmoid"}
     for name, (vector, present) in embedded.items():
-        assert vector.shape == (1, 3, 16)
-        assert present.tolist() == [[True, name == "video", False]]
+        group, space = group_and_space(name)
+        assert vector.shape == (1, 3, 8 if space else 16)
+        assert present.tolist() == [[True, group == "video", False]]
         np.testing.assert_allclose(np.linalg.norm(vector[0, 0]), 1, rtol=1e-5)
     for name, (vector, present) in features.items():
         assert (vector.shape, vector.dtype) == ((1, 3, 48), jnp.float32)
         assert present.tolist() == [[True, name == "video", False]]
+
+
+def test_the_main_space_is_that_of_the_words():
+    """Video and sound are compared by one objective, video and text by another: each in its own space."""
+    objectives = {name: Contrastive(pairs=(name,), width=16) for name in ("video-audio", "video-text")}
+    learner = new_learner(TINY, SPEC, objectives)
+    stream = to_device(make_stream([random_clip(0, hide=False)], 1, 3))
+    embedded, _ = embed(*nnx.split(learner), stream)
+    assert set(embedded) == {"video", "text", "video@video-audio", "audio@video-audio"}
+    features = learner.trunk(stream)
+    for name, space in (("video", "video-text"), ("video@video-audio", "video-audio")):
+        alone = objectives[space].embeddings(learner.heads[space], features, stream)["video"][0]
+        np.testing.assert_allclose(embedded[name][0], alone, rtol=1e-5, atol=1e-6)
+    assert np.abs(embedded["video"][0] - embedded["video@video-audio"][0]).max() > 0.01
+
+
+def test_names_tell_what_can_be_compared():
+    names = ["video", "text", "video@other", "video+audio@other", "text@other"]
+    assert [group_and_space(name) for name in names[1:3]] == [("text", ""), ("video", "other")]
+    assert in_one_space(names, ["video", "text"]) == ["video", "text"]
+    assert in_one_space(names, ["video+audio", "text"]) == ["video+audio@other", "text@other"]
+    assert in_one_space(names, ["audio", "text"]) is None
 
 
 def test_features_of_a_modality_know_of_no_other(learner):

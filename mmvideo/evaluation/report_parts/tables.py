@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmvideo.evaluation.report_parts.markup import number, p_value, percent, table, tag, text
+from mmvideo.objectives.pairs import group_and_space
 
 _WIDTH = 120
 
@@ -49,7 +50,9 @@ def _variant(of: Mapping[str, Any], prefix: str, columns: int) -> list[str]:
 
 def _arrow(direction: str) -> str:
     source, target = direction.split("_to_")
-    return f'{text(source)} <span class="arrow">→</span> {text(target)}'
+    target, space = group_and_space(target)
+    where = f" ({text(space)})" if space else ""
+    return f'{text(source)} <span class="arrow">→</span> {text(target)}{where}'
 
 
 def _recall(of: Mapping[str, Any], k: int) -> str:
