@@ -207,11 +207,11 @@ toy_tier = Tier(
     minutes=40,
     findings={
         "all tokens beat a quarter of them":
-            "As published, and by far more: a clip has 24 tubelets here, of which a quarter leaves six, where VATT's 1,568 "
+            "As published, and by far more: a clip has 24 tubelets here, of which a quarter is six, where VATT's 1,568 "
             "leave 392.",
         KEPT.text:
-            "Not here: it costs ten points. Half of 24 tubelets is less to learn from, in 160 steps; VATT's half of 1,568 "
-            "says much the same as the other, over 500,000 steps.",
+            "Not here: it costs ten points. Half of 24 tubelets is less to learn from, in 160 steps; one half of VATT's "
+            "1,568 says much the same as the other, over 500,000 steps.",
         "all tokens beat a quarter of them at telling motion":
             "As published, by 17 points where VATT has 4: with few tokens in a step, more of the movement is missing.",
     },
@@ -330,7 +330,7 @@ suite = Suite(
     "of HMDB, UCF and ESC are fine-tunings with training.tune.mode heads. The paper fine-tunes its own model at 320 "
     "pixels, the study of DropToken in fine-tuning is of VideoMAE's at 224. Table 5 is of Medium-Base-Small, of three "
     "widths; the base is Base-Base-Small. R@10 of 400 clips by chance is 0.025; audio→video stays there in 160 "
-    "steps. The toy's retrieval was evaluated anew on the same checkpoints with commit 2c171a2: the code that had trained "
-    "them compared words with a space of another objective. Clips/s and time of the toy were measured beside other work "
-    "on the same two cores.",
+    "steps. The toy's retrieval was evaluated anew on the same checkpoints with commit 2c171a2: the code that had "
+    "trained them compared words with a space of another objective. Clips/s and time of the toy were measured beside "
+    "other work on the same two cores.",
 )
