@@ -210,8 +210,8 @@ toy_tier = Tier(
             "As published, and by far more: a clip has 24 tubelets here, of which a quarter is six, where VATT's 1,568 "
             "leave 392.",
         KEPT.text:
-            "Not here: it costs ten points. Half of 24 tubelets is less to learn from, in 160 steps; one half of VATT's "
-            "1,568 says much the same as the other, over 500,000 steps.",
+            "Not here: it costs ten points. Half of 24 tubelets is less to learn from, in 160 steps; one half of 1,568 "
+            "says much the same as the other, over VATT's 500,000 steps.",
         "all tokens beat a quarter of them at telling motion":
             "As published, by 17 points where VATT has 4: with few tokens in a step, more of the movement is missing.",
     },

@@ -14,7 +14,7 @@ from mmvideo.ablation.plotted import panels
 from mmvideo.ablation.results import Outcome, Results, Row, StudyResults
 from mmvideo.ablation.settings import change_lines
 from mmvideo.ablation.statistics import Estimate, Verdict, estimate
-from mmvideo.ablation.suite import Claim, Metric
+from mmvideo.ablation.suite import Claim, Metric, Tier
 from mmvideo.ablation.work import CELLS
 from mmvideo.evaluation.report_parts.markup import duration
 from mmvideo.evaluation.report_parts.names import is_hundredfold
@@ -63,6 +63,7 @@ def _facts(results: Results) -> list[tuple[str, str]]:
         ("suite", results.suite.name),
         ("tier", results.tier),
         ("finished", whole),
+        *_asked(results, tier),
         ("seeds", ", ".join(map(str, results.seeds))),
         ("settings", _listed(_settled(results.suite.name, outcome) for outcome in runs)),
         ("run", DASH if began is None or ended is None else _dates(began, ended)),
@@ -72,6 +73,12 @@ def _facts(results: Results) -> list[tuple[str, str]]:
         ("commit", _listed(outcome.commit for outcome in runs)),
         ("versions", _listed(_versions(outcome) for outcome in runs)),
     ]
+
+
+def _asked(results: Results, tier: Tier) -> list[tuple[str, str]]:
+    """Which studies the page is of, where it isn't of all."""
+    asked, count = [study.study.name for study in results.studies], len(tier.studies)
+    return [("studies", f"{', '.join(asked)}; {len(asked)} of {count}")] if len(asked) < count else []
 
 
 def _settled(name: str, outcome: Outcome) -> str:

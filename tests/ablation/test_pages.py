@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import re
 
 import pytest
@@ -52,6 +53,17 @@ def test_markdown_tells_means_dashes_published_numbers_and_verdicts(written):
     assert "Of 4 claims: 1 holds, 1 is reversed, 1 is not settled, 1 is not measured." in text
     assert lines(text, "mid is better than early")[-1][1:] == ["holds", "as it should be"]
     assert "mAP: 12.25" in text and "recalled, not looked up" in text
+
+
+def test_a_page_of_some_studies_says_so(fusion, folder, tmp_path):
+    (study,) = fusion.toy.studies
+    more = dataclasses.replace(
+        fusion, toy=dataclasses.replace(fusion.toy, studies=(study, dataclasses.replace(study, name="b")))
+    )
+    for suite, said in ((fusion, 0), (more, 1)):
+        cells = cells_of(suite.toy, only=[("study", study.name)])
+        text = write_pages(gather(suite, "toy", cells, folder), tmp_path).with_name("table.md").read_text()
+        assert text.count("- studies: kind_of fusion; 1 of 2") == said
 
 
 def test_plots_go_along_the_axis_of_numbers(fusion, folder):
