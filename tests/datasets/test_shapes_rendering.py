@@ -145,6 +145,16 @@ def test_melody_moves_as_named_below_the_beeps(melody, timbre):
     assert silent > 0.25 if melody == "pulsing" else silent < 0.12
 
 
+@pytest.mark.parametrize("timbre", TIMBRES)
+@pytest.mark.parametrize("melody", MELODIES)
+def test_every_second_of_a_long_clip_is_heard(melody, timbre):
+    for seed in range(4):
+        seconds = play(melody, timbre, 20 * 16000, 16000, 0.0, np.random.default_rng(seed)).reshape(20, -1)
+        loudness = np.sqrt((seconds**2).mean(axis=1))
+        # A bell that is struck once fades over all of it.
+        assert loudness.min() > 0.02 * loudness.max()
+
+
 def centroid(sound: np.ndarray) -> float:
     """The frequency (Hz) of the lowest strong partial."""
     power = np.abs(np.fft.rfft(sound * np.hanning(len(sound)))) ** 2

@@ -16,6 +16,8 @@ from mmvideo.datasets.shapes.config import ShapesConfig
 
 SCALE = np.array([0, 2, 4, 7, 9])
 """semitones of the major pentatonic scale within an octave"""
+LADDER = 15
+"""notes that a melody climbs or falls before it begins again: three octaves, above which nothing would be heard"""
 NOTE = 0.25
 """seconds from one note of a melody to the next"""
 BEEP_HERTZ = 5500.0
@@ -62,7 +64,7 @@ def play(
     note = NOTE * (1 + 0.25 * hard * rng.uniform(-1, 1))
     t = np.arange(samples) / rate
     count = int(np.ceil(samples / rate / note))
-    degrees = np.arange(count)
+    degrees = np.arange(count) % LADDER
     ladder = SCALE[degrees % len(SCALE)] + 12.0 * (degrees // len(SCALE))
     index = np.minimum((t / note).astype(np.int64), count - 1)
     held = np.full(count, rng.choice(ladder))
