@@ -158,9 +158,9 @@ toy_tier = Tier(
             "apart: in 160 steps, a few passes over 3,000 clips, features become much the same whatever was "
             "hidden. What is published comes of hundreds of passes, and of fine-tuning behind them.",
         "any tokens beat frames":
-            "The same; and single seeds of random masks lie ten points apart.",
+            "The same; and single seeds of random masks lie nine points apart.",
         "tubes beat any tokens":
-            "A difference of 1.3 points is out of reach of three seeds that vary by five.",
+            "A difference of 1.3 points is out of reach of three seeds that vary by five to nine.",
         "hiding 90 % beats hiding 75 %":
             "Rather the other way in the mean, and not settled either: of 16 cells of a step, tubes at 90 % "
             "leave two to learn from, where VideoMAE's leave 20 of 196.",
