@@ -57,7 +57,7 @@ class Run:
 
 
 def runs_of(folder: Path, cells: Iterable[Cell], before: Mapping[str, Experiment]) -> dict[str, Run]:
-    """The runs that cells need by place, shared ones first; of equal cells one.
+    """The runs that cells need by place, shared ones first; of equal runs one.
 
     Args:
       folder: of the tier.
@@ -67,10 +67,11 @@ def runs_of(folder: Path, cells: Iterable[Cell], before: Mapping[str, Experiment
     Raises:
       ConfigError: a cell starts from a shared run that the tier doesn't have; a run that has begun had other settings.
     """
-    runs = {_shared(name): Run(experiment) for name, experiment in before.items()}
-    for cell in cells:
-        if cell.place not in runs:
-            runs[cell.place] = _run_of(folder, cell, before)
+    names = _first_of_equal(before)
+    own = {cell.place: _run_of(folder, cell, names) for cell in cells}
+    needs = {run.need for run in own.values()}
+    shared = {_shared(name): Run(before[name]) for name in dict.fromkeys(names.values()) if _shared(name) in needs}
+    runs = shared | own
     for place, run in runs.items():
         _check_unchanged(folder, place, run.experiment)
     return runs
@@ -82,13 +83,20 @@ def write_down(folder: Path, runs: Mapping[str, Run]) -> None:
         write_whole(folder / SETTINGS / f"{place}.json", to_json(run.experiment))
 
 
-def _run_of(folder: Path, cell: Cell, before: Mapping[str, Experiment]) -> Run:
+def _first_of_equal(before: Mapping[str, Experiment]) -> dict[str, str]:
+    """For each shared run the name of the first that is the same but for what it is called."""
+    first: dict[str, str] = {}
+    settings = {name: to_json(dataclasses.replace(experiment, name="")) for name, experiment in before.items()}
+    return {name: first.setdefault(settings[name], name) for name in before}
+
+
+def _run_of(folder: Path, cell: Cell, names: Mapping[str, str]) -> Run:
     start = cell.experiment.training.init_from
     if start is None or not start.startswith(SHARED):
         return Run(cell.experiment)
-    name = start.removeprefix(SHARED)
-    if name not in before:
-        raise ConfigError(f"{cell.title} starts from {start}, but the tier shares {', '.join(before) or 'nothing'}")
+    name = names.get(start.removeprefix(SHARED))
+    if name is None:
+        raise ConfigError(f"{cell.title} starts from {start}, but the tier shares {', '.join(names) or 'nothing'}")
     path = str((folder / CELLS / _shared(name)).absolute())
     return Run(with_fields(cell.experiment, {"training.init_from": path}), _shared(name))
 

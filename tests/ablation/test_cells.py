@@ -8,6 +8,7 @@ import pytest
 
 from mmvideo.ablation.cells import cells_of, load_suite
 from mmvideo.ablation.fields import differences, with_fields
+from mmvideo.ablation.schedule import runs_of
 from mmvideo.ablation.suite import Metric, Study, Tier, grid, named, paired
 from mmvideo.experiment.config import ConfigError, Experiment
 from mmvideo.model.config import Fusion, Model
@@ -93,3 +94,17 @@ def test_a_suite_is_read_or_its_mistake_told(tmp_path):
     (tmp_path / "suite.py").write_text("import nowhere\n")
     with pytest.raises(ConfigError, match=r"suite.py: No module named 'nowhere'"):
         load_suite(tmp_path)
+
+
+def test_a_shared_run_is_made_once_where_it_is_needed(tmp_path):
+    start = named("start", {name: {"training.init_from": f"shared:{name}"} for name in ("a", "b", "c")})
+    deeper = dataclasses.replace(BASE.model, depth=6)
+    before = {name: dataclasses.replace(BASE, name=name) for name in ("a", "b")}
+    before |= {name: dataclasses.replace(BASE, name=name, model=deeper) for name in ("c", "unused")}
+    runs = runs_of(tmp_path, cells_of(tier(start)), before)
+    assert list(runs)[:2] == ["shared-a", "shared-c"] and len(runs) == 2 + 6
+    needs = {place: run.need for place, run in runs.items()}
+    assert needs["one_a_s0"] == needs["one_b_s1"] == "shared-a" and needs["one_c_s0"] == "shared-c"
+    assert runs["one_b_s0"].experiment.training.init_from.endswith("cells/shared-a")
+    with pytest.raises(ConfigError, match="starts from shared:c, but the tier shares a, b"):
+        runs_of(tmp_path, cells_of(tier(start)), {name: before[name] for name in ("a", "b")})
