@@ -110,7 +110,13 @@ def ask_compiler(experiment: Experiment, devices: int, target: Target | None = N
 def _compile(question: str, folder: Path, platform: str) -> Assignment | str:
     """Starts the process and ends it when XLA has written what is needed; or what went wrong, in a line."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} {DUMPING.format(folder)}"
-    quiet = {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
+    quiet = {
+        "JAX_PLATFORMS": "cpu",
+        "TPU_SKIP_MDS_QUERY": "1",
+        "TPU_WORKER_HOSTNAMES": "localhost",
+        # No chip is taken, so that there is none to keep from others.
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    }
     (folder / "question").write_text(question, encoding="utf-8")
     with (folder / "question").open() as asked, (folder / "said").open("w") as said:
         process = subprocess.Popen(
