@@ -173,9 +173,12 @@ def answers(experiment: Experiment, evaluation: str, key: str) -> bool:
     there = {name for name in ("video", "audio", "text") if getattr(experiment.input, name) is not None}
     if task == "probes":
         return first in wanted.probes and set(rest[0].split("+")) <= there and rest[1] in ("linear", "knn")
-    pairs = [pair for one in objectives.values() if isinstance(one, Contrastive) for pair in one.pairs]
-    sides = {side for pair in pairs for side in pair.split("-")}
-    return task == "retrieval" and wanted.retrieval and set(first.split("_to_")) <= sides
+    direction, _, space = first.partition("@")
+    contrastive = {name: one for name, one in objectives.items() if isinstance(one, Contrastive)}
+    spaces = {name: set("-".join(one.pairs).split("-")) for name, one in contrastive.items()}
+    main = next((sides for sides in spaces.values() if "text" in sides), next(iter(spaces.values()), set()))
+    sides = spaces.get(space, set()) if space else main
+    return task == "retrieval" and wanted.retrieval and set(direction.split("_to_")) <= sides
 
 
 @suites
