@@ -103,6 +103,13 @@ toy_tier = Tier(
     ),
     corpora=(PLAIN,),
     minutes=40,
+    findings={
+        "dropout helps where the sound is missing": "48 % of instruments are told by the picture alone, against 34 % "
+        "without dropout (25 by guessing, about 85 at best), and more where sound is left out more often: who always hears "
+        "it hardly learns to look.",
+        "dropout costs at most 0.02 where all is there": "It costs nothing: the sound tells all of it, and is "
+        "learned from half of the clips as well.",
+    },
 )
 
 BASE = with_fields(load_experiment(CONFIGS / "finetune" / "vggsound.py"), {"evaluation.subsets": ("video", "audio")})
@@ -120,5 +127,5 @@ suite = Suite(
     toy=toy_tier,
     paper=paper_tier,
     remarks="Nothing is published for these cells. The toy's margin of 0.08 is the one that a test of this repository "
-    "asks for, of 240 steps.",
+    "asks for, of 240 steps. Clips/s and time of the toy were measured beside other work on the same two cores.",
 )
