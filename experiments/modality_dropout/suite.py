@@ -105,8 +105,8 @@ toy_tier = Tier(
     minutes=40,
     findings={
         "dropout helps where the sound is missing": "48 % of instruments are told by the picture alone, against 34 % "
-        "without dropout (25 by guessing, about 85 at best), and more where sound is left out more often: who always hears "
-        "it hardly learns to look.",
+        "without dropout (25 by guessing, about 85 at best), and more where sound is left out more often: who always "
+        "hears it hardly learns to look.",
         "dropout costs at most 0.02 where all is there": "It costs nothing: the sound tells all of it, and is "
         "learned from half of the clips as well.",
     },
