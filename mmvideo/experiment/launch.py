@@ -130,8 +130,7 @@ def plan_launch(
     rows = -(-experiment.input.packing.rows // cut("batch", sizes))
     each, usable = _bytes_of_a_row(experiment, sketch, found.memory, rows, sizes), round(device.memory * USABLE)
     flops = found.run.clips * clip_flops(experiment)
-    mfu, source = _utilisation(experiment, device) if mfu is None else (mfu, "as asked for")
-    seconds = flops * _again(experiment) / (devices * device.flops * mfu)
+    mfu, source, seconds = pace(experiment, device, devices, flops, mfu)
     return Launch(
         device=device,
         devices=devices,
@@ -226,9 +225,11 @@ def _again(experiment: Experiment) -> float:
     return TWICE.get(experiment.model.remat, 1.0) if isinstance(experiment.model, Model) else 1.0
 
 
-def pace(experiment: Experiment, device: Device, devices: int, flops: float) -> tuple[float, str, float]:
+def pace(
+    experiment: Experiment, device: Device, devices: int, flops: float, mfu: float | None = None
+) -> tuple[float, str, float]:
     """How fast a step of so many model FLOPs goes: MFU, where that comes from, and seconds, as of `plan_launch`."""
-    mfu, source = _utilisation(experiment, device)
+    mfu, source = _utilisation(experiment, device) if mfu is None else (mfu, "as asked for")
     return mfu, source, flops * _again(experiment) / (devices * device.flops * mfu)
 
 

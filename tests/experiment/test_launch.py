@@ -8,10 +8,10 @@ import json
 import pytest
 
 from mmvideo.cli.main import main
-from mmvideo.experiment.compiled import ask_compiler
+from mmvideo.experiment.compiled import Compiled, ask_compiler
 from mmvideo.experiment.config import to_json
 from mmvideo.experiment.feeding import cores_per_clip
-from mmvideo.experiment.launch import fitted, plan_launch
+from mmvideo.experiment.launch import corrected, fitted, plan_launch
 from mmvideo.experiment.plan import plan
 from mmvideo.input.config import Input, Video
 from mmvideo.parallel.config import Mesh
@@ -52,6 +52,19 @@ def test_what_fits_is_what_a_plan_of_as_many_rows_takes(tiny, small):
     assert launch.cores == pytest.approx(launch.clips_per_second * cores_per_clip(tiny.input))
 
 
+def test_bytes_of_the_devices_own_compiler_count_before_the_rehearsed_ones(tiny, small):
+    """It says twice the work of the rehearsal: a row more takes twice as much, and fewer fit beside the state."""
+    launch = plan_launch(tiny, small, 1, mfu=0.5)
+    work = launch.memory.gradients + launch.memory.activations
+    found = Compiled("1 x it", True, launch.memory.held, 2 * work, (), 1.0)
+    told = corrected(launch, launch, found)
+    assert told.compiled and told.bytes == launch.memory.held + 2 * work and told.each == 2 * launch.each
+    assert told.fits == pytest.approx(launch.rows + (told.usable - told.bytes) / (2 * launch.each), abs=1)
+    assert told.fits < launch.fits
+    # Those of a compiler for CPUs don't.
+    assert corrected(launch, launch, dataclasses.replace(found, own=False)) == launch
+
+
 def test_the_command_tells_of_devices(tiny, tmp_path, capsys):
     (tmp_path / "config.json").write_text(to_json(tiny))
     assert main(["plan", str(tmp_path), "--device", "v5p-8", "--mesh", "fsdp=4", "--mfu", "0.4"]) == 0
@@ -70,6 +83,7 @@ def test_the_command_tells_of_devices(tiny, tmp_path, capsys):
         (["--device", "h300"], "take one of h100"),
         (["--device", "v5p-8", "--devices", "8"], "has 4 chips, but --devices says 8"),
         (["--compile"], "need a --device"),
+        (["--device", "h100", "--compile", "--rehearse"], "leave one out"),
         (["--device", "h100", "--mesh", "fdsp=8"], "did you mean 'fsdp'"),
         (["--device", "h100", "--devices", "4", "--mesh", "fsdp=8"], "the product is 8"),
         (["--device", "h100", "--mfu", "40"], "--mfu must be above 0"),

@@ -2,7 +2,7 @@
 
 COMMAND  python tools/bench/plan.py [--recipes videomae …] [--device h100] [--devices 1 64] [--rows 8] [--compile]
                                     [--json FILE]
-COST     1 core, 10 seconds a recipe and number of devices; with --compile half a minute to minutes each
+COST     1 core, 10 seconds a recipe and number of devices; with --compile 10 to 60 seconds more each
 
 Without --compile each line is a plan and the time that it took. With it the same step is compiled by the device's own
 compiler where that is installed (`mmvideo/experiment/compiled.py`); no accelerator is needed for either. `arguments`
