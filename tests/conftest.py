@@ -29,6 +29,9 @@ os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS])
 # One program at a time: of many in flight, each waiting for all its devices, XLA's few threads once finished none.
 os.environ.setdefault("JAX_CPU_ENABLE_ASYNC_DISPATCH", "false")
 os.environ.setdefault("MMVIDEO_CACHE", str(Path(__file__).parent.parent / ".cache"))
+# For the processes that tests start, too.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".jax_cache"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -38,8 +41,6 @@ from jaxtyping import install_import_hook  # noqa: E402
 gc.set_threshold(200_000, 20, 20)
 jax.config.update("jax_traceback_in_locations_limit", 0)
 jax.config.update("jax_num_cpu_devices", 8)
-jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".jax_cache"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 # The stream's containers are left out: JAX rebuilds them with leaves that are not arrays.
 CHECKED = ["mmvideo.media", "mmvideo.model", "mmvideo.objectives", "mmvideo.input", "mmvideo.evaluation"]

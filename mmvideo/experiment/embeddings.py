@@ -20,6 +20,7 @@ from mmvideo.input.placement import device_stream
 from mmvideo.input.vectors import write_vectors
 from mmvideo.parallel.mesh import make_mesh
 from mmvideo.parallel.processes import initialize
+from mmvideo.parallel.programs import keep_programs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +63,7 @@ def write_embeddings(
       ValueError: no run, no checkpoint, no such corpus or split, or a run that embeds nothing.
     """
     initialize()
+    keep_programs()
     experiment = load_experiment(workdir)
     sources = tuple(Source(str(path), split) for path in corpora for split in named or splits(path))
     mesh = make_mesh(experiment.mesh)

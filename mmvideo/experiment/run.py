@@ -23,6 +23,7 @@ from mmvideo.objectives.learner import Learner
 from mmvideo.parallel.flags import hide_communication
 from mmvideo.parallel.mesh import make_mesh
 from mmvideo.parallel.processes import initialize
+from mmvideo.parallel.programs import keep_programs
 from mmvideo.training.loop import train
 from mmvideo.training.watchdog import Watchdog
 
@@ -42,6 +43,7 @@ def run(experiment: Experiment, workdir: str | Path) -> int:
     """
     initialize()
     hide_communication()
+    keep_programs()
     mesh = make_mesh(experiment.mesh)
     batches = Batches(experiment.input, process_index=jax.process_index(), process_count=jax.process_count())
     watchdog = Watchdog(experiment.training.hang_seconds, workdir)
@@ -93,6 +95,7 @@ def evaluate(experiment: Experiment, workdir: str | Path, dataset: str | None = 
       ValueError: no checkpoint, or one that doesn't fit the settings.
     """
     initialize()
+    keep_programs()
     mesh = make_mesh(experiment.mesh)
     watchdog = Watchdog(experiment.training.hang_seconds, workdir)
     with jax.set_mesh(mesh), watchdog:

@@ -196,8 +196,7 @@ def _lines(workdir: Path) -> list[dict]:
 
 def _start(command: list[str]) -> subprocess.Popen:
     root = Path(__file__).parent.parent.parent
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(root / ".jax_cache")}
-    environment = {**os.environ, **cache, "PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu"}
+    environment = {**os.environ, "PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
 

@@ -134,7 +134,6 @@ def test_of_two_processes_the_one_is_named_that_the_other_waits_for(tmp_path, ho
 
 def _start(script: str, *arguments: str, **environment: str) -> subprocess.Popen:
     root = Path(__file__).parents[2]
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(root / ".jax_cache")}
-    environment = os.environ | cache | {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu"} | environment
+    environment = os.environ | {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu"} | environment
     command = [sys.executable, "-c", textwrap.dedent(script), *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
