@@ -12,20 +12,12 @@ import math
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from mmvideo.experiment.abstract import Abstract, abstract_learner, rehearsed, sketched
 from mmvideo.experiment.config import Experiment
 from mmvideo.experiment.launch import fitted, pace
 from mmvideo.experiment.outline import Outline, abstract_stream
-from mmvideo.experiment.plan import (
-    Abstract,
-    abstract_learner,
-    batch_flops,
-    clip_flops,
-    mesh_sizes,
-    rehearsed,
-    sketched,
-    step_memory,
-    update_bytes,
-)
+from mmvideo.experiment.plan import batch_flops, clip_flops, mesh_sizes
+from mmvideo.experiment.step_memory import step_memory, update_bytes
 from mmvideo.planning.devices import USABLE, Device
 from mmvideo.planning.memory import Memory, cut
 from mmvideo.planning.parts import count_parameters
@@ -42,10 +34,11 @@ class Cost:
       bytes: on one device, as planned.
       checkpoint: bytes of one checkpoint.
       batch: bytes of a batch.
-      hours: on the devices that were asked for; None where none were, as in all below.
+      hours: on its devices; None where it isn't said what they are, as in all below.
       seconds: of a step.
       rows: of a batch that one device has.
       turns: into how many parts the batch must be cut, gradients being added up, so that it fits; 0 if nothing does.
+      devices: that the run has.
     """
 
     steps: int
@@ -58,6 +51,7 @@ class Cost:
     seconds: float | None = None
     rows: int | None = None
     turns: int | None = None
+    devices: int | None = None
 
 
 def cost_of(experiment: Experiment, device: Device | None = None, devices: int = 1) -> Cost:
@@ -75,33 +69,49 @@ class Planner:
     Args:
       device: what the runs are on; None does not say where.
       devices: how many of them a run has.
+      most: how many a run may have whose batch doesn't fit them; None is no more.
     """
 
-    def __init__(self, device: Device | None = None, devices: int = 1):
-        self._device, self._devices = device, devices
+    def __init__(self, device: Device | None = None, devices: int = 1, most: int | None = None):
+        self._device, self._devices, self._most = device, devices, most or devices
         self._known: dict[Hashable, Any] = {}
 
     def cost(self, experiment: Experiment) -> Cost:
-        """The cost of a run; raises as `cost_of` does."""
+        """The cost of a run, on as many times the devices as its batch needs; raises as `cost_of` does."""
+        cost = self._cost_on(experiment, self._devices)
+        while (times := self._missing(cost)) > 1:
+            cost = self._cost_on(experiment, cost.devices * times)
+        return cost
+
+    def _missing(self, cost: Cost) -> int:
+        """How many times its devices would hold the rows of a run: a power of two that shares them out evenly."""
+        if cost.turns in (None, 1):
+            return 1
+        wanted = 2 ** max(cost.turns - 1, 1).bit_length()
+        evenly = cost.rows & -cost.rows
+        room = self._most // cost.devices
+        return min(wanted, evenly, 2 ** (room.bit_length() - 1) if room else 1)
+
+    def _cost_on(self, experiment: Experiment, devices: int) -> Cost:
         if self._device is not None:
-            experiment = dataclasses.replace(experiment, mesh=fitted(experiment.mesh, self._devices))
-        sizes = mesh_sizes(experiment, None if self._device is None else self._devices)
+            experiment = dataclasses.replace(experiment, mesh=fitted(experiment.mesh, devices))
+        sizes = mesh_sizes(experiment, None if self._device is None else devices)
         program = _Program(experiment, sketched(experiment), sizes, self._once)
         memory, steps = program.memory, experiment.training.steps
-        state, devices = memory.parameters + memory.optimizer + memory.average, math.prod(sizes.values())
+        state, shares = memory.parameters + memory.optimizer + memory.average, math.prod(sizes.values())
         cost = Cost(
             steps=steps,
             flops=float(steps * program.flops),
             parameters=program.parameters,
             bytes=memory.total,
-            checkpoint=state * devices,
-            batch=memory.batch * devices,
+            checkpoint=state * shares,
+            batch=memory.batch * shares,
         )
-        return cost if self._device is None else self._timed(cost, program, self._device)
+        return cost if self._device is None else self._timed(cost, program, self._device, devices)
 
-    def _timed(self, cost: Cost, program: _Program, device: Device) -> Cost:
+    def _timed(self, cost: Cost, program: _Program, device: Device, devices: int) -> Cost:
         clips = program.experiment.input.packing.rows * program.sketch.clips
-        *_, seconds = pace(program.experiment, device, self._devices, clips * program.clip_flops)
+        *_, seconds = pace(program.experiment, device, devices, clips * program.clip_flops)
         usable, rows = round(device.memory * USABLE), program.rows
         fits = rows if cost.bytes <= usable else program.rows_that_fit(usable)
         return dataclasses.replace(
@@ -110,6 +120,7 @@ class Planner:
             seconds=seconds,
             rows=rows,
             turns=math.ceil(rows / fits) if fits else 0,
+            devices=devices,
         )
 
     def _once(self, key: Hashable, compute: Callable[[], Any]) -> Any:

@@ -20,6 +20,7 @@ def costs_of(
     folder: Path | None = None,
     device: Device | None = None,
     devices: int = 1,
+    most: int | None = None,
     tell: Callable[[int, int], None] = lambda done, of: None,
 ) -> dict[str, Cost]:
     """The cost of each run by its place; seeds cost the same, and what was planned before is read from the folder.
@@ -27,15 +28,15 @@ def costs_of(
     Args:
       runs: settings by place.
       folder: of the tier.
-      device, devices: what a run is on, where that is to be said.
+      device, devices, most: what a run is on, where that is to be said, as in `Planner`.
       tell: hears how many runs are being planned.
     """
     path = None if folder is None else folder / "costs.json"
     known = {} if path is None else _read(path)
-    where = "" if device is None else f"-{devices}x{device.name}"
+    where = "" if device is None else f"-{devices}-{most or devices}x{device.name}"
     keys = {place: _key(experiment) + where for place, experiment in runs.items()}
     new = {key: runs[place] for place, key in keys.items() if key not in known}
-    planner = Planner(device, devices)
+    planner = Planner(device, devices, most)
     for number, (key, experiment) in enumerate(new.items(), 1):
         tell(number, len(new))
         known[key] = planner.cost(experiment)
@@ -68,7 +69,8 @@ class Outlook:
       done: runs that are finished already.
       flops: of all runs.
       left: of those that are not finished.
-      hours: on the devices that were asked for, one run after the other; None where none were.
+      hours: on the devices of each, one run after the other; None where it isn't said what they are.
+      device_hours: of single devices.
       storage: bytes of checkpoints and kept batches.
     """
 
@@ -78,6 +80,7 @@ class Outlook:
     flops: float
     left: float
     hours: float | None
+    device_hours: float | None
     storage: int
 
 
@@ -100,6 +103,7 @@ def outlook(
     }
     checkpoints = sum(costs[place].checkpoint * (run.training.keep or 1) for place, run in runs.items())
     hours = [costs[place].hours for place in runs]
+    device_hours = [hours and hours * costs[place].devices for place, hours in zip(runs, hours, strict=True)]
     return Outlook(
         cells=len(cells),
         runs=len(runs),
@@ -107,5 +111,6 @@ def outlook(
         flops=sum(costs[place].flops for place in runs),
         left=sum(costs[place].flops for place in runs if place not in done),
         hours=None if None in hours else sum(hours),
+        device_hours=None if None in hours else sum(device_hours),
         storage=checkpoints + sum(inputs.values()),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mmvideo.ablation.cells import Cell
@@ -22,10 +22,10 @@ from mmvideo.training.storage import size_in_words
 
 READING = (
     "FLOPs: of training, forward and backward, attention dense. Memory: of one device, as planned for the rows it has. "
-    "Where those don't fit, the batch goes in so many turns (`training.optimizer.accumulate`, with as many fewer rows "
-    "each), or takes so many times the devices; turns change what a contrastive loss compares, so the suite leaves "
-    "that to whoever runs it. Hours: of training at the stated pace; evaluation, and clips read too slowly, come on "
-    "top."
+    "A run has as many times the devices as its batch needs, unless `--devices` says how many. Where the rows don't "
+    "fit, they go in so many turns (`training.optimizer.accumulate`, with as many fewer rows each); turns change what "
+    "a contrastive loss compares, so that is left to whoever runs it. Hours: of training on these devices at the "
+    "stated pace; evaluation, and clips read too slowly, come on top."
 )
 
 
@@ -39,7 +39,7 @@ class Planned:
       runs: settings of what they need, by place; runs that they share are among them.
       costs: of each run.
       outlook: their sum.
-      device, devices: what one run is on; None says nothing of time.
+      device: what runs are on; None says nothing of time.
       script: that SLURM would get for the first run; None without one.
     """
 
@@ -51,7 +51,6 @@ class Planned:
     costs: Mapping[str, Cost]
     outlook: Outlook
     device: Device | None
-    devices: int
     script: str | None
 
 
@@ -88,11 +87,12 @@ def _facts(plan: Planned) -> list[tuple[str, str]]:
     if plan.device is None or found.hours is None:
         return told
     paces = dict.fromkeys("MFU {:.3g}, {}".format(*pace(run, plan.device, 1, 0.0)) for run in plan.runs.values())
+    numbers = devices_in_words(plan.costs.values())
     usable = size_in_words(plan.device.memory * USABLE)
     return [
         *told,
-        ("a run is on", f"{plan.devices} x {plan.device.title}, of whose memory {usable} may be filled"),
-        ("time", f"{in_hours(found.hours)} hours of those, {in_hours(found.hours * plan.devices)} of one device"),
+        ("a run is on", f"{numbers} x {plan.device.title}, of whose memory {usable} may be filled"),
+        ("time", f"{in_hours(found.hours)} hours of those, {in_hours(found.device_hours)} of one device"),
         ("pace", "; ".join(paces)),
     ]
 
@@ -113,7 +113,7 @@ def _shared(plan: Planned, places: Sequence[str]) -> Section:
 
 
 def _table(words: tuple[str, ...], rows: tuple[tuple[Entry, ...], ...]) -> Table:
-    figures = ("parameters", "steps", "FLOPs", "memory", "rows a device", "a step", "hours", "checkpoints")
+    figures = ("parameters", "steps", "FLOPs", "memory", "devices", "rows a device", "a step", "hours", "checkpoints")
     return Table((*words, *figures), rows, words=len(words))
 
 
@@ -126,11 +126,18 @@ def _figures(plan: Planned, place: str) -> tuple[Entry, ...]:
         f"{cost.steps:,}",
         _scientific(cost.flops),
         size_in_words(cost.bytes),
+        DASH if cost.devices is None else f"{cost.devices:,}",
         _rows(cost),
         DASH if cost.seconds is None else f"{cost.seconds:.3g} s",
         DASH if cost.hours is None else in_hours(cost.hours),
         size_in_words(cost.checkpoint * kept),
     )
+
+
+def devices_in_words(costs: Iterable[Cost]) -> str:
+    """`8`, or `8 to 512` where some runs need more."""
+    fewest, *_, most = sorted([cost.devices for cost in costs] * 2)
+    return f"{fewest}" if fewest == most else f"{fewest} to {most}"
 
 
 def in_hours(number: float) -> str:
@@ -173,7 +180,8 @@ def _script(text: str) -> Section:
     plain = text.replace(f"{Path.cwd()}/", "").replace(shlex.quote(sys.executable), "python")
     lead = (
         "What `--launcher slurm` submits for the first run, with paths from the folder in which it is called; other "
-        "runs differ in their names and in the time that they ask for. `--slurm KEY=VALUE` sets whatever sbatch takes. "
+        "runs differ in their names, and in the devices and the time that they ask for. `--slurm KEY=VALUE` sets "
+        "whatever sbatch takes. "
         "A run that is longer than its job is queued again by the job itself, and goes on from its checkpoint."
     )
     return Section("slurm", "SLURM", f"{lead}\n\n```bash\n{plain.strip()}\n```")

@@ -15,15 +15,17 @@ if TYPE_CHECKING:
     from mmvideo.ablation.cells import Cell
     from mmvideo.ablation.cost import Cost
     from mmvideo.ablation.launchers import Launcher
-    from mmvideo.ablation.outlook import Outlook
     from mmvideo.ablation.planned import Planned
     from mmvideo.ablation.schedule import Run
-    from mmvideo.ablation.suite import Suite, Tier
+    from mmvideo.ablation.suite import Suite
     from mmvideo.experiment.config import Experiment
     from mmvideo.planning.devices import Device
 
 SUBMITIT = "submitit"
 """Where submitit keeps its files, below the folder of the tier."""
+
+MOST = 4096
+"""Devices that a run of a paper tier is given at most, where its batch needs more than a host."""
 
 ABOUT = """Runs an ablation from its axes to tables and plots.
 
@@ -56,7 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="where tables and plots are written too, such as experiments/mbt/toy")
     parser.add_argument("--plan", action="store_true", help="show the plan (with --out also as plan.md); run nothing")
     parser.add_argument("--device", help="accelerator that a cell is for, such as h100 (that by default, but for toy)")
-    parser.add_argument("--devices", type=int, help="how many of them a cell has (default: 8 for paper, else 1)")
+    parser.add_argument(
+        "--devices", type=int, help="how many of them a cell has (default: 1; for paper as few hosts as it fits)"
+    )
     parser.add_argument("--results", action="store_true", help="write the results of what there is, and run nothing")
     parser.add_argument(
         "--slurm", action="append", default=[], metavar="KEY=VALUE", help="parameter of sbatch, such as partition=gpu"
@@ -131,15 +135,15 @@ def _plan(
     from mmvideo.ablation.outlook import costs_of, outlook
     from mmvideo.ablation.planned import Planned
 
-    device, devices = _devices(options)
+    device, devices, most = _devices(options)
 
     def tell(number: int, count: int) -> None:
         if sys.stderr.isatty():
             print(f"\rplanning {number} of {count} runs", end="" if number < count else "\n", file=sys.stderr)
 
-    costs = costs_of(runs, folder, device, devices, tell)
+    costs = costs_of(runs, folder, device, devices, most, tell)
     sum_of = outlook(cells, runs, costs, done)
-    plan = Planned(suite, tier_of(suite, options.tier), options.tier, cells, runs, costs, sum_of, device, devices, None)
+    plan = Planned(suite, tier_of(suite, options.tier), options.tier, cells, runs, costs, sum_of, device, None)
     if not (options.plan and options.launcher == "slurm"):
         return plan
     from mmvideo.ablation.slurm import script
@@ -149,13 +153,15 @@ def _plan(
     return dataclasses.replace(plan, script=text)
 
 
-def _devices(options: Any) -> tuple[Device | None, int]:
-    """What a cell is on: the kind, None where it isn't said, and how many."""
+def _devices(options: Any) -> tuple[Device | None, int, int | None]:
+    """What a cell is on: the kind, None where it isn't said, how many, and how many if it doesn't fit those."""
     from mmvideo.planning.devices import device_named
 
     kind = options.device or (None if options.tier == "toy" else "h100")
     device, chips = (None, None) if kind is None else device_named(kind)
-    return device, chips or options.devices or (8 if options.tier == "paper" else 1)
+    if chips or options.devices or options.tier != "paper":
+        return device, chips or options.devices or 1, None
+    return device, device.host, MOST
 
 
 def _job(plan: Planned, options: Any) -> Callable[[str], dict[str, Any]]:
@@ -163,7 +169,7 @@ def _job(plan: Planned, options: Any) -> Callable[[str], dict[str, Any]]:
     from mmvideo.ablation.slurm import job, named_as_sbatch
 
     given = named_as_sbatch(_parameters(options.slurm))
-    return lambda place: job(plan.device, plan.devices, plan.costs[place].hours, given)
+    return lambda place: job(plan.device, plan.costs[place].devices or 1, plan.costs[place].hours, given)
 
 
 def _show_plan(plan: Planned, options: Any) -> None:
@@ -173,7 +179,7 @@ def _show_plan(plan: Planned, options: Any) -> None:
     for study in plan.tier.studies:
         axes = " x ".join(f"{axis.name} ({', '.join(choice.label for choice in axis.choices)})" for axis in study.axes)
         print(f"  {study.name}: {axes}")
-    for line in _outlook_lines(plan.outlook, plan.tier, plan.device, plan.devices):
+    for line in _outlook_lines(plan):
         print(line)
     if plan.script is not None:
         print("\n" + plan.script)
@@ -183,18 +189,20 @@ def _show_plan(plan: Planned, options: Any) -> None:
         print(f"plan: {write_plan(plan, options.out)}")
 
 
-def _outlook_lines(found: Outlook, tier: Tier, device: Any, devices: int) -> list[str]:
-    from mmvideo.ablation.planned import in_hours
+def _outlook_lines(plan: Planned) -> list[str]:
+    from mmvideo.ablation.planned import devices_in_words, in_hours
     from mmvideo.training.progress import short
     from mmvideo.training.storage import size_in_words
 
+    found, tier = plan.outlook, plan.tier
     lines = [
         f"cells    {found.cells}, with {len(tier.seeds)} seeds; {found.runs} runs, {found.done} of them done",
         f"FLOPs    {short(found.flops / 1e12)} T in all, {short(found.left / 1e12)} T left",
         f"storage  {size_in_words(found.storage)} of checkpoints and kept batches",
     ]
     if found.hours is not None:
-        lines.append(f"time     {in_hours(found.hours)} h on {devices} x {device.title}, one run after the other")
+        devices = f"{devices_in_words(plan.costs.values())} x {plan.device.title}"
+        lines.append(f"time     {in_hours(found.hours)} h on {devices}, one run after the other")
     elif tier.minutes:
         lines.append(f"time     stated: {tier.minutes:g} minutes on two cores")
     if tier.needs:

@@ -151,9 +151,9 @@ def compile_step(experiment: Experiment, devices: list[Any]) -> None:
     import numpy as np
     from jax.sharding import AxisType, Mesh
 
+    from mmvideo.experiment.abstract import rehearsed, sketched
     from mmvideo.experiment.making import make_learner
     from mmvideo.experiment.outline import abstract_stream
-    from mmvideo.experiment.plan import rehearsed, sketched
     from mmvideo.parallel.rules import batch_sharding
     from mmvideo.training.state import draw_up
     from mmvideo.training.step import make_step

@@ -7,11 +7,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from mmvideo.experiment.abstract import abstract_learner, rehearsed, sketched
 from mmvideo.experiment.compiled import Compiled, ask_compiler
 from mmvideo.experiment.config import Experiment
 from mmvideo.experiment.feeding import cores_per_clip
 from mmvideo.experiment.outline import Outline, abstract_stream
-from mmvideo.experiment.plan import Plan, abstract_learner, clip_flops, plan, rehearsed, sketched, step_memory
+from mmvideo.experiment.plan import Plan, clip_flops, plan
+from mmvideo.experiment.step_memory import step_memory
 from mmvideo.model.config import Model
 from mmvideo.parallel.config import Mesh
 from mmvideo.parallel.mesh import AXES, axis_sizes

@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmvideo.experiment.abstract import sketched
 from mmvideo.experiment.config import Experiment
 from mmvideo.experiment.launch import Launch, plan_launch
-from mmvideo.experiment.plan import Plan, clip_flops, plan, sketched
+from mmvideo.experiment.plan import Plan, clip_flops, plan
 from mmvideo.planning.devices import device_of_kind
 from mmvideo.training.files import read_lines
 

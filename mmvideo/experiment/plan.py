@@ -7,31 +7,19 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
-import optax
-from flax import nnx
-from flax.traverse_util import unflatten_dict
-
+from mmvideo.experiment.abstract import Abstract, abstract_learner, counting, gradient_of, rehearsed, sketched
 from mmvideo.experiment.config import Experiment
-from mmvideo.experiment.making import make_learner
-from mmvideo.experiment.outline import Outline, abstract_stream, outline
-from mmvideo.model.config import Model, plain
-from mmvideo.model.kinds import AnyModel
-from mmvideo.objectives import Moments, Regression
+from mmvideo.experiment.outline import Outline, abstract_stream
+from mmvideo.experiment.step_memory import step_memory
+from mmvideo.model.config import Model
 from mmvideo.objectives.learner import Learner
 from mmvideo.parallel.mesh import AXES, axis_sizes
 from mmvideo.planning.layout import layout
-from mmvideo.planning.memory import Memory, cut, share_bytes, tree_bytes, ways
+from mmvideo.planning.memory import Memory, cut
 from mmvideo.planning.parts import PARTS, count_parameters, part_of
-from mmvideo.planning.peak import peak_bytes
 from mmvideo.planning.products import Products, count_flops, count_products
 from mmvideo.planning.spans import attention_flops, space_flops
-from mmvideo.stream import StreamSpec, TokenStream
-from mmvideo.training.optimizer import make_optimizer
-from mmvideo.training.portion import Portion, portion_of
-
-BLOCK = 128
-"""Keys that a fused kernel of attention holds at once."""
+from mmvideo.stream import TokenStream
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,35 +73,6 @@ class Plan:
     devices: int
     memory: Memory
     vocabulary: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Abstract:
-    """A learner without a number in it.
-
-    Attributes:
-      spec: of its streams.
-      graphdef: its structure.
-      params, rest: parameters and other variables, nested dicts of shapes.
-      axes: names of the logical axes of each parameter, nested as the parameters.
-      portion: which parameters are trained.
-    """
-
-    spec: StreamSpec
-    graphdef: Any
-    params: Any
-    rest: Any
-    axes: Any
-    portion: Portion
-
-    def merged(self, params: Any, rest: Any) -> Learner:
-        """The learner with these arrays."""
-        return nnx.merge(self.graphdef, params, rest)
-
-    @property
-    def trained(self) -> Any:
-        """Shapes of the trained parameters."""
-        return jax.eval_shape(self.portion.take, self.params)
 
 
 def plan(experiment: Experiment, devices: int | None = None) -> Plan:
@@ -184,61 +143,6 @@ def as_dict(plan: Plan) -> dict[str, Any]:
     return found
 
 
-def sketched(experiment: Experiment) -> Outline:
-    """The streams of an experiment, with all that its objectives ask of a clip; raises as `outline` does."""
-    moments = any(isinstance(objective, Moments) for objective in experiment.objectives.values())
-    return outline(experiment.input, labels(experiment), numbers(experiment), moments)
-
-
-def labels(experiment: Experiment) -> tuple[str, ...]:
-    """Kinds of classes that the objectives ask for."""
-    found = _labelled(experiment, lambda objective: not isinstance(objective, Regression))
-    return tuple(dict.fromkeys(found))
-
-
-def numbers(experiment: Experiment) -> tuple[str, ...]:
-    """Kinds of numbers that the objectives ask for."""
-    return tuple(dict.fromkeys(_labelled(experiment, lambda objective: isinstance(objective, Regression))))
-
-
-def _labelled(experiment: Experiment, fits: Callable[[Any], bool]) -> list[str]:
-    named = (objective for objective in experiment.objectives.values() if fits(objective))
-    return [objective.label for objective in named if getattr(objective, "label", None) is not None]
-
-
-def counting(model: AnyModel) -> AnyModel:
-    """The model as its products are counted: dense attention, nothing computed twice."""
-    return plain(model) if isinstance(model, Model) else model
-
-
-def rehearsed(model: AnyModel) -> AnyModel:
-    """The model as its bytes are told: attention in small blocks of keys, as fused kernels have it.
-
-    With blocks as large as those of the chunked backend, which are made for CPUs, their scores would be counted, which
-    a kernel never writes to memory.
-    """
-    if not isinstance(model, Model) or model.attention in ("xla", "chunked"):
-        return model
-    return dataclasses.replace(model, attention="auto", chunk=BLOCK)
-
-
-def abstract_learner(experiment: Experiment, spec: StreamSpec, model: AnyModel) -> Abstract:
-    """The learner of an experiment, with `model` in place of the experiment's own.
-
-    Raises:
-      ValueError: settings of model and objectives that don't fit each other.
-    """
-
-    def build() -> Learner:
-        return make_learner(experiment, spec, nnx.Rngs(experiment.training.seed), model)
-
-    learner = nnx.eval_shape(build)
-    graphdef, params, rest = nnx.split(learner, nnx.Param, ...)
-    axes = unflatten_dict({path: leaf.get_metadata().get("axes") for path, leaf in nnx.to_flat_state(params)})
-    portion = portion_of(learner, experiment.training)
-    return Abstract(spec, graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(rest), axes, portion)
-
-
 def _encode(learner: Learner, stream: TokenStream) -> Any:
     return learner.trunk(stream)
 
@@ -297,24 +201,9 @@ def clip_flops(experiment: Experiment) -> float:
     return dense - outside * dense / _products(counted, _losses, single).total
 
 
-def _gradient(learner: Abstract) -> Callable[[Any, Any, Any, TokenStream], Any]:
-    """The gradient of the loss, as a function of the trained parameters, of all, of other variables, and of a batch.
-
-    Beside it stand the loss and the other variables as they are behind it, such as a teacher that has moved: a step
-    keeps the old ones until it knows whether the loss is finite.
-    """
-
-    def loss(trained: Any, params: Any, rest: Any, stream: TokenStream) -> Any:
-        whole = learner.merged(learner.portion.put(params, trained), rest)
-        total, _ = whole.losses(stream)
-        return total, nnx.to_pure_dict(nnx.state(whole, nnx.Not(nnx.Param)))
-
-    return jax.value_and_grad(loss, has_aux=True)
-
-
 def _training_flops(learner: Abstract, batch: TokenStream) -> int:
     """FLOPs of the losses of a batch and of their gradient."""
-    return count_flops(_gradient(learner), learner.trained, learner.params, learner.rest, batch)
+    return count_flops(gradient_of(learner), learner.trained, learner.params, learner.rest, batch)
 
 
 def _run(experiment: Experiment, sketch: Outline, rows: int, flops: int) -> Run:
@@ -327,62 +216,3 @@ def _run(experiment: Experiment, sketch: Outline, rows: int, flops: int) -> Run:
         slots=rows * experiment.input.packing.tokens,
         flops=flops,
     )
-
-
-def step_memory(
-    experiment: Experiment,
-    learner: Abstract,
-    batch: TokenStream,
-    sizes: Mapping[str, int],
-    update: int | None = None,
-) -> Memory:
-    """Bytes on one device: parameters are cut as the mesh says.
-
-    The rows are traced as a device's own, and their tokens as cut evenly over the mesh axes that `length` is cut by.
-    Activations are taken as whole along `tensor`, which makes them an upper bound there.
-
-    Args:
-      experiment: the settings.
-      learner: with the model of `rehearsed`.
-      batch: the rows of one device.
-      sizes: devices along each axis of the mesh.
-      update: what `update_bytes` gives, where it is known.
-    """
-    training, portion, trained = experiment.training, learner.portion, learner.trained
-    state = jax.eval_shape(_optimizer(experiment, learner).init, trained)
-    held = share_bytes(learner.params, _leaves(learner.axes), sizes)
-    axes = _leaves(portion.pick(learner.axes))
-    whole, moved = tree_bytes(trained), share_bytes(trained, axes, sizes)
-    # Loss and other variables are whole on every device.
-    shares = [1.0] * (1 + len(jax.tree.leaves(learner.rest))) + [1 / parts for parts in ways(trained, axes, sizes)]
-    gradient = _gradient(learner)
-    backward = peak_bytes(gradient, learner.trained, learner.params, learner.rest, batch, shares=shares) - moved
-    update = update_bytes(experiment, learner) if update is None else update
-    return Memory(
-        parameters=held + tree_bytes(learner.rest),
-        gradients=moved,
-        # The optimiser's moments lie where their parameters lie.
-        optimizer=round(tree_bytes(state) * moved / whole),
-        average=held if training.averages else 0,
-        batch=tree_bytes(batch),
-        activations=max(backward // cut("length", sizes), round(update * moved / whole), 0),
-    )
-
-
-def update_bytes(experiment: Experiment, learner: Abstract) -> int:
-    """Bytes that the optimiser works with beside what it holds, on a device that holds all of it; rows change nothing.
-
-    New moments and parameters are written in the place of the old ones; what Muon multiplies on the way is not.
-    """
-    optimizer, trained = _optimizer(experiment, learner), learner.trained
-    state = jax.eval_shape(optimizer.init, trained)
-    return peak_bytes(optimizer.update, trained, state, trained, shares=[0.0] * 2 * len(jax.tree.leaves(state)))
-
-
-def _optimizer(experiment: Experiment, learner: Abstract) -> optax.GradientTransformation:
-    return make_optimizer(experiment.training.optimizer, experiment.training.steps, learner.portion.rates)
-
-
-def _leaves(axes: Any) -> list[tuple[str | None, ...] | None]:
-    """The names of the axes of each parameter, in the order of the leaves."""
-    return jax.tree.leaves(axes, is_leaf=lambda node: node is None or isinstance(node, tuple))

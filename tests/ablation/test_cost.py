@@ -16,6 +16,8 @@ from mmvideo.planning.devices import DEVICES
 
 H100 = DEVICES["h100"]
 TIGHT = dataclasses.replace(H100, memory=2**20)
+"""So small that not one row fits."""
+NARROW = dataclasses.replace(H100, memory=6_670_000)
 """So small that not all rows fit."""
 
 SMALL = with_fields(
@@ -58,6 +60,26 @@ def test_a_cost_is_that_of_the_launch(planner, name):
     assert found.parameters == sum(launch.plan.parameters.values())
     assert (found.rows, found.turns, found.seconds) == (launch.rows, launch.turns, launch.seconds)
     assert found.hours == pytest.approx(run.steps * launch.seconds / 3600)
+
+
+def test_a_run_gets_as_many_devices_as_its_batch_needs():
+    """The work is the same, the time a part of it."""
+    few, grown = Planner(NARROW, 1).cost(SMALL), Planner(NARROW, 1, most=64).cost(SMALL)
+    assert few.devices == 1 and few.turns > 1
+    assert grown.devices == 2 ** (few.turns - 1).bit_length() and grown.turns == 1
+    assert grown.rows * grown.devices == few.rows and grown.flops == few.flops
+    assert grown.hours * grown.devices == pytest.approx(few.hours)
+
+
+@pytest.mark.parametrize("most, devices", [(1, 1), (3, 2)])
+def test_a_run_gets_no_more_devices_than_there_are(most, devices):
+    cost = Planner(NARROW, 1, most).cost(SMALL)
+    assert cost.devices == devices and cost.turns > 1
+
+
+def test_where_not_even_one_row_fits_more_devices_are_tried_as_far_as_rows_go():
+    cost = Planner(TIGHT, 1, most=64).cost(SMALL)
+    assert (cost.devices, cost.rows, cost.turns) == (8, 1, 0)
 
 
 def test_without_a_device_nothing_is_said_of_time():

@@ -13,8 +13,8 @@ from flax import nnx
 
 from mmvideo.ablation.cells import ACCELERATOR, SHARED, TIERS, Cell, cells_of, load_suite, tier_of
 from mmvideo.ablation.suite import Study, Suite, fits, labels_of, points
+from mmvideo.experiment.abstract import abstract_learner, sketched
 from mmvideo.experiment.config import Experiment, from_json, to_json
-from mmvideo.experiment.plan import abstract_learner, sketched
 from mmvideo.input.config import Source
 from mmvideo.input.pipeline import Batches
 from mmvideo.input.placement import device_stream

@@ -10,9 +10,9 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from mmvideo.experiment import initial
+from mmvideo.experiment.abstract import Abstract, abstract_learner, sketched
 from mmvideo.experiment.comparison import Old, compare
 from mmvideo.experiment.config import Experiment
-from mmvideo.experiment.plan import Abstract, abstract_learner, sketched
 from mmvideo.experiment.taken import Taken
 
 ROOT = Path(__file__).parents[2]

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from mmvideo.experiment.abstract import abstract_learner, sketched
 from mmvideo.experiment.config import Experiment, from_json, to_json
-from mmvideo.experiment.plan import abstract_learner, sketched
 from mmvideo.experiment.twin import twin
 from mmvideo.input.config import Source
 from mmvideo.input.pipeline import Batches

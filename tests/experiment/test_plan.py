@@ -13,9 +13,10 @@ from flax import nnx
 from flax.traverse_util import flatten_dict
 
 from mmvideo.cli.main import main
+from mmvideo.experiment.abstract import abstract_learner
 from mmvideo.experiment.config import Experiment, from_json, to_json
 from mmvideo.experiment.outline import abstract_stream, outline
-from mmvideo.experiment.plan import Plan, abstract_learner, as_dict
+from mmvideo.experiment.plan import Plan, as_dict
 from mmvideo.experiment.plan import plan as make_plan
 from mmvideo.input.pipeline import Batches
 from mmvideo.objectives.learner import Learner

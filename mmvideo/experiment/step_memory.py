@@ -1,0 +1,75 @@
+"""What a step of training holds on one device, told from its programs, traced abstractly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import optax
+
+from mmvideo.experiment.abstract import Abstract, gradient_of
+from mmvideo.experiment.config import Experiment
+from mmvideo.planning.memory import Memory, cut, share_bytes, tree_bytes, ways
+from mmvideo.planning.peak import peak_bytes
+from mmvideo.stream import TokenStream
+from mmvideo.training.optimizer import make_optimizer
+
+
+def step_memory(
+    experiment: Experiment,
+    learner: Abstract,
+    batch: TokenStream,
+    sizes: Mapping[str, int],
+    update: int | None = None,
+) -> Memory:
+    """Bytes on one device: parameters are cut as the mesh says.
+
+    The rows are traced as a device's own, and their tokens as cut evenly over the mesh axes that `length` is cut by.
+    Activations are taken as whole along `tensor`, which makes them an upper bound there.
+
+    Args:
+      experiment: the settings.
+      learner: with the model of `rehearsed`.
+      batch: the rows of one device.
+      sizes: devices along each axis of the mesh.
+      update: what `update_bytes` gives, where it is known.
+    """
+    training, portion, trained = experiment.training, learner.portion, learner.trained
+    state = jax.eval_shape(_optimizer(experiment, learner).init, trained)
+    held = share_bytes(learner.params, _leaves(learner.axes), sizes)
+    axes = _leaves(portion.pick(learner.axes))
+    whole, moved = tree_bytes(trained), share_bytes(trained, axes, sizes)
+    # Loss and other variables are whole on every device.
+    shares = [1.0] * (1 + len(jax.tree.leaves(learner.rest))) + [1 / parts for parts in ways(trained, axes, sizes)]
+    gradient = gradient_of(learner)
+    backward = peak_bytes(gradient, learner.trained, learner.params, learner.rest, batch, shares=shares) - moved
+    update = update_bytes(experiment, learner) if update is None else update
+    return Memory(
+        parameters=held + tree_bytes(learner.rest),
+        gradients=moved,
+        # The optimiser's moments lie where their parameters lie.
+        optimizer=round(tree_bytes(state) * moved / whole),
+        average=held if training.averages else 0,
+        batch=tree_bytes(batch),
+        activations=max(backward // cut("length", sizes), round(update * moved / whole), 0),
+    )
+
+
+def update_bytes(experiment: Experiment, learner: Abstract) -> int:
+    """Bytes that the optimiser works with beside what it holds, on a device that holds all of it; rows change nothing.
+
+    New moments and parameters are written in the place of the old ones; what Muon multiplies on the way is not.
+    """
+    optimizer, trained = _optimizer(experiment, learner), learner.trained
+    state = jax.eval_shape(optimizer.init, trained)
+    return peak_bytes(optimizer.update, trained, state, trained, shares=[0.0] * 2 * len(jax.tree.leaves(state)))
+
+
+def _optimizer(experiment: Experiment, learner: Abstract) -> optax.GradientTransformation:
+    return make_optimizer(experiment.training.optimizer, experiment.training.steps, learner.portion.rates)
+
+
+def _leaves(axes: Any) -> list[tuple[str | None, ...] | None]:
+    """The names of the axes of each parameter, in the order of the leaves."""
+    return jax.tree.leaves(axes, is_leaf=lambda node: node is None or isinstance(node, tuple))
