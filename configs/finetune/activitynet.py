@@ -5,8 +5,9 @@ COMMAND  mmvideo train configs/finetune/activitynet.py --workdir runs/activityne
 TINY     mmvideo train configs/finetune/activitynet.py:tiny
 COST     1.2e+18 FLOPs, attention dense (mmvideo plan): 6 minutes of 8 GPUs that do 400 TFLOPs each
 DATA     about 20,000 videos of 2 minutes on average with 3 to 4 sentences and their moments; 10,009 to train on, 4,917
-         of the first validation set, on which results are given [counts recalled, not looked up]. Manifest: "caption",
-         the sentences of a video joined in their order; splits train, val1 (rename it validation).
+         of the first validation set, on which results are given, by the lists of albanie/collaborative-experts.
+         Manifest: "caption", the sentences of a video joined in their order; splits train, val1 (rename it
+         validation).
 PROTOCOL paragraph to video: R@1, R@5, R@10 and median rank over the first validation set, all sentences as one text,
          cut to 74 pieces; how many were cut is told.
 PUBLISHED

@@ -5,15 +5,17 @@ COMMAND  mmvideo train configs/finetune/crema_d.py --workdir runs/crema_d
 TINY     mmvideo train configs/finetune/crema_d.py:tiny
 COST     5.9e+16 FLOPs, attention dense (mmvideo plan): less than a minute of 8 GPUs that do 400 TFLOPs each
 DATA     7,442 clips of two to three seconds of 91 actors. There is no official split: share out the actors, not the
-         clips, and name the list with the result; 6,698 to train on and 744 of test is what papers often have, by
-         clips [recalled, not looked up]. Manifest: "label" kind `emotion`, one of anger, disgust, fear, happy, neutral,
-         sad; "tags" may hold the actor; splits train, test. What is said tells nothing and is left out.
+         clips, and name the list with the result; papers often have the 6,698 to train on and 744 of test of
+         GeWu-Lab/OGM-GE_CVPR2022 (data/CREMAD), by clips, with all 91 actors in both. Manifest: "label" kind `emotion`,
+         one of anger, disgust, fear, happy, neutral, sad; "tags" may hold the actor; splits train, test. What is said
+         tells nothing and is left out.
 PROTOCOL top-1 of six, class-mean accuracy and macro F1; one view. With one modality alone: mmvideo eval --modalities
          audio.
 PUBLISHED
-  63.6          people who rated the clips, picture and sound; 58.2 by the picture, 40.9 by the sound: Cao et al. 2014
-                [recalled, not looked up]
-  61.9          two ResNet-18 from scratch with balanced gradients (OGM-GE): [recalled, not looked up]
+  63.6          people who rated the clips, picture and sound; 58.2 by the picture, 40.9 by the sound: Cao et al. 2014,
+                abstract
+  61.9          two ResNet-18 from scratch with balanced gradients (OGM-GE): paper, as quoted in issue 2 of
+                fanyunfeng-bit/Modal-Imbalance-PMR; 64.4 by the released weights (issue 34 of its own repository)
 EXPECTS  nothing was trained here at this size
 
 SOURCE   ours. The low-rank updates are those of Hu et al. 2021, arXiv 2106.09685, section 4.1, of queries and values.

@@ -5,8 +5,9 @@ COMMAND  mmvideo train configs/finetune/didemo.py --workdir runs/didemo
 TINY     mmvideo train configs/finetune/didemo.py:tiny
 COST     3.2e+17 FLOPs, attention dense (mmvideo plan): 2 minutes of 8 GPUs that do 400 TFLOPs each
 DATA     about 10,000 videos of up to 30 s with 3 to 5 sentences of parts of them; 8,395 to train on, 1,065 of
-         validation, 1,004 of test [counts recalled, not looked up]. Manifest: "caption", the sentences of a video
-         joined in their order, so that training sees what evaluation asks; splits train, validation, test.
+         validation, 1,004 of test, by the README of albanie/collaborative-experts for this corpus, whose own list lacks
+         three to train on. Manifest: "caption", the sentences of a video joined in their order, so that training sees
+         what evaluation asks; splits train, validation, test.
 PROTOCOL paragraph to video: R@1, R@5, R@10 and median rank over the test videos, all sentences as one text, cut to 65
          pieces; how many were cut is told.
 PUBLISHED

@@ -11,9 +11,9 @@ PROTOCOL top-1 of the action, right if verb and noun are: the best pair by the p
          top-5 of verb and noun; 4 stretches of one square, probabilities averaged.
 PUBLISHED  actions, verbs, nouns
   43.4 / 64.8 / 58.0
-                MBT, picture and sound: [recalled, not looked up]
-  43.6          ViViT-L, factorised, pictures alone: its repository; ViViT's paper has 43.1 joint, 43.7 factorised for
-                Base [recalled]
+                MBT, picture and sound: paper, as Papers with Code lists it
+  43.6          ViViT-L, factorised, pictures alone: its repository; for Base 43.1 joint, 43.7 factorised: its paper,
+                table 2
   39.7          V-JEPA 2, ViT-g, for anticipation, which is another task (mean recall at 5 of classes): its repository
 EXPECTS  nothing was trained here at this size
 

@@ -10,21 +10,22 @@ DATA     2,000 clips of 5 s, 40 a class, in five official folds of 400. Manifest
 PROTOCOL top-1, the mean over the five folds, each held out once; one view of 5 s.
 PUBLISHED
   95.75         AST, from AudioSet (this recipe): the log in its README; 95.6 in the paper
-  98.1          BEATs: [recalled, not looked up]
-  98.6          InternVideo2: [recalled, not looked up]
+  98.1          BEATs: paper (arXiv 2212.09058), abstract
+  98.6          InternVideo2: its paper (arXiv 2403.15377), table of ESC-50
 EXPECTS  nothing was trained here at this size
 
 SOURCE   paper: Gong et al. 2021, arXiv 2104.01778. Code: YuanGongND/ast, egs/esc50/run_esc.sh; README.
   tokens        filter banks of this corpus's own mean and deviation, 512 rows, 16 x 16 with stride 10: 50 x 12;
                 SpecAugment of 96 rows and 24 bins.
   head          the mean of class and distillation token; softmax.
-  optimiser     Adam 1e-5 by 48; 25 epochs [recalled, not looked up].
+  optimiser     Adam (0.95, 0.999), 1e-5 by 48; 25 epochs.
 
 PAPER AND CODE DISAGREE
-  optimiser     1e-4 in an older state of the script, 1e-5 in the name of the log that the README gives for its result:
-                the log's.
+  optimiser     1e-4 in the script for a start from ImageNet alone, 1e-5 for one from AudioSet, as in the name of the
+                log that the README gives for its result: the latter.
 
-DIFFERS HERE The rate falls in a straight line, where AST's falls by 0.85 each epoch from the fifth on [recalled].
+DIFFERS HERE The rate falls in a straight line, where AST's is multiplied by 0.85 after each epoch from the fifth on.
+  Weights don't decay, where AST's do by 5e-7.
 """
 
 from mmvideo.evaluation.config import Evaluation

@@ -6,19 +6,19 @@ TINY     mmvideo data scenes corpora/quickstart/long --train 40 --test 16
          mmvideo data build corpora/quickstart/long corpora/quickstart/scenes --tokenizer-vocabulary 128
          mmvideo train configs/finetune/qvhighlights.py:tiny
 COST     1.5e+18 FLOPs, attention dense (mmvideo plan): 8 minutes of 8 GPUs that do 400 TFLOPs each
-DATA     10,310 queries over videos cut to 150 s; 7,218 to train on, 1,550 of validation, 1,542 of test, whose answers
-         only a server knows [counts recalled, not looked up]. The annotations are under CC BY-NC-SA 4.0. Manifest: a
-         row a query, "media" its video, "caption" the query, "moments" its relevant_windows in seconds, "saliency" the
-         mean of the three annotators' scores over 4 for each 2 s, 0 outside of relevant_clip_ids; splits train,
-         validation.
+DATA     10,310 queries over videos cut to 150 s; 7,218 to train on, 1,550 of validation, 1,542 of test, by the files of
+         jayleicn/moment_detr. The answers of the test lie there since March 2026, when the server that kept them was
+         shut down. The annotations are under CC BY-NC-SA 4.0. Manifest: a row a query, "media" its video, "caption" the
+         query, "moments" its relevant_windows in seconds, "saliency" the mean of the three annotators' scores over 4
+         for each 2 s, 0 outside of relevant_clip_ids; splits train, validation.
 PROTOCOL that of QVHighlights: R1 at an intersection over union of 0.5 and 0.7, mAP at 0.5, 0.75 and their mean from 0.5
          to 0.95; mAP and HIT@1 of highlights rated Very Good. One view of the whole video; windows that share more than
          0.7 with a better one are left out.
 PUBLISHED  R1@0.5 / R1@0.7 / mean mAP, test
   52.9 / 33.0 / 30.7
-                Moment-DETR, without pretraining: [recalled, not looked up]
+                Moment-DETR, without pretraining: as quoted in table II of VideoLights (arXiv 2412.01558)
   71.4 / 56.5 / 49.2
-                InternVideo2, 6 B parameters: [recalled, not looked up]
+                features of InternVideo2, 6 B parameters, under the heads of CG-DETR: its paper (arXiv 2403.15377)
 EXPECTS  nothing was trained here at this size
 
 SOURCE   papers: Lei et al. 2021, arXiv 2107.09609 (corpus and metrics); Lin et al. 2023, arXiv 2307.16715, section 3

@@ -12,11 +12,11 @@ PROTOCOL top-1 and top-5 on validation; 16 frames, one from each sixteenth of th
          their probabilities averaged. Nothing is flipped: left and right are classes here.
 PUBLISHED
   69.6 / 92.0   VideoMAE, ViT-B, 800 epochs on this corpus, without repeated augmentation (this recipe): MODEL_ZOO.md
-  70.6 / 92.6   the same after 2400 epochs, with it: MODEL_ZOO.md
-  74.2 / 94.7   VideoMAE, ViT-L: its README
+  70.8 / 92.4   the same after 2400 epochs, with it: MODEL_ZOO.md
+  74.3 / 94.6   VideoMAE, ViT-L: its README
   77.0          VideoMAE v2, ViT-g: its model zoo
   77.3          V-JEPA 2, ViT-g at 384 pixels, a probe of frozen features: its repository
-  77.5          InternVideo2, 6 B parameters: [recalled, not looked up]
+  77.5          InternVideo2, 6 B parameters: its MODEL_ZOO.md (single_modality)
 EXPECTS  nothing was trained here at this size
 
 SOURCE   paper: Tong et al. 2022, arXiv 2203.12602. Code: MCG-NJU/VideoMAE, FINETUNE.md (the command for this corpus)

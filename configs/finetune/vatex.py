@@ -5,8 +5,8 @@ COMMAND  mmvideo train configs/finetune/vatex.py --workdir runs/vatex
 TINY     mmvideo train configs/finetune/vatex.py:tiny
 COST     1.6e+18 FLOPs, attention dense (mmvideo plan): 9 minutes of 8 GPUs that do 400 TFLOPs each
 DATA     clips of 10 s with ten English captions each (and ten Chinese ones, which are not used): 25,991 to train on;
-         for retrieval, half of the 3,000 of validation is test [counts recalled, not looked up]. Captioning is
-         published on a private test set. Manifest: "captions"; splits train, test.
+         for retrieval, half of the 3,000 of validation is test, 1,500 clips (danieljf24/hybrid_space,
+         dataset/README.md). Captioning is published on a private test set. Manifest: "captions"; splits train, test.
 PROTOCOL R@1, R@5, R@10 and median rank, each caption a query of its own; BLEU-4, METEOR, ROUGE-L, CIDEr-D and SPICE of
          captions written with three beams from picture and sound.
 PUBLISHED

@@ -13,7 +13,7 @@ PUBLISHED
   65.8          CAV-MAE, picture and sound, pretrained on AudioSet (this recipe), 65.9 with more pretraining on
                 VGGSound; sound alone 59.8: its README
   65.0          AV-MAE, ViT-L: its repository
-  67.1          MAViL: [recalled, not looked up]
+  67.1          MAViL, picture and sound: paper (arXiv 2212.08071), abstract
 EXPECTS  nothing was trained here at this size
 
 SOURCE   paper: Gong et al. 2023, arXiv 2210.07839. Code: YuanGongND/cav-mae, egs/vggsound/run_cavmae_ft.sh,

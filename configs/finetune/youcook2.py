@@ -4,9 +4,10 @@ COMMAND  mmvideo train configs/finetune/youcook2.py --workdir runs/youcook2
          (after configs/pretrain/valor_groups.py in runs/valor_groups, whose tokenizer it takes)
 TINY     mmvideo train configs/finetune/youcook2.py:tiny
 COST     7.0e+17 FLOPs, attention dense (mmvideo plan): 4 minutes of 8 GPUs that do 400 TFLOPs each
-DATA     steps cut out of videos of cooking: about 10,300 to train on, of which fewer are left [recalled, not looked
-         up], and about 3,100 of validation on which results are given. Manifest: a row a step, "media" its video,
-         "start" and "end" in seconds, "caption" its sentence; splits train, validation.
+DATA     steps cut out of videos of cooking: 10,337 to train on and 3,492 of validation, on which results are given, by
+         its annotations (a copy is in gingsi/coot-videotext); fewer are left each year, 3,179 of validation in
+         VLM2Vec/YouCook2 on Hugging Face. Manifest: a row a step, "media" its video, "start" and "end" in seconds,
+         "caption" its sentence; splits train, validation.
 PROTOCOL clip retrieval: R@1, R@5, R@10 and median rank over the clips of validation; the best 50 of each query ranked
          again by the matching head, in rows of their own. BLEU-4, METEOR, ROUGE-L and CIDEr-D of captions written with
          three beams. What is spoken tells most of a recipe: with it results are of another kind.

@@ -5,8 +5,10 @@ COST     toy: 2 CPU cores, 40 minutes (12 cells, 3 seeds); paper: `--tier paper`
 EXPECTS  fusion in the middle above fusion from the first layer on and above none, bottlenecks no worse than attention
          over everything, and their number of little weight
 
-SOURCE   Nagrani et al. 2021, arXiv 2107.00135, its figures of fusion (axes and orderings are recalled, the
-         numbers were not read). Code: scenic/projects/mbt, whose README has the numbers of the modalities.
+SOURCE   Nagrani et al. 2021, arXiv 2107.00135, its figures of fusion, whose numbers were not read. That fusion in the
+         middle beats both ends, and that bottlenecks do no worse than attention over all at any layer, stands in its
+         authors' post of 15 March 2022 on the Google Research blog; the rest of axes and orderings is recalled. Code:
+         scenic/projects/mbt, whose README has the numbers of the modalities.
 FIXED    paper: configs/pretrain/mbt.py. Toy: plain sounding shapes, 3 layers of width 96, weights unshared as in MBT.
          What is learned is whether movement and melody agree (`joint`), which neither picture nor sound tells alone,
          and beside it what each of them shows (`visual`, `audio`).

@@ -4,7 +4,8 @@ COMMAND  mmvideo ablate experiments/merlot_reserve --tier toy
 COST     toy: 2 CPU cores, 20 minutes (3 cells, 3 seeds); paper: `--tier paper` plans it
 EXPECTS  who also had to find hidden sound again knows more of the picture
 
-SOURCE   Zellers et al. 2022, arXiv 2201.02639, ablations on VCR [recalled, with low confidence].
+SOURCE   Zellers et al. 2022, arXiv 2201.02639, ablations on VCR. Its abstract says that VCR gains by sound in
+         pretraining; the numbers are recalled, with low confidence.
 FIXED    paper: configs/pretrain/merlot_reserve.py. Toy: pictures, sound and captions of plain shapes; hidden patches of
          pictures and hidden spans of sound are found among those of the batch, hidden pieces of text predicted; then
          probes of the picture's frozen features, of the motion, which no sound tells, and of the shape, at whose

@@ -4,7 +4,7 @@ COMMAND  mmvideo ablate experiments/packing --tier toy
 COST     toy: 2 CPU cores, 35 minutes (6 cells, 3 seeds); paper: `--tier paper` plans it
 EXPECTS  packed rows hold more clips for the same FLOPs, the more the more lengths differ, and so more is learned
 
-SOURCE   ours; rows of several images are those of NaViT (Dehghani et al. 2023, arXiv 2307.06304) [recalled].
+SOURCE   ours; rows of several images are those of NaViT (Dehghani et al. 2023, arXiv 2307.06304, abstract).
 FIXED    steps, rows and token slots of a step: the program of a padded and of a packed step is the same, and each slot
          goes through every layer whether it is empty or not. Toy: views of up to 8 seconds; the clips last 1.6 to 2
          seconds or 1.6 to 8. What is learned is whether movement and melody agree (`joint`), and both of them.

@@ -133,7 +133,7 @@ toy_tier = Tier(
             claims=(
                 Claim(
                     "targets less their mean and by their deviation beat raw ones", {"target": "each colour"},
-                    {"target": "raw"}, "motion, linear", "MAE and VideoMAE normalise theirs", "M",
+                    {"target": "raw"}, "motion, linear", "MAE and VideoMAE normalise theirs", "C",
                 ),
             ),
         ),
