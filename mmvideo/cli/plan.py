@@ -32,9 +32,8 @@ CONFIG and fields are those of `mmvideo train`. No accelerator is needed.
   --device NAME of which kind: h100, h200, a100, b200, v4, v5e, v5p, v6e, or a TPU slice such as v5p-128. Tells
                 what fits on one, how long a step takes, and how many host cores feed it; a mesh of the config that
                 doesn't fit N devices is cut down to what does. Bytes are those of XLA's own compiler where it is
-                installed, in 5 to 60 seconds: pip install "jax[cuda13]" for h100, h200 and a100, "jax[tpu]" for
-                TPUs. Else they are rehearsed, which is good to a few per cent on one device and may be a fifth too
-                low on many
+                installed, in 5 to 60 seconds: pip install "jax[cuda13]" for GPUs, "jax[tpu]" for TPUs. Else they
+                are rehearsed, which is good to a few per cent on one device and may be a fifth too low on many
   --mesh AXES   the mesh, such as data=8,fsdp=8; an axis that isn't named is 1
   --mfu X       model FLOP utilisation to tell the time from, in place of what was measured or is assumed
   --compile     asks a compiler in any case: for CPU devices where the device's own is not installed, which need more

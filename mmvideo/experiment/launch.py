@@ -217,14 +217,14 @@ def _bytes_of_a_row(
 
 
 def _utilisation(experiment: Experiment, device: Device) -> tuple[float, str]:
+    """Of a step without remat it is known; one with it takes longer for the same model FLOPs."""
     size = experiment.model.size if isinstance(experiment.model, Model) else None
     if (device.name, size) in MEASURED:
-        return MEASURED[device.name, size], f"measured for {size} on {device.title}, experiments/benchmarks"
-    return ASSUMED, "assumed; not measured for this size and device (--mfu sets it)"
-
-
-def _again(experiment: Experiment) -> float:
-    return TWICE.get(experiment.model.remat, 1.0) if isinstance(experiment.model, Model) else 1.0
+        mfu, source = MEASURED[device.name, size], f"measured for {size} on {device.title}, experiments/benchmarks"
+    else:
+        mfu, source = ASSUMED, "assumed; not measured for this size and device (--mfu sets it)"
+    again = TWICE.get(experiment.model.remat, 1.0) if isinstance(experiment.model, Model) else 1.0
+    return mfu / again, f"{source}, less what remat computes again" if again > 1 else source
 
 
 def pace(
@@ -232,7 +232,7 @@ def pace(
 ) -> tuple[float, str, float]:
     """How fast a step of so many model FLOPs goes: MFU, where that comes from, and seconds, as of `plan_launch`."""
     mfu, source = _utilisation(experiment, device) if mfu is None else (mfu, "as asked for")
-    return mfu, source, flops * _again(experiment) / (devices * device.flops * mfu)
+    return mfu, source, flops / (devices * device.flops * mfu)
 
 
 def as_dict(launch: Launch) -> dict[str, Any]:

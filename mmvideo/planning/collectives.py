@@ -55,10 +55,10 @@ def read_collectives(text: str) -> tuple[Collective, ...]:
     count, size = Counter(), Counter()
     for name, times in _times(text, bodies).items():
         for line in bodies[name]:
-            found = re.search(rf"= (.+?) ({'|'.join(KINDS)})(?:-start)?\(", line)
+            found = re.search(rf"= (.+?) ({'|'.join(KINDS)})(-start)?\(", line)
             if found:
                 count[found[2]] += times
-                size[found[2]] += times * _bytes(found[1])
+                size[found[2]] += times * _bytes(_results(found[1], found[2]) if found[3] else found[1])
     return tuple(Collective(kind, count[kind], size[kind]) for kind in KINDS if count[kind])
 
 
@@ -99,6 +99,21 @@ def _times(text: str, bodies: Mapping[str, list[str]]) -> dict[str, int]:
         return known[name]
 
     return {name: times(name) for name in bodies if times(name)}
+
+
+def _results(shape: str, kind: str) -> str:
+    """What a collective that is only started will give: of `(inputs, results, …)` the second.
+
+    An all-reduce that is started has the shape of its results, a tuple if there are several.
+    """
+    parts, depth = [""], 0
+    for letter in shape[1:-1] if shape.startswith("(") else "":
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return shape if len(parts) == 1 or kind == "all-reduce" else parts[1]
 
 
 def _bytes(shape: str) -> int:

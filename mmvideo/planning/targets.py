@@ -1,10 +1,18 @@
 """Accelerators that are not there, described as XLA's compilers ask for them.
 
-For GPUs that is a `GpuTargetConfigProto` in text form, whose numbers are NVIDIA's own: limits from the CUDA C++
-Programming Guide ("Compute Capabilities", table of technical specifications), sizes and clocks from the white papers of
-the A100 and H100 and the data sheets named in `devices.py`. They were written down from memory of these, and have not
-been compared with them since. What is compiled from it is never run, so that none of them
-need be those of a certain card; they decide what XLA fuses and how, and so how many bytes a program takes.
+For GPUs that is a `GpuTargetConfigProto` in text form. Its figures were compared on 2026-11-26 with the descriptions
+that XLA keeps itself (openxla/xla, `xla/backends/gpu/target_config/specs/`: `h100_sxm.txtpb` as of commit 0774019d,
+`a100_sxm_80.txtpb` and `h200.txtpb` of 4336d12e, `b200.txtpb` of 300ec95a), and are theirs but for versions, and for
+name and memory of the H200. By the README of an older folder of theirs (`xla/tools/hlo_opt/gpu_specs/`, 39f8e9f3) such
+files are what XLA has found on a device. The bandwidth is twice the clock of the memory times the width of the bus,
+both as CUDA reports them (`xla/stream_executor/cuda/cuda_executor.cc`, 01c6a9c2). The H200's file seems to be written
+by hand: its memory is 141 GiB to the byte, more than a device reports, and its bandwidth is the data sheet's and
+doesn't follow from the clock that it gives. Limits that come with a compute capability are also those of NVIDIA's CCCL
+(`libcudacxx/include/cuda/__device/arch_traits.h`, 004ad198). Links, and how fast the units are for each type of number,
+which the newer of XLA's files tell too, are left out.
+
+What is compiled from it is never run, so that none of the figures need be those of a certain card; they decide what XLA
+fuses and how, and so how many bytes a program takes. Nothing was compiled for the B200 yet.
 """
 
 from __future__ import annotations
@@ -46,14 +54,15 @@ class Gpu:
     shared_block: int
 
 
-_HOPPER = Gpu("NVIDIA H100 80GB HBM3", (9, 0), 132, 128, 1.98, 3.35e12, 50 * 2**20, 228 * 2**10, 227 * 2**10)
+_HOPPER = Gpu("NVIDIA H100 80GB HBM3", (9, 0), 132, 128, 1.98, 3.35232e12, 50 * 2**20, 228 * 2**10, 227 * 2**10)
 
 GPUS = {
     "h100": _HOPPER,
     "h200": dataclasses.replace(_HOPPER, kind="NVIDIA H200", bandwidth=4.8e12),
-    "a100": Gpu("NVIDIA A100-SXM4-80GB", (8, 0), 108, 64, 1.41, 2.039e12, 40 * 2**20, 164 * 2**10, 163 * 2**10),
+    "a100": Gpu("NVIDIA A100-SXM4-80GB", (8, 0), 108, 64, 1.41, 2.03904e12, 40 * 2**20, 164 * 2**10, 163 * 2**10),
+    "b200": Gpu("NVIDIA B200", (10, 0), 148, 128, 1.965, 7.67232e12, 132_644_864, 228 * 2**10, 227 * 2**10),
 }
-"""By the names of `DEVICES`. Missing are GPUs whose makers tell too little of them."""
+"""By the names of `DEVICES`."""
 
 
 @dataclasses.dataclass(frozen=True)

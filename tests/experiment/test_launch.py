@@ -11,7 +11,7 @@ from mmvideo.cli.main import main
 from mmvideo.experiment.compiled import Compiled, ask_compiler
 from mmvideo.experiment.config import to_json
 from mmvideo.experiment.feeding import cores_per_clip
-from mmvideo.experiment.launch import corrected, fitted, plan_launch
+from mmvideo.experiment.launch import corrected, fitted, pace, plan_launch
 from mmvideo.experiment.plan import plan
 from mmvideo.input.config import Input, Video
 from mmvideo.parallel.config import Mesh
@@ -29,6 +29,15 @@ def test_cores_are_those_of_the_stated_cost():
     """16 frames at a stride of 4 of 30 a second: 21 clips a second."""
     clips = Input(sources=(), video=Video(fps=7.5, frames=16), audio=None)
     assert cores_per_clip(clips) == pytest.approx(1 / 21)
+
+
+def test_remat_lowers_the_utilisation_and_not_the_one_that_is_asked_for(tiny):
+    """Two ninths of the products are computed again, and count as nothing; what is asked for holds as it stands."""
+    full, h100 = dataclasses.replace(tiny, model=dataclasses.replace(tiny.model, remat="full")), DEVICES["h100"]
+    (mfu, _, seconds), (less, words, longer) = (pace(each, h100, 8, 1e15) for each in (tiny, full))
+    assert longer == pytest.approx(seconds * 11 / 9) and less * longer == pytest.approx(mfu * seconds)
+    assert "remat" in words
+    assert pace(full, h100, 8, 1e15, 0.4) == (0.4, "as asked for", pytest.approx(1e15 / (8 * h100.flops * 0.4)))
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,8 @@ def test_an_unknown_device_is_refused(text, words):
         ("NVIDIA H100 80GB HBM3", "h100"),
         ("NVIDIA A100-SXM4-80GB", "a100"),
         ("NVIDIA H100 PCIe", None),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", None),
+        ("NVIDIA B200", "b200"),
         ("TPU v5 lite", "v5e"),
         ("TPU v5", "v5p"),
         ("cpu", None),
@@ -77,10 +79,19 @@ MODULE = """HloModule step
 ENTRY %main (p0: f32[8]) -> f32[8] {
   %loop = (s32[], f32[8]) while(%t), condition=%condition, body=%body, backend_config={"known_trip_count":{"n":"12"}}
   %all = (f32[8]{0}, f32[]) all-reduce-start(%a, %b), to_apply=%add
+  %one = (bf16[4]{0:T(8)(2,1)}, bf16[16]{0:T(8)(2,1)}) all-gather-start(%c), dimensions={0}
+  %two = ((f32[16]{0}, f32[8]{0}), (f32[4]{0}, f32[2]{0})) reduce-scatter-start(%d, %e), to_apply=%add
+  %far = (f32[8]{0}, f32[8]{0}, u32[], u32[]) collective-permute-start(%a), source_target_pairs={{0,1},{1,0}}
   ROOT %done = (f32[8]{0}, f32[]) all-reduce-done(%all)
 }
 """
 
 
 def test_collectives_count_as_often_as_their_loop_runs():
-    assert read_collectives(MODULE) == (Collective("all-reduce", 1, 36), Collective("all-gather", 12, 12 * 64))
+    """Bytes are those of results alone: what a collective starts with is not counted with them."""
+    assert read_collectives(MODULE) == (
+        Collective("all-reduce", 1, 36),
+        Collective("all-gather", 12 + 1, 12 * 64 + 32),
+        Collective("reduce-scatter", 1, 24),
+        Collective("collective-permute", 1, 32),
+    )
