@@ -17,7 +17,7 @@ from mmvideo.experiment.config import Experiment
 from mmvideo.experiment.launch import fitted, pace
 from mmvideo.experiment.outline import Outline, abstract_stream
 from mmvideo.experiment.plan import batch_flops, clip_flops, mesh_sizes
-from mmvideo.experiment.step_memory import step_memory, update_bytes
+from mmvideo.experiment.step_memory import held_bytes, step_memory, update_bytes
 from mmvideo.planning.devices import USABLE, Device
 from mmvideo.planning.memory import Memory, cut
 from mmvideo.planning.parts import count_parameters
@@ -98,14 +98,13 @@ class Planner:
         sizes = mesh_sizes(experiment, None if self._device is None else devices)
         program = _Program(experiment, sketched(experiment), sizes, self._once)
         memory, steps = program.memory, experiment.training.steps
-        state, shares = memory.parameters + memory.optimizer + memory.average, math.prod(sizes.values())
         cost = Cost(
             steps=steps,
             flops=float(steps * program.flops),
             parameters=program.parameters,
             bytes=memory.total,
-            checkpoint=state * shares,
-            batch=memory.batch * shares,
+            checkpoint=program.checkpoint,
+            batch=memory.batch * cut("batch", sizes),
         )
         return cost if self._device is None else self._timed(cost, program, self._device, devices)
 
@@ -167,9 +166,17 @@ class _Program:
         return self._once(key, functools.partial(clip_flops, self.experiment))
 
     @property
+    def checkpoint(self) -> int:
+        """Bytes of one, which holds each array once, however many devices have it."""
+
+        def compute() -> int:
+            return sum(held_bytes(self.experiment, self._learner, dict.fromkeys(self._sizes, 1)))
+
+        return self._once(("checkpoint", self._update), compute)
+
+    @property
     def memory(self) -> Memory:
         """Of a device."""
-
         return self._memory_with(self.rows)
 
     def rows_that_fit(self, usable: int) -> int:

@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
+
 from mmvideo.experiment.abstract import abstract_learner, rehearsed, sketched
 from mmvideo.experiment.compiled import Compiled, ask_compiler
 from mmvideo.experiment.config import Experiment
@@ -54,7 +56,7 @@ class Launch:
       source: where that comes from.
       seconds: of a step.
       cores: host cores that feed all devices.
-      traffic: bytes that a device sends for parameters and gradients in a step.
+      traffic: bytes that a device sends for parameters and gradients in a step, of the dtype that is computed in.
     """
 
     device: Device
@@ -151,7 +153,7 @@ def plan_launch(
         source=source,
         seconds=seconds,
         cores=found.run.clips / seconds * cores_per_clip(experiment.input),
-        traffic=expected_traffic(found.memory.parameters, found.memory.gradients, sizes),
+        traffic=expected_traffic(found.memory.parameters, found.memory.gradients, sizes) * _narrowed(experiment),
     )
 
 
@@ -214,6 +216,11 @@ def _bytes_of_a_row(
     learner = abstract_learner(experiment, sketch.spec, rehearsed(experiment.model))
     second = step_memory(experiment, learner, abstract_stream(sketch.shape, other), sizes)
     return (memory.total - second.total) / (rows - other)
+
+
+def _narrowed(experiment: Experiment) -> float:
+    """What parameters and their gradients are sent as, of float32: XLA's programs for GPUs cast them first."""
+    return jnp.dtype(experiment.model.compute).itemsize / 4
 
 
 def _utilisation(experiment: Experiment, device: Device) -> tuple[float, str]:

@@ -35,24 +35,38 @@ def step_memory(
       sizes: devices along each axis of the mesh.
       update: what `update_bytes` gives, where it is known.
     """
-    training, portion, trained = experiment.training, learner.portion, learner.trained
-    state = jax.eval_shape(_optimizer(experiment, learner).init, trained)
-    held = share_bytes(learner.params, _leaves(learner.axes), sizes)
-    axes = _leaves(portion.pick(learner.axes))
+    trained, axes = learner.trained, _trained_axes(learner)
     whole, moved = tree_bytes(trained), share_bytes(trained, axes, sizes)
+    parameters, optimizer, average = held_bytes(experiment, learner, sizes)
     # Loss and other variables are whole on every device.
     shares = [1.0] * (1 + len(jax.tree.leaves(learner.rest))) + [1 / parts for parts in ways(trained, axes, sizes)]
     gradient = gradient_of(learner)
     backward = peak_bytes(gradient, learner.trained, learner.params, learner.rest, batch, shares=shares) - moved
     update = update_bytes(experiment, learner) if update is None else update
     return Memory(
-        parameters=held + tree_bytes(learner.rest),
+        parameters=parameters,
         gradients=moved,
-        # The optimiser's moments lie where their parameters lie.
-        optimizer=round(tree_bytes(state) * moved / whole),
-        average=held if training.averages else 0,
+        optimizer=optimizer,
+        average=average,
         batch=tree_bytes(batch),
         activations=max(backward // cut("length", sizes), round(update * moved / whole), 0),
+    )
+
+
+def held_bytes(experiment: Experiment, learner: Abstract, sizes: Mapping[str, int]) -> tuple[int, int, int]:
+    """Bytes of parameters (other variables included), optimiser and average on one device; see `step_memory`.
+
+    With one device along each axis they are those of a checkpoint.
+    """
+    trained = learner.trained
+    state = jax.eval_shape(_optimizer(experiment, learner).init, trained)
+    held = share_bytes(learner.params, _leaves(learner.axes), sizes)
+    # The optimiser's moments lie where their parameters lie.
+    share = share_bytes(trained, _trained_axes(learner), sizes) / tree_bytes(trained)
+    return (
+        held + tree_bytes(learner.rest),
+        round(tree_bytes(state) * share),
+        held if experiment.training.averages else 0,
     )
 
 
@@ -68,6 +82,10 @@ def update_bytes(experiment: Experiment, learner: Abstract) -> int:
 
 def _optimizer(experiment: Experiment, learner: Abstract) -> optax.GradientTransformation:
     return make_optimizer(experiment.training.optimizer, experiment.training.steps, learner.portion.rates)
+
+
+def _trained_axes(learner: Abstract) -> list[tuple[str | None, ...] | None]:
+    return _leaves(learner.portion.pick(learner.axes))
 
 
 def _leaves(axes: Any) -> list[tuple[str | None, ...] | None]:

@@ -55,11 +55,19 @@ def test_a_cost_is_that_of_the_launch(planner, name):
     found, launch = planner.cost(experiment), plan_launch(experiment, TIGHT, 2)
     memory, run = launch.plan.memory, launch.plan.run
     assert (found.bytes, found.batch) == (memory.total, 2 * memory.batch)
-    assert found.checkpoint == 2 * (memory.parameters + memory.optimizer + memory.average)
+    # Both devices have all of it, and it is written once.
+    assert found.checkpoint == memory.parameters + memory.optimizer + memory.average
     assert (found.steps, found.flops) == (run.steps, run.steps * run.flops)
     assert found.parameters == sum(launch.plan.parameters.values())
     assert (found.rows, found.turns, found.seconds) == (launch.rows, launch.turns, launch.seconds)
     assert found.hours == pytest.approx(run.steps * launch.seconds / 3600)
+
+
+def test_a_checkpoint_holds_as_much_whatever_the_mesh():
+    split = with_fields(SMALL, {"mesh.data": 1, "mesh.fsdp": -1})
+    whole, shared = Planner(H100, 4).cost(SMALL), Planner(H100, 4).cost(split)
+    assert shared.checkpoint == whole.checkpoint and shared.bytes < whole.bytes
+    assert shared.batch == whole.batch
 
 
 def test_a_run_gets_as_many_devices_as_its_batch_needs():

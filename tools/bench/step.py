@@ -49,15 +49,13 @@ from mmvideo.objectives import Captioning, Classification, Contrastive
 from mmvideo.objectives.learner import Learner
 from mmvideo.parallel.config import Mesh
 from mmvideo.parallel.mesh import make_mesh
+from mmvideo.planning.devices import device_of_kind
 from mmvideo.planning.products import count_flops
 from mmvideo.planning.spans import attention_flops
 from mmvideo.stream import PatchSpec, StreamSpec, TextSpec, TokenStream
 from mmvideo.training.config import Optimizer, Training
 from mmvideo.training.state import draw_up
 from mmvideo.training.step import make_step
-
-PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "B200": 2250e12}
-"""Dense bfloat16 products a second by the vendors' data sheets, by a word of the device's name."""
 
 STEPS, CELLS, SOUND, PIECES = 8, (14, 14), (64, 8), 48
 """Of the longest clip: tubelet steps, patches of a picture, time steps and mel patches of sound, pieces."""
@@ -241,8 +239,8 @@ def measure(case: Case, batch: int, small: bool, steps: int) -> dict[str, Any]:
 
 def peak_flops() -> float | None:
     """Products a second of this device in bfloat16; None if it isn't known."""
-    name = jax.devices()[0].device_kind
-    return next((peak for word, peak in PEAK.items() if word in name), None)
+    device = device_of_kind(jax.devices()[0].device_kind)
+    return None if device is None else device.flops
 
 
 COLUMNS = "size task rows attention remat layers products clips/s tokens/s filled TFLOP/s MFU GiB compile"
