@@ -6,32 +6,26 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
 
-from mmvideo.datasets.annotations import Annotations
-from mmvideo.input import budgets, captions, mixture, sizes, tokenise
-from mmvideo.input.assemble import RowShape, assemble_row, stack_rows
+from mmvideo.input import budgets
+from mmvideo.input.assemble import assemble_row, stack_rows
 from mmvideo.input.checks import check_config, check_views
-from mmvideo.input.config import Drop, Input, Masking, Views
+from mmvideo.input.config import Input, Views
 from mmvideo.input.footage import UnreadableClip
+from mmvideo.input.groundwork import Groundwork, narrowed
 from mmvideo.input.kept import Kept, key_of
 from mmvideo.input.loading import ClipLoader, Loaded
 from mmvideo.input.mixing import note_mixed
 from mmvideo.input.moments import note_moments
-from mmvideo.input.picker import make_picker
 from mmvideo.input.picks import Picks
-from mmvideo.input.plan import Order, Planner, Row
+from mmvideo.input.plan import Row
 from mmvideo.input.skipped import Mishaps
 from mmvideo.input.targets import note_targets
-from mmvideo.input.vectors import Vectors, match_vectors
 from mmvideo.input.views import note_views
-from mmvideo.stream import MODALITIES, PADDING, Clips, Modality, StreamSpec, TokenStream
-
-if TYPE_CHECKING:
-    from mmvideo.media.text import Tokenizer
+from mmvideo.stream import PADDING, Clips, TokenStream
 
 
 class Batches:
@@ -86,41 +80,25 @@ class Batches:
         """
         from mmvideo.datasets.corpus import open_corpus
 
-        config = _narrowed(config, _json(assets, "spec.json"))
+        config = narrowed(config, assets)
         check_config(config, process_count)
         check_views(views, config, train)
-        self.config, self.train = config, train
-        self._mask = config.masking if masked else Masking()
-        self._shown = self._choose_shown(modalities)
-        self._assets = assets
         if corpora is None:
             corpora = [open_corpus(source.path, source.split) for source in config.sources]
-        self.corpus = mixture.Mixture(corpora, _json(assets, "classes.json"), _annotations(assets))
+        how = {"masked": masked, "train": train, "modalities": modalities, "misaligned": misaligned}
+        ground = Groundwork(config, **how, views=views, assets=assets, corpora=corpora)
+        self.config, self.train, self.corpus, self.tokenizer = config, train, ground.corpus, ground.tokenizer
         self.classes, self.annotations = self.corpus.classes, self.corpus.annotations
-        self.tokenizer = self._choose_tokenizer()
-        self._captions = self._encode_captions()
-        drop = config.drop if train else Drop()
-        tracks = self.corpus.has_video, self.corpus.has_audio
-        self._sizes = sizes.clip_sizes(self.corpus.seconds, *tracks, self._captions, config, self._mask, drop)
-        self._skipped, self._damaged = Mishaps(), Mishaps()
-        self.spec = self._choose_spec()
-        self._picker = make_picker(
-            self.corpus, self._sizes, self._captions, config, self._shown, train, misaligned or train, views
+        self.spec, self.shape = ground.spec, ground.shape
+        self._sizes, self._picker, self._planner = ground.sizes, ground.picker, ground.planner
+        self._vectors, self._used = ground.vectors, ground.used
+        self._skipped, self._damaged = ground.skipped, Mishaps()
+        self._loader = ClipLoader(
+            self.corpus, self._sizes, ground.captions, config, ground.mask, ground.drop, train, views
         )
-        self._vectors = self._find_vectors()
-        self._planner = self._plan()
-        self.shape = self._choose_shape()
-        self._loader = ClipLoader(self.corpus, self._sizes, self._captions, config, self._mask, drop, train, views)
         self.rows = config.packing.rows // process_count
         self._first_row = process_index * self.rows
-        self._kept = self._find_kept(
-            masked=masked,
-            train=train,
-            modalities=modalities,
-            misaligned=misaligned,
-            views=dataclasses.asdict(views),
-            process=(process_index, process_count),
-        )
+        self._kept = self._find_kept(**how, views=dataclasses.asdict(views), process=(process_index, process_count))
         if train:
             budgets.report_filling(self._planner.needs(0)[1], len(self._planner.epoch(0)), self._planner.budget)
 
@@ -235,107 +213,6 @@ class Batches:
             self._skipped.add(clip, reason)
         return found
 
-    def _choose_tokenizer(self) -> Tokenizer | None:
-        if self.config.text is None:
-            return None
-        if self._assets is not None:
-            from mmvideo.media.text import Tokenizer
-
-            return Tokenizer(self._assets["tokenizer.model"])
-        texts = (text for texts in self.corpus.all_captions() for text in texts)
-        return captions.choose_tokenizer(self.config.text, [c.tokenizer_path for c in self.corpus.corpora], texts)
-
-    def _encode_captions(self) -> captions.Captions:
-        if self.tokenizer is None:
-            return captions.no_captions(len(self.corpus))
-        texts = self.corpus.all_captions()
-        # Evaluation reads the first caption only.
-        return captions.encode(texts if self.train else [t[:1] for t in texts], self.tokenizer, self.config.text)
-
-    def _choose_spec(self) -> StreamSpec:
-        """The modalities that the config prepares and some clip has, or those of the run that is evaluated."""
-        config, trained = self.config, self._assets is not None
-        video = audio = text = None
-        if config.video is not None and (trained or self._sizes.video_steps.any()):
-            video = tokenise.video_spec(config.video)
-        if config.audio is not None and (trained or self._sizes.audio_steps.any()):
-            audio = tokenise.audio_spec(config.audio, sizes.longest_sound(config.audio))
-        if self.tokenizer is not None and (trained or len(self._captions.pieces)):
-            text = captions.text_spec(config.text, self.tokenizer)
-        return StreamSpec(video, audio, text)
-
-    def _choose_shown(self, modalities: Sequence[str] | None) -> Bool[np.ndarray, " 3"]:
-        """Which modalities may be shown of a clip."""
-        if modalities is None:
-            return np.ones(len(MODALITIES), bool)
-        have = [name for name in MODALITIES if getattr(self.config, name) is not None]
-        if not modalities or not set(modalities) <= set(have):
-            raise ValueError(f"evaluation.modalities {tuple(modalities)} must name some of those of the run: {have}")
-        return np.isin(MODALITIES, list(modalities))
-
-    def _choose_shape(self) -> RowShape:
-        """The static shape of a row: what its clips may have, and room for it."""
-        return RowShape(
-            self.spec,
-            self._planner.budget,
-            tuple(name for name in self.spec.modalities if getattr(self._mask, name) > 0),
-            self.annotations.single,
-            {} if self._vectors is None else self._vectors.widths,
-            self.corpus.targets.widths,
-            self.corpus.moments.most,
-            mixed=self.train and self.config.mixing.active,
-        )
-
-    def _find_vectors(self) -> Vectors | None:
-        """What another model made of the clips, where the config names it."""
-        if self.config.embeddings is None:
-            return None
-        clips = [str(clip) for corpus in self.corpus.corpora for clip in corpus.table.id]
-        return match_vectors(self.config.embeddings, clips, required=self.train)
-
-    def _plan(self) -> Planner:
-        """Order, budgets and planner. Clips that have nothing this run uses are listed as skipped."""
-        self._used = usable = self._usable()
-        first = self.corpus.first
-        members = [s + np.flatnonzero(usable[s:e]) for s, e in zip(first[:-1], first[1:], strict=True)]
-        counts = mixture.epoch_counts(self.config.sources, [len(m) for m in members])
-        order = Order(members, counts, self.config.seed, shuffled=self.train)
-        everyone = np.flatnonzero(usable)
-        most = self._sizes.largest(everyone, self._picker.has[everyone], self._captions, self._picker.count)
-        unbudgeted = Planner(order, self._picker, self._sizes, most.max(axis=0))
-        packing = self.config.packing
-        if not self.train:
-            # Rows of training may be too short for clips of which nothing is hidden or dropped.
-            packing = budgets.room_for(most.max(axis=0), packing)
-        budget = budgets.choose_budgets(
-            unbudgeted.needs(0)[1],
-            most.max(axis=0),
-            packing,
-            lambda column: f"clip {self.clip_id(int(everyone[most[:, column].argmax()]))}",
-        )
-        hidden = {name: share for name in self.spec.modalities if (share := getattr(self._mask, name)) > 0}
-        budget = budgets.with_floors(budget, most.max(axis=0), self.spec.modalities, hidden)
-        return Planner(order, self._picker, self._sizes, budget)
-
-    def _usable(self) -> Bool[np.ndarray, " n"]:
-        """Clips that show something that this run uses; the others are listed as skipped."""
-        has = self._picker.has
-        usable = has[:, Modality.VIDEO] | has[:, Modality.AUDIO]
-        if not self.train:
-            # What is words alone teaches nothing here, but it can be asked for.
-            silent = ~(self.corpus.has_video | self.corpus.has_audio)
-            asked = not self._shown[[Modality.VIDEO, Modality.AUDIO]].any()
-            usable |= (silent | asked) & has[:, Modality.TEXT]
-        if not usable.any():
-            names = ", ".join(f"{s.path} ({s.split})" for s in self.config.sources)
-            raise ValueError(f"no clip of {names} has pictures or sound that this config uses")
-        reason = "has neither pictures nor sound that this config uses"
-        if not self._shown.all():
-            reason = f"has no {' and no '.join(np.array(MODALITIES)[self._shown])}"
-        for number in np.flatnonzero(~usable):
-            self._skipped.add(self.clip_id(int(number)), reason)
-        return usable
-
 
 class _Rows:
     """A stretch of a process's rows, as Grain wants its sources."""
@@ -348,20 +225,3 @@ class _Rows:
 
     def __getitem__(self, place: int) -> TokenStream:
         return self._batches._row(self._first + place)
-
-
-def _json(assets: Mapping[str, bytes] | None, name: str) -> Any:
-    return None if assets is None or name not in assets else json.loads(assets[name])
-
-
-def _annotations(assets: Mapping[str, bytes] | None) -> Annotations | None:
-    """The kinds of labels of the run in which a model was trained; None for one that knew of single classes alone."""
-    sorts = _json(assets, "annotations.json")
-    return None if sorts is None else Annotations(**{sort: tuple(kinds) for sort, kinds in sorts.items()})
-
-
-def _narrowed(config: Input, trained: Mapping[str, Any] | None) -> Input:
-    """The config without the modalities that the run in which a model was trained did not have."""
-    if trained is None:
-        return config
-    return dataclasses.replace(config, **{name: None for name in MODALITIES if trained[name] is None})

@@ -18,6 +18,7 @@ import pytest
 from mmvideo.experiment.config import ConfigError, load_experiment, to_json
 from mmvideo.experiment.run import evaluate, run
 from mmvideo.experiment.trained import load
+from mmvideo.input.config import Packing
 from mmvideo.training.checkpoint import CheckpointError, Checkpoints
 from mmvideo.training.files import WorkdirError
 
@@ -123,7 +124,7 @@ def test_fifty_steps_on_the_three_sample_sets_are_finite(tmp_path):
     recipe = load_experiment(ROOT / "configs" / "quickstart" / "samples.py")
     small = dataclasses.replace(
         recipe,
-        input=dataclasses.replace(recipe.input, packing=dataclasses.replace(recipe.input.packing, rows=8)),
+        input=dataclasses.replace(recipe.input, packing=Packing(rows=8, tokens=160, clips=5)),
         model=dataclasses.replace(recipe.model, width=32, heads=2, feed_forward=64),
         training=dataclasses.replace(recipe.training, steps=50, tensorboard=False),
         evaluation=dataclasses.replace(recipe.evaluation, probes=(), retrieval=False),
