@@ -155,6 +155,12 @@ toy_tier = Tier(
         "both are above 95 % of a task whose best is 100, and three seeds don't settle two and a half points.",
         "bottlenecks beat self-attention over all tokens": "As published, by one and a half points of the two that "
         "were left to gain.",
+        "own weights for each modality beat shared ones": "In the mean as published, but with shared weights 99.1 % is "
+        "right already: half a point that three seeds don't settle.",
+        "4 bottlenecks lose at most 0.02 against 16 (published: all within 0.5 mAP)": "As published, and one token is "
+        "enough for what has to pass here, a class of the movement and one of the melody.",
+        "both beat sound": "As published, by far more: sound alone can't tell `joint`, and is near chance.",
+        "both beat pictures": "As published, by far more: pictures alone can't tell `joint`, and are near chance.",
     },
 )
 
@@ -220,5 +226,6 @@ suite = Suite(
     remarks="The published figures were not read, so no numbers of theirs stand beside ours but those of the README. "
     "AudioSet-500k (44.0 spectrogram, 33.9 rgb, 52.3 both, README; the paper's first version said 49.6) is another "
     "corpus than the base's. Clip length, which the paper varies too, is left out: its values were not recorded. "
-    "Clips/s and time of the toy were measured beside other work on the same two cores.",
+    "The toy ran two cells side by side on two cores that had little else to do: all of it, clips and corpus "
+    "included, in 30 min 26 s by the clock.",
 )

@@ -46,6 +46,10 @@ def _with(node: Any, path: list[str], value: Any, name: str) -> Any:
     return dataclasses.replace(node, **{first: _with(getattr(node, first), rest, value, name) if rest else value})
 
 
+PART = "{…}"
+"""What stands for a part of the settings that some experiments do without."""
+
+
 def flat(experiment: Experiment) -> dict[str, Any]:
     """Every field of an experiment by its dotted name."""
     found: dict[str, Any] = {}
@@ -62,11 +66,24 @@ def flat(experiment: Experiment) -> dict[str, Any]:
 
 
 def differences(experiments: Mapping[str, Experiment]) -> dict[str, dict[str, Any]]:
-    """Fields in which experiments differ, with the value of each that has the field."""
+    """Fields in which experiments differ, with the value of each that has the field.
+
+    A part that some do without, such as `input.audio`, is told as a whole: `PART` where it is there, None where not.
+    Its fields are told where those differ that have them.
+    """
     fields = {name: flat(experiment) for name, experiment in experiments.items()}
     names = dict.fromkeys(field for own in fields.values() for field in own)
+    parts = [name for name in names if any(other.startswith(f"{name}.") for other in names)]
+    for own in fields.values():
+        own |= {part: PART for part in parts if part not in own}
+
+    def differs(field: str) -> bool:
+        partly = any(field.startswith(f"{part}.") for part in parts)
+        values = [own.get(field) for own in fields.values() if field in own or not partly]
+        return len({json.dumps(value, sort_keys=True) for value in values}) > 1
+
     return {
         field: {name: own.get(field) for name, own in fields.items()}
         for field in names
-        if field != "name" and len({json.dumps(own.get(field), sort_keys=True) for own in fields.values()}) > 1
+        if field != "name" and differs(field)
     }

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from mmvideo.ablation.cells import Cell, tier_of
-from mmvideo.ablation.fields import flat
+from mmvideo.ablation.fields import differences
 from mmvideo.ablation.records import Record, read_record
 from mmvideo.ablation.statistics import Verdict, judge, paired
 from mmvideo.ablation.suite import Claim, Metric, Published, Study, Suite, Where, fits, labels_of, points
@@ -182,8 +182,7 @@ def _study(study: Study, outcomes: Sequence[Outcome], costs: Mapping[str, Planne
     for outcome in outcomes:
         by_point.setdefault(tuple(outcome.cell.labels.values()), []).append(outcome)
     wanted = [tuple(labels_of(study, point).values()) for point in points(study)]
-    base = flat(study.base)
-    rows = tuple(_row(study, base, by_point[labels], costs) for labels in wanted if labels in by_point)
+    rows = tuple(_row(study, by_point[labels], costs) for labels in wanted if labels in by_point)
     shown = {id(published) for row in rows for published in row.published}
     return StudyResults(
         study,
@@ -193,14 +192,13 @@ def _study(study: Study, outcomes: Sequence[Outcome], costs: Mapping[str, Planne
     )
 
 
-def _row(study: Study, base: Mapping[str, Any], cells: Sequence[Outcome], costs: Mapping[str, Planned]) -> Row:
+def _row(study: Study, cells: Sequence[Outcome], costs: Mapping[str, Planned]) -> Row:
     first = cells[0].cell
-    here = flat(first.experiment)
-    names = [name for name in dict.fromkeys([*base, *here]) if name not in NOT_TOLD]
+    changed = differences({"base": study.base, "here": first.experiment})
     return Row(
         first.labels,
         tuple(sorted(cells, key=lambda outcome: outcome.cell.seed)),
-        {name: (base.get(name), here.get(name)) for name in names if base.get(name) != here.get(name)},
+        {name: (told["base"], told["here"]) for name, told in changed.items() if name not in NOT_TOLD},
         costs.get(first.place),
         tuple(published for published in study.published if fits(published.where, first.labels)),
     )

@@ -85,6 +85,15 @@ def test_differences_are_told_by_field():
     assert differences({"a": BASE, "b": other}) == {"model.width": {"a": 32, "b": 64}}
 
 
+def test_a_part_that_some_lack_is_told_as_a_whole():
+    silent, louder = with_fields(BASE, {"input.audio": None}), with_fields(BASE, {"input.audio.seconds": 9.0})
+    assert differences({"a": BASE, "b": silent}) == {"input.audio": {"a": "{…}", "b": None}}
+    found = differences({"a": BASE, "b": silent, "c": louder})
+    assert found["input.audio"] == {"a": "{…}", "b": None, "c": "{…}"}
+    assert found["input.audio.seconds"] == {"a": BASE.input.audio.seconds, "b": None, "c": 9.0}
+    assert len(found) == 2
+
+
 def test_a_suite_is_read_or_its_mistake_told(tmp_path):
     with pytest.raises(ConfigError, match="there is no suite"):
         load_suite(tmp_path)
