@@ -159,8 +159,8 @@ toy_tier = Tier(
         "right already: half a point that three seeds don't settle.",
         "4 bottlenecks lose at most 0.02 against 16 (published: all within 0.5 mAP)": "As published, and one token is "
         "enough for what has to pass here, a class of the movement and one of the melody.",
-        "both beat sound": "As published, by far more: sound alone can't tell `joint`, and is near chance.",
-        "both beat pictures": "As published, by far more: pictures alone can't tell `joint`, and are near chance.",
+        "both beat sound": "As published, by far more: sound alone can't tell whether they agree, and is near chance.",
+        "both beat pictures": "As published, by far more: pictures alone can't tell it, and are near chance.",
     },
 )
 
