@@ -21,7 +21,7 @@ from mmvideo.input.sizes import BUDGETS
 
 _LOG = logging.getLogger(__name__)
 
-_WELL_FILLED = 0.9
+_WELL_FILLED = 0.8
 
 _SLACKS = (1.04, 1.08, 1.12, 1.16, 1.2, 1.3, 1.4, 1.6, 1.8, 2.2, 3.0, 5.0, np.inf)
 _LOSS = 0.005
