@@ -73,11 +73,15 @@ def differences(experiments: Mapping[str, Experiment]) -> dict[str, dict[str, An
     """
     fields = {name: flat(experiment) for name, experiment in experiments.items()}
     names = dict.fromkeys(field for own in fields.values() for field in own)
-    parts = [name for name in names if any(other.startswith(f"{name}.") for other in names)]
+    above = [name for name in names if any(other.startswith(f"{name}.") for other in names)]
+    # What is empty for some is told by what others have in it.
+    parts = [name for name in above if any(own.get(name, PART) is None for own in fields.values())]
     for own in fields.values():
         own |= {part: PART for part in parts if part not in own}
 
     def differs(field: str) -> bool:
+        if field in above and field not in parts:
+            return False
         partly = any(field.startswith(f"{part}.") for part in parts)
         values = [own.get(field) for own in fields.values() if field in own or not partly]
         return len({json.dumps(value, sort_keys=True) for value in values}) > 1

@@ -94,6 +94,11 @@ def test_a_part_that_some_lack_is_told_as_a_whole():
     assert len(found) == 2
 
 
+def test_what_is_empty_for_some_is_told_by_what_is_in_it():
+    gaps = with_fields(BASE, {"input.presence.drop": {"audio": 0.5}})
+    assert differences({"a": BASE, "b": gaps}) == {"input.presence.drop.audio": {"a": None, "b": 0.5}}
+
+
 def test_a_suite_is_read_or_its_mistake_told(tmp_path):
     with pytest.raises(ConfigError, match="there is no suite"):
         load_suite(tmp_path)
