@@ -176,8 +176,8 @@ toy_tier = Tier(
             "and learning that leaves features worse than random weights have (34 against 49 %).",
         "pretraining beats random weights":
             "Not by a linear probe, where both tell 48 to 49 % of motions: random features of 16 cells presumably "
-            "hold where the shape is. By nearest neighbours it does, 23 against 19 %. This toy is too short to test masks "
-            "with.",
+            "hold where the shape is. By nearest neighbours it does, 23 against 19 %. This toy is too short to tell of "
+            "masks.",
     },
 )  # fmt: skip
 
