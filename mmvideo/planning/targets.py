@@ -12,7 +12,7 @@ doesn't follow from the clock that it gives. Limits that come with a compute cap
 which the newer of XLA's files tell too, are left out.
 
 What is compiled from it is never run, so that none of the figures need be those of a certain card; they decide what XLA
-fuses and how, and so how many bytes a program takes. Nothing was compiled for the B200 yet.
+fuses and how, and so how many bytes a program takes. For the B200 one recipe was compiled yet, VideoMAE.
 """
 
 from __future__ import annotations
