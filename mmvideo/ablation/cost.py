@@ -77,11 +77,14 @@ class Planner:
         self._known: dict[Hashable, Any] = {}
 
     def cost(self, experiment: Experiment) -> Cost:
-        """The cost of a run, on as many times the devices as its batch needs; raises as `cost_of` does."""
-        cost = self._cost_on(experiment, self._devices)
+        """The cost of a run, on as many times the devices as its batch needs; raises as `cost_of` does.
+
+        Where not one row fits even then, more devices are of no use, and it keeps those that it was to have.
+        """
+        first = cost = self._cost_on(experiment, self._devices)
         while (times := self._missing(cost)) > 1:
             cost = self._cost_on(experiment, cost.devices * times)
-        return cost
+        return first if cost.turns == 0 else cost
 
     def _missing(self, cost: Cost) -> int:
         """How many times its devices would hold the rows of a run: a power of two that shares them out evenly."""

@@ -85,9 +85,18 @@ def test_a_run_gets_no_more_devices_than_there_are(most, devices):
     assert cost.devices == devices and cost.turns > 1
 
 
-def test_where_not_even_one_row_fits_more_devices_are_tried_as_far_as_rows_go():
+def test_where_not_one_row_fits_on_any_number_of_devices_it_gets_no_more():
     cost = Planner(TIGHT, 1, most=64).cost(SMALL)
-    assert (cost.devices, cost.rows, cost.turns) == (8, 1, 0)
+    assert (cost.devices, cost.rows, cost.turns) == (1, 8, 0)
+
+
+def test_a_split_state_that_is_too_large_for_one_device_gets_more():
+    """Parameters and optimiser shared out, even one that has no room for a row finds some."""
+    split = with_fields(SMALL, {"mesh.data": 1, "mesh.fsdp": -1})
+    small = dataclasses.replace(H100, memory=3_000_000)
+    assert Planner(small, 1).cost(split).turns == 0
+    cost = Planner(small, 1, most=64).cost(split)
+    assert cost.devices > 1 and cost.turns == 1
 
 
 def test_without_a_device_nothing_is_said_of_time():
