@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "suite"))
+from kept_folder import code_digest, kept_folder, remove_unused  # noqa: E402
+
+pytest_plugins = ["longest_first", "time_guard"]
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Eight fake devices wait for each other on few cores, where XLA would give up and abort after 40 seconds.
@@ -28,10 +34,14 @@ if version("jaxlib").startswith("0.10."):
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS])
 # One program at a time: of many in flight, each waiting for all its devices, XLA's few threads once finished none.
 os.environ.setdefault("JAX_CPU_ENABLE_ASYNC_DISPATCH", "false")
-os.environ.setdefault("MMVIDEO_CACHE", str(Path(__file__).parent.parent / ".cache"))
-# For the processes that tests start, too.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".jax_cache"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+# Compiled programs and the embedded sets are kept between runs on one machine, also for the processes that tests start.
+KEPT = kept_folder()
+PACKAGE = Path(__file__).parent.parent / "mmvideo"
+os.environ.setdefault(
+    "MMVIDEO_CACHE", str(KEPT / f"corpora-{code_digest(PACKAGE / 'datasets', PACKAGE / 'media', PACKAGE / 'input')}")
+)
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(KEPT / "programs"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -47,15 +57,32 @@ CHECKED = ["mmvideo.media", "mmvideo.model", "mmvideo.objectives", "mmvideo.inpu
 install_import_hook(CHECKED, "beartype.beartype")
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if not hasattr(session.config, "workerinput"):
+        remove_unused(KEPT)
+
+
 @pytest.fixture(scope="session")
-def shapes(tmp_path_factory) -> Path:
+def shared_folder(tmp_path_factory) -> Path:
+    """A folder for what all test processes of this run share; whoever makes something there holds a lock."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shapes(shared_folder) -> Path:
     """A built corpus: 40 clips to train on, 16 to test."""
     from mmvideo.datasets.build import build
     from mmvideo.datasets.shapes import ShapesConfig, write_shapes
 
-    folder = tmp_path_factory.mktemp("shapes")
-    write_shapes(folder / "clips", ShapesConfig(size=32), splits={"train": 40, "test": 16}, processes=1)
-    build(folder / "clips", folder / "corpus", tokenizer_vocabulary=128, processes=1, progress=False)
+    folder = shared_folder / "shapes"
+    with open(shared_folder / "shapes.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # Both go on where they were left: nothing is made twice.
+        write_shapes(folder / "clips", ShapesConfig(size=32), splits={"train": 40, "test": 16}, processes=1)
+        build(folder / "clips", folder / "corpus", tokenizer_vocabulary=128, processes=1, progress=False)
     return folder / "corpus"
 
 

@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
 # Passes the tests and the linters on a fresh machine: makes .venv, installs, checks.
-#   bash tools/test.sh                        every test but those marked slow
-#   bash tools/test.sh --all                  all of them, as CI does: learning on generated clips takes minutes
+#   bash tools/test.sh                        every test but those marked slow or nightly
+#   bash tools/test.sh --all                  the slow ones too, as CI does: every path through the code
+#   bash tools/test.sh --nightly              only what is marked nightly: the rest of large grids, before a release
 #   bash tools/test.sh tests/media -k mp3     arguments go to pytest
+# Compiled programs are kept between runs: in ~/.cache/mmvideo/tests, or where MMVIDEO_TEST_CACHE says.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh" dev
 
-chosen=(-m "not slow")
-if [ "${1:-}" = "--all" ]; then
-  chosen=()
-  shift
-fi
+chosen=(-m "not slow and not nightly")
+case "${1:-}" in
+  --all) chosen=(-m "not nightly" --fail-slow); shift ;;
+  --nightly) chosen=(-m nightly); shift ;;
+esac
 
 ruff check .
 ruff format --check .
 lint-imports
-python -m pytest -n "${TEST_PROCESSES:-2}" --dist loadfile --no-loadscope-reorder "${chosen[@]}" "$@"
+python -m pytest -n "${TEST_PROCESSES:-2}" --dist worksteal "${chosen[@]}" "$@"
