@@ -109,7 +109,27 @@ def launch():
 
 @pytest.fixture(scope="module", autouse=True)
 def forget_programs():
-    """Lets go of a file's compiled programs when it is done: those of all files together take gigabytes."""
+    """Let go of compiled programs between files before they take too much memory or too many memory maps.
+
+    Those of all files together take gigabytes, and a process may have 65,530 maps, of which a program takes several.
+    """
     yield
-    jax.clear_caches()
-    gc.collect()
+    if _gibibytes() > 3.5 or _maps() > 30_000:
+        jax.clear_caches()
+        gc.collect()
+
+
+def _gibibytes() -> float:
+    """Return the memory that this process holds; infinity where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return float("inf")
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**30
+
+
+def _maps() -> int:
+    try:
+        return Path("/proc/self/maps").read_bytes().count(b"\n")
+    except OSError:
+        return 0
