@@ -10,7 +10,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh" dev
 
 chosen=(-m "not slow and not nightly")
 case "${1:-}" in
-  --all) chosen=(-m "not nightly" --fail-slow); shift ;;
+  --all) chosen=(-m "not nightly" --fail-slow 10); shift ;;
   --nightly) chosen=(-m nightly); shift ;;
 esac
 

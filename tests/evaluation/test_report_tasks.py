@@ -222,6 +222,6 @@ def test_names_and_values_as_papers_write_them():
     assert written("sentiment/mae", 0.61234) == "0.612" and written("x/p_value", 1e-9) == "&lt; 10⁻⁶"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="starts a browser")
 def test_a_browser_shows_it(data, tmp_path, browsed):
     assert browsed(write_report(tmp_path, data)) == "broken=0 flat=0 asked=0 wide=false"

@@ -47,7 +47,7 @@ WORKER = """
 """
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="starts two processes that compile")
 def test_two_processes_measure_what_one_does(matcher, batches, config, tmp_path, launch):
     """Nine clips and 27 texts, which no batch of four rows divides; both processes end with the same numbers."""
     (tmp_path / "run").write_bytes(pickle.dumps((config, matcher.trunk.config, matcher.objectives)))

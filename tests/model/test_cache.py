@@ -130,7 +130,11 @@ def piecewise(trunk, stream, pieces):
 @pytest.mark.parametrize(
     "settings",
     [
-        pytest.param(settings, id=name, marks=[] if name in ALWAYS else pytest.mark.slow)
+        pytest.param(
+            settings,
+            id=name,
+            marks=[] if name in ALWAYS else pytest.mark.slow(reason="compiles a pass for every length"),
+        )
         for name, settings in MODELS.items()
     ],
 )
@@ -141,7 +145,7 @@ def test_what_is_kept_gives_the_tokens_of_a_whole_pass(changed, stream, settings
     np.testing.assert_allclose(got[there], want[there], atol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="compiles a pass for every length")
 def test_half_precision_is_close(changed, stream):
     trunk, (pieces, there) = changed(compute="bfloat16"), texts_of(stream)
     got = piecewise(trunk, stream, jnp.asarray(pieces))

@@ -33,7 +33,7 @@ OBJECTIVES = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="compiles every objective over the space encoder")
 def test_all_but_video_is_predicted():
     learner = Learner(MODEL, SPEC, OBJECTIVES, rngs=nnx.Rngs(0))
     clips = [random_clip(seed) for seed in range(4)]

@@ -278,7 +278,7 @@ def test_marks_are_never_written_and_no_text_is_too_short_or_too_long(learner):
     assert cut.steps == 2
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="compiles decoding for two meshes")
 def test_rows_of_a_mesh_give_the_texts_of_one_device(learner):
     """Rows over four devices and their tokens over two; or rows and weights over four, and heads over two."""
     clips = [clip for seed in range(30, 38) for clip in (random_clip(seed, hide=False), None)]

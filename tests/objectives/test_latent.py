@@ -211,7 +211,7 @@ def batches(mesh, stream):
     return [jax.device_put(batch, batch_sharding(mesh)) for batch in (stream, other, broken)]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="compiles a step and saves checkpoints")
 def test_the_teacher_survives_a_run(plan, stream, tmp_path):
     mesh, training, blueprint, step = plan
     first, second, broken = batches(mesh, stream)
@@ -243,7 +243,7 @@ def test_the_teacher_survives_a_run(plan, stream, tmp_path):
         assert average.sharding == parameter.sharding
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="compiles a step and saves checkpoints")
 def test_a_restored_learner_measures_held_out_losses(plan, stream, tmp_path):
     mesh, training, blueprint, _ = plan
     experiment = Experiment("tiny", model=SMALL, objectives={"latent": OBJECTIVE}, training=training)

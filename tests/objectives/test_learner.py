@@ -112,7 +112,7 @@ MIXTURE = {
 """Objectives of every kind but `Moments`, whose video sees the text that captioning hides from it."""
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="compiles every objective")
 def test_objectives_of_every_kind_are_learned_in_one_step():
     kinds = typing.get_args(typing.get_args(AnyObjective)[0])
     assert {type(objective) for objective in MIXTURE.values()} | {Moments} == set(kinds)

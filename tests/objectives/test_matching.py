@@ -287,7 +287,7 @@ VARIANTS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="compiles a learner for each variant")
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_loss_is_that_of_clips_put_together_anew(variant):
     learner = new_learner(*VARIANTS[variant])

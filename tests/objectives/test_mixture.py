@@ -61,7 +61,7 @@ def make_batch(rows=4):
     return make_stream([random_clip(seed, KINDS[seed % 5]) for seed in range(11)], rows=rows, slots=3)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="compiles ten objectives")
 def test_the_total_is_the_weighted_sum_and_all_learn(parts):
     total, metrics, _, gradient = run(parts, make_batch())
     expected = sum(objective.weight * metrics[f"{name}/loss"] for name, objective in OBJECTIVES.items())
@@ -78,7 +78,7 @@ def test_the_total_is_the_weighted_sum_and_all_learn(parts):
     assert all(value == 0 for key, value in metrics.items() if not key.endswith(("temperature", "decay")))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="compiles ten objectives")
 def test_a_mesh_changes_nothing(parts):
     """Mismatches are drawn from the whole global batch, whatever lies where."""
     graph, params, variables = parts

@@ -66,7 +66,7 @@ def batch():
     return dataclasses.replace(stream, clips=clips)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="compiles steps for eight devices")
 @pytest.mark.parametrize(
     ("shape", "model", "objectives", "split_kernel", "counts"),
     [

@@ -36,7 +36,7 @@ class LongestFirst:
         for item in items:
             files[item.path].append(item)
         seconds = {
-            path: sum(known.get(item.nodeid) or _guess(item) for item in members) for path, members in files.items()
+            path: sum(known.get(item.nodeid, _guess(item)) for item in members) for path, members in files.items()
         }
         shares: list[list[Path]] = [[] for _ in range(self.workers)]
         for path in sorted(files, key=lambda path: (-seconds[path], path)):

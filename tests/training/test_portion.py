@@ -230,7 +230,7 @@ def test_every_optimiser_takes_a_portion(name, accumulate):
     assert any("lora" in name for name in kept) and not any("embed" in name or "'qkv_kernel'" in name for name in kept)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="compiles a step for each tuning")
 @pytest.mark.parametrize(
     "tune",
     [Tuning("heads"), dataclasses.replace(LORA, freeze_layers=1), Tuning(freeze_layers=2)],

@@ -53,7 +53,7 @@ def test_a_longer_run_is_a_continued_one(tmp_path):
     assert json.loads((tmp_path / "half" / "config.json").read_text())["training"]["steps"] == 6
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="starts processes that compile, and stops them")
 def test_a_process_stopped_from_outside_resumes(tmp_path):
     """The same with a real process: SIGTERM, a clean exit that says how to go on, and then the same bits."""
     command = [sys.executable, training_toy.__file__, str(tmp_path / "run"), "--steps", "100000"]
@@ -72,7 +72,7 @@ def test_a_process_stopped_from_outside_resumes(tmp_path):
     assert same_bits(resumed, whole)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="starts processes that compile, and stops them")
 def test_a_killed_process_resumes_from_its_last_checkpoint(tmp_path):
     command = [sys.executable, training_toy.__file__, str(tmp_path / "run"), "--steps", "6", "--save-every", "2"]
     with _start([*command, "--kill-at", "5"]) as process:
@@ -175,7 +175,7 @@ def test_events_are_written_for_tensorboard(tmp_path):
     assert len(files) == 1 and b"train/value/loss" in files[0].read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="starts processes that compile, and stops them")
 def test_a_mesh_of_eight_devices_trains_as_one_and_hands_over(tmp_path):
     """A run on 2 x 2 x 2 devices has the losses of one device, and one device resumes it."""
     config = quick(**{**LONG, "steps": 4})

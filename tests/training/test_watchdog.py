@@ -35,7 +35,7 @@ HANGING_RUN = """
 """
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="waits for a process that hangs")
 def test_a_run_that_hangs_is_named_in_time_and_ended(tmp_path):
     folder = str(Path(__file__).parent)
     with _start(HANGING_RUN, folder, str(tmp_path), str(SECONDS)) as process:

@@ -66,7 +66,7 @@ def test_dense_metrics_equal_the_published_program():
 
 
 @needs_meteor
-@pytest.mark.slow
+@pytest.mark.slow(reason="starts Java")
 def test_with_the_jar_meteor_and_soda_c_equal_the_published_programs():
     with Meteor(jar(None, METEOR_VARIABLE)) as meteor:
         metrics, _ = dense_caption_metrics(PREDICTED, ANNOTATIONS, meteor)

@@ -21,7 +21,7 @@ needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="no java on
 
 
 @needs_meteor
-@pytest.mark.slow
+@pytest.mark.slow(reason="starts Java")
 def test_meteor_equals_the_reference_wrapper():
     with Meteor(jar(None, METEOR_VARIABLE)) as meteor:
         for clips in GOLDEN.values():
@@ -32,7 +32,7 @@ def test_meteor_equals_the_reference_wrapper():
 
 
 @needs_meteor
-@pytest.mark.slow
+@pytest.mark.slow(reason="starts Java")
 def test_captions_are_scored_by_meteor_where_the_jar_is_named():
     metrics, clips = caption_metrics({"a": "a dog runs"}, {"a": ["a dog is running", "un café"]})
     assert 0.2 < metrics["meteor"] <= 1.0
