@@ -8,6 +8,7 @@ A corpus is a folder of
     skipped.jsonl                              clips that were left out, `{"id", "reason"}` a line
     tokenizer.model                            SentencePiece over the training captions, if asked for
     build.json                                 from what and how it was built, and the counts
+    digests.json                               SHA-256 of all of these, compared when the corpus is opened
     dataset_info.json                          written last: with it the corpus is complete
 
 A shard is one task for one process, and what it holds depends on its rows alone, so the corpus is the same for any
@@ -25,6 +26,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mmvideo.datasets.annotations import SORTS, Annotations, annotations_of
+from mmvideo.datasets.digests import DigestError, check_files, read_digests, write_digests
 from mmvideo.datasets.manifest import class_names, read_classes, read_manifest
 from mmvideo.datasets.records import dataset_name, shard_name, write_description
 from mmvideo.datasets.row import ManifestRow
@@ -221,7 +223,7 @@ def _compare(plan: _Plan, path: Path, what: str) -> dict | None:
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, ValueError):
         return None
     now = {"source": str(plan.source), **plan.settings}
     before = {"source": record["source"], **record["settings"]}
@@ -235,6 +237,12 @@ def _compare(plan: _Plan, path: Path, what: str) -> dict | None:
 
 def _complete(plan: _Plan) -> BuildSummary:
     """The summary of the corpus that is there already, if it is the one that was asked for."""
+    try:
+        digests = read_digests(plan.out)
+        if digests is not None:
+            check_files(plan.out, digests)
+    except DigestError as error:
+        raise BuildError(f"{error}; delete {plan.out} to build it anew") from None
     record = _compare(plan, plan.out / RECORD, "a corpus")
     if record is None:
         raise BuildError(f"{plan.out}: holds a dataset that mmvideo hasn't built; choose another folder")
@@ -274,6 +282,8 @@ def _finish(plan: _Plan, licences: dict[str, Path]) -> BuildSummary:
     _write_parts(plan, made, receipts, summary)
     for name, path in licences.items():
         shutil.copyfile(path, made / name)
+    done = zip([task for tasks in plan.tasks.values() for task in tasks], sum(receipts.values(), []), strict=True)
+    write_digests(made, {task.path.name: receipt.sha256 for task, receipt in done})
     for path in sorted(made.iterdir(), key=lambda path: path.name == COMPLETE):
         replace(path, plan.out / path.name)
     shutil.rmtree(plan.work)
@@ -317,6 +327,7 @@ def _write_parts(plan: _Plan, made: Path, receipts: dict[str, list[Receipt]], su
         "classes": plan.classes,
         "moments": summary.moments,
         "shards": sizes,
+        "digests": True,
     }
     (made / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
     if plan.settings["tokenizer_vocabulary"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import threading
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from mmvideo.datasets.annotations import Annotations
 from mmvideo.datasets.build import COMPLETE, RECORD, TOKENIZER, WORK
+from mmvideo.datasets.digests import DIGESTS, TABLE, DigestError, Digests, check_files, digests_now, read_digests
 from mmvideo.datasets.records import UNKNOWN
 from mmvideo.datasets.table import ClipTable, read_table
 
@@ -18,8 +20,14 @@ SAMPLES = "samples:"
 """Before the name of an embedded set."""
 
 
+AGAIN = "copy the folder again or build the corpus anew"
+"""What helps where a corpus is damaged."""
+
+_LOG = logging.getLogger(__name__)
+
+
 class CorpusError(ValueError):
-    """A folder is no corpus, or has no such split; the message says what it is and which splits there are."""
+    """A folder is no corpus, isn't what was built, or has no such split; the message says what and what helps."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,23 +69,25 @@ class Corpus:
       classes: class names for each kind of label that has classes; a label's number is a place in its list.
       annotations: the kinds of labels by their sort.
       tokenizer_path: the SentencePiece model in the folder, or None.
+      digest: of the corpus, all splits: 64 hexadecimal digits (see `digests`).
     """
 
     def __init__(self, path: str | Path, split: str) -> None:
         """Opens a split of a folder that `mmvideo data build` wrote.
 
         Raises:
-          CorpusError: the folder is no complete corpus, or has no such split.
+          CorpusError: the folder is no complete corpus, has no such split, or a file of it isn't what was built.
         """
         self.path = Path(path).absolute()
         self.split = split
-        record = _read_record(self.path)
+        record, digests = _read_record(self.path, f"{TABLE}{split}.parquet")
+        self.digest: str = digests.corpus
         if split not in record["splits"]:
             raise CorpusError(f"{self.path}: has no split '{split}'; it has {', '.join(record['splits'])}")
         self.name: str = record["settings"]["name"]
         self.classes: dict[str, list[str]] = record["classes"]
         self._check_shards(record["shards"])
-        self.table: ClipTable = read_table(self.path / f"clips-{split}.parquet")
+        self.table: ClipTable = self._read_table(record["splits"][split])
         self.annotations: Annotations = self.table.annotations
         tokenizer = self.path / TOKENIZER
         self.tokenizer_path: Path | None = tokenizer if tokenizer.is_file() else None
@@ -89,7 +99,35 @@ class Corpus:
             path = self.path / name
             if name.startswith(f"{self.name}-{self.split}.") and not (path.is_file() and path.stat().st_size == size):
                 what = "has another size than when it was built" if path.is_file() else "is missing"
-                raise CorpusError(f"{path}: the shard {what}; copy the folder again or build it anew")
+                raise CorpusError(f"{path}: the shard {what}; {AGAIN}")
+
+    def _read_table(self, clips: int) -> ClipTable:
+        path = self.path / f"{TABLE}{self.split}.parquet"
+        try:
+            table = read_table(path)
+        # What Arrow makes of damaged files is of many kinds.
+        except Exception as error:
+            raise CorpusError(f"{path}: can't be read ({_told(error)}); {AGAIN}") from error
+        if len(table) != clips:
+            raise CorpusError(f"{path}: has {len(table)} clips, and {RECORD} says {clips}; {AGAIN}")
+        return table
+
+    def open_records(self) -> None:
+        """Opens the shards, which else happens when the first record is read.
+
+        Raises:
+          CorpusError: TFDS can't open them, or they hold another number of clips than the table.
+        """
+        try:
+            there = len(self._records())
+        except Exception as error:
+            raise CorpusError(
+                f"{self.path}: the shards of '{self.split}' can't be opened ({_told(error)}); {AGAIN}"
+            ) from error
+        if there != len(self):
+            raise CorpusError(
+                f"{self.path}: the shards of '{self.split}' hold {there} clips, their table {len(self)}; {AGAIN}"
+            )
 
     def __len__(self) -> int:
         return len(self.table)
@@ -99,10 +137,23 @@ class Corpus:
 
         Raises:
           IndexError: there is no such row.
+          CorpusError: the record can't be read, or is that of another clip.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"{self.path}: clip {index} of split '{self.split}', which has {len(self)}")
-        example = self._records()[index]
+        try:
+            record = self._parsed(self._records()[index])
+        # ArrayRecord, TFDS and protocol buffers raise nearly anything where a shard or its description is damaged.
+        except Exception as error:
+            raise CorpusError(
+                f"{self.path}: record {index} of '{self.split}' can't be read ({_told(error)})"
+            ) from error
+        if record.id != self.table.id[index]:
+            told = f"is '{record.id}', in the clip table '{self.table.id[index]}'"
+            raise CorpusError(f"{self.path}: record {index} of '{self.split}' {told}; {AGAIN}")
+        return record
+
+    def _parsed(self, example: dict[str, Any]) -> Record:
         labels, kinds = example.get("labels", {}), self.annotations
         several = {kind: [int(number) for number in labels[kind]] for kind in kinds.several}
         return Record(
@@ -163,7 +214,16 @@ def splits(path: str | Path) -> dict[str, int]:
     Raises:
       CorpusError: it is no complete corpus.
     """
-    return dict(_read_record(_folder(path).absolute())["splits"])
+    return dict(_read_record(_folder(path).absolute())[0]["splits"])
+
+
+def digest(path: str | Path) -> str:
+    """The digest of a corpus, named as for `open_corpus`: 64 hexadecimal digits, the same for the same clips.
+
+    Raises:
+      CorpusError: it is no complete corpus, or a file of it isn't what was built.
+    """
+    return _read_record(_folder(path).absolute())[1].corpus
 
 
 def _folder(path: str | Path) -> Path:
@@ -178,7 +238,9 @@ def _folder(path: str | Path) -> Path:
         raise CorpusError(f"{path}: {error.args[0]}") from None
 
 
-def _read_record(path: Path) -> dict[str, Any]:
+def _read_record(path: Path, *tables: str) -> tuple[dict[str, Any], Digests]:
+    """The record of a corpus and its digests, with which all its small files were compared; of the clip tables, which
+    may be large, only those named were."""
     if not path.is_dir():
         raise CorpusError(f"{path}: there is no such folder; write a corpus with 'mmvideo data build SOURCE {path}'")
     if not (path / COMPLETE).is_file():
@@ -186,11 +248,39 @@ def _read_record(path: Path) -> dict[str, Any]:
             raise CorpusError(f"{path}: the corpus isn't finished; run the same 'mmvideo data build' again to go on")
         raise CorpusError(f"{path}: is no corpus; build one from it with 'mmvideo data build {path} OUT'")
     try:
-        return json.loads((path / RECORD).read_text(encoding="utf-8"))
+        digests = read_digests(path)
+        if digests is not None:
+            unread = {name for name in digests.files if name.startswith(TABLE) and name not in tables}
+            check_files(path, digests, without=unread)
+    except DigestError as error:
+        raise CorpusError(f"{error}; {AGAIN}") from None
+    record = _parsed_record(path)
+    if digests is None:
+        if record.get("digests"):
+            raise CorpusError(f"{path / DIGESTS}: is missing; {AGAIN}")
+        _LOG.warning("%s: was built before corpora kept digests; damage to it isn't noticed until it is rebuilt", path)
+        digests = digests_now(path, record["shards"])
+    return record, digests
+
+
+def _parsed_record(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads((path / RECORD).read_bytes())
     except FileNotFoundError:
         raise CorpusError(f"{path}: is a dataset that mmvideo hasn't built ({RECORD} is missing)") from None
-    except json.JSONDecodeError:
-        raise CorpusError(f"{path / RECORD}: is damaged; build the corpus anew") from None
+    except ValueError as error:
+        raise CorpusError(f"{path / RECORD}: is damaged ({_told(error)}); {AGAIN}") from None
+    wanted, held = ("settings", "splits", "classes", "shards"), record if isinstance(record, dict) else {}
+    lacking = [name for name in wanted if not isinstance(held.get(name), dict)]
+    if lacking:
+        raise CorpusError(f"{path / RECORD}: is damaged (no '{lacking[0]}' in it); {AGAIN}")
+    return record
+
+
+def _told(error: Exception) -> str:
+    """An error's words on one line."""
+    words = " ".join(str(error).split())[:200] or "no more is told"
+    return words if isinstance(error, ValueError) else f"{type(error).__name__}: {words}"
 
 
 def _open(path: Path, split: str) -> Any:

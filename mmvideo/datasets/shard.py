@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmvideo.datasets.annotations import Annotations
+from mmvideo.datasets.digests import digest_of
 from mmvideo.datasets.row import ManifestRow
 
 if TYPE_CHECKING:
@@ -65,10 +66,14 @@ class ShardTask:
 
 @dataclasses.dataclass(frozen=True)
 class Receipt:
-    """What a finished shard holds: facts of its clips (see `table.table_of`), and the clips left out with reasons."""
+    """What a finished shard holds: facts of its clips (see `table.table_of`), and the clips left out with reasons.
+
+    `digest` is that of its task, `sha256` that of its bytes.
+    """
 
     digest: str
     size: int
+    sha256: str
     facts: list[dict[str, Any]]
     skipped: list[tuple[str, str]]
 
@@ -120,7 +125,7 @@ def write_shard(task: ShardTask, tick: Callable[[], None]) -> None:
     finally:
         writer.close()
     replace(unfinished, task.path)
-    receipt = Receipt(task.digest, task.path.stat().st_size, facts, skipped)
+    receipt = Receipt(task.digest, task.path.stat().st_size, digest_of(task.path), facts, skipped)
     write_text(task.receipt, json.dumps(dataclasses.asdict(receipt), ensure_ascii=False))
 
 
