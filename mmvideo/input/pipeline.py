@@ -21,7 +21,7 @@ from mmvideo.input.loading import ClipLoader, Loaded
 from mmvideo.input.mixing import note_mixed
 from mmvideo.input.moments import note_moments
 from mmvideo.input.picks import Picks
-from mmvideo.input.plan import Row
+from mmvideo.input.plan import Planned, Row
 from mmvideo.input.skipped import Mishaps
 from mmvideo.input.targets import note_targets
 from mmvideo.input.views import note_views
@@ -85,6 +85,8 @@ class Batches:
         check_views(views, config, train)
         if corpora is None:
             corpora = [open_corpus(source.path, source.split) for source in config.sources]
+            for corpus in corpora:
+                corpus.open_records()
         how = {"masked": masked, "train": train, "modalities": modalities, "misaligned": misaligned}
         ground = Groundwork(config, **how, views=views, assets=assets, corpora=corpora)
         self.config, self.train, self.corpus, self.tokenizer = config, train, ground.corpus, ground.tokenizer
@@ -124,6 +126,11 @@ class Batches:
     def views_of(self, number: int) -> int:
         """How many views streams hold of the clip that they call `number`; none of one that this run cannot use."""
         return int(self._picker.views[number]) if self._used[number] else 0
+
+    def planned(self, step: int) -> Planned:
+        """What batch `step` is to read, over all processes."""
+        rows = self.config.packing.rows
+        return self._planner.planned(step * rows, rows)
 
     def batch(self, step: int) -> TokenStream:
         """This process's rows of one batch."""

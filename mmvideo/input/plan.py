@@ -54,6 +54,21 @@ class Row:
     picks: Picks
 
 
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """What a stretch of rows is to read.
+
+    Attributes:
+      epoch: of its first row.
+      clips: in the stretch.
+      of: clips of that epoch.
+    """
+
+    epoch: int
+    clips: int
+    of: int
+
+
 class Order:
     """The clips of every epoch, before they are packed.
 
@@ -134,6 +149,17 @@ class Planner:
         planned = self.epoch(epoch)
         position = planned.member[planned.start[place] : planned.start[place + 1]]
         return Row(epoch, position, planned.picks[position])
+
+    def planned(self, first: int, count: int) -> Planned:
+        """What `count` rows from `first` on are to read."""
+        epoch, place = self.locate(first)
+        clips, of, before = 0, len(self.epoch(epoch).member), epoch
+        while count > 0 and (epoch == 0 or self.order.shuffled):
+            start = self.epoch(epoch).start
+            end = min(place + count, len(start) - 1)
+            clips += int(start[end] - start[min(place, end)])
+            count, place, epoch = count - (end - place), 0, epoch + 1
+        return Planned(before, clips, of)
 
     def locate(self, number: int) -> tuple[int, int]:
         """The epoch of a row and its place there."""

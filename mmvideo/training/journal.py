@@ -14,6 +14,7 @@ from mmvideo.training.guard import check
 from mmvideo.training.ledger import Ledger
 from mmvideo.training.metrics import MetricsWriter, summarise, was_skipped
 from mmvideo.training.progress import Progress
+from mmvideo.training.unread import Unread
 
 Show = Callable[[Mapping[str, Any]], None]
 
@@ -26,7 +27,7 @@ class Journal:
       start: step that the run starts from.
       config: says how often there is a line, and when too many bad steps stop the run.
       ledger: the account whose lines go with those of the metrics.
-      batches: what it `skipped` is counted and listed in `skipped.jsonl`.
+      batches: what it `skipped` is counted and listed in `skipped.jsonl`; `Unread` looks at `planned`.
       show: gets each line instead of the screen.
       utilisation: as `metrics.summarise` takes it.
     """
@@ -49,7 +50,7 @@ class Journal:
         self._step = start
         self._pending: tuple[int, Mapping[str, jax.Array]] | None = None
         self._window: list[dict[str, float]] = []
-        self._unreadable = 0
+        self._unreadable, self._unread = 0, Unread(batches)
 
     def __enter__(self) -> Journal:
         return self
@@ -71,6 +72,7 @@ class Journal:
 
         Raises:
           NonFiniteError, SpikeError: too many skipped steps in a row.
+          UnreadableError: a step or most of an epoch could not be read.
         """
         if self._pending is not None:
             step, metrics = self._pending
@@ -80,6 +82,7 @@ class Journal:
             self._step = step
             self._window.append(host)
             check(step, host, self._config.patience)
+            self._unread.check(step, round(host["clips"]))
         if line or self._step % self._config.log_every == 0:
             self._flush()
 

@@ -58,7 +58,8 @@ def train(
     Args:
       learner_fn: makes a module with `losses(stream) -> (scalar, dict of scalars)`.
       batches: has `iterate(start, stop)` giving `(step, host stream)`, `assets()` (bytes or JSON
-        by file name) and `skipped` (pairs of a clip that could not be read and the reason).
+        by file name) and `skipped` (pairs of a clip that could not be read and the reason); may have
+        `planned(step)` (see `input.plan.Planned`), and a run that can't read its clips then stops.
       place: puts this process's rows on the devices of the mesh.
       config: how long, with which optimiser, and what is kept.
       mesh: devices with the axes of `mmvideo.parallel.mesh.AXES`.
@@ -80,6 +81,7 @@ def train(
       CheckpointError: its checkpoints don't fit or are all damaged.
       NonFiniteError: `config.patience` steps in a row were skipped, and the last was not finite.
       SpikeError: the last of them was a spike.
+      UnreadableError: none of a step's clips could be read, or most of an epoch's could not.
       StorageError: the workdir could not be written; the checkpoints that were whole stay.
     """
     workdir, first = Path(workdir), jax.process_index() == 0

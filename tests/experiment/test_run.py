@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,6 +101,21 @@ def test_stopped_half_way_and_resumed_ends_with_the_same_bits(tiny, tmp_path):
     expected, resumed = arrays(tmp_path / "whole", 60), arrays(tmp_path / "stopped", 60)
     assert expected.keys() == resumed.keys() and len(expected) > 50
     assert [name for name in expected if expected[name] != resumed[name]] == []
+
+
+@pytest.mark.slow
+def test_a_corpus_of_which_nothing_can_be_read_stops_the_run_before_a_checkpoint(tiny, shapes, tmp_path):
+    """Bytes of the shards changed while their sizes stayed, which no digest is compared with at the start. Compiles a learner."""
+    corpus = shutil.copytree(shapes, tmp_path / "corpus")
+    for shard in corpus.glob("*-train.array_record-*"):
+        content = bytearray(shard.read_bytes())
+        content[: len(content) * 9 // 10 : 64] = b"x" * len(range(0, len(content) * 9 // 10, 64))
+        shard.write_bytes(content)
+    source = dataclasses.replace(tiny.input.sources[0], path=str(corpus))
+    broken = dataclasses.replace(tiny, input=dataclasses.replace(tiny.input, sources=(source,)))
+    with pytest.raises(ValueError, match=r"none of its \d+ clips could be read|can't be opened"):
+        run(broken, tmp_path / "run")
+    assert not list((tmp_path / "run").glob("checkpoints/[0-9]*"))
 
 
 def test_wrong_uses_are_told(tiny, tmp_path):

@@ -48,6 +48,19 @@ def test_rows_are_a_lookup_in_any_order():
     assert {row[0] for row in forwards} > {0, 1, 2}
 
 
+def test_what_a_stretch_of_rows_is_to_read():
+    planner = _planner()
+    rows = _rows(planner, 120)
+    for first, count in ((0, 1), (3, 7), (0, 120), (30, 60), (119, 1)):
+        planned = planner.planned(first, count)
+        assert planned.clips == sum(len(row[2]) for row in rows[first : first + count])
+        assert (planned.epoch, planned.of) == (rows[first][0], 100)
+    once = _planner(shuffled=False)
+    ends = len(once.epoch(0))
+    assert once.planned(ends - 1, 9).clips == len(once.row(ends - 1).picks) > 0
+    assert once.planned(ends + 5, 9).clips == 0
+
+
 def test_another_seed_is_another_order():
     assert _rows(_planner(seed=0), 10) != _rows(_planner(seed=1), 10)
 
