@@ -105,7 +105,7 @@ def test_stopped_half_way_and_resumed_ends_with_the_same_bits(tiny, tmp_path):
 
 @pytest.mark.slow
 def test_a_corpus_of_which_nothing_can_be_read_stops_the_run_before_a_checkpoint(tiny, shapes, tmp_path):
-    """Bytes of the shards changed while their sizes stayed, which no digest is compared with at the start. Compiles a learner."""
+    """Bytes of the shards changed while their sizes stayed, which no digest is compared with at the start."""
     corpus = shutil.copytree(shapes, tmp_path / "corpus")
     for shard in corpus.glob("*-train.array_record-*"):
         content = bytearray(shard.read_bytes())
