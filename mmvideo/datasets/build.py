@@ -347,7 +347,7 @@ def _train_tokenizer(plan: _Plan, receipts: dict[str, list[Receipt]], path: Path
 
 
 def _read_skipped(path: Path) -> list[tuple[str, str]]:
-    entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    entries = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
     return [(entry["id"], entry["reason"]) for entry in entries]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from mmvideo.evaluation.gallery import best_and_worst
 from mmvideo.evaluation.report_data import ClipGroup
 from mmvideo.input.pipeline import Batches
+from mmvideo.training.files import read_lines
 
 OBJECTIVES = 3
 """Classification objectives of which clips are shown."""
@@ -62,5 +62,4 @@ def _captions(rows: Sequence[Mapping[str, Any]], number: Sequence[int], record: 
 
 def _predictions(workdir: Path, name: str) -> list[dict[str, Any]]:
     """What an evaluation wrote of each clip; nothing where it was not made."""
-    path = workdir / "evals" / f"{name}.predictions.jsonl"
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    return read_lines(workdir / "evals" / f"{name}.predictions.jsonl")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import platform
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from mmvideo.experiment.trained import Step, restore
 from mmvideo.input.pipeline import Batches
 from mmvideo.input.placement import device_stream
 from mmvideo.parallel.mesh import make_mesh
+from mmvideo.training.files import read_lines
 
 
 def report(experiment: Experiment, workdir: str | Path, step: Step = None) -> Path:
@@ -105,17 +105,10 @@ def _summary(experiment: Experiment, workdir: Path, learner, step: int, plain: B
 
 def _time(workdir: Path) -> str:
     """Minutes that the run took, by its last line of metrics."""
-    path = workdir / "metrics.jsonl"
-    if not path.is_file():
-        return "unknown"
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return f"{json.loads(lines[-1])['seconds'] / 60:.1f} minutes" if lines else "unknown"
+    lines = read_lines(workdir / "metrics.jsonl")
+    return f"{lines[-1]['seconds'] / 60:.1f} minutes" if lines else "unknown"
 
 
 def _skipped(workdir: Path) -> list[tuple[str, str]]:
     """Clips that training could not use."""
-    path = workdir / "skipped.jsonl"
-    if not path.is_file():
-        return []
-    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
-    return [(row["id"], row["reason"]) for row in rows]
+    return [(row["id"], row["reason"]) for row in read_lines(workdir / "skipped.jsonl")]

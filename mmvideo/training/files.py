@@ -51,7 +51,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     objects = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    # Text may hold other line separators, such as U+2028, which `splitlines` takes for the end of a line.
+    for line in path.read_text(encoding="utf-8").split("\n"):
         try:
             objects.append(json.loads(line))
         except json.JSONDecodeError:

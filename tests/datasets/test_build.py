@@ -172,6 +172,15 @@ def test_unreadable_clips_are_left_out_and_listed(clips, tmp_path):
     assert open_corpus(tmp_path / "out", "train")[0].id == "good.mp4"
 
 
+def test_skipped_clips_whose_names_hold_line_separators_are_read_back(clips, tmp_path):
+    (tmp_path / "words.mp4").write_text("this is no film")
+    names = {"words\u2028one": "words.mp4", "good": str(clips / "media" / "0.mp4"), "two\u0085": "words.mp4"}
+    write_rows(tmp_path, [{"id": name, "media": media} for name, media in names.items()])
+    first = build(tmp_path, tmp_path / "out", processes=1)
+    assert [name for name, _ in first.skipped] == ["words\u2028one", "two\u0085"]
+    assert build(tmp_path, tmp_path / "out", processes=1) == first
+
+
 def test_no_readable_clip_is_an_error_and_leaves_no_corpus(tmp_path):
     (tmp_path / "words.mp4").write_text("this is no film")
     write_rows(tmp_path, [{"id": "only", "media": "words.mp4"}])

@@ -135,3 +135,15 @@ def test_settings_that_differ_are_listed(tmp_path):
     (tmp_path / "config.json").write_text('{"training": ')
     with pytest.raises(WorkdirError, match="is not JSON"):
         claim(tmp_path, settings())
+
+
+SEPARATORS = "\u2028\u2029\u0085\v\f\x1c\x1d\x1e"
+"""What Python's `splitlines` takes for the end of a line besides the newline; some of them JSON writes as they are."""
+
+
+def test_only_a_newline_ends_a_line(tmp_path):
+    rows = [{"id": f"one{SEPARATORS}", "step": 1}, {"id": "two\u2028", "step": 2}]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    assert len(text.splitlines()) > 2
+    (tmp_path / "lines.jsonl").write_text(text, encoding="utf-8")
+    assert read_lines(tmp_path / "lines.jsonl") == rows

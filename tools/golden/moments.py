@@ -83,7 +83,7 @@ def compared(checkout: Path) -> None:
     from mmvideo.evaluation.metrics.moments import moment_metrics
 
     def read(path: str) -> list[dict]:
-        return [json.loads(line) for line in (checkout / path).read_text(encoding="utf-8").splitlines()]
+        return [json.loads(line) for line in (checkout / path).read_text(encoding="utf-8").split("\n") if line]
 
     found, truth = read("standalone_eval/sample_val_preds.jsonl"), read("data/highlight_val_release.jsonl")
     theirs, (ours, _) = published(found, truth)["brief"], moment_metrics(found, truth)
