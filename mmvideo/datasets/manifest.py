@@ -9,7 +9,8 @@ names and their numbers; without it they are the labels that occur, in order. Se
 
 In CSV, `captions`, `tags`, `labels`, `moments`, `saliency`, `events` and `attributes` hold JSON; a plain cell is one
 caption, or tags with `;` between. A kind of label may have a column of its own: `label.KIND` holds one class,
-`labels.KIND` several with `|` between (`|` alone is none of them), `number.KIND` a number.
+`labels.KIND` several with `|` between (`|` alone is none of them), `number.KIND` a number. Blanks around names of
+columns and around cells don't count; a cell that says `nan` is missing, and a warning tells how many do.
 """
 
 from __future__ import annotations

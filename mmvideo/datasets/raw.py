@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import csv
+import io
 import json
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +15,10 @@ from typing import Any
 from mmvideo.datasets.annotations import Wrong, object_of
 
 _JSON_CELLS = ("captions", "labels", "tags", "attributes", "moments", "saliency", "events")
+MISSING = ("nan", "<na>", "nat")
+"""What a program that writes tables, such as pandas, writes in a cell of which it has no value."""
+
+_LOG = logging.getLogger(__name__)
 _LABEL_COLUMN = re.compile(r"(label|labels|number)\.(.+)")
 
 
@@ -21,52 +28,123 @@ class ManifestError(ValueError):
 
 def raw_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | Wrong]]:
     """Line number and values of each row; an undecodable line comes as what is wrong with it."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{path}: isn't UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    text = _read(path)
     if path.suffix == ".csv":
         yield from _csv_rows(path, text)
         return
     for line, words in enumerate(text.split("\n"), 1):
         if words.strip():
-            try:
-                values = json.loads(words)
-            except json.JSONDecodeError as error:
-                values = Wrong(f"isn't JSON ({error.msg}, column {error.colno}); write one object a line")
-            yield line, values
+            yield line, _json_row(words)
+
+
+def _read(path: Path) -> str:
+    """The text of a file, its line ends as they are.
+
+    Raises:
+      ManifestError: it isn't UTF-8.
+    """
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        place, line = error.start, content.count(b"\n", 0, error.start) + 1
+        raise ManifestError(
+            f"{path}:{line}: isn't UTF-8 text (byte 0x{content[place]:02x} at {place}); save the file as UTF-8"
+        ) from None
+
+
+def _json_row(words: str) -> Any | Wrong:
+    try:
+        return json.loads(words, object_pairs_hook=_without_twins)
+    except json.JSONDecodeError as error:
+        return Wrong(f"isn't JSON ({error.msg}, column {error.colno}); write one object a line")
+    except Wrong as error:
+        return error
+    # Whole numbers of thousands of digits, and lists in lists in lists.
+    except (ValueError, RecursionError) as error:
+        return Wrong(f"isn't JSON that can be read ({error}); write one object a line")
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, of which JSON would keep the last of two values of one name."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        twin = next(name for place, (name, _) in enumerate(pairs) if name in dict(pairs[:place]))
+        raise Wrong(f"has two values of '{twin}'; give one of them")
+    return values
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any] | Wrong]]:
-    reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
+    # A reader of the file's own lines would end them at separators that mean nothing in CSV, such as U+2028.
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    missing: collections.Counter[str] = collections.Counter()
     try:
-        missing = [name for name in ("id", "media") if name not in (reader.fieldnames or ())]
-        if missing and reader.fieldnames:
-            raise ManifestError(
-                f"{path}:1: no column '{missing[0]}' (the columns are {', '.join(reader.fieldnames)}); "
-                "the first line must name the columns"
-            )
-        for values in reader:
-            line = reader.line_num
-            if None in values or None in values.values():
-                yield line, Wrong("has not as many cells as the first line has columns; quote cells with commas")
+        names = _columns(path, next(reader, []))
+        for cells in reader:
+            if not cells:
                 continue
             try:
-                cells = {name: _cell(name, cell.strip()) for name, cell in values.items() if cell.strip()}
-                yield line, _with_label_columns(cells)
+                yield reader.line_num, _csv_row(names, cells, missing)
             except Wrong as error:
-                yield line, error
+                yield reader.line_num, error
     except csv.Error as error:
         raise ManifestError(f"{path}:{reader.line_num}: isn't CSV ({error})") from None
+    if missing:
+        told = ", ".join(f"{count} of '{name}'" for name, count in missing.items())
+        _LOG.warning("%s: cells that say nan are taken as missing: %s", path, told)
+
+
+def _columns(path: Path, cells: list[str]) -> list[str]:
+    """The names of the columns, those at the end without one left out.
+
+    Raises:
+      ManifestError: one that is needed isn't there, or two have the same name.
+    """
+    names = [cell.strip() for cell in cells]
+    twins = [(name, place) for place, name in enumerate(names) if name and name in names[:place]]
+    if twins:
+        name, place = twins[0]
+        raise ManifestError(
+            f"{path}:1: columns {names.index(name) + 1} and {place + 1} are both called '{name}'; "
+            "rename or remove one of them"
+        )
+    missing = [name for name in ("id", "media") if name not in names]
+    if missing and any(names):
+        raise ManifestError(
+            f"{path}:1: no column '{missing[0]}' (the columns are {', '.join(names)}); "
+            "the first line must name the columns"
+        )
+    return names
+
+
+def _csv_row(names: list[str], cells: list[str], missing: collections.Counter[str]) -> dict[str, Any]:
+    """The values of a row; those that are missing are counted where the cell says so.
+
+    Raises:
+      Wrong: it has other columns than the first line, or a cell can't be read.
+    """
+    if len(cells) != len(names):
+        raise Wrong("has not as many cells as the first line has columns; quote cells with commas")
+    values = {}
+    for place, (name, cell) in enumerate(zip(names, map(str.strip, cells), strict=True), 1):
+        if cell and not name:
+            raise Wrong(f"has a cell in column {place}, which has no name on the first line")
+        if cell.lower() in MISSING:
+            missing[name] += 1
+        elif cell:
+            values[name] = _cell(name, cell)
+    return _with_label_columns(values)
 
 
 def _cell(name: str, cell: str) -> Any:
     """The value of a CSV cell."""
     if name in _JSON_CELLS and cell[0] in "[{":
         try:
-            return json.loads(cell)
+            return json.loads(cell, object_pairs_hook=_without_twins)
         except json.JSONDecodeError as error:
             raise Wrong(f"'{name}' isn't JSON ({error.msg})") from None
+        except (ValueError, RecursionError) as error:
+            raise Wrong(f"'{name}' can't be read ({error})") from None
     if name == "captions":
         return [cell]
     if name == "tags":

@@ -113,6 +113,77 @@ def test_csv_mistakes(folder):
         read_manifest(folder)
 
 
+def write_csv(folder, text):
+    (folder / "manifest.csv").write_bytes(text.encode())
+    return folder
+
+
+def test_two_columns_of_one_name_are_refused(folder):
+    write_csv(folder, "id,media,caption,label, caption \nx,a.mp4,one,cat,two\n")
+    with pytest.raises(ManifestError, match=r"csv:1: columns 3 and 5 are both called 'caption'; rename or remove"):
+        read_manifest(folder)
+    with pytest.raises(ManifestError, match=r"jsonl:1: has two values of 'caption'"):
+        read(folder, '{"id": "x", "media": "a.mp4", "caption": "one", "caption": "two"}')
+    with pytest.raises(ManifestError, match=r"jsonl:1: has two values of 'verb'"):
+        read(folder, '{"id": "x", "media": "a.mp4", "labels": {"verb": "a", "verb": "b"}}')
+    (folder / "manifest.jsonl").unlink()
+    write_csv(folder, 'id,media,labels\nx,a.mp4,"{""verb"": ""a"", ""verb"": ""b""}"\n')
+    with pytest.raises(ManifestError, match=r"csv:2: .*has two values of 'verb'"):
+        read_manifest(folder)
+
+
+def test_blanks_around_the_names_of_columns_lose_nothing(folder):
+    write_csv(folder, 'id, media ,\tcaption, label , labels.parts ,"tags "\nx,a.mp4, hello ,cat,p|q,r; s\n')
+    (row,) = read_manifest(folder)
+    assert (row.media, row.captions, row.tags) == (folder / "a.mp4", ("hello",), ("r", "s"))
+    assert row.labels == {"label": "cat", "parts": ("p", "q")} and row.attributes == {}
+
+
+def test_columns_without_a_name_must_be_empty(folder):
+    assert len(read_manifest(write_csv(folder, "id,media,,\nx,a.mp4,,\n"))) == 1
+    with pytest.raises(ManifestError, match="csv:2: has a cell in column 3, which has no name on the first line"):
+        read_manifest(write_csv(folder, "id,media,,\nx,a.mp4,lost,\n"))
+
+
+def test_nan_is_missing_and_told(folder, caplog):
+    write_csv(
+        folder,
+        "id,media,caption,label,start,number.mood,labels.parts,source\nx,a.mp4,nan,NaN,nan,nan,nan,<NA>\n"
+        "y,b.mp4,nan,cat,1,0.5,p,nanny\n",
+    )
+    one, two = read_manifest(folder)
+    assert (one.captions, one.labels, one.start, one.attributes) == ((), {}, None, {})
+    assert (two.captions, two.labels) == ((), {"label": "cat", "mood": 0.5, "parts": ("p",)})
+    assert two.attributes == {"source": "nanny"}
+    assert "taken as missing: 2 of 'caption', 1 of 'label', 1 of 'start'" in caplog.text
+    with pytest.raises(ManifestError, match="csv:2: no 'id'"):
+        read_manifest(write_csv(folder, "id,media\nnan,a.mp4\n"))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_only_what_csv_takes_for_the_end_of_a_line_ends_one(folder, end):
+    odd = "a\u2028b\u2029c\u0085d\ve\ff\x1cg\x1dh\x1ei"
+    lines = ["id,media,caption,tags", f"x,a.mp4,{odd},p", f'y,b.mp4,"two{end}lines, {odd}",q', "", "z,c.wav,plain,r"]
+    rows = read_manifest(write_csv(folder, end.join(lines) + end))
+    assert [row.id for row in rows] == ["x", "y", "z"]
+    assert [row.captions[0] for row in rows] == [odd, f"two{end}lines, {odd}", "plain"]
+    assert [row.tags for row in rows] == [("p",), ("q",), ("r",)]
+
+
+def test_json_that_cannot_be_held_is_a_wrong_row(folder):
+    for line in ("[" * 100_000, '{"id": "x", "media": "a.mp4", "start": ' + "9" * 5000 + "}"):
+        with pytest.raises(ManifestError, match="jsonl:1: isn't JSON that can be read"):
+            read(folder, line)
+
+
+def test_bytes_that_are_not_utf8_are_told_with_their_line(folder):
+    (folder / "manifest.csv").write_bytes("id,media,caption\nx,a.mp4,plain\ny,b.mp4,café\n".encode("latin-1"))
+    with pytest.raises(
+        ManifestError, match=r"manifest.csv:3: isn't UTF-8 text \(byte 0xe9 at 42\); save the file as UTF-8"
+    ):
+        read_manifest(folder)
+
+
 def test_classes_file_fixes_the_names(folder):
     (folder / "classes.json").write_text('{"label": ["dog", "cat"]}')
     rows = read(folder, {"id": "x", "media": "a.mp4", "label": "cat"})
