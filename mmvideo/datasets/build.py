@@ -31,6 +31,7 @@ from mmvideo.datasets.manifest import class_names, read_classes, read_manifest
 from mmvideo.datasets.records import dataset_name, shard_name, write_description
 from mmvideo.datasets.row import ManifestRow
 from mmvideo.datasets.shard import Receipt, Recipe, ShardTask, read_receipt, replace, rows_digest, write_text
+from mmvideo.datasets.unpaired import spelled_out
 
 LAYOUT = 1
 """Number of the layout of corpora; a change of it makes corpora of before unlike new ones."""
@@ -204,6 +205,10 @@ def _plan(rows, source: Path, out: Path, classes: dict, recipe: Recipe, settings
 def _look_at(plan: _Plan) -> None:
     """Refuses a folder that holds anything but this corpus, finished or not."""
     out = plan.out
+    if spelled_out(str(out)) != str(out):
+        raise BuildError(
+            f"{spelled_out(str(out))}: its name isn't UTF-8, which TFDS can't write; choose another folder"
+        )
     if out.exists() and not out.is_dir():
         raise BuildError(f"{out}: is a file; name a folder")
     if plan.source == out:
@@ -258,7 +263,7 @@ def _complete(plan: _Plan) -> BuildSummary:
 
 def _begin(plan: _Plan) -> None:
     """Notes what is being built, and removes shards of a plan before that this one hasn't got."""
-    write_text(plan.work / RECORD, json.dumps(plan.record(), indent=1, ensure_ascii=False))
+    write_text(plan.work / RECORD, json.dumps(plan.record(), indent=1))
     files = {task.path.name for tasks in plan.tasks.values() for task in tasks}
     for path in plan.out.glob(f"{plan.dataset}-*.array_record-*"):
         if path.name not in files:
@@ -329,7 +334,7 @@ def _write_parts(plan: _Plan, made: Path, receipts: dict[str, list[Receipt]], su
         "shards": sizes,
         "digests": True,
     }
-    (made / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
+    (made / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
     if plan.settings["tokenizer_vocabulary"]:
         _train_tokenizer(plan, receipts, made / TOKENIZER)
 

@@ -15,6 +15,7 @@ from mmvideo.datasets.build import COMPLETE, RECORD, TOKENIZER, WORK
 from mmvideo.datasets.digests import DIGESTS, TABLE, DigestError, Digests, check_files, digests_now, read_digests
 from mmvideo.datasets.records import UNKNOWN
 from mmvideo.datasets.table import ClipTable, read_table
+from mmvideo.datasets.unpaired import spelled_out
 
 SAMPLES = "samples:"
 """Before the name of an embedded set."""
@@ -241,6 +242,8 @@ def _folder(path: str | Path) -> Path:
 def _read_record(path: Path, *tables: str) -> tuple[dict[str, Any], Digests]:
     """The record of a corpus and its digests, with which all its small files were compared; of the clip tables, which
     may be large, only those named were."""
+    if spelled_out(str(path)) != str(path):
+        raise CorpusError(f"{spelled_out(str(path))}: its name isn't UTF-8, which TFDS can't read; rename the folder")
     if not path.is_dir():
         raise CorpusError(f"{path}: there is no such folder; write a corpus with 'mmvideo data build SOURCE {path}'")
     if not (path / COMPLETE).is_file():

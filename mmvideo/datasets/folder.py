@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmvideo.datasets.raw import ManifestError
 from mmvideo.datasets.row import ManifestRow
+from mmvideo.datasets.unpaired import spelled_out
 
 MEDIA = frozenset(
     ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .ogv .flv .wmv .3gp .gif .webp "
@@ -20,10 +21,11 @@ SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "tes
 
 
 def find_clips(folder: Path) -> list[ManifestRow]:
-    """The clips in a folder that has no manifest, in the order of their paths.
+    r"""The clips in a folder that has no manifest, in the order of their paths.
 
-    The id is the file's path in the folder without its ending. In a top folder such as `train` or `test` the clips
-    belong to that split. If every clip lies in a folder (of its split), that folder is its label.
+    The id is the file's path in the folder without its ending, bytes that aren't UTF-8 spelled out (`caf\xe9`). In a
+    top folder such as `train` or `test` the clips belong to that split. If every clip lies in a folder (of its split),
+    that folder is its label.
 
     Raises:
       ManifestError: the folder holds no media files, or two that differ in their ending only.
@@ -39,10 +41,11 @@ def find_clips(folder: Path) -> list[ManifestRow]:
     classed = all(label is not None for _, label in places)
     rows: dict[str, ManifestRow] = {}
     for path, (split, label) in zip(files, places, strict=True):
-        name = path.relative_to(folder).with_suffix("").as_posix()
+        name = spelled_out(path.relative_to(folder).with_suffix("").as_posix())
         if name in rows:
             raise ManifestError(
-                f"{path}: has the same name as {rows[name].media.name}; remove one of them or write a manifest.jsonl"
+                f"{spelled_out(str(path))}: has the same name as {spelled_out(rows[name].media.name)}; "
+                "remove one of them or write a manifest.jsonl"
             )
         rows[name] = ManifestRow(id=name, media=path, split=split, labels={"label": label} if classed else {})
     return list(rows.values())
@@ -58,4 +61,4 @@ def _place(path: Path) -> tuple[str, str | None]:
     folders = list(path.parts[:-1])
     split = SPLITS.get(folders[0].lower()) if folders else None
     folders = folders[1:] if split else folders
-    return split or "train", folders[0] if folders else None
+    return split or "train", spelled_out(folders[0]) if folders else None

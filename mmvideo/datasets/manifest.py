@@ -36,6 +36,7 @@ from mmvideo.datasets.annotations import (
 from mmvideo.datasets.folder import find_clips
 from mmvideo.datasets.raw import ManifestError, raw_rows
 from mmvideo.datasets.row import ManifestRow
+from mmvideo.datasets.unpaired import find_unpaired, spelled_out
 
 NAMES = ("manifest.jsonl", "manifest.csv")
 """What a manifest is called in a folder, in the order of preference."""
@@ -70,7 +71,7 @@ def read_manifest(path: str | Path) -> list[ManifestRow]:
     rows, wrong, seen = [], [], {}
     for line, values in raw_rows(path):
         try:
-            row = _row(path.parent, line, values)
+            row = _row(path, line, values)
             if row.id in seen:
                 raise Wrong(f"id '{row.id}' is already used on line {seen[row.id]}; ids must differ")
             seen[row.id] = line
@@ -103,6 +104,8 @@ def read_classes(folder: Path) -> dict[str, list[str]]:
         isinstance(names, list) and all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
         for names in classes.values()
     )
+    if plain and (found := find_unpaired(classes)):
+        raise ManifestError(f"{path}: '{found[0]}' holds {found[1]}, half of a character; write the whole character")
     if not plain:
         raise ManifestError(f'{path}: must list different class names by kind, such as {{"label": ["cat", "dog"]}}')
     return classes
@@ -129,11 +132,29 @@ def class_names(rows: Iterable[ManifestRow], fixed: dict[str, list[str]]) -> dic
     return {kind: list(fixed[kind]) if kind in fixed else sorted(found[kind], key=natural) for kind in sorted(found)}
 
 
-def _row(folder: Path, line: int, values: dict[str, Any] | Wrong) -> ManifestRow:
+def _row(path: Path, line: int, values: dict[str, Any] | Wrong) -> ManifestRow:
     if isinstance(values, Wrong):
         raise values
     if not isinstance(values, dict):
         raise Wrong('isn\'t an object; write {"id": …, "media": …} on a line')
+    # A file's name may well be of other bytes.
+    found = find_unpaired({name: value for name, value in values.items() if name != "media"})
+    return _plain_row(path.parent, line, values) if found is None else _left_out(path, line, values, *found)
+
+
+def _left_out(path: Path, line: int, values: dict[str, Any], name: str, surrogate: str) -> ManifestRow:
+    """A clip of which something isn't text: the build goes on, and lists it with the reason."""
+    fault = (
+        f"{path}:{line}: '{name}' holds {surrogate}, half of a character, which UTF-8 can't write; "
+        "write the whole character, or leave it out"
+    )
+    media = _text(values, "media", "the clip's file, relative to the manifest")
+    own = spelled_out(_text(values, "id", "a name of its own"))
+    split = "train" if name == "split" else _split(values)
+    return ManifestRow(own, _media(path.parent, media), split=split, line=line, fault=fault)
+
+
+def _plain_row(folder: Path, line: int, values: dict[str, Any]) -> ManifestRow:
     values = {name: value for name, value in values.items() if value is not None}
     start, end = _cut(values)
     length = None if end is None else end - (start or 0.0)
@@ -226,4 +247,4 @@ def _summary(path: Path, wrong: list[tuple[int, Wrong]]) -> str:
     line, first = wrong[0]
     others = [f"line {line}: {text}" for line, text in wrong[1:_SHOWN]]
     more = [f"and {len(wrong) - _SHOWN} more such rows"] if len(wrong) > _SHOWN else []
-    return " | ".join([f"{path}:{line}: {first}", *others, *more])
+    return spelled_out(" | ".join([f"{path}:{line}: {first}", *others, *more]))

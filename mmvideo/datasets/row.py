@@ -27,6 +27,7 @@ class ManifestRow:
         where that is unknown.
       saliency: how well each part of the clip shows it; None where that is unknown.
       line: line of the manifest, or 0 for a clip that was found without one.
+      fault: why the clip must be left out, although its row can be read; None where nothing is wrong.
     """
 
     id: str
@@ -41,3 +42,4 @@ class ManifestRow:
     moments: tuple[tuple[float, float], ...] | None = None
     saliency: Saliency | None = None
     line: int = 0
+    fault: str | None = None

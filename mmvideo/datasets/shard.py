@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mmvideo.datasets.annotations import Annotations
 from mmvideo.datasets.digests import digest_of
 from mmvideo.datasets.row import ManifestRow
+from mmvideo.datasets.unpaired import spelled_out
 
 if TYPE_CHECKING:
     from mmvideo.media.decode import MediaInfo
@@ -24,7 +25,7 @@ OVERSHOOT = 0.5
 CUT_CRF = 18
 """x264's constant rate factor of a cut; 18 is hard to tell from the source."""
 
-LATER = ("moments", "saliency")
+LATER = ("moments", "saliency", "fault")
 """What rows of before there was any hadn't got; where it is None it leaves a fingerprint as it was then."""
 
 SAME_LENGTH = 0.15
@@ -87,7 +88,7 @@ def rows_digest(rows: Sequence[ManifestRow], source: Path, *settings: Any) -> st
         entry = {name: value for name, value in entry.items() if name not in LATER or value is not None}
         entries.append([entry | {"line": 0}, status.st_size, status.st_mtime_ns])
     words = json.dumps([settings, entries], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(words.encode()).hexdigest()
+    return hashlib.sha256(words.encode(errors="surrogatepass")).hexdigest()
 
 
 def read_receipt(task: ShardTask) -> Receipt | None:
@@ -134,8 +135,12 @@ def read_clip(row: ManifestRow, recipe: Recipe) -> tuple[bytes, str, MediaInfo]:
 
     Raises:
       MediaError: the file can't be read as media, or its cut lies outside of it.
+      ValueError: the row says that it must be left out.
     """
     from mmvideo.media.probe import probe
+
+    if row.fault is not None:
+        raise ValueError(row.fault)
 
     info = probe(row.media)
     cut = _cut(row, info.seconds)
@@ -148,7 +153,7 @@ def read_clip(row: ManifestRow, recipe: Recipe) -> tuple[bytes, str, MediaInfo]:
 
         media, suffix = transcode(row.media, short_side=side, gop=recipe.gop, fps=recipe.fps), ".mp4"
     else:
-        media, suffix = row.media.read_bytes(), row.media.suffix.lower()
+        media, suffix = row.media.read_bytes(), spelled_out(row.media.suffix.lower())
     info = probe(media)
     _check(media, info)
     return media, suffix, info
@@ -249,7 +254,7 @@ def _check_moments(row: ManifestRow, seconds: float) -> None:
 
 def _reason(error: Exception) -> str:
     """What is said of a clip that was left out, on one line."""
-    words = " ".join(str(error).split()) or type(error).__name__
+    words = spelled_out(" ".join(str(error).split())) or type(error).__name__
     return words if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: {words}"
 
 

@@ -181,6 +181,40 @@ def test_skipped_clips_whose_names_hold_line_separators_are_read_back(clips, tmp
     assert build(tmp_path, tmp_path / "out", processes=1) == first
 
 
+def test_text_and_names_that_are_not_utf8_do_not_end_a_build(clips, tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    media = (clips / "media" / "0.mp4").read_bytes()
+    try:
+        with open(os.fsencode(source) + b"/caf\xe9.mp4", "wb") as file:
+            file.write(media)
+        with open(os.fsencode(source) + b"/b\xe4d.mp4", "wb") as file:
+            file.write(media[:300])
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names alone")
+    summary = build(source, tmp_path / "found", processes=1)
+    assert summary.clips == 1 and summary.skipped[0][0] == r"b\xe4d"
+    record = open_corpus(tmp_path / "found", "train")[0]
+    assert record.id == r"caf\xe9" and record.media == media
+    rows = [
+        {"id": "latin", "media": "caf\udce9.mp4", "caption": "fine"},
+        {"id": "half\ud83d", "media": "caf\udce9.mp4"},
+        {"id": "words", "media": "caf\udce9.mp4", "captions": ["a dog \ud83d"]},
+    ]
+    summary = build(write_rows(source, rows), tmp_path / "told", processes=2, shard_clips=1, tokenizer_vocabulary=30)
+    assert summary.splits == {"train": 1} and [clip for clip, _ in summary.skipped] == [r"half\ud83d", "words"]
+    assert summary.skipped[1][1].startswith(f"{source / 'manifest.jsonl'}:3: 'captions' holds \\ud83d")
+    assert build(source, tmp_path / "told", processes=1, shard_clips=1, tokenizer_vocabulary=30) == summary
+    odd = tmp_path / "o\udce9"
+    shutil.copytree(source, odd)
+    assert build(odd, tmp_path / "odd", processes=1).clips == 1
+    assert build(odd, tmp_path / "odd", processes=1).clips == 1
+    with pytest.raises(BuildError, match=r"o\\xe9: its name isn't UTF-8"):
+        build(source, odd, processes=1)
+    with pytest.raises(CorpusError, match=r"o\\xe9: its name isn't UTF-8"):
+        open_corpus(odd, "train")
+
+
 def test_no_readable_clip_is_an_error_and_leaves_no_corpus(tmp_path):
     (tmp_path / "words.mp4").write_text("this is no film")
     write_rows(tmp_path, [{"id": "only", "media": "words.mp4"}])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -225,3 +226,57 @@ def test_a_folder_without_clips_or_with_twins(tmp_path):
     (tmp_path / "a.wav").write_bytes(b"")
     with pytest.raises(ManifestError, match="same name as a.mp4"):
         read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("other", "name"),
+    [
+        ({"caption": "a dog \ud83d"}, "caption"),
+        ({"captions": ["fine", "\udc36 dog"]}, "captions"),
+        ({"labels": {"verb": ["run", "bark\ud83d"]}}, "labels.verb"),
+        ({"tags": ["\ud83d"]}, "tags"),
+        ({"split": "test\ud83d"}, "split"),
+        ({"attributes": {"place": {"town": ["\ud83d"]}}}, "attributes.place.town"),
+        ({"source\ud83d": 1}, r"source\ud83d"),
+        ({"events": [{"start": 0, "end": 1, "caption": "\ud83d"}]}, "events.caption"),
+    ],
+)
+def test_half_a_character_leaves_out_its_row_alone(folder, other, name):
+    row, good = read(folder, {"id": "x", "media": "a.mp4", "label": "cat", **other}, {"id": "y", "media": "b.mp4"})
+    spelled = r"\udc36" if name == "captions" else r"\ud83d"
+    assert row.fault.startswith(f"{folder / 'manifest.jsonl'}:1: '{name}' holds {spelled}, half of a character")
+    assert (row.id, row.captions, row.labels, good.fault) == ("x", (), {}, None)
+    row.fault.encode()
+
+
+def test_half_a_character_in_an_id_or_in_classes(folder):
+    (row,) = read(folder, {"id": "x\ud83d", "media": "a.mp4"})
+    assert row.id == r"x\ud83d" and "'id' holds" in row.fault
+    (folder / "classes.json").write_text(r'{"label": ["dog", "cat\ud83d"]}')
+    with pytest.raises(ManifestError, match=r"classes.json: 'label' holds \\ud83d, half of a character"):
+        read_manifest(folder)
+
+
+def test_a_whole_character_written_in_halves_is_one(folder):
+    (row,) = read(folder, r'{"id": "x", "media": "a.mp4", "caption": "\ud83d\udc36 barks"}')
+    assert row.captions == ("🐶 barks",) and row.fault is None
+
+
+def test_names_of_files_that_are_not_utf8_are_spelled_out(tmp_path):
+    place = os.fsencode(tmp_path)
+    try:
+        os.mkdir(place + b"/caf\xe9")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names alone")
+    for name in (b"/caf\xe9/\xfcber.mp4", "/café.mp4".encode()):
+        with open(place + name, "wb") as file:
+            file.write(b"media")
+    rows = {row.id: row for row in read_manifest(tmp_path)}
+    assert set(rows) == {r"caf\xe9/\xfcber", "café"} and all(row.media.is_file() for row in rows.values())
+    os.remove(place + "/café.mp4".encode())
+    assert [row.labels for row in read_manifest(tmp_path)] == [{"label": r"caf\xe9"}]
+    (row,) = read(tmp_path, {"id": "x", "media": "caf\udce9/\udcfcber.mp4"})
+    assert row.fault is None and row.media.is_file()
+    with pytest.raises(ManifestError, match=r"'\\xe9.mp4' doesn't exist") as raised:
+        read(tmp_path, {"id": "x", "media": "\udce9.mp4"})
+    str(raised.value).encode()
