@@ -144,8 +144,7 @@ class Batches:
         if self._kept is None:
             yield from self._make(start_step, stop_step)
             return
-        yield from self._kept.iterate(start_step, stop_step, self._make)
-        self._kept.note_skipped(self.skipped)
+        yield from self._kept.iterate(start_step, stop_step, self._make, lambda: self.skipped)
 
     def _make(self, start_step: int, stop_step: int) -> Iterator[tuple[int, TokenStream]]:
         """Makes the batches. Grain only executes: nothing but the step is needed to go on where a run stopped."""
@@ -216,7 +215,7 @@ class Batches:
             return None
         key = key_of(self.config, self.corpus.corpora, self.assets(), **how)
         found = Kept(Path(self.config.keep) / key, lambda: self.batch(0))
-        for clip, reason in found.skipped():
+        for clip, reason in found.skipped:
             self._skipped.add(clip, reason)
         return found
 
