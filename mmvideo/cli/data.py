@@ -36,7 +36,7 @@ def _parser() -> Parser:
     build.set_defaults(run=_build)
 
     show = actions.add_parser("show", help="write a page with the frames, sound and words of a sample of clips")
-    show.add_argument("corpus", help="folder of a corpus, or samples:{film,animations,sounds,all}")
+    show.add_argument("corpus", help="folder of a corpus or of clips, or samples:{film,animations,sounds,all}")
     show.add_argument("--split", default="train", help="which split (default: train)")
     show.add_argument("--out", type=Path, help="the page (default: NAME-SPLIT.html)")
     show.add_argument("--clips", type=int, default=24, help="how many clips (default: 24)")

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
 import re
 from collections.abc import Iterable
@@ -47,6 +48,7 @@ COLUMNS = (
 """Columns that have a place of their own; the others are kept among the attributes, timed annotations too."""
 
 _SHOWN = 4
+_LOG = logging.getLogger(__name__)
 
 
 def read_manifest(path: str | Path) -> list[ManifestRow]:
@@ -114,17 +116,15 @@ def read_classes(folder: Path) -> dict[str, list[str]]:
 def class_names(rows: Iterable[ManifestRow], fixed: dict[str, list[str]]) -> dict[str, list[str]]:
     """Class names by kind of label: those of `classes.json`, or those that occur, sorted (numbers by value).
 
-    Raises:
-      ManifestError: of a kind of which clips may have several classes, none has any.
+    A kind of which every clip has an empty list has no classes; a warning tells.
     """
     found: dict[str, set[str]] = {}
     for row in rows:
         for kind, value in row.labels.items():
             if not isinstance(value, float):
                 found.setdefault(kind, set()).update((value,) if isinstance(value, str) else value)
-    empty = [kind for kind in found if not found[kind] and not fixed.get(kind)]
-    if empty:
-        raise ManifestError(f"label '{empty[0]}' has no class in any row; list its classes in classes.json")
+    for kind in (kind for kind in found if not found[kind] and not fixed.get(kind)):
+        _LOG.warning("label '%s' has no class in any row, all lists are empty; classes.json may name its classes", kind)
 
     def natural(name: str) -> list:
         return [(1, part) if i % 2 == 0 else (0, int(part)) for i, part in enumerate(re.split(r"(\d+)", name))]

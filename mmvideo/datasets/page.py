@@ -119,19 +119,27 @@ class Card:
     problem: str
 
 
-def render(corpus: Corpus, cards: Sequence[Card]) -> str:
-    """The whole page as text."""
+def render(corpus: Corpus, cards: Sequence[Card], where: str | None = None, clips: int | None = None) -> str:
+    """The whole page as text.
+
+    Args:
+      corpus: the clips.
+      cards: those that are shown.
+      where: what is said of the place of the clips; None is the corpus's folder.
+      clips: out of how many the cards were drawn; None is all of the corpus.
+    """
     title = f"{escape(corpus.name)} <span>{escape(corpus.split)}</span>"
     charts = [_lengths(corpus), *(_classes(corpus, kind) for kind in corpus.classes)]
     charts += [_numbers(corpus, kind) for kind in corpus.annotations.number]
     body = "\n".join(_clip(corpus, card) for card in cards)
+    drawn = f"{len(cards)} of {_count(clips or len(corpus), 'clip')}, drawn at random."
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <title>{escape(corpus.name)} · {escape(corpus.split)}</title><style>{STYLE}</style></head><body><main>
-<h1>{title}</h1><p class="where">{escape(str(corpus.path))}</p>
+<h1>{title}</h1><p class="where">{escape(where or str(corpus.path))}</p>
 {_facts(corpus)}
 <div class="charts">{"".join(charts)}</div>
-<h2>{len(cards)} of {_count(len(corpus), "clip")}, drawn at random. Click into frames or sound to play from there.</h2>
+<h2>{drawn} Click into frames or sound to play from there.</h2>
 {body}
 </main><script>{SCRIPT}</script></body></html>
 """

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from mmvideo.datasets.corpus import Corpus, Record, open_corpus
+from mmvideo.datasets.build import COMPLETE, WORK, build_rows
+from mmvideo.datasets.corpus import Corpus, CorpusError, Record, open_corpus
+from mmvideo.datasets.manifest import class_names, read_classes, read_manifest
 from mmvideo.datasets.page import Card, render
-from mmvideo.datasets.shard import replace
+from mmvideo.datasets.shard import Recipe, write_text
+from mmvideo.datasets.unpaired import spelled_out
 from mmvideo.media.config import Spectrogram
 
 STRIP_ASPECT = 8.0
@@ -45,7 +49,8 @@ def show(path: str | Path, split: str, out_html: str | Path, clips: int = 24, se
     """Writes the page.
 
     Args:
-      path: a corpus, as in `corpus.open_corpus`.
+      path: a corpus, as in `corpus.open_corpus`, or a folder of clips or manifest as `build.build` takes it, of which
+        the clips that are shown are then read.
       split: which split.
       out_html: where the page goes.
       clips: how many clips, drawn at random without order of merit.
@@ -56,17 +61,62 @@ def show(path: str | Path, split: str, out_html: str | Path, clips: int = 24, se
 
     Raises:
       CorpusError: no such corpus or split.
+      ManifestError: neither a corpus nor clips that one could be built of.
       ValueError: `clips` is not positive.
     """
     if clips < 1:
         raise ValueError(f"clips must be at least 1, not {clips}")
+    if _is_source(path):
+        return _write(out_html, _source_page(Path(path).expanduser().absolute(), split, clips, seed))
     corpus = open_corpus(path, split)
+    return _write(out_html, render(corpus, _cards(corpus, clips, seed)))
+
+
+def _is_source(path: str | Path) -> bool:
+    """Whether it is what a corpus is built of, and no corpus nor an unfinished one."""
+    path = Path(path).expanduser()
+    return path.is_file() or (path.is_dir() and not any((path / name).exists() for name in (COMPLETE, WORK)))
+
+
+def _source_page(path: Path, split: str, clips: int, seed: int) -> str:
+    """The page of clips that aren't built yet: those that are shown are built for it."""
+    folder = path if path.is_dir() else path.parent
+    rows = read_manifest(path)
+    classes, there = class_names(rows, read_classes(folder)), list(dict.fromkeys(row.split for row in rows))
+    own = [row for row in rows if row.split == split]
+    if not own:
+        raise CorpusError(f"{path}: has no split '{split}'; it has {', '.join(there)}")
+    drawn = [own[place] for place in np.random.default_rng(seed).permutation(len(own))[:clips]]
+    with tempfile.TemporaryDirectory() as made:
+        summary = build_rows(
+            drawn,
+            folder,
+            Path(made) / "corpus",
+            classes=classes,
+            licences={},
+            name=folder.name,
+            recipe=Recipe(),
+            processes=1,
+            shard_clips=len(drawn),
+            tokenizer_vocabulary=None,
+            progress=False,
+        )
+        where = f"{spelled_out(str(path))}, not built yet; figures are those of the {summary.clips} clips below."
+        if summary.skipped:
+            where += " Can't be read: " + "; ".join(f"{clip}: {reason}" for clip, reason in summary.skipped)
+        corpus = open_corpus(Path(made) / "corpus", split)
+        return render(corpus, _cards(corpus, clips, seed), where, len(own))
+
+
+def _cards(corpus: Corpus, clips: int, seed: int) -> list[Card]:
     rows = np.random.default_rng(seed).permutation(len(corpus))[:clips]
+    return [make_card(corpus, int(row)) for row in rows]
+
+
+def _write(out_html: str | Path, page: str) -> Path:
     out = Path(out_html).absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(out.name + ".tmp")
-    unfinished.write_text(render(corpus, [make_card(corpus, int(row)) for row in rows]), encoding="utf-8")
-    replace(unfinished, out)
+    write_text(out, page)
     return out
 
 

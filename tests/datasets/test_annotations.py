@@ -132,17 +132,30 @@ def test_csv_mistakes_in_columns_of_single_kinds(folder):
         read_manifest(folder)
 
 
-def test_class_names_of_several(folder):
+def test_class_names_of_several(folder, caplog):
     rows = read(folder, *labels(["b", "c10"], ["c9"], []))
     assert class_names(rows, {}) == {"kind": ["b", "c9", "c10"]}
-    with pytest.raises(ManifestError, match="label 'kind' has no class in any row; list its classes in classes.json"):
-        class_names(read(folder, *labels([])), {})
+    assert class_names(read(folder, *labels([])), {}) == {"kind": []}
+    assert "label 'kind' has no class in any row, all lists are empty" in caplog.text
     assert class_names(read(folder, *labels([])), {"kind": ["a"]}) == {"kind": ["a"]}
     (folder / "classes.json").write_text('{"kind": ["dog", "cat"]}')
     with pytest.raises(ManifestError, match="jsonl:2: class 'cta' of label 'kind' isn't in classes.json; did you mean"):
         read(folder, *labels(["dog"], ["dog", "cta"]))
     with pytest.raises(ManifestError, match="jsonl:1: label 'kind' is the number 0.5, but classes.json lists classes"):
         read(folder, *labels(0.5))
+
+
+def test_a_set_in_which_every_list_is_empty_is_built(clips, tmp_path):
+    """Known to have none is not unknown, also where no clip has any: one clip, or all of a split."""
+    media = str(clips / "media" / "0.mp4")
+    rows = [{"id": "one", "media": media, "labels": {"events": []}}]
+    (tmp_path / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    summary = build(tmp_path, tmp_path / "out", processes=1)
+    assert summary.labels == {"events": "a list of classes of 0"}
+    corpus = open_corpus(tmp_path / "out", "train")
+    assert corpus.classes == {"events": []} and corpus.table.several == {"events": [[]]}
+    assert corpus[0].several == {"events": []}
+    assert "none" in show(tmp_path / "out", "train", tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_kinds_of_several_corpora():
