@@ -73,7 +73,8 @@ class Captions:
       references: the captions of every clip, by its number.
       dataset, split: what the clips are called.
       decoding: how is written.
-      training: captions seen in training, to tell which ones are new; None where that is not asked.
+      training: captions seen in training, to tell which ones are new; None where they aren't known, which the protocol
+        then tells.
       facts: what a caption says, where the language is simple enough to be read.
       together: facts that are also counted together, all of them right.
     """
@@ -111,6 +112,8 @@ class Captions:
         samples = [{"id": r["id"], "prediction": r["caption"], "references": r["truth"]} for r in evenly(rows)]
         clips = len(rows) + found.without
         protocol = {"decoding": dataclasses.asdict(self.decoding), "references": "all captions of a clip"}
+        if self.training is None:
+            protocol["novel"] = "left out: the captions that were trained on aren't known here"
         return EvaluationResult(metrics, rows, protocol, self.dataset, self.split, clips, details={"samples": samples})
 
     def _facts(self, caption: str, references: Sequence[str]) -> dict[str, bool]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from mmvideo.datasets.corpus import open_corpus, splits
+from mmvideo.datasets.corpus import SAMPLES, open_corpus, splits
 from mmvideo.datasets.shapes import known_facts, known_oracle
 from mmvideo.evaluation.caption import Captions, Questions
 from mmvideo.evaluation.classify import Classes, Numbers
@@ -199,18 +199,32 @@ def _captioning(clips: HeldOut) -> Iterator[Evaluator]:
         if clips.tells_events:
             return
         references = clips.wordless.corpus.all_captions()
-        sources = clips.experiment.input.sources
-        training = [open_corpus(source.path, source.split).table.captions for source in sources]
         yield Captions(
             clips.wordless,
             name,
             references,
             **clips.named,
             decoding=clips.experiment.evaluation.decoding,
-            training={caption for captions in training for several in captions for caption in several},
+            training=_training_captions(clips.experiment),
             facts=known_facts([own[0] for own in references if own]),
             together=(("colour", "shape", "motion"),),
         )
+
+
+def _training_captions(experiment: Experiment) -> set[str] | None:
+    """The captions that were trained on; None, and a line that says so, where they aren't on this machine."""
+    sources = experiment.input.sources
+    if gone := _gone(sources):
+        print(f"captioning: novel is left out, which needs the training captions: {gone} isn't here")
+        return None
+    tables = [open_corpus(source.path, source.split).table for source in sources]
+    return {caption for table in tables for several in table.captions for caption in several}
+
+
+def _gone(sources: Sequence[Source]) -> str | None:
+    """The first folder of some corpora that isn't on this machine, where a model was brought from another."""
+    named = (source.path for source in sources if not source.path.startswith(SAMPLES))
+    return next((path for path in named if not Path(path).expanduser().exists()), None)
 
 
 def _dense_captioning(clips: HeldOut) -> Iterator[Evaluator]:
@@ -231,10 +245,12 @@ def _moments(clips: HeldOut) -> Iterator[Evaluator]:
 
 
 def _losses(clips: HeldOut) -> Iterator[Evaluator]:
-    wanted = clips.experiment.evaluation
-    if wanted.losses:
+    wanted, embeddings = clips.experiment.evaluation, clips.experiment.input.embeddings
+    if wanted.losses and embeddings and not Path(embeddings).exists() and "losses" not in (wanted.tasks or ()):
+        print(f"losses: left out, since one compares with the embeddings of another model: {embeddings} isn't here")
+    elif wanted.losses:
         options = {"modalities": shown_modalities(clips.experiment), "misaligned": wanted.misaligned}
-        yield Losses(clips.batches(clips.experiment.input.embeddings, masked=True, **options), **clips.named)
+        yield Losses(clips.batches(embeddings, masked=True, **options), **clips.named)
 
 
 def _probes(clips: HeldOut) -> Iterator[Evaluator]:
@@ -247,6 +263,10 @@ def _probes(clips: HeldOut) -> Iterator[Evaluator]:
         have = ", ".join(test.annotations.single) or "none"
         raise ValueError(f"evaluation.probes names the label '{lacking[0]}', which {name} lacks; it has: {have}")
     sources, shown = clips.experiment.input.sources, shown_modalities(clips.experiment)
+    # One who names the task is told that it can't be done; others are told that it is left out.
+    if (gone := _gone(sources)) and "probes" not in (wanted.tasks or ()):
+        print(f"probes: left out, since they are trained on the training clips: {gone} isn't here")
+        return
     train = _one_pass(clips.experiment, sources, clips.assets, modalities=shown)
     known = {"classes": test.classes, "oracle": _oracle(test)}
     yield Probes(train, test, wanted.probes, **clips.named, clips=wanted.probe_clips, **known)

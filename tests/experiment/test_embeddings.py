@@ -72,6 +72,16 @@ def test_sound_is_shifted_in_evaluation_only_where_losses_are_asked_for_it(recip
     assert shares[0] == 0 and 0.1 < shares[1] < 0.9
 
 
+def test_losses_that_need_embeddings_of_another_machine_are_left_out_and_said(recipe, capsys):
+    assets = Batches(recipe.input).assets()
+    moved = dataclasses.replace(recipe, input=dataclasses.replace(recipe.input, embeddings="nowhere/teacher.npz"))
+    assert [one.name for one in evaluators(moved, assets)] == ["retrieval", "probes"]
+    assert "losses: left out" in (said := capsys.readouterr().out) and "nowhere/teacher.npz isn't here" in said
+    asked = dataclasses.replace(moved, evaluation=dataclasses.replace(moved.evaluation, tasks=("losses",)))
+    with pytest.raises((ValueError, FileNotFoundError), match="nowhere/teacher.npz"):
+        evaluators(asked, assets)
+
+
 def _similarities(workdir: Path, name: str) -> np.ndarray:
     """Of each clip's pictures to the nearest texts, best first."""
     lines = (workdir / "evals" / f"{name}.predictions.jsonl").read_text(encoding="utf-8").splitlines()

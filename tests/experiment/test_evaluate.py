@@ -116,6 +116,30 @@ def test_tasks_and_other_clips_are_written_beside_the_rest(workdir, tmp_path, ca
     assert "motion" in capsys.readouterr().out
 
 
+def test_an_export_is_evaluated_where_its_training_corpus_is_not(workdir, tmp_path, capsys):
+    corpus = Path(json.loads((workdir / "config.json").read_text())["input"]["sources"][0]["path"])
+    elsewhere, gone = shutil.copytree(corpus, tmp_path / "other"), corpus.with_name("gone")
+    assert main(["export", str(workdir), str(tmp_path / "model")]) == 0
+    corpus.rename(gone)
+    try:
+        tasks = "captioning,classification,retrieval"
+        words = ["eval", str(tmp_path / "model"), "--dataset", f"{elsewhere}:test"]
+        assert main([*words, "--tasks", tasks, "--evaluation.probes", "visual"]) == 0
+        said = capsys.readouterr().out
+        assert f"captioning: novel is left out, which needs the training captions: {corpus} isn't here" in said
+        assert main([*words, "--tasks", "losses", "--evaluation.probes", "visual"]) == 0
+        assert main([*words, "--tasks", "probes", "--evaluation.probes", "visual"]) == 2
+        assert f"{corpus}: there is no such folder" in capsys.readouterr().err
+        assert main([*words, "--evaluation.probes", "visual"]) == 0
+        assert f"probes: left out, since they are trained on the training clips: {corpus}" in capsys.readouterr().out
+    finally:
+        gone.rename(corpus)
+    found = json.loads((tmp_path / "model" / "evals" / "captioning@other.json").read_text())
+    assert "novel" not in found["metrics"] and found["protocol"]["novel"].startswith("left out")
+    assert found["metrics"]["clips"] == CLIPS and "novel" in metrics(workdir)["captioning"]
+    assert (tmp_path / "model" / "report.html").is_file()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
