@@ -167,6 +167,8 @@ def _cut(row: ManifestRow, seconds: float) -> tuple[float, float] | None:
     """
     from mmvideo.media.decode import MediaError
 
+    if seconds <= 0:
+        raise MediaError(f"{row.media}: lasts no time at all; is it whole?")
     start, end = row.start or 0.0, seconds if row.end is None else row.end
     if row.end is not None and end > seconds and abs((end - start) - seconds) <= SAME_LENGTH:
         return None

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+# For the bad clips.
+sys.path.insert(0, str(Path(__file__).parent))
 
 FPS = 8.0
 FRAMES = 8
