@@ -35,7 +35,7 @@ from mmvideo.datasets.annotations import (
     settle,
 )
 from mmvideo.datasets.folder import find_clips
-from mmvideo.datasets.raw import ManifestError, raw_rows
+from mmvideo.datasets.raw import ManifestError, raw_rows, without_twins
 from mmvideo.datasets.row import ManifestRow
 from mmvideo.datasets.unpaired import find_unpaired, spelled_out
 
@@ -99,8 +99,10 @@ def read_classes(folder: Path) -> dict[str, list[str]]:
     if not path.is_file():
         return {}
     try:
-        classes = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        classes = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=without_twins)
+    except Wrong as error:
+        raise ManifestError(f"{path}: {error}") from None
+    except (ValueError, RecursionError) as error:
         raise ManifestError(f"{path}: isn't JSON ({error})") from None
     plain = isinstance(classes, dict) and all(
         isinstance(names, list) and all(isinstance(name, str) for name in names) and len(set(names)) == len(names)

@@ -29,7 +29,7 @@ class ManifestError(ValueError):
 def raw_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | Wrong]]:
     """Line number and values of each row; an undecodable line comes as what is wrong with it."""
     text = _read(path)
-    if path.suffix == ".csv":
+    if path.suffix.lower() == ".csv":
         yield from _csv_rows(path, text)
         return
     for line, words in enumerate(text.split("\n"), 1):
@@ -55,7 +55,7 @@ def _read(path: Path) -> str:
 
 def _json_row(words: str) -> Any | Wrong:
     try:
-        return json.loads(words, object_pairs_hook=_without_twins)
+        return json.loads(words, object_pairs_hook=without_twins)
     except json.JSONDecodeError as error:
         return Wrong(f"isn't JSON ({error.msg}, column {error.colno}); write one object a line")
     except Wrong as error:
@@ -65,7 +65,7 @@ def _json_row(words: str) -> Any | Wrong:
         return Wrong(f"isn't JSON that can be read ({error}); write one object a line")
 
 
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object, of which JSON would keep the last of two values of one name."""
     values = dict(pairs)
     if len(values) < len(pairs):
@@ -140,7 +140,7 @@ def _cell(name: str, cell: str) -> Any:
     """The value of a CSV cell."""
     if name in _JSON_CELLS and cell[0] in "[{":
         try:
-            return json.loads(cell, object_pairs_hook=_without_twins)
+            return json.loads(cell, object_pairs_hook=without_twins)
         except json.JSONDecodeError as error:
             raise Wrong(f"'{name}' isn't JSON ({error.msg})") from None
         except (ValueError, RecursionError) as error:

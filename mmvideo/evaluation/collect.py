@@ -76,7 +76,16 @@ def collect(learner: nnx.Module, batches: Any, ask: Ask, place: Place | None = N
         views += len(parts[-1]["number"])
         if limit is not None and views >= limit:
             break
+    if not any(len(part["number"]) for part in parts):
+        raise ValueError(nothing_read(batches))
     return _joined(parts)
+
+
+def nothing_read(batches: Any) -> str:
+    """What is said where batches gave no clip at all, with the first reason that this process knows."""
+    known = list(getattr(batches, "skipped", ()))
+    reason = f" ({len(known)} were skipped, such as {known[0][0]}: {known[0][1]})" if known else ""
+    return f"the corpus gave no clip to evaluate{reason}; copy it again, build it anew, or evaluate on another"
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -124,8 +133,6 @@ def _of_clips(outputs: dict[str, Any]) -> dict[str, Any]:
 
 def _joined(parts: list[dict[str, Any]]) -> Answers:
     """All batches as one, in the order of clips and views."""
-    if not any(len(part["number"]) for part in parts):
-        raise ValueError("the corpus gave no clip to evaluate; are all of its clips unreadable? See the skipped list")
     whole = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
     places = np.stack([whole["number"], whole["view"]], axis=1)
     places, first = np.unique(places, axis=0, return_index=True)

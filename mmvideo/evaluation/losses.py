@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from mmvideo.evaluation.collect import to_host
+from mmvideo.evaluation.collect import nothing_read, to_host
 from mmvideo.evaluation.runner import EvaluationResult, Subject
 from mmvideo.stream import PADDING, TokenStream
 
@@ -39,7 +39,11 @@ class Losses:
     name: str = "losses"
 
     def run(self, subject: Subject) -> EvaluationResult:
-        """Metrics as the learner names them: `masked_patches/video/loss` beside `masked_patches/video/mean_loss`."""
+        """Metrics as the learner names them: `masked_patches/video/loss` beside `masked_patches/video/mean_loss`.
+
+        Raises:
+          ValueError: no clip could be read.
+        """
         graph, state = nnx.split(subject.learner)
         found, clips = [], 0
         for _, stream in self.batches.iterate(0, self.batches.steps_per_epoch):
@@ -47,6 +51,8 @@ class Losses:
             metrics, seen = to_host(_losses(graph, state, placed))
             found.append({name: float(np.ravel(value)[0]) for name, value in metrics.items()})
             clips += int(np.ravel(seen)[0])
+        if not clips:
+            raise ValueError(nothing_read(self.batches))
         return EvaluationResult(pooled(found), [], PROTOCOL, self.dataset, self.split, clips)
 
 

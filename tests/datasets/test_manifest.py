@@ -191,6 +191,9 @@ def test_classes_file_fixes_the_names(folder):
     assert class_names(rows, {"label": ["dog", "cat"]}) == {"label": ["dog", "cat"]}
     with pytest.raises(ManifestError, match="class 'cta' of label 'label' isn't in classes.json; did you mean 'cat'"):
         read(folder, {"id": "x", "media": "a.mp4", "label": "cta"})
+    (folder / "classes.json").write_text('{"label": ["dog"], "label": ["cat"]}')
+    with pytest.raises(ManifestError, match="classes.json: has two values of 'label'"):
+        read_manifest(folder)
     (folder / "classes.json").write_text('{"label": ["dog", "dog"]}')
     with pytest.raises(ManifestError, match="different class names"):
         read_manifest(folder)

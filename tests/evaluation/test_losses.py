@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import pytest
 
@@ -39,3 +40,27 @@ def test_the_size_of_batches_changes_no_masked_loss(learner, config):
         assert one[f"{name}/tokens"] == four[f"{name}/tokens"] > 0
         for kind in ("loss", "mean_loss"):
             assert one[f"{name}/{kind}"] == pytest.approx(four[f"{name}/{kind}"], rel=1e-5)
+
+
+def test_clips_of_which_none_can_be_read_have_no_losses_and_no_embeddings(learner, config, corpus, tmp_path):
+    rotten = shutil.copytree(corpus, tmp_path / "rotten")
+    for shard in rotten.glob("*-test.array_record-*"):
+        content = shard.read_bytes()
+        # Every record is hit, and the size stays.
+        shard.write_bytes(bytes(byte ^ (place % 128 == 64) for place, byte in enumerate(content)))
+    sources = (dataclasses.replace(config.sources[0], path=str(rotten)),)
+    batches = Batches(dataclasses.replace(config, sources=sources), masked=True, train=False)
+    assert sum(_unread(batches, number) for number in range(9)) == 9
+    said = r"the corpus gave no clip to evaluate \(9 were skipped, such as .*its record cannot be read"
+    with pytest.raises(ValueError, match=said):
+        Losses(batches, "shapes", "test").run(Subject(learner))
+    with pytest.raises(ValueError, match=said):
+        Subject(learner).embeddings(batches)
+
+
+def _unread(batches, number) -> bool:
+    try:
+        batches.corpus.record(number)
+    except ValueError:
+        return True
+    return False
