@@ -5,7 +5,7 @@ corpus is opened (they are told by their size then, and ArrayRecord checks each 
 others, which are read then. It holds a digest of itself, too, so that a changed byte in it is blamed on no other file.
 
 The digest of a corpus is that of its clips: shards, clip tables, class names and tokenizer. Two builds of the same
-clips have the same one, wherever they lie.
+clips by the same versions of the libraries have the same one, wherever they lie.
 """
 
 from __future__ import annotations
