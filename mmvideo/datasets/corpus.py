@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 import os
@@ -82,7 +83,7 @@ class Corpus:
         self.path = Path(path).absolute()
         self.split = split
         record, digests = _read_record(self.path, f"{TABLE}{split}.parquet")
-        self.digest: str = digests.corpus
+        self.digest: str = _digest(record, digests)
         if split not in record["splits"]:
             raise CorpusError(f"{self.path}: has no split '{split}'; it has {', '.join(record['splits'])}")
         self.name: str = record["settings"]["name"]
@@ -224,7 +225,14 @@ def digest(path: str | Path) -> str:
     Raises:
       CorpusError: it is no complete corpus, or a file of it isn't what was built.
     """
-    return _read_record(_folder(path).absolute())[1].corpus
+    return _digest(*_read_record(_folder(path).absolute()))
+
+
+def _digest(record: dict[str, Any], digests: Digests) -> str:
+    """The digest of the clips, and of how their pictures are to be read where the build was told."""
+    if "pictures" not in record:
+        return digests.corpus
+    return hashlib.sha256(json.dumps([digests.corpus, record["pictures"]], sort_keys=True).encode()).hexdigest()
 
 
 def _folder(path: str | Path) -> Path:

@@ -122,6 +122,16 @@ def test_a_corpus_of_before_is_read_and_told(copy, whole, caplog):
     assert digest(copy) != before
 
 
+def test_how_pictures_are_read_is_part_of_the_digest(copy):
+    as_before(copy)
+    record, found = json.loads((copy / "build.json").read_text()), {digest(copy)}
+    for told in ({"deinterlace": True}, {"deinterlace": False}):
+        (copy / "build.json").write_text(json.dumps(record | {"pictures": told}))
+        found.add(digest(copy))
+        assert digest(copy) == open_corpus(copy, "train").digest
+    assert len(found) == 3
+
+
 def test_damage_that_no_digest_tells_is_one_line_all_the_same(copy):
     as_before(copy)
     content = (copy / "clips-train.parquet").read_bytes()
