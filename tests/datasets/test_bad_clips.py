@@ -45,8 +45,7 @@ def test_bad_clips_leave_the_good_ones(tmp_path):
     check(tmp_path, 40, BAD)
 
 
-# Two hundred clips through real codecs, and a picture of 256 million pixels: longer than most tests.
-@pytest.mark.slow
+@pytest.mark.slow(reason="two hundred clips through real codecs, and a picture of 256 million pixels")
 @pytest.mark.xfail(not has_limits(), run=False, reason="needs the limits of mmvideo.media: without them it never ends")
 def test_two_hundred_good_clips_and_twenty_bad_ones_of_every_kind(tmp_path):
     assert len(BAD | WAITING) + len(ROWS) == 20

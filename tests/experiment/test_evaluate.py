@@ -116,6 +116,7 @@ def test_tasks_and_other_clips_are_written_beside_the_rest(workdir, tmp_path, ca
     assert "motion" in capsys.readouterr().out
 
 
+@pytest.mark.slow(reason="evaluates three times, with captions written")
 def test_an_export_is_evaluated_where_its_training_corpus_is_not(workdir, tmp_path, capsys):
     corpus = Path(json.loads((workdir / "config.json").read_text())["input"]["sources"][0]["path"])
     elsewhere, gone = shutil.copytree(corpus, tmp_path / "other"), corpus.with_name("gone")

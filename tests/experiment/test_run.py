@@ -103,7 +103,7 @@ def test_stopped_half_way_and_resumed_ends_with_the_same_bits(tiny, tmp_path):
     assert [name for name in expected if expected[name] != resumed[name]] == []
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="compiles a learner and a step")
 def test_a_corpus_of_which_nothing_can_be_read_stops_the_run_before_a_checkpoint(tiny, shapes, tmp_path):
     """Bytes of the shards changed while their sizes stayed, which no digest is compared with at the start."""
     corpus = shutil.copytree(shapes, tmp_path / "corpus")
