@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html.parser
+import importlib.util
 import sys
 import textwrap
 from pathlib import Path
@@ -135,3 +136,13 @@ def addresses():
         return page.addresses
 
     return read
+
+
+@pytest.fixture(scope="session")
+def chosen():
+    """What recipes choose, of the recipes' tests."""
+    path = Path(__file__).parents[1] / "configs" / "chosen.py"
+    spec = importlib.util.spec_from_file_location("chosen", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

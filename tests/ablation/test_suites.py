@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import runpy
 from pathlib import Path
 
 import jax
@@ -14,7 +15,8 @@ from flax import nnx
 from mmvideo.ablation.cells import ACCELERATOR, SHARED, TIERS, Cell, cells_of, load_suite, tier_of
 from mmvideo.ablation.suite import Study, Suite, fits, labels_of, points
 from mmvideo.experiment.abstract import abstract_learner, sketched
-from mmvideo.experiment.config import Experiment, from_json, to_json
+from mmvideo.experiment.config import Experiment, from_json, load_experiment, to_json
+from mmvideo.experiment.twin import twin
 from mmvideo.input.config import Source
 from mmvideo.input.pipeline import Batches
 from mmvideo.input.placement import device_stream
@@ -38,6 +40,16 @@ ISSUED = {
 }  # fmt: skip
 LONGEST = 40
 """Minutes on two cores that a toy tier may be stated to take."""
+
+STEPPED = {
+    "vast": "three modalities, captions, matching, subsets of modalities",
+    "cav_mae": "masked patches of picture and sound, contrastive pairs",
+    "modality_dropout": "modalities dropped, classes of all that is shown",
+    "videomae": "frames hidden, pictures alone",
+    "merlot_reserve": "spans of words and sound",
+}
+"""Suites whose toy cell takes a step in all tests, and what it shows: each choice that leads through other code, as
+tests/configs/chosen.py tells them, is made by one of these cells or by a recipe that takes a step."""
 
 FAST = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
@@ -197,12 +209,30 @@ def test_every_column_is_measured(folder, name):
                     assert answers(cell.experiment, *keys[claim.metric]), (cell.title, claim.text)
 
 
-@pytest.mark.slow
-@suites
-def test_a_toy_cell_takes_a_step(folder, shapes):
-    """The last one of the first study, which is farther from the base than the first."""
+def farthest(folder: Path) -> Experiment:
+    """The last toy cell of the first study, which is farther from the base than the first."""
     study = suite_in(folder).toy.studies[0].name
-    cell = [cell for cell in cells(folder, "toy") if cell.study == study][-1].experiment
+    return [cell for cell in cells(folder, "toy") if cell.study == study][-1].experiment
+
+
+def test_every_choice_of_a_toy_cell_is_taken(chosen):
+    found = {folder.name: set(chosen.choices(farthest(folder))) for folder in SUITES}
+    taken = set().union(*(found[name] for name in STEPPED))
+    for recipe in sorted((ROOT / "configs").rglob("*.py")):
+        if recipe.stem in chosen.STEPPED:
+            taken |= set(chosen.choices(runpy.run_path(str(recipe)).get("tiny") or twin(load_experiment(recipe))))
+    left = {choice: name for name, every in found.items() for choice in every - taken}
+    assert {choice: name for choice, name in left.items() if not choice.startswith(tuple(chosen.ELSEWHERE))} == {}
+
+
+# The test above tells that the cells of STEPPED, and recipes, cover those of nightly runs.
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "folder",
+    [pytest.param(f, id=f.name, marks=() if f.name in STEPPED else pytest.mark.nightly) for f in SUITES],
+)
+def test_a_toy_cell_takes_a_step(folder, shapes):
+    cell = farthest(folder)
     packing = dataclasses.replace(cell.input.packing, rows=8)
     config = dataclasses.replace(cell.input, sources=(Source(str(shapes)),), packing=packing)
     batches = Batches(config)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
+from chosen import stepped
 from flax.traverse_util import flatten_dict
 
 from mmvideo.experiment import initial
@@ -20,17 +22,19 @@ RECIPES = sorted((ROOT / "configs" / "finetune").glob("*.py"))
 recipes = pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 
 
+@functools.cache
 def defined(recipe: Path) -> dict[str, Experiment]:
     return {name: value for name, value in runpy.run_path(str(recipe)).items() if isinstance(value, Experiment)}
 
 
-def speaks(recipe: Path) -> bool:
-    """Whether words are compared with clips, or written."""
-    return any(one.kind in ("contrastive", "captioning") for one in defined(recipe)["tiny"].objectives.values())
-
-
 def abstract(experiment: Experiment) -> Abstract:
     return abstract_learner(experiment, sketched(experiment).spec, experiment.model)
+
+
+@functools.cache
+def abstract_recipe(recipe: Path) -> Abstract:
+    """Of a pretraining recipe, from which several others go on."""
+    return abstract(defined(recipe)["experiment"])
 
 
 def pretrained(experiment: Experiment) -> Path:
@@ -40,7 +44,7 @@ def pretrained(experiment: Experiment) -> Path:
 
 def taken(experiment: Experiment) -> Taken:
     """What an experiment would take of its pretraining recipe's run, parameters being but shapes."""
-    before, here = abstract(defined(pretrained(experiment))["experiment"]), abstract(experiment)
+    before, here = abstract_recipe(pretrained(experiment)), abstract(experiment)
     given, wanted = (flatten_dict(one.params, sep=".") for one in (before, here))
     arrays = {name: np.broadcast_to(np.float32(0), leaf.shape) for name, leaf in given.items()}
     fresh = {name: np.broadcast_to(np.float32(0), leaf.shape) for name, leaf in wanted.items()}
@@ -80,7 +84,6 @@ def test_a_header_says_how_it_is_measured_and_beside_what(recipe):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", [r for r in RECIPES if not speaks(r)], ids=lambda path: path.stem)
+@stepped(RECIPES)
 def test_the_tiny_twin_trains_evaluates_and_reports(recipe, finish_twin, tmp_path):
-    """Those of classes, numbers and moments; those of words are in test_finetune_words.py."""
     finish_twin(defined(recipe)["tiny"], tmp_path)

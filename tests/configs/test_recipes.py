@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from chosen import ELSEWHERE, STEPPED, choices, stepped
 from flax import nnx
 
 from mmvideo.experiment.abstract import abstract_learner, sketched
@@ -95,8 +96,19 @@ def test_a_header_says_what_it_costs_and_where_its_numbers_come_from(recipe):
     assert [word for word in wanted if word not in header] == []
 
 
+def test_every_choice_of_a_recipe_is_taken():
+    """By a twin that takes a step in all tests, or by a test that is named."""
+    found = {recipe.stem: set(choices(defined(recipe)["tiny"])) for recipe in RECIPES}
+    assert len(found) == len(RECIPES) and found.keys() >= STEPPED.keys()
+    taken = set().union(*(found[name] for name in STEPPED))
+    left = {choice: name for name, every in found.items() for choice in every - taken}
+    assert {choice: name for choice, name in left.items() if not choice.startswith(tuple(ELSEWHERE))} == {}
+    assert [begin for begin in ELSEWHERE if not any(choice.startswith(begin) for choice in left)] == []
+    assert [test for test in ELSEWHERE.values() if not (ROOT / "tests" / test).is_file()] == []
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", [r for r in RECIPES if r.parent.name != "finetune"], ids=lambda path: path.stem)
+@stepped([recipe for recipe in RECIPES if recipe.parent.name != "finetune"])
 def test_the_tiny_twin_takes_a_step(recipe, shapes):
     tiny = defined(recipe)["tiny"]
     sources = (Source(str(shapes)),)

@@ -1,19 +1,23 @@
-"""A recipe that trains on a tiny corpus of sounding shapes in seconds."""
+"""A recipe that trains on a tiny corpus of sounding shapes in seconds, and a run of it that many tests look at."""
 
 from __future__ import annotations
 
 import dataclasses
+import fcntl
+import hashlib
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from mmvideo.experiment.config import Experiment, load_experiment
+from mmvideo.experiment.config import Experiment, load_experiment, to_json
+from mmvideo.experiment.run import run
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def tiny(shapes) -> Experiment:
+def smaller(shapes: Path) -> Experiment:
     """The quickstart's recipe with a tiny model, four steps, and everything that it does."""
     recipe = load_experiment(ROOT / "configs" / "quickstart" / "shapes.py")
     source = dataclasses.replace(recipe.input.sources[0], path=str(shapes))
@@ -34,3 +38,31 @@ def tiny(shapes) -> Experiment:
         training=training,
         evaluation=dataclasses.replace(recipe.evaluation, probes=("visual",), gallery=1),
     )
+
+
+@pytest.fixture
+def tiny(shapes) -> Experiment:
+    return smaller(shapes)
+
+
+@pytest.fixture(scope="session")
+def finished(shapes, tmp_path_factory) -> Path:
+    """A finished run of `tiny`, trained once for all worker processes that share a corpus. Only for looking at."""
+    recipe = smaller(shapes)
+    base = tmp_path_factory.getbasetemp()
+    # The folder of a worker lies in that of the session.
+    session = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    made = session / f"finished-{hashlib.sha256(to_json(recipe).encode()).hexdigest()[:12]}"
+    with made.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.is_dir():
+            begun = made.with_suffix(f".{os.getpid()}")
+            assert run(recipe, begun) == 0
+            begun.rename(made)
+    return made
+
+
+@pytest.fixture
+def copied(finished, tmp_path) -> Path:
+    """A copy of that run, to write into."""
+    return Path(shutil.copytree(finished, tmp_path / "copied"))

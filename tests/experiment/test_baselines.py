@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mmvideo.cli.mistakes import UsageError, parse_fields
+from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment.config import ConfigError, Experiment, from_json, load_experiment, to_json
 from mmvideo.experiment.run import run
 from mmvideo.experiment.trained import load
@@ -62,6 +63,7 @@ def test_a_baseline_trains_evaluates_and_loads(tiny, tmp_path):
             "contrastive": Contrastive(pairs=("video-text", "video-audio"), width=16),
             "visual": Classification("visual", 8, ("video",)),
         },
+        evaluation=Evaluation(tasks=("retrieval",), gallery=1),
     )
     assert run(experiment, tmp_path) == 0
     assert load_experiment(tmp_path) == experiment

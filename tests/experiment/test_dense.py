@@ -51,7 +51,7 @@ def test_moments_are_found_in_sliding_views(videos, tmp_path):
         ),
         model=Model(**MODEL, fusion=Fusion("early")),
         objectives={"moments": Moments()},
-        evaluation=Evaluation(views=Views(stride=4.0), losses=False),
+        evaluation=Evaluation(views=Views(stride=4.0), losses=False, gallery=1),
     )
     assert run(tiny, tmp_path / "run") == 0
     found = measured(tmp_path / "run", "moments")
@@ -83,7 +83,7 @@ def test_events_are_written_and_scored(videos, tmp_path):
         ),
         model=Model(**MODEL, fusion=Fusion("mid", 1, text="causal")),
         objectives={"captioning": Captioning()},
-        evaluation=Evaluation(losses=False),
+        evaluation=Evaluation(losses=False, gallery=1),
     )
     assert run(tiny, tmp_path / "run") == 0
     found = measured(tmp_path / "run", "dense_captioning")

@@ -10,54 +10,18 @@ import numpy as np
 import pytest
 
 from mmvideo.cli.main import main
-from mmvideo.experiment.config import Experiment, load_experiment, to_json
+from mmvideo.experiment.config import Experiment, to_json
 from mmvideo.experiment.evaluators import evaluators
-from mmvideo.experiment.run import run
 from mmvideo.experiment.trained import load
-from mmvideo.input.config import Source
 from mmvideo.input.pipeline import Batches
 from mmvideo.input.vectors import read_vectors
-from mmvideo.model.config import Decoder, Fusion, Model
-from mmvideo.objectives import Contrastive, MaskedPatches
-from mmvideo.training.config import Optimizer, Training
 
 
-@pytest.fixture(scope="module")
-def recipe(shapes) -> Experiment:
-    """The quickstart's recipe with shifted sound, a tiny model and two steps."""
-    experiment = load_experiment(Path(__file__).parents[2] / "configs" / "quickstart" / "shapes.py")
-    audio = dataclasses.replace(experiment.input.audio, misaligned=0.5, shift=0.5)
-    packing = dataclasses.replace(experiment.input.packing, rows=8)
-    return dataclasses.replace(
-        experiment,
-        input=dataclasses.replace(
-            experiment.input,
-            sources=(Source(str(shapes)),),
-            video=dataclasses.replace(experiment.input.video, size=32),
-            audio=audio,
-            packing=packing,
-        ),
-        model=Model(
-            depth=2,
-            width=32,
-            heads=2,
-            feed_forward=64,
-            fusion=Fusion("mid", layer=1),
-            compute="float32",
-            decoder=Decoder(1, 16, 2),
-        ),
-        objectives={"contrastive": Contrastive(width=16), "masked_patches": MaskedPatches()},
-        training=Training(steps=2, save_every=2, tensorboard=False, optimizer=Optimizer(warmup=1)),
-        evaluation=dataclasses.replace(experiment.evaluation, probes=("visual",), gallery=1),
-    )
-
-
-@pytest.fixture(scope="module")
-def trained(recipe, tmp_path_factory) -> Path:
-    """A run of it."""
-    workdir = tmp_path_factory.mktemp("run")
-    assert run(recipe, workdir) == 0
-    return workdir
+@pytest.fixture
+def recipe(tiny) -> Experiment:
+    """The recipe of the finished run, with shifted sound."""
+    audio = dataclasses.replace(tiny.input.audio, misaligned=0.5, shift=0.5)
+    return dataclasses.replace(tiny, input=dataclasses.replace(tiny.input, audio=audio))
 
 
 def test_sound_is_shifted_in_evaluation_only_where_losses_are_asked_for_it(recipe):
@@ -89,58 +53,58 @@ def _similarities(workdir: Path, name: str) -> np.ndarray:
 
 
 @pytest.mark.slow
-def test_any_subset_is_evaluated_beside_the_rest(trained: Path, capsys):
-    whole = (trained / "evals" / "retrieval.json").read_text()
-    assert main(["eval", str(trained), "--modalities", "text,video"]) == 0
+def test_any_subset_is_evaluated_beside_the_rest(copied: Path, capsys):
+    whole = (copied / "evals" / "retrieval.json").read_text()
+    assert main(["eval", str(copied), "--modalities", "text,video"]) == 0
     assert "video → text" in (table := capsys.readouterr().out) and "audio" not in table.split("report:")[0]
-    assert (trained / "evals" / "retrieval.json").read_text() == whole
-    partial = json.loads((trained / "evals" / "retrieval.video+text.json").read_text())
+    assert (copied / "evals" / "retrieval.json").read_text() == whole
+    partial = json.loads((copied / "evals" / "retrieval.video+text.json").read_text())
     assert partial["protocol"]["modalities"] == ["video", "text"] and partial["clips"] == 16
     assert partial["metrics"]["audio_to_text/clips"] == 0
     # Below the fusion layer nothing knows of the sound: what is left is what it was.
-    before, after = (_similarities(trained, name) for name in ("retrieval", "retrieval.video+text"))
+    before, after = (_similarities(copied, name) for name in ("retrieval", "retrieval.video+text"))
     np.testing.assert_allclose(after, before, atol=1e-4)
-    losses = json.loads((trained / "evals" / "losses.video+text.json").read_text())["metrics"]
+    losses = json.loads((copied / "evals" / "losses.video+text.json").read_text())["metrics"]
     assert losses["masked_patches/video/tokens"] > 0 and losses["masked_patches/audio/tokens"] == 0
-    probes = json.loads((trained / "evals" / "probes.video+text.json").read_text())["metrics"]
+    probes = json.loads((copied / "evals" / "probes.video+text.json").read_text())["metrics"]
     assert {name.split("/")[1] for name in probes if name.endswith("linear/accuracy")} == {"video", "text"}
-    page = (trained / "report.html").read_text(encoding="utf-8")
+    page = (copied / "report.html").read_text(encoding="utf-8")
     assert "Modalities" in page and "video+text" in page, "side by side"
 
 
 @pytest.mark.slow
-def test_embeddings_are_written_and_carried_by_another_runs_streams(trained: Path, shapes, tmp_path: Path, capsys):
+def test_embeddings_are_written_and_carried_by_another_runs_streams(copied: Path, shapes, tmp_path: Path, capsys):
     out = tmp_path / "teacher.npz"
-    assert main(["predict", "embed", str(trained), str(shapes), "--out", str(out)]) == 0
+    assert main(["predict", "embed", str(copied), str(shapes), "--out", str(out)]) == 0
     assert "56 clips, 0 skipped" in capsys.readouterr().out
     ids, groups = read_vectors(out)
     assert len(ids) == 56 and set(groups) >= {"video", "audio", "text"}
     for vectors in groups.values():
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-    student = dataclasses.replace(load(trained).experiment.input, embeddings=str(out))
+    student = dataclasses.replace(load(copied).experiment.input, embeddings=str(out))
     batches = Batches(student)
     stream = batches.batch(0)
     for row, slot in np.argwhere(stream.clips.number >= 0):
         place = ids.index(batches.clip_id(int(stream.clips.number[row, slot])))
         assert np.array_equal(stream.clips.vectors["video"][row, slot], groups["video"][place])
     features = tmp_path / "features.npz"
-    arguments = ["predict", "embed", str(trained), str(shapes), "--split", "test", "--features", "--out", str(features)]
+    arguments = ["predict", "embed", str(copied), str(shapes), "--split", "test", "--features", "--out", str(features)]
     assert main(arguments) == 0
     ids, groups = read_vectors(features)
     assert len(ids) == 16 and groups["video"].shape == (16, 32)
 
 
 @pytest.mark.slow
-def test_mistakes_are_one_line_and_exit_code_2(trained: Path, shapes, tmp_path: Path, recipe, capsys):
+def test_mistakes_are_one_line_and_exit_code_2(copied: Path, shapes, tmp_path: Path, recipe, capsys):
     out = str(tmp_path / "a.npz")
     (tmp_path / "config.json").write_text(to_json(recipe))
     for arguments, words in (
-        (["eval", str(trained), "--modalities", "video,smell"], "evaluation.modalities"),
-        (["eval", str(trained), "--modalities"], "--modalities needs names such as video,text"),
-        (["predict", "embed", str(trained), str(shapes), "--out", "a.txt"], "must end in .npz"),
-        (["predict", "embed", str(trained), str(shapes), "--split", "dev", "--out", out], "has no split 'dev'"),
+        (["eval", str(copied), "--modalities", "video,smell"], "evaluation.modalities"),
+        (["eval", str(copied), "--modalities"], "--modalities needs names such as video,text"),
+        (["predict", "embed", str(copied), str(shapes), "--out", "a.txt"], "must end in .npz"),
+        (["predict", "embed", str(copied), str(shapes), "--split", "dev", "--out", out], "has no split 'dev'"),
         (["predict", "embed", str(tmp_path), str(shapes), "--out", out], "has no checkpoint yet"),
-        (["predict", "embed", str(trained), "--out", out], "corpus"),
+        (["predict", "embed", str(copied), "--out", out], "corpus"),
     ):
         assert main(arguments) == 2
         lines = capsys.readouterr().err.strip().splitlines()

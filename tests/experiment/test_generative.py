@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment.config import load_experiment
 from mmvideo.experiment.run import run
 from mmvideo.experiment.trained import load
@@ -35,6 +36,7 @@ def test_generative_objectives_train_evaluate_and_write_captions(tiny, tmp_path)
             "in_time": Synchrony(),
             "sync": Synchrony("sync"),
         },
+        evaluation=Evaluation(tasks=("losses",), gallery=0),
     )
     assert run(experiment, tmp_path) == 0
     assert load_experiment(tmp_path) == experiment

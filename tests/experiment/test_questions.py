@@ -38,7 +38,7 @@ def test_questions_are_answered_and_scored(tmp_path):
         ),
         objectives={"answering": Captioning(answers=True)},
         training=Training(steps=2, optimizer=Optimizer(warmup=0), log_every=1, save_every=2, tensorboard=False),
-        evaluation=Evaluation(losses=False),
+        evaluation=Evaluation(losses=False, gallery=1),
     )
     assert run(experiment, tmp_path / "run") == 0
     found = json.loads((tmp_path / "run" / "evals" / "question_answering.json").read_text())
