@@ -17,8 +17,9 @@ from typing import Any
 from mmvideo.experiment.abstract import sketched
 from mmvideo.experiment.config import Experiment
 from mmvideo.experiment.launch import Launch, plan_launch
-from mmvideo.experiment.plan import Plan, clip_flops, plan
+from mmvideo.experiment.plan import Load, clip_flops, load, memory
 from mmvideo.planning.devices import device_of_kind
+from mmvideo.planning.memory import Memory
 from mmvideo.training.files import read_lines
 
 
@@ -71,11 +72,12 @@ def planned_and_measured(experiment: Experiment, workdir: str | Path) -> list[Fi
     devices, kind = starts[-1]["devices"], starts[-1]["kind"]
     device = device_of_kind(kind)
     launch = None if device is None else plan_launch(experiment, device, devices, experiment.mesh)
-    found = plan(experiment, devices) if launch is None else launch.plan
+    # A whole plan counts more than is shown here, and traces the model three times more.
+    run, bytes_held = load(experiment), memory(experiment, devices) if launch is None else launch.plan.memory
     return [
-        *_step_figures(found, own, _token_flops(experiment)),
-        *_speed_figures(found, launch, settled, f"{devices:,} x {kind}"),
-        *_run_figures(found, launch, ledger),
+        *_step_figures(run, own, _token_flops(experiment)),
+        *_speed_figures(bytes_held, launch, settled, f"{devices:,} x {kind}"),
+        *_run_figures(run, launch, ledger),
     ]
 
 
@@ -83,9 +85,9 @@ def _token_flops(experiment: Experiment) -> float:
     return clip_flops(experiment) / sketched(experiment).need["tokens"]
 
 
-def _step_figures(found: Plan, lines: Sequence[Mapping[str, Any]], token_flops: float) -> list[Figure]:
+def _step_figures(run: Load, lines: Sequence[Mapping[str, Any]], token_flops: float) -> list[Figure]:
     """What goes through a step."""
-    run, padding = found.run, statistics.fmean(line["padding"] for line in lines)
+    padding = statistics.fmean(line["padding"] for line in lines)
     clips, tokens = (
         statistics.fmean(line[f"{name}_per_second"] * line["seconds_per_step"] for line in lines)
         for name in ("examples", "tokens")
@@ -103,7 +105,9 @@ def _step_figures(found: Plan, lines: Sequence[Mapping[str, Any]], token_flops: 
     ]
 
 
-def _speed_figures(found: Plan, launch: Launch | None, lines: Sequence[Mapping[str, Any]], where: str) -> list[Figure]:
+def _speed_figures(
+    planned: Memory, launch: Launch | None, lines: Sequence[Mapping[str, Any]], where: str
+) -> list[Figure]:
     """How fast it went, and what it took of a device."""
     median = statistics.median(line["seconds_per_step"] for line in lines)
     clips = statistics.fmean(line["examples_per_second"] for line in lines)
@@ -120,17 +124,17 @@ def _speed_figures(found: Plan, launch: Launch | None, lines: Sequence[Mapping[s
         ),
         Figure(
             "bytes on a device",
-            f"{found.memory.total / 2**30:,.3g} GiB",
+            f"{planned.total / 2**30:,.3g} GiB",
             f"{bytes_used / 2**30:,.3g} GiB" if bytes_used else "",
             "the most at once" if bytes_used else "the device does not tell its own",
         ),
     ]
 
 
-def _run_figures(found: Plan, launch: Launch | None, ledger: Sequence[Mapping[str, Any]]) -> list[Figure]:
+def _run_figures(run: Load, launch: Launch | None, ledger: Sequence[Mapping[str, Any]]) -> list[Figure]:
     """The whole of the run."""
     spent = {name: math.fsum(line.get(name, 0.0) for line in ledger) for name in ("wall", "wait", "step")}
-    hours = "" if launch is None else f"{found.run.steps * launch.seconds / 3600:,.3g} h"
+    hours = "" if launch is None else f"{run.steps * launch.seconds / 3600:,.3g} h"
     waited = spent["wait"] / max(spent["wait"] + spent["step"], 1e-9)
     cores = "" if launch is None else f"; planned: with {launch.cores:,.3g} host cores"
     return [

@@ -23,15 +23,14 @@ from mmvideo.stream import TokenStream
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """The whole of a run, if every clip were the largest one.
+class Load:
+    """What goes through the steps of a run, if every clip were the largest one.
 
     Attributes:
       steps: batches.
       rows, clips: in a batch.
       tokens: that the encoder sees in a batch.
       slots: for tokens in a batch; each goes through every layer, empty or not.
-      flops: of training for a step, forward and backward, without what rematerialisation does twice.
     """
 
     steps: int
@@ -39,6 +38,16 @@ class Run:
     clips: int
     tokens: int
     slots: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Run(Load):
+    """The whole of a run.
+
+    Attributes:
+      flops: of training for a step, forward and backward, without what rematerialisation does twice.
+    """
+
     flops: int
 
 
@@ -94,7 +103,6 @@ def plan(experiment: Experiment, devices: int | None = None) -> Plan:
     rows = experiment.input.packing.rows
     batch = abstract_stream(sketch.shape, rows)
     sizes = mesh_sizes(experiment, devices)
-    own = abstract_stream(sketch.shape, -(-rows // cut("batch", sizes)))
     encoder = _products(counted, _encode, abstract_stream(sketch.unmasked, 1))
     return Plan(
         name=experiment.name,
@@ -105,11 +113,36 @@ def plan(experiment: Experiment, devices: int | None = None) -> Plan:
         encoder=encoder,
         spanned=encoder.total - _outside(experiment, sketch, sketch.whole, encoder),
         forward=_products(counted, _losses, abstract_stream(sketch.single, 1)),
-        run=_run(experiment, sketch, rows, _training_flops(counted, batch)),
+        run=Run(**dataclasses.asdict(load(experiment)), flops=_training_flops(counted, batch)),
         devices=math.prod(sizes.values()),
-        memory=step_memory(experiment, learner, own, sizes),
+        memory=_memory(experiment, sketch, learner, sizes),
         vocabulary=sketch.spec.text.vocabulary if sketch.spec.text else 0,
     )
+
+
+def load(experiment: Experiment) -> Load:
+    """What goes through the steps, for which nothing is traced: `Plan.run` without its FLOPs."""
+    sketch, packing = sketched(experiment), experiment.input.packing
+    clips = packing.rows * sketch.clips
+    return Load(
+        steps=experiment.training.steps,
+        rows=packing.rows,
+        clips=clips,
+        tokens=clips * sketch.need["tokens"],
+        slots=packing.rows * packing.tokens,
+    )
+
+
+def memory(experiment: Experiment, devices: int | None = None) -> Memory:
+    """`Plan.memory` alone, for a fraction of the tracing; arguments and errors as of `plan`."""
+    sketch = sketched(experiment)
+    learner = abstract_learner(experiment, sketch.spec, rehearsed(experiment.model))
+    return _memory(experiment, sketch, learner, mesh_sizes(experiment, devices))
+
+
+def _memory(experiment: Experiment, sketch: Outline, learner: Abstract, sizes: dict[str, int]) -> Memory:
+    rows = -(-experiment.input.packing.rows // cut("batch", sizes))
+    return step_memory(experiment, learner, abstract_stream(sketch.shape, rows), sizes)
 
 
 def parameter_layout(experiment: Experiment, devices: int | None = None) -> str:
@@ -204,15 +237,3 @@ def clip_flops(experiment: Experiment) -> float:
 def _training_flops(learner: Abstract, batch: TokenStream) -> int:
     """FLOPs of the losses of a batch and of their gradient."""
     return count_flops(gradient_of(learner), learner.trained, learner.params, learner.rest, batch)
-
-
-def _run(experiment: Experiment, sketch: Outline, rows: int, flops: int) -> Run:
-    clips = rows * sketch.clips
-    return Run(
-        steps=experiment.training.steps,
-        rows=rows,
-        clips=clips,
-        tokens=clips * sketch.need["tokens"],
-        slots=rows * experiment.input.packing.tokens,
-        flops=flops,
-    )

@@ -79,7 +79,7 @@ KILLS = {
 """How many cells are done when a signal comes, and which it is."""
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="ten processes, each of which starts JAX")
 # Two signals meet a cell that is the first and one that is not, and are of both kinds; five are more of the same.
 @pytest.mark.parametrize("kills", ["two", pytest.param("five", marks=pytest.mark.nightly)])
 def test_killed_at_random_moments_it_ends_with_the_same_table_and_runs_nothing_twice(write_suite, tmp_path, kills):
@@ -109,7 +109,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_table_and_runs_nothing_t
     assert _losses(killed) == _losses(whole) and len(_losses(whole)) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="three processes start JAX")
 def test_a_cell_that_fails_is_told_and_stops_nothing_else(write_suite, tmp_path):
     worse = "\nimport dataclasses\nfrom mmvideo.ablation.suite import named\nbroken = named('layer', {'0': {}, "
     worse += "'1': {'objectives.joint.label': 'mood'}})\nstudy = dataclasses.replace(study, axes=(broken,))\n"
@@ -122,7 +122,7 @@ def test_a_cell_that_fails_is_told_and_stops_nothing_else(write_suite, tmp_path)
     assert state_of(folder, "fusion_0_s0").status == "done" and state_of(folder, "fusion_1_s0").status == "failed"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="three processes start JAX")
 def test_submitit_runs_the_same_cells(write_suite, tmp_path):
     folder = tmp_path / "run"
     more = (

@@ -132,7 +132,7 @@ def test_a_run_that_does_not_stop_in_time_is_queued_again_from_where_it_is(heard
     assert heard == ["SIGTERM", "SIGUSR2"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="five processes start")
 def test_a_run_whose_time_is_up_goes_on_in_the_job_that_is_queued_again(write_suite, tmp_path):
     """SLURM's signal comes while it trains; submitit's own controller starts the job again."""
     tier, folder = load_suite(write_suite(steps=60)).toy, tmp_path / "run"

@@ -83,7 +83,7 @@ def test_a_header_says_how_it_is_measured_and_beside_what(recipe):
     assert [word for word in wanted if word not in header] == []
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="a run with its evaluation and report")
 @stepped(RECIPES)
 def test_the_tiny_twin_trains_evaluates_and_reports(recipe, finish_twin, tmp_path):
     finish_twin(defined(recipe)["tiny"], tmp_path)

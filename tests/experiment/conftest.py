@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
-import hashlib
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from mmvideo.experiment.config import Experiment, load_experiment, to_json
+from mmvideo.experiment.config import Experiment, load_experiment
 from mmvideo.experiment.run import run
+from mmvideo.model.config import Fusion
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,7 +34,9 @@ def smaller(shapes: Path) -> Experiment:
     return dataclasses.replace(
         recipe,
         input=dataclasses.replace(recipe.input, sources=(source,), packing=packing, video=video, threads=2),
-        model=dataclasses.replace(recipe.model, width=32, heads=2, feed_forward=64),
+        model=dataclasses.replace(
+            recipe.model, depth=2, width=32, heads=2, feed_forward=64, fusion=Fusion("mid", layer=1)
+        ),
         training=training,
         evaluation=dataclasses.replace(recipe.evaluation, probes=("visual",), gallery=1),
     )
@@ -46,18 +48,14 @@ def tiny(shapes) -> Experiment:
 
 
 @pytest.fixture(scope="session")
-def finished(shapes, tmp_path_factory) -> Path:
-    """A finished run of `tiny`, trained once for all worker processes that share a corpus. Only for looking at."""
-    recipe = smaller(shapes)
-    base = tmp_path_factory.getbasetemp()
-    # The folder of a worker lies in that of the session.
-    session = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    made = session / f"finished-{hashlib.sha256(to_json(recipe).encode()).hexdigest()[:12]}"
+def finished(shapes, shared_folder) -> Path:
+    """A finished run of `tiny`, trained once for all test processes. Only for looking at."""
+    made = shared_folder / "finished"
     with made.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.is_dir():
             begun = made.with_suffix(f".{os.getpid()}")
-            assert run(recipe, begun) == 0
+            assert run(smaller(shapes), begun) == 0
             begun.rename(made)
     return made
 

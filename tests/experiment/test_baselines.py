@@ -53,7 +53,7 @@ def test_a_wrong_kind_or_field_is_named():
         from_json(json.dumps(raw))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="a run with its report")
 def test_a_baseline_trains_evaluates_and_loads(tiny, tmp_path):
     experiment = dataclasses.replace(
         tiny,

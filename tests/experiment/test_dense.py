@@ -36,7 +36,7 @@ def measured(workdir: Path, name: str) -> dict[str, float]:
     return json.loads((workdir / "evals" / f"{name}.json").read_text())["metrics"]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="a run on long videos with its report")
 def test_moments_are_found_in_sliding_views(videos, tmp_path):
     build(videos, tmp_path / "corpus", processes=1, tokenizer_vocabulary=80, progress=False)
     tiny = experiment(
@@ -65,7 +65,7 @@ def test_moments_are_found_in_sliding_views(videos, tmp_path):
     assert any(start > 8 for line in lines for start, _, _ in json.loads(line)["scores"]), "also behind the first view"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="a run on long videos with its report")
 def test_events_are_written_and_scored(videos, tmp_path):
     build(
         videos / "dense.jsonl", tmp_path / "corpus", processes=1, tokenizer_vocabulary=200, time_tokens=100,

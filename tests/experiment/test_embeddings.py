@@ -52,7 +52,7 @@ def _similarities(workdir: Path, name: str) -> np.ndarray:
     return np.array([sorted(json.loads(line)["scores"]["video_to_text"].values()) for line in lines])
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="all is evaluated again, with a report")
 def test_any_subset_is_evaluated_beside_the_rest(copied: Path, capsys):
     whole = (copied / "evals" / "retrieval.json").read_text()
     assert main(["eval", str(copied), "--modalities", "text,video"]) == 0

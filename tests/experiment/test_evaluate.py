@@ -68,7 +68,7 @@ def metrics(workdir: Path) -> dict[str, dict[str, float]]:
     return {path.stem: json.loads(path.read_text())["metrics"] for path in (workdir / "evals").glob("*.json")}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="two processes start and evaluate every task")
 def test_two_processes_of_two_devices_measure_what_one_does(workdir, tmp_path, launch):
     """The one has trained the run and then evaluated it; the two read its checkpoint."""
     two = tmp_path / "two"

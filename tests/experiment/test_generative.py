@@ -20,7 +20,7 @@ from mmvideo.model.config import Decoder, Fusion
 from mmvideo.objectives import Captioning, Contrastive, LatentPrediction, Matching, Synchrony
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="six objectives are trained and evaluated")
 def test_generative_objectives_train_evaluate_and_write_captions(tiny, tmp_path):
     text = dataclasses.replace(tiny.input.text, begin=True)
     audio = dataclasses.replace(tiny.input.audio, misaligned=0.5)

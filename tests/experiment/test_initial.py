@@ -303,7 +303,7 @@ def test_low_rank_updates_start_on_a_checkpoint_and_are_merged_by_the_next(train
     assert not any(".lora." in name for name in merged)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="two runs of different programs")
 def test_a_run_goes_on_at_another_size(tiny, tmp_path, monkeypatch):
     """Two steps on small frames, then one that changes nothing on larger and more frames and shorter sound."""
     monkeypatch.setattr("mmvideo.experiment.run._conclude", lambda *_: 0)  # no report
@@ -340,7 +340,7 @@ def test_a_run_goes_on_at_another_size(tiny, tmp_path, monkeypatch):
     np.testing.assert_allclose(new[name + "video"].reshape(8, 9, -1)[:, 4], middle, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="a run, then two models opened")
 def test_a_run_is_tuned_from_end_to_end(tiny, copied, tmp_path, monkeypatch, capsys):
     """Pretrained on three modalities, tuned to classify pictures by low-rank updates, averaged, measured, opened."""
     monkeypatch.setattr("mmvideo.experiment.run._conclude", lambda *_: 0)  # no report

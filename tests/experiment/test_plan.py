@@ -122,7 +122,7 @@ def test_the_command_prints_tables_and_json(tiny, tmp_path, capsys):
         (["--input.packing.tokens", "20"], "raise packing.tokens"),
         (["--model.sizes", "B"], "did you mean 'model.size'"),
         (["--model.heads", "5"], "not a multiple of model.heads"),
-        (["--model.fusion.layer", "9"], "media_layer <= layer <= 4"),
+        (["--model.fusion.layer", "9"], "media_layer <= layer <= 2"),
     ],
 )
 def test_a_bad_config_is_one_line_and_exit_code_2(tiny, tmp_path, capsys, arguments, words):

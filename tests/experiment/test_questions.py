@@ -17,7 +17,7 @@ from mmvideo.objectives import Captioning
 from mmvideo.training.config import Optimizer, Training
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="a corpus and a run with its report")
 def test_questions_are_answered_and_scored(tmp_path):
     clips, corpus = str(tmp_path / "clips"), str(tmp_path / "corpus")
     shapes = ["--train", "8", "--test", "4", "--size", "32", "--questions", "2", "--processes", "1"]

@@ -26,7 +26,7 @@ from mmvideo.training.files import WorkdirError
 
 ROOT = Path(__file__).parents[2]
 
-STEPS = 40
+STEPS = 12
 """Of a run that is stopped after a few: so many that the signal comes before the last."""
 
 
@@ -75,9 +75,11 @@ def test_a_run_leaves_the_whole_record(tiny, copied):
         trained.embed()
 
 
-@pytest.mark.slow
-def test_stopped_half_way_and_resumed_ends_with_the_same_bits(tiny, tmp_path):
-    plain = dataclasses.replace(tiny, evaluation=dataclasses.replace(tiny.evaluation, retrieval=False, probes=()))
+@pytest.mark.slow(reason="a run is trained twice, once in a process that is stopped")
+def test_stopped_half_way_and_resumed_ends_with_the_same_bits(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("mmvideo.experiment.run._conclude", lambda *_: 0)  # no report
+    silent = dataclasses.replace(tiny.evaluation, retrieval=False, probes=(), losses=False)
+    plain = dataclasses.replace(tiny, evaluation=silent)
     longer = dataclasses.replace(plain, training=dataclasses.replace(plain.training, steps=STEPS, save_every=1000))
     assert run(longer, tmp_path / "whole") == 0
 
@@ -88,12 +90,12 @@ def test_stopped_half_way_and_resumed_ends_with_the_same_bits(tiny, tmp_path):
     stopped = subprocess.Popen([*command, str(tmp_path / "stopped")], env=environment, stdout=subprocess.DEVNULL)
     log = tmp_path / "stopped" / "metrics.jsonl"
     deadline = time.monotonic() + 300
-    while not log.exists() or log.read_text().count("\n") < 4:
+    while not log.exists() or log.read_text().count("\n") < 2:
         assert time.monotonic() < deadline and stopped.poll() is None
         time.sleep(0.01)
     stopped.send_signal(signal.SIGTERM)
     assert stopped.wait(timeout=200) == 3
-    assert 4 <= Checkpoints(tmp_path / "stopped" / "checkpoints").latest < STEPS
+    assert 2 <= Checkpoints(tmp_path / "stopped" / "checkpoints").latest < STEPS
     assert run(longer, tmp_path / "stopped") == 0
 
     expected, resumed = arrays(tmp_path / "whole", STEPS), arrays(tmp_path / "stopped", STEPS)
@@ -134,7 +136,7 @@ def test_wrong_uses_are_told(tiny, tmp_path):
         run(dataclasses.replace(tiny, input=dataclasses.replace(tiny.input, packing=rows)), tmp_path / "rows")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="ten steps on real clips of the samples")
 # Fifty steps go through the code of ten.
 @pytest.mark.parametrize("steps", [10, pytest.param(50, marks=pytest.mark.nightly)])
 def test_steps_on_the_three_sample_sets_are_finite(tmp_path, steps):

@@ -113,7 +113,7 @@ def numbers(workdir: Path) -> dict[int, dict[str, float]]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="four runs, two of them in two processes")
 def test_two_processes_and_one_hand_a_run_over_to_each_other(shapes, tmp_path):
     experiment, recipe = small(shapes), tmp_path / "recipe.json"
     recipe.write_text(to_json(experiment))

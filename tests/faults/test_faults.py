@@ -18,13 +18,15 @@ def test_nans_are_skipped_and_counted(tmp_path):
     assert (row.done, row.fine) == (5, 5), row.note
 
 
-@pytest.mark.slow
-def test_kills_at_random_moments_lose_no_more_than_the_save_in_flight(tmp_path):
-    row = faults.kill_over_and_over(tmp_path, 4, random.Random(2))
-    assert (row.done, row.fine) == (4, 4), row.note
+@pytest.mark.slow(reason="processes start JAX and are killed")
+# The second kill meets a run that has resumed once; those after it are more of the same.
+@pytest.mark.parametrize("kills", [2, pytest.param(5, marks=pytest.mark.nightly)])
+def test_kills_at_random_moments_lose_no_more_than_the_save_in_flight(tmp_path, kills):
+    row = faults.kill_over_and_over(tmp_path, kills, random.Random(2))
+    assert (row.done, row.fine) == (kills, kills), row.note
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="two processes start JAX")
 def test_a_signal_to_one_of_two_processes_stops_both_at_one_step(tmp_path):
     row = faults.stop_one_of_two(tmp_path, resume=False)
     assert (row.done, row.fine) == (1, 1), row.note
