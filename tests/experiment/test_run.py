@@ -149,7 +149,12 @@ def test_steps_on_the_three_sample_sets_are_finite(tmp_path, steps):
             packing=Packing(rows=8, tokens=160, clips=5),
         ),
         model=dataclasses.replace(recipe.model, depth=2, width=32, heads=2, feed_forward=64, fusion=Fusion("mid", 1)),
-        training=dataclasses.replace(recipe.training, steps=steps, tensorboard=False),
+        training=dataclasses.replace(
+            recipe.training,
+            steps=steps,
+            tensorboard=False,
+            optimizer=dataclasses.replace(recipe.training.optimizer, warmup=4),
+        ),
         evaluation=dataclasses.replace(recipe.evaluation, probes=(), retrieval=False),
     )
     assert run(small, tmp_path) == 0
