@@ -27,10 +27,13 @@ ONE_SEED += "suite = Suite('small', 'A small suite', 'all else', tier, tier)\n"
 """Words behind the suite that leave it two cells."""
 
 
+ENVIRONMENT = {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
+
+
 def ablate(suite: Path, folder: Path, *more: str) -> subprocess.Popen:
     """The command in a process of its own."""
     command = [sys.executable, "-m", "mmvideo.cli.main", "ablate", str(suite), "--folder", str(folder), *more]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
+    environment = os.environ | ENVIRONMENT
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, env=environment, cwd=folder.parent, **pipes)
 
@@ -39,6 +42,22 @@ def said(process: subprocess.Popen, code: int = 0) -> str:
     words = process.communicate(timeout=500)[0]
     assert process.returncode == code, words[-3000:]
     return words
+
+
+@pytest.fixture
+def ablate_here(monkeypatch, capsys):
+    """The command in this process, which saves the start of one; its cells are processes of their own as ever."""
+
+    def call(suite: Path, folder: Path, *more: str, code: int = 0) -> str:
+        for name, value in ENVIRONMENT.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.chdir(folder.parent)
+        returned = main(["ablate", str(suite), "--folder", str(folder), *more])
+        words = "".join(capsys.readouterr())
+        assert returned == code, words[-3000:]
+        return words
+
+    return call
 
 
 def starts(folder: Path) -> dict[str, int]:
@@ -82,9 +101,11 @@ KILLS = {
 @pytest.mark.slow(reason="ten processes, each of which starts JAX")
 # Two signals meet a cell that is the first and one that is not, and are of both kinds; five are more of the same.
 @pytest.mark.parametrize("kills", ["two", pytest.param("five", marks=pytest.mark.nightly)])
-def test_killed_at_random_moments_it_ends_with_the_same_table_and_runs_nothing_twice(write_suite, tmp_path, kills):
+def test_killed_at_random_moments_it_ends_with_the_same_table_and_runs_nothing_twice(
+    write_suite, ablate_here, tmp_path, kills
+):
     suite, killed, whole = write_suite(60, ONE_SEED), tmp_path / "killed", tmp_path / "whole"
-    assert "2 runs, 0 of them done" in said(ablate(suite, whole))
+    assert "2 runs, 0 of them done" in ablate_here(suite, whole)
     draw, done_before = random.Random(0), {}
     for done, number in KILLS[kills]:
         process = ablate(suite, killed, "--jobs", "1")
@@ -97,7 +118,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_table_and_runs_nothing_t
         assert len(done_before) == done, "the signal came while a cell was trained"
     finished = {place: state.ended for place, state in done_before.items()}
     begun = starts(killed)
-    words = said(ablate(suite, killed, "--jobs", "1"))
+    words = ablate_here(suite, killed, "--jobs", "1")
     assert f"2 runs, {len(finished)} of them done" in words
     for place, ended in finished.items():
         assert state_of(killed, place).ended == ended and starts(killed)[place] == begun[place]
@@ -110,14 +131,14 @@ def test_killed_at_random_moments_it_ends_with_the_same_table_and_runs_nothing_t
 
 
 @pytest.mark.slow(reason="three processes start JAX")
-def test_a_cell_that_fails_is_told_and_stops_nothing_else(write_suite, tmp_path):
+def test_a_cell_that_fails_is_told_and_stops_nothing_else(write_suite, ablate_here, tmp_path):
     worse = "\nimport dataclasses\nfrom mmvideo.ablation.suite import named\nbroken = named('layer', {'0': {}, "
     worse += "'1': {'objectives.joint.label': 'mood'}})\nstudy = dataclasses.replace(study, axes=(broken,))\n"
     worse += (
         "tier = dataclasses.replace(tier, studies=(study,), seeds=(0,))\nsuite = Suite('s', 't', 'f', tier, tier)\n"
     )
     folder = tmp_path / "run"
-    words = said(ablate(write_suite(2, worse), folder), code=1)
+    words = ablate_here(write_suite(2, worse), folder, code=1)
     assert "FAILED" in words and "mood" in words and "[1/2]" in words
     assert state_of(folder, "fusion_0_s0").status == "done" and state_of(folder, "fusion_1_s0").status == "failed"
 
