@@ -9,7 +9,7 @@ import pytest
 from mmvideo.cli.main import main
 from mmvideo.experiment.config import to_json
 from mmvideo.experiment.measured import planned_and_measured, utilisation_of_a_token
-from mmvideo.experiment.plan import clip_flops, plan
+from mmvideo.experiment.plan import clip_flops, load, plan
 from mmvideo.planning.devices import DEVICES
 
 H100 = "NVIDIA H100 80GB HBM3"
@@ -47,11 +47,13 @@ def write(workdir, kind, devices, **more):
 def test_the_last_start_counts_and_its_first_line_not_for_speed(tiny, tmp_path):
     write(tmp_path, "cpu", 1)
     found = {figure.name: figure for figure in planned_and_measured(tiny, tmp_path)}
-    run = plan(tiny, 1).run
+    planned = plan(tiny, 1)
+    run = planned.run
     assert found["clips a step"].measured == "24.0" and found["clips a step"].planned == f"{run.clips:,}"
     assert found["tokens a step"].measured == "1,500" and found["tokens a step"].planned == f"{run.tokens:,}"
     assert found["padding"].measured == "25.0%"
     assert found["a step"].measured == "2 s" and found["a step"].planned == "", "nobody plans for a CPU"
+    assert found["bytes on a device"].planned == f"{planned.memory.total / 2**30:,.3g} GiB"
     assert found["bytes on a device"].measured == "" and "does not tell" in found["bytes on a device"].how
     assert found["waiting for data"].measured == "10.0%" and found["the run"].measured == "1 h"
     flops = clip_flops(tiny) * run.clips
@@ -61,8 +63,8 @@ def test_the_last_start_counts_and_its_first_line_not_for_speed(tiny, tmp_path):
 
 def test_an_accelerator_has_its_utilisation_and_bytes_beside_the_planned_ones(tiny, tmp_path, capsys):
     token = utilisation_of_a_token(tiny, H100, 8)
-    tokens = plan(tiny, 1).run.tokens
-    assert token * DEVICES["h100"].flops * 8 * tokens == pytest.approx(plan(tiny, 1).run.clips * clip_flops(tiny))
+    run = load(tiny)
+    assert token * DEVICES["h100"].flops * 8 * run.tokens == pytest.approx(run.clips * clip_flops(tiny))
     assert utilisation_of_a_token(tiny, "cpu", 8) is None
     write(tmp_path, H100, 8, mfu=0.31, peak_device_bytes=3 * 2**30)
     (tmp_path / "config.json").write_text(to_json(tiny))
