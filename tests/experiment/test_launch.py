@@ -12,7 +12,7 @@ from mmvideo.experiment.compiled import Compiled, ask_compiler
 from mmvideo.experiment.config import to_json
 from mmvideo.experiment.feeding import cores_per_clip
 from mmvideo.experiment.launch import corrected, fitted, pace, plan_launch
-from mmvideo.experiment.plan import plan
+from mmvideo.experiment.plan import memory, plan
 from mmvideo.input.config import Input, Video
 from mmvideo.parallel.config import Mesh
 from mmvideo.planning.devices import DEVICES
@@ -51,7 +51,7 @@ def test_what_fits_is_what_a_plan_of_as_many_rows_takes(tiny, small):
 
     def total(rows: int) -> int:
         packing = dataclasses.replace(tiny.input.packing, rows=rows)
-        return plan(dataclasses.replace(tiny, input=dataclasses.replace(tiny.input, packing=packing))).memory.total
+        return memory(dataclasses.replace(tiny, input=dataclasses.replace(tiny.input, packing=packing))).total
 
     assert launch.fits > launch.rows and launch.turns == 1
     assert total(launch.fits) == pytest.approx(launch.usable, rel=0.05)
