@@ -40,7 +40,8 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     try:
         return (yield)
     finally:
-        spent = _processor_seconds() - started - (_compiling - compiled)
+        # Compilation is told in seconds of the clock, which on a busy machine are more than those of the processor.
+        spent = max(0.0, _processor_seconds() - started - (_compiling - compiled))
         item.user_properties.append(("processor_seconds", spent))
 
 
