@@ -27,7 +27,7 @@ class MediaInfo:
     Attributes:
       seconds: length of the longer track, counted from time zero (see `Tracks.origin`).
       has_video, has_audio: which tracks there are; a cover picture is no video.
-      width, height: of the upright picture in pixels, that is after the rotation; 0 without video.
+      width, height: of the picture as it is shown, upright and in square pixels; 0 without video.
       fps: frames a second on average, 0.0 without video.
       frames: number of frames, 0 without video.
       sample_rate: samples a second of the sound, 0 without sound.

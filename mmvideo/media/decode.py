@@ -26,8 +26,9 @@ from mmvideo.media.container import (
     open_media,
     source_name,
 )
-from mmvideo.media.pictures import Painter
+from mmvideo.media.pictures import Painter, pixel_aspect
 from mmvideo.media.selection import SLACK, PacketGate, Selection
+from mmvideo.media.shown import Shown
 from mmvideo.media.sound import SoundTrack
 
 __all__ = ["Clip", "MediaError", "MediaInfo", "MediaSource", "decode"]
@@ -82,6 +83,8 @@ def decode(
     sample_rate: int = 16000,
     video: bool = True,
     audio: bool = True,
+    deinterlace: bool = True,
+    tone_map: bool = True,
 ) -> Clip:
     """Decode a file's picture and sound.
 
@@ -97,6 +100,7 @@ def decode(
       kernel: the resize kernel, one of `area`, `bilinear`, `bicubic`, `lanczos`, as swscale defines them.
       sample_rate: samples a second of the sound.
       video, audio: whether to decode the picture and the sound.
+      deinterlace, tone_map: whether to make whole pictures of fields, and to bring HLG and PQ to BT.709.
 
     Returns:
       The clip. A file without a track that was asked for gives None there; only one that has
@@ -118,7 +122,8 @@ def decode(
         if asked.video is None and asked.audio is None:
             wanted = " or ".join(n for n, on in (("video", video), ("sound", audio)) if on) or "track asked for"
             raise MediaError(f"{request.name}: has no {wanted}")
-        painter = Painter(short_side, size, kernel, _pixel_aspect(tracks.video))
+        shown = Shown(request.name, deinterlace, tone_map)
+        painter = Painter(short_side, size, kernel, pixel_aspect(tracks.video), shown)
         return _Reading(container, asked, request, painter).clip()
 
 
@@ -262,11 +267,6 @@ def _check(start: float | int, end: float | int | None, fps: float | int | None,
         raise ValueError("times must be one or more instants, ascending, none below 0")
     if sample_rate < 1:
         raise ValueError(f"sample_rate={sample_rate} must be positive")
-
-
-def _pixel_aspect(stream: Any) -> float:
-    ratio = None if stream is None else stream.codec_context.sample_aspect_ratio
-    return float(ratio) if ratio else 1.0
 
 
 def _decode_webp(source: MediaSource, request: _Request, painter: Painter, video: bool) -> Clip:

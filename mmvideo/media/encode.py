@@ -11,19 +11,35 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from mmvideo.media.mp4 import AAC_RATES, MP4_OPTIONS, atomic_path, audio_stream, tag_colours, tune_video, video_stream
+from mmvideo.media.mp4 import (
+    AAC_RATES,
+    MP4_OPTIONS,
+    TIME_BASE,
+    atomic_path,
+    audio_stream,
+    tag_colours,
+    tune_video,
+    video_stream,
+)
+from mmvideo.media.pictures import interpolation
+from mmvideo.media.shown import reformatter
 
 __all__ = ["AAC_RATES", "encode"]
 
 AAC_FRAME = 1024
 """Samples in a block of AAC."""
 
+DEFAULT_SECONDS = Fraction(1, 25)
+"""How long a single frame stays if nothing tells."""
+
 
 def encode(
     path: str | os.PathLike,
     frames: UInt8[np.ndarray, "T H W 3"] | None,
-    fps: float | int,
+    fps: float | int | Fraction | None,
     *,
+    times: Float[np.ndarray, " T"] | None = None,
+    seconds: float | None = None,
     samples: Float[np.ndarray, " S"] | None = None,
     sample_rate: int = 16000,
     crf: int = 23,
@@ -37,7 +53,9 @@ def encode(
       path: where to write; its folder must exist.
       frames: pixels in [0, 255]; None writes sound alone. A size with an odd side is kept by coding
         the colours at full resolution (4:4:4), which some players, though no decoder here, refuse.
-      fps: frames a second.
+      fps: frames a second; None with `times`.
+      times: when each frame begins instead, in seconds, ascending.
+      seconds: with `times`: when the last frame ends; None lets it stay as long as the one before.
       samples: mono sound in [-1, 1], which begins with the first frame; None writes pictures alone.
       sample_rate: samples a second, one of `AAC_RATES`.
       crf: x264's constant rate factor: 0 is lossless, 51 the worst; 23 is its default.
@@ -51,47 +69,68 @@ def encode(
     """
     import av
 
-    _check(frames, fps, samples, sample_rate)
+    _check(frames, fps, times, samples, sample_rate)
     with atomic_path(path) as part, av.open(part, "w", format="mp4", options=MP4_OPTIONS) as container:
-        picture = sound = None
+        picture = sound = stamps = None
         if frames is not None:
-            rate = Fraction(fps).limit_denominator(100000)
+            stamps, rate, tick = _stamps(len(frames), fps, times, seconds)
             picture = video_stream(container, frames.shape[2], frames.shape[1], rate)
+            picture.codec_context.time_base = tick
             tag_colours(picture)
             tune_video(picture, crf, gop, preset)
         if samples is not None:
             sound = audio_stream(container, sample_rate, "mono", audio_bitrate)
-        _write(container, picture, frames, sound, samples, fps)
+        _write(container, picture, frames, stamps, sound, samples)
+
+
+def _stamps(
+    count: int, fps: float | int | Fraction | None, times: np.ndarray | None, seconds: float | None
+) -> tuple[list[int], Fraction, Fraction]:
+    """When each frame begins, and the last one ends, in ticks; the rate on average; the length of a tick in seconds."""
+    if times is None:
+        rate = Fraction(fps).limit_denominator(100000)
+        return list(range(count + 1)), rate, 1 / rate
+    ticks = [round(float(time) / TIME_BASE) for time in times]
+    step = ticks[-1] - ticks[-2] if count > 1 else round(DEFAULT_SECONDS / TIME_BASE)
+    end = ticks[-1] + step if seconds is None else round(seconds / TIME_BASE)
+    ticks.append(max(end, ticks[-1] + 1))
+    rate = Fraction(count, ticks[-1] - ticks[0]) / TIME_BASE
+    return ticks, max(rate.limit_denominator(1001), Fraction(1, 1001)), TIME_BASE
 
 
 def _write(
-    container: Any, picture: Any, frames: np.ndarray | None, sound: Any, samples: np.ndarray | None, fps: float | int
-) -> None:
+    container: Any, picture: Any, frames: np.ndarray | None, stamps: list[int] | None, sound: Any,
+    samples: np.ndarray | None,
+) -> None:  # fmt: skip
     """Encode both tracks in step, so that each second's sound stands next to its pictures in the file."""
     blocks = iter(()) if sound is None else _sound_packets(sound, np.asarray(samples, np.float32))
     said = 0.0
     if picture is not None:
-        for number, packets in enumerate(_picture_packets(picture, np.ascontiguousarray(frames))):
+        tick = picture.codec_context.time_base
+        for packets, begins in _picture_packets(picture, np.ascontiguousarray(frames), stamps):
             container.mux(packets)
-            while said <= number / fps:
+            while said <= begins * tick:
                 said, packets = next(blocks, (math.inf, []))
                 container.mux(packets)
     for _, packets in blocks:
         container.mux(packets)
 
 
-def _picture_packets(stream: Any, frames: np.ndarray) -> Iterator[list[Any]]:
-    """Packets of each frame, then those that the encoder still holds."""
+def _picture_packets(stream: Any, frames: np.ndarray, stamps: list[int]) -> Iterator[tuple[list[Any], int]]:
+    """Packets of each frame and the tick at which it begins, then those that the encoder still holds."""
     import av
-    from av.video.reformatter import Colorspace, VideoReformatter
+    from av.video.reformatter import Colorspace
 
-    reformatter = VideoReformatter()
+    tick = stream.codec_context.time_base
     for number, pixels in enumerate(frames):
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-        frame = reformatter.reformat(frame, format=stream.pix_fmt, dst_colorspace=Colorspace.ITU709, threads=1)
-        frame.pts, frame.time_base = number, 1 / stream.codec_context.rate
-        yield stream.encode(frame)
-    yield stream.encode(None)
+        frame = reformatter().reformat(
+            frame, format=stream.pix_fmt, dst_colorspace=Colorspace.ITU709, interpolation=interpolation("bicubic"),
+            threads=1,
+        )  # fmt: skip
+        frame.pts, frame.time_base, frame.duration = stamps[number], tick, stamps[number + 1] - stamps[number]
+        yield stream.encode(frame), stamps[number]
+    yield stream.encode(None), stamps[-1]
 
 
 def _sound_packets(stream: Any, samples: np.ndarray) -> Iterator[tuple[float, list[Any]]]:
@@ -107,7 +146,10 @@ def _sound_packets(stream: Any, samples: np.ndarray) -> Iterator[tuple[float, li
     yield math.inf, stream.encode(None)
 
 
-def _check(frames: np.ndarray | None, fps: float | int, samples: np.ndarray | None, sample_rate: int) -> None:
+def _check(
+    frames: np.ndarray | None, fps: float | int | None, times: np.ndarray | None, samples: np.ndarray | None,
+    sample_rate: int,
+) -> None:  # fmt: skip
     if frames is None and samples is None:
         raise ValueError("nothing to encode: give frames, samples or both")
     if frames is not None:
@@ -115,8 +157,12 @@ def _check(frames: np.ndarray | None, fps: float | int, samples: np.ndarray | No
             raise ValueError(
                 f"frames are {frames.dtype}{list(frames.shape)}; they must be uint8 [T, H, W, 3], none empty"
             )
-        if not fps > 0:
+        if (fps is None) == (times is None):
+            raise ValueError("give fps or times, one of them")
+        if fps is not None and not fps > 0:
             raise ValueError(f"fps={fps} must be positive")
+        if times is not None and (len(times) != len(frames) or times[0] < 0 or (np.diff(times) < TIME_BASE).any()):
+            raise ValueError(f"times must be {len(frames)} instants from 0 on, ascending, one a frame")
     if samples is not None:
         if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating) or not len(samples):
             raise ValueError(

@@ -16,6 +16,12 @@ MP4_OPTIONS = {"movflags": "+faststart"}
 BT709 = 1
 """BT.709's number as a matrix, as primaries and as a transfer curve alike (ITU-T H.273)."""
 
+BT601 = 5
+"""swscale's number of BT.601; those of the other matrices are the ones of ITU-T H.273."""
+
+TIME_BASE = Fraction(1, 90000)
+"""Clock of the pictures that keep their own times; 90 kHz holds all common rates exactly."""
+
 LIMITED = 1
 """FFmpeg's number for luma from 16 to 235."""
 
@@ -32,11 +38,21 @@ def video_stream(container: Any, width: int, height: int, rate: Fraction) -> Any
 
 
 def tag_colours(stream: Any, source: Any | None = None) -> None:
-    """Say what the track's colours mean: as the source's codec context does, or BT.709, as players assume."""
+    """Say what the track's colours mean: what a frame's do, or BT.709, as players assume."""
     context = stream.codec_context
     for name in ("colorspace", "color_primaries", "color_trc"):
         setattr(context, name, BT709 if source is None else getattr(source, name))
     context.color_range = LIMITED
+
+
+def tag_as(stream: Any, frame: Any) -> int:
+    """Say that the track's colours are a frame's, or BT.709 if that is RGB. The matrix, as PyAV's `Colorspace`.
+
+    A track without a matrix stays without one; what converts it takes it for BT.601, before and after alike.
+    """
+    in_rgb = frame.format.is_rgb
+    tag_colours(stream, None if in_rgb else frame)
+    return BT709 if in_rgb else {2: BT601, 5: BT601, 6: BT601}.get(int(frame.colorspace), int(frame.colorspace))
 
 
 def tune_video(stream: Any, crf: int, gop: int | None, preset: str) -> None:

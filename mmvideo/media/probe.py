@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mmvideo.media.container import MediaInfo, MediaSource, Tracks, find_tracks, is_webp, open_media, source_name
+from mmvideo.media.pictures import pixel_aspect, shown_size
 from mmvideo.media.webp import probe_webp
 
 
@@ -24,7 +25,8 @@ def probe(source: MediaSource) -> MediaInfo:
         fps, seconds = 0.0, tracks.ending
         if video is not None:
             rotation = _rotation(container, video)
-            width, height = (video.height, video.width) if rotation in (90, 270) else (video.width, video.height)
+            height, width = shown_size(video.height, video.width, pixel_aspect(video))
+            width, height = (height, width) if rotation in (90, 270) else (width, height)
             fps = float(video.average_rate or video.guessed_rate or 0)
             frames = video.frames
         if (video is not None and not frames) or seconds is None:

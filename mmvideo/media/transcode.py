@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import os
 import tempfile
 from fractions import Fraction
 from typing import Any
 
 from mmvideo.media.container import MediaError, MediaSource, Tracks, find_tracks, is_webp, open_media, source_name
-from mmvideo.media.mp4 import AAC_RATES, MP4_OPTIONS, audio_stream, tag_colours, tune_video, video_stream
-from mmvideo.media.pictures import orientation
+from mmvideo.media.mp4 import AAC_RATES, LIMITED, MP4_OPTIONS, TIME_BASE, audio_stream, tag_as, tune_video, video_stream
+from mmvideo.media.pictures import interpolation, orientation, pixel_aspect, shown_size, turned
+from mmvideo.media.selection import SLACK, grid_count
+from mmvideo.media.shown import Shown, reformatter
 from mmvideo.media.sound import MIX_DOWN
-
-TIME_BASE = Fraction(1, 90000)
-"""Clock of the pictures that keep their own times; 90 kHz holds all common rates exactly."""
 
 
 def transcode(
@@ -25,11 +26,14 @@ def transcode(
     crf: int = 23,
     preset: str = "veryfast",
     audio_bitrate: int = 96000,
+    deinterlace: bool = True,
+    tone_map: bool = True,
 ) -> bytes:
     """The file's first picture and sound track as H.264 and AAC in MP4; a track it lacks stays absent.
 
-    The picture is set upright, its sides are made even, and time zero is its first frame. The sound keeps its
-    rate, if AAC has it, and at most two channels.
+    The picture is set upright and in square pixels, its sides are made even, and time zero is its first frame. Its
+    colours keep their matrix, since a change of it costs a rounding; RGB, YCgCo, HLG and PQ become BT.709. The sound
+    keeps its rate, if AAC has it, and at most two channels. The same file and settings give the same bytes.
 
     Args:
       source: a path, or the bytes of a whole file.
@@ -39,17 +43,22 @@ def transcode(
       crf: x264's constant rate factor, 0 lossless to 51.
       preset: x264's preset.
       audio_bitrate: bits a second of the sound.
+      deinterlace, tone_map: whether to make whole pictures of fields, and to bring HLG and PQ to BT.709.
 
     Raises:
       MediaError: the file cannot be opened, or nothing of it can be decoded.
     """
+    rate = Fraction(fps).limit_denominator(1001) if fps else None
+    style = _Style(
+        source_name(source), short_side, gop, rate, crf, preset, audio_bitrate, deinterlace, tone_map
+    )  # fmt: skip
     if is_webp(source):
-        return _transcode_webp(source, short_side, gop, fps, crf)
+        return _transcode_webp(source, style)
     with tempfile.TemporaryDirectory() as folder:
         out = os.path.join(folder, "clip.mp4")
         with open_media(source) as container:
             tracks = find_tracks(container, source_name(source))
-            writer = _Writer(out, tracks, short_side, gop, fps, crf, preset, audio_bitrate)
+            writer = _Writer(out, tracks, style)
             written = _copy(container, tracks, writer)
         if not written:
             raise MediaError(
@@ -57,6 +66,21 @@ def transcode(
             )
         with open(out, "rb") as file:
             return file.read()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Style:
+    """What is made of a file; `rate` is the frame rate as a fraction, None for the frames' own times."""
+
+    name: str
+    short_side: int | None
+    gop: int | None
+    rate: Fraction | None
+    crf: int
+    preset: str
+    audio_bitrate: int
+    deinterlace: bool
+    tone_map: bool
 
 
 def _copy(container: Any, tracks: Tracks, writer: _Writer) -> bool:
@@ -82,92 +106,43 @@ def _copy(container: Any, tracks: Tracks, writer: _Writer) -> bool:
 class _Writer:
     """An MP4 that opens when the first frame of a track tells what it is like."""
 
-    def __init__(
-        self, path: str, tracks: Tracks, short_side: int | None, gop: int | None, fps: float | int | None, crf: int,
-        preset: str, audio_bitrate: int,
-    ):  # fmt: skip
+    def __init__(self, path: str, tracks: Tracks, style: _Style):
         import av
 
         self._container = av.open(path, "w", format="mp4", options=MP4_OPTIONS)
-        self._tracks, self._short_side, self._fps, self._bitrate = tracks, short_side, fps, audio_bitrate
-        self._picture = self._sound = self._graph = self._resampler = None
+        self._tracks, self._style = tracks, style
+        self._picture = self._sound = self._pictures = self._resampler = None
         if tracks.video is not None:
-            rate = Fraction(fps).limit_denominator(1001) if fps else tracks.video.average_rate or Fraction(25)
-            self._rate = Fraction(rate)
-            self._picture = video_stream(self._container, 16, 16, self._rate)
-            tune_video(self._picture, crf, gop, preset)
+            rate = style.rate or tracks.video.average_rate or Fraction(25)
+            self._picture = video_stream(self._container, 16, 16, Fraction(rate))
+            tune_video(self._picture, style.crf, style.gop, style.preset)
         if tracks.audio is not None:
             context = tracks.audio.codec_context
             self._sound_rate = context.sample_rate if context.sample_rate in AAC_RATES else 48000
             self._layout = "mono" if context.channels == 1 else "stereo"
             self._sound_end = round(_track_end(tracks) * self._sound_rate)
-            self._sound = audio_stream(self._container, self._sound_rate, self._layout, audio_bitrate)
-        self._waiting: list[tuple[Any, bool]] = []
+            self._sound = audio_stream(self._container, self._sound_rate, self._layout, style.audio_bitrate)
+        self._waiting: list[Any] = []
         self._said: int | None = None
         self._wrote = False
 
     def write(self, frame: Any, is_picture: bool) -> None:
         """Take a decoded frame. Sound waits for the first picture, which sets the size in the file's header."""
-        if self._picture is not None and self._graph is None and not is_picture:
-            self._waiting.append((frame, False))
-            return
         if is_picture:
-            if self._graph is None:
-                self._graph = self._filters(frame)
-            self._push(frame)
+            if self._pictures is None:
+                self._pictures = _Pictures(self._picture, self._tracks, self._style, frame)
+            self._mux(self._pictures.take(frame))
+        elif self._picture is not None and self._pictures is None:
+            self._waiting.append(frame)
+            return
         else:
             self._say(frame)
-        while self._waiting and self._graph is not None:
-            self._say(self._waiting.pop(0)[0])
+        while self._waiting and self._pictures is not None:
+            self._say(self._waiting.pop(0))
 
-    def _filters(self, frame: Any) -> Any:
-        """Set upright, bring to the frame rate, scale and convert, in FFmpeg's own filters."""
-        import av
-
-        stream = self._tracks.video
-        transposed, flip_y, flip_x = orientation(frame)
-        in_rgb = frame.format.is_rgb
-        tag_colours(self._picture, None if in_rgb else stream.codec_context)
-        height, width = _even_size(frame, transposed, self._short_side, stream.codec_context.sample_aspect_ratio)
-        self._picture.width, self._picture.height = width, height
-        self._picture.codec_context.time_base = 1 / self._rate if self._fps else TIME_BASE
-        steps: list[tuple[str, str | None]] = []
-        if transposed:
-            steps.append(("transpose", "cclock_flip"))  # This mode is the plain transpose.
-        steps += [("vflip", None)] * flip_y + [("hflip", None)] * flip_x
-        if self._fps:
-            steps.append(("fps", f"fps={self._rate}:round=near:start_time=0"))
-        steps += [
-            # The colours keep their matrix, as a change of it costs a rounding, unless they had none.
-            ("scale", f"{width}:{height}:flags=bicubic:out_range=tv{':out_color_matrix=bt709' * in_rgb}"),
-            ("setsar", "1"),
-            ("format", "yuv420p"),
-        ]
-        graph = av.filter.Graph()
-        nodes = [graph.add_buffer(template=stream, time_base=stream.time_base)]
-        nodes += [graph.add(name, arguments) if arguments else graph.add(name) for name, arguments in steps]
-        nodes.append(graph.add("buffersink"))
-        graph.link_nodes(*nodes).configure()
-        return graph
-
-    def _push(self, frame: Any) -> None:
-        """A picture through the filters, `None` at the end of them."""
-        import av
-
-        if frame is not None:
-            if frame.pts is None:
-                return
-            frame.pts -= round(self._tracks.origin / frame.time_base)
-            frame.pict_type = 0
-        self._graph.push(frame)
-        while True:
-            try:
-                shown = self._graph.pull()
-            except (av.error.BlockingIOError, av.error.EOFError):
-                return
-            shown.pict_type = 0  # Let the encoder choose the key frames, not the source.
-            self._container.mux(self._picture.encode(shown))
-            self._wrote = True
+    def _mux(self, packets: list[Any]) -> None:
+        self._container.mux(packets)
+        self._wrote |= bool(packets)
 
     def _say(self, frame: Any) -> None:
         """A piece of sound, placed by its time; sound from before time zero is left out."""
@@ -195,9 +170,8 @@ class _Writer:
         import av
 
         try:
-            if self._graph is not None:
-                self._push(None)
-                self._container.mux(self._picture.encode(None))
+            if self._pictures is not None:
+                self._mux(self._pictures.finish())
             if self._resampler is not None:
                 self._say(None)
                 self._container.mux(self._sound.encode(None))
@@ -230,28 +204,102 @@ def _cut_sound(piece: Any, samples: int) -> Any:
     return kept
 
 
-def _even_size(frame: Any, transposed: bool, short_side: int | None, aspect: Fraction | None) -> tuple[int, int]:
-    """Height and width of the upright picture with square pixels, even, shrunk to the short side."""
-    height, width = frame.height, frame.width * float(aspect or 1)
-    if transposed:
-        height, width = width, height
+class _Pictures:
+    """The picture track: frames as they are shown, at their times or on a grid, into H.264.
+
+    A frame is held until the next one tells how long it stays. On a grid every instant `k / fps` gets the frame on
+    show at it, as `decode` gives it; instants end with the last frame, which counts as at least one.
+    """
+
+    def __init__(self, stream: Any, tracks: Tracks, style: _Style, first: Any):
+        source = tracks.video
+        self._stream, self._rate, self._origin = stream, style.rate, tracks.origin
+        self._tick = float(source.time_base)
+        self._spacing = 1.0 / float(source.average_rate or source.guessed_rate or 25)
+        self._shown = Shown(style.name, style.deinterlace, style.tone_map)
+        self._turn = orientation(first)
+        self._size = _even_size(first, style.short_side, pixel_aspect(source))
+        self._matrix = tag_as(stream, self._show(first))
+        height, width = self._size
+        stream.height, stream.width = (width, height) if self._turn[0] else (height, width)
+        stream.codec_context.time_base = 1 / style.rate if style.rate else TIME_BASE
+        self._held: Any = None
+        self._time = -math.inf
+        self._count = 0
+
+    def take(self, frame: Any) -> list[Any]:
+        """Packets of the frame before this one."""
+        # Demuxers of programme streams guess the stamps of some frames, and guess one twice.
+        time = self._time + self._spacing if frame.pts is None else frame.pts * self._tick - self._origin
+        time = self._time + self._spacing if time <= self._time else time
+        if time < -SLACK:
+            return []
+        time = max(0.0, time)
+        packets = self._until(time)
+        self._held, self._time = frame, time
+        self._spacing = (frame.duration or 0) * self._tick or self._spacing
+        return packets
+
+    def finish(self) -> list[Any]:
+        """Packets of the last frame, and what the encoder holds."""
+        return [*self._until(self._time + self._spacing, last=True), *self._stream.encode(None)]
+
+    def _until(self, end: float, last: bool = False) -> list[Any]:
+        """Packets of the held frame, which is on show until `end`."""
+        if self._held is None:
+            return []
+        if self._rate is None:
+            stamps = [round(self._time / TIME_BASE)]
+            stay = round(end / TIME_BASE) - stamps[0]
+        else:
+            count = grid_count(end, float(self._rate))
+            stamps, stay = range(self._count, max(count, 1) if last else count), 1
+        if not stamps:
+            return []
+        picture = self._convert(self._held)
+        packets = []
+        for self._count in stamps:
+            picture.pts, picture.duration, picture.time_base = self._count, stay, self._stream.codec_context.time_base
+            packets += self._stream.encode(picture)
+        self._count += 1
+        return packets
+
+    def _show(self, frame: Any) -> Any:
+        return self._shown.show(frame, *self._size, interpolation("bicubic"))
+
+    def _convert(self, frame: Any) -> Any:
+        """The upright picture in the track's matrix, 4:2:0, limited range."""
+        height, width = self._size
+        made = reformatter().reformat(
+            self._show(frame), width, height, "yuv420p", interpolation=interpolation("bicubic"), threads=1,
+            dst_colorspace=self._matrix, dst_color_range=LIMITED,
+        )  # fmt: skip
+        made = turned(made, *self._turn)
+        made.pict_type = 0  # Let the encoder choose the key frames, not the source.
+        return made
+
+
+def _even_size(frame: Any, short_side: int | None, aspect: float) -> tuple[int, int]:
+    """Height and width with square pixels, before the picture is turned; even, and shrunk to the short side."""
+    height, width = shown_size(frame.height, frame.width, aspect)
     scale = 1.0 if short_side is None else min(1.0, short_side / min(height, width))
     return max(2, 2 * round(height * scale / 2)), max(2, 2 * round(width * scale / 2))
 
 
-def _transcode_webp(
-    source: MediaSource, short_side: int | None, gop: int | None, fps: float | int | None, crf: int
-) -> bytes:
-    """An animation, decoded whole, since it is short, at a constant frame rate."""
+def _transcode_webp(source: MediaSource, style: _Style) -> bytes:
+    """An animation, decoded whole, since it is short."""
     from mmvideo.media.decode import decode
     from mmvideo.media.encode import encode
     from mmvideo.media.probe import probe
 
     info = probe(source)
-    side = None if short_side is None else min(short_side, info.width, info.height)
-    clip = decode(source, fps=fps or info.fps, short_side=side)
+    side = None if style.short_side is None else min(style.short_side, info.width, info.height)
+    clip = decode(source, fps=style.rate and float(style.rate), short_side=side)
     with tempfile.TemporaryDirectory() as folder:
         out = os.path.join(folder, "clip.mp4")
-        encode(out, clip.frames, fps or info.fps, crf=crf, gop=gop)
+        if style.rate is None:
+            encode(out, clip.frames, None, times=clip.times, seconds=clip.seconds, crf=style.crf, gop=style.gop)
+        else:
+            encode(out, clip.frames, style.rate, crf=style.crf, gop=style.gop)
         with open(out, "rb") as file:
             return file.read()
