@@ -140,7 +140,7 @@ def from_ycgco(frame: Any, height: int, width: int, interpolation: Any) -> Any:
         wide = reformatter().reformat(frame, width, height, pixels, interpolation=interpolation, threads=1)
     finally:
         frame.colorspace = YCGCO
-    luma, green, orange = (_values(plane, height, width, kind) / np.float32(step) for plane in wide.planes)
+    luma, green, orange = (values(plane, height, width, kind) / np.float32(step) for plane in wide.planes)
     middle = 512 / step if deep else 128
     green, orange = green - np.float32(middle), orange - np.float32(middle)
     rgb = np.stack([luma - green + orange, luma + green, luma - green - orange], axis=-1)
@@ -149,7 +149,7 @@ def from_ycgco(frame: Any, height: int, width: int, interpolation: Any) -> Any:
     return _like(frame, av.VideoFrame.from_ndarray(np.rint(rgb).clip(0, 255).astype(np.uint8), format="rgb24"))
 
 
-def _values(plane: Any, height: int, width: int, kind: type) -> np.ndarray:
+def values(plane: Any, height: int, width: int, kind: type = np.uint8) -> np.ndarray:
     """A plane's values `[H, W]` without the padding of its rows."""
     rows = np.frombuffer(plane, np.uint8, height * plane.line_size).reshape(height, plane.line_size)
     return rows.view(kind)[:, :width]
