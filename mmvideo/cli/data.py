@@ -25,6 +25,8 @@ def _parser() -> Parser:
     build.add_argument("--short-side", type=int, help="transcode: pixels of the shorter side")
     build.add_argument("--gop", type=int, help="transcode: frames from one key frame to the next")
     build.add_argument("--fps", type=float, help="transcode: frames a second")
+    build.add_argument("--no-deinterlace", action="store_true", help="leave interlaced pictures as they are coded")
+    build.add_argument("--no-tone-map", action="store_true", help="leave HLG and PQ as they are coded")
     build.add_argument("--processes", type=int, help="processes side by side (default: one a core)")
     build.add_argument("--shard-clips", type=int, default=256, help="clips in a shard (default: 256)")
     build.add_argument(
@@ -82,6 +84,8 @@ def _build(options) -> int:
         short_side=options.short_side,
         gop=options.gop,
         fps=options.fps,
+        deinterlace=not options.no_deinterlace,
+        tone_map=not options.no_tone_map,
         processes=options.processes,
         shard_clips=options.shard_clips,
         tokenizer_vocabulary=options.tokenizer_vocabulary,

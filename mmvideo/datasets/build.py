@@ -95,6 +95,8 @@ def build(
     short_side: int | None = None,
     gop: int | None = None,
     fps: float | None = None,
+    deinterlace: bool = True,
+    tone_map: bool = True,
     processes: int | None = None,
     shard_clips: int = 256,
     tokenizer_vocabulary: int | None = None,
@@ -110,6 +112,8 @@ def build(
       short_side: transcode to so many pixels of the shorter side; a smaller picture is never enlarged.
       gop: transcode with so many frames from one key frame to the next; small makes random access fast.
       fps: transcode to so many frames a second.
+      deinterlace, tone_map: whether interlaced pictures are made whole, and HLG and PQ become BT.709: by what is
+        transcoded here, and by readers of what is kept as it is.
       processes: shards written side by side; None takes one a processor core.
       shard_clips: clips in a shard.
       tokenizer_vocabulary: train a SentencePiece tokenizer of so many pieces over the training captions.
@@ -130,7 +134,7 @@ def build(
         classes=class_names(rows, read_classes(folder)),
         licences={path.name: path for path in sorted(folder.glob("LICEN[SC]E*")) if path.is_file()},
         name=name,
-        recipe=Recipe(short_side, gop, None if fps is None else float(fps)),
+        recipe=Recipe(short_side, gop, None if fps is None else float(fps), deinterlace, tone_map),
         processes=processes,
         shard_clips=shard_clips,
         tokenizer_vocabulary=tokenizer_vocabulary,
@@ -163,11 +167,11 @@ def build_rows(
         limits |= {"time_tokens": time_tokens}
         if tokenizer_vocabulary is None:
             raise BuildError("time_tokens are pieces of a tokenizer: give tokenizer_vocabulary too")
-    for setting, value in (limits | dataclasses.asdict(recipe)).items():
-        if value is not None and not value > 0:
+    for setting, value in (limits | recipe.settings()).items():
+        if value is not None and value is not False and not value > 0:
             raise BuildError(f"{setting} must be greater than 0, not {value}")
     out = Path(out).absolute()
-    settings = dataclasses.asdict(recipe) | limits | {"name": dataset_name(name or out.name)}
+    settings = recipe.settings() | limits | {"name": dataset_name(name or out.name)}
     del settings["processes"]
     plan = _plan(rows, source, out, classes, recipe, settings)
     _look_at(plan)
@@ -195,7 +199,7 @@ def _plan(rows, source: Path, out: Path, classes: dict, recipe: Recipe, settings
         groups = [tuple(clips[start : start + size]) for start in range(0, len(clips), size)]
         for number, group in enumerate(groups):
             file = shard_name(dataset, split, number, len(groups))
-            digest = rows_digest(group, source, LAYOUT, classes, dataclasses.asdict(recipe), *sorts)
+            digest = rows_digest(group, source, LAYOUT, classes, recipe.settings(), *sorts)
             task = ShardTask(out / file, out / WORK / f"{file}.json", group, classes, recipe, digest, kinds)
             tasks.setdefault(split, []).append(task)
     digest = rows_digest(rows, source, LAYOUT, classes, settings)
@@ -333,6 +337,7 @@ def _write_parts(plan: _Plan, made: Path, receipts: dict[str, list[Receipt]], su
         "moments": summary.moments,
         "shards": sizes,
         "digests": True,
+        "pictures": {name: plan.settings.get(name, True) for name in ("deinterlace", "tone_map")},
     }
     (made / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
     if plan.settings["tokenizer_vocabulary"]:

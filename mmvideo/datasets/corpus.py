@@ -45,6 +45,7 @@ class Record:
       tags: words for what is in the clip.
       several: class numbers for each kind of which it may have several, None where they are unknown.
       numbers: the number for each kind that is one, NaN where it is unknown.
+      pictures: what `decode` is to be told of how they are shown, see `Corpus`.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Record:
     tags: list[str]
     several: dict[str, list[int] | None] = dataclasses.field(default_factory=dict)
     numbers: dict[str, float] = dataclasses.field(default_factory=dict)
+    pictures: dict[str, bool] = dataclasses.field(default_factory=dict)
 
 
 class Corpus:
@@ -72,6 +74,7 @@ class Corpus:
       annotations: the kinds of labels by their sort.
       tokenizer_path: the SentencePiece model in the folder, or None.
       digest: of the corpus, all splits: 64 hexadecimal digits (see `digests`).
+      pictures: whether it is to be deinterlaced (`deinterlace`) and tone-mapped (`tone_map`), as the build was told.
     """
 
     def __init__(self, path: str | Path, split: str) -> None:
@@ -88,6 +91,7 @@ class Corpus:
             raise CorpusError(f"{self.path}: has no split '{split}'; it has {', '.join(record['splits'])}")
         self.name: str = record["settings"]["name"]
         self.classes: dict[str, list[str]] = record["classes"]
+        self.pictures: dict[str, bool] = record.get("pictures", {})
         self._check_shards(record["shards"])
         self.table: ClipTable = self._read_table(record["splits"][split])
         self.annotations: Annotations = self.table.annotations
@@ -167,6 +171,7 @@ class Corpus:
             tags=[text.decode() for text in example["tags"]],
             several={kind: None if UNKNOWN in numbers else numbers for kind, numbers in several.items()},
             numbers={kind: float(labels[kind]) for kind in kinds.number},
+            pictures=self.pictures,
         )
 
     def attributes(self, index: int) -> dict[str, Any]:

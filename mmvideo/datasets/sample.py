@@ -49,7 +49,8 @@ def read_sample(corpus: Corpus, clips: int = 8, longest: float = 4.0, seed: int 
         end = min(longest, float(table.seconds[row]))
         video, audio = bool(table.has_video[row]), bool(table.has_audio[row])
         try:
-            clip = decode(corpus[row].media, end=end, video=video, audio=audio)
+            record = corpus[row]
+            clip = decode(record.media, end=end, video=video, audio=audio, **record.pictures)
         # ArrayRecord raises RuntimeError where a shard is rotten.
         except (RuntimeError, ValueError, OSError, FFmpegError) as error:
             unreadable.append((str(table.id[row]), " ".join(str(error).split())))

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mmvideo.datasets.annotations import Annotations
 from mmvideo.datasets.digests import digest_of
 from mmvideo.datasets.row import ManifestRow
@@ -35,11 +37,24 @@ SAME_LENGTH = 0.15
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """How media is transcoded: pixels of the shorter side at most, frames from key frame to key frame, frames a
-    second; None leaves it as it is, and all None keeps the very bytes of an uncut file."""
+    second; None leaves it as it is, and all None keeps the very bytes of an uncut file. Whether what is decoded is
+    deinterlaced and tone-mapped; a reader of the corpus does as the recipe says with the bytes that were kept."""
 
     short_side: int | None = None
     gop: int | None = None
     fps: float | None = None
+    deinterlace: bool = True
+    tone_map: bool = True
+
+    @property
+    def screen(self) -> dict[str, bool]:
+        """What `decode` and `transcode` are told of how pictures are shown."""
+        return {"deinterlace": self.deinterlace, "tone_map": self.tone_map}
+
+    def settings(self) -> dict[str, Any]:
+        """Its fields by name; what is shown in the usual way isn't named, as in corpora from before it could be else."""
+        settings = dataclasses.asdict(self)
+        return {name: value for name, value in settings.items() if name not in self.screen or not value}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +166,8 @@ def read_clip(row: ManifestRow, recipe: Recipe) -> tuple[bytes, str, MediaInfo]:
     elif info.has_video and (side or recipe.gop or recipe.fps):
         from mmvideo.media.transcode import transcode
 
-        media, suffix = transcode(row.media, short_side=side, gop=recipe.gop, fps=recipe.fps), ".mp4"
+        settings = dataclasses.asdict(recipe) | {"short_side": side}
+        media, suffix = transcode(row.media, **settings), ".mp4"
     else:
         media, suffix = row.media.read_bytes(), spelled_out(row.media.suffix.lower())
     info = probe(media)
@@ -180,19 +196,29 @@ def _cut(row: ManifestRow, seconds: float) -> tuple[float, float] | None:
 
 
 def _cut_media(path: Path, info: MediaInfo, cut: tuple[float, float], recipe: Recipe) -> bytes:
-    """The cut, encoded anew, so that it is exact to the frame wherever the key frames are.
+    """The cut, encoded anew, so that it is exact to the frame wherever the key frames are; frames keep their times.
 
     All of its frames are held at once; a long cut of a large picture asks for a `short_side`.
     """
     from mmvideo.media.decode import decode
     from mmvideo.media.encode import AAC_RATES, encode
+    from mmvideo.media.selection import SLACK
 
     rate = info.sample_rate if info.sample_rate in AAC_RATES else 48000
-    fps = (recipe.fps or info.fps) if info.has_video else None
-    clip = decode(path, start=cut[0], end=cut[1], fps=fps, short_side=recipe.short_side, sample_rate=rate)
+    fps, side = recipe.fps if info.has_video else None, recipe.short_side
+    clip = decode(path, start=cut[0], end=cut[1], fps=fps, short_side=side, sample_rate=rate, **recipe.screen)
+    style = {"samples": clip.samples, "sample_rate": rate, "crf": CUT_CRF, "gop": recipe.gop}
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "cut.mp4"
-        encode(target, clip.frames, fps or 0.0, samples=clip.samples, sample_rate=rate, crf=CUT_CRF, gop=recipe.gop)
+        if clip.frames is None or fps:
+            encode(target, clip.frames, fps or 0.0, **style)
+        else:
+            frames, times = clip.frames, clip.times
+            if times[0] > SLACK:
+                # The cut begins in the midst of a frame: that one is on show until the first that begins in it.
+                first = decode(path, start=cut[0], end=cut[1], times=[0.0], short_side=side, audio=False, **recipe.screen)
+                frames, times = np.concatenate([first.frames, frames]), np.concatenate([[0.0], times])
+            encode(target, frames, None, times=times - times[0], seconds=cut[1] - cut[0], **style)
         return target.read_bytes()
 
 

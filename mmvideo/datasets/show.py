@@ -154,7 +154,8 @@ def _frames(media: bytes, corpus: Corpus, row: int) -> list[str]:
     count = int(np.clip(round(STRIP_ASPECT * table.height[row] / table.width[row]), 3, 14))
     times = (np.arange(count) + 0.5) * table.seconds[row] / count
     addresses = []
-    for pixels in decode(media, times=times.tolist(), short_side=FRAME_SIDE, audio=False).frames:
+    clip = decode(media, times=times.tolist(), short_side=FRAME_SIDE, audio=False, **corpus.pictures)
+    for pixels in clip.frames:
         addresses.append(_picture(Image.fromarray(pixels), "JPEG", quality=80))
     return addresses
 
@@ -195,7 +196,7 @@ def _player(record: Record) -> str | None:
     if kind is None or (len(media) > LARGEST and kind.startswith("video")):
         from mmvideo.media.transcode import transcode
 
-        media, kind = transcode(media, short_side=PLAYER_SIDE), "video/mp4"
+        media, kind = transcode(media, short_side=PLAYER_SIDE, **record.pictures), "video/mp4"
     return None if len(media) > LARGEST else _address(media, kind)
 
 

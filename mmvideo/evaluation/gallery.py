@@ -124,7 +124,7 @@ def clip_view(record: Any, seconds: float = 6.0, side: int = 128, fps: float = 1
 
     caption = record.captions[0] if len(record.captions) else ""
     try:
-        clip = decode(record.media, end=seconds, fps=fps, short_side=side)
+        clip = decode(record.media, end=seconds, fps=fps, short_side=side, **record.pictures)
     except ValueError:
         return ClipView(record.id, caption)
     frames = clip.frames

@@ -119,7 +119,7 @@ class FootageReader:
         from mmvideo.media.decode import decode
 
         try:
-            media = self.mixture.record(number).media
+            record = self.mixture.record(number)
         # ArrayRecord raises RuntimeError where a shard is rotten.
         except (RuntimeError, ValueError, OSError) as error:
             raise UnreadableClip(f"its record cannot be read: {' '.join(str(error).split())}") from error
@@ -128,9 +128,9 @@ class FootageReader:
         lasting = stretch.samples / rate if stretch.heard else stretch.seconds
         try:
             if square is None:
-                return _hear(media, shift.start, lasting, rate)
+                return _hear(record.media, shift.start, lasting, rate)
             clip = decode(
-                media,
+                record.media,
                 start=stretch.start,
                 end=stretch.start + stretch.seconds,
                 times=stretch.times,
@@ -138,9 +138,10 @@ class FootageReader:
                 kernel=self.config.video.kernel,
                 sample_rate=rate,
                 audio=together,
+                **record.pictures,
             )
             if shift is not None and not together:
-                heard = _hear(media, shift.start, lasting, rate)
+                heard = _hear(record.media, shift.start, lasting, rate)
                 clip = dataclasses.replace(clip, samples=heard.samples, truncated=clip.truncated or heard.truncated)
         except (ValueError, OSError, FFmpegError) as error:
             raise UnreadableClip(" ".join(str(error).split())) from error
