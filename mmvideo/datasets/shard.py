@@ -52,7 +52,7 @@ class Recipe:
         return {"deinterlace": self.deinterlace, "tone_map": self.tone_map}
 
     def settings(self) -> dict[str, Any]:
-        """Its fields by name; what is shown in the usual way isn't named, as in corpora from before it could be else."""
+        """Its fields by name; what is shown in the usual way isn't named, nor was it in corpora of before."""
         settings = dataclasses.asdict(self)
         return {name: value for name, value in settings.items() if name not in self.screen or not value}
 
@@ -216,7 +216,9 @@ def _cut_media(path: Path, info: MediaInfo, cut: tuple[float, float], recipe: Re
             frames, times = clip.frames, clip.times
             if times[0] > SLACK:
                 # The cut begins in the midst of a frame: that one is on show until the first that begins in it.
-                first = decode(path, start=cut[0], end=cut[1], times=[0.0], short_side=side, audio=False, **recipe.screen)
+                first = decode(
+                    path, start=cut[0], end=cut[1], times=[0.0], short_side=side, audio=False, **recipe.screen
+                )
                 frames, times = np.concatenate([first.frames, frames]), np.concatenate([[0.0], times])
             encode(target, frames, None, times=times - times[0], seconds=cut[1] - cut[0], **style)
         return target.read_bytes()

@@ -15,6 +15,7 @@ from mmvideo.media.mp4 import (
     AAC_RATES,
     MP4_OPTIONS,
     TIME_BASE,
+    PictureEncoder,
     atomic_path,
     audio_stream,
     tag_colours,
@@ -121,16 +122,15 @@ def _picture_packets(stream: Any, frames: np.ndarray, stamps: list[int]) -> Iter
     import av
     from av.video.reformatter import Colorspace
 
-    tick = stream.codec_context.time_base
+    encoder = PictureEncoder(stream)
     for number, pixels in enumerate(frames):
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
         frame = reformatter().reformat(
             frame, format=stream.pix_fmt, dst_colorspace=Colorspace.ITU709, interpolation=interpolation("bicubic"),
             threads=1,
         )  # fmt: skip
-        frame.pts, frame.time_base, frame.duration = stamps[number], tick, stamps[number + 1] - stamps[number]
-        yield stream.encode(frame), stamps[number]
-    yield stream.encode(None), stamps[-1]
+        yield encoder.encode(frame, stamps[number], stamps[number + 1] - stamps[number]), stamps[number]
+    yield encoder.finish(), stamps[-1]
 
 
 def _sound_packets(stream: Any, samples: np.ndarray) -> Iterator[tuple[float, list[Any]]]:

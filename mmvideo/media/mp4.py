@@ -67,6 +67,28 @@ def tune_video(stream: Any, crf: int, gop: int | None, preset: str) -> None:
     stream.options = {"crf": str(crf), "preset": preset}
 
 
+class PictureEncoder:
+    """Encodes the frames of a track, and tells the packets how long each stays on show, which x264 forgets."""
+
+    def __init__(self, stream: Any):
+        self._stream, self._stays = stream, {}
+
+    def encode(self, frame: Any, pts: int, duration: int) -> list[Any]:
+        """Packets that are ready once a frame has been put in, which begins and stays as said, in ticks."""
+        frame.pts, frame.duration, frame.time_base = pts, duration, self._stream.codec_context.time_base
+        self._stays[pts] = duration
+        return self._timed(self._stream.encode(frame))
+
+    def finish(self) -> list[Any]:
+        """The packets that the encoder still holds."""
+        return self._timed(self._stream.encode(None))
+
+    def _timed(self, packets: list[Any]) -> list[Any]:
+        for packet in packets:
+            packet.duration = self._stays.pop(packet.pts)
+        return packets
+
+
 def audio_stream(container: Any, sample_rate: int, layout: str, bitrate: int) -> Any:
     """An AAC track, by the encoder's fast search, since short clips spend most of their time in the thorough one."""
     stream = container.add_stream("aac", rate=sample_rate, options={"aac_coder": "fast"})

@@ -10,7 +10,17 @@ from fractions import Fraction
 from typing import Any
 
 from mmvideo.media.container import MediaError, MediaSource, Tracks, find_tracks, is_webp, open_media, source_name
-from mmvideo.media.mp4 import AAC_RATES, LIMITED, MP4_OPTIONS, TIME_BASE, audio_stream, tag_as, tune_video, video_stream
+from mmvideo.media.mp4 import (
+    AAC_RATES,
+    LIMITED,
+    MP4_OPTIONS,
+    TIME_BASE,
+    PictureEncoder,
+    audio_stream,
+    tag_as,
+    tune_video,
+    video_stream,
+)
 from mmvideo.media.pictures import interpolation, orientation, pixel_aspect, shown_size, turned
 from mmvideo.media.selection import SLACK, grid_count
 from mmvideo.media.shown import Shown, reformatter
@@ -223,6 +233,7 @@ class _Pictures:
         height, width = self._size
         stream.height, stream.width = (width, height) if self._turn[0] else (height, width)
         stream.codec_context.time_base = 1 / style.rate if style.rate else TIME_BASE
+        self._encoder = PictureEncoder(stream)
         self._held: Any = None
         self._time = -math.inf
         self._count = 0
@@ -242,7 +253,7 @@ class _Pictures:
 
     def finish(self) -> list[Any]:
         """Packets of the last frame, and what the encoder holds."""
-        return [*self._until(self._time + self._spacing, last=True), *self._stream.encode(None)]
+        return [*self._until(self._time + self._spacing, last=True), *self._encoder.finish()]
 
     def _until(self, end: float, last: bool = False) -> list[Any]:
         """Packets of the held frame, which is on show until `end`."""
@@ -259,8 +270,7 @@ class _Pictures:
         picture = self._convert(self._held)
         packets = []
         for self._count in stamps:
-            picture.pts, picture.duration, picture.time_base = self._count, stay, self._stream.codec_context.time_base
-            packets += self._stream.encode(picture)
+            packets += self._encoder.encode(picture, self._count, stay)
         self._count += 1
         return packets
 

@@ -55,6 +55,7 @@ class Recipe:
       picture: draws frame `n`, uint8 `[H, W, 3]`; None is the plain grey.
       textured: lay noise of mean zero over the grey, so that a frame costs some kilobytes. (MPEG programme
         streams stamp a block of 2 KB, not a frame; of plain frames a block holds many.)
+      aspect: width of a stored pixel over its height.
     """
 
     format: str = "mp4"
@@ -78,6 +79,7 @@ class Recipe:
     options: dict = dataclasses.field(default_factory=dict)
     picture: Callable[[int], np.ndarray] | None = None
     textured: bool = False
+    aspect: Fraction | int | None = None
 
 
 def write(path: Path, recipe: Recipe) -> Path:
@@ -98,6 +100,8 @@ def _picture_stream(container, recipe: Recipe):
     stream = container.add_stream(recipe.video, rate=Fraction(recipe.fps))
     stream.height, stream.width = recipe.size
     stream.pix_fmt = recipe.pixels
+    if recipe.aspect is not None:
+        stream.codec_context.sample_aspect_ratio = Fraction(recipe.aspect)
     stream.codec_context.gop_size, stream.codec_context.thread_count = recipe.gop, 1
     stream.codec_context.max_b_frames = recipe.b_frames if recipe.video == "libx264" else 0
     if recipe.video == "libx264":
