@@ -73,8 +73,8 @@ def bend(light: np.ndarray) -> np.ndarray:
     Worked example: the knee lies at 1.5 m - 0.5 of the source's PQ range, with m = PQ(203) / PQ(1000) = 0.772, so at
     0.66, which is 88 nits: up to there light is untouched; 203 nits become 159 and 1000 become 203.
     """
-    source = pq_code(np.float64(PEAK))
-    top = pq_code(np.float64(WHITE)) / source
+    source, white = pq_code(np.array([PEAK, WHITE]))
+    top = white / source
     knee = 1.5 * top - 0.5
     code = np.minimum(pq_code(light) / source, 1.0)
     at = (code - knee) / (1 - knee)
