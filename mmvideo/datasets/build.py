@@ -308,6 +308,11 @@ def _summarise(plan: _Plan, receipts: dict[str, list[Receipt]]) -> BuildSummary:
     return BuildSummary(sum(splits.values()), skipped, splits, _in_words(plan.kinds, plan.classes), moments)
 
 
+def _count(receipts: dict[str, list[Receipt]], name: str) -> int:
+    """The clips of which a fact holds; receipts of a build from before don't tell."""
+    return sum(bool(fact.get(name)) for shards in receipts.values() for receipt in shards for fact in receipt.facts)
+
+
 def _in_words(kinds: Annotations, classes: dict[str, list[str]]) -> dict[str, str]:
     """What each kind of label is."""
     words = {kind: SORTS[kinds.sort(kind)] for kind in sorted(kinds.kinds)}
@@ -337,6 +342,7 @@ def _write_parts(plan: _Plan, made: Path, receipts: dict[str, list[Receipt]], su
         "moments": summary.moments,
         "shards": sizes,
         "digests": True,
+        "sources": {name: _count(receipts, name) for name in ("interlaced", "hdr")},
         "pictures": {name: plan.settings.get(name, True) for name in ("deinterlace", "tone_map")},
     }
     (made / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")

@@ -246,6 +246,8 @@ def _fact(row: ManifestRow, suffix: str, info: MediaInfo, task: ShardTask) -> di
     Raises:
       MediaError: a moment lies behind the end of the clip.
     """
+    from mmvideo.media.shown import look
+
     _check_moments(row, info.seconds)
 
     def numbers(kind: str) -> list[int]:
@@ -254,6 +256,7 @@ def _fact(row: ManifestRow, suffix: str, info: MediaInfo, task: ShardTask) -> di
         return [place[name] for name in ((known,) if isinstance(known, str) else known)]
 
     place = {"start": row.start, "end": row.end}
+    interlaced, hdr = look(row.media) if info.has_video else (False, False)
     return {
         "id": row.id,
         "suffix": suffix,
@@ -270,6 +273,8 @@ def _fact(row: ManifestRow, suffix: str, info: MediaInfo, task: ShardTask) -> di
         "tags": list(row.tags),
         "attributes": {name: value for name, value in place.items() if value is not None} | row.attributes,
         "moments": row.moments,
+        "interlaced": interlaced,
+        "hdr": hdr,
         "saliency": None if row.saliency is None else [row.saliency.step, row.saliency.scores],
     }
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mmvideo.media.container import MediaError
+from mmvideo.media.container import MediaError, MediaSource, find_tracks, is_webp, open_media, source_name
 from mmvideo.media.hdr import CURVES, tone_map
 
 KNOWN_MATRICES = frozenset({1, 2, 4, 5, 6, 7, 9})
@@ -88,6 +88,25 @@ def from_hdr(frame: Any, height: int, width: int, interpolation: Any) -> Any:
         frame.colorspace = BT2020
     codes = reformatter().reformat(frame, width, height, "rgb48le", interpolation=interpolation, threads=1)
     return _like(frame, av.VideoFrame.from_ndarray(tone_map(codes.to_ndarray(), curve, wide), format="rgb24"))
+
+
+def look(source: MediaSource) -> tuple[bool, bool]:
+    """Whether a file's first picture is interlaced, and whether it is HLG or PQ.
+
+    Raises:
+      MediaError: the file cannot be opened, or has neither picture nor sound.
+    """
+    import av
+
+    if is_webp(source):
+        return False, False
+    with open_media(source) as container:
+        video = find_tracks(container, source_name(source)).video
+        try:
+            frame = None if video is None else next(container.decode(video), None)
+        except av.error.FFmpegError:
+            frame = None  # Damage at the start; what can be decoded after it is shown as its own frames say.
+    return (False, False) if frame is None else (bool(frame.interlaced_frame), int(frame.color_trc) in CURVES)
 
 
 def deinterlaced(frame: Any) -> Any:

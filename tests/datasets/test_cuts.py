@@ -94,6 +94,7 @@ def test_how_pictures_are_shown_is_stated_and_switchable(tmp_path):
     for name, on in (("usual", True), ("raw", False)):
         record = json.loads((tmp_path / name / "build.json").read_text(encoding="utf-8"))
         assert record["pictures"] == {"deinterlace": on, "tone_map": on}
+        assert record["sources"] == {"interlaced": 1, "hdr": 0}
         corpus = open_corpus(tmp_path / name, "train")
         assert corpus.pictures == corpus[0].pictures == record["pictures"]
         assert probe(corpus[0].media).frames == 25
