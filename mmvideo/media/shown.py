@@ -45,7 +45,7 @@ class Shown:
     """
 
     def __init__(self, name: str, deinterlace: bool = True, tone_map: bool = True):
-        self._name, self._deinterlace, self._tone_map = name, deinterlace, tone_map
+        self.name, self._deinterlace, self._tone_map = name, deinterlace, tone_map
 
     def show(self, frame: Any, height: int, width: int, interpolation: Any) -> Any:
         """The frame in a form that swscale converts as it should.
@@ -73,7 +73,7 @@ class Shown:
             frame.colorspace = matrix = UNSAID
         if matrix not in KNOWN_MATRICES and matrix != YCGCO:
             raise MediaError(
-                f"{self._name}: its colours are coded in matrix {matrix} (ITU-T H.273, table 4), which isn't read "
+                f"{self.name}: its colours are coded in matrix {matrix} (ITU-T H.273, table 4), which isn't read "
                 "here; convert the file to BT.709 with another program"
             )
         return matrix

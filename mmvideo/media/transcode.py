@@ -27,6 +27,10 @@ from mmvideo.media.shown import Shown, reformatter
 from mmvideo.media.sound import MIX_DOWN
 
 
+LONGEST_STAY = 3600.0
+"""Seconds that a picture may stay on show; a longer gap is a time stamp that jumps, and a grid would be filled over it."""
+
+
 def transcode(
     source: MediaSource,
     *,
@@ -56,7 +60,8 @@ def transcode(
       deinterlace, tone_map: whether to make whole pictures of fields, and to bring HLG and PQ to BT.709.
 
     Raises:
-      MediaError: the file cannot be opened, or nothing of it can be decoded.
+      MediaError: the file cannot be opened, nothing of it can be decoded, its time stamps jump, or its colours are
+        coded in a way that isn't known here.
     """
     rate = Fraction(fps).limit_denominator(1001) if fps else None
     style = _Style(
@@ -218,7 +223,8 @@ class _Pictures:
     """The picture track: frames as they are shown, at their times or on a grid, into H.264.
 
     A frame is held until the next one tells how long it stays. On a grid every instant `k / fps` gets the frame on
-    show at it, as `decode` gives it; instants end with the last frame, which counts as at least one.
+    show at it, as `decode` gives it, and instants end with the last frame. Where the grid is as fine as the frames are
+    on average, the last one isn't lost: if no instant falls into its stay, it gets the next one.
     """
 
     def __init__(self, stream: Any, tracks: Tracks, style: _Style, first: Any):
@@ -236,7 +242,7 @@ class _Pictures:
         self._encoder = PictureEncoder(stream)
         self._held: Any = None
         self._time = -math.inf
-        self._count = 0
+        self._count = self._taken = 0
 
     def take(self, frame: Any) -> list[Any]:
         """Packets of the frame before this one."""
@@ -246,9 +252,14 @@ class _Pictures:
         if time < -SLACK:
             return []
         time = max(0.0, time)
+        if time - max(self._time, 0.0) > LONGEST_STAY:
+            raise MediaError(
+                f"{self._shown.name}: a picture at {max(self._time, 0.0):.3f} s is followed by one at {time:.3f} s, more "
+                f"than {LONGEST_STAY:g} s later; its time stamps are damaged"
+            )
         packets = self._until(time)
-        self._held, self._time = frame, time
-        self._spacing = (frame.duration or 0) * self._tick or self._spacing
+        self._held, self._time, self._taken = frame, time, self._taken + 1
+        self._spacing = min(LONGEST_STAY, (frame.duration or 0) * self._tick or self._spacing)
         return packets
 
     def finish(self) -> list[Any]:
@@ -264,7 +275,9 @@ class _Pictures:
             stay = round(end / TIME_BASE) - stamps[0]
         else:
             count = grid_count(end, float(self._rate))
-            stamps, stay = range(self._count, max(count, 1) if last else count), 1
+            if last and (self._taken <= end * self._rate or not self._count):
+                count = max(count, self._count + 1)
+            stamps, stay = range(self._count, count), 1
         if not stamps:
             return []
         picture = self._convert(self._held)
