@@ -26,9 +26,8 @@ from mmvideo.media.selection import SLACK, grid_count
 from mmvideo.media.shown import Shown, reformatter
 from mmvideo.media.sound import MIX_DOWN
 
-
 LONGEST_STAY = 3600.0
-"""Seconds that a picture may stay on show; a longer gap is a time stamp that jumps, and a grid would be filled over it."""
+"""Seconds that a picture may stay on show; a longer gap is a time stamp that jumps."""
 
 
 def transcode(
@@ -252,10 +251,11 @@ class _Pictures:
         if time < -SLACK:
             return []
         time = max(0.0, time)
-        if time - max(self._time, 0.0) > LONGEST_STAY:
+        before = max(self._time, 0.0)
+        if time - before > LONGEST_STAY:
             raise MediaError(
-                f"{self._shown.name}: a picture at {max(self._time, 0.0):.3f} s is followed by one at {time:.3f} s, more "
-                f"than {LONGEST_STAY:g} s later; its time stamps are damaged"
+                f"{self._shown.name}: a picture at {before:.3f} s is followed by one at {time:.3f} s, more than "
+                f"{LONGEST_STAY:g} s later; its time stamps are damaged"
             )
         packets = self._until(time)
         self._held, self._time, self._taken = frame, time, self._taken + 1
