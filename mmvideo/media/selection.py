@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mmvideo.media.pictures import Painter
+from mmvideo.media.shown import picture_decoder
 
 SLACK = 1e-3
 """Seconds by which a frame may come after the time asked for; Matroska rounds its times to milliseconds."""
@@ -140,7 +141,7 @@ class PacketGate:
     """
 
     def __init__(self, stream: Any, origin: float, selection: Selection, keyed: bool):
-        self._decoder, self._origin, self._selection = stream.codec_context, origin, selection
+        self._decoder, self._origin, self._selection = picture_decoder(stream), origin, selection
         self._tick = float(stream.time_base)
         self._spacing = 1.0 / float(stream.average_rate or stream.guessed_rate or 25)
         self._held: list[Any] = []

@@ -7,6 +7,7 @@ PQ). Every step looks at one frame alone, so that a reader that jumps and a tran
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import Any
 
@@ -20,6 +21,9 @@ KNOWN_MATRICES = frozenset({1, 2, 4, 5, 6, 7, 9})
 
 MEANINGLESS_MATRICES = frozenset({0, 3, *range(18, 256)})
 """Reserved numbers, and RGB on a format that is none: they say no more than no number at all."""
+
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""FFmpeg's names of decoders that read transparency, by those of the ones that don't."""
 
 UNSAID, YCGCO, BT2020 = 2, 8, 9
 
@@ -88,6 +92,21 @@ def from_hdr(frame: Any, height: int, width: int, interpolation: Any) -> Any:
         frame.colorspace = BT2020
     codes = reformatter().reformat(frame, width, height, "rgb48le", interpolation=interpolation, threads=1)
     return _like(frame, av.VideoFrame.from_ndarray(tone_map(codes.to_ndarray(), curve, wide), format="rgb24"))
+
+
+def picture_decoder(stream: Any) -> Any:
+    """The decoder of a picture track, with one thread: the track's own, or libvpx's for VP8 and VP9 with transparency.
+
+    FFmpeg's own decoders of those two leave the second picture out that WebM keeps for transparency.
+    """
+    import av
+
+    decoder = stream.codec_context
+    if stream.metadata.get("alpha_mode") == "1" and decoder.name in ALPHA_DECODERS:
+        with contextlib.suppress(av.codec.codec.UnknownCodecError):  # Not every FFmpeg is built with libvpx.
+            decoder = av.CodecContext.create(ALPHA_DECODERS[decoder.name], "r")
+    decoder.thread_count = 1
+    return decoder
 
 
 def look(source: MediaSource) -> tuple[bool, bool]:

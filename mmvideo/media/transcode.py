@@ -23,7 +23,7 @@ from mmvideo.media.mp4 import (
 )
 from mmvideo.media.pictures import interpolation, orientation, pixel_aspect, shown_size, turned
 from mmvideo.media.selection import SLACK, grid_count
-from mmvideo.media.shown import Shown, reformatter
+from mmvideo.media.shown import Shown, picture_decoder, reformatter
 from mmvideo.media.sound import MIX_DOWN
 
 LONGEST_STAY = 3600.0
@@ -102,12 +102,15 @@ def _copy(container: Any, tracks: Tracks, writer: _Writer) -> bool:
     import av
 
     streams = [s for s in (tracks.video, tracks.audio) if s is not None]
-    for stream in streams:
-        stream.codec_context.thread_count = 1
+    decoders = {stream.index: stream.codec_context for stream in streams}
+    if tracks.video is not None:
+        decoders[tracks.video.index] = picture_decoder(tracks.video)
+    for decoder in decoders.values():
+        decoder.thread_count = 1
     try:
         for packet in container.demux(*streams):
             try:
-                frames = packet.decode()
+                frames = decoders[packet.stream.index].decode(packet if packet.size else None)
             except av.error.FFmpegError:
                 continue
             for frame in frames:

@@ -165,11 +165,15 @@ def write_alpha(path: Path) -> Path:
         pages = [image.fromarray(half(0)) for _ in range(2)]
         pages[0].save(path, save_all=True, append_images=pages[1:], duration=100, disposal=2)
         return path
-    codec, pixels = {".mov": ("qtrle", "argb"), ".mkv": ("ffv1", "yuva444p"), ".apng": ("apng", "rgba"),
-                     ".avi": ("png", "rgba")}[path.suffix]  # fmt: skip
+    codec, pixels = {
+        ".mov": ("qtrle", "argb"), ".mkv": ("ffv1", "yuva444p"), ".apng": ("apng", "rgba"), ".avi": ("png", "rgba"),
+        ".vp9.webm": ("libvpx-vp9", "yuva420p"), ".vp8.webm": ("libvpx", "yuva420p"),
+    }["".join(path.suffixes)]  # fmt: skip
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=10)
         stream.width, stream.height, stream.pix_fmt = 48, 24, pixels
+        if codec.startswith("libvpx"):
+            stream.bit_rate, stream.options = 4_000_000, {"auto-alt-ref": "0"}
         for number in range(2):
             frame = av.VideoFrame.from_ndarray(half(number), format="rgba").reformat(format=pixels)
             frame.pts, frame.time_base = number, Fraction(1, 10)
@@ -178,7 +182,9 @@ def write_alpha(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["a.webp", "a.gif", "a.png", "a.mov", "a.mkv", "a.apng", "a.avi"])
+@pytest.mark.parametrize(
+    "name", ["a.webp", "a.gif", "a.png", "a.mov", "a.mkv", "a.apng", "a.avi", "a.vp9.webm", "a.vp8.webm"]
+)
 def test_transparent_pixels_lie_on_white_in_every_format(tmp_path, name):
     path = write_alpha(tmp_path / name)
     for frames in (decode(path).frames, decode(transcode(path, crf=4)).frames):
