@@ -95,7 +95,7 @@ def from_hdr(frame: Any, height: int, width: int, interpolation: Any) -> Any:
 
 
 def picture_decoder(stream: Any) -> Any:
-    """The decoder of a picture track, with one thread: the track's own, or libvpx's for VP8 and VP9 with transparency.
+    """The decoder of a picture track: its own, or one of libvpx with a single thread for VP8 and VP9 with transparency.
 
     FFmpeg's own decoders of those two leave the second picture out that WebM keeps for transparency.
     """
@@ -105,7 +105,7 @@ def picture_decoder(stream: Any) -> Any:
     if stream.metadata.get("alpha_mode") == "1" and decoder.name in ALPHA_DECODERS:
         with contextlib.suppress(av.codec.codec.UnknownCodecError):  # Not every FFmpeg is built with libvpx.
             decoder = av.CodecContext.create(ALPHA_DECODERS[decoder.name], "r")
-    decoder.thread_count = 1
+            decoder.thread_count = 1
     return decoder
 
 
