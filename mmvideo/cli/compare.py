@@ -26,6 +26,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print it as JSON")
     parser.add_argument("--quick", action="store_true", help="without FLOPs and parameters, which take seconds")
     options = parser.parse_args(arguments)
+    from mmvideo.experiment.named import find_run
+
+    for run in options.runs:
+        find_run(run)
     from mmvideo.ablation.comparing import compare
 
     found = compare(options.runs, options.metrics, planned=not options.quick)

@@ -11,7 +11,7 @@ ABOUT = "Corpora: build one from a folder of clips, look at one, or generate sou
 
 def main(arguments: list[str]) -> int:
     """Parses and runs one of the four."""
-    options = _parser().parse_args(arguments or ["--help"])
+    options = _parser().parse_args(arguments)
     return options.run(options)
 
 

@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
         print(ABOUT, end="")
         return 0
     from mmvideo.cli.mistakes import Parser, UsageError, parse_fields
-    from mmvideo.experiment.config import load_experiment
+    from mmvideo.experiment.named import find_config
 
     named = bool(arguments) and not arguments[0].startswith("-")
     config, rest = (arguments[0], arguments[1:]) if named else (None, arguments)
@@ -40,6 +40,9 @@ def main(arguments: list[str]) -> int:
         raise UsageError(f"{rest[0]} needs a recipe before it: mmvideo doctor CONFIG …; see mmvideo doctor --help")
     experiment, workdir = None, options.workdir or "."
     if config is not None:
+        find_config(config)
+        from mmvideo.experiment.config import load_experiment
+
         experiment = parse_fields(load_experiment(config), rest, f"mmvideo doctor {config}")
         kept = Path(config) if Path(config).is_dir() else Path("runs") / experiment.name
         workdir = options.workdir or kept
@@ -75,5 +78,5 @@ def _process() -> int:
 
     try:
         return jax.process_index()
-    except RuntimeError:
+    except (RuntimeError, AssertionError):
         return 0

@@ -24,15 +24,13 @@ evals/NAME.predictions.jsonl and report.html there. The fields are those of the 
 
 def main(arguments: list[str]) -> int:
     """Parses and evaluates."""
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if arguments and arguments[0] in ("-h", "--help"):
         print(ABOUT, end="")
         return 0
-    from mmvideo.cli.mistakes import chosen_step, parse_fields, take_value
-    from mmvideo.experiment.config import load_experiment
-    from mmvideo.experiment.evaluators import held_out_source
-    from mmvideo.experiment.run import evaluate
+    from mmvideo.cli.mistakes import chosen_step, parse_fields, take_first, take_value
+    from mmvideo.experiment.named import find_run
 
-    workdir, *rest = arguments
+    workdir, rest = take_first(arguments, "mmvideo eval WORKDIR", "the workdir of a run")
     names, rest = take_value(rest, "--modalities", "names such as video,text")
     if names is not None:
         rest = [*rest, "--evaluation.modalities", *names.split(",")]
@@ -41,7 +39,17 @@ def main(arguments: list[str]) -> int:
         rest = [*rest, "--evaluation.tasks", *tasks.split(",")]
     step, rest = take_value(rest, "--step", "the step of a checkpoint, or best")
     corpus, rest = take_value(rest, "--dataset", "a corpus, such as corpora/clips or corpora/clips:test")
-    experiment = load_experiment(Path(workdir))
+    find_run(workdir)
+    step = chosen_step(step)
+    from mmvideo.experiment.before import check_source
+    from mmvideo.experiment.config import load_experiment
+
+    experiment = parse_fields(load_experiment(Path(workdir)), rest, f"mmvideo eval {workdir}")
+    for place, source in enumerate(() if corpus is not None else experiment.evaluation.sources or ()):
+        check_source(source.path, source.split, f"evaluation.sources.{place}")
+    from mmvideo.experiment.evaluators import held_out_source
+    from mmvideo.experiment.run import evaluate
+
     dataset = None
     if corpus is not None:
         source = held_out_source(corpus)
@@ -49,6 +57,5 @@ def main(arguments: list[str]) -> int:
             experiment, evaluation=dataclasses.replace(experiment.evaluation, sources=(source,))
         )
         dataset = source.path.removeprefix("samples:").rstrip("/").rpartition("/")[2]
-    experiment = parse_fields(experiment, rest, f"mmvideo eval {workdir}")
-    evaluate(experiment, Path(workdir), dataset, chosen_step(step))
+    evaluate(experiment, Path(workdir), dataset, step)
     return 0

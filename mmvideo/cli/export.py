@@ -21,10 +21,14 @@ def main(arguments: list[str]) -> int:
         "--dtype", choices=("float32", "bfloat16"), default="float32", help="of the matrices (default: float32)"
     )
     options = parser.parse_args(arguments)
+    step = chosen_step(options.step)
+    from mmvideo.experiment.named import find_run
+
+    find_run(options.workdir)
     from mmvideo.experiment.export import export
     from mmvideo.training.storage import size_in_words
 
-    made = export(options.workdir, options.out, chosen_step(options.step), options.dtype)
+    made = export(options.workdir, options.out, step, options.dtype)
     average = f", {made.average} average" if made.average else ""
     print(
         f"{options.out}: step {made.step} of {made.run}{average}; {made.numbers:,} numbers in {made.arrays} arrays, "

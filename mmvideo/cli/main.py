@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
+
+from mmvideo.cli.streams import leave_quietly, reader_is_gone, take_any_text
 
 VERBS: dict[str, tuple[str, str]] = {
     # verb: (module, what it does)
@@ -40,12 +43,33 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code: 0, 1 for a failed run, 2 for a mistake in what was asked.
 
     Training has two more: 3 where it was asked to stop and can go on, 75 where it hung and its watchdog ended it, for
-    a scheduler to start it again.
+    a scheduler to start it again. 141 is that of any command whose output nobody reads any more (`| head`).
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    take_any_text()
+    try:
+        code = _command(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+        return code
+    except SystemExit:  # What argparse and tyro end in where they print their help.
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.flush()
+        if reader_is_gone(sys.stdout):
+            leave_quietly()
+        raise
+    except BrokenPipeError:
+        if not (reader_is_gone(sys.stdout) or reader_is_gone(sys.stderr)):
+            raise
+        return leave_quietly()
+
+
+def _command(arguments: list[str]) -> int:
+    """Finds the verb and runs it."""
     # Clips are prepared by threads side by side; threads of the linear algebra within them only get in the way.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if not arguments:
+        print(usage(), end="", file=sys.stderr)
+        return 2
+    if arguments[0] in ("-h", "--help"):
         print(usage(), end="")
         return 0
     if arguments[0] == "--version":
@@ -67,6 +91,8 @@ def _run(verb: str, rest: list[str]) -> int:
     try:
         return importlib.import_module(VERBS[verb][0]).main(rest) or 0
     except (ValueError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and (reader_is_gone(sys.stdout) or reader_is_gone(sys.stderr)):
+            raise
         if os.environ.get("MMVIDEO_DEBUG"):
             raise
         print(f"mmvideo {verb}: {' '.join(str(error).split())}", file=sys.stderr)

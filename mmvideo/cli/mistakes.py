@@ -30,6 +30,25 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 
+def take_first(arguments: Sequence[str], usage: str, what: str) -> tuple[str, list[str]]:
+    """Takes the first argument, which must be no flag; gives it and the rest.
+
+    Args:
+      arguments: of the command.
+      usage: how the command begins, such as `mmvideo train CONFIG`.
+      what: the argument is, such as `a recipe`.
+
+    Raises:
+      UsageError: there is none, or a flag stands in its place.
+    """
+    verb = " ".join(usage.split()[:2])
+    if not arguments:
+        raise UsageError(f"{what} is missing: {usage} …; see {verb} --help")
+    if arguments[0].startswith("-"):
+        raise UsageError(f"{what} comes first: {usage} …, not {arguments[0]}; see {verb} --help")
+    return arguments[0], list(arguments[1:])
+
+
 def take_value(arguments: Sequence[str], flag: str, what: str) -> tuple[str | None, list[str]]:
     """Takes `FLAG VALUE` or `FLAG=VALUE` out of the arguments; gives the value, None without one, and the rest.
 

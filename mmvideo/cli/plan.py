@@ -68,18 +68,19 @@ class Options:
 
 def main(arguments: list[str]) -> int:
     """Parses, plans and prints."""
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if arguments and arguments[0] in ("-h", "--help"):
         print(ABOUT, end="")
         return 0
-    from mmvideo.cli.mistakes import UsageError, parse_fields
-    from mmvideo.experiment.config import load_experiment
+    from mmvideo.cli.mistakes import parse_fields, take_first
+    from mmvideo.experiment.named import find_config
 
     # A plan is the same with and without accelerators, and leaves them alone.
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    config, *rest = arguments
-    if config.startswith("-"):
-        raise UsageError(f"the recipe comes first: mmvideo plan CONFIG …, not {config}")
+    config, rest = take_first(arguments, "mmvideo plan CONFIG", "a recipe")
+    find_config(config)
     options, rest = _options(rest)
+    from mmvideo.experiment.config import load_experiment
+
     experiment = parse_fields(load_experiment(config), rest, f"mmvideo plan {config}")
     if options.device is not None and not options.layout:
         _launch(experiment, options)

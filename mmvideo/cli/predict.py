@@ -11,7 +11,7 @@ ABOUT = "What a trained model makes of clips."
 
 def main(arguments: list[str]) -> int:
     """Parses and runs one of them."""
-    options = _parser().parse_args(arguments or ["--help"])
+    options = _parser().parse_args(arguments)
     return options.run(options)
 
 
@@ -39,11 +39,17 @@ def _embed(options) -> int:
 
     if options.out.suffix != ".npz":
         raise UsageError(f"--out {options.out} must end in .npz")
+    step = chosen_step(options.step)
+    from mmvideo.experiment.before import check_source
+    from mmvideo.experiment.named import find_run
+
+    find_run(options.workdir)
+    for corpus in options.corpora:
+        for split in options.split or (None,):
+            check_source(corpus, split, "corpus")
     from mmvideo.experiment.embeddings import write_embeddings
 
-    written = write_embeddings(
-        options.workdir, options.corpora, options.out, options.split, options.features, chosen_step(options.step)
-    )
+    written = write_embeddings(options.workdir, options.corpora, options.out, options.split, options.features, step)
     print(f"{options.out}: {written.clips} clips, {len(written.skipped)} skipped")
     for group, count in written.known.items():
         print(f"  {group:<12}{count:>8} vectors of {written.width[group]}")

@@ -12,6 +12,9 @@ def main(arguments: list[str]) -> int:
     parser = Parser(prog="mmvideo report", description="Write a run's report.html again.")
     parser.add_argument("workdir", type=Path, help="folder of the run")
     options = parser.parse_args(arguments)
+    from mmvideo.experiment.named import find_run
+
+    find_run(options.workdir)
     from mmvideo.experiment.config import load_experiment
     from mmvideo.experiment.report import report
 

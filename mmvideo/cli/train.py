@@ -9,6 +9,8 @@ ABOUT = """usage: mmvideo train CONFIG [--workdir DIR] [--field.path VALUE …]
 Trains the experiment that CONFIG defines: a Python file (recipe.py:tiny takes what it calls `tiny`), or a
 workdir or its config.json.
 The same command again resumes a stopped run. `mmvideo train CONFIG --help` lists every field of it.
+A run that is resumed must find what it was trained on; a corpus that was moved is named by its new path:
+--input.sources.0.path FOLDER.
 
   --workdir DIR   where the run is kept (default: runs/NAME)
 """
@@ -16,19 +18,24 @@ The same command again resumes a stopped run. `mmvideo train CONFIG --help` list
 
 def main(arguments: list[str]) -> int:
     """Parses, resolves the experiment and runs it."""
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if arguments and arguments[0] in ("-h", "--help"):
         print(ABOUT, end="")
         return 0
-    from mmvideo.cli.mistakes import UsageError, parse_fields, take_value
-    from mmvideo.experiment.config import load_experiment
+    from mmvideo.cli.importing import quick_imports
+    from mmvideo.cli.mistakes import parse_fields, take_first, take_value
+    from mmvideo.experiment.named import find_config
 
-    config, *rest = arguments
-    if config.startswith("-"):
-        raise UsageError(f"the recipe comes first: mmvideo train CONFIG …, not {config}")
+    config, rest = take_first(arguments, "mmvideo train CONFIG", "a recipe")
     folder, rest = take_value(rest, "--workdir", "a folder")
-    experiment = parse_fields(load_experiment(config), rest, f"mmvideo train {config}")
+    find_config(config)
+    from mmvideo.experiment.before import check_inputs
+
+    with quick_imports():
+        from mmvideo.experiment.config import load_experiment
+
+        experiment = parse_fields(load_experiment(config), rest, f"mmvideo train {config}")
+    workdir = Path(folder or (config if Path(config).is_dir() else Path("runs") / experiment.name))
+    check_inputs(experiment, workdir)
     from mmvideo.experiment.run import run
 
-    if folder is not None:
-        return run(experiment, Path(folder))
-    return run(experiment, Path(config) if Path(config).is_dir() else Path("runs") / experiment.name)
+    return run(experiment, workdir)

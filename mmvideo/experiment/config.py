@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mmvideo.evaluation.config import Evaluation
+from mmvideo.experiment.named import ConfigError, find_config
 from mmvideo.input.config import Input
 from mmvideo.model.config import Model
 from mmvideo.model.kinds import AnyModel
@@ -22,9 +23,7 @@ from mmvideo.objectives import AnyObjective
 from mmvideo.parallel.config import Mesh
 from mmvideo.training.config import Training
 
-
-class ConfigError(ValueError):
-    """A recipe or a config.json is wrong: the file, the field and what to do."""
+__all__ = ["ConfigError", "Experiment", "from_json", "load_experiment", "to_json"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,15 +86,9 @@ def load_experiment(path: str | Path) -> Experiment:
     Raises:
       ConfigError: the file isn't there or defines no such experiment, with what to do.
     """
-    path, name = _named(str(path))
-    if path.is_dir():
-        path = path / "config.json"
-    if not path.is_file():
-        raise ConfigError(f"there is no recipe {path}; give a Python file that defines `experiment`, or a workdir")
+    path, name = find_config(path)
     if path.suffix == ".json":
-        return from_json(path.read_text(encoding="utf-8"), str(path))
-    if path.suffix != ".py":
-        raise ConfigError(f"{path} is neither a recipe (.py) nor a config (.json)")
+        return from_json(_text(path), str(path))
     defined = {key: value for key, value in _run_recipe(path).items() if isinstance(value, Experiment)}
     if name not in defined:
         others = f"; it has {', '.join(defined)}" if defined else ""
@@ -103,12 +96,12 @@ def load_experiment(path: str | Path) -> Experiment:
     return defined[name]
 
 
-def _named(path: str) -> tuple[Path, str]:
-    """A path and the name of the experiment in it: what stands behind the colon of a recipe, or `experiment`."""
-    file, colon, name = path.rpartition(":")
-    if colon and file.endswith(".py") and name.isidentifier():
-        return Path(file), name
-    return Path(path), "experiment"
+def _text(path: Path) -> str:
+    """The text of a file; bytes that are not UTF-8 are told of with their place."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is damaged: byte {error.start} is not UTF-8") from None
 
 
 def _run_recipe(path: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import jax
 from mmvideo.experiment.config import Experiment
 from mmvideo.experiment.versions import installed, packages
 from mmvideo.parallel.flags import VARIABLES, given_flags, refused_flags
+from mmvideo.parallel.found import find_devices
 
 LITTLE = 10 * 2**30
 """Bytes of free storage below which there is a warning: a few checkpoints of a base model."""
@@ -82,7 +83,7 @@ def _trials(experiment: Experiment | None) -> Iterator[Finding]:
         checks.insert(0, ("mesh", functools.partial(mesh, experiment)))
     try:
         watchdog = Watchdog(PATIENCE)
-    except RuntimeError:
+    except (RuntimeError, AssertionError):
         return  # There are no devices, as the check of them has said.
     with watchdog:
         for name, check in checks:
@@ -151,6 +152,7 @@ def processes() -> Iterator[Finding]:
 
 def devices() -> Iterator[Finding]:
     """The devices that JAX finds, on this process and in all."""
+    find_devices()
     there = jax.local_devices()
     kinds = sorted({device.device_kind for device in there})
     text = f"{len(there)} x {', '.join(kinds)} ({there[0].platform})"

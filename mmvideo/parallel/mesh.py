@@ -11,6 +11,7 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType
 
 from mmvideo.parallel.config import Mesh
+from mmvideo.parallel.found import find_devices
 
 AXES = ("data", "fsdp", "context", "tensor")
 """Names of the mesh axes, from the slowest link to the fastest."""
@@ -26,7 +27,7 @@ def make_mesh(config: Mesh, devices: Sequence[jax.Device] | None = None) -> jax.
     Raises:
       ValueError: sizes that don't multiply to the number of devices.
     """
-    devices = jax.devices() if devices is None else list(devices)
+    devices = find_devices() if devices is None else list(devices)
     shape = axis_sizes(config, len(devices))
     # make_mesh would take Explicit axes, under which a product over a sharded axis is an error.
     kinds = (AxisType.Auto,) * len(AXES)

@@ -27,6 +27,8 @@ from typing import Any
 
 import jax
 
+from mmvideo.parallel.found import find_devices
+
 COORDINATOR, PROCESSES, PROCESS = "MMVIDEO_COORDINATOR", "MMVIDEO_PROCESSES", "MMVIDEO_PROCESS"
 
 VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
@@ -44,6 +46,7 @@ def initialize(environment: Mapping[str, str] | None = None) -> tuple[int, int]:
 
     Raises:
       ValueError: variables that are incomplete, no numbers, or don't fit each other.
+      DeviceError: there are no devices of the kind that `JAX_PLATFORMS` asks for.
       RuntimeError: from JAX, where the others cannot be reached in time.
     """
     environment = os.environ if environment is None else environment
@@ -51,6 +54,7 @@ def initialize(environment: Mapping[str, str] | None = None) -> tuple[int, int]:
         arguments = distributed_arguments(environment)
         if arguments is not None:
             jax.distributed.initialize(**arguments)
+    find_devices()
     return jax.process_index(), jax.process_count()
 
 

@@ -35,7 +35,7 @@ def test_help_imports_nothing_heavy_and_is_quick():
         (["train", "configs/quickstart/shapes.py", "--training.steps", "many"], "--training.steps"),
         (["train", "configs/quickstart/shapes.py", "--model.position", "polar"], "rotary"),
         (["train", "configs/quickstart/shapes.py", "--workdir"], "--workdir needs a folder"),
-        (["eval", "runs/no-such-run"], "there is no recipe"),
+        (["eval", "runs/no-such-run"], "there is no run"),
         (["data", "build", "no/such/folder"], "out"),
         (["data", "show", "samples:none"], "samples"),
     ],

@@ -1,0 +1,64 @@
+"""Finds what a path means, a recipe, a config.json or a run, before anything heavy is imported.
+
+JAX, Flax and Orbax take seconds to import. A path that isn't there is told of at once, so that a typing mistake costs
+no more than a moment.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+CONFIG = "config.json"
+"""The file of a workdir that holds its settings."""
+
+
+class ConfigError(ValueError):
+    """A recipe, a config.json or a workdir is wrong: the file, the field and what to do."""
+
+
+def find_config(path: str | Path) -> tuple[Path, str]:
+    """Find the file that defines an experiment, and the name of the experiment in it.
+
+    Args:
+      path: a recipe (`.py`), of which `recipe.py:tiny` takes what it calls `tiny`, a config (`.json`), or a workdir.
+
+    Returns:
+      The file, and `tiny`, or `experiment` where no name is given.
+
+    Raises:
+      ConfigError: there is no such file, or it is of another kind.
+    """
+    file, name = _named(str(path))
+    if file.is_dir():
+        if not (file / CONFIG).is_file():
+            raise ConfigError(f"{file} holds no run: it has no {CONFIG}; give a recipe, or the workdir of a run")
+        file = file / CONFIG
+    if not file.is_file():
+        raise ConfigError(f"there is no recipe {file}; give a Python file that defines `experiment`, or a workdir")
+    if file.suffix not in (".py", ".json"):
+        raise ConfigError(f"{file} is neither a recipe (.py) nor a config (.json)")
+    return file, name
+
+
+def find_run(workdir: str | Path) -> Path:
+    """Return the workdir of a run, or the folder of what was exported of one.
+
+    Raises:
+      ConfigError: there is no such folder, or it holds no run.
+    """
+    folder = Path(workdir)
+    if folder.is_file():
+        raise ConfigError(f"{folder} is a file, not a run: give the workdir of a run, such as runs/NAME")
+    if not folder.is_dir():
+        raise ConfigError(f"there is no run {folder}; give the workdir of one, which 'mmvideo train CONFIG' makes")
+    if not (folder / CONFIG).is_file():
+        raise ConfigError(f"{folder} holds no run: it has no {CONFIG}; give the workdir of one, such as runs/NAME")
+    return folder
+
+
+def _named(path: str) -> tuple[Path, str]:
+    """A path and the name of the experiment in it: what stands behind the colon of a recipe, or `experiment`."""
+    file, colon, name = path.rpartition(":")
+    if colon and file.endswith(".py") and name.isidentifier():
+        return Path(file), name
+    return Path(path), "experiment"
