@@ -16,7 +16,8 @@ from mmvideo.ablation.results import Planned
 from mmvideo.ablation.statistics import Estimate, estimate, paired
 from mmvideo.evaluation.report_parts.names import headline
 from mmvideo.evaluation.report_tasks import task
-from mmvideo.experiment.config import ConfigError, Experiment, load_experiment
+from mmvideo.experiment.config import ConfigError, Experiment
+from mmvideo.experiment.opened import load_run
 
 SEEDS: dict[str, Any] = {"name": "", "training.seed": 0, "input.seed": 0, "input.keep": None}
 """Fields that runs of one column may differ in, with what they are taken as."""
@@ -136,7 +137,7 @@ def _read(workdir: Path) -> Finished:
     if not (workdir / "config.json").is_file():
         what = "is no run: it has no config.json" if workdir.is_dir() else "is not there"
         raise ConfigError(f"{workdir} {what}; give the workdirs of runs")
-    return Finished(workdir, load_experiment(workdir), read_record(workdir))
+    return Finished(workdir, load_run(workdir), read_record(workdir))
 
 
 def _columns(runs: Sequence[Finished]) -> tuple[Column, ...]:

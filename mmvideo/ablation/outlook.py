@@ -12,7 +12,7 @@ from mmvideo.ablation.cost import Cost, Planner
 from mmvideo.ablation.fields import with_fields
 from mmvideo.experiment.config import Experiment, to_json
 from mmvideo.planning.devices import Device
-from mmvideo.training.files import write_whole
+from mmvideo.records.whole import write_whole
 
 
 def costs_of(

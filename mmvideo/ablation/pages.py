@@ -12,7 +12,7 @@ from mmvideo.ablation.results import Results
 from mmvideo.ablation.spreadsheet import spreadsheet
 from mmvideo.ablation.telling import document
 from mmvideo.ablation.webpage import webpage
-from mmvideo.training.files import write_whole
+from mmvideo.records.whole import write_whole
 
 
 def write_pages(results: Results, folder: str | Path | None = None) -> Path:

@@ -17,7 +17,7 @@ from mmvideo.ablation.suite import Suite, Tier
 from mmvideo.experiment.config import Experiment
 from mmvideo.experiment.launch import pace
 from mmvideo.planning.devices import USABLE, Device
-from mmvideo.training.files import write_whole
+from mmvideo.records.whole import write_whole
 from mmvideo.training.storage import size_in_words
 
 READING = (

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
-from mmvideo.training.files import read_lines
+from mmvideo.evaluation.results import read_result
+from mmvideo.records.lines import read_lines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ def read_record(workdir: Path) -> Record:
     """Reads a workdir; what it lacks is empty.
 
     Raises:
-      ValueError: an evaluation that is not JSON, with its file.
+      DamagedRecord: an evaluation that isn't what was written, with its file.
     """
     ledger = read_lines(workdir / "ledger.jsonl")
     lines = [line for line in read_lines(workdir / "metrics.jsonl") if "examples_per_second" in line]
@@ -61,10 +61,7 @@ def _metrics(folder: Path) -> dict[str, float]:
     for path in sorted(folder.glob("*.json")):
         if path.name.startswith("."):
             continue
-        try:
-            metrics = json.loads(path.read_text(encoding="utf-8"))["metrics"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is no evaluation ({error}): remove it and run mmvideo eval") from None
+        metrics = read_result(path)["metrics"]
         found |= {f"{path.stem}/{key}": float(value) for key, value in metrics.items() if _is_number(value)}
     return found
 

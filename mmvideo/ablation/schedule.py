@@ -15,7 +15,7 @@ from mmvideo.ablation.follow import Follow
 from mmvideo.ablation.launchers import Launcher
 from mmvideo.ablation.work import CELLS, SETTINGS, STATE, state_of, told
 from mmvideo.experiment.config import ConfigError, Experiment, load_experiment, to_json
-from mmvideo.training.files import write_whole
+from mmvideo.records.whole import write_whole
 from mmvideo.training.progress import clock
 
 PAUSE = 0.2

@@ -23,7 +23,8 @@ from typing import Any, Literal
 
 from mmvideo.ablation.checkout import commit
 from mmvideo.experiment.config import load_experiment
-from mmvideo.training.files import read_lines, write_whole
+from mmvideo.records.lines import read_lines
+from mmvideo.records.whole import write_whole
 
 SETTINGS, CELLS, STATE, LOG = "settings", "cells", "state", "log"
 """Folders of a tier: settings of runs, their workdirs, how they ended, what they said."""

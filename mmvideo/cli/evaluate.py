@@ -48,8 +48,10 @@ def main(arguments: list[str]) -> int:
     for place, source in enumerate(() if corpus is not None else experiment.evaluation.sources or ()):
         check_source(source.path, source.split, f"evaluation.sources.{place}")
     from mmvideo.experiment.evaluators import held_out_source
+    from mmvideo.experiment.opened import check_config
     from mmvideo.experiment.run import evaluate
 
+    check_config(workdir, step)
     dataset = None
     if corpus is not None:
         source = held_out_source(corpus)

@@ -15,8 +15,8 @@ def main(arguments: list[str]) -> int:
     from mmvideo.experiment.named import find_run
 
     find_run(options.workdir)
-    from mmvideo.experiment.config import load_experiment
+    from mmvideo.experiment.opened import load_run
     from mmvideo.experiment.report import report
 
-    print(f"wrote {report(load_experiment(options.workdir), options.workdir)}")
+    print(f"wrote {report(load_run(options.workdir), options.workdir)}")
     return 0

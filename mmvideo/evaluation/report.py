@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from mmvideo.evaluation import report_tasks
@@ -11,6 +10,7 @@ from mmvideo.evaluation.report_parts import account, curves, showcase, tables
 from mmvideo.evaluation.report_parts.markup import Part, duration, number, section, tag, text
 from mmvideo.evaluation.report_parts.style import SCRIPT, STYLE
 from mmvideo.evaluation.report_tasks import source, titled
+from mmvideo.records.whole import write_whole
 
 
 def write_report(path: str | Path, data: ReportData) -> Path:
@@ -25,10 +25,7 @@ def write_report(path: str | Path, data: ReportData) -> Path:
     """
     path = Path(path)
     path = path / "report.html" if path.is_dir() else path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(page(data), encoding="utf-8")
-    os.replace(draft, path)
+    write_whole(path, page(data))
     return path
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
+
+from mmvideo.evaluation.results import read_result
+from mmvideo.records.lines import read_lines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,7 +185,7 @@ def read_run(workdir: str | Path, name: str | None = None, **shown: Any) -> Repo
 
     Raises:
       FileNotFoundError: there is no such folder.
-      ValueError: a file in it is not JSON, with its name and line.
+      DamagedRecord: an evaluation isn't what was written, with its file.
     """
     folder = Path(workdir)
     if not folder.is_dir():
@@ -191,10 +193,10 @@ def read_run(workdir: str | Path, name: str | None = None, **shown: Any) -> Repo
     config = folder / "config.json"
     return ReportData(
         name=name or folder.resolve().name,
-        config=config.read_text(encoding="utf-8") if config.is_file() else "",
-        metrics=_lines(folder / "metrics.jsonl"),
-        evaluations={path.stem: _json(path.read_text(encoding="utf-8"), str(path)) for path in _evaluations(folder)},
-        ledger=_lines(folder / "ledger.jsonl"),
+        config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
+        metrics=read_lines(folder / "metrics.jsonl"),
+        evaluations={path.stem: read_result(path) for path in _evaluations(folder)},
+        ledger=read_lines(folder / "ledger.jsonl"),
         **shown,
     )
 
@@ -202,23 +204,3 @@ def read_run(workdir: str | Path, name: str | None = None, **shown: Any) -> Repo
 def _evaluations(folder: Path) -> list[Path]:
     """The metrics files of evals/; drafts and predictions are not among them."""
     return [path for path in sorted((folder / "evals").glob("*.json")) if not path.name.startswith(".")]
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a .jsonl file; a last line that a killed run left half written is passed over."""
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    whole, rest = lines[:-1], lines[-1]
-    rows = [_json(line, f"{path}, line {number}") for number, line in enumerate(whole, 1) if line.strip()]
-    try:
-        return rows + ([json.loads(rest)] if rest.strip() else [])
-    except json.JSONDecodeError:
-        return rows
-
-
-def _json(text: str, where: str) -> dict[str, Any]:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where} is not JSON ({error.msg}); mend or remove it") from None

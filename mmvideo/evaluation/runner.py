@@ -1,4 +1,4 @@
-"""The one protocol of evaluators, and the files they leave in the workdir.
+"""The one protocol of evaluators, and what runs them.
 
 An evaluator has a `name` and a `run`. What it returns becomes `evals/NAME.json` and
 `evals/NAME.predictions.jsonl`; a new kind of evaluation is one class with these two.
@@ -7,52 +7,18 @@ An evaluator has a `name` and a `run`. What it returns becomes `evals/NAME.json`
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import jax
 from flax import nnx
 
 from mmvideo.evaluation.collect import Answers, Ask, Place, collect
 from mmvideo.evaluation.embed import Embeddings, embed_corpus
+from mmvideo.evaluation.results import EvaluationResult, write_result
 
-
-@dataclasses.dataclass(frozen=True)
-class EvaluationResult:
-    """What an evaluator found.
-
-    Attributes:
-      metrics: value by name.
-      predictions: one object a clip: `id`, `truth`, `scores`.
-      protocol: what the metrics mean, in words and settings.
-      dataset, split: what was evaluated.
-      clips: how many clips were seen.
-      details: what else a report shows, as JSON holds it: a confusion matrix, curves, samples.
-    """
-
-    metrics: dict[str, float | int]
-    predictions: list[dict[str, Any]]
-    protocol: dict[str, Any]
-    dataset: str
-    split: str
-    clips: int
-    details: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-    def content(self) -> dict[str, Any]:
-        """What `evals/NAME.json` holds, but for the step; a metric that is not finite is None."""
-        return {
-            "metrics": {name: _plain(value) for name, value in self.metrics.items()},
-            "dataset": self.dataset,
-            "split": self.split,
-            "clips": self.clips,
-            "protocol": self.protocol,
-            **({"details": self.details} if self.details else {}),
-        }
+__all__ = ["EvaluationResult", "Evaluator", "Partial", "Subject", "evaluate", "partial_name", "write_result"]
 
 
 class Subject:
@@ -139,51 +105,3 @@ def evaluate(
         results[evaluator.name] = evaluator.run(subject)
         write_result(workdir, evaluator.name, results[evaluator.name], step)
     return results
-
-
-def write_result(workdir: str | Path, name: str, result: EvaluationResult, step: int) -> Path | None:
-    """Writes `evals/NAME.json` and `evals/NAME.predictions.jsonl`, whole or not at all.
-
-    Only the first process writes; the others return None. The metrics are written last, so that
-    where they are, their predictions are too.
-    """
-    if jax.process_index() != 0:
-        return None
-    folder = Path(workdir) / "evals"
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in result.predictions)
-    _replace(folder / f"{name}.predictions.jsonl", lines)
-    whole = {**result.content(), "checkpoint_step": int(step)}
-    _replace(folder / f"{name}.json", _laid_out(whole))
-    return folder / f"{name}.json"
-
-
-def measured(workdir: str | Path, name: str, step: int) -> dict[str, float | int | None] | None:
-    """The metrics of `evals/NAME.json` if it is about this step already, else None."""
-    try:
-        written = json.loads((Path(workdir) / "evals" / f"{name}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return written["metrics"] if written.get("checkpoint_step") == step else None
-
-
-def _laid_out(whole: dict[str, Any]) -> str:
-    """JSON that is read by eye, but for the details: they are one last line, however large a matrix they hold."""
-    head = {name: value for name, value in whole.items() if name != "details"}
-    text = json.dumps(head, indent=2, ensure_ascii=False)
-    if "details" in whole:
-        text = f'{text[:-2]},\n  "details": {json.dumps(whole["details"], ensure_ascii=False)}\n}}'
-    return text + "\n"
-
-
-def _plain(value: Any) -> float | int | None:
-    """A number that JSON knows; null for one that is not finite."""
-    value = value.item() if hasattr(value, "item") else value
-    return value if math.isfinite(value) else None
-
-
-def _replace(path: Path, text: str) -> None:
-    """Writes a file beside its place and moves it there in one step."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)

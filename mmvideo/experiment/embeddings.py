@@ -12,7 +12,7 @@ import numpy as np
 
 from mmvideo.datasets.corpus import splits
 from mmvideo.evaluation.embed import embed_corpus
-from mmvideo.experiment.config import load_experiment
+from mmvideo.experiment.opened import load_run
 from mmvideo.experiment.trained import Step, restore
 from mmvideo.input.config import Source
 from mmvideo.input.pipeline import Batches
@@ -64,7 +64,7 @@ def write_embeddings(
     """
     initialize()
     keep_programs()
-    experiment = load_experiment(workdir)
+    experiment = load_run(workdir, step)
     sources = tuple(Source(str(path), split) for path in corpora for split in named or splits(path))
     mesh = make_mesh(experiment.mesh)
     with jax.set_mesh(mesh):

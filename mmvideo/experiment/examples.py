@@ -10,8 +10,8 @@ import numpy as np
 
 from mmvideo.evaluation.gallery import best_and_worst
 from mmvideo.evaluation.report_data import ClipGroup
+from mmvideo.evaluation.results import read_predictions
 from mmvideo.input.pipeline import Batches
-from mmvideo.training.files import read_lines
 
 OBJECTIVES = 3
 """Classification objectives of which clips are shown."""
@@ -62,4 +62,5 @@ def _captions(rows: Sequence[Mapping[str, Any]], number: Sequence[int], record: 
 
 def _predictions(workdir: Path, name: str) -> list[dict[str, Any]]:
     """What an evaluation wrote of each clip; nothing where it was not made."""
-    return read_lines(workdir / "evals" / f"{name}.predictions.jsonl")
+    path = workdir / "evals" / f"{name}.json"
+    return read_predictions(path) if path.is_file() else []

@@ -13,24 +13,30 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.experimental import multihost_utils
 
-from mmvideo.experiment.config import Experiment, load_experiment, to_json
+from mmvideo.experiment.config import Experiment, to_json
+from mmvideo.experiment.opened import load_run
 from mmvideo.experiment.trained import Step, restore
 from mmvideo.parallel.config import Mesh
 from mmvideo.parallel.mesh import make_mesh
 from mmvideo.parallel.processes import initialize
+from mmvideo.records.whole import write_whole
 from mmvideo.training.checkpoint import Checkpoints
-from mmvideo.training.files import write_whole
 from mmvideo.training.optimizer import decayed
 from mmvideo.training.storage import storage_errors
 
 NOTE = "export.json"
+
+BEGUN = "export.unfinished"
+"""The file that marks a folder in which an export was begun and is not done, so that it may be begun again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +69,7 @@ def export(
 
     Args:
       workdir: the run.
-      out: the folder, which must not be there or be empty.
+      out: the folder, which must not be there, or be empty, or hold what an export that was killed left.
       step: which checkpoint; None takes the newest that is whole.
       dtype: of the matrices. Norms, biases, tables and temperatures stay float32; when it is opened, the
         matrices are float32 again, with the values that bfloat16 has left.
@@ -74,14 +80,14 @@ def export(
     """
     initialize()
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} is there already; give a new folder, or delete it")
-    experiment = load_experiment(workdir)
+    _check_free(out)
+    experiment = load_run(workdir, step)
     mesh = make_mesh(Mesh(data=1, fsdp=-1))
     with jax.set_mesh(mesh), storage_errors(out):
         learner, assets, step = restore(experiment, workdir, mesh, step)
         params = _slim(nnx.to_pure_dict(nnx.state(learner, nnx.Param)), dtype)
         made = _described(experiment, step, dtype, params)
+        _begin(out)
         files = {
             "config.json": to_json(dataclasses.replace(experiment, mesh=Mesh())),
             NOTE: json.dumps(dataclasses.asdict(made), indent=1) + "\n",
@@ -91,7 +97,28 @@ def export(
         if jax.process_index() == 0:
             for name in (NOTE, "config.json"):  # The settings come last: without them nothing opens the folder.
                 write_whole(out / name, files[name])
+            (out / BEGUN).unlink()
     return made
+
+
+def _check_free(out: Path) -> None:
+    """Raises unless the folder is free, or holds what a killed export left."""
+    if not out.exists() or (out.is_dir() and (not any(out.iterdir()) or (out / BEGUN).is_file())):
+        return
+    raise ValueError(f"{out} is there already; give a new folder, or delete it")
+
+
+def _begin(out: Path) -> None:
+    """Marks the folder, and clears what an export that was killed left there; all processes go on together."""
+    if jax.process_index() == 0:
+        out.mkdir(parents=True, exist_ok=True)
+        write_whole(out / BEGUN, "an export was begun here and is not done; run the same command again\n")
+        for name in (NOTE, "config.json"):
+            (out / name).unlink(missing_ok=True)
+        if (out / "checkpoints").is_dir():
+            shutil.rmtree(out / "checkpoints")
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("export begun")
 
 
 def _slim(params: Any, dtype: str) -> Any:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from mmvideo.evaluation.results import read_result
 from mmvideo.evaluation.runner import partial_name
 
 
@@ -26,7 +26,7 @@ def headline(workdir: Path, modalities: tuple[str, ...] | None = None, dataset: 
 def _metrics(workdir: Path, name: str) -> dict[str, float]:
     """The metrics of an evaluation; empty where it was not made."""
     path = workdir / "evals" / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8"))["metrics"] if path.is_file() else {}
+    return read_result(path)["metrics"] if path.is_file() else {}
 
 
 VARIANTS = {"by_clip": "by best caption", "dsl": "dual softmax", "reranked": "re-ranked"}

@@ -20,7 +20,7 @@ from mmvideo.experiment.launch import Launch, plan_launch
 from mmvideo.experiment.plan import Load, clip_flops, load, memory
 from mmvideo.planning.devices import device_of_kind
 from mmvideo.planning.memory import Memory
-from mmvideo.training.files import read_lines
+from mmvideo.records.lines import read_lines
 
 
 @dataclasses.dataclass(frozen=True)

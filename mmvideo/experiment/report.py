@@ -23,7 +23,7 @@ from mmvideo.experiment.trained import Step, restore
 from mmvideo.input.pipeline import Batches
 from mmvideo.input.placement import device_stream
 from mmvideo.parallel.mesh import make_mesh
-from mmvideo.training.files import read_lines
+from mmvideo.records.lines import read_lines
 
 
 def report(experiment: Experiment, workdir: str | Path, step: Step = None) -> Path:
@@ -105,10 +105,11 @@ def _summary(experiment: Experiment, workdir: Path, learner, step: int, plain: B
 
 def _time(workdir: Path) -> str:
     """Minutes that the run took, by its last line of metrics."""
-    lines = read_lines(workdir / "metrics.jsonl")
+    lines = read_lines(workdir / "metrics.jsonl", {"seconds": (int, float)})
     return f"{lines[-1]['seconds'] / 60:.1f} minutes" if lines else "unknown"
 
 
 def _skipped(workdir: Path) -> list[tuple[str, str]]:
     """Clips that training could not use."""
-    return [(row["id"], row["reason"]) for row in read_lines(workdir / "skipped.jsonl")]
+    rows = read_lines(workdir / "skipped.jsonl", {"id": str, "reason": str})
+    return [(row["id"], row["reason"]) for row in rows]

@@ -8,8 +8,8 @@ from pathlib import Path
 import jax
 from flax import nnx
 
+from mmvideo.evaluation.results import measured
 from mmvideo.evaluation.runner import evaluate as run_evaluators
-from mmvideo.evaluation.runner import measured
 from mmvideo.experiment.config import Experiment, to_json
 from mmvideo.experiment.evaluators import evaluators, shown_modalities
 from mmvideo.experiment.headline import headline

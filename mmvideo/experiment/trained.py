@@ -15,8 +15,9 @@ from jaxtyping import Float
 
 from mmvideo.datasets.loose import LooseClips
 from mmvideo.evaluation.embed import embed_corpus
-from mmvideo.experiment.config import Experiment, load_experiment
+from mmvideo.experiment.config import Experiment
 from mmvideo.experiment.making import make_learner
+from mmvideo.experiment.opened import load_run
 from mmvideo.input.config import Source
 from mmvideo.input.pipeline import Batches
 from mmvideo.model.lora import merge_lora
@@ -167,7 +168,7 @@ def load(workdir: str | Path, step: Step = None) -> Trained:
       ConfigError: the folder holds no run.
       CheckpointError: it holds no checkpoint, or a damaged one.
     """
-    experiment = load_experiment(workdir)
+    experiment = load_run(workdir, step)
     mesh = make_mesh(experiment.mesh)
     learner, assets, step = restore(experiment, workdir, mesh, step)
     merge_lora(learner.trunk)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
+
+from mmvideo.input.npz import OversizedArray, check_sizes
+from mmvideo.records.whole import draft_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,11 +54,9 @@ def write_vectors(path: str | Path, ids: Sequence[str], groups: Mapping[str, Flo
     """
     _once(path, ids)
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.npz")
     arrays = {group: np.asarray(vectors, np.float32) for group, vectors in groups.items()}
-    np.savez(draft, **{IDS: np.asarray(ids, np.str_)}, **arrays)
-    os.replace(draft, path)
+    with draft_of(path, ".npz") as draft:
+        np.savez(draft, **{IDS: np.asarray(ids, np.str_)}, **arrays)
 
 
 def read_vectors(path: str | Path) -> tuple[list[str], dict[str, Float32[np.ndarray, "n _"]]]:
@@ -70,11 +69,20 @@ def read_vectors(path: str | Path) -> tuple[list[str], dict[str, Float32[np.ndar
     if not Path(path).is_file():
         raise FileNotFoundError(f"input.embeddings: no file {path}; write it with: mmvideo predict embed")
     try:
+        check_sizes(path)
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         ids = arrays.pop(IDS).tolist()
-    except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile):
-        raise ValueError(f"input.embeddings: {path} is no file that mmvideo predict embed wrote") from None
+    except OversizedArray as error:
+        raise ValueError(f"input.embeddings: {error}") from None
+    except MemoryError:
+        raise ValueError(f"input.embeddings: {path} holds more than this machine's memory takes") from None
+    # What zipfile, zlib and NumPy make of damaged bytes is of many kinds.
+    except Exception as error:
+        told = str(error).split("\n")[0][:200] or type(error).__name__
+        raise ValueError(
+            f"input.embeddings: {path} is no file that mmvideo predict embed wrote, or is damaged ({told})"
+        ) from None
     for group, vectors in arrays.items():
         if vectors.ndim != 2 or len(vectors) != len(ids) or vectors.dtype.kind != "f":
             raise ValueError(

@@ -1,16 +1,17 @@
-"""Small files of a workdir, replaced whole; and whether a workdir belongs to these settings."""
+"""Whether a workdir belongs to these settings."""
 
 from __future__ import annotations
 
 import contextlib
 import fnmatch
 import json
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+
+from mmvideo.records.whole import write_whole
 
 MAY_DIFFER = (
     *(f"training.{name}" for name in ("log_every", "save_every", "keep", "evaluate_every", "patience", "tensorboard")),
@@ -30,39 +31,12 @@ Layers have the same parameters however they are computed, scanned or unrolled, 
 mesh change sums in their last bits.
 """
 
+PATHS = ("input.sources.*.path", "input.text.tokenizer")
+"""Where a run finds what its checkpoints hold the digests or the bytes of: these may have moved."""
+
 
 class WorkdirError(ValueError):
     """A workdir belongs to a run with other settings: which differ, and what to do."""
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a text file under another name and renames it, so that nobody ever reads half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
-    with fresh.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSONL file; a last line that a killed process left half-written is left out."""
-    if not path.is_file():
-        return []
-    objects = []
-    # Text may hold other line separators, such as U+2028, which `splitlines` takes for the end of a line.
-    for line in path.read_text(encoding="utf-8").split("\n"):
-        try:
-            objects.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return [item for item in objects if isinstance(item, dict)]
-
-
-def write_lines(path: Path, objects: Iterable[dict[str, Any]]) -> None:
-    """Replaces a JSONL file as a whole."""
-    write_whole(path, "".join(json.dumps(item) + "\n" for item in objects))
 
 
 def claim(workdir: Path, config_json: str, may_differ: Sequence[str] = MAY_DIFFER) -> bool:
@@ -86,10 +60,10 @@ def claim(workdir: Path, config_json: str, may_differ: Sequence[str] = MAY_DIFFE
     new = not path.is_file()
     if not new:
         try:
-            there = _flat(json.loads(path.read_text(encoding="utf-8")))
+            there = json.loads(path.read_bytes())
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise WorkdirError(f"{path} is not JSON ({error}); take another workdir, or delete this one") from None
-        wrong = _differences(there, _flat(json.loads(config_json)), may_differ)
+        wrong = differences(there, json.loads(config_json), may_differ)
         if wrong:
             raise WorkdirError(
                 f"{workdir} holds a run with other settings: {'; '.join(wrong)}. "
@@ -111,15 +85,21 @@ def release_on_error(workdir: Path, new: bool) -> Iterator[None]:
         raise
 
 
-def _differences(there: dict[str, Any], here: dict[str, Any], may_differ: Sequence[str]) -> list[str]:
-    """`field (there → here)` for every setting that stands in the way of a resume.
+def differences(there: Any, here: Any, may_differ: Sequence[str] = ()) -> list[str]:
+    """Return `field (… there, … here)` for every value that differs between two nests of objects and lists.
 
     One that is null here and absent there came after that run, which was without it.
+
+    Args:
+      there, here: plain values as of JSON.
+      may_differ: patterns of dotted names that are left out; where there are any, `training.steps` may be raised.
     """
+    there, here = _flat(there), _flat(here)
     wrong = []
     for name in sorted(there.keys() | here.keys()):
         old, new = there.get(name, "absent"), here.get(name, "absent")
-        raised = name == "training.steps" and isinstance(old, int) and isinstance(new, int) and new >= old
+        numbers = isinstance(old, int) and isinstance(new, int)
+        raised = bool(may_differ) and name == "training.steps" and numbers and new >= old
         came_later = old == "absent" and new is None
         allowed = raised or came_later or any(fnmatch.fnmatchcase(name, pattern) for pattern in may_differ)
         if old != new and not allowed:

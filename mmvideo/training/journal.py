@@ -8,8 +8,8 @@ from typing import Any
 
 import jax
 
+from mmvideo.records.lines import write_lines
 from mmvideo.training.config import Training
-from mmvideo.training.files import write_lines
 from mmvideo.training.guard import check
 from mmvideo.training.ledger import Ledger
 from mmvideo.training.metrics import MetricsWriter, summarise, was_skipped

@@ -17,7 +17,8 @@ from typing import Any
 
 from orbax.checkpoint import checkpoint_managers as policies
 
-from mmvideo.training.files import write_whole
+from mmvideo.records.sealed import seal, unseal
+from mmvideo.records.whole import write_whole
 
 MARK = "best.json"
 
@@ -53,6 +54,9 @@ class Best:
     metric: str
     mode: str
     value: float
+
+
+KEYS = tuple(field.name for field in dataclasses.fields(Best))
 
 
 def preservation(keeping: Keeping, best: Callable[[], int | None]) -> Any:
@@ -107,7 +111,7 @@ def metric_of(keeping: Keeping, metrics: Mapping[str, float | None]) -> float | 
 def read_best(folder: Path) -> Best | None:
     """The mark in a folder of checkpoints; None where there is none, or its checkpoint is gone."""
     try:
-        found = Best(**json.loads((folder / MARK).read_text(encoding="utf-8")))
+        found = Best(**unseal((folder / MARK).read_bytes(), str(folder / MARK), KEYS))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError):
@@ -117,4 +121,4 @@ def read_best(folder: Path) -> Best | None:
 
 def write_best(folder: Path, best: Best) -> None:
     """Writes the mark, whole or not at all."""
-    write_whole(folder / MARK, json.dumps(dataclasses.asdict(best)) + "\n")
+    write_whole(folder / MARK, json.dumps(seal(dataclasses.asdict(best))) + "\n")

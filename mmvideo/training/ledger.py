@@ -17,15 +17,17 @@ What overlaps with a step on the devices is no loss and shows only where the hos
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mmvideo.training.files import read_lines
+from mmvideo.records.lines import append_line, read_lines
 
 NAMES = ("init", "compile", "wait", "step", "checkpoint", "evaluation", "other")
+
+NEEDS = {"run": int, "from_step": int, "to_step": int, "at": (int, float)}
+"""What every line must have to be counted."""
 
 T = TypeVar("T")
 
@@ -40,7 +42,7 @@ class Ledger:
 
     def __init__(self, path: Path | None, beat: Callable[[str], None] = lambda name: None):
         self._path, self._beat = path, beat
-        self._lines = read_lines(path) if path is not None else []
+        self._lines = read_lines(path, NEEDS) if path is not None else []
         self._run = 1 + max((line.get("run", 0) for line in self._lines), default=0)
         self._seconds = dict.fromkeys(NAMES, 0.0)
         self._open = ["other"]
@@ -132,8 +134,7 @@ class Ledger:
 
     def _append(self, line: dict[str, Any]) -> None:
         if self._path is not None:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            append_line(self._path, line)
 
 
 def lost_work(lines: Iterable[dict[str, Any]], step: int) -> tuple[float, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mmvideo.training.files import read_lines, write_lines
+from mmvideo.records.lines import line_of, scan, tell, write_lines
 
 COUNTED = ("clips", "tokens", "slots", "skipped", "skipped_total", "bad_in_a_row", "spike", "spikes_total")
 """Metrics of the step that are not averaged as they are."""
@@ -27,7 +26,7 @@ class MetricsWriter:
 
     def __init__(self, workdir: Path, step: int, tensorboard: bool):
         self._path = workdir / "metrics.jsonl"
-        kept = [line for line in read_lines(self._path) if line.get("step", math.inf) <= step]
+        kept = [line for line in _undamaged(self._path) if line["step"] <= step]
         write_lines(self._path, kept)
         self._told = {(line.get("step"), name) for line in kept for name in line if name.startswith("eval/")}
         self.seconds_before: float = max((line.get("seconds", 0.0) for line in kept), default=0.0)
@@ -40,7 +39,7 @@ class MetricsWriter:
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Writes one line; a number that is not finite becomes null, which is JSON."""
-        self._file.write(json.dumps({name: _plain(value) for name, value in row.items()}) + "\n")
+        self._file.write(line_of({name: _plain(value) for name, value in row.items()}))
         self._file.flush()
         if self._events is not None:
             for name, value in row.items():
@@ -88,6 +87,16 @@ def summarise(
 def was_skipped(metrics: Mapping[str, float]) -> bool:
     """Whether a step changed nothing, as one that is not finite or as a spike."""
     return bool(metrics["skipped"] or metrics.get("spike"))
+
+
+def _undamaged(path: Path) -> list[dict[str, Any]]:
+    """The lines that are whole; the others, which are said, go to `metrics.jsonl.damaged`, where nothing is lost."""
+    found = scan(path, {"step": int})
+    if found.damaged:
+        tell(path, found)
+        with path.with_name(f"{path.name}.damaged").open("ab") as file:
+            file.write(b"".join(line + b"\n" for line in found.raw))
+    return found.objects
 
 
 def _plain(value: Any) -> Any:

@@ -18,6 +18,8 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from mmvideo.records.sealed import DamagedRecord, seal, unseal
+
 RECORD, WRITTEN = "record", "written"
 """Their folders within a checkpoint. Orbax finishes the folders in the order of their names, `written` as the last."""
 
@@ -112,6 +114,9 @@ def read_record(folder: Path) -> tuple[dict[str, ArrayRecord], dict[str, bytes]]
       DamagedCheckpoint: a file is missing or is not what was saved.
     """
     content = _opened(folder / DIGESTS)
+    outside = [name for name in content["assets"] if not _is_inside(name) or Path(name).name != name]
+    if outside:
+        raise DamagedCheckpoint(f"{folder / DIGESTS} names {outside[0]!r}, which is no file of this folder")
     try:
         assets = {name: (folder / name).read_bytes() for name in content["assets"]}
     except FileNotFoundError as error:
@@ -139,6 +144,8 @@ def check_files(folder: Path, part: str) -> None:
     if not (folder / WRITTEN / FILES).exists():
         return
     for name, (size, digest) in _opened(folder / WRITTEN / FILES)["files"].items():
+        if not _is_inside(name):
+            raise DamagedCheckpoint(f"{folder / WRITTEN / FILES} names {name!r}, which is no file of this folder")
         path = folder / name
         if name.split("/")[0] not in (part, RECORD):
             continue
@@ -163,8 +170,7 @@ def _digest(path: Path) -> str:
 
 def _sealed(content: Mapping[str, Any]) -> bytes:
     """JSON that tells its own digest."""
-    plain = json.loads(json.dumps(content))
-    return json.dumps({"sha256": _seal(plain), **plain}, indent=1).encode()
+    return json.dumps(seal(content), indent=1).encode()
 
 
 def _opened(path: Path) -> dict[str, Any]:
@@ -174,17 +180,13 @@ def _opened(path: Path) -> dict[str, Any]:
       DamagedCheckpoint: the file is missing, or is not what was saved.
     """
     try:
-        data = path.read_bytes()
-        content = json.loads(data)
-        seal = content.pop("sha256")
+        return unseal(path.read_bytes(), str(path))
     except FileNotFoundError:
         raise DamagedCheckpoint(f"{path} is missing") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise DamagedCheckpoint(f"{path} is damaged") from None
-    if seal != _seal(content):
-        raise DamagedCheckpoint(f"{path} is damaged")
-    return content
+    except DamagedRecord as error:
+        raise DamagedCheckpoint(str(error)) from None
 
 
-def _seal(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def _is_inside(name: object) -> bool:
+    """Whether a name from a file stays within the folder that it is looked for in: `record/spec.json`, not `../x`."""
+    return isinstance(name, str) and bool(name) and not name.startswith("/") and ".." not in name.split("/")

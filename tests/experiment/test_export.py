@@ -147,7 +147,7 @@ def test_what_cannot_be_is_one_line(trained, tmp_path, capsys):
     for words, said in [
         (["export", str(folder), str(tmp_path / "out")], "is there already"),
         (["export", str(folder), str(tmp_path / "new"), "--step", "last"], "must be the step of a checkpoint, or best"),
-        (["export", str(tmp_path / "none"), str(tmp_path / "new")], "there is no recipe"),
+        (["export", str(tmp_path / "none"), str(tmp_path / "new")], "there is no run"),
     ]:
         assert main(words) == 2
         told = capsys.readouterr().err
@@ -179,3 +179,19 @@ def test_scanned_and_unrolled_layers_take_each_others_checkpoints(trained):
     one, other = (restore(each, folder, make_mesh(each.mesh))[0].embed(stream) for each in (scanned, unrolled))
     for name in one:
         np.testing.assert_allclose(one[name][0], other[name][0], atol=1e-5)
+
+
+def test_an_export_that_was_killed_is_begun_again(trained, tmp_path, monkeypatch):
+    workdir, _ = trained
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr("mmvideo.experiment.export.NOTE", "no/such/folder\0")  # Fails when the arrays are written.
+        with pytest.raises(ValueError, match="plain file name|null byte"):
+            export(workdir, out)
+    (out / "checkpoints" / "5.orbax-checkpoint-tmp").mkdir(parents=True)
+    assert not (out / "config.json").exists()
+    assert export(workdir, out).step == 5
+    assert not list(out.glob("*.unfinished")) and not list(out.rglob("*.new"))
+    assert load(out).step == 5
+    with pytest.raises(ValueError, match="is there already"):
+        export(workdir, out)

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from mmvideo.training.files import WorkdirError, claim, read_lines, write_lines
+from mmvideo.records.lines import read_lines, write_lines
+from mmvideo.training.files import WorkdirError, claim
 from mmvideo.training.ledger import Ledger, lost_work, productive_seconds
 from mmvideo.training.metrics import summarise
 from mmvideo.training.progress import Progress, clock, short

@@ -16,8 +16,9 @@ import pytest
 import training_toy
 from training_toy import LONG, ToyBatches, quick, same_bits, toy_mesh, toy_train
 
+from mmvideo.records.lines import read_lines
 from mmvideo.training.checkpoint import Checkpoints
-from mmvideo.training.files import WorkdirError, read_lines
+from mmvideo.training.files import WorkdirError
 from mmvideo.training.guard import NonFiniteError
 
 

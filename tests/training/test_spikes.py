@@ -11,9 +11,9 @@ import pytest
 from flax import nnx
 from training_toy import LONG, PlainToy, ToyBatches, quick, same_bits, toy_train
 
+from mmvideo.records.lines import read_lines
 from mmvideo.training.checkpoint import Checkpoints
 from mmvideo.training.config import Spike
-from mmvideo.training.files import read_lines
 from mmvideo.training.guard import SpikeError
 from mmvideo.training.optimizer import make_optimizer
 from mmvideo.training.state import new_state

@@ -9,10 +9,10 @@ import pytest
 from training_toy import ROWS, ToyBatches, toy_train
 
 from mmvideo.input.plan import Planned
+from mmvideo.records.lines import read_lines
 from mmvideo.stream import PADDING
 from mmvideo.training.checkpoint import Checkpoints
 from mmvideo.training.config import Optimizer, Training
-from mmvideo.training.files import read_lines
 from mmvideo.training.unread import UnreadableError
 
 

@@ -1,0 +1,61 @@
+"""A look at the arrays that an .npz file claims to hold, before memory is taken for them."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from pathlib import Path
+
+from numpy.lib import format as npy
+
+MOST = 1100
+"""Bytes that a byte of a compressed array may become; deflate gives 1032 at most."""
+
+
+class OversizedArray(ValueError):
+    """An array claims more bytes than its file can hold: which, and both numbers."""
+
+
+def check_sizes(path: str | Path) -> None:
+    """Compare the bytes that each array's header claims with those that the file holds of it.
+
+    The header of an array is a few bytes, and NumPy takes the memory that it claims before it reads on: 128 bytes may
+    ask for 4 TiB.
+
+    Raises:
+      OversizedArray: an array claims another number of bytes than its member of the file has.
+      zipfile.BadZipFile, ValueError: it is no such file.
+    """
+    room = Path(path).stat().st_size
+    with zipfile.ZipFile(path) as file:
+        told, there = _members(path), len(file.infolist())
+        if told != there % 2**16:  # A damaged entry may swallow the next.
+            raise zipfile.BadZipFile(f"it has {there} arrays, and tells of {told}")
+        for member in file.infolist():
+            with file.open(member) as data:
+                claimed, header = _claimed(data)
+            there = member.file_size - header
+            if claimed != there or member.file_size > room * MOST:
+                raise OversizedArray(
+                    f"{path}: array {member.filename.removesuffix('.npy')!r} claims {claimed:,} bytes, and the file "
+                    f"of {room:,} bytes holds {there:,} of it: it is damaged; write it again"
+                )
+
+
+def _members(path: str | Path) -> int:
+    """How many members the end of the archive tells of; zipfile doesn't look."""
+    with open(path, "rb") as file:
+        file.seek(-min(Path(path).stat().st_size, 2**16 + 22), 2)
+        end = file.read()
+    place = end.rfind(b"PK\5\6")
+    return int.from_bytes(end[place + 10 : place + 12], "little")
+
+
+def _claimed(data) -> tuple[int, int]:
+    """Bytes of the array that a header tells of, and of the header."""
+    version = npy.read_magic(data)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, _, dtype = read(data)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects")
+    return math.prod(shape) * dtype.itemsize, data.tell()

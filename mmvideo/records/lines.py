@@ -1,0 +1,141 @@
+r"""Files with one JSON object a line, each with a checksum; damaged lines are left out, counted and told of.
+
+A line ends in `"crc": "1c291ca3"}`, the CRC-32 of the object without it. Of the line `{"step": 3, "crc": "…"}` that is
+the checksum of `{"step": 3}`. A file of before there were checksums is read as it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import sys
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmvideo.records.whole import write_whole
+
+_SUMMED = re.compile(rb'(\{.*?)(?:, )?"crc": "([0-9a-f]{8})"\}', re.DOTALL)
+
+_NEARLY = re.compile(rb'.*"[^"]{3}": "[^"]{8}"\}', re.DOTALL)
+"""A line whose checksum, or the name of it, was hit."""
+
+_TOLD: set[tuple[str, tuple[int, ...]]] = set()
+"""Files and damaged lines that this process has told of."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Lines:
+    """What a file holds.
+
+    Attributes:
+      objects: those of the whole lines.
+      damaged: numbers of the others, from 1.
+      raw: the others as they are.
+      whole: how many lines there are.
+      torn: whether the file ends within a line, as a killed process leaves it.
+    """
+
+    objects: list[dict[str, Any]]
+    damaged: list[int]
+    raw: list[bytes]
+    whole: int
+    torn: bool
+
+
+def line_of(item: Mapping[str, Any]) -> str:
+    """Return an object as a line with its checksum."""
+    text = json.dumps(item)
+    comma = ", " if item else ""
+    return f'{text[:-1]}{comma}"crc": "{zlib.crc32(text.encode()):08x}"}}\n'
+
+
+def read_lines(path: Path, needs: Mapping[str, type | tuple[type, ...]] | None = None) -> list[dict[str, Any]]:
+    """Return the objects of a file; none where there is no file. What is damaged is left out, and said on stderr once.
+
+    Args:
+      path: the file.
+      needs: what an object must have, with its type; one that lacks it counts as damaged.
+    """
+    found = scan(path, needs)
+    if found.damaged:
+        tell(path, found)
+    return found.objects
+
+
+def scan(path: Path, needs: Mapping[str, type | tuple[type, ...]] | None = None) -> Lines:
+    """Read a file, its damaged lines apart."""
+    data = path.read_bytes() if path.is_file() else b""
+    lines = data.split(b"\n")
+    torn = bool(lines[-1])
+    if not torn:
+        lines.pop()
+    objects, damaged, summed = [], [], False
+    for number, line in enumerate(lines, 1):
+        if not line.strip() and not summed:
+            continue
+        item, has_sum = _parsed(line, summed)
+        summed = summed or has_sum
+        if item is None or not all(_is(item.get(name), kind) for name, kind in (needs or {}).items()):
+            damaged.append(number)
+        else:
+            objects.append(item)
+    return Lines(objects, damaged, [lines[number - 1] for number in damaged], len(lines), torn)
+
+
+def tell(path: Path, found: Lines) -> None:
+    """Say on stderr which lines of a file are damaged, unless this process has said so."""
+    key = str(path), tuple(found.damaged)
+    if key in _TOLD:
+        return
+    _TOLD.add(key)
+    if found.torn and found.damaged == [found.whole]:
+        said = f"line {found.whole}, the last, is half-written, as a kill leaves it, and is left out"
+    else:
+        named = ", ".join(map(str, found.damaged[:5])) + (" …" if len(found.damaged) > 5 else "")
+        said = f"{len(found.damaged)} of {found.whole} lines are damaged and left out (line {named})"
+    print(f"mmvideo: {path}: {said}", file=sys.stderr)
+
+
+def write_lines(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:
+    """Replace a file as a whole."""
+    write_whole(path, "".join(line_of(item) for item in objects))
+
+
+def append_line(path: Path, item: Mapping[str, Any]) -> None:
+    """Add a line; one that was left half-written before it is ended first, so that both stay apart."""
+    with path.open("ab+") as file:
+        end = file.seek(0, 2)
+        if end:
+            file.seek(end - 1)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+        file.write(line_of(item).encode())
+
+
+def _parsed(line: bytes, summed: bool) -> tuple[dict[str, Any] | None, bool]:
+    """The object of a line, None where it is damaged, and whether it has a checksum.
+
+    Args:
+      line: without its end.
+      summed: whether a line before it has a checksum, so that this one must.
+    """
+    found = _SUMMED.fullmatch(line)
+    if found is not None:
+        text = found[1] + b"}"
+        if zlib.crc32(text) != int(found[2], 16):
+            return None, True
+        return json.loads(text), True
+    if summed or _NEARLY.fullmatch(line):
+        return None, False
+    try:
+        item = json.loads(line)
+    except ValueError:  # Bytes that are no UTF-8 are one, too.
+        return None, False
+    return (item if isinstance(item, dict) else None), False
+
+
+def _is(value: object, kind: type | tuple[type, ...]) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)

@@ -1,0 +1,52 @@
+"""JSON objects that hold the SHA-256 of all else in them, so that a changed byte is noticed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+SEAL = "sha256"
+
+
+class DamagedRecord(ValueError):
+    """A file of a run's record isn't what was written: which, and what disagrees."""
+
+
+def seal(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the object, as JSON gives it back, with its seal in front."""
+    plain = json.loads(json.dumps(content))
+    return {SEAL: _digest(plain), **plain}
+
+
+def unseal(data: bytes, where: str, unsealed: Collection[str] = ()) -> dict[str, Any]:
+    """Return the object that was sealed.
+
+    Args:
+      data: the file's bytes.
+      where: its name, for the error.
+      unsealed: keys of an object of before there were seals; one with no other keys is taken as it is.
+
+    Raises:
+      DamagedRecord: it is no JSON object, or isn't what was sealed.
+    """
+    try:
+        content = json.loads(data)
+    except ValueError as error:  # Bytes that are no UTF-8 are one, too.
+        raise DamagedRecord(f"{where} is damaged: it is not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise DamagedRecord(f"{where} is damaged: it holds no JSON object")
+    told = content.pop(SEAL, None)
+    if told is None:
+        if content and set(content) <= set(unsealed):
+            return content
+        raise DamagedRecord(f"{where} is damaged: it has no '{SEAL}'")
+    now = _digest(content)
+    if told != now:
+        raise DamagedRecord(f"{where} is damaged: its SHA-256 is {now}, and was {told}")
+    return content
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
