@@ -33,12 +33,17 @@ def draft_of(path: Path, suffix: str = "") -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep_drafts(path)
-    draft = path.with_name(f".{path.name}.{_host()}-{os.getpid()}.new{suffix}")
+    draft = draft_name(path, suffix)
     try:
         yield draft
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def draft_name(path: Path, suffix: str = "") -> Path:
+    """Return the name that this process gives to a draft of a file, by which others tell whose it is."""
+    return path.with_name(f".{path.name}.{_host()}-{os.getpid()}.new{suffix}")
 
 
 def sweep_drafts(path: Path) -> None:

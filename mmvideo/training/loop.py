@@ -20,6 +20,7 @@ from mmvideo.training.files import MAY_DIFFER, claim, release_on_error
 from mmvideo.training.interrupt import stop_requests
 from mmvideo.training.journal import Journal
 from mmvideo.training.ledger import Ledger
+from mmvideo.training.owner import Owner, owned
 from mmvideo.training.progress import clock
 from mmvideo.training.state import Blueprint, TrainState, begun, draw_up, learner_of
 from mmvideo.training.step import Metrics, make_step
@@ -77,7 +78,7 @@ def train(
       The state; its `step` is below `config.steps` only where the run was asked to stop.
 
     Raises:
-      WorkdirError: the workdir holds a run with other settings.
+      WorkdirError: the workdir holds a run with other settings, or another process trains there.
       CheckpointError: its checkpoints don't fit or are all damaged.
       NonFiniteError: `config.patience` steps in a row were skipped, and the last was not finite.
       SpikeError: the last of them was a spike.
@@ -89,6 +90,7 @@ def train(
     with contextlib.ExitStack() as stack:
         stack.enter_context(watchdog)
         stack.enter_context(storage_errors(workdir))
+        owner = stack.enter_context(owned(workdir))
         new = claim(workdir, config_json, may_differ)
         ledger = Ledger(workdir / "ledger.jsonl" if first else None, watchdog.beat)
         asked = stack.enter_context(stop_requests())
@@ -103,7 +105,7 @@ def train(
             stack.enter_context(journal)
         for line in _greeting(workdir, start, lost, plan):
             journal.say(line)
-        run = _Run(plan, config, evaluate, ledger, journal, checkpoints, _assets(batches, config_json))
+        run = _Run(plan, config, evaluate, ledger, journal, checkpoints, _assets(batches, config_json), owner)
         state, step = run.through(state, _steps(plan, state, batches, place, config, ledger, watchdog), asked)
         journal.say(_farewell(workdir, step, config.steps, ledger))
     return state
@@ -120,6 +122,7 @@ class _Run:
     journal: Journal
     checkpoints: Checkpoints
     assets: Mapping[str, bytes]
+    owner: Owner | None
 
     def through(
         self, state: TrainState, steps: Iterator[tuple[int, TrainState, Metrics]], asked: Callable[[int], bool]
@@ -130,9 +133,11 @@ class _Run:
             self.measure(step, state)  # What a stop came before.
         for step, state, metrics in steps:
             self.journal.add(step, metrics)
+            self.keep_hold()
             stopped = asked(step)
             if stopped or _saved(self.config, step):
                 self.journal.settle(line=True)
+                self.keep_hold(now=True)
                 with self.ledger.phase("checkpoint"):
                     self.checkpoints.save(step, state, self.assets)
             if stopped:
@@ -143,6 +148,11 @@ class _Run:
             self.checkpoints.close()
         self.journal.settle(line=True)
         return state, step
+
+    def keep_hold(self, now: bool = False) -> None:
+        """Ends the run where its workdir is another's; `now` looks, else what the last heartbeat found is told."""
+        if self.owner is not None:
+            self.owner.check(now)
 
     def measure(self, step: int, state: TrainState) -> None:
         """Evaluates, marks the checkpoint if it is the best, and writes down what is found."""

@@ -119,7 +119,7 @@ def test_a_corpus_of_which_nothing_can_be_read_stops_the_run_before_a_checkpoint
 
 
 def test_wrong_uses_are_told(tiny, tmp_path):
-    with pytest.raises(ConfigError, match="there is no recipe"):
+    with pytest.raises(ConfigError, match="there is no run"):
         load(tmp_path / "nowhere")
     (tmp_path / "config.json").write_text(to_json(tiny))
     with pytest.raises(CheckpointError, match="no checkpoint"):
