@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -170,6 +171,21 @@ class Batches:
         if self.tokenizer is not None:
             encoded["tokenizer.model"] = self.tokenizer.model
         return encoded
+
+    def origin(self) -> dict[str, Any]:
+        """What the batches are made of, wherever it lies: digests of the corpora, and of what another model made.
+
+        A corpus that isn't read from a folder, such as loose files, has no digest.
+        """
+        named = zip(self.config.sources, self.corpus.corpora, strict=True)
+        sources = [
+            {"split": source.split, "clips": len(corpus), "digest": getattr(corpus, "digest", "")}
+            for source, corpus in named
+        ]
+        if self.config.embeddings is None:
+            return {"sources": sources}
+        with open(self.config.embeddings, "rb") as file:
+            return {"sources": sources, "embeddings": hashlib.file_digest(file, "sha256").hexdigest()}
 
     def _row(self, place: int) -> TokenStream:
         """Row `place` of those that this process makes, counted through all batches."""

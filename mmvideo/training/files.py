@@ -56,22 +56,31 @@ def claim(workdir: Path, config_json: str, may_differ: Sequence[str] = MAY_DIFFE
     Raises:
       WorkdirError: another setting differs, or config.json there can't be read.
     """
-    path = workdir / "config.json"
-    new = not path.is_file()
-    if not new:
-        try:
-            there = json.loads(path.read_bytes())
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise WorkdirError(f"{path} is not JSON ({error}); take another workdir, or delete this one") from None
-        wrong = differences(there, json.loads(config_json), may_differ)
-        if wrong:
-            raise WorkdirError(
-                f"{workdir} holds a run with other settings: {'; '.join(wrong)}. "
-                "Give the same settings to resume it, or another workdir to start anew"
-            )
+    new = check_settings(workdir, config_json, may_differ)
     if jax.process_index() == 0:
-        write_whole(path, config_json)
+        write_whole(workdir / "config.json", config_json)
     return new
+
+
+def check_settings(workdir: Path, config_json: str, may_differ: Sequence[str] = MAY_DIFFER) -> bool:
+    """Compare the settings with those of the workdir; arguments, result and errors are those of `claim`."""
+    path = workdir / "config.json"
+    if not path.is_file():
+        return True
+    try:
+        there = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise WorkdirError(
+            f"{path} is not JSON ({error}); put back the copy in checkpoints/STEP/record there, take another workdir, "
+            "or delete this one"
+        ) from None
+    wrong = differences(there, json.loads(config_json), may_differ)
+    if wrong:
+        raise WorkdirError(
+            f"{workdir} holds a run with other settings: {'; '.join(wrong)}. "
+            "Give the same settings to resume it, or another workdir to start anew"
+        )
+    return False
 
 
 @contextlib.contextmanager

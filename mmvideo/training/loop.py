@@ -16,12 +16,13 @@ from jax.sharding import Mesh
 from mmvideo.stream import TokenStream
 from mmvideo.training.checkpoint import Checkpoints, Keeping
 from mmvideo.training.config import Training
-from mmvideo.training.files import MAY_DIFFER, claim, release_on_error
+from mmvideo.training.files import MAY_DIFFER, check_settings, claim, release_on_error
 from mmvideo.training.interrupt import stop_requests
 from mmvideo.training.journal import Journal
 from mmvideo.training.ledger import Ledger
 from mmvideo.training.owner import Owner, owned
 from mmvideo.training.progress import clock
+from mmvideo.training.resumed import CORPORA, check_resumed, kept_files, moved_paths
 from mmvideo.training.state import Blueprint, TrainState, begun, draw_up, learner_of
 from mmvideo.training.step import Metrics, make_step
 from mmvideo.training.storage import storage_errors
@@ -78,7 +79,8 @@ def train(
       The state; its `step` is below `config.steps` only where the run was asked to stop.
 
     Raises:
-      WorkdirError: the workdir holds a run with other settings, or another process trains there.
+      WorkdirError: the workdir holds a run with other settings or of another corpus, tokenizer or
+        classes, or another process trains there.
       CheckpointError: its checkpoints don't fit or are all damaged.
       NonFiniteError: `config.patience` steps in a row were skipped, and the last was not finite.
       SpikeError: the last of them was a spike.
@@ -91,6 +93,11 @@ def train(
         stack.enter_context(watchdog)
         stack.enter_context(storage_errors(workdir))
         owner = stack.enter_context(owned(workdir))
+        files = _assets(batches, config_json)
+        there = kept_files(workdir / "checkpoints")
+        may_differ = (*may_differ, *moved_paths(there))
+        check_settings(workdir, config_json, may_differ)
+        check_resumed(workdir, there, files, may_differ)
         new = claim(workdir, config_json, may_differ)
         ledger = Ledger(workdir / "ledger.jsonl" if first else None, watchdog.beat)
         asked = stack.enter_context(stop_requests())
@@ -105,7 +112,7 @@ def train(
             stack.enter_context(journal)
         for line in _greeting(workdir, start, lost, plan):
             journal.say(line)
-        run = _Run(plan, config, evaluate, ledger, journal, checkpoints, _assets(batches, config_json), owner)
+        run = _Run(plan, config, evaluate, ledger, journal, checkpoints, files, owner)
         state, step = run.through(state, _steps(plan, state, batches, place, config, ledger, watchdog), asked)
         journal.say(_farewell(workdir, step, config.steps, ledger))
     return state
@@ -220,6 +227,8 @@ def _assets(batches: Any, config_json: str) -> dict[str, bytes]:
         name: asset if isinstance(asset, bytes) else json.dumps(asset).encode()
         for name, asset in batches.assets().items()
     }
+    if hasattr(batches, "origin"):
+        files[CORPORA] = (json.dumps(batches.origin(), indent=2) + "\n").encode()
     return {**files, "config.json": config_json.encode()}
 
 
