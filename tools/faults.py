@@ -8,6 +8,9 @@ EXPECTS  every row fine, exit code 0; exit code 1 where anything is lost
 |---|---|
 | SIGKILL at random moments, saves included | every run resumes; at most the save in flight is missing, none other |
 | a flipped bit anywhere in a checkpoint's files | it is found, and the step before comes back bit for bit |
+| a flipped bit in a file of a corpus | an error names it, or the clips that it costs are skipped with the reason |
+| the same of kept batches | those that are damaged are made anew, bit for bit |
+| the same of what a run writes down | an error or a line names the file; nothing else is taken for what was written |
 | SIGTERM to one of two processes | both stop at one step; the resumed run ends with an uninterrupted one's bits |
 | steps whose loss is NaN | they are skipped and counted, and the parameters stay finite |
 
@@ -18,7 +21,6 @@ of every run. Orbax's own marks of a finished write, from which nothing is read,
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import os
 import random
@@ -33,6 +35,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "training")]
 
+from flips import Row, flip_corpus, flip_kept, flip_records, flipped  # noqa: E402
+
 TOY = ROOT / "tests" / "training" / "training_toy.py"
 SAVE_EVERY = 20
 """Steps between two checkpoints of the killed run."""
@@ -42,23 +46,6 @@ MARKS = ("_CHECKPOINT_METADATA", "commit_success.txt", "written/commit_success.t
 
 PATIENCE = 300
 """Seconds after which a process that should have said something is given up."""
-
-
-@dataclasses.dataclass
-class Row:
-    """A line of the table.
-
-    Attributes:
-      fault: what was done.
-      done: how often.
-      fine: how often all was as it must be.
-      note: what else there is to tell.
-    """
-
-    fault: str
-    done: int
-    fine: int
-    note: str
 
 
 def start(workdir: Path, *arguments: object, process: int = 0, port: int | None = None) -> subprocess.Popen:
@@ -207,9 +194,7 @@ def flip_over_and_over(folder: Path, flips: int, chance: random.Random) -> Row:
     for _ in range(flips):
         path = chance.choices(files, sizes)[0]
         sound = path.read_bytes()
-        broken = bytearray(sound)
-        broken[chance.randrange(len(broken))] ^= 1 << chance.randrange(8)
-        path.write_bytes(broken)
+        path.write_bytes(flipped(sound, chance))
         try:
             checkpoints.restore(abstract(state), newest)
             print(f"a flip in {path.relative_to(place)} was not found", file=sys.stderr)
@@ -218,7 +203,7 @@ def flip_over_and_over(folder: Path, flips: int, chance: random.Random) -> Row:
         path.write_bytes(sound)
     if not same_bits(checkpoints.restore(abstract(state)), state):
         fine = 0
-    return Row("flipped bit", flips, fine, f"in {len(files)} files; each found, and step {newest - 2} restored")
+    return Row("bit of a checkpoint", flips, fine, f"in {len(files)} files; each found, and step {newest - 2} restored")
 
 
 def stop_one_of_two(folder: Path, resume: bool = True) -> Row:
@@ -273,7 +258,7 @@ def main() -> int:
     """Runs all of them and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--flips", type=int, default=100)
+    parser.add_argument("--flips", type=int, default=100, help="of each kind (default: 100)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -283,6 +268,9 @@ def main() -> int:
         faults = (
             lambda: skip_nans(folder),
             lambda: flip_over_and_over(folder, options.flips, chance),
+            lambda: flip_corpus(folder, options.flips, chance),
+            lambda: flip_kept(folder, options.flips, chance),
+            lambda: flip_records(folder, options.flips, chance),
             lambda: stop_one_of_two(folder),
             lambda: kill_over_and_over(folder, options.kills, chance),
         )

@@ -22,8 +22,8 @@ _SUMMED = re.compile(rb'(\{.*?)(?:, )?"crc": "([0-9a-f]{8})"\}', re.DOTALL)
 _NEARLY = re.compile(rb'.*"[^"]{3}": "[^"]{8}"\}', re.DOTALL)
 """A line whose checksum, or the name of it, was hit."""
 
-_TOLD: set[tuple[str, tuple[int, ...]]] = set()
-"""Files and damaged lines that this process has told of."""
+_TOLD: set[tuple[str, int, tuple[int, ...]]] = set()
+"""Files, when they were changed last, and damaged lines, that this process has told of."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +87,7 @@ def scan(path: Path, needs: Mapping[str, type | tuple[type, ...]] | None = None)
 
 def tell(path: Path, found: Lines) -> None:
     """Say on stderr which lines of a file are damaged, unless this process has said so."""
-    key = str(path), tuple(found.damaged)
+    key = str(path), path.stat().st_mtime_ns, tuple(found.damaged)
     if key in _TOLD:
         return
     _TOLD.add(key)

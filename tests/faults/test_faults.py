@@ -30,3 +30,9 @@ def test_kills_at_random_moments_lose_no_more_than_the_save_in_flight(tmp_path, 
 def test_a_signal_to_one_of_two_processes_stops_both_at_one_step(tmp_path):
     row = faults.stop_one_of_two(tmp_path, resume=False)
     assert (row.done, row.fine) == (1, 1), row.note
+
+
+@pytest.mark.parametrize("flip", [faults.flip_corpus, faults.flip_kept, faults.flip_records])
+def test_flipped_bits_of_corpora_kept_batches_and_records_are_told_of(tmp_path, flip):
+    row = flip(tmp_path, 12, random.Random(3))
+    assert (row.done, row.fine) == (12, 12), row.note
