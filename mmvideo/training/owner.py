@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import secrets
@@ -29,8 +30,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
-import numpy as np
-from jax.experimental import multihost_utils
+import orbax.checkpoint as ocp
 
 from mmvideo.records.whole import draft_name, sweep_drafts
 from mmvideo.training.files import WorkdirError
@@ -40,6 +40,12 @@ OWNER = "owner.json"
 
 BEAT, PATIENCE = 10.0, 60.0
 """Seconds between two heartbeats, and until an owner without any is given up."""
+
+LONGEST = 3600.0
+"""Seconds that the other processes wait for what the first one says."""
+
+_CALLS = itertools.count()
+"""How often this process has asked the first one; all ask equally often."""
 
 
 class Owner:
@@ -224,12 +230,24 @@ def owned(workdir: Path) -> Iterator[Owner | None]:
             except Exception as error:
                 refused = error
         if jax.process_count() > 1:
-            fine = multihost_utils.broadcast_one_to_all(np.asarray(refused is None))
-            if not fine and refused is None:
+            if not _told_by_the_first(refused is None) and refused is None:
                 refused = WorkdirError(f"the first process could not take {workdir}; look at what it says")
         if refused is not None:
             raise refused
         yield owner
+
+
+def _told_by_the_first(fine: bool) -> bool:
+    """What the first process says, in all of them.
+
+    It goes through the coordinator, not the devices: a program on devices may still run on one of them when its
+    result is here, and the next one, begun beside it, can take up the few threads of a host that plays devices.
+    """
+    client, key = ocp.multihost.get_jax_distributed_client(), f"mmvideo/owner/{next(_CALLS)}"
+    if jax.process_index() == 0:
+        client.key_value_set(key, str(fine))
+        return fine
+    return client.blocking_key_value_get(key, int(LONGEST * 1000)) == str(True)
 
 
 def _read(path: Path) -> tuple[Process | None, float | None]:
