@@ -41,6 +41,9 @@ OWNER = "owner.json"
 BEAT, PATIENCE = 10.0, 60.0
 """Seconds between two heartbeats, and until an owner without any is given up."""
 
+MOMENT = 2.0
+"""Seconds that an owner on this host is given to die before a second run is refused."""
+
 LONGEST = 3600.0
 """Seconds that the other processes wait for what the first one says."""
 
@@ -137,11 +140,13 @@ class Owner:
             now, beat = _read(self._path)
             if beat is None or (now is not None and found is not None and now.token != found.token):
                 return None
-            if beat != seen or (found is not None and found.is_alive):
+            # One that was killed just now may take a moment to die.
+            alive = found is not None and found.is_alive and time.monotonic() > end - self._patience + MOMENT
+            if beat != seen or alive:
                 raise WorkdirError(self._occupied(found))
             if found is not None and found.is_dead:
                 return "is dead"
-            if not said:
+            if not said and not (found is not None and found.is_alive):
                 said = True
                 print(
                     f"mmvideo: {found or 'a process'} owns {self._path.parent}; waiting up to {self._patience:.0f} s "
@@ -149,6 +154,8 @@ class Owner:
                     file=sys.stderr,
                 )
             time.sleep(min(self._beat / 4, 1.0))
+        if found is not None and found.is_alive:  # Storage may be too slow for heartbeats.
+            raise WorkdirError(self._occupied(found))
         return f"has given no sign of life for {self._patience:.0f} s"
 
     def _occupied(self, found: Process | None) -> str:

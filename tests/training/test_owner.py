@@ -63,8 +63,8 @@ def test_a_second_run_is_refused_and_the_first_goes_on(tmp_path):
 
 def test_a_killed_owner_of_this_host_is_followed_at_once(tmp_path, capsys):
     process = hold(tmp_path)
-    process.kill()  # Its parent hasn't buried it yet: it is dead all the same.
-    time.sleep(0.2)
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # Dead, though its parent hasn't buried it yet.
     began = time.monotonic()
     with Owner(tmp_path, patience=30):
         assert time.monotonic() - began < 10
