@@ -99,8 +99,8 @@ def test_costs_are_planned(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["{0}", "nowhere"], "nowhere is not there; give the workdirs of runs"),
-        (["{0}", "{folder}"], "is no run: it has no config.json"),
+        (["{0}", "nowhere"], "there is no run nowhere; give the workdir of one"),
+        (["{0}", "{folder}"], "holds no run: it has no config.json"),
         (["{0}", "{0}"], "one run alone compares with nothing"),
         (
             ["{0}", "{2}", "--metrics", "bleu*"],
