@@ -5,12 +5,13 @@ the melody and instrument from the sound.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import numpy as np
 import pytest
 from flax import nnx
-from lessons import decoded, settings, teach
+from lessons import SEED, SLOWER, decoded, finer, settings, teach
 
 from mmvideo.evaluation.probes import knn_probe
 from mmvideo.input.config import Input, Masking, Packing, Text
@@ -32,13 +33,13 @@ pytestmark = pytest.mark.slow
 
 MODEL = Model(
     depth=3,
-    width=64,
+    width=48,
     heads=4,
-    feed_forward=256,
+    feed_forward=96,
     compute="float32",
     position="sincos",
     fusion=Fusion("mid", 2, text="causal"),
-    decoder=Decoder(1, 48, 4),
+    decoder=Decoder(1, 32, 4),
 )
 MARGIN = 0.03
 """Probe accuracy above that of random weights that each objective must reach."""
@@ -47,23 +48,27 @@ GROUPS = {"visual": "video", "audio": "audio"}
 
 OBJECTIVES = {
     # name: the objective, how many steps, and what is read
-    "contrastive": (Contrastive(pairs=("video-text",), width=64), 120, "visual"),
-    "sigmoid": (Contrastive(pairs=("video-text",), form="sigmoid", width=64), 120, "visual"),
-    "mil_nce": (Contrastive(pairs=("video-text",), form="mil_nce", width=64), 120, "visual"),
-    "masked_text": (MaskedText(), 120, "visual"),
-    "captioning": (Captioning(), 120, "visual"),
-    "matching": (Matching(negatives="uniform"), 120, "visual"),
-    "masked_patches": (MaskedPatches(), 150, "audio"),
-    "latent_prediction": (LatentPrediction(predictor=Decoder(1, 48, 4, sees="clip"), decay=0.95), 200, "audio"),
-    "spans": (ContrastiveSpans(audio=1.0, width=64), 100, "audio"),
+    "contrastive": (Contrastive(pairs=("video-text",), width=48), 80, "visual"),
+    "sigmoid": (Contrastive(pairs=("video-text",), form="sigmoid", width=48), 80, "visual"),
+    "mil_nce": (Contrastive(pairs=("video-text",), form="mil_nce", width=48), 80, "visual"),
+    "masked_text": (MaskedText(), 100, "visual"),
+    "captioning": (Captioning(), 80, "visual"),
+    "matching": (Matching(negatives="uniform"), 100, "visual"),
+    "spans": (ContrastiveSpans(audio=1.0, width=48), 80, "audio"),
 }
-HALF, WHOLE = Packing(rows=16, tokens=112, clips=2), Packing(rows=16, tokens=164, clips=2)
+WIDER = dataclasses.replace(MODEL, width=64, feed_forward=256, decoder=Decoder(1, 48, 4))
+LARGER = {
+    "masked_patches": (MaskedPatches(), 150),
+    "latent_prediction": (LatentPrediction(predictor=Decoder(1, 48, 4, sees="clip"), decay=0.95), 200),
+}
+"""Lessons that need longer strips of more clips: of the plain ones random weights tell 0.73, and these add nothing."""
+HALF, WHOLE = Packing(rows=16, tokens=104, clips=2), Packing(rows=16, tokens=134, clips=2)
 """For clips of which half is hidden, and of which nothing is."""
 
 
-def prepared(corpus: str, packing: Packing) -> Input:
+def prepared(corpus: str, packing: Packing, shown: Callable[..., Input] = settings) -> Input:
     """Picture, two captions, and sound in strips of 80 ms: of the longer ones random weights leave little to learn."""
-    config = settings(
+    config = shown(
         corpus,
         text=Text(length=32, captions=2, begin=True),
         masking=Masking(video=0.5, video_kind="random", audio=0.5, text=0.3),
@@ -76,7 +81,7 @@ def prepared(corpus: str, packing: Packing) -> Input:
 def lesson(shapes_corpus):
     """Masked clips to learn from, the first of them whole, and held-out ones, with picture, sound and two captions."""
     masked, whole = prepared(shapes_corpus, HALF), prepared(shapes_corpus, WHOLE)
-    return decoded(masked, masked=True, first=80), decoded(whole, first=24), decoded(whole, split="test")
+    return decoded(masked, masked=True), decoded(whole, first=20), decoded(whole, split="test")
 
 
 def vectors(learner: Learner, clips, group: str) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -111,7 +116,27 @@ def random(lesson):
 def test_an_objective_alone_makes_better_features_than_chance(lesson, random, objective, steps, label):
     masked, known, test = lesson
     found = read(teach(MODEL, {"it": objective}, masked, steps), known, test, label)
+    print(f"{label} read from random weights {random[label]:.3f}, after the lesson {found:.3f}")
     assert found >= random[label] + MARGIN
+
+
+@pytest.fixture(scope="module")
+def larger_lesson(many_shapes):
+    """As `lesson`, of the larger corpus."""
+    masked = prepared(many_shapes, Packing(rows=16, tokens=112, clips=2), finer)
+    whole = prepared(many_shapes, Packing(rows=16, tokens=164, clips=2), finer)
+    return decoded(masked, masked=True, first=80), decoded(whole, first=24), decoded(whole, split="test")
+
+
+@pytest.mark.parametrize("objective, steps", LARGER.values(), ids=LARGER)
+def test_an_objective_on_sound_alone_makes_better_features_than_chance(larger_lesson, objective, steps):
+    masked, known, test = larger_lesson
+    learner = Learner(WIDER, masked.spec, {"it": OBJECTIVES["contrastive"][0]}, rngs=nnx.Rngs(0))
+    learner.eval()
+    before = read(learner, known, test, "audio")
+    found = read(teach(WIDER, {"it": objective}, masked, steps, rate=SLOWER), known, test, "audio")
+    print(f"audio read from random weights {before:.3f}, after the lesson {found:.3f}")
+    assert found >= before + MARGIN
 
 
 def test_distillation_alone_hands_on_what_its_teacher_saw(lesson, random):
@@ -124,8 +149,12 @@ def test_distillation_alone_hands_on_what_its_teacher_saw(lesson, random):
         known_vectors = {"video": np.where(present[..., None], vector, np.nan).astype(np.float32)}
         clips = dataclasses.replace(stream.clips, vectors=known_vectors)
         batches.append(dataclasses.replace(stream, clips=clips))
-    student = teach(MODEL, {"it": Distillation(MODEL.width)}, dataclasses.replace(masked, batches=batches), 120, seed=1)
-    assert read(student, known, test, "visual") >= random["visual"] + MARGIN
+    student = teach(
+        MODEL, {"it": Distillation(MODEL.width)}, dataclasses.replace(masked, batches=batches), 80, seed=SEED + 1
+    )
+    found = read(student, known, test, "visual")
+    print(f"visual read from random weights {random['visual']:.3f}, after the lesson {found:.3f}")
+    assert found >= random["visual"] + MARGIN
 
 
 def test_synchrony_alone_looks_and_listens(lesson, random, shapes_corpus):
@@ -133,6 +162,8 @@ def test_synchrony_alone_looks_and_listens(lesson, random, shapes_corpus):
     _, known, test = lesson
     config = prepared(shapes_corpus, WHOLE)
     audio = dataclasses.replace(config.audio, misaligned=0.5, shift=0.5)
-    shifted = decoded(dataclasses.replace(config, audio=audio), first=80)
-    learner = teach(MODEL, {"it": Synchrony()}, shifted, 160)
-    assert read(learner, known, test, "visual") >= random["visual"] + MARGIN
+    shifted = decoded(dataclasses.replace(config, audio=audio))
+    learner = teach(MODEL, {"it": Synchrony()}, shifted, 120)
+    found = read(learner, known, test, "visual")
+    print(f"visual read from random weights {random['visual']:.3f}, after the lesson {found:.3f}")
+    assert found >= random["visual"] + MARGIN
