@@ -42,7 +42,13 @@ MODEL = Model(
     decoder=Decoder(1, 32, 4),
 )
 MARGIN = 0.03
-"""Probe accuracy above that of random weights that each objective must reach."""
+"""Probe accuracy above that of random weights that each objective must reach.
+
+Measured on 2026-11-30 with seed 0 alone (chance 0.17, random weights 0.490, so 0.520 is asked for; the ceiling is 1):
+contrastive 0.561, sigmoid 0.545, mil_nce 0.590, masked_text 0.566, captioning 0.570, matching 0.607,
+distillation 0.568, synchrony 0.631; spans, of the sound, 0.807 (random weights 0.734, 0.764 asked for). Two more
+seeds are still to be measured (`lessons.SEED`).
+"""
 GROUPS = {"visual": "video", "audio": "audio"}
 """The modality whose features each label is read from."""
 
