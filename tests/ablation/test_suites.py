@@ -95,7 +95,7 @@ def built(experiment: Experiment, seen: set[str]) -> None:
         seen.add(key)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="builds every cell of every suite")
 @suites
 @tiers
 def test_every_cell_builds(folder, name):
@@ -226,7 +226,7 @@ def test_every_choice_of_a_toy_cell_is_taken(chosen):
 
 
 # The test above tells that the cells of STEPPED, and recipes, cover those of nightly runs.
-@pytest.mark.slow
+@pytest.mark.slow(reason="builds every cell of every suite")
 @pytest.mark.parametrize(
     "folder",
     [pytest.param(f, id=f.name, marks=() if f.name in STEPPED else pytest.mark.nightly) for f in SUITES],

@@ -107,7 +107,7 @@ def test_every_choice_of_a_recipe_is_taken():
     assert [test for test in ELSEWHERE.values() if not (ROOT / "tests" / test).is_file()] == []
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="compiles a step of each recipe")
 @stepped([recipe for recipe in RECIPES if recipe.parent.name != "finetune"])
 def test_the_tiny_twin_takes_a_step(recipe, shapes):
     tiny = defined(recipe)["tiny"]

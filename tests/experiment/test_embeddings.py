@@ -72,7 +72,7 @@ def test_any_subset_is_evaluated_beside_the_rest(copied: Path, capsys):
     assert "Modalities" in page and "video+text" in page, "side by side"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="evaluates a trained run")
 def test_embeddings_are_written_and_carried_by_another_runs_streams(copied: Path, shapes, tmp_path: Path, capsys):
     out = tmp_path / "teacher.npz"
     assert main(["predict", "embed", str(copied), str(shapes), "--out", str(out)]) == 0
@@ -94,7 +94,7 @@ def test_embeddings_are_written_and_carried_by_another_runs_streams(copied: Path
     assert len(ids) == 16 and groups["video"].shape == (16, 32)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="evaluates a trained run")
 def test_mistakes_are_one_line_and_exit_code_2(copied: Path, shapes, tmp_path: Path, recipe, capsys):
     out = str(tmp_path / "a.npz")
     (tmp_path / "config.json").write_text(to_json(recipe))

@@ -42,7 +42,7 @@ def arrays(workdir: Path, step: int) -> dict[str, bytes]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="trains, evaluates and writes a report")
 def test_a_run_leaves_the_whole_record(tiny, copied):
     assert load_experiment(copied) == tiny
     lines = [json.loads(line) for line in (copied / "metrics.jsonl").read_text().splitlines()]

@@ -29,7 +29,7 @@ from mmvideo.objectives import (
 )
 from mmvideo.objectives.learner import Learner
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(reason="learns from real clips")
 
 MODEL = Model(
     depth=3,

@@ -11,7 +11,7 @@ from mmvideo.model.config import Fusion
 from mmvideo.objectives import Moments
 from mmvideo.stream import PatchSpec, StreamSpec, TextSpec
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(reason="learns for a hundred steps")
 
 STEPS, SECONDS, COLOURS = 12, 0.5, 4
 SPEC = StreamSpec(video=PatchSpec((1, 2, 2, 3), (STEPS, 1, 1), SECONDS), text=TextSpec(40, 8, 4))

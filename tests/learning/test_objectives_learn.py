@@ -10,7 +10,7 @@ from teaching import teach
 from mmvideo.model.config import Fusion
 from mmvideo.objectives import Classification, Contrastive, MaskedPatches, MaskedText
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(reason="learns for a hundred steps")
 
 SHALLOW = dataclasses.replace(TINY, depth=2, fusion=Fusion("mid", 1))
 BLIND = dataclasses.replace(SHALLOW, fusion=Fusion("late"))

@@ -14,7 +14,7 @@ from mmvideo.input.config import Packing, Presence
 from mmvideo.model.config import Fusion
 from mmvideo.objectives import Classification, Synchrony
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(reason="learns from real clips")
 
 STEPS = 240
 """Of 32 clips. Measured on 2026-11-30, seed 0, on 512 held-out clips of a trial corpus (1600 of 2400 such

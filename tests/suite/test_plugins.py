@@ -45,6 +45,12 @@ def test_a_slow_test_needs_a_reason(run):
     assert "test_a.py::test_busy took 0." in done.stdout and "say why it needs them" in done.stdout
 
 
+def test_a_marker_without_a_reason_is_refused(run):
+    done = run({"test_a.py": EXPLAINED.replace('reason="needs it"', "")})
+    assert done.returncode == 1
+    assert "a slow test says why" in done.stdout
+
+
 def test_the_longest_files_run_first_and_times_are_kept(run, tmp_path):
     quick = "def test_one(): pass\ndef test_two(): pass\n"
     files = {"test_a.py": quick, "test_b.py": BUSY, "test_c.py": EXPLAINED}

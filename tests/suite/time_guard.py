@@ -34,6 +34,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fail-slow", type=float, metavar="SECONDS", help="fail slower tests that state no reason")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    mark = item.get_closest_marker("slow")
+    if mark and not mark.kwargs.get("reason"):
+        pytest.fail('a slow test says why: @pytest.mark.slow(reason="…")', pytrace=False)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     started, compiled = _processor_seconds(), _compiling
