@@ -226,7 +226,7 @@ def test_every_choice_of_a_toy_cell_is_taken(chosen):
 
 
 # The test above tells that the cells of STEPPED, and recipes, cover those of nightly runs.
-@pytest.mark.slow(reason="builds every cell of every suite")
+@pytest.mark.slow(reason="compiles a step of a cell")
 @pytest.mark.parametrize(
     "folder",
     [pytest.param(f, id=f.name, marks=() if f.name in STEPPED else pytest.mark.nightly) for f in SUITES],

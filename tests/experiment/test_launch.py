@@ -105,7 +105,7 @@ def test_what_cannot_be_is_one_line(tiny, tmp_path, capsys, arguments, words):
     assert words in line
 
 
-@pytest.mark.slow(reason="traces a step for every place of a mesh")
+@pytest.mark.slow(reason="compiles a step for four devices")
 def test_the_compiler_has_the_same_arguments_and_sends_gradients(tiny):
     """Two copies of two shards: held bytes are XLA's, and it gathers parameters and sums gradients."""
     meshed = dataclasses.replace(tiny, mesh=Mesh(data=2, fsdp=2))
