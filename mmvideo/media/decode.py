@@ -26,6 +26,7 @@ from mmvideo.media.container import (
     open_media,
     source_name,
 )
+from mmvideo.media.formats import seekable
 from mmvideo.media.pictures import Painter, pixel_aspect
 from mmvideo.media.selection import SLACK, PacketGate, Selection
 from mmvideo.media.shown import Shown
@@ -37,11 +38,8 @@ PREROLL = 0.1
 """Seconds of sound decoded ahead of the range: codecs overlap their blocks (Opus asks for 80 ms, RFC 7845, 4.6)."""
 
 SEEK_BACK = (0.0, 2.0, 15.0)
-"""Seconds by which a seek that came out too late is repeated earlier; after these the file is read from its start."""
-
-UNSEEKABLE = frozenset({"mp3", "aac", "mpeg", "gif"})
-"""Formats whose stamps after a seek are guesses (mp3, aac, mpeg programme streams), or whose frames are drawn on
-the ones before (gif). They are read from their start."""
+"""Seconds by which a seek that came out too late is repeated earlier; after these the file is opened anew and read
+from its start, since a seek to the start may come out late as well (MPEG transport streams)."""
 
 INTERLEAVE = 10.0
 """Seconds by which one track may run ahead of the other in the file; a track silent for longer is over."""
@@ -114,17 +112,31 @@ def decode(
     request = _Request(source_name(source), start, math.inf if end is None else end, fps, times, sample_rate)
     if is_webp(source):
         return _decode_webp(source, request, Painter(short_side, size, kernel), video)
-    with open_media(source) as container:
-        tracks = find_tracks(container, request.name)
-        # Sound by itself may end before the picture, which is no damage; the last picture stays on show.
-        ending = tracks.ending if video else declared_end(container, (tracks.audio,), tracks.origin)
-        asked = Tracks(tracks.video if video else None, tracks.audio if audio else None, tracks.origin, ending)
-        if asked.video is None and asked.audio is None:
-            wanted = " or ".join(n for n, on in (("video", video), ("sound", audio)) if on) or "track asked for"
-            raise MediaError(f"{request.name}: has no {wanted}")
-        shown = Shown(request.name, deinterlace, tone_map)
-        painter = Painter(short_side, size, kernel, pixel_aspect(tracks.video), shown)
-        return _Reading(container, asked, request, painter).clip()
+    for may_seek in (True, False):
+        with open_media(source) as container:
+            tracks = find_tracks(container, request.name)
+            asked = _asked(container, tracks, request.name, video, audio)
+            shown = Shown(request.name, deinterlace, tone_map)
+            painter = Painter(short_side, size, kernel, pixel_aspect(tracks.video), shown)
+            clip = _Reading(container, asked, request, painter).clip(may_seek)
+        if clip is not None:
+            return clip
+    raise AssertionError("a file that is read from its start gives a clip or an error")
+
+
+def _asked(container: Any, tracks: Tracks, name: str, video: bool, audio: bool) -> Tracks:
+    """Return the tracks that are asked for.
+
+    Raises:
+      MediaError: the file has none of them.
+    """
+    # Sound by itself may end before the picture, which is no damage; the last picture stays on show.
+    ending = tracks.ending if video else declared_end(container, (tracks.audio,), tracks.origin)
+    asked = Tracks(tracks.video if video else None, tracks.audio if audio else None, tracks.origin, ending)
+    if asked.video is None and asked.audio is None:
+        wanted = " or ".join(n for n, on in (("video", video), ("sound", audio)) if on) or "track asked for"
+        raise MediaError(f"{name}: has no {wanted}")
+    return asked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +152,7 @@ class _Request:
 
 
 class _Reading:
-    """One pass over an open container, or several if a seek comes out too late."""
+    """A pass over an open container, or several if a seek comes out too late."""
 
     def __init__(self, container: Any, tracks: Tracks, request: _Request, painter: Painter):
         from av.stream import Discard
@@ -156,36 +168,37 @@ class _Reading:
         self._sound: SoundTrack | None = None
         self._broken = False
 
-    def clip(self) -> Clip:
-        """Read what is asked for."""
-        for back in (*SEEK_BACK, None):
-            sought = self._seek(back)
-            self._prepare(sought)
+    def clip(self, may_seek: bool) -> Clip | None:
+        """Read what is asked for; None if every seek came out late, and only a fresh container is at its start."""
+        if not may_seek or self._first_wanted() <= 0 or not seekable(self._container, self._tracks):
+            self._prepare(sought=False)
             self._read()
-            if not (sought and self._late()):
-                break
-        return self._assemble()
+            return self._assemble()
+        for back in SEEK_BACK:
+            if not self._seek(self._first_wanted() - back):
+                return None
+            self._prepare(sought=True)
+            self._read()
+            if not self._late():
+                return self._assemble()
+        return None
 
     def _first_wanted(self) -> float:
         """The earliest time, in seconds after time zero, from which anything must be decoded."""
         return self._selection_start() if self._tracks.audio is None else self._request.start - PREROLL
 
-    def _seek(self, back: float | None) -> bool:
-        """Go to a key frame at or before the first thing wanted; False if the file is read from its start."""
+    def _seek(self, target: float) -> bool:
+        """Go to a key frame at or before a time; False if that is the start, or the seek fails."""
         import av
 
         leader = self._tracks.video or self._tracks.audio
-        target = self._first_wanted() - (back or 0.0)
-        fixed = back is None or target <= 0 or self._container.format.name in UNSEEKABLE
+        if target <= 0:
+            return False
         try:
-            if not fixed:
-                self._container.seek(round((target + self._tracks.origin) / leader.time_base), stream=leader)
-                return True
-            if self._gate or self._sound:
-                self._container.seek(round(self._tracks.origin / leader.time_base), stream=leader)
+            self._container.seek(round((target + self._tracks.origin) / leader.time_base), stream=leader)
         except av.error.FFmpegError:
-            self._broken |= self._gate is not None or self._sound is not None
-        return False
+            return False
+        return True
 
     def _prepare(self, sought: bool) -> None:
         tracks, request = self._tracks, self._request
@@ -223,10 +236,13 @@ class _Reading:
         return float(packet.dts * packet.time_base) - self._tracks.origin > self._request.end + INTERLEAVE
 
     def _late(self) -> bool:
-        """Whether a seek came out after the first thing wanted."""
-        if self._selection is not None:
-            return self._selection.first is None or self._selection.first > self._selection_start() + SLACK
-        return self._sound.first is None or self._sound.first > max(0.0, self._request.start) + SLACK
+        """Tell if a seek came out after the first picture wanted, or after the first sound that there may be."""
+        selection, sound = self._selection, self._sound
+        if selection is not None and (selection.first is None or selection.first > self._selection_start() + SLACK):
+            return True
+        if sound is None or sound.begin >= self._request.end or sound.end <= self._request.start:
+            return False
+        return sound.first is None or sound.first > max(sound.begin, self._request.start) + SLACK
 
     def _selection_start(self) -> float:
         """The first instant whose picture is wanted."""

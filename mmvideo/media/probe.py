@@ -30,7 +30,7 @@ def probe(source: MediaSource) -> MediaInfo:
             fps = float(video.average_rate or video.guessed_rate or 0)
             frames = video.frames
         if (video is not None and not frames) or seconds is None:
-            frames, last = _count(container, tracks)
+            frames, last = _count(source, name)
             seconds = last if seconds is None else seconds
         if video is not None and not fps and seconds:
             fps = frames / seconds
@@ -50,22 +50,23 @@ def probe(source: MediaSource) -> MediaInfo:
 
 
 def _rotation(container: Any, video: Any) -> int:
-    """Rotation of the picture, which PyAV tells of frames only: decode one and go back to the start."""
+    """Rotation of the picture, which PyAV tells of frames only: decode one. The container is past its start then."""
     import av
 
-    rotation = 0
     try:
         frame = next(container.decode(video), None)
-        rotation = 0 if frame is None else round(frame.rotation / 90) * 90 % 360
-        container.seek(0)
     except av.error.FFmpegError:
-        # A seek can fail in a pipe-like format, a decode in a broken file; neither is fatal for a probe.
-        pass
-    return rotation
+        return 0  # Damage at the start is not fatal for a probe.
+    return 0 if frame is None else round(frame.rotation / 90) * 90 % 360
 
 
-def _count(container: Any, tracks: Tracks) -> tuple[int, float]:
+def _count(source: MediaSource, name: str) -> tuple[int, float]:
     """Packets of the video and the end of the last packet, in seconds after the origin."""
+    with open_media(source) as container:
+        return _count_packets(container, find_tracks(container, name))
+
+
+def _count_packets(container: Any, tracks: Tracks) -> tuple[int, float]:
     import av
 
     frames, last = 0, 0.0

@@ -29,15 +29,24 @@ class SoundTrack:
       origin: time zero in the file's seconds.
       start, end: the range in seconds after time zero; `end` may be infinite.
       sample_rate: samples a second that come out.
+
+    Attributes:
+      begin, end: the declared place of the track, in seconds after time zero; 0 and infinity where it is not declared.
+      first, last: where the decoded sound begins and ends; None and minus infinity before there is any.
+      done: nothing more is wanted.
+      damaged: a part of it could not be decoded.
     """
 
     def __init__(self, stream: Any, origin: float, start: float | int, end: float | int, sample_rate: int):
         self._decoder, self._origin = stream.codec_context, origin
         self._start, self._end, self._sample_rate = start, end, sample_rate
         self._tick = float(stream.time_base)
-        self._track_end = math.inf
-        if stream.duration and stream.start_time is not None:
-            self._track_end = (stream.start_time + stream.duration) * self._tick - origin
+        # Where the file does not say where the track lies, it may lie anywhere.
+        self.begin, self.end = 0.0, math.inf
+        if stream.start_time is not None:
+            self.begin = stream.start_time * self._tick - origin
+            if stream.duration:
+                self.end = self.begin + stream.duration * self._tick
         self._pieces: list[tuple[float, list[np.ndarray]]] = []
         self._resampler: Any = None
         self._expected = -math.inf
@@ -106,9 +115,9 @@ class SoundTrack:
 
     def _pad_off(self) -> None:
         """Block codecs fill up their last block; what lies a block's length past the declared end is no sound."""
-        if 0 < self.last - self._track_end < LAST_BLOCK:
-            self.last = self._track_end
-            self._end = min(self._end, self._track_end)
+        if 0 < self.last - self.end < LAST_BLOCK:
+            self.last = self.end
+            self._end = min(self._end, self.end)
 
     def samples(self) -> Float[np.ndarray, " S"] | None:
         """The sound of the range, from `start` to where it ends, silent in gaps; None if there is none in it."""

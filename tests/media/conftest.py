@@ -51,6 +51,7 @@ class Recipe:
       times: the frames' times in ticks of `1 / clock`; None is one tick a frame at `fps`.
       delay: seconds by which the sound's stamps come later.
       rotation, flip: anticlockwise degrees for the display matrix, and `hflip` or `vflip`.
+      b_frames: most B-frames in a row; None is 2 of H.264 and none of other codecs.
       open_gop: let pictures hang on a later key frame, across the edge of their group.
       picture: draws frame `n`, uint8 `[H, W, 3]`; None is the plain grey.
       textured: lay noise of mean zero over the grey, so that a frame costs some kilobytes. (MPEG programme
@@ -68,7 +69,7 @@ class Recipe:
     times: Sequence[int] | None = None
     clock: int = 12
     gop: int = 6
-    b_frames: int = 2
+    b_frames: int | None = None
     rate: int = 48000
     layout: str = "mono"
     beeps: Sequence[float] = (0.5, 1.25)
@@ -103,10 +104,14 @@ def _picture_stream(container, recipe: Recipe):
     if recipe.aspect is not None:
         stream.codec_context.sample_aspect_ratio = Fraction(recipe.aspect)
     stream.codec_context.gop_size, stream.codec_context.thread_count = recipe.gop, 1
-    stream.codec_context.max_b_frames = recipe.b_frames if recipe.video == "libx264" else 0
+    b_frames = recipe.b_frames if recipe.b_frames is not None else 2 * (recipe.video == "libx264")
+    stream.codec_context.max_b_frames = b_frames
     if recipe.video == "libx264":
         params = f"scenecut=0:keyint={recipe.gop}:open-gop={int(recipe.open_gop)}"
         stream.options = {"crf": "12", "preset": "veryfast", "x264-params": params}
+    elif recipe.video == "libx265":
+        params = f"scenecut=0:keyint={recipe.gop}:bframes={b_frames}:log-level=none:pools=1"
+        stream.options = {"crf": "12", "preset": "ultrafast", "x265-params": params}
     elif recipe.video.startswith("libvpx"):
         stream.bit_rate, stream.options = 2_000_000, {"deadline": "realtime", "cpu-used": "8"}
     else:
