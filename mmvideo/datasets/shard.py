@@ -233,7 +233,7 @@ def _check(media: bytes, info: MediaInfo) -> None:
     times = [0.0, max(0.0, info.seconds - 1 / max(info.fps, 1.0))] if info.has_video else None
     clip = decode(media, times=times, video=info.has_video, audio=info.has_audio)
     if clip.truncated:
-        raise MediaError("it is damaged or cut short: a part of it can't be decoded")
+        raise MediaError(f"it is damaged: {clip.damage}")
     if info.has_video and (clip.frames is None or len(clip.frames) == 0):
         raise MediaError("its picture track has no frames")
     if info.has_audio and (clip.samples is None or len(clip.samples) == 0):

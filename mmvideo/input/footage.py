@@ -142,7 +142,7 @@ class FootageReader:
             )
             if shift is not None and not together:
                 heard = _hear(record.media, shift.start, lasting, rate)
-                clip = dataclasses.replace(clip, samples=heard.samples, truncated=clip.truncated or heard.truncated)
+                clip = dataclasses.replace(clip, samples=heard.samples, damage=clip.damage or heard.damage)
         except (ValueError, OSError, FFmpegError) as error:
             raise UnreadableClip(" ".join(str(error).split())) from error
         if clip.frames is None or not len(clip.frames):

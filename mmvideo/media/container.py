@@ -9,11 +9,14 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from mmvideo.media.formats import is_open_ended_wav
+from mmvideo.media.length import declared_end
+
 MediaSource = str | os.PathLike | bytes
 """A path, or the bytes of a whole file."""
 
-TICKS_A_SECOND = 1_000_000
-"""FFmpeg gives the duration of a container in microseconds (`AV_TIME_BASE`)."""
+HEAD = 1 << 16
+"""Bytes at the start of a file in which a wav says where its samples are."""
 
 
 class MediaError(ValueError):
@@ -58,12 +61,14 @@ class Tracks:
       origin: time zero in the file's own seconds: the first picture's time, or the first sound's in
         a file without video. Sound from before it is never heard.
       ending: the declared end, in seconds after `origin`; None when the file does not say.
+      sure: there is nothing after `ending`; otherwise only packets tell how long the file is.
     """
 
     video: Any
     audio: Any
     origin: float
     ending: float | None
+    sure: bool
 
 
 def source_name(source: MediaSource) -> str:
@@ -73,15 +78,25 @@ def source_name(source: MediaSource) -> str:
 
 def is_webp(source: MediaSource) -> bool:
     """Whether the source is a WebP picture; FFmpeg decodes only still ones, so they go to Pillow."""
-    if isinstance(source, bytes):
-        head = source[:12]
-    else:
-        try:
-            with open(source, "rb") as file:
-                head = file.read(12)
-        except OSError:
-            return False
+    head = _head(source, 12)
     return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+
+
+def is_open_ended(source: MediaSource) -> bool:
+    """Whether the source is a wav that does not say how long it is, as those written to a pipe."""
+    size = len(source) if isinstance(source, bytes) else os.path.getsize(source) if os.path.isfile(source) else 0
+    return size > 0 and is_open_ended_wav(_head(source, HEAD), size)
+
+
+def _head(source: MediaSource, length: int) -> bytes:
+    """First bytes of a source, none if it cannot be read."""
+    if isinstance(source, bytes):
+        return source[:length]
+    try:
+        with open(source, "rb") as file:
+            return file.read(length)
+    except OSError:
+        return b""
 
 
 @contextlib.contextmanager
@@ -96,8 +111,10 @@ def open_media(source: MediaSource) -> Iterator[Any]:
     name = source_name(source)
     if not isinstance(source, bytes) and not os.path.isfile(source):
         raise MediaError(f"{name}: no such file")
+    options = {"ignore_length": "1"} if is_open_ended(source) else {}
+    file = io.BytesIO(source) if isinstance(source, bytes) else name
     try:
-        container = av.open(io.BytesIO(source) if isinstance(source, bytes) else name, metadata_errors="replace")
+        container = av.open(file, metadata_errors="replace", options=options)
     except av.error.FFmpegError as error:
         raise MediaError(f"{name}: cannot be opened as media ({error.strerror}); is it whole, and media?") from None
     with container:
@@ -119,14 +136,4 @@ def find_tracks(container: Any, name: str) -> Tracks:
         raise MediaError(f"{name}: has neither a picture nor a sound track")
     leader = video or audio
     origin = float(leader.start_time * leader.time_base) if leader.start_time is not None else 0.0
-    return Tracks(video, audio, origin, declared_end(container, (video, audio), origin))
-
-
-def declared_end(container: Any, streams: tuple[Any, ...], origin: float) -> float | None:
-    """The end that the headers promise, in seconds after `origin`: of the tracks if they say, else of the file."""
-    ends = [float(((s.start_time or 0) + s.duration) * s.time_base) for s in streams if s is not None and s.duration]
-    if ends:
-        return max(ends) - origin
-    if container.duration:
-        return (container.duration + (container.start_time or 0)) / TICKS_A_SECOND - origin
-    return None
+    return Tracks(video, audio, origin, *declared_end(container, (video, audio), origin))

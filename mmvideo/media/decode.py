@@ -20,13 +20,15 @@ from mmvideo.media.container import (
     MediaInfo,
     MediaSource,
     Tracks,
-    declared_end,
     find_tracks,
+    is_open_ended,
     is_webp,
     open_media,
     source_name,
 )
+from mmvideo.media.damage import Damage
 from mmvideo.media.formats import seekable
+from mmvideo.media.length import declared_end
 from mmvideo.media.pictures import Painter, pixel_aspect
 from mmvideo.media.selection import SLACK, PacketGate, Selection
 from mmvideo.media.shown import Shown
@@ -44,6 +46,9 @@ from its start, since a seek to the start may come out late as well (MPEG transp
 INTERLEAVE = 10.0
 """Seconds by which one track may run ahead of the other in the file; a track silent for longer is over."""
 
+MISSING = 0.15
+"""Seconds by which a file may end before its declared end and still be whole: a block of sound, and a frame."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
@@ -57,7 +62,8 @@ class Clip:
         was asked for. Shorter than the pictures if the sound ends first.
       sample_rate: samples a second.
       seconds: length of the clip: to `end`, or to the end of the longer track.
-      truncated: the file ends before it should, or a part of it could not be decoded.
+      damage: every reason to think that the file ends before it should or that a part of it could not be decoded,
+        with the numbers that disagree; empty for a file that is whole.
     """
 
     frames: UInt8[np.ndarray, "T H W 3"] | None
@@ -65,7 +71,12 @@ class Clip:
     samples: Float[np.ndarray, " S"] | None
     sample_rate: int
     seconds: float
-    truncated: bool = False
+    damage: str = ""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the file ends before it should, or a part of it could not be decoded."""
+        return bool(self.damage)
 
 
 def decode(
@@ -109,7 +120,8 @@ def decode(
       ValueError: the arguments contradict each other.
     """
     _check(start, end, fps, times, sample_rate)
-    request = _Request(source_name(source), start, math.inf if end is None else end, fps, times, sample_rate)
+    name, ending = source_name(source), math.inf if end is None else end
+    request = _Request(name, start, ending, fps, times, sample_rate, is_open_ended(source))
     if is_webp(source):
         return _decode_webp(source, request, Painter(short_side, size, kernel), video)
     for may_seek in (True, False):
@@ -131,8 +143,10 @@ def _asked(container: Any, tracks: Tracks, name: str, video: bool, audio: bool) 
       MediaError: the file has none of them.
     """
     # Sound by itself may end before the picture, which is no damage; the last picture stays on show.
-    ending = tracks.ending if video else declared_end(container, (tracks.audio,), tracks.origin)
-    asked = Tracks(tracks.video if video else None, tracks.audio if audio else None, tracks.origin, ending)
+    ending, sure = tracks.ending, tracks.sure
+    if not video:
+        ending, sure = declared_end(container, (tracks.audio,), tracks.origin)
+    asked = Tracks(tracks.video if video else None, tracks.audio if audio else None, tracks.origin, ending, sure)
     if asked.video is None and asked.audio is None:
         wanted = " or ".join(n for n, on in (("video", video), ("sound", audio)) if on) or "track asked for"
         raise MediaError(f"{name}: has no {wanted}")
@@ -149,6 +163,7 @@ class _Request:
     fps: float | int | None
     times: Sequence[float] | np.ndarray | None
     sample_rate: int
+    open_ended: bool
 
 
 class _Reading:
@@ -166,7 +181,7 @@ class _Reading:
         self._selection: Selection | None = None
         self._gate: PacketGate | None = None
         self._sound: SoundTrack | None = None
-        self._broken = False
+        self._broken = Damage()
 
     def clip(self, may_seek: bool) -> Clip | None:
         """Read what is asked for; None if every seek came out late, and only a fresh container is at its start."""
@@ -207,7 +222,9 @@ class _Reading:
             self._selection = Selection(self._painter, request.start, request.end, request.times, request.fps)
             self._gate = PacketGate(tracks.video, tracks.origin, self._selection, keyed=sought)
         if tracks.audio is not None:
-            self._sound = SoundTrack(tracks.audio, tracks.origin, request.start, request.end, request.sample_rate)
+            ending, _ = declared_end(self._container, (tracks.audio,), tracks.origin)
+            reach = (request.start, request.end, request.sample_rate)
+            self._sound = SoundTrack(tracks.audio, tracks.origin, ending, *reach, request.open_ended)
 
     def _read(self) -> None:
         """Send every packet its way until both tracks have what they need."""
@@ -222,8 +239,8 @@ class _Reading:
                     sound.feed(packet)
                 if (selection is None or selection.done) and (sound is None or sound.done or self._past(packet)):
                     return
-        except av.error.FFmpegError:
-            self._broken = True
+        except av.error.FFmpegError as error:
+            self._broken.note("stop of the reader", self._last(), error.strerror)
             if gate is not None:
                 gate.drain()
         if selection is not None:
@@ -252,10 +269,11 @@ class _Reading:
     def _assemble(self) -> Clip:
         request, selection, sound = self._request, self._selection, self._sound
         samples = sound.samples() if sound is not None else None
-        lasts = [t.last for t in (selection, sound) if t is not None]
-        if max(lasts) == -math.inf:
-            raise MediaError(f"{request.name}: nothing of it can be decoded; it is damaged or in an unknown codec")
-        whole = max(lasts) if request.end == math.inf else max(max(lasts), self._tracks.ending or 0.0)
+        last = self._last()
+        if last is None:
+            reasons = self._reasons()
+            raise MediaError(f"{request.name}: nothing of it can be decoded; {reasons or 'it is empty'}")
+        whole = last if request.end == math.inf else max(last, self._tracks.ending or 0.0)
         if request.start > 0 and request.start >= whole - SLACK:
             raise MediaError(f"{request.name}: is {whole:.3f} s long, so nothing begins at start={request.start}")
         frames = times = None
@@ -263,15 +281,31 @@ class _Reading:
             frames, times = selection.stack()
         return Clip(
             frames=frames, times=times, samples=samples, sample_rate=request.sample_rate,
-            seconds=max(0.0, min(request.end, whole) - request.start), truncated=self._truncated(max(lasts)),
+            seconds=max(0.0, min(request.end, whole) - request.start), damage=self._damage(last),
         )  # fmt: skip
 
-    def _truncated(self, last: float) -> bool:
-        """Damage met on the way, or an end well before the declared one."""
-        damaged = self._broken or any(t.damaged for t in (self._gate, self._sound) if t is not None)
+    def _last(self) -> float | None:
+        """The end of what was decoded, in seconds after time zero; None if that is nothing."""
+        last = max(t.last for t in (self._selection, self._sound) if t is not None)
+        return None if last == -math.inf else last
+
+    def _reasons(self) -> str:
+        """All that went wrong on the way, in words."""
+        records = [t.damage for t in (self._gate, self._sound) if t is not None]
+        return "; ".join(phrase for damage in (self._broken, *records) for phrase in damage.words())
+
+    def _damage(self, last: float) -> str:
+        """Damage met on the way, and an end well before the declared one, with both lengths."""
+        reasons, ending = self._reasons(), self._tracks.ending
         done = all(t.done for t in (self._selection, self._sound) if t is not None)
-        missing = min(self._request.end, self._tracks.ending or 0.0) - last
-        return bool(damaged or (not done and missing > 0.15))
+        missing = min(self._request.end, ending or 0.0) - last
+        if not reasons and (done or missing <= MISSING):
+            return ""
+        declared = "no length" if ending is None else f"{ending:.3f} s"
+        asked = "" if self._request.end == math.inf else f" of the {self._request.end:.3f} s asked for"
+        return (
+            f"its headers declare {declared}, {last:.3f} s{asked} can be decoded: {reasons or 'the file is cut short'}"
+        )
 
 
 def _check(start: float | int, end: float | int | None, fps: float | int | None, times: Any, sample_rate: int) -> None:

@@ -1,7 +1,8 @@
-"""Facts about containers that their demuxers do not tell: which of them can be trusted after a seek."""
+"""Facts about containers that their demuxers do not tell: what a length or a stamp of them is worth."""
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 UNSEEKABLE = frozenset({"mp3", "aac", "mpeg", "gif", "asf"})
@@ -10,6 +11,20 @@ the ones before (gif)."""
 
 BYTES_AS_TIME = frozenset({"wav", "w64", "aiff", "caf", "au", "rso", "sox", "voc"})
 """Formats that compute a stamp from the place in the file, which is exact for samples of constant size alone."""
+
+LENGTHS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "avi", "flac", "mxf", "ape", "tta", "tak", "wv"}) | BYTES_AS_TIME
+"""Formats whose headers say how long they are. Of all others FFmpeg estimates it: from the first bit rate (mp3 and aac
+without a table), or from the last stamps (MPEG streams)."""
+
+ENDS = frozenset({"matroska,webm", "asf", "nut", "ogg", "flv"})
+"""Formats whose headers say when they end, on their own clock. Writers of flv differ: for some it is the length."""
+
+NO_FRAMES = 1 << 28
+"""Frames that an avi written to a pipe claims at least; nobody has seen so many."""
+
+OPEN_ENDED = 0x7FFF_F000
+"""Bytes of sound that a wav written to a pipe claims at least: its writer cannot go back and say how many there are.
+FFmpeg writes 2^32 - 1, others a little less than 2^31."""
 
 
 def seekable(container: Any, tracks: Any) -> bool:
@@ -22,3 +37,25 @@ def seekable(container: Any, tracks: Any) -> bool:
         return sound.startswith("pcm_")
     # The last page of FLAC in Ogg gets a stamp that is a page too early.
     return not (name == "ogg" and sound == "flac")
+
+
+def is_open_ended_wav(head: bytes, size: int) -> bool:
+    """Tell if a file of `size` bytes that begins so is a wav whose sound lasts to the end of the file.
+
+    Its chunks are `fmt ` and others, each with 4 bytes of length, little endian, then `data`; in RF64 the length of
+    `data` is -1, and the one that counts stands in `ds64` (EBU Tech 3306).
+    """
+    if head[:4] not in (b"RIFF", b"RF64") or head[8:12] != b"WAVE":
+        return False
+    at, long = 12, None
+    while at + 8 <= len(head):
+        name, length = head[at : at + 4], struct.unpack_from("<I", head, at + 4)[0]
+        if name == b"ds64" and at + 24 <= len(head):
+            long = struct.unpack_from("<Q", head, at + 16)[0]
+        if name == b"data":
+            if head[:4] == b"RF64" and length == 0xFFFF_FFFF and long is not None:
+                length = long
+            there = size - at - 8
+            return (length == 0 < there) or (length >= OPEN_ENDED and length > there)
+        at += 8 + length + length % 2
+    return False

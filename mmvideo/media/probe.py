@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmvideo.media.container import MediaInfo, MediaSource, Tracks, find_tracks, is_webp, open_media, source_name
+from mmvideo.media.container import MediaInfo, MediaSource, find_tracks, is_webp, open_media, source_name
+from mmvideo.media.formats import NO_FRAMES
+from mmvideo.media.length import counted_length
 from mmvideo.media.pictures import pixel_aspect, shown_size
 from mmvideo.media.webp import probe_webp
 
@@ -22,15 +24,16 @@ def probe(source: MediaSource) -> MediaInfo:
         tracks = find_tracks(container, name)
         video, audio = tracks.video, tracks.audio
         width = height = frames = rotation = 0
-        fps, seconds = 0.0, tracks.ending
+        fps, seconds = 0.0, tracks.ending if tracks.sure else None
         if video is not None:
             rotation = _rotation(container, video)
             height, width = shown_size(video.height, video.width, pixel_aspect(video))
             width, height = (height, width) if rotation in (90, 270) else (width, height)
             fps = float(video.average_rate or video.guessed_rate or 0)
-            frames = video.frames
+            frames = video.frames if video.frames < NO_FRAMES else 0
         if (video is not None and not frames) or seconds is None:
-            frames, last = _count(source, name)
+            with open_media(source) as fresh:
+                frames, last = counted_length(fresh, find_tracks(fresh, name))
             seconds = last if seconds is None else seconds
         if video is not None and not fps and seconds:
             fps = frames / seconds
@@ -58,26 +61,3 @@ def _rotation(container: Any, video: Any) -> int:
     except av.error.FFmpegError:
         return 0  # Damage at the start is not fatal for a probe.
     return 0 if frame is None else round(frame.rotation / 90) * 90 % 360
-
-
-def _count(source: MediaSource, name: str) -> tuple[int, float]:
-    """Packets of the video and the end of the last packet, in seconds after the origin."""
-    with open_media(source) as container:
-        return _count_packets(container, find_tracks(container, name))
-
-
-def _count_packets(container: Any, tracks: Tracks) -> tuple[int, float]:
-    import av
-
-    frames, last = 0, 0.0
-    try:
-        for packet in container.demux(*(s for s in (tracks.video, tracks.audio) if s is not None)):
-            if not packet.size:
-                continue
-            frames += packet.stream is tracks.video
-            stamp = packet.pts if packet.pts is not None else packet.dts
-            if stamp is not None:
-                last = max(last, float((stamp + (packet.duration or 0)) * packet.time_base) - tracks.origin)
-    except av.error.FFmpegError:
-        pass  # A file that ends early holds what was counted so far.
-    return frames, last

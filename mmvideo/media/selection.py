@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mmvideo.media.damage import Damage
 from mmvideo.media.pictures import Painter
 from mmvideo.media.shown import picture_decoder
 
@@ -148,7 +149,7 @@ class PacketGate:
         self._begun, self._fed = not keyed, False
         self._floor = -math.inf
         self._last = -math.inf
-        self.damaged = False
+        self.damage = Damage()
 
     @property
     def begun(self) -> bool:
@@ -167,7 +168,8 @@ class PacketGate:
             self._begun = True
             # Leading pictures of an open group hang on a frame from before the seek.
             self._floor = -math.inf if shown is None else shown
-        self.damaged |= packet.is_corrupt
+        if packet.is_corrupt:
+            self.damage.note("packets of the picture are marked as damaged by the container", shown)
         if shown is None or shown > self._selection.next + SLACK:
             self._decode_held()
             self._decode(packet)
@@ -203,8 +205,9 @@ class PacketGate:
         self._fed = True
         try:
             frames = self._decoder.decode(packet)
-        except av.error.FFmpegError:
-            self.damaged = True
+        except av.error.FFmpegError as error:
+            stamp = None if packet is None or packet.pts is None else packet.pts * self._tick - self._origin
+            self.damage.note("packets of the picture cannot be decoded", stamp, error.strerror)
             return
         for frame in frames:
             # Not `frame.time`: frames that are drained from a decoder do not know their time base.

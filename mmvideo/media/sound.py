@@ -8,51 +8,57 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from mmvideo.media.damage import Damage
+from mmvideo.media.length import LAST_BLOCK
+from mmvideo.media.mixing import Mixer
+
 JUMP = 0.05
 """Seconds by which a frame's time must leave the running count of samples to be a gap; less is rounding."""
-
-LAST_BLOCK = 0.15
-"""Seconds no codec's block exceeds (AAC's are 1024 samples, 128 ms at 8 kHz)."""
-
-
-MIX_DOWN = {"rematrix_maxval": "1.0"}
-"""Makes the weights of the channels add up to one, which swresample else does for integer samples alone."""
 
 
 class SoundTrack:
     """Decodes a sound track and lays it, mono and resampled, on the clock of the clip.
 
-    Channels are mixed down by swresample with weights that add up to one, so nothing clips.
+    Channels are mixed down with weights that add up to one, so nothing clips; see `mixing`.
 
     Args:
       stream: the sound track.
       origin: time zero in the file's seconds.
+      ending: the declared end of the track, in seconds after time zero; None where it is not declared.
       start, end: the range in seconds after time zero; `end` may be infinite.
       sample_rate: samples a second that come out.
+      open_ended: the last packet may be shorter than the others, since the file does not say how many samples it has.
 
     Attributes:
       begin, end: the declared place of the track, in seconds after time zero; 0 and infinity where it is not declared.
       first, last: where the decoded sound begins and ends; None and minus infinity before there is any.
       done: nothing more is wanted.
-      damaged: a part of it could not be decoded.
+      damage: all that could not be decoded.
     """
 
-    def __init__(self, stream: Any, origin: float, start: float | int, end: float | int, sample_rate: int):
+    def __init__(
+        self,
+        stream: Any,
+        origin: float,
+        ending: float | None,
+        start: float | int,
+        end: float | int,
+        sample_rate: int,
+        open_ended: bool = False,
+    ):
         self._decoder, self._origin = stream.codec_context, origin
         self._start, self._end, self._sample_rate = start, end, sample_rate
-        self._tick = float(stream.time_base)
+        self._tick, self._open_ended = float(stream.time_base), open_ended
         # Where the file does not say where the track lies, it may lie anywhere.
-        self.begin, self.end = 0.0, math.inf
-        if stream.start_time is not None:
-            self.begin = stream.start_time * self._tick - origin
-            if stream.duration:
-                self.end = self.begin + stream.duration * self._tick
+        self.begin = 0.0 if stream.start_time is None else stream.start_time * self._tick - origin
+        self.end = math.inf if ending is None else ending
         self._pieces: list[tuple[float, list[np.ndarray]]] = []
-        self._resampler: Any = None
+        self._mixer = Mixer("mono", sample_rate)
         self._expected = -math.inf
         self.first: float | None = None
         self.last = -math.inf
-        self.done = self.damaged = False
+        self.done = False
+        self.damage = Damage()
 
     def feed(self, packet: Any) -> None:
         """The track's next packet; an empty one is the end of the track."""
@@ -60,7 +66,9 @@ class SoundTrack:
         if stamp is not None and stamp * self._tick - self._origin >= self._end:
             self.done = True
         elif not self.done:
-            self.damaged |= packet.is_corrupt
+            if packet.is_corrupt and not self._open_ended:
+                time = None if stamp is None else stamp * self._tick - self._origin
+                self.damage.note("packets of the sound are marked as damaged by the container", time)
             self._decode(packet if packet.size else None)
 
     def _decode(self, packet: Any) -> None:
@@ -68,8 +76,9 @@ class SoundTrack:
 
         try:
             frames = self._decoder.decode(packet)
-        except av.error.FFmpegError:
-            self.damaged = True
+        except av.error.FFmpegError as error:
+            time = None if packet is None or packet.pts is None else packet.pts * self._tick - self._origin
+            self.damage.note("packets of the sound cannot be decoded", time, error.strerror)
             return
         for frame in frames:
             self._take(frame)
@@ -86,32 +95,15 @@ class SoundTrack:
             self.first = time if self.first is None else self.first
         self._expected += frame.samples / frame.sample_rate
         self.last = max(self.last, self._expected)
-        self._append(self._resample(frame))
-
-    def _resample(self, frame: Any) -> list[Any]:
-        from av import AudioResampler
-
-        if frame.format.name in ("flt", "fltp") and frame.layout.nb_channels == 1:
-            if frame.sample_rate == self._sample_rate:
-                return [frame]
-        if self._resampler is None:
-            self._resampler = AudioResampler("fltp", "mono", self._sample_rate, options=MIX_DOWN)
-        # A stamp on the frame would let the filter graph stretch or pad; the pieces keep time instead.
-        frame.pts = None
-        try:
-            return self._resampler.resample(frame)
-        except ValueError:  # The stream changed its rate or layout.
-            self._flush()
-            return self._resample(frame)
+        self._append(self._mixer.mix(frame))
 
     def _append(self, frames: list[Any]) -> None:
         self._pieces[-1][1].extend(np.frombuffer(f.planes[0], np.float32, f.samples) for f in frames)
 
     def _flush(self) -> None:
-        """Collect what the resampler holds."""
-        if self._resampler is not None:
-            resampler, self._resampler = self._resampler, None
-            self._append(resampler.resample(None))
+        """Collect what the mixer holds."""
+        if self._pieces:
+            self._append(self._mixer.flush())
 
     def _pad_off(self) -> None:
         """Block codecs fill up their last block; what lies a block's length past the declared end is no sound."""
@@ -122,6 +114,8 @@ class SoundTrack:
     def samples(self) -> Float[np.ndarray, " S"] | None:
         """The sound of the range, from `start` to where it ends, silent in gaps; None if there is none in it."""
         self._flush()
+        if self._mixer.repaired:
+            self.damage.note("samples are no finite numbers and read as silence", count=self._mixer.repaired)
         placed = []
         for time, chunks in self._pieces:
             if chunks:

@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from mmvideo.media.container import MediaError, MediaSource, Tracks, find_tracks, is_webp, open_media, source_name
+from mmvideo.media.mixing import Mixer
 from mmvideo.media.mp4 import (
     AAC_RATES,
     LIMITED,
@@ -24,7 +25,6 @@ from mmvideo.media.mp4 import (
 from mmvideo.media.pictures import interpolation, orientation, pixel_aspect, shown_size, turned
 from mmvideo.media.selection import SLACK, grid_count
 from mmvideo.media.shown import Shown, picture_decoder, reformatter
-from mmvideo.media.sound import MIX_DOWN
 
 LONGEST_STAY = 3600.0
 """Seconds that a picture may stay on show; a longer gap is a time stamp that jumps."""
@@ -74,6 +74,8 @@ def transcode(
             tracks = find_tracks(container, source_name(source))
             writer = _Writer(out, tracks, style)
             written = _copy(container, tracks, writer)
+        if writer.repaired:
+            raise MediaError(f"{source_name(source)}: {writer.repaired} of its samples are no finite numbers")
         if not written:
             raise MediaError(
                 f"{source_name(source)}: nothing of it can be decoded; it is damaged or in an unknown codec"
@@ -163,15 +165,11 @@ class _Writer:
 
     def _say(self, frame: Any) -> None:
         """A piece of sound, placed by its time; sound from before time zero is left out."""
-        import av
-
         if self._resampler is None:
-            self._resampler = av.AudioResampler("fltp", self._layout, self._sound_rate, options=MIX_DOWN)
+            self._resampler = Mixer(self._layout, self._sound_rate)
             time = 0.0 if frame is None or frame.time is None else frame.time - self._tracks.origin
             self._said = round(time * self._sound_rate)
-        if frame is not None:
-            frame.pts = None
-        for piece in self._resampler.resample(frame):
+        for piece in self._resampler.flush() if frame is None else self._resampler.mix(frame):
             if self._said + piece.samples > self._sound_end:
                 piece = _cut_sound(piece, self._sound_end - self._said)
             if piece is None:
@@ -181,6 +179,11 @@ class _Writer:
             if piece.pts >= 0:
                 self._container.mux(self._sound.encode(piece))
                 self._wrote = True
+
+    @property
+    def repaired(self) -> int:
+        """Samples that were no finite numbers; see `Mixer`."""
+        return 0 if self._resampler is None else self._resampler.repaired
 
     def close(self) -> bool:
         """Finish the file. Whether anything was written to it."""
