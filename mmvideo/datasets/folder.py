@@ -9,8 +9,8 @@ from mmvideo.datasets.row import ManifestRow
 from mmvideo.datasets.unpaired import spelled_out
 
 MEDIA = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .ogv .flv .wmv .3gp .gif .webp "
-    ".wav .flac .mp3 .m4a .aac .ogg .opus .oga .aif .aiff .wma".split()
+    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .m2ts .vob .mxf .ogv .flv .asf .wmv .3gp .gif .webp "
+    ".wav .flac .mp3 .m4a .mka .aac .amr .ogg .opus .oga .aif .aiff .wma".split()
 )
 """Endings of files that are taken for clips."""
 

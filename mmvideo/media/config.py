@@ -1,9 +1,33 @@
-"""Settings of the media room: how sound becomes a spectrogram."""
+"""Settings of the media room: the limits of a file, and how sound becomes a spectrogram."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Bounds of what is read, which every real film keeps; a file beyond them is refused before it takes memory.
+
+    Attributes:
+      pixels: of a picture, width times height; 8K is half of the default.
+      seconds: length of a file.
+      gap: seconds from one time stamp of a track to the next.
+      lowest_rate, highest_rate: samples a second of the sound.
+      frame_bytes: of the RGB frames that one call decodes, so of what it gives back.
+    """
+
+    pixels: int = 8192 * 8192
+    seconds: float = 8 * 3600.0
+    gap: float = 3600.0
+    lowest_rate: int = 1000
+    highest_rate: int = 768000
+    frame_bytes: int = 4 << 30
+
+
+LIMITS = Limits()
+"""The default bounds."""
 
 
 @dataclasses.dataclass(frozen=True)

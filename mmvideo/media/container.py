@@ -9,7 +9,8 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from mmvideo.media.formats import is_open_ended_wav
+from mmvideo.media.config import LIMITS, Limits
+from mmvideo.media.formats import DEMUXERS, is_open_ended_wav
 from mmvideo.media.length import declared_end
 
 MediaSource = str | os.PathLike | bytes
@@ -54,7 +55,7 @@ class MediaInfo:
 
 @dataclasses.dataclass(frozen=True)
 class Tracks:
-    """The tracks that are read: the first video that is no cover picture and the first sound.
+    """The tracks that are read: the first video that is no cover picture and the sound that is flagged default.
 
     Attributes:
       video, audio: PyAV streams, None where the file has no such track.
@@ -111,8 +112,13 @@ def open_media(source: MediaSource) -> Iterator[Any]:
     name = source_name(source)
     if not isinstance(source, bytes) and not os.path.isfile(source):
         raise MediaError(f"{name}: no such file")
-    options = {"ignore_length": "1"} if is_open_ended(source) else {}
-    file = io.BytesIO(source) if isinstance(source, bytes) else name
+    options = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"}
+    if is_open_ended(source):
+        options["ignore_length"] = "1"
+    # Without a protocol a name such as `concat:a` would be one; a number in it would be a series of pictures.
+    if not isinstance(source, bytes):
+        options["pattern_type"] = "none"
+    file = io.BytesIO(source) if isinstance(source, bytes) else f"file:{name}"
     try:
         container = av.open(file, metadata_errors="replace", options=options)
     except av.error.FFmpegError as error:
@@ -121,19 +127,74 @@ def open_media(source: MediaSource) -> Iterator[Any]:
         yield container
 
 
-def find_tracks(container: Any, name: str) -> Tracks:
-    """Choose the tracks of an open container.
+@contextlib.contextmanager
+def media_errors(name: str) -> Iterator[None]:
+    """Turn whatever a hostile file makes the libraries raise into a `MediaError` that names the file."""
+    try:
+        yield
+    except MediaError:
+        raise
+    # Pillow's bombs are plain exceptions, PyAV raises half of Python's; mistakes of ours stay what they are.
+    except (TypeError, AttributeError, NameError, AssertionError):
+        raise
+    except Exception as error:
+        words = " ".join(str(error).split())
+        raise MediaError(f"{name}: cannot be read ({type(error).__name__}: {words})") from error
+
+
+def check_limits(width: int, height: int, rate: int | None, limits: Limits, name: str) -> None:
+    """Refuse a picture or a sound beyond the limits.
 
     Raises:
-      MediaError: it has neither picture nor sound.
+      MediaError: says which limit, and both numbers.
+    """
+    if width * height > limits.pixels:
+        raise MediaError(f"{name}: its pictures have {width} x {height} pixels, more than the limit of {limits.pixels}")
+    if rate is not None and not limits.lowest_rate <= rate <= limits.highest_rate:
+        between = f"{limits.lowest_rate} and {limits.highest_rate}"
+        raise MediaError(f"{name}: its sound has {rate} samples a second, the limits are {between}")
+
+
+def check_time(last: float, time: float, limits: Limits, track: str) -> None:
+    """Refuse a time stamp that jumps, or lies beyond the longest film.
+
+    Args:
+      last: the stamp before, minus infinity for none.
+      time: the stamp, in seconds after time zero.
+      limits: the limits.
+      track: how the message calls the track.
+
+    Raises:
+      MediaError: says which limit, and both numbers; without the file's name.
+    """
+    if last > -float("inf") and time - last > limits.gap:
+        raise MediaError(
+            f"the time stamps of its {track} jump from {last:.3f} s to {time:.3f} s, more than the limit of "
+            f"{limits.gap:g} s"
+        )
+    if time > limits.seconds:
+        raise MediaError(f"its {track} reaches {time:.3f} s, more than the limit of {limits.seconds:g} s")
+
+
+def find_tracks(container: Any, name: str, limits: Limits = LIMITS) -> Tracks:
+    """Choose the tracks of an open container: of each kind the one flagged as default, else the first.
+
+    Raises:
+      MediaError: it has neither picture nor sound, or they lie beyond the limits.
     """
     from av.stream import Disposition
 
     streams = [s for s in container.streams if getattr(s, "codec_context", None) is not None]
     video = next((s for s in streams if s.type == "video" and not s.disposition & Disposition.attached_pic), None)
-    audio = next((s for s in streams if s.type == "audio"), None)
+    sounds = [s for s in streams if s.type == "audio"]
+    audio = next((s for s in sounds if s.disposition & Disposition.default), sounds[0] if sounds else None)
     if video is None and audio is None:
         raise MediaError(f"{name}: has neither a picture nor a sound track")
     leader = video or audio
+    width, height = (video.width, video.height) if video is not None else (0, 0)
+    check_limits(width, height, audio.codec_context.sample_rate if audio is not None else None, limits, name)
+    for stream in (video, audio):
+        if stream is not None and not stream.codec_context.is_open:
+            stream.codec_context.options = {"max_pixels": str(limits.pixels)}
     origin = float(leader.start_time * leader.time_base) if leader.start_time is not None else 0.0
     return Tracks(video, audio, origin, *declared_end(container, (video, audio), origin))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from mmvideo.media.config import LIMITS, Limits
 from mmvideo.media.container import (
     MediaError,
     MediaInfo,
@@ -23,6 +24,7 @@ from mmvideo.media.container import (
     find_tracks,
     is_open_ended,
     is_webp,
+    media_errors,
     open_media,
     source_name,
 )
@@ -94,6 +96,7 @@ def decode(
     audio: bool = True,
     deinterlace: bool = True,
     tone_map: bool = True,
+    limits: Limits = LIMITS,
 ) -> Clip:
     """Decode a file's picture and sound.
 
@@ -110,6 +113,7 @@ def decode(
       sample_rate: samples a second of the sound.
       video, audio: whether to decode the picture and the sound.
       deinterlace, tone_map: whether to make whole pictures of fields, and to bring HLG and PQ to BT.709.
+      limits: bounds beyond which a file is refused.
 
     Returns:
       The clip. A file without a track that was asked for gives None there; only one that has
@@ -121,18 +125,24 @@ def decode(
     """
     _check(start, end, fps, times, sample_rate)
     name, ending = source_name(source), math.inf if end is None else end
-    request = _Request(name, start, ending, fps, times, sample_rate, is_open_ended(source))
-    if is_webp(source):
-        return _decode_webp(source, request, Painter(short_side, size, kernel), video)
-    for may_seek in (True, False):
-        with open_media(source) as container:
-            tracks = find_tracks(container, request.name)
-            asked = _asked(container, tracks, request.name, video, audio)
-            shown = Shown(request.name, deinterlace, tone_map)
-            painter = Painter(short_side, size, kernel, pixel_aspect(tracks.video), shown)
-            clip = _Reading(container, asked, request, painter).clip(may_seek)
-        if clip is not None:
-            return clip
+    request = _Request(name, start, ending, fps, times, sample_rate, is_open_ended(source), limits)
+    plain = Painter(short_side, size, kernel)
+    with media_errors(name):
+        try:
+            if is_webp(source):
+                return _decode_webp(source, request, plain, video)
+            for may_seek in (True, False):
+                with open_media(source) as container:
+                    tracks = find_tracks(container, name, limits)
+                    asked = _asked(container, tracks, name, video, audio)
+                    shown = Shown(name, deinterlace, tone_map)
+                    painter = Painter(short_side, size, kernel, pixel_aspect(tracks.video), shown)
+                    clip = _Reading(container, asked, request, painter).clip(may_seek)
+                if clip is not None:
+                    return clip
+        except MediaError as error:
+            # Tracks do not know the name of their file.
+            raise error if str(error).startswith(name) else MediaError(f"{name}: {error}") from None
     raise AssertionError("a file that is read from its start gives a clip or an error")
 
 
@@ -164,6 +174,7 @@ class _Request:
     times: Sequence[float] | np.ndarray | None
     sample_rate: int
     open_ended: bool
+    limits: Limits
 
 
 class _Reading:
@@ -219,12 +230,14 @@ class _Reading:
         tracks, request = self._tracks, self._request
         self._selection = self._gate = self._sound = None
         if tracks.video is not None:
-            self._selection = Selection(self._painter, request.start, request.end, request.times, request.fps)
+            self._selection = Selection(
+                self._painter, request.start, request.end, request.times, request.fps, request.limits
+            )
             self._gate = PacketGate(tracks.video, tracks.origin, self._selection, keyed=sought)
         if tracks.audio is not None:
             ending, _ = declared_end(self._container, (tracks.audio,), tracks.origin)
             reach = (request.start, request.end, request.sample_rate)
-            self._sound = SoundTrack(tracks.audio, tracks.origin, ending, *reach, request.open_ended)
+            self._sound = SoundTrack(tracks.audio, tracks.origin, ending, *reach, request.open_ended, request.limits)
 
     def _read(self) -> None:
         """Send every packet its way until both tracks have what they need."""
@@ -324,8 +337,8 @@ def _decode_webp(source: MediaSource, request: _Request, painter: Painter, video
 
     if not video:
         raise MediaError(f"{request.name}: has no sound")
-    selection = Selection(painter, request.start, request.end, request.times, request.fps)
-    for time, seconds, frame in webp_frames(source):
+    selection = Selection(painter, request.start, request.end, request.times, request.fps, request.limits)
+    for time, seconds, frame in webp_frames(source, request.limits):
         selection.offer(time, seconds, frame)
         if selection.done:
             break

@@ -5,6 +5,16 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+DEMUXERS = (
+    "mov", "matroska", "avi", "asf", "flv", "mpegts", "mpeg", "mpegvideo", "m4v", "mxf", "nut", "ogg", "gif", "apng",
+    "ivf", "obu", "av1", "h264", "hevc", "vvc", "vc1", "dv", "rm", "wtv", "swf", "mjpeg", "yuv4mpegpipe", "wav", "w64",
+    "aiff", "au", "caf", "mp3", "aac", "ac3", "eac3", "dts", "dtshd", "truehd", "mlp", "flac", "ape", "tta", "tak",
+    "wv", "amr", "amrnb", "amrwb", "loas", "voc", "sox", "rso", "mpc", "mpc8", "wsd", "dsf", "iff", "shn", "oma", "gsm",
+    "qcp", "image2", "png_pipe", "jpeg_pipe", "bmp_pipe", "tiff_pipe", "webp_pipe",
+)  # fmt: skip
+"""The demuxers that are used. Those left out open other files or addresses (hls, dash, concat, sdp, rtsp), or take
+anything for media (tty)."""
+
 UNSEEKABLE = frozenset({"mp3", "aac", "mpeg", "gif", "asf"})
 """Formats whose stamps after a seek are guesses (mp3, aac, MPEG programme streams, asf), or whose frames are drawn on
 the ones before (gif)."""

@@ -4,24 +4,40 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmvideo.media.container import MediaInfo, MediaSource, find_tracks, is_webp, open_media, source_name
+from mmvideo.media.config import LIMITS, Limits
+from mmvideo.media.container import (
+    MediaError,
+    MediaInfo,
+    MediaSource,
+    find_tracks,
+    is_webp,
+    media_errors,
+    open_media,
+    source_name,
+)
 from mmvideo.media.formats import NO_FRAMES
 from mmvideo.media.length import counted_length
 from mmvideo.media.pictures import pixel_aspect, shown_size
 from mmvideo.media.webp import probe_webp
 
 
-def probe(source: MediaSource) -> MediaInfo:
+def probe(source: MediaSource, limits: Limits = LIMITS) -> MediaInfo:
     """What a file holds, from its headers; packets are counted, not decoded, where the headers are silent.
 
     Raises:
-      MediaError: the file cannot be opened, or has neither picture nor sound.
+      MediaError: the file cannot be opened, has neither picture nor sound, or lies beyond the limits.
     """
-    if is_webp(source):
-        return probe_webp(source)
     name = source_name(source)
+    with media_errors(name):
+        info = probe_webp(source, limits) if is_webp(source) else _probe(source, name, limits)
+    if info.seconds > limits.seconds:
+        raise MediaError(f"{name}: lasts {info.seconds:.3f} s, more than the limit of {limits.seconds:g} s")
+    return info
+
+
+def _probe(source: MediaSource, name: str, limits: Limits) -> MediaInfo:
     with open_media(source) as container:
-        tracks = find_tracks(container, name)
+        tracks = find_tracks(container, name, limits)
         video, audio = tracks.video, tracks.audio
         width = height = frames = rotation = 0
         fps, seconds = 0.0, tracks.ending if tracks.sure else None
@@ -33,7 +49,7 @@ def probe(source: MediaSource) -> MediaInfo:
             frames = video.frames if video.frames < NO_FRAMES else 0
         if (video is not None and not frames) or seconds is None:
             with open_media(source) as fresh:
-                frames, last = counted_length(fresh, find_tracks(fresh, name))
+                frames, last = counted_length(fresh, find_tracks(fresh, name, limits))
             seconds = last if seconds is None else seconds
         if video is not None and not fps and seconds:
             fps = frames / seconds

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from mmvideo.media.config import LIMITS, Limits
+from mmvideo.media.container import MediaError, check_time
 from mmvideo.media.damage import Damage
 from mmvideo.media.pictures import Painter
 from mmvideo.media.shown import picture_decoder
@@ -38,7 +40,9 @@ class Selection:
         end: float | int,
         times: Sequence[float] | np.ndarray | None,
         fps: float | int | None,
+        limits: Limits = LIMITS,
     ):
+        self._limits = limits
         self._painter, self._start, self._end, self._fps = painter, start, end, fps
         self._instants = None if times is None else [start + t for t in times]
         self._every = times is None and fps is None
@@ -67,7 +71,12 @@ class Selection:
         return self._instants[number] if number < len(self._instants) else math.inf
 
     def offer(self, time: float, duration: float, frame: Any) -> None:
-        """The next decoded frame, which begins at `time`, seconds after time zero."""
+        """Take the next decoded frame, which begins at `time`, seconds after time zero.
+
+        Raises:
+          MediaError: its time stamp jumps, or what is kept grows beyond the limits.
+        """
+        check_time(self.last, time, self._limits, "picture")
         if self.first is None:
             self.first, self._showing = time, frame
         if self._every:
@@ -78,6 +87,15 @@ class Selection:
         if self._showing is not frame:
             self._showing, self._showing_painted = frame, False
         self.last = max(self.last, time + duration)
+        if self._showing_bytes() > self._limits.frame_bytes:
+            raise MediaError(
+                f"its {len(self.shown)} frames take more than the limit of {self._limits.frame_bytes} bytes; ask for "
+                "a range, fewer times or smaller pictures"
+            )
+
+    def _showing_bytes(self) -> int:
+        """Bytes of the frames that are given back, as far as is known."""
+        return len(self.shown) * 3 * self.painted[0].width * self.painted[0].height if self.painted else 0
 
     def _offer_every(self, time: float, frame: Any) -> None:
         if time >= self._end - SLACK:

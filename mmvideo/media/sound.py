@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from mmvideo.media.config import LIMITS, Limits
+from mmvideo.media.container import check_time
 from mmvideo.media.damage import Damage
 from mmvideo.media.length import LAST_BLOCK
 from mmvideo.media.mixing import Mixer
@@ -45,9 +47,11 @@ class SoundTrack:
         end: float | int,
         sample_rate: int,
         open_ended: bool = False,
+        limits: Limits = LIMITS,
     ):
         self._decoder, self._origin = stream.codec_context, origin
         self._start, self._end, self._sample_rate = start, end, sample_rate
+        self._limits = limits
         self._tick, self._open_ended = float(stream.time_base), open_ended
         # Where the file does not say where the track lies, it may lie anywhere.
         self.begin = 0.0 if stream.start_time is None else stream.start_time * self._tick - origin
@@ -88,6 +92,7 @@ class SoundTrack:
         time = self._expected if frame.pts is None else frame.pts * self._tick - self._origin
         if time == -math.inf:
             time = 0.0
+        check_time(self._expected, time, self._limits, "sound")
         if abs(time - self._expected) > JUMP:
             self._flush()
             self._pieces.append((time, []))

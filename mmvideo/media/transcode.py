@@ -9,7 +9,16 @@ import tempfile
 from fractions import Fraction
 from typing import Any
 
-from mmvideo.media.container import MediaError, MediaSource, Tracks, find_tracks, is_webp, open_media, source_name
+from mmvideo.media.container import (
+    MediaError,
+    MediaSource,
+    Tracks,
+    find_tracks,
+    is_webp,
+    media_errors,
+    open_media,
+    source_name,
+)
 from mmvideo.media.mixing import Mixer
 from mmvideo.media.mp4 import (
     AAC_RATES,
@@ -66,8 +75,11 @@ def transcode(
     style = _Style(
         source_name(source), short_side, gop, rate, crf, preset, audio_bitrate, deinterlace, tone_map
     )  # fmt: skip
-    if is_webp(source):
-        return _transcode_webp(source, style)
+    with media_errors(source_name(source)):
+        return _transcode_webp(source, style) if is_webp(source) else _transcode(source, style)
+
+
+def _transcode(source: MediaSource, style: _Style) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         out = os.path.join(folder, "clip.mp4")
         with open_media(source) as container:

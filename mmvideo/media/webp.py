@@ -6,13 +6,14 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-from mmvideo.media.container import MediaError, MediaInfo, MediaSource, source_name
+from mmvideo.media.config import LIMITS, Limits
+from mmvideo.media.container import MediaError, MediaInfo, MediaSource, check_limits, source_name
 
 DEFAULT_SECONDS = 0.1
 """Length of a frame that gives none, as browsers show it."""
 
 
-def webp_frames(source: MediaSource) -> Iterator[tuple[float, float, Any]]:
+def webp_frames(source: MediaSource, limits: Limits = LIMITS) -> Iterator[tuple[float, float, Any]]:
     """Time and duration in seconds, and picture (a PyAV frame, on white where it is transparent), of each frame.
 
     Raises:
@@ -22,6 +23,7 @@ def webp_frames(source: MediaSource) -> Iterator[tuple[float, float, Any]]:
     import numpy as np
 
     image = _open(source)
+    check_limits(image.width, image.height, None, limits, source_name(source))
     time = 0.0
     for number in range(getattr(image, "n_frames", 1)):
         try:
@@ -56,10 +58,10 @@ def _open(source: MediaSource) -> Any:
         raise MediaError(f"{source_name(source)}: cannot be opened as WebP ({error})") from None
 
 
-def probe_webp(source: MediaSource) -> MediaInfo:
+def probe_webp(source: MediaSource, limits: Limits = LIMITS) -> MediaInfo:
     """What a WebP file holds; its frames are decoded, since only they tell their durations."""
     frames, seconds, width, height = 0, 0.0, 0, 0
-    for time, duration, picture in webp_frames(source):
+    for time, duration, picture in webp_frames(source, limits):
         frames, seconds, width, height = frames + 1, time + duration, picture.width, picture.height
     return MediaInfo(
         seconds=seconds, has_video=True, has_audio=False, width=width, height=height, fps=frames / seconds,

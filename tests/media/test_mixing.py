@@ -61,7 +61,7 @@ def test_every_layout_gives_sound(layout, format):
     np.testing.assert_allclose(samples, 0.25, atol=1e-4)
 
 
-@pytest.mark.parametrize("channels", [9, 16, 32])
+@pytest.mark.parametrize("channels", [9, 32])
 def test_a_film_with_channels_beyond_mixing_keeps_its_picture_and_its_sound(read_numbers, channels):
     levels = np.linspace(0, 8000, channels).astype(np.int16)
     samples = np.repeat(levels[None], 16000, 0)
