@@ -35,6 +35,12 @@ def _parser() -> Parser:
     build.add_argument(
         "--time-tokens", type=int, help="of the tokenizer's pieces, so many tell moments of a clip (dense captioning)"
     )
+    build.add_argument(
+        "--allow-outside", action="store_true", help="take media that lies outside of the manifest's folder"
+    )
+    build.add_argument("--most-pixels", type=int, help="leave out larger pictures (default: 8192 x 8192)")
+    build.add_argument("--most-seconds", type=float, help="leave out longer files (default: 28800, eight hours)")
+    build.add_argument("--most-gap", type=float, help="leave out files whose time stamps jump further (default: 3600)")
     build.set_defaults(run=_build)
 
     show = actions.add_parser("show", help="write a page with the frames, sound and words of a sample of clips")
@@ -76,8 +82,12 @@ def _parser() -> Parser:
 
 
 def _build(options) -> int:
-    from mmvideo.datasets.build import build
+    import dataclasses
 
+    from mmvideo.datasets.build import build
+    from mmvideo.media.config import LIMITS
+
+    bounds = {"pixels": options.most_pixels, "seconds": options.most_seconds, "gap": options.most_gap}
     summary = build(
         options.source,
         options.out,
@@ -90,9 +100,15 @@ def _build(options) -> int:
         shard_clips=options.shard_clips,
         tokenizer_vocabulary=options.tokenizer_vocabulary,
         time_tokens=options.time_tokens,
+        allow_outside=options.allow_outside,
+        limits=dataclasses.replace(LIMITS, **{name: value for name, value in bounds.items() if value is not None}),
     )
     splits = ", ".join(f"{count} {name}" for name, count in summary.splits.items())
     print(f"{options.out}: {summary.clips} clips ({splits}), {len(summary.skipped)} skipped")
+    if summary.left_out:
+        more = f" and {len(summary.left_out) - 5} more" if len(summary.left_out) > 5 else ""
+        names = ", ".join(summary.left_out[:5])
+        print(f"  left out {len(summary.left_out)} files that don't end as media do: {names}{more}")
     if summary.labels:
         print("  labels: " + "; ".join(f"{kind}, {words}" for kind, words in summary.labels.items()))
     if summary.moments:

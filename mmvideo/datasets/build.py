@@ -27,11 +27,13 @@ from pathlib import Path
 
 from mmvideo.datasets.annotations import SORTS, Annotations, annotations_of
 from mmvideo.datasets.digests import DigestError, check_files, read_digests, write_digests
-from mmvideo.datasets.manifest import class_names, read_classes, read_manifest
+from mmvideo.datasets.folder import left_out
+from mmvideo.datasets.manifest import NAMES, class_names, read_classes, read_manifest
 from mmvideo.datasets.records import dataset_name, shard_name, write_description
 from mmvideo.datasets.row import ManifestRow
 from mmvideo.datasets.shard import Receipt, Recipe, ShardTask, read_receipt, replace, rows_digest, write_text
 from mmvideo.datasets.unpaired import spelled_out
+from mmvideo.media.config import LIMITS, Limits
 
 LAYOUT = 1
 """Number of the layout of corpora; a change of it makes corpora of before unlike new ones."""
@@ -57,6 +59,7 @@ class BuildSummary:
       splits: clips in each split.
       labels: what each kind of label is, in words.
       moments: clips with moments that their captions tell of.
+      left_out: files of a folder without a manifest that don't end as media do.
     """
 
     clips: int
@@ -64,6 +67,7 @@ class BuildSummary:
     splits: dict[str, int]
     labels: dict[str, str] = dataclasses.field(default_factory=dict)
     moments: int = 0
+    left_out: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +106,8 @@ def build(
     tokenizer_vocabulary: int | None = None,
     time_tokens: int | None = None,
     progress: bool = True,
+    allow_outside: bool = False,
+    limits: Limits = LIMITS,
 ) -> BuildSummary:
     """Builds a corpus of the clips of a manifest (see `manifest.read_manifest`), or goes on with a stopped build.
 
@@ -119,15 +125,17 @@ def build(
       tokenizer_vocabulary: train a SentencePiece tokenizer of so many pieces over the training captions.
       time_tokens: so many of its pieces tell moments of a clip (see `media.time_tokens`).
       progress: whether to show a progress bar on a terminal.
+      allow_outside: whether a manifest's media may lie outside of its folder.
+      limits: bounds beyond which a clip is left out.
 
     Raises:
       ManifestError: the manifest is wrong.
       BuildError: `out` holds something else, no clip could be read, or a setting is wrong.
     """
     source = Path(source).absolute()
-    rows = read_manifest(source)
+    rows = read_manifest(source, allow_outside)
     folder = source if source.is_dir() else source.parent
-    return build_rows(
+    summary = build_rows(
         rows,
         folder,
         out,
@@ -140,7 +148,10 @@ def build(
         tokenizer_vocabulary=tokenizer_vocabulary,
         time_tokens=time_tokens,
         progress=progress,
+        limits=limits,
     )
+    listed = source.is_file() or any((folder / name).is_file() for name in NAMES)
+    return summary if listed else dataclasses.replace(summary, left_out=left_out(folder))
 
 
 def build_rows(
@@ -157,21 +168,22 @@ def build_rows(
     tokenizer_vocabulary: int | None,
     time_tokens: int | None = None,
     progress: bool,
+    limits: Limits = LIMITS,
 ) -> BuildSummary:
     """Builds a corpus of rows from anywhere, with the licence files that go with them; else as `build`."""
     from mmvideo.datasets.workers import run_tasks
 
-    limits = {"shard_clips": shard_clips, "processes": processes, "tokenizer_vocabulary": tokenizer_vocabulary}
+    numbers = {"shard_clips": shard_clips, "processes": processes, "tokenizer_vocabulary": tokenizer_vocabulary}
     if time_tokens is not None:
         # Only where it is given, so that corpora built before it was known stay what they are.
-        limits |= {"time_tokens": time_tokens}
+        numbers |= {"time_tokens": time_tokens}
         if tokenizer_vocabulary is None:
             raise BuildError("time_tokens are pieces of a tokenizer: give tokenizer_vocabulary too")
-    for setting, value in (limits | recipe.settings()).items():
+    for setting, value in (numbers | recipe.settings()).items():
         if value is not None and value is not False and not value > 0:
             raise BuildError(f"{setting} must be greater than 0, not {value}")
     out = Path(out).absolute()
-    settings = recipe.settings() | limits | {"name": dataset_name(name or out.name)}
+    settings = recipe.settings() | numbers | {"name": dataset_name(name or out.name)}
     del settings["processes"]
     plan = _plan(rows, source, out, classes, recipe, settings)
     _look_at(plan)
@@ -180,7 +192,7 @@ def build_rows(
     plan.work.mkdir(parents=True, exist_ok=True)
     with _lock(plan.work):
         _begin(plan)
-        tasks = [task for tasks in plan.tasks.values() for task in tasks]
+        tasks = [dataclasses.replace(task, limits=limits) for tasks in plan.tasks.values() for task in tasks]
         run_tasks([task for task in tasks if read_receipt(task) is None], tasks, processes, progress)
         return _finish(plan, licences)
 

@@ -51,6 +51,18 @@ def find_clips(folder: Path) -> list[ManifestRow]:
     return list(rows.values())
 
 
+def left_out(folder: Path) -> list[str]:
+    """Paths of the files that `find_clips` leaves out since they don't end as media do, hidden ones aside.
+
+    Licences, notes (`README`) and `classes.json` are read or kept in other ways, and aren't listed.
+    """
+    folder = Path(folder).absolute()
+    names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and not _is_clip(path, folder)]
+    known = ("LICENSE", "LICENCE", "README", "classes.json")
+    shown = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    return sorted(spelled_out(name.as_posix()) for name in shown if not name.name.startswith(known))
+
+
 def _is_clip(path: Path, folder: Path) -> bool:
     hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
     return path.suffix.lower() in MEDIA and not hidden and path.is_file()

@@ -19,6 +19,7 @@ import dataclasses
 import json
 import logging
 import math
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -51,12 +52,14 @@ _SHOWN = 4
 _LOG = logging.getLogger(__name__)
 
 
-def read_manifest(path: str | Path) -> list[ManifestRow]:
+def read_manifest(path: str | Path, allow_outside: bool = False) -> list[ManifestRow]:
     """Reads and checks a manifest, or finds the clips of a folder that has none.
 
     Args:
       path: a `.jsonl` or `.csv` file, a folder that holds `manifest.jsonl` or `manifest.csv`, or a folder of clips
         (see `folder.find_clips`).
+      allow_outside: whether media may lie outside of the manifest's folder, by `..` or an absolute path. A manifest
+        from elsewhere could otherwise put any file of this machine into a corpus.
 
     Raises:
       ManifestError: the manifest can't be read, is empty, or rows of it are wrong; the message has the first few.
@@ -74,6 +77,8 @@ def read_manifest(path: str | Path) -> list[ManifestRow]:
     for line, values in raw_rows(path):
         try:
             row = _row(path, line, values)
+            if not allow_outside:
+                _check_inside(path.parent, row.media)
             if row.id in seen:
                 raise Wrong(f"id '{row.id}' is already used on line {seen[row.id]}; ids must differ")
             seen[row.id] = line
@@ -228,6 +233,14 @@ def _cut(values: dict) -> tuple[float | None, float | None]:
     if end is not None and end <= (start or 0):
         raise Wrong(f"'end' ({end:g}) must be greater than 'start' ({start or 0:g})")
     return (None if start is None else float(start)), (None if end is None else float(end))
+
+
+def _check_inside(folder: Path, media: Path) -> None:
+    """Refuse media outside of a folder, as its path says; links in the folder lead where their owner wants."""
+    if not Path(os.path.normpath(media)).is_relative_to(os.path.normpath(folder)):
+        raise Wrong(
+            f"the file '{media}' lies outside of {folder}; move it there, or allow it (`data build --allow-outside`)"
+        )
 
 
 def _media(folder: Path, name: str) -> Path:

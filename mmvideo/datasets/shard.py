@@ -17,6 +17,7 @@ from mmvideo.datasets.annotations import Annotations
 from mmvideo.datasets.digests import digest_of
 from mmvideo.datasets.row import ManifestRow
 from mmvideo.datasets.unpaired import spelled_out
+from mmvideo.media.config import LIMITS, Limits
 
 if TYPE_CHECKING:
     from mmvideo.media.decode import MediaInfo
@@ -69,6 +70,7 @@ class ShardTask:
       recipe: how media is transcoded.
       digest: fingerprint of all of these and of the files' sizes and times.
       kinds: the kinds of labels by their sort.
+      limits: bounds beyond which a clip is left out.
     """
 
     path: Path
@@ -78,6 +80,7 @@ class ShardTask:
     recipe: Recipe
     digest: str
     kinds: Annotations = Annotations()
+    limits: Limits = LIMITS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +133,7 @@ def write_shard(task: ShardTask, tick: Callable[[], None]) -> None:
     try:
         for row in task.rows:
             try:
-                media, suffix, info = read_clip(row, task.recipe)
+                media, suffix, info = read_clip(row, task.recipe, task.limits)
                 fact = _fact(row, suffix, info, task)
             except Exception as error:  # A clip may be broken in any way; none may stop the build.
                 skipped.append((row.id, _reason(error)))
@@ -145,7 +148,7 @@ def write_shard(task: ShardTask, tick: Callable[[], None]) -> None:
     write_text(task.receipt, json.dumps(dataclasses.asdict(receipt), ensure_ascii=False))
 
 
-def read_clip(row: ManifestRow, recipe: Recipe) -> tuple[bytes, str, MediaInfo]:
+def read_clip(row: ManifestRow, recipe: Recipe, limits: Limits = LIMITS) -> tuple[bytes, str, MediaInfo]:
     """The clip's media, cut and transcoded, the ending of its file name, and what it holds.
 
     Raises:
@@ -157,7 +160,7 @@ def read_clip(row: ManifestRow, recipe: Recipe) -> tuple[bytes, str, MediaInfo]:
     if row.fault is not None:
         raise ValueError(row.fault)
 
-    info = probe(row.media)
+    info = probe(row.media, limits)
     cut = _cut(row, info.seconds)
     # Pixels that the source hasn't got are never made up.
     side = recipe.short_side if recipe.short_side and recipe.short_side < min(info.width, info.height) else None
@@ -170,8 +173,8 @@ def read_clip(row: ManifestRow, recipe: Recipe) -> tuple[bytes, str, MediaInfo]:
         media, suffix = transcode(row.media, **settings), ".mp4"
     else:
         media, suffix = row.media.read_bytes(), spelled_out(row.media.suffix.lower())
-    info = probe(media)
-    _check(media, info)
+    info = probe(media, limits)
+    _check(media, info, limits)
     return media, suffix, info
 
 
@@ -200,13 +203,15 @@ def _cut_media(path: Path, info: MediaInfo, cut: tuple[float, float], recipe: Re
 
     All of its frames are held at once; a long cut of a large picture asks for a `short_side`.
     """
-    from mmvideo.media.decode import decode
+    from mmvideo.media.decode import MediaError, decode
     from mmvideo.media.encode import AAC_RATES, encode
     from mmvideo.media.selection import SLACK
 
     rate = info.sample_rate if info.sample_rate in AAC_RATES else 48000
     fps, side = recipe.fps if info.has_video else None, recipe.short_side
     clip = decode(path, start=cut[0], end=cut[1], fps=fps, short_side=side, sample_rate=rate, **recipe.screen)
+    if clip.damage:
+        raise MediaError(f"{path}: is damaged: {clip.damage}")
     style = {"samples": clip.samples, "sample_rate": rate, "crf": CUT_CRF, "gop": recipe.gop}
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "cut.mp4"
@@ -224,14 +229,14 @@ def _cut_media(path: Path, info: MediaInfo, cut: tuple[float, float], recipe: Re
         return target.read_bytes()
 
 
-def _check(media: bytes, info: MediaInfo) -> None:
+def _check(media: bytes, info: MediaInfo, limits: Limits = LIMITS) -> None:
     """Decodes the sound and the first and last picture: a header can be whole where the rest is missing."""
     from mmvideo.media.decode import MediaError, decode
 
     if info.seconds <= 0:
         raise MediaError("it lasts no time at all")
     times = [0.0, max(0.0, info.seconds - 1 / max(info.fps, 1.0))] if info.has_video else None
-    clip = decode(media, times=times, video=info.has_video, audio=info.has_audio)
+    clip = decode(media, times=times, video=info.has_video, audio=info.has_audio, limits=limits)
     if clip.truncated:
         raise MediaError(f"it is damaged: {clip.damage}")
     if info.has_video and (clip.frames is None or len(clip.frames) == 0):

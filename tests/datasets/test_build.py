@@ -99,10 +99,10 @@ from mmvideo.datasets import shard
 from mmvideo.datasets.build import build
 
 read = shard.read_clip
-def read_clip(row, recipe):
+def read_clip(row, *settings):
     if row.id == "clip4":
         os.kill(os.getpid(), signal.SIGKILL if sys.argv[3] == "kill" else signal.SIGINT)
-    return read(row, recipe)
+    return read(row, *settings)
 shard.read_clip = read_clip
 build(sys.argv[1], sys.argv[2], name="same", processes=1, shard_clips=2)
 """
@@ -176,9 +176,9 @@ def test_skipped_clips_whose_names_hold_line_separators_are_read_back(clips, tmp
     (tmp_path / "words.mp4").write_text("this is no film")
     names = {"words\u2028one": "words.mp4", "good": str(clips / "media" / "0.mp4"), "two\u0085": "words.mp4"}
     write_rows(tmp_path, [{"id": name, "media": media} for name, media in names.items()])
-    first = build(tmp_path, tmp_path / "out", processes=1)
+    first = build(tmp_path, tmp_path / "out", processes=1, allow_outside=True)
     assert [name for name, _ in first.skipped] == ["words\u2028one", "two\u0085"]
-    assert build(tmp_path, tmp_path / "out", processes=1) == first
+    assert build(tmp_path, tmp_path / "out", processes=1, allow_outside=True) == first
 
 
 def test_text_and_names_that_are_not_utf8_do_not_end_a_build(clips, tmp_path):
@@ -234,7 +234,7 @@ def test_a_cut_is_exact_to_the_frame(clips, tmp_path):
         {"id": "outside", "media": media, "start": 5.0, "end": 9.0},
         {"id": "sound", "media": str(clips / "media" / "5.mp4"), "start": 0.25},
     ]
-    summary = build(write_rows(tmp_path, rows), tmp_path / "out", processes=1)
+    summary = build(write_rows(tmp_path, rows), tmp_path / "out", processes=1, allow_outside=True)
     assert [name for name, _ in summary.skipped] == ["outside"] and "lies outside of the file" in summary.skipped[0][1]
     corpus = open_corpus(tmp_path / "out", "train")
     clip = decode(corpus[0].media)
@@ -272,7 +272,7 @@ def test_a_tokenizer_of_the_training_captions(clips, tmp_path):
         build(clips, tmp_path / "other", processes=1, time_tokens=10)
     write_rows(tmp_path, [{"id": "mute", "media": str(clips / "media" / "0.mp4")}])
     with pytest.raises(BuildError, match="has no captions to train a tokenizer on"):
-        build(tmp_path, tmp_path / "mute", processes=1, tokenizer_vocabulary=40)
+        build(tmp_path, tmp_path / "mute", processes=1, allow_outside=True, tokenizer_vocabulary=40)
 
 
 def test_places_where_no_corpus_may_go(clips, tmp_path):

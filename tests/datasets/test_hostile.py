@@ -1,0 +1,80 @@
+"""Folders of ordinary and hostile files: what is left out is counted, named and given its reason."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import numpy as np
+import pytest
+
+from mmvideo.cli.main import main
+from mmvideo.datasets.build import build
+from mmvideo.datasets.manifest import read_manifest
+from mmvideo.datasets.raw import ManifestError
+from mmvideo.media.config import Limits
+from mmvideo.media.encode import encode
+
+
+def wav(path, rate=16000, samples=16000, value=0.25, wrong=None):
+    """A wav of floats."""
+    content = np.full(samples, value, np.float32)
+    if wrong is not None:
+        content[samples // 2] = wrong
+    fmt = struct.pack("<IHHIIHH", 16, 3, 1, rate, 4 * rate, 4, 32)
+    path.write_bytes(b"RIFF\0\0\0\0WAVEfmt " + fmt + b"data" + struct.pack("<I", 4 * samples) + content.tobytes())
+    return path
+
+
+def gif(path, width, height):
+    head = b"GIF89a" + struct.pack("<HH", width, height) + b"\x80\0\0" + bytes(6)
+    path.write_bytes(head + b"\x2c" + struct.pack("<HHHHB", 0, 0, width, height, 0) + b"\x02\x02\x44\x01\0;")
+
+
+def test_a_build_names_every_limit_and_goes_on(tmp_path):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    encode(folder / "good.mp4", np.zeros((10, 48, 64, 3), np.uint8), 10)
+    gif(folder / "bomb.gif", 16000, 16000)
+    wav(folder / "slow.wav", rate=1)
+    wav(folder / "long.wav", samples=160000)
+    wav(folder / "nan.wav", wrong=np.nan)
+    wav(folder / "infinite.wav", wrong=np.inf)
+    summary = build(folder, tmp_path / "corpus", processes=1, progress=False, limits=Limits(seconds=8.0))
+    lines = (tmp_path / "corpus" / "skipped.jsonl").read_text().split("\n")[:-1]
+    reasons = {entry["id"]: entry["reason"] for entry in map(json.loads, lines)}
+    assert summary.clips == 1 and set(reasons) == {"bomb", "slow", "long", "nan", "infinite"}
+    assert "16000 x 16000 pixels" in reasons["bomb"] and "1 samples a second" in reasons["slow"]
+    assert "lasts 10.000 s, more than the limit of 8 s" in reasons["long"]
+    assert "1 sample is no finite number" in reasons["nan"] and "1 sample is no finite" in reasons["infinite"]
+
+
+@pytest.mark.parametrize("where", ["../outside.wav", "inside/../../outside.wav", "absolute"])
+def test_media_outside_of_the_manifest_needs_leave(tmp_path, where, capsys):
+    folder = tmp_path / "clips"
+    (folder / "inside").mkdir(parents=True)
+    outside = wav(tmp_path / "outside.wav")
+    media = str(outside) if where == "absolute" else where
+    (folder / "manifest.jsonl").write_text(json.dumps({"id": "a", "media": media}) + "\n")
+    with pytest.raises(ManifestError, match=r"manifest.jsonl:1: the file .* lies outside of .*--allow-outside"):
+        read_manifest(folder)
+    assert len(read_manifest(folder, allow_outside=True)) == 1
+    arguments = ["data", "build", str(folder), str(tmp_path / "corpus"), "--processes", "1"]
+    assert main(arguments) == 2
+    assert main([*arguments, "--allow-outside"]) == 0
+
+
+def test_files_left_out_are_counted_and_named(tmp_path, capsys):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    wav(folder / "a.wav")
+    for name in ("b.mp5", "notes.txt", "README.md", "LICENSE", ".hidden"):
+        (folder / name).write_text("x")
+    assert main(["data", "build", str(folder), str(tmp_path / "corpus"), "--processes", "1"]) == 0
+    assert "left out 2 files that don't end as media do: b.mp5, notes.txt" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("ending", [".mts", ".m2ts", ".vob", ".mxf", ".asf", ".mka", ".amr", ".MTS"])
+def test_endings_of_cameras_discs_and_recorders(tmp_path, ending):
+    (tmp_path / f"a{ending}").write_bytes(b"x")
+    assert [row.id for row in read_manifest(tmp_path)] == ["a"]
