@@ -142,13 +142,12 @@ def build(
         classes=class_names(rows, read_classes(folder)),
         licences={path.name: path for path in sorted(folder.glob("LICEN[SC]E*")) if path.is_file()},
         name=name,
-        recipe=Recipe(short_side, gop, None if fps is None else float(fps), deinterlace, tone_map),
+        recipe=Recipe(short_side, gop, None if fps is None else float(fps), deinterlace, tone_map, limits),
         processes=processes,
         shard_clips=shard_clips,
         tokenizer_vocabulary=tokenizer_vocabulary,
         time_tokens=time_tokens,
         progress=progress,
-        limits=limits,
     )
     listed = source.is_file() or any((folder / name).is_file() for name in NAMES)
     return summary if listed else dataclasses.replace(summary, left_out=left_out(folder))
@@ -168,7 +167,6 @@ def build_rows(
     tokenizer_vocabulary: int | None,
     time_tokens: int | None = None,
     progress: bool,
-    limits: Limits = LIMITS,
 ) -> BuildSummary:
     """Builds a corpus of rows from anywhere, with the licence files that go with them; else as `build`."""
     from mmvideo.datasets.workers import run_tasks
@@ -192,7 +190,7 @@ def build_rows(
     plan.work.mkdir(parents=True, exist_ok=True)
     with _lock(plan.work):
         _begin(plan)
-        tasks = [dataclasses.replace(task, limits=limits) for tasks in plan.tasks.values() for task in tasks]
+        tasks = [task for tasks in plan.tasks.values() for task in tasks]
         run_tasks([task for task in tasks if read_receipt(task) is None], tasks, processes, progress)
         return _finish(plan, licences)
 

@@ -46,6 +46,8 @@ class Recipe:
     fps: float | None = None
     deinterlace: bool = True
     tone_map: bool = True
+    limits: Limits = LIMITS
+    """Bounds beyond which a clip is left out."""
 
     @property
     def screen(self) -> dict[str, bool]:
@@ -54,8 +56,11 @@ class Recipe:
 
     def settings(self) -> dict[str, Any]:
         """Its fields by name; what is shown in the usual way isn't named, nor was it in corpora of before."""
-        settings = dataclasses.asdict(self)
-        return {name: value for name, value in settings.items() if name not in self.screen or not value}
+        settings = {name: value for name, value in vars(self).items() if name != "limits"}
+        settings = {name: value for name, value in settings.items() if name not in self.screen or not value}
+        usual = dataclasses.asdict(LIMITS)
+        bounds = dataclasses.asdict(self.limits)
+        return settings | {f"limit_{name}": value for name, value in bounds.items() if value != usual[name]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +75,6 @@ class ShardTask:
       recipe: how media is transcoded.
       digest: fingerprint of all of these and of the files' sizes and times.
       kinds: the kinds of labels by their sort.
-      limits: bounds beyond which a clip is left out.
     """
 
     path: Path
@@ -80,7 +84,6 @@ class ShardTask:
     recipe: Recipe
     digest: str
     kinds: Annotations = Annotations()
-    limits: Limits = LIMITS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +136,7 @@ def write_shard(task: ShardTask, tick: Callable[[], None]) -> None:
     try:
         for row in task.rows:
             try:
-                media, suffix, info = read_clip(row, task.recipe, task.limits)
+                media, suffix, info = read_clip(row, task.recipe)
                 fact = _fact(row, suffix, info, task)
             except Exception as error:  # A clip may be broken in any way; none may stop the build.
                 skipped.append((row.id, _reason(error)))
@@ -148,7 +151,7 @@ def write_shard(task: ShardTask, tick: Callable[[], None]) -> None:
     write_text(task.receipt, json.dumps(dataclasses.asdict(receipt), ensure_ascii=False))
 
 
-def read_clip(row: ManifestRow, recipe: Recipe, limits: Limits = LIMITS) -> tuple[bytes, str, MediaInfo]:
+def read_clip(row: ManifestRow, recipe: Recipe) -> tuple[bytes, str, MediaInfo]:
     """The clip's media, cut and transcoded, the ending of its file name, and what it holds.
 
     Raises:
@@ -160,6 +163,7 @@ def read_clip(row: ManifestRow, recipe: Recipe, limits: Limits = LIMITS) -> tupl
     if row.fault is not None:
         raise ValueError(row.fault)
 
+    limits = recipe.limits
     info = probe(row.media, limits)
     cut = _cut(row, info.seconds)
     # Pixels that the source hasn't got are never made up.
@@ -169,7 +173,7 @@ def read_clip(row: ManifestRow, recipe: Recipe, limits: Limits = LIMITS) -> tupl
     elif info.has_video and (side or recipe.gop or recipe.fps):
         from mmvideo.media.transcode import transcode
 
-        settings = dataclasses.asdict(recipe) | {"short_side": side}
+        settings = vars(recipe) | {"short_side": side}
         media, suffix = transcode(row.media, **settings), ".mp4"
     else:
         media, suffix = row.media.read_bytes(), spelled_out(row.media.suffix.lower())
@@ -208,8 +212,9 @@ def _cut_media(path: Path, info: MediaInfo, cut: tuple[float, float], recipe: Re
     from mmvideo.media.selection import SLACK
 
     rate = info.sample_rate if info.sample_rate in AAC_RATES else 48000
-    fps, side = recipe.fps if info.has_video else None, recipe.short_side
-    clip = decode(path, start=cut[0], end=cut[1], fps=fps, short_side=side, sample_rate=rate, **recipe.screen)
+    fps = recipe.fps if info.has_video else None
+    how = {"short_side": recipe.short_side, "limits": recipe.limits, **recipe.screen}
+    clip = decode(path, start=cut[0], end=cut[1], fps=fps, sample_rate=rate, **how)
     if clip.damage:
         raise MediaError(f"{path}: is damaged: {clip.damage}")
     style = {"samples": clip.samples, "sample_rate": rate, "crf": CUT_CRF, "gop": recipe.gop}
@@ -221,9 +226,7 @@ def _cut_media(path: Path, info: MediaInfo, cut: tuple[float, float], recipe: Re
             frames, times = clip.frames, clip.times
             if times[0] > SLACK:
                 # The cut begins in the midst of a frame: that one is on show until the first that begins in it.
-                first = decode(
-                    path, start=cut[0], end=cut[1], times=[0.0], short_side=side, audio=False, **recipe.screen
-                )
+                first = decode(path, start=cut[0], end=cut[1], times=[0.0], audio=False, **how)
                 frames, times = np.concatenate([first.frames, frames]), np.concatenate([[0.0], times])
             encode(target, frames, None, times=times - times[0], seconds=cut[1] - cut[0], **style)
         return target.read_bytes()

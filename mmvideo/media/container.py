@@ -120,11 +120,18 @@ def open_media(source: MediaSource) -> Iterator[Any]:
         options["pattern_type"] = "none"
     file = io.BytesIO(source) if isinstance(source, bytes) else f"file:{name}"
     try:
-        container = av.open(file, metadata_errors="replace", options=options)
+        container = av.open(file, options=options, **_lenient())
     except av.error.FFmpegError as error:
         raise MediaError(f"{name}: cannot be opened as media ({error.strerror}); is it whole, and media?") from None
     with container:
         yield container
+
+
+def _lenient() -> dict[str, str]:
+    """Return the arguments that let metadata be of any bytes; from 19 on PyAV always does, and has none."""
+    import av
+
+    return {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 
 
 @contextlib.contextmanager

@@ -42,7 +42,7 @@ class Selection:
         fps: float | int | None,
         limits: Limits = LIMITS,
     ):
-        self._limits = limits
+        self._limits, self._stamp = limits, -math.inf
         self._painter, self._start, self._end, self._fps = painter, start, end, fps
         self._instants = None if times is None else [start + t for t in times]
         self._every = times is None and fps is None
@@ -76,7 +76,8 @@ class Selection:
         Raises:
           MediaError: its time stamp jumps, or what is kept grows beyond the limits.
         """
-        check_time(self.last, time, self._limits, "picture")
+        check_time(self._stamp, time, self._limits, "picture")
+        self._stamp = time
         if self.first is None:
             self.first, self._showing = time, frame
         if self._every:

@@ -9,10 +9,12 @@ import tempfile
 from fractions import Fraction
 from typing import Any
 
+from mmvideo.media.config import LIMITS, Limits
 from mmvideo.media.container import (
     MediaError,
     MediaSource,
     Tracks,
+    check_time,
     find_tracks,
     is_webp,
     media_errors,
@@ -35,9 +37,6 @@ from mmvideo.media.pictures import interpolation, orientation, pixel_aspect, sho
 from mmvideo.media.selection import SLACK, grid_count
 from mmvideo.media.shown import Shown, picture_decoder, reformatter
 
-LONGEST_STAY = 3600.0
-"""Seconds that a picture may stay on show; a longer gap is a time stamp that jumps."""
-
 
 def transcode(
     source: MediaSource,
@@ -50,6 +49,7 @@ def transcode(
     audio_bitrate: int = 96000,
     deinterlace: bool = True,
     tone_map: bool = True,
+    limits: Limits = LIMITS,
 ) -> bytes:
     """The file's first picture and sound track as H.264 and AAC in MP4; a track it lacks stays absent.
 
@@ -66,14 +66,15 @@ def transcode(
       preset: x264's preset.
       audio_bitrate: bits a second of the sound.
       deinterlace, tone_map: whether to make whole pictures of fields, and to bring HLG and PQ to BT.709.
+      limits: bounds beyond which a file is refused.
 
     Raises:
-      MediaError: the file cannot be opened, nothing of it can be decoded, its time stamps jump, or its colours are
+      MediaError: the file cannot be opened, nothing of it can be decoded, it lies beyond the limits, or its colours are
         coded in a way that isn't known here.
     """
     rate = Fraction(fps).limit_denominator(1001) if fps else None
     style = _Style(
-        source_name(source), short_side, gop, rate, crf, preset, audio_bitrate, deinterlace, tone_map
+        source_name(source), short_side, gop, rate, crf, preset, audio_bitrate, deinterlace, tone_map, limits
     )  # fmt: skip
     with media_errors(source_name(source)):
         return _transcode_webp(source, style) if is_webp(source) else _transcode(source, style)
@@ -83,7 +84,7 @@ def _transcode(source: MediaSource, style: _Style) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         out = os.path.join(folder, "clip.mp4")
         with open_media(source) as container:
-            tracks = find_tracks(container, source_name(source))
+            tracks = find_tracks(container, style.name, style.limits)
             writer = _Writer(out, tracks, style)
             written = _copy(container, tracks, writer)
         if writer.repaired:
@@ -109,6 +110,7 @@ class _Style:
     audio_bitrate: int
     deinterlace: bool
     tone_map: bool
+    limits: Limits
 
 
 def _copy(container: Any, tracks: Tracks, writer: _Writer) -> bool:
@@ -249,6 +251,7 @@ class _Pictures:
         self._stream, self._rate, self._origin = stream, style.rate, tracks.origin
         self._tick = float(source.time_base)
         self._spacing = 1.0 / float(source.average_rate or source.guessed_rate or 25)
+        self._limits = style.limits
         self._shown = Shown(style.name, style.deinterlace, style.tone_map)
         self._turn = orientation(first)
         self._size = _even_size(first, style.short_side, pixel_aspect(source))
@@ -270,14 +273,13 @@ class _Pictures:
             return []
         time = max(0.0, time)
         before = max(self._time, 0.0)
-        if time - before > LONGEST_STAY:
-            raise MediaError(
-                f"{self._shown.name}: a picture at {before:.3f} s is followed by one at {time:.3f} s, more than "
-                f"{LONGEST_STAY:g} s later; its time stamps are damaged"
-            )
+        try:
+            check_time(before, time, self._limits, "picture")
+        except MediaError as error:
+            raise MediaError(f"{self._shown.name}: {error}") from None
         packets = self._until(time)
         self._held, self._time, self._taken = frame, time, self._taken + 1
-        self._spacing = min(LONGEST_STAY, (frame.duration or 0) * self._tick or self._spacing)
+        self._spacing = min(self._limits.gap, (frame.duration or 0) * self._tick or self._spacing)
         return packets
 
     def finish(self) -> list[Any]:
@@ -333,7 +335,7 @@ def _transcode_webp(source: MediaSource, style: _Style) -> bytes:
     from mmvideo.media.encode import encode
     from mmvideo.media.probe import probe
 
-    info = probe(source)
+    info = probe(source, style.limits)
     side = None if style.short_side is None else min(style.short_side, info.width, info.height)
     clip = decode(source, fps=style.rate and float(style.rate), short_side=side)
     with tempfile.TemporaryDirectory() as folder:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import resource
 import struct
 
 import numpy as np
 import pytest
 
 from mmvideo.cli.main import main
-from mmvideo.datasets.build import build
+from mmvideo.datasets.build import BuildError, build
 from mmvideo.datasets.manifest import read_manifest
 from mmvideo.datasets.raw import ManifestError
 from mmvideo.media.config import Limits
@@ -47,6 +48,56 @@ def test_a_build_names_every_limit_and_goes_on(tmp_path):
     assert "16000 x 16000 pixels" in reasons["bomb"] and "1 samples a second" in reasons["slow"]
     assert "lasts 10.000 s, more than the limit of 8 s" in reasons["long"]
     assert "1 sample is no finite number" in reasons["nan"] and "1 sample is no finite" in reasons["infinite"]
+
+
+def silence(path, hours):
+    """Silence in AAC, which says its length nowhere: one frame of 13 or so bytes again and again."""
+    import av
+
+    with av.open(str(path), "w", format="adts") as container:
+        stream = container.add_stream("aac", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8192), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    content = path.read_bytes()
+    # The length of an ADTS frame stands in 13 bits from bit 30 on.
+    length = int.from_bytes(content[3:6], "big") >> 5 & 0x1FFF
+    last = content[length:]
+    size = int.from_bytes(last[3:6], "big") >> 5 & 0x1FFF
+    path.write_bytes(content[:length] + last[:size] * round(hours * 3600 * 8000 / 1024))
+
+
+def test_ten_hours_of_silence_are_named_and_take_no_memory(tmp_path):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    encode(folder / "good.mp4", np.zeros((10, 48, 64, 3), np.uint8), 10)
+    silence(folder / "silence.aac", 10)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    summary = build(folder, tmp_path / "corpus", processes=1, progress=False)
+    ((name, reason),) = summary.skipped
+    assert name == "silence" and "more than the limit of 28800 s" in reason
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 * 1024
+
+
+def test_a_cut_and_a_transcoded_clip_keep_to_the_limits_too(tmp_path):
+    folder, out = tmp_path / "clips", tmp_path / "corpus"
+    folder.mkdir()
+    encode(folder / "good.mp4", np.zeros((10, 48, 64, 3), np.uint8), 10)
+    times = np.array([0.0, 1.0, 9.0])
+    encode(folder / "gap.mp4", np.zeros((3, 48, 64, 3), np.uint8), None, times=times, seconds=10.0)
+    (folder / "manifest.jsonl").write_text(
+        '{"id": "good", "media": "good.mp4"}\n{"id": "whole", "media": "gap.mp4"}\n'
+        '{"id": "cut", "media": "gap.mp4", "start": 0.5, "end": 9.5}\n'
+    )
+    settings = dict(processes=1, progress=False, short_side=32)
+    summary = build(folder, out, limits=Limits(gap=5.0), **settings)
+    assert [name for name, _ in summary.skipped] == ["whole", "cut"]
+    assert all("s, more than the limit of 5 s" in reason for _, reason in summary.skipped)
+    assert json.loads((out / "build.json").read_text())["settings"]["limit_gap"] == 5.0
+    with pytest.raises(BuildError, match="limit_gap"):
+        build(folder, out, **settings)
+    assert build(folder, tmp_path / "wide", **settings).clips == 3
 
 
 @pytest.mark.parametrize("where", ["../outside.wav", "inside/../../outside.wav", "absolute"])

@@ -88,7 +88,7 @@ def test_a_file_beyond_the_longest_film():
 @pytest.mark.parametrize("fps", [None, 25])
 def test_a_stamp_that_jumps_does_not_stretch_time(tmp_path, kind, format, fps):
     path = jumping(tmp_path / "jump", format, kind, 172_800)
-    with pytest.raises(MediaError, match=r"jump: the time stamps of its \w+ jump from [12].\d+ s to 17280\d.\d+ s"):
+    with pytest.raises(MediaError, match=r"jump: the time stamps of its \w+ jump from [012].\d+ s to 17280\d.\d+ s"):
         decode(path, fps=fps)
     with pytest.raises(MediaError, match="more than the limit of 28800 s"):
         probe(path)
