@@ -56,7 +56,8 @@ def change(
 ) -> UInt8[np.ndarray, "T H W 3"]:
     """One change of all frames, of a strength in [0, 1]; `sign`, 1 or -1, is its direction where it has two.
 
-    At strength 0 nothing changes, but for `auto_contrast`, `equalize`, `invert`, and `posterize`, which keeps 4 bits.
+    At strength 0 nothing changes, but for `auto_contrast`, `equalize`, `invert`, and `posterize`, which keeps 4 bits;
+    at strength 1 `posterize` keeps none.
     """
     if name in COLOURS and name != "sharpness":
         # One tall picture: the frames share what is reckoned from it.
@@ -112,6 +113,17 @@ def _operation(name: str, *numbers: Callable[[float], int]) -> Callable[[float, 
     return make
 
 
+def _posterize(strength: float, sign: float) -> Callable[[Any], Any]:
+    """The 4 highest bits of each value at strength 0, down to none of them, a black picture, at strength 1.
+
+    The published code masks the other bits and so has no smallest number of bits; newer versions of Pillow's own
+    `posterize` refuse 0 of them.
+    """
+    mask = 0xFF & ~(2 ** (8 - (4 - int(4 * strength))) - 1)
+    table = [value & mask for value in range(256)]
+    return lambda picture: picture.point(table * 3)
+
+
 def _solarize_add(strength: float, sign: float) -> Callable[[Any], Any]:
     """Up to 110 more for the dark half of the values."""
     table = [min(255, value + int(110 * strength)) if value < 128 else value for value in range(256)]
@@ -122,7 +134,7 @@ _COLOURING = {
     "auto_contrast": _operation("autocontrast"),
     "equalize": _operation("equalize"),
     "invert": _operation("invert"),
-    "posterize": _operation("posterize", lambda strength: 4 - int(4 * strength)),
+    "posterize": _posterize,
     "solarize": _operation("solarize", lambda strength: 256 - int(256 * strength)),
     "solarize_add": _solarize_add,
     "colour": _enhance("Color"),
