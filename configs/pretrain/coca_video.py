@@ -12,7 +12,8 @@ SOURCE   paper: Yu et al. 2022, arXiv 2205.01917, section 3.2 and table 8.
   model         Base: an encoder of 12 layers, and a decoder of 12 of which the first half sees text alone and the
                 second the frames too; width 768.
   objectives    contrastive with weight 1 and a learned temperature from 0.07, captioning with weight 2.
-  optimiser     Adafactor 8e-4, decoupled weight decay 0.01, 500k steps of 65,536.
+  optimiser     Adafactor (0.9, 0.999) 8e-4, decoupled weight decay 0.01, 500k steps of 65,536; 2 % of them are warm-up,
+                then the rate falls in a straight line.
 
 PAPER AND CODE DISAGREE
   There is no official code; the paper is followed.
@@ -20,8 +21,8 @@ PAPER AND CODE DISAGREE
 DIFFERS HERE A frame comes to the decoder as one token, as in CoCa's mean over frames; CoCa lets 256 learned queries
   attend to a frame. Text attends to frames and words in one attention with the same weights, where CoCa has
   cross-attention of its own between its two, and frames pass the decoder's layers too. Text is pooled by attention,
-  as frames are; CoCa's has a class token. CoCa is trained on images and used on video; this recipe trains on video. The
-  warm-up of 3 % of the steps is ours.
+  as frames are; CoCa's has a class token. CoCa is trained on images and used on video; this recipe trains on video.
+  Gradients are clipped to 1, of which the paper says nothing.
 """
 
 from mmvideo.experiment import Experiment
@@ -58,7 +59,14 @@ experiment = Experiment(
     training=Training(
         steps=500_000,
         optimizer=Optimizer(
-            name="adafactor", learning_rate=8e-4, schedule="linear", warmup=15_000, weight_decay=0.01, clip=1.0
+            name="adafactor",
+            learning_rate=8e-4,
+            schedule="linear",
+            warmup=10_000,
+            b1=0.9,
+            b2=0.999,
+            weight_decay=0.01,
+            clip=1.0,
         ),
         log_every=100,
         save_every=5_000,

@@ -10,6 +10,7 @@ SOURCE   paper: Zhai et al. 2023, arXiv 2303.15343. Code: google-research/big_vi
          trainers/proj/image_text/siglip.py.
   model         ViT-B/16 and a text transformer of its size, each pooled by attention (MAP).
   objective     the sigmoid of every pair of the batch, with t' = log 10 and b = -10 learned; batch 32k, in chunks.
+  optimiser     Adafactor, of which the second moment keeps at most 0.95 of itself; 1e-3, decay 1e-4, clipped to 1.
 
 PAPER AND CODE DISAGREE
   start         the small example in the code (siglip_lit_coco.py) starts from b = -2.71; the paper's -10 is followed.
@@ -60,7 +61,9 @@ experiment = Experiment(
     },
     training=Training(
         steps=100_000,
-        optimizer=Optimizer(name="adafactor", learning_rate=1e-3, warmup=5_000, b2=0.95, weight_decay=1e-4, clip=1.0),
+        optimizer=Optimizer(
+            name="adafactor", learning_rate=1e-3, warmup=5_000, b1=0.9, b2=0.95, weight_decay=1e-4, clip=1.0
+        ),
         log_every=100,
         save_every=5_000,
     ),

@@ -5,6 +5,19 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+MOMENTS: dict[str, dict[str, float]] = {
+    "adamw": {"b1": 0.9, "b2": 0.98, "eps": 1e-8},
+    "muon": {"b1": 0.9, "b2": 0.98, "eps": 1e-8},
+    "lion": {"b1": 0.9, "b2": 0.98},
+    "adafactor": {"b1": 0.9, "b2": 0.999, "eps": 1e-30},
+    "sgd": {"b1": 0.9},
+}
+"""The numbers that each optimiser uses, with their usual values.
+
+Of `adafactor`, `b1` is its momentum, 0 for none, `b2` the most that the second moment keeps, and `eps` is added to
+squared gradients.
+"""
+
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
@@ -16,7 +29,9 @@ class Optimizer:
       schedule: shape after the warm-up; `cosine` and `linear` end at `final_share` of the highest.
       warmup: steps of linear warm-up from 0.
       final_share: the last learning rate relative to the highest.
-      b1, b2, eps: moments of the Adam family.
+      b1, b2, eps: shares that the first and the second moment keep of themselves in a step, and what is added to the
+        root of the second; None takes those of the optimiser, the table `MOMENTS`. One that the optimiser does
+        not use is refused.
       weight_decay: decoupled weight decay on matrices; never on norms, biases, tables and scales.
       clip: largest global norm of the gradient; None does not clip.
       accumulate: batches whose gradients are averaged for one update.
@@ -31,16 +46,28 @@ class Optimizer:
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: int = 50
     final_share: float = 0.0
-    b1: float = 0.9
-    b2: float = 0.98
-    eps: float = 1e-8
+    b1: float | None = None
+    b2: float | None = None
+    eps: float | None = None
     weight_decay: float = 0.05
     clip: float | None = 1.0
     accumulate: int = 1
     layer_decay: float = 1.0
     head_rate: float = 1.0
 
+    def moments(self) -> dict[str, float]:
+        """Those of `b1`, `b2` and `eps` that the optimiser uses; raises ValueError for an unknown optimiser."""
+        if self.name not in MOMENTS:
+            *others, last = MOMENTS
+            raise ValueError(f"optimizer.name {self.name!r} is unknown; take {', '.join(others)} or {last}")
+        own = {name: getattr(self, name) for name in ("b1", "b2", "eps")}
+        return {name: usual if own[name] is None else own[name] for name, usual in MOMENTS[self.name].items()}
+
     def __post_init__(self) -> None:
+        for name in ("b1", "b2", "eps"):
+            if getattr(self, name) is not None and name not in MOMENTS.get(self.name, (name,)):
+                used = ", ".join(MOMENTS[self.name])
+                raise ValueError(f"optimizer.{name} {getattr(self, name)}: {self.name} has no such number, only {used}")
         if not 0 < self.layer_decay <= 1:
             raise ValueError(f"optimizer.layer_decay {self.layer_decay} must be above 0 and at most 1, which is none")
         if not self.head_rate > 0:

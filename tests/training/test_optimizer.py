@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import jax
@@ -14,7 +15,7 @@ from training_toy import PlainToy, ToyBatches, quick
 
 from mmvideo.model.block import Blocks
 from mmvideo.model.config import Block, Dimensions
-from mmvideo.training.config import Optimizer
+from mmvideo.training.config import MOMENTS, Optimizer
 from mmvideo.training.optimizer import decayed, make_optimizer, make_schedule
 from mmvideo.training.state import new_state
 from mmvideo.training.step import make_step
@@ -161,3 +162,75 @@ def test_muon_makes_the_update_of_each_matrix_orthogonal_and_leaves_the_rest_to_
     adam = optax.nadam(1.0, b1=0.9, b2=0.98)
     expected, _ = adam.update(grads["up_bias"], adam.init(params["up_bias"]))
     np.testing.assert_allclose(updates["up_bias"], expected, rtol=1e-5)
+
+
+def test_adafactor_follows_its_definition():
+    """Four updates of a factored matrix and of a vector, by hand (Zhai et al. 2021, section 3.4)."""
+    rng = np.random.default_rng(0)
+    config = Optimizer(name="adafactor", learning_rate=1.0, warmup=0, schedule="constant", weight_decay=0.0, clip=None)
+    for settings in ({}, {"b1": 0.5, "b2": 0.4, "eps": 1e-2}):
+        own = dataclasses.replace(config, **settings)
+        b1, b2, eps = (own.moments()[name] for name in ("b1", "b2", "eps"))
+        params = {"kernel": jnp.zeros((32, 40)), "bias": jnp.zeros(40)}
+        optimizer = make_optimizer(own, steps=10)
+        state = optimizer.init(params)
+        rows, columns, bias, mean = np.zeros(32), np.zeros(40), np.zeros(40), None
+        for step in range(1, 5):
+            grads = {name: rng.normal(size=leaf.shape).astype(np.float32) for name, leaf in params.items()}
+            updates, state = optimizer.update(jax.tree.map(jnp.asarray, grads), state, params)
+            kept = min(b2, 1 - step**-0.8)
+            square = grads["kernel"].astype(float) ** 2 + eps
+            rows = kept * rows + (1 - kept) * square.mean(axis=1)
+            columns = kept * columns + (1 - kept) * square.mean(axis=0)
+            bias = kept * bias + (1 - kept) * (grads["bias"].astype(float) ** 2 + eps)
+            scaled = {
+                "kernel": grads["kernel"] / np.sqrt(rows[:, None] * columns[None] / rows.mean()),
+                "bias": grads["bias"] / np.sqrt(bias),
+            }
+            mean = {name: b1 * (mean[name] if mean else 0) + (1 - b1) * scaled[name] for name in scaled}
+            for name, expected in mean.items():
+                # The momentum is kept in half precision, whose numbers lie 2^-8 apart.
+                np.testing.assert_allclose(-updates[name], expected, rtol=0.02, atol=0.02, err_msg=f"{settings} {name}")
+    without = make_optimizer(dataclasses.replace(config, b1=0.0), steps=10)
+    updates, _ = without.update(
+        {"bias": jnp.full(3, 7.0)}, without.init({"bias": jnp.zeros(3)}), {"bias": jnp.zeros(3)}
+    )
+    # No momentum, no clipping: the first update is the gradient's sign.
+    np.testing.assert_allclose(updates["bias"], -1.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("sgd", {"b2": 0.9}, "optimizer.b2 0.9: sgd has no such number, only b1"),
+        ("sgd", {"eps": 1e-8}, "optimizer.eps 1e-08: sgd"),
+        ("lion", {"eps": 1e-8}, "optimizer.eps 1e-08: lion has no such number, only b1, b2"),
+    ],
+)
+def test_a_number_that_an_optimiser_does_not_use_is_refused(name, settings, message):
+    with pytest.raises(ValueError, match=message):
+        Optimizer(name=name, **settings)
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon", "lion", "adafactor", "sgd"])
+def test_every_number_of_an_optimiser_acts(name):
+    """Another value of a number changes the third update of a matrix."""
+
+    def third(**settings):
+        config = Optimizer(name=name, learning_rate=0.1, warmup=0, schedule="constant", clip=None, **settings)
+        optimizer = make_optimizer(config, steps=10)
+        params = {"kernel": jnp.zeros((33, 34)), "bias": jnp.zeros(34)}
+        state = optimizer.init(params)
+        for seed in range(3):
+            grads = jax.tree.map(
+                lambda leaf, seed=seed: jnp.asarray(np.random.default_rng(seed).normal(size=leaf.shape), jnp.float32),
+                params,
+            )
+            updates, state = optimizer.update(grads, state, params)
+        return np.asarray(updates["kernel"]), np.asarray(updates["bias"])
+
+    usual = third()
+    assert all(np.array_equal(a, b) for a, b in zip(usual, third(**MOMENTS[name]), strict=True))
+    for number in MOMENTS[name]:
+        other = third(**{number: 0.5})
+        assert not all(np.array_equal(a, b) for a, b in zip(usual, other, strict=True)), number

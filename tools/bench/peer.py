@@ -231,9 +231,10 @@ class Peer:
 
         torch.set_float32_matmul_precision("high")
         model, given = torch.compile(self.model) if compiled else self.model, TRAINING.optimizer
+        moments = given.moments()
         optimizer = torch.optim.AdamW(
-            self.model.parameters(), given.learning_rate, (given.b1, given.b2), weight_decay=given.weight_decay,
-            fused=self.device == "cuda",
+            self.model.parameters(), given.learning_rate, (moments["b1"], moments["b2"]),
+            weight_decay=given.weight_decay, fused=self.device == "cuda",
         )  # fmt: skip
 
         def run() -> Any:
