@@ -68,7 +68,7 @@ experiment = Experiment(
         size="B",
         fusion=Fusion("bottleneck", layer=8, bottlenecks=4),
         sharing=Sharing(apart="nothing", fused="nothing"),
-        block=Block(norm="layer", epsilon=1e-6, activation="gelu", drop_path=0.2),
+        block=Block(norm="layer", epsilon=1e-6, activation="gelu_tanh", drop_path=0.2),
         position="learned_1d",
     ),
     objectives={

@@ -8,7 +8,8 @@ EXPECTS  nothing is published for video and sound; on images mSigLIP has 73.2 on
 
 SOURCE   paper: Zhai et al. 2023, arXiv 2303.15343. Code: google-research/big_vision,
          trainers/proj/image_text/siglip.py.
-  model         ViT-B/16 and a text transformer of its size, each pooled by attention (MAP).
+  model         ViT-B/16 and a text transformer of its size, each pooled by attention (MAP); GELU by tanh
+                everywhere, as in the code.
   objective     the sigmoid of every pair of the batch, with t' = log 10 and b = -10 learned; batch 32k, in chunks.
   optimiser     Adafactor, of which the second moment keeps at most 0.95 of itself; 1e-3, decay 1e-4, clipped to 1.
 
@@ -24,7 +25,7 @@ from mmvideo.experiment import Experiment
 from mmvideo.experiment.twin import twin
 from mmvideo.input.config import Audio, Drop, Input, Packing, Source, Text, Video
 from mmvideo.media.config import AST
-from mmvideo.model.config import Block, Fusion, Model, Sharing
+from mmvideo.model.config import AttentionPooling, Block, Fusion, Model, Sharing
 from mmvideo.objectives import Contrastive
 from mmvideo.parallel.config import Mesh
 from mmvideo.training.config import Optimizer, Training
@@ -45,6 +46,7 @@ experiment = Experiment(
         fusion=Fusion("late"),
         sharing=Sharing(apart="nothing"),
         block=Block(norm="layer", epsilon=1e-6, activation="gelu_tanh"),
+        attention_pooling=AttentionPooling(activation="gelu_tanh"),
         position="learned_1d",
         remat="full",
     ),

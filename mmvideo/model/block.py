@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 
 from mmvideo.model import fp8
 from mmvideo.model.config import Block, Dimensions
-from mmvideo.model.layers import gelu, gelu_quick, gelu_tanh, parameter, swish, xavier
+from mmvideo.model.layers import ACTIVATIONS, parameter, xavier
 from mmvideo.model.low_rank import LORA, adapted
 from mmvideo.model.norm import chosen, norm
 from mmvideo.model.position import Rotation, rotate
@@ -37,10 +37,6 @@ OWN: dict[str, tuple[str, ...]] = {
     "nothing": ("attention_norm", "attention", "feed_forward_norm", "feed_forward"),
 }
 """The pieces of a layer of which each modality has its own, by what `config.Sharing` says."""
-
-ACTIVATIONS = {"gelu": gelu, "gelu_tanh": gelu_tanh, "gelu_quick": gelu_quick, "swiglu": swish}
-"""The nonlinearity of the feed-forward; that of `swiglu` is on its gate."""
-
 
 QKV, Q, KV = slice(0, 3), slice(0, 1), slice(1, 3)
 """Which of queries, keys and values `project` makes."""

@@ -124,6 +124,27 @@ class Block:
 
 
 @dataclasses.dataclass(frozen=True)
+class AttentionPooling:
+    """What the feed-forward of pooling `map` is made of.
+
+    Attributes:
+      activation: exact GELU, or its approximations as of `Block`; SigLIP's is `gelu_tanh`.
+      feed_forward: its inner width; None is four times the model's.
+      epsilon: added to the variance in the norm before it.
+    """
+
+    activation: Literal["gelu", "gelu_tanh", "gelu_quick"] = "gelu"
+    feed_forward: int | None = None
+    epsilon: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if self.feed_forward is not None and self.feed_forward < 1:
+            raise ValueError(f"model.attention_pooling.feed_forward {self.feed_forward} must be 1 or more, or None")
+        if not self.epsilon > 0:
+            raise ValueError(f"model.attention_pooling.epsilon {self.epsilon} must be above 0")
+
+
+@dataclasses.dataclass(frozen=True)
 class Decoder:
     """The light decoder of masked prediction.
 
@@ -181,6 +202,7 @@ class Model:
       remat_offload: tensors that are kept in the host's memory instead of the device's.
       scan: whether layers are one scanned program (fast to compile) or unrolled.
       decoder: the decoder of masked prediction.
+      attention_pooling: what heads are made of that pool by a learned query.
       video_encoder: layers for each tubelet step of video by itself, of which the trunk then sees one token;
         None: the trunk sees every token of video.
     """
@@ -207,6 +229,7 @@ class Model:
     remat_offload: tuple[Tensor, ...] = ()
     scan: bool = True
     decoder: Decoder = Decoder()
+    attention_pooling: AttentionPooling = AttentionPooling()
     video_encoder: VideoEncoder | None = None
     kind: Literal["transformer"] = "transformer"
 

@@ -97,15 +97,25 @@ def swish(x: Float[Array, "*batch F"]) -> Float[Array, "*batch F"]:
     return (wide * jax.nn.sigmoid(wide)).astype(x.dtype)
 
 
-class LayerNorm(nnx.Module):
-    """Layer norm with a learned scale and bias."""
+ACTIVATIONS = {"gelu": gelu, "gelu_tanh": gelu_tanh, "gelu_quick": gelu_quick, "swiglu": swish}
+"""The nonlinearity of a feed-forward; that of `swiglu` is on its gate."""
 
-    def __init__(self, width: int):
+
+class LayerNorm(nnx.Module):
+    """Layer norm with a learned scale and bias.
+
+    Args:
+      width: `D`.
+      epsilon: added to the variance.
+    """
+
+    def __init__(self, width: int, epsilon: float = EPSILON):
+        self.epsilon = epsilon
         self.scale = parameter(jnp.ones(width), "norm")
         self.bias = parameter(jnp.zeros(width), "norm")
 
     def __call__(self, x: Float[Array, "*batch D"]) -> Float[Array, "*batch D"]:
-        return layer_norm(x, self.scale[...], self.bias[...])
+        return layer_norm(x, self.scale[...], self.bias[...], self.epsilon)
 
 
 class Linear(nnx.Module):

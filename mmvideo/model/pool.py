@@ -8,8 +8,9 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from mmvideo.model.attention import HIDDEN
+from mmvideo.model.config import AttentionPooling
 from mmvideo.model.features import Features
-from mmvideo.model.layers import LayerNorm, Linear, gelu, parameter, xavier
+from mmvideo.model.layers import ACTIVATIONS, LayerNorm, Linear, parameter, xavier
 from mmvideo.stream import MODALITIES, Layout
 
 KINDS = ("mean", "class", "map")
@@ -26,17 +27,20 @@ class Pooler(nnx.Module):
       kind: `mean`, `class` or `map`.
       width: `D`.
       heads: `N` of attention pooling.
+      settings: what attention pooling is made of.
 
     Raises:
       ValueError: an unknown kind.
     """
 
-    def __init__(self, kind: str, width: int, heads: int, *, rngs: nnx.Rngs):
+    def __init__(
+        self, kind: str, width: int, heads: int, settings: AttentionPooling = AttentionPooling(), *, rngs: nnx.Rngs
+    ):
         if kind not in KINDS:
             raise ValueError(f"pooling {kind!r} is unknown: choose one of {', '.join(KINDS)}")
         self.kind = kind
         if kind == "map":
-            self.attention = AttentionPool(width, heads, rngs=rngs)
+            self.attention = AttentionPool(width, heads, settings, rngs=rngs)
 
     def __call__(
         self, features: Features, tap: int, group: tuple[str, ...], slots: int
@@ -74,18 +78,19 @@ class AttentionPool(nnx.Module):
     `y` is the attention's answer, and `y + MLP(norm(y))` the vector (Lee et al. 2019, eq. 6 and 11).
     """
 
-    def __init__(self, width: int, heads: int, *, rngs: nnx.Rngs):
+    def __init__(self, width: int, heads: int, settings: AttentionPooling = AttentionPooling(), *, rngs: nnx.Rngs):
         if width % heads:
             raise ValueError(f"attention pooling: the width {width} is not a multiple of the {heads} heads")
-        self.heads = heads
+        self.heads, self.activation = heads, settings.activation
+        inner = 4 * width if settings.feed_forward is None else settings.feed_forward
         self.probe = parameter(xavier(rngs, (width,), 1, width), "norm")
         self.query = Linear(width, width, axes=("embed", "mlp"), rngs=rngs)
         self.key = Linear(width, width, axes=("embed", "mlp"), rngs=rngs)
         self.value = Linear(width, width, axes=("embed", "mlp"), rngs=rngs)
         self.out = Linear(width, width, axes=("mlp", "embed"), rngs=rngs)
-        self.norm = LayerNorm(width)
-        self.up = Linear(width, 4 * width, axes=("embed", "mlp"), rngs=rngs)
-        self.down = Linear(4 * width, width, axes=("mlp", "embed"), rngs=rngs)
+        self.norm = LayerNorm(width, settings.epsilon)
+        self.up = Linear(width, inner, axes=("embed", "mlp"), rngs=rngs)
+        self.down = Linear(inner, width, axes=("mlp", "embed"), rngs=rngs)
 
     def __call__(self, tokens: Float[Array, "B L D"], member: Bool[Array, "B E L"]) -> Float[Array, "B E D"]:
         """Vectors in float32; that of a clip without members means nothing.
@@ -102,7 +107,7 @@ class AttentionPool(nnx.Module):
         weights = jax.nn.softmax(jnp.where(member[:, :, None], scores[:, None], HIDDEN), axis=-1)
         mixed = jnp.einsum("benl,blnh->benh", weights.astype(value.dtype), value, preferred_element_type=jnp.float32)
         y = self.out(mixed.reshape(*mixed.shape[:2], -1))
-        return y + self.down(gelu(self.up(self.norm(y))))
+        return y + self.down(ACTIVATIONS[self.activation](self.up(self.norm(y))))
 
 
 def pool(

@@ -8,9 +8,10 @@ from mmvideo.model.baselines.cnn_lstm import cnn_lstm
 from mmvideo.model.baselines.config import CnnLstm
 from mmvideo.model.baselines.frame_lstm import frame_lstm
 from mmvideo.model.baselines.late_fusion import STAGES
-from mmvideo.model.config import Model, dimensions
+from mmvideo.model.config import AttentionPooling, Model, dimensions
 from mmvideo.model.fusion import Stage, stages
 from mmvideo.model.kinds import AnyModel
+from mmvideo.model.pool import Pooler
 from mmvideo.model.transformer import MultimodalTransformer
 from mmvideo.stream import StreamSpec
 
@@ -41,6 +42,21 @@ def feature_width(model: AnyModel) -> int:
 def feature_heads(model: AnyModel) -> int:
     """Heads of attention over the features (`Pooler`): those of the trunk, one for a baseline."""
     return dimensions(model).heads if isinstance(model, Model) else 1
+
+
+def make_pooler(kind: str, model: AnyModel, *, rngs: nnx.Rngs) -> Pooler:
+    """A new `Pooler` of a model's features.
+
+    Args:
+      kind: of pooling.
+      model: gives width and heads, and what attention pooling is made of.
+      rngs: needs the stream `params`.
+
+    Raises:
+      ValueError: an unknown kind.
+    """
+    settings = model.attention_pooling if isinstance(model, Model) else AttentionPooling()
+    return Pooler(kind, feature_width(model), feature_heads(model), settings, rngs=rngs)
 
 
 def fusion_stages(model: AnyModel) -> tuple[Stage, ...]:

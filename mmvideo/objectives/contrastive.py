@@ -18,8 +18,7 @@ from mmvideo.model.features import Features
 from mmvideo.model.heads import ProjectionHead, unit
 from mmvideo.model.kinds import AnyModel
 from mmvideo.model.layers import parameter
-from mmvideo.model.pool import Pooler
-from mmvideo.model.trunk import feature_heads, feature_width
+from mmvideo.model.trunk import feature_width, make_pooler
 from mmvideo.objectives.captions import pool_captions
 from mmvideo.objectives.contrastive_losses import (
     chance_loss,
@@ -215,9 +214,7 @@ class ContrastiveHeads(nnx.Module):
     def __init__(self, config: Contrastive, model: AnyModel, captions: int, *, rngs: nnx.Rngs):
         self.config, self.captions = config, captions
         width, names = feature_width(model), [group_name(group) for group in config.groups]
-        self.poolers = nnx.Dict(
-            {name: Pooler(config.pooling, width, feature_heads(model), rngs=rngs) for name in names}
-        )
+        self.poolers = nnx.Dict({name: make_pooler(config.pooling, model, rngs=rngs) for name in names})
         if config.width is not None:
             self.projections = nnx.Dict({name: ProjectionHead(width, config.width, rngs=rngs) for name in names})
         if config.learned:

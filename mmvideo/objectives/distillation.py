@@ -13,8 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mmvideo.model.features import Features
 from mmvideo.model.heads import LinearHead, unit
 from mmvideo.model.kinds import AnyModel
-from mmvideo.model.pool import Pooler
-from mmvideo.model.trunk import feature_heads, feature_width
+from mmvideo.model.trunk import feature_width, make_pooler
 from mmvideo.objectives.blocks import NEVER, Side, log_sums, sum_pairs
 from mmvideo.objectives.counting import mean_where
 from mmvideo.objectives.needs import kept_apart, require_modalities
@@ -120,7 +119,7 @@ class DistillationHeads(nnx.Module):
     def __init__(self, config: Distillation, model: AnyModel, apart: bool, *, rngs: nnx.Rngs):
         width = feature_width(model)
         self.group, self.apart = config.group, apart
-        self.pooler = Pooler(config.pooling, width, feature_heads(model), rngs=rngs)
+        self.pooler = make_pooler(config.pooling, model, rngs=rngs)
         self.answer = LinearHead(width, config.width, rngs=rngs)
 
     def __call__(self, features: Features, slots: int) -> tuple[Float[Array, "B E d"], Bool[Array, "B E"]]:

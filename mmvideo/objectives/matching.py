@@ -13,9 +13,8 @@ from jaxtyping import Array, Bool, Float, Int
 from mmvideo.model.features import Features
 from mmvideo.model.heads import LinearHead
 from mmvideo.model.kinds import AnyModel
-from mmvideo.model.pool import Pooler
 from mmvideo.model.regroup import meeting, regroup
-from mmvideo.model.trunk import feature_heads, feature_width, fusion_stages
+from mmvideo.model.trunk import feature_width, fusion_stages, make_pooler
 from mmvideo.objectives.counting import binary_cross_entropy, mean_where
 from mmvideo.objectives.needs import require_modalities, require_tokens
 from mmvideo.objectives.pairs import Group, group_name, in_one_space, parse_pair
@@ -76,7 +75,7 @@ class Matching:
                 f"matching: text never sees {group_name(self.media)} with model.fusion.scheme {model.fusion.scheme!r}: "
                 f"choose early, or mid with model.fusion.layer below the depth {last.end}"
             )
-        return MatchingHeads(self.pooling, feature_width(model), feature_heads(model), rngs=rngs)
+        return MatchingHeads(self.pooling, model, rngs=rngs)
 
     def loss(
         self, heads: MatchingHeads, features: Features, stream: TokenStream, trunk: nnx.Module
@@ -183,9 +182,9 @@ class Drawn(NamedTuple):
 class MatchingHeads(nnx.Module):
     """Pooling, layer norm and one number: the log-odds of a match. And the stream of chance that draws mismatches."""
 
-    def __init__(self, pooling: str, width: int, heads: int, *, rngs: nnx.Rngs):
-        self.pooler = Pooler(pooling, width, heads, rngs=rngs)
-        self.head = LinearHead(width, 1, rngs=rngs)
+    def __init__(self, pooling: str, model: AnyModel, *, rngs: nnx.Rngs):
+        self.pooler = make_pooler(pooling, model, rngs=rngs)
+        self.head = LinearHead(feature_width(model), 1, rngs=rngs)
         self.draws = nnx.RngStream(rngs.params(), tag="matching")
         self.deterministic = False
 

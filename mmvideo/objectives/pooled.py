@@ -11,8 +11,7 @@ from jaxtyping import Array, Bool, Float
 from mmvideo.model.features import Features
 from mmvideo.model.heads import LinearHead
 from mmvideo.model.kinds import AnyModel
-from mmvideo.model.pool import Pooler
-from mmvideo.model.trunk import feature_heads, feature_width
+from mmvideo.model.trunk import feature_width, make_pooler
 from mmvideo.objectives.needs import require_modalities
 from mmvideo.stream import MODALITIES, StreamSpec, TokenStream
 
@@ -48,7 +47,7 @@ class PooledHeads(nnx.Module):
     def __init__(self, config: AnswersForClips, out: int, model: AnyModel, *, rngs: nnx.Rngs):
         width = feature_width(model)
         self.modalities, self.require = config.modalities, config.require
-        self.pooler = Pooler(config.pooling, width, feature_heads(model), rngs=rngs)
+        self.pooler = make_pooler(config.pooling, model, rngs=rngs)
         self.logits = LinearHead(width, out, config.dropout, config.init_scale, rngs=rngs)
 
     def __call__(self, features: Features, stream: TokenStream) -> tuple[Float[Array, "B E o"], Bool[Array, "B E"]]:

@@ -13,8 +13,7 @@ from mmvideo.model.features import Features
 from mmvideo.model.fusion import outsiders
 from mmvideo.model.heads import LinearHead
 from mmvideo.model.kinds import AnyModel
-from mmvideo.model.pool import Pooler
-from mmvideo.model.trunk import feature_heads, feature_width, fusion_stages
+from mmvideo.model.trunk import feature_width, fusion_stages, make_pooler
 from mmvideo.objectives.counting import binary_cross_entropy, mean_where
 from mmvideo.objectives.needs import require_modalities
 from mmvideo.stream import StreamSpec, TokenStream
@@ -51,7 +50,7 @@ class Synchrony:
                 f"synchrony: picture and sound never meet with model.fusion.scheme {model.fusion.scheme!r}: choose "
                 f"early, or mid with model.fusion.media_layer (or layer) below the depth {last.end}"
             )
-        return SynchronyHeads(self.pooling, feature_width(model), feature_heads(model), rngs=rngs)
+        return SynchronyHeads(self.pooling, model, rngs=rngs)
 
     def loss(
         self, heads: SynchronyHeads, features: Features, stream: TokenStream, trunk: nnx.Module
@@ -89,9 +88,9 @@ class Synchrony:
 class SynchronyHeads(nnx.Module):
     """Pooling, layer norm and one number: the log-odds of being in time."""
 
-    def __init__(self, pooling: str, width: int, heads: int, *, rngs: nnx.Rngs):
-        self.pooler = Pooler(pooling, width, heads, rngs=rngs)
-        self.head = LinearHead(width, 1, rngs=rngs)
+    def __init__(self, pooling: str, model: AnyModel, *, rngs: nnx.Rngs):
+        self.pooler = make_pooler(pooling, model, rngs=rngs)
+        self.head = LinearHead(feature_width(model), 1, rngs=rngs)
 
     def __call__(self, features: Features, slots: int) -> tuple[Float[Array, "B E"], Bool[Array, "B E"]]:
         """Log-odds, and which clips have picture and sound."""

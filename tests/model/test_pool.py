@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from mmvideo.model.config import AttentionPooling
 from mmvideo.model.features import Features
 from mmvideo.model.fusion import TOGETHER, Stage
 from mmvideo.model.pool import Pooler, pool
@@ -59,19 +60,31 @@ def test_class_tokens_are_averaged_over_the_modalities_that_a_clip_has(features,
     assert (np.asarray(pooled)[1, 1:] == 0).all()
 
 
+@pytest.mark.parametrize(
+    "settings", [AttentionPooling(), AttentionPooling("gelu_tanh", 20, 1e-2), AttentionPooling("gelu_quick")], ids=str
+)
 @pytest.mark.parametrize(("row", "slot", "group"), CLIPS)
-def test_attention_pooling_is_siglips_head(features, row, slot, group):
-    pooler = Pooler("map", WIDTH, HEADS, rngs=nnx.Rngs(1))
+def test_attention_pooling_is_siglips_head(features, row, slot, group, settings):
+    pooler = Pooler("map", WIDTH, HEADS, settings, rngs=nnx.Rngs(1))
     state = nnx.state(pooler)
     pooler = nnx.merge(nnx.graphdef(pooler), jax.tree.map(_noisy, state))
     pooled, present = jax.jit(lambda features: pooler(features, 0, group, SLOTS))(features)
     part = {name: np.asarray(leaf, np.float64) for name, leaf in _flat(pooler.attention)}
-    np.testing.assert_allclose(pooled[row, slot], attention_pool(part, own(features, 0, row, slot, group)), atol=1e-5)
+    np.testing.assert_allclose(
+        pooled[row, slot], attention_pool(part, own(features, 0, row, slot, group), settings), atol=1e-5
+    )
     assert bool(present[row, slot]) == (slot != 1)
     assert (np.asarray(pooled)[1, 1:] == 0).all()
 
 
-def attention_pool(part, tokens):
+GELU = {
+    "gelu": lambda x: 0.5 * x * math.erfc(-x / math.sqrt(2)),
+    "gelu_tanh": lambda x: 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+    "gelu_quick": lambda x: x / (1 + math.exp(-1.702 * x)),
+}
+
+
+def attention_pool(part, tokens, settings):
     """One query over a clip's tokens, head by head."""
 
     def dense(name, x):
@@ -85,9 +98,10 @@ def attention_pool(part, tokens):
         weights = np.exp(k[:, mine] @ q[mine] / math.sqrt(head))
         mixed.append(weights @ v[:, mine] / weights.sum())
     y = dense("out", np.concatenate(mixed))
-    normed = (y - y.mean()) / np.sqrt(y.var() + 1e-6) * part["norm.scale"] + part["norm.bias"]
+    normed = (y - y.mean()) / np.sqrt(y.var() + settings.epsilon) * part["norm.scale"] + part["norm.bias"]
     inner = dense("up", normed)
-    return y + dense("down", np.array([0.5 * x * math.erfc(-x / math.sqrt(2)) for x in inner]))
+    assert len(inner) == (settings.feed_forward or 4 * WIDTH)
+    return y + dense("down", np.array([GELU[settings.activation](x) for x in inner]))
 
 
 def _noisy(leaf):
