@@ -22,7 +22,7 @@ SOURCE   paper: Huang et al. 2022, arXiv 2207.06405. Code: facebookresearch/Audi
   tokens        as in pretraining; a fifth of the time steps and of the mel rows hidden.
   augmentation  mixup of half of the clips, with a share of Beta(10, 10) as in AST's loader; sound turned round and made
                 louder or softer.
-  head          the mean of the tokens, normed; each class by itself.
+  head          the mean of the tokens, normed in place of the trunk's own norm; each class by itself.
   optimiser     AdamW (0.9, 0.999), weight decay 5e-4, 1e-3 for each 256 clips, layer decay 0.75, stochastic depth 0.1,
                 10 epochs of warm-up, cosine; 100 epochs of 200k clips by 256.
 
@@ -64,6 +64,7 @@ experiment = Experiment(
         block=Block(norm="layer", epsilon=1e-6, activation="gelu", drop_path=0.1),
         class_tokens=1,
         position="sincos_2d",
+        final_norm=False,
     ),
     objectives={"events": Classification(label="events", classes=527, modalities=("audio",), form="sigmoid")},
     training=Training(

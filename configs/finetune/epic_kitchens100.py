@@ -68,11 +68,13 @@ experiment = Experiment(
         size="B",
         fusion=Fusion("bottleneck", layer=8, bottlenecks=4),
         sharing=Sharing(apart="nothing", fused="nothing"),
-        block=Block(norm="layer", epsilon=1e-6, activation="gelu_tanh", drop_path=0.2),
+        block=Block(norm="layer", epsilon=1e-6, activation="gelu_tanh", drop_path=0.2, drop_path_rescale=False),
         position="learned_1d",
     ),
     objectives={
-        name: Classification(label=name, classes=classes, modalities=("video", "audio"), smoothing=0.2, require="any")
+        name: Classification(
+            label=name, classes=classes, modalities=("video", "audio"), smoothing=0.2, require="any", head_norm=None
+        )
         for name, classes in (("verb", 97), ("noun", 300))
     },
     training=Training(

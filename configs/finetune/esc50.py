@@ -66,7 +66,9 @@ experiment = Experiment(
         class_tokens=2,
         position="learned_1d",
     ),
-    objectives={"sound": Classification(label="sound", classes=50, modalities=("audio",), pooling="class")},
+    objectives={
+        "sound": Classification(label="sound", classes=50, modalities=("audio",), pooling="class", head_norm=1e-5)
+    },
     training=Training(
         steps=25 * EPOCH,
         optimizer=Optimizer(

@@ -63,6 +63,7 @@ experiment = Experiment(
         fusion=Fusion("early"),
         block=Block(norm="layer", epsilon=1e-6, activation="gelu", biases="qv", drop_path=0.2),
         position="sincos_1d",
+        final_norm=False,
     ),
     objectives={
         "action": Classification(

@@ -22,7 +22,8 @@ SOURCE   paper: Tong et al. 2022, arXiv 2203.12602. Code: MCG-NJU/VideoMAE, scri
          run_class_finetuning.py.
   tokens        as in pretraining, all of them seen.
   augmentation  RandAugment rand-m7-n4-mstd0.5-inc1, erasing 0.25, mixup 0.8 or cutmix 1.0 of every clip, flips.
-  head          the mean of the tokens, normed; last map from a thousandth of the usual size; label smoothing 0.1.
+  head          the mean of the tokens, normed in place of the trunk's own norm; last map from a thousandth of the usual
+                size; label smoothing 0.1.
   optimiser     AdamW (0.9, 0.999), weight decay 0.05, 1e-3 for each 256 clips, layer decay 0.75, stochastic depth 0.1,
                 5 epochs of warm-up, cosine to a thousandth; 100 epochs by 512.
 
@@ -70,6 +71,7 @@ experiment = Experiment(
         fusion=Fusion("early"),
         block=Block(norm="layer", epsilon=1e-6, activation="gelu", biases="qv", drop_path=0.1),
         position="sincos_1d",
+        final_norm=False,
     ),
     objectives={
         "action": Classification(label="action", classes=400, modalities=("video",), smoothing=0.1, init_scale=0.001)

@@ -11,7 +11,7 @@ PROTOCOL top-1 of 309; one frame from the middle, and 10 s of sound. With sound 
          --modalities audio.
 PUBLISHED
   65.8          CAV-MAE, picture and sound, pretrained on AudioSet (this recipe), 65.9 with more pretraining on
-                VGGSound; sound alone 59.8: its README
+                VGGSound; sound alone, pretrained on AudioSet and VGGSound, 59.8: its README
   65.0          AV-MAE, ViT-L: its repository
   67.1          MAViL, picture and sound: paper (arXiv 2212.08071), abstract
 EXPECTS  nothing was trained here at this size
@@ -69,12 +69,14 @@ experiment = Experiment(
     model=Model(
         size="B",
         fusion=Fusion("mid", layer=11),
-        sharing=Sharing(apart="nothing", fused="norms"),
-        block=Block(norm="layer", epsilon=1e-6, activation="gelu"),
-        position="sincos_2d",
+        sharing=Sharing(apart="nothing", fused="everything"),
+        block=Block(norm="layer", epsilon=1e-5, activation="gelu"),
+        position="sincos_2d_time_first",
     ),
     objectives={
-        "sound": Classification(label="sound", classes=309, modalities=("video", "audio"), smoothing=0.1, require="any")
+        "sound": Classification(
+            label="sound", classes=309, modalities=("video", "audio"), smoothing=0.1, require="any", head_norm=1e-5
+        )
     },
     training=Training(
         steps=10 * EPOCH,

@@ -61,7 +61,9 @@ experiment = Experiment(
         position="learned_1d",
     ),
     objectives={
-        "classification": Classification(label="sound", classes=527, modalities=("audio",), pooling="class")
+        "classification": Classification(
+            label="sound", classes=527, modalities=("audio",), pooling="class", head_norm=1e-5
+        )
     },
     training=Training(
         steps=5 * EPOCH,

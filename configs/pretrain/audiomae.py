@@ -10,9 +10,9 @@ EXPECTS  fine-tuned: 46.8 mAP on AudioSet, 36.6 on its balanced split, with this
 SOURCE   paper: Huang et al. 2022, arXiv 2207.06405, sections 3 and 4, table 1. Code: facebookresearch/AudioMAE,
          submit_pretrain_audioset2M.sh, main_pretrain.py, models_mae.py.
   tokens        AST's filter banks of 10 s, 128 bins, 1024 rows, 16 x 16, less the mean and by twice the deviation;
-                0.8 of the patches hidden, any of them.
+                0.8 of the patches hidden, any of them; sound turned round and made louder or softer.
   model         12 layers of width 768, a class token, fixed sin-cos positions in two dimensions; decoder of width 512
-                with 16 heads.
+                with 16 heads, which sees the class token too.
   objective     squared error of the hidden patches, normalised each by itself.
   optimiser     AdamW (0.9, 0.95), weight decay 1e-4, 2e-4 for each 256 clips, 3 epochs of warm-up, cosine, no
                 clipping; 32 epochs of about 1.95 M clips by 512.
@@ -43,7 +43,7 @@ experiment = Experiment(
     input=Input(
         sources=(Source("corpora/audioset"),),
         video=None,
-        audio=Audio(seconds=10.26, spectrogram=AUDIO_MAE, patch=(16, 16)),
+        audio=Audio(seconds=10.26, spectrogram=AUDIO_MAE, patch=(16, 16), roll=True),
         text=None,
         masking=Masking(audio=0.8, audio_kind="unstructured"),
         # 102 of 64 x 8 tokens are encoded: a clip a row.
@@ -55,7 +55,7 @@ experiment = Experiment(
         block=Block(norm="layer", epsilon=1e-6, activation="gelu"),
         class_tokens=1,
         position="sincos_2d",
-        decoder=Decoder(depth=8, width=512, heads=16),
+        decoder=Decoder(depth=8, width=512, heads=16, class_tokens=True),
     ),
     objectives={"masked_patches": MaskedPatches(video=0.0, target="patch")},
     training=Training(

@@ -50,11 +50,13 @@ experiment = Experiment(
         size="B",
         fusion=Fusion("bottleneck", layer=8, bottlenecks=4),
         sharing=Sharing(apart="nothing", fused="nothing"),
-        block=Block(norm="layer", epsilon=1e-6, activation="gelu_tanh", drop_path=0.3),
+        block=Block(norm="layer", epsilon=1e-6, activation="gelu_tanh", drop_path=0.3, drop_path_rescale=False),
         position="learned_1d",
     ),
     objectives={
-        "classification": Classification(label="sound", classes=527, modalities=("video", "audio"), smoothing=0.3)
+        "classification": Classification(
+            label="sound", classes=527, modalities=("video", "audio"), smoothing=0.3, head_norm=None
+        )
     },
     training=Training(
         steps=50 * EPOCH,

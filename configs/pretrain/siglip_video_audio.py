@@ -8,8 +8,9 @@ EXPECTS  nothing is published for video and sound; on images mSigLIP has 73.2 on
 
 SOURCE   paper: Zhai et al. 2023, arXiv 2303.15343. Code: google-research/big_vision,
          trainers/proj/image_text/siglip.py.
-  model         ViT-B/16 and a text transformer of its size, each pooled by attention (MAP); GELU by tanh
-                everywhere, as in the code.
+  model         ViT-B/16 and a text transformer of its size, pictures and sound pooled by attention (MAP)
+                and compared as they are, text by its last token and a linear map; GELU by tanh everywhere, as in the
+                code.
   objective     the sigmoid of every pair of the batch, with t' = log 10 and b = -10 learned; batch 32k, in chunks.
   optimiser     Adafactor, of which the second moment keeps at most 0.95 of itself; 1e-3, decay 1e-4, clipped to 1.
 
@@ -59,6 +60,9 @@ experiment = Experiment(
             temperature=0.1,
             bias=-10.0,
             pooling="map",
+            poolings={"text": "last"},
+            projection="none",
+            projections={"text": "linear"},
         )
     },
     training=Training(

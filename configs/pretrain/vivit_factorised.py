@@ -50,7 +50,11 @@ experiment = Experiment(
         class_tokens=1,
         position="learned_1d",
     ),
-    objectives={"classification": Classification(label="action", classes=400, modalities=("video",), pooling="class")},
+    objectives={
+        "classification": Classification(
+            label="action", classes=400, modalities=("video",), pooling="class", head_norm=None
+        )
+    },
     training=Training(
         steps=30 * EPOCH,
         optimizer=Optimizer(

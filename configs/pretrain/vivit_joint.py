@@ -46,7 +46,11 @@ experiment = Experiment(
         class_tokens=1,
         position="learned_1d",
     ),
-    objectives={"classification": Classification(label="action", classes=400, modalities=("video",), pooling="class")},
+    objectives={
+        "classification": Classification(
+            label="action", classes=400, modalities=("video",), pooling="class", head_norm=None
+        )
+    },
     training=Training(
         steps=30 * EPOCH,
         optimizer=Optimizer(name="sgd", learning_rate=0.1, warmup=int(2.5 * EPOCH), b1=0.9, weight_decay=0.0, clip=1.0),

@@ -33,6 +33,13 @@ class Old:
     spec: StreamSpec
 
 
+ROOMS = {
+    "trunk.norms.": "this model has no final norm",
+    "trunk.alone.": "no modality passes the fused layers by itself here",
+}
+"""Parts of a trunk that a setting leaves out as a whole, and why a checkpoint's stay behind then."""
+
+
 def compare(old: Old, portion: Portion, spec: StreamSpec, config: Training) -> Taken:
     """Puts every parameter into its group, and says what nothing explains.
 
@@ -82,6 +89,9 @@ def _why_ignored(name: str, new: Mapping[str, Shape], gone: set[str]) -> str:
     """Why a parameter of the checkpoint has no place in the new model; an empty word if nothing explains it."""
     if _alone(name, new):
         return "an objective that this run lacks"
+    room = next((room for room in ROOMS if name.startswith(room)), None)
+    if room is not None and not any(other.startswith(room) for other in new):
+        return ROOMS[room]
     found = sorted(modalities_of(name) & gone)
     return f"no {' or '.join(found)} in this run" if found else ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal
 
 
@@ -50,10 +51,16 @@ class Spectrogram:
         with filters of area one (librosa's). Kaldi's scale is HTK's.
       spectrum: for `log_mel`: whether the filters add up magnitudes or powers. Kaldi's add up powers.
       offset: for `log_mel`: added before the log. Kaldi floors at 2^-23 instead.
+      floor: for `log_mel`: the least energy before the log (Whisper, CLAP: 1e-10); None: there is none.
+      drop: for `log_mel`: log energies more than this below the loudest of the sound are raised to that (Whisper:
+        8 ln 10); None: they stay.
       periodic: for `log_mel`: a window that repeats smoothly, as one cut from a longer one. Kaldi's is symmetric.
       edges: for `log_mel`: `end` begins a window at every hop and reads silence after the end
         (TensorFlow's `pad_end`); `centre` centres one on every hop, with silence at both ends
-        (librosa). Kaldi keeps only windows that fit in the sound.
+        (librosa); `centre_cut` leaves out the last of those, as Whisper does. Kaldi keeps only windows that fit in
+        the sound.
+      padding: for `centre` and `centre_cut`: what lies beyond the ends, `silence` or the sound turned round
+        (`reflect`; Whisper, CLAP).
     """
 
     kind: Literal["kaldi", "log_mel"] = "kaldi"
@@ -70,7 +77,10 @@ class Spectrogram:
     spectrum: Literal["magnitude", "power"] = "magnitude"
     offset: float = 1e-6
     periodic: bool = True
-    edges: Literal["end", "centre"] = "end"
+    edges: Literal["end", "centre", "centre_cut"] = "end"
+    floor: float | None = None
+    drop: float | None = None
+    padding: Literal["silence", "reflect"] = "silence"
 
 
 AST = Spectrogram(mean=-4.2677393, deviation=2 * 4.5689974)
@@ -99,3 +109,11 @@ MERLOT_RESERVE = Spectrogram(
 )  # fmt: skip
 """MERLOT Reserve (Zellers et al. 2022, section 3.2): librosa's, as log(power + 0.1) - log(0.1). It scales
 each sound to a peak of one first, which is left to the caller."""
+
+WHISPER = Spectrogram(
+    kind="log_mel", bins=80, low_hz=0.0, high_hz=8000.0, mean=-4 * math.log(10), deviation=4 * math.log(10),
+    mel="slaney", spectrum="power", offset=0.0, edges="centre_cut", floor=1e-10, drop=8 * math.log(10),
+    padding="reflect",
+)  # fmt: skip
+"""Whisper (Radford et al. 2022, section 2.2; its code, `log_mel_spectrogram`): (log10 + 4) / 4, of sound that is filled
+up to 30 s with silence."""

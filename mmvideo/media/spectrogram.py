@@ -16,9 +16,20 @@ import scipy.fft
 import scipy.sparse
 from jaxtyping import Float
 
-from mmvideo.media.config import AST, AUDIO_MAE, CAV_MAE, MBT, MERLOT_RESERVE, VATT, Spectrogram
+from mmvideo.media.config import AST, AUDIO_MAE, CAV_MAE, MBT, MERLOT_RESERVE, VATT, WHISPER, Spectrogram
 
-__all__ = ["AST", "AUDIO_MAE", "CAV_MAE", "MBT", "MERLOT_RESERVE", "VATT", "Spectrogram", "frame_count", "spectrogram"]
+__all__ = [
+    "AST",
+    "AUDIO_MAE",
+    "CAV_MAE",
+    "MBT",
+    "MERLOT_RESERVE",
+    "VATT",
+    "WHISPER",
+    "Spectrogram",
+    "frame_count",
+    "spectrogram",
+]
 
 KALDI_PREEMPHASIS = 0.97
 """Share of the sample before that is taken off each sample (Kaldi, `FrameExtractionOptions`)."""
@@ -50,6 +61,7 @@ def spectrogram(samples: Float[Any, "*batch S"], config: Spectrogram, xp: Module
     # SciPy transforms many rows at a time, several times as fast as NumPy, to the same values.
     rfft = scipy.fft.rfft if xp is np else xp.fft.rfft
     frames = _cut(xp.asarray(samples, wide), config, xp)
+    count = frames.shape[-2]
     if config.kind == "kaldi":
         frames = frames - frames.mean(axis=-1, keepdims=True)
         before = xp.concatenate([frames[..., :1], frames[..., :-1]], axis=-1)
@@ -63,7 +75,12 @@ def spectrogram(samples: Float[Any, "*batch S"], config: Spectrogram, xp: Module
         energy = xp.maximum(energy, np.float32(KALDI_FLOOR))
     else:
         energy = energy + np.float32(config.offset)
-    return (xp.log(energy) - np.float32(config.mean)) / np.float32(config.deviation)
+        energy = energy if config.floor is None else xp.maximum(energy, np.float32(config.floor))
+    heights = xp.log(energy)
+    if config.kind == "log_mel" and config.drop is not None and count:
+        loudest = heights.max(axis=(-2, -1), keepdims=True)
+        heights = xp.maximum(heights, loudest - np.float32(config.drop))
+    return (heights - np.float32(config.mean)) / np.float32(config.deviation)
 
 
 def frame_count(samples: int, config: Spectrogram) -> int:
@@ -71,16 +88,22 @@ def frame_count(samples: int, config: Spectrogram) -> int:
     hop, length = _hop_samples(config), _window_samples(config)
     if config.kind == "kaldi":
         return 0 if samples < length else 1 + (samples - length) // hop
-    return 1 + samples // hop if config.edges == "centre" else -(-samples // hop)
+    if config.edges == "end":
+        return -(-samples // hop)
+    return samples // hop + (config.edges == "centre")
 
 
 def _cut(samples: Any, config: Spectrogram, xp: ModuleType) -> Any:
     """Overlapping windows of the samples, `[..., T, window]`."""
     count, length, hop = frame_count(samples.shape[-1], config), _window_samples(config), _hop_samples(config)
-    before = length // 2 if config.kind == "log_mel" and config.edges == "centre" else 0
+    centred = config.kind == "log_mel" and config.edges != "end"
+    before = length // 2 if centred else 0
     after = max(0, (count - 1) * hop + length - before - samples.shape[-1])
     if before or after:
-        samples = xp.pad(samples, [(0, 0)] * (samples.ndim - 1) + [(before, after)])
+        # A sound shorter than half a window has nothing to be turned round.
+        turned = centred and config.padding == "reflect" and samples.shape[-1] > max(before, after)
+        around = [(0, 0)] * (samples.ndim - 1) + [(before, after)]
+        samples = xp.pad(samples, around, mode="reflect" if turned else "constant")
     if xp is np and count:
         return np.lib.stride_tricks.sliding_window_view(samples, length, axis=-1)[..., ::hop, :][..., :count, :]
     return samples[..., np.arange(count)[:, None] * hop + np.arange(length)]

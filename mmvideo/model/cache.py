@@ -218,7 +218,8 @@ def _embedded(
     layout = Layout(zeros, jnp.full_like(zeros, Modality.TEXT), slot, zeros.astype(jnp.float32), grid)
     x = trunk.embed.text(pieces.reshape(batch, size))
     x = by_rows(x + trunk.embed.modality(layout, x.dtype))
-    return trunk.position.add(x, layout), Rows(layout, None, None, TEXT)
+    x = trunk.embedding_norm.of_some(trunk.position.add(x, layout), layout.modality)
+    return x, Rows(layout, None, None, TEXT)
 
 
 def _sight(

@@ -35,6 +35,8 @@ class Fusion:
         a joint contrastive pair (video+audio with text) compares.
       bottlenecks: bottleneck tokens of a clip.
       modalities: which of them meet; None: all. The others stay apart.
+      alone: whether, for `mid`, each modality also passes the fused layers by itself, with their weights but norms of
+        its own; what is compared or pooled apart is read behind this pass (CAV-MAE, Gong et al. 2023, section 3.3).
       text: whether a token of text sees its whole text, or is `causal`: it sees what stands before
         it, and video and sound never see text. A causal text continues what it has seen (CoCa, Yu
         et al. 2022, section 3.2), below the fusion layer too.
@@ -45,6 +47,7 @@ class Fusion:
     media_layer: int | None = None
     bottlenecks: int = 4
     modalities: tuple[str, ...] | None = None
+    alone: bool = False
     text: Literal["bidirectional", "causal"] = "bidirectional"
 
 
@@ -98,6 +101,8 @@ class Block:
         none (CaiT, Touvron et al. 2021, eq. 4).
       drop_path: share of the clips that skip a branch of the last layer in training; it grows
         linearly from 0 in the first layer (stochastic depth, Huang et al. 2016, section 3).
+      drop_path_rescale: whether the branches that are not skipped grow by one over the share kept, so that their
+        expectation stays (timm); scenic's don't.
       soft_cap: bound `c` of the scores of attention, `c tanh(score / c)`; None: there is none.
       quantized: `fp8` rounds both factors of the products with weights to floats of 8 bits, in the backward pass too;
         None: they are of the dtype `compute`. Attention, embeddings and heads are not touched.
@@ -111,6 +116,7 @@ class Block:
     biases: Literal["all", "none", "qv"] = "all"
     layer_scale: float | None = None
     drop_path: float = 0.0
+    drop_path_rescale: bool = True
     soft_cap: float | None = None
     quantized: Literal["fp8"] | None = None
 
@@ -152,12 +158,15 @@ class Decoder:
       depth, width, heads: as of the trunk; the feed-forward is four times the width.
       sees: what a token of the decoder attends to: its own `modality` in its clip, so that what
         one modality tells of another has to pass through the trunk, or its whole `clip`.
+      class_tokens: whether the trunk's class tokens go into the decoder too, without positions, where what it predicts
+        of their modality attends to them (MAE, AudioMAE).
     """
 
     depth: int = 1
     width: int = 96
     heads: int = 4
     sees: Literal["modality", "clip"] = "modality"
+    class_tokens: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,9 +198,10 @@ class Model:
       class_tokens: class tokens for each modality of a clip, which pooling `class` reads.
       registers: tokens for each modality of a clip that nothing reads (Darcet et al. 2024).
       position: `rotary` and `sincos` know the time in seconds, shared by the modalities, and the place in
-        the grid; `sincos_1d` (VideoMAE), `sincos_2d` (MAE, AudioMAE) and `sincos_3d` (V-JEPA) are fixed and
-        count cells; `learned` has a table for each axis of each modality (VATT), `learned_1d` one over
-        the flat grid of each (ViT, AST, MBT); `none`.
+        the grid; `rotary_3d` (V-JEPA 2) turns by cells; `sincos_1d` (VideoMAE), `sincos_2d` (MAE, AudioMAE),
+        `sincos_2d_time_first` (CAV-MAE) and `sincos_3d` (V-JEPA) are fixed and count cells; `learned` has a
+        table for each axis of each modality (VATT), `learned_1d` one over the flat grid of each (ViT, AST, MBT);
+        `none`.
       attention: `auto` chooses by platform; `xla` is the reference, `chunked` needs linear memory, `cudnn` and
         `tokamax` are for NVIDIA GPUs, `splash` for TPUs.
       chunk: keys a block of the chunked attention.
@@ -201,6 +211,12 @@ class Model:
       remat_keep: tensors of a layer that are kept beside those.
       remat_offload: tensors that are kept in the host's memory instead of the device's.
       scan: whether layers are one scanned program (fast to compile) or unrolled.
+      audio_stem: how a spectrogram becomes tokens: one product a patch (`patches`), or two convolutions over time
+        for patches of two rows with all mel bins (`convolution`, Whisper); what is hidden is zero to its neighbours.
+      embedding_norm: modalities whose tokens, with their positions and their class tokens, are normed before the first
+        layer, each with weights of its own (CLIP's pictures, BERT).
+      final_norm: whether what each stage ends with is normed. Where it is not, a head's own norm is the only one
+        between the last layer and the answer (VideoMAE and AudioMAE fine-tune so).
       decoder: the decoder of masked prediction.
       attention_pooling: what heads are made of that pool by a learned query.
       video_encoder: layers for each tubelet step of video by itself, of which the trunk then sees one token;
@@ -218,9 +234,18 @@ class Model:
     block: Block = Block()
     class_tokens: int = 0
     registers: int = 0
-    position: Literal["rotary", "sincos", "sincos_1d", "sincos_2d", "sincos_3d", "learned", "learned_1d", "none"] = (
-        "rotary"
-    )
+    position: Literal[
+        "rotary",
+        "rotary_3d",
+        "sincos",
+        "sincos_1d",
+        "sincos_2d",
+        "sincos_2d_time_first",
+        "sincos_3d",
+        "learned",
+        "learned_1d",
+        "none",
+    ] = "rotary"
     attention: Literal["auto", "xla", "chunked", "cudnn", "tokamax", "splash"] = "auto"
     chunk: int = 512
     compute: Literal["bfloat16", "float32"] = "bfloat16"
@@ -228,6 +253,9 @@ class Model:
     remat_keep: tuple[Tensor, ...] = ()
     remat_offload: tuple[Tensor, ...] = ()
     scan: bool = True
+    audio_stem: Literal["patches", "convolution"] = "patches"
+    embedding_norm: tuple[str, ...] = ()
+    final_norm: bool = True
     decoder: Decoder = Decoder()
     attention_pooling: AttentionPooling = AttentionPooling()
     video_encoder: VideoEncoder | None = None
@@ -278,6 +306,9 @@ def _check_extras(model: Model) -> None:
     for name, number in (("class_tokens", model.class_tokens), ("registers", model.registers)):
         if number < 0:
             raise ValueError(f"model.{name} is {number}: it must be 0 or more")
+    for name in model.embedding_norm:
+        if name not in ("video", "audio", "text"):
+            raise ValueError(f"model.embedding_norm has {name!r}: name some of video, audio and text")
     for name, number in (model.depths or {}).items():
         if model.sharing.apart != "nothing":
             raise ValueError("model.depths needs model.sharing.apart nothing: who shares layers has as many of them")
@@ -315,13 +346,13 @@ def check_dimensions(where: str, numbers: Dimensions, position: str) -> None:
             raise ValueError(f"{where}.{name} is {number}: it must be 1 or more")
     if numbers.width % numbers.heads:
         raise ValueError(f"{where}.width {numbers.width} is not a multiple of {where}.heads {numbers.heads}")
-    if position == "rotary" and (numbers.head % 2 or numbers.head < 6):
+    if position.startswith("rotary") and (numbers.head % 2 or numbers.head < 6):
         raise ValueError(
             f"{where}: rotary positions need heads of an even width of 6 or more (time, y and x take a pair each), "
             f"got {numbers.width}/{numbers.heads} = {numbers.head}"
         )
     if position == "sincos" and numbers.width < 6:
         raise ValueError(f"{where}.width {numbers.width}: sin-cos positions need a width of 6 or more")
-    multiple = 4 if position == "sincos_2d" else 2
+    multiple = 4 if position.startswith("sincos_2d") else 2
     if position.startswith("sincos") and numbers.width % multiple:
         raise ValueError(f"{where}.width {numbers.width}: {position} positions need a multiple of {multiple}")

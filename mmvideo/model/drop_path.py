@@ -24,11 +24,12 @@ def drop_rates(rate: float, first: int, end: int, depth: int, count: int | None 
 
 
 def kept_branches(
-    key: Key[Array, ""], rates: Float[np.ndarray, " n"], rows: int, clips: int
+    key: Key[Array, ""], rates: Float[np.ndarray, " n"], rows: int, clips: int, rescale: bool = True
 ) -> Float[Array, "n 2 B E"]:
     """The factor of every clip's two branches in each layer: 0 where it is skipped, else one over the share kept.
 
-    So the expectation of what a branch adds is the branch.
+    So the expectation of what a branch adds is the branch. Without `rescale` the factor is 1 where nothing is skipped.
     """
     share = jnp.asarray(1 - rates, jnp.float32)[:, None, None, None]
-    return jax.random.bernoulli(key, share, (len(rates), 2, rows, clips)) / share
+    kept = jax.random.bernoulli(key, share, (len(rates), 2, rows, clips))
+    return kept / share if rescale else kept.astype(jnp.float32)

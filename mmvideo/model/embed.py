@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 from mmvideo.model.activations import by_tokens, whole, whole_rows
 from mmvideo.model.inflate import inflate
 from mmvideo.model.layers import Linear, normal, parameter
+from mmvideo.model.stem import ConvolutionStem, joined_patches
 from mmvideo.stream import MODALITIES, Layout, PatchSpec, StreamSpec, TextSpec, TokenStream
 
 TEXT_DEVIATION = 0.5
@@ -84,13 +85,16 @@ class Embedder(nnx.Module):
       spec: the modalities and their patches.
       width: `D`.
       compute: dtype of the tokens.
+      audio_stem: `patches`, or `convolution` (see `mmvideo.model.stem`).
     """
 
-    def __init__(self, spec: StreamSpec, width: int, compute: str, *, rngs: nnx.Rngs):
+    def __init__(self, spec: StreamSpec, width: int, compute: str, audio_stem: str = "patches", *, rngs: nnx.Rngs):
         self.known = spec.modalities
         self.modality = ModalityEmbedding(width, rngs=rngs)
         for name in spec.modalities:
             kind = TextEmbedder if name == "text" else PatchEmbedder
+            if name == "audio" and audio_stem == "convolution":
+                kind = ConvolutionStem
             setattr(self, name, kind(getattr(spec, name), width, compute, rngs=rngs))
 
     def __call__(self, stream: TokenStream) -> Float[Array, "B L D"]:
@@ -98,10 +102,16 @@ class Embedder(nnx.Module):
         unknown = sorted(set(stream.content) - set(self.known))
         if unknown or not stream.content:
             raise ValueError(f"the stream holds {sorted(stream.content)}, the model was built for {list(self.known)}")
-        parts = [by_tokens(getattr(self, name)(stream.content[name])) for name in MODALITIES if name in stream.content]
+        parts = [by_tokens(self._embedded(name, stream)) for name in MODALITIES if name in stream.content]
         tokens = weave(jnp.concatenate(parts, axis=1), stream.layout.index, stream.layout.real)
         tokens = tokens + self.modality(stream.layout, tokens.dtype)
         return jnp.where(stream.layout.real[..., None], tokens, 0)
+
+    def _embedded(self, name: str, stream: TokenStream) -> Float[Array, "B N D"]:
+        embedder, content = getattr(self, name), stream.content[name]
+        if isinstance(embedder, ConvolutionStem):
+            return embedder(content, joined_patches(stream, name))
+        return embedder(content)
 
 
 def weave(source: Float[Array, "B S D"], index: Int[Array, "B L"], real: Bool[Array, "B L"]) -> Float[Array, "B L D"]:

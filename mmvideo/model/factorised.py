@@ -107,7 +107,8 @@ class SpaceEncoder(nnx.Module):
         rate, depth = self.config.block.drop_path, self.numbers.depth
         if not rate or self.deterministic:
             return None
-        return kept_branches(self.drop_path(), drop_rates(rate, 0, depth, depth), batch, count)
+        rates, rescale = drop_rates(rate, 0, depth, depth), self.config.block.drop_path_rescale
+        return kept_branches(self.drop_path(), rates, batch, count, rescale)
 
     def _steps_layout(self, layout: Layout, step: Int[Array, "B L"], present: Bool[Array, "B S"]) -> Layout:
         """The layout of the steps, of which each has the time of its tokens."""

@@ -7,28 +7,32 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from mmvideo.model.layers import LayerNorm, Linear
+from mmvideo.model.layers import EPSILON, LayerNorm, Linear
 
 
 class ProjectionHead(nnx.Module):
-    """Layer norm and a linear map to the unit sphere, where cosine and inner product are one.
+    """Layer norm, where there is one, and a linear map to the unit sphere, where cosine and inner product are one.
 
     Args:
       width: numbers in, `D`.
       out: numbers of the embedding.
+      norm, bias: whether there is a norm, and whether the linear map has a bias.
     """
 
-    def __init__(self, width: int, out: int, *, rngs: nnx.Rngs):
-        self.norm = LayerNorm(width)
-        self.dense = Linear(width, out, rngs=rngs)
+    def __init__(self, width: int, out: int, *, norm: bool = True, bias: bool = True, rngs: nnx.Rngs):
+        self.norms = norm
+        if norm:
+            self.norm = LayerNorm(width)
+        self.dense = Linear(width, out, bias=bias, rngs=rngs)
 
     def __call__(self, x: Float[Array, "*batch D"]) -> Float[Array, "*batch d"]:
         """Embeddings of length 1 (0 stays 0), float32."""
-        return unit(self.dense(self.norm(x.astype(jnp.float32))))
+        wide = x.astype(jnp.float32)
+        return unit(self.dense(self.norm(wide) if self.norms else wide))
 
 
 class LinearHead(nnx.Module):
-    """Layer norm, dropout and a linear map: logits of classes, or numbers of a patch; float32.
+    """Layer norm, where there is one, dropout and a linear map: logits of classes, or numbers of a patch; float32.
 
     Args:
       width: numbers in, `D`.
@@ -36,13 +40,25 @@ class LinearHead(nnx.Module):
       dropout: share of the normed numbers that training sets to 0 (Srivastava et al. 2014, section 4); the rest grow by
         one over the share kept, so that their expectation stays.
       scale: of the linear map's first weights. Small ones let a pretrained trunk begin with all answers nearly alike.
+      epsilon: added to the variance in the norm; None: there is no norm.
 
     Attributes:
       deterministic: False drops numbers, as in training.
     """
 
-    def __init__(self, width: int, out: int, dropout: float = 0.0, scale: float = 1.0, *, rngs: nnx.Rngs):
-        self.norm = LayerNorm(width)
+    def __init__(
+        self,
+        width: int,
+        out: int,
+        dropout: float = 0.0,
+        scale: float = 1.0,
+        epsilon: float | None = EPSILON,
+        *,
+        rngs: nnx.Rngs,
+    ):
+        self.norms = epsilon is not None
+        if self.norms:
+            self.norm = LayerNorm(width, epsilon)
         self.dense = Linear(width, out, rngs=rngs)
         self.dense.kernel[...] *= scale
         self.rate, self.deterministic = dropout, False
@@ -50,7 +66,9 @@ class LinearHead(nnx.Module):
             self.dropout = nnx.RngStream(rngs.params(), tag="dropout")
 
     def __call__(self, x: Float[Array, "*batch D"]) -> Float[Array, "*batch o"]:
-        normed = self.norm(x.astype(jnp.float32))
+        normed = x.astype(jnp.float32)
+        if self.norms:
+            normed = self.norm(normed)
         if self.rate and not self.deterministic:
             kept = jax.random.bernoulli(self.dropout(), 1 - self.rate, normed.shape)
             normed = jnp.where(kept, normed / (1 - self.rate), 0)

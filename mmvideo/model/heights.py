@@ -49,6 +49,8 @@ def _above(trunk: MultimodalTransformer, path: list[str], shape: tuple[int, ...]
     if room == "blocks":
         end = _span(trunk, path)[1]
         return depth - end + shape[0] - np.arange(shape[0])
+    if room == "alone":
+        return depth - trunk.alone.stage.first - np.arange(shape[0])
     if room == "norms":
         return depth - next(stage.end for stage in trunk.stages if stage.name == path[1])
     if room == "space":
@@ -65,6 +67,8 @@ def _above(trunk: MultimodalTransformer, path: list[str], shape: tuple[int, ...]
 def _below(trunk: MultimodalTransformer, path: list[str], shape: tuple[int, ...], count: int) -> int:
     if path[0] == "norms":
         return 0
+    if path[0] == "alone":
+        return min(max(count - trunk.alone.stage.first, 0), shape[0])
     if path[0] == "blocks":
         start, end = _span(trunk, path)
         # A modality with another number of layers here gives those in the same part of its own, as `layers_of` does.

@@ -125,11 +125,17 @@ class Linear(nnx.Module):
       width: numbers in.
       out: numbers out.
       axes: logical names of the two axes of the kernel.
+      bias: whether there is one.
     """
 
-    def __init__(self, width: int, out: int, *, axes: tuple[str, str] = ("embed", "out"), rngs: nnx.Rngs):
+    def __init__(
+        self, width: int, out: int, *, axes: tuple[str, str] = ("embed", "out"), bias: bool = True, rngs: nnx.Rngs
+    ):
         self.kernel = parameter(xavier(rngs, (width, out), width, out), *axes)
-        self.bias = parameter(jnp.zeros(out), "norm")
+        self.biased = bias
+        if bias:
+            self.bias = parameter(jnp.zeros(out), "norm")
 
     def __call__(self, x: Float[Array, "*batch i"]) -> Float[Array, "*batch o"]:
-        return x @ self.kernel[...].astype(x.dtype) + self.bias[...].astype(x.dtype)
+        y = x @ self.kernel[...].astype(x.dtype)
+        return y + self.bias[...].astype(x.dtype) if self.biased else y

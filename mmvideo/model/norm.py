@@ -60,15 +60,17 @@ class Norm(nnx.Module):
 
     Args:
       width: `D`.
-      block: gives the kind of norm; behind layers of order `post` nothing is left to be normed.
+      block: gives the kind of norm.
       own: modalities with weights of their own, which lie under their names; none: all tokens have the same.
+      norms: whether anything is normed; None: behind layers of order `post` nothing is left to be.
     """
 
-    def __init__(self, width: int, block: Block, own: tuple[str, ...] = ()):
+    def __init__(self, width: int, block: Block, own: tuple[str, ...] = (), norms: bool | None = None):
         self.block, self.own = block, own
-        for name in own:
-            setattr(self, name, Norm(width, block))
-        if not own and block.order == "pre":
+        self.norms = block.order == "pre" if norms is None else norms
+        for name in own if self.norms else ():
+            setattr(self, name, Norm(width, block, norms=True))
+        if not own and self.norms:
             self.scale = parameter(jnp.ones(width), "norm")
             if block.norm == "layer":
                 self.bias = parameter(jnp.zeros(width), "norm")
@@ -77,10 +79,17 @@ class Norm(nnx.Module):
         self, x: Float[Array, "*batch D"], kinds: Int[Array, "*#batch"] | None = None
     ) -> Float[Array, "*batch D"]:
         """`x` normed; `kinds` is the modality of each token, needed where modalities have their own weights."""
-        if self.block.order == "post":
+        if not self.norms:
             return x
         scale = self._weights("scale", kinds)
         return norm(x, self.block, scale, self._weights("bias", kinds) if self.block.norm == "layer" else None)
+
+    def of_some(self, x: Float[Array, "*batch D"], kinds: Int[Array, "*batch"]) -> Float[Array, "*batch D"]:
+        """`x`, of which the tokens of the modalities with weights of their own are normed, and all others stay."""
+        if not self.own:
+            return x
+        member = jnp.isin(kinds, jnp.asarray([MODALITIES.index(name) for name in self.own]))
+        return jnp.where(member[..., None], self(x, kinds), x)
 
     def _weights(self, name: str, kinds: Array | None) -> Array:
         if not self.own:

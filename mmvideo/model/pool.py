@@ -1,6 +1,8 @@
-"""From tokens to one vector a clip: the mean, class tokens, or a learned query that attends to them."""
+"""From tokens to one vector a clip: the mean, class tokens, the last, or a learned query that attends to them."""
 
 from __future__ import annotations
+
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -13,18 +15,21 @@ from mmvideo.model.features import Features
 from mmvideo.model.layers import ACTIVATIONS, LayerNorm, Linear, parameter, xavier
 from mmvideo.stream import MODALITIES, Layout
 
-KINDS = ("mean", "class", "map")
+Pooling = Literal["mean", "class", "map", "last"]
 """The kinds of pooling."""
+
+KINDS = get_args(Pooling)
 
 
 class Pooler(nnx.Module):
     """One vector for each clip of a row.
 
     `mean` is that of the clip's tokens, `class` that of its class tokens, those of every modality of
-    the group alike, and `map` is `AttentionPool`.
+    the group alike, `map` is `AttentionPool`, and `last` is the clip's last token of the group: of a text
+    the mark of its end (CLIP), or what fills it up (SigLIP).
 
     Args:
-      kind: `mean`, `class` or `map`.
+      kind: `mean`, `class`, `map` or `last`.
       width: `D`.
       heads: `N` of attention pooling.
       settings: what attention pooling is made of.
@@ -67,6 +72,8 @@ class Pooler(nnx.Module):
         present = each.any(axis=-1)
         if self.kind == "class":
             pooled = _mean_class(features.classes[tap], present, group)
+        elif self.kind == "last":
+            pooled = _last(tokens, each.any(axis=0))
         else:
             pooled = self.attention(jnp.where(layout.real[..., None], tokens, 0), each.any(axis=0))
         return jnp.where(present.any(axis=0)[..., None], pooled, 0), present.all(axis=0)
@@ -134,6 +141,12 @@ def pool(
     tokens = jnp.where(layout.real[..., None], tokens, 0)
     total = jnp.einsum("bel,bld->bed", member.astype(tokens.dtype), tokens, preferred_element_type=jnp.float32)
     return total / jnp.maximum(member.sum(axis=-1), 1)[..., None], each.any(axis=-1).all(axis=0)
+
+
+def _last(tokens: Float[Array, "B L D"], member: Bool[Array, "B E L"]) -> Float[Array, "B E D"]:
+    """The last of each clip's tokens, float32; that of a clip without any means nothing."""
+    place = jnp.where(member, jnp.arange(member.shape[-1]), 0).max(axis=-1)
+    return jnp.take_along_axis(tokens, place[..., None], axis=1).astype(jnp.float32)
 
 
 def members(layout: Layout, modalities: tuple[str, ...], clips: int) -> Bool[Array, "m B E L"]:

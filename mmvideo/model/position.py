@@ -32,7 +32,10 @@ CELLS = (4.0, 400.0)
 """Shortest and longest wavelength of place, in cells of the grid (pieces for text)."""
 
 Rotation = tuple[Array, Array]
-"""Cosine and sine, each `[B, L, 1, H/2]` float32."""
+"""Cosine and sine, float32: `[B, L, 1, H/2]` for pairs `(i, i + H/2)`, `[B, L, 1, H]` for pairs `(2i, 2i + 1)`."""
+
+CELL_BASE = 10000.0
+"""Base of the wavelengths of `rotary_3d`."""
 
 
 def frequencies(pairs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -63,12 +66,34 @@ def rotation(layout: Layout, head: int) -> Rotation:
     return jnp.cos(angle), jnp.sin(angle)
 
 
-def rotate(x: Float[Array, "B L N H"], turn: Rotation) -> Float[Array, "B L N H"]:
-    """Turns the pairs `(i, i + H/2)` by their angles, in float32 (Su et al. 2021, section 3.4.2).
+def cell_rotation(layout: Layout, head: int) -> Rotation:
+    """Cosine and sine of `rotary_3d`, as the code of V-JEPA 2 has them (`rotate_queries_or_keys`).
 
-    The product of a turned query and a turned key depends on the difference of their positions only.
+    `d = 2 floor(floor(H / 3) / 2)` numbers turn by the cell in time, the next `d` by that in y, the next by that in x,
+    and the rest stay. Of `d = 6` numbers the three frequencies `a b c` lie as `a b c a b c`, while the pairs are
+    neighbours, so that a pair turns by two different angles: no rotation, but what published weights were trained with.
+    """
+    size = 2 * (head // 3 // 2)
+    frequency = CELL_BASE ** (-np.arange(size // 2) / (size / 2))
+    tiled = np.tile(frequency, 2).astype(np.float32)
+    angle = layout.grid[..., None].astype(jnp.float32) * tiled
+    angle = angle.reshape(*angle.shape[:-2], 3 * size)
+    angle = jnp.pad(angle, ((0, 0), (0, 0), (0, head - 3 * size)))[:, :, None, :]
+    return jnp.cos(angle), jnp.sin(angle)
+
+
+def rotate(x: Float[Array, "B L N H"], turn: Rotation) -> Float[Array, "B L N H"]:
+    """Turns pairs of numbers by their angles, in float32 (Su et al. 2021, section 3.4.2).
+
+    The product of a turned query and a turned key depends on the difference of their positions only, where both numbers
+    of a pair have one angle.
     """
     cosine, sine = turn
+    if cosine.shape[-1] == x.shape[-1]:
+        wide = x.astype(jnp.float32)
+        pairs = wide.reshape(*wide.shape[:-1], -1, 2)
+        across = jnp.stack([-pairs[..., 1], pairs[..., 0]], axis=-1).reshape(wide.shape)
+        return (wide * cosine + across * sine).astype(x.dtype)
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     turned = (first * cosine - second * sine, first * sine + second * cosine)
     return jnp.concatenate(turned, axis=-1).astype(x.dtype)
@@ -84,8 +109,9 @@ class Position(nnx.Module):
     """One scheme of positions: what is added to the embedded tokens, and how queries and keys turn.
 
     Args:
-      scheme: `rotary` or `sincos` (this file), `sincos_1d`, `sincos_2d` or `sincos_3d`
-        (`mmvideo.model.position_sincos`), `learned` or `learned_1d` (`mmvideo.model.position_tables`), `none`.
+      scheme: `rotary`, `rotary_3d` or `sincos` (this file), `sincos_1d`, `sincos_2d`, `sincos_2d_time_first` or
+        `sincos_3d` (`mmvideo.model.position_sincos`), `learned` or `learned_1d` (`mmvideo.model.position_tables`),
+        `none`.
       spec: the grids of the modalities.
       width, head: `D` and `H`.
     """
@@ -101,7 +127,9 @@ class Position(nnx.Module):
         return x if added is None else x + added.astype(x.dtype)
 
     def rotation(self, layout: Layout) -> Rotation | None:
-        """How queries and keys turn; None unless the scheme is rotary."""
+        """How queries and keys turn; None unless the scheme is a rotary one."""
+        if self.scheme == "rotary_3d":
+            return cell_rotation(layout, self.head)
         return rotation(layout, self.head) if self.scheme == "rotary" else None
 
     def _added(self, layout: Layout) -> Float[Array, "B L D"] | None:
@@ -114,6 +142,8 @@ class Position(nnx.Module):
                 return sincos_1d(layout, self.spec, self.width)
             case "sincos_2d":
                 return sincos_2d(layout, self.width)
+            case "sincos_2d_time_first":
+                return sincos_2d(layout, self.width, time_first=True)
             case "sincos_3d":
                 return sincos_3d(layout, self.width)
         return None

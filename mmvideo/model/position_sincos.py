@@ -6,7 +6,8 @@ section 3.5). They differ in what a place is and in the order of the numbers:
 | scheme | a place is | the numbers, in order | from |
 |---|---|---|---|
 | `sincos_1d` | the number of the patch in the flat grid | sine and cosine of each pair in turn | VideoMAE |
-| `sincos_2d` | two cells: (y, x) of video, (time, mel) of sound | the second cell's sines and cosines, then the first's | MAE, AudioMAE, CAV-MAE |
+| `sincos_2d` | two cells: (y, x) of video, (time, mel) of sound | the second cell's sines and cosines, then the first's | MAE, AudioMAE |
+| `sincos_2d_time_first` | the same | the same of video; of sound the first cell's, then the second's | CAV-MAE |
 | `sincos_3d` | three cells: (t, y, x) | the sines and cosines of t, of y, then of x, each `2 ceil(D/6)` numbers, cut at `D` | V-JEPA (`uniform_power`) |
 
 `sincos_2d` tells nothing of a frame's time. A spectrogram is a grid with one x. Text has one cell, the number of the
@@ -29,13 +30,17 @@ def sincos_1d(layout: Layout, spec: StreamSpec, width: int) -> Float[Array, "B L
     return pairs.reshape(*pairs.shape[:-2], width)
 
 
-def sincos_2d(layout: Layout, width: int) -> Float[Array, "B L D"]:
+def sincos_2d(layout: Layout, width: int, time_first: bool = False) -> Float[Array, "B L D"]:
     """Half of the numbers for each of two axes; `width` is a multiple of 4 (MAE, `get_2d_sincos_pos_embed`).
 
-    The second axis stands first, as in the code that everyone has copied since.
+    The second axis stands first, as in the code that everyone has copied since. CAV-MAE calls that code with a grid of
+    mel rows by time columns, so that of sound time stands first (`time_first`).
     """
     first = jnp.where(layout.modality == Modality.AUDIO, layout.grid[..., 0], layout.grid[..., 1])
     second = jnp.where(layout.modality == Modality.AUDIO, layout.grid[..., 1], layout.grid[..., 2])
+    if time_first:
+        swapped = layout.modality == Modality.AUDIO
+        first, second = jnp.where(swapped, second, first), jnp.where(swapped, first, second)
     grid = jnp.concatenate([_axis(second, width // 2), _axis(first, width // 2)], axis=-1)
     return _text_or(grid, layout)
 

@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from mmvideo.model.activations import by_tokens
+from mmvideo.model.alone import AloneNorms
 from mmvideo.model.block import Layer
 from mmvideo.model.config import Model, dimensions
 from mmvideo.model.drop_path import drop_rates, kept_branches
@@ -50,14 +51,17 @@ class MultimodalTransformer(nnx.Module):
         numbers = dimensions(config)
         self.config, self.spec = config, spec
         self.stages = tuple(_of_run(stage, spec) for stage in stages(config.fusion, numbers.depth))
-        self.embed = Embedder(spec, numbers.width, config.compute, rngs=rngs)
+        self.embed = Embedder(spec, numbers.width, config.compute, config.audio_stem, rngs=rngs)
         factorised = config.video_encoder is not None and spec.video is not None
         self.space = SpaceEncoder(config, spec.video, rngs=rngs) if factorised else None
         seen = trunk_spec(spec) if factorised else spec
         self.position = Position(config.position, seen, numbers.width, numbers.head, rngs=rngs)
         fused = tuple(name for name in self.stages[-1].fused if name in spec.modalities)
         self.extra = ExtraTokens(config, spec.modalities, fused, numbers.width, rngs=rngs)
+        normed = tuple(name for name in spec.modalities if name in config.embedding_norm)
+        self.embedding_norm = Norm(numbers.width, config.block, normed, norms=bool(normed))
         self.blocks = make_stacks(config, self.stages, spec.modalities, rngs=rngs)
+        self.alone = AloneNorms(config, self.stages, spec.modalities, rngs=rngs) if config.fusion.alone else None
         self.norms = nnx.Dict({stage.name: self._norm(stage) for stage in self.stages})
         self.deterministic, self.frozen_layers = False, 0
         if config.block.drop_path:
@@ -116,7 +120,7 @@ class MultimodalTransformer(nnx.Module):
     def _norm(self, stage: Stage) -> Norm:
         """The norm at the end of a stage; of modalities with norms of their own, each has one."""
         own = self.spec.modalities if self._sharing(stage) in ("norms", "nothing") else ()
-        return Norm(dimensions(self.config).width, self.config.block, own)
+        return Norm(dimensions(self.config).width, self.config.block, own, None if self.config.final_norm else False)
 
     def _sharing(self, stage: Stage) -> str:
         return self.config.sharing.apart if stage.name == "apart" else self.config.sharing.fused
@@ -129,8 +133,9 @@ class MultimodalTransformer(nnx.Module):
         for stage in through:
             entering.append(x)
             x, norm = self._run(stage, x, source), self.norms[stage.name]
-            taps.append(norm(by_tokens(x[:, : source.tokens]), layout.modality))
-            classes.append(norm(self.extra.class_tokens(x, source), kinds))
+            y = self._alone(x, source) if self.alone is not None and stage.name == "apart" else x
+            taps.append(norm(by_tokens(y[:, : source.tokens]), layout.modality))
+            classes.append(norm(self.extra.class_tokens(y, source), kinds))
         modalities = self.spec.modalities
         return Features(tuple(taps), layout, tuple(classes), None, through, modalities, tuple(entering), source)
 
@@ -142,7 +147,8 @@ class MultimodalTransformer(nnx.Module):
             x, rows, budgets = self.space(x, layout, clips, budgets)
             place, layout = rows.back[:, : layout.modality.shape[1]], rows.layout
         x = self.position.add(x, layout)
-        return *self.extra.join(x, Source.of(layout, clips, budgets)), place
+        x, source = self.extra.join(x, Source.of(layout, clips, budgets))
+        return self.embedding_norm.of_some(x, source.layout.modality), source, place
 
     def _run(self, stage: Stage, x: Array, source: Source) -> Array:
         """All layers of a stage; bottleneck tokens live within one only."""
@@ -186,13 +192,23 @@ class MultimodalTransformer(nnx.Module):
             parts = run_route(xs, layers, route, computing, self._kept(stage, layers, source, frozen))
         return sum(rows.give(part) for rows, part in zip(route.rows, parts, strict=True))
 
+    def _alone(self, x: Array, source: Source) -> Array:
+        """What the fused layers make of each modality by itself."""
+        stage = self.alone.stage
+        route = plan_route(source, stage, False, False, self.position.rotation)
+        layers = self.alone.layers(layers_of(self.blocks, self.stages, stage.first, stage.end))
+        kept = self._kept(stage, layers, source, frozen=False)
+        (rows,) = route.rows
+        return rows.give(run_route((rows.take(x),), layers, route, Computing.of(self.config), kept)[0])
+
     def _kept(self, stage: Stage, layers: Layer, source: Source, frozen: bool) -> Float[Array, "n 2 B E"] | None:
         """What stochastic depth leaves of every clip's branches in these layers; None: all."""
         rate, depth = self.config.block.drop_path, self.stages[-1].end
         if not rate or self.deterministic or frozen:
             return None
         rates = drop_rates(rate, stage.first, stage.end, depth, len(jax.tree.leaves(layers)[0]))
-        return kept_branches(self.drop_path(), rates, len(source.layout.modality), source.clips)
+        rows, rescale = len(source.layout.modality), self.config.block.drop_path_rescale
+        return kept_branches(self.drop_path(), rates, rows, source.clips, rescale)
 
 
 def _of_run(stage: Stage, spec: StreamSpec) -> Stage:

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from mmvideo.model.features import Features
 from mmvideo.model.kinds import AnyModel
+from mmvideo.model.pool import Pooling
 from mmvideo.objectives.class_targets import class_targets
 from mmvideo.objectives.counting import mean_where
 from mmvideo.objectives.pooled import AnswersForClips, PooledHeads
@@ -38,18 +39,20 @@ class Classification(AnswersForClips):
         AudioMAE); a kind of label of which a clip may have several classes needs it.
       dropout: share of the pooled numbers that training sets to 0 before the last map.
       init_scale: of the first weights of the last map; VideoMAE fine-tunes from 0.001.
+      head_norm: added to the variance in the layer norm before the last map; None: there is no norm (MBT, ViViT).
     """
 
     label: str
     classes: int
     modalities: tuple[str, ...] = ("video", "audio")
     smoothing: float = 0.0
-    pooling: Literal["mean", "class", "map"] = "mean"
+    pooling: Pooling = "mean"
     require: Literal["all", "any"] = "all"
     weight: float = 1.0
     form: Literal["softmax", "sigmoid"] = "softmax"
     dropout: float = 0.0
     init_scale: float = 1.0
+    head_norm: float | None = 1e-6
     kind: Literal["classification"] = "classification"
 
     def __post_init__(self) -> None:

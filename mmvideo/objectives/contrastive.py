@@ -18,6 +18,7 @@ from mmvideo.model.features import Features
 from mmvideo.model.heads import ProjectionHead, unit
 from mmvideo.model.kinds import AnyModel
 from mmvideo.model.layers import parameter
+from mmvideo.model.pool import Pooling
 from mmvideo.model.trunk import feature_width, make_pooler
 from mmvideo.objectives.captions import pool_captions
 from mmvideo.objectives.contrastive_losses import (
@@ -31,6 +32,9 @@ from mmvideo.objectives.needs import kept_apart, require_modalities, require_tok
 from mmvideo.objectives.pairs import Group, group_name, pair_name, parse_pair
 from mmvideo.objectives.temperature import LARGEST_SCALE, bounded_exp
 from mmvideo.stream import StreamSpec, TokenStream
+
+Projection = Literal["normed", "linear", "matrix", "none"]
+"""How a side's vector becomes an embedding."""
 
 Embedded = dict[str, tuple[Float[Array, "B E d"], Bool[Array, "B E"]]]
 
@@ -56,7 +60,11 @@ class Contrastive:
         grows linearly with the batch; None compares all at once.
       pooling: how the tokens of a side become one vector: their `mean`, the mean of its `class` tokens,
         or by a learned query that attends to them (`map`, SigLIP).
+      poolings: the same for some sides by name, as `text`, where it differs from `pooling`.
       width: numbers of an embedding; None compares the pooled features themselves, without a projection (CAV-MAE).
+      projection: how a side's vector becomes an embedding: through a norm and a linear map (`normed`), the linear map
+        alone (`linear`, SigLIP's text), one without a bias (`matrix`, CLIP), or not at all (`none`, SigLIP's images).
+      projections: the same for some sides by name, where it differs from `projection`.
       temperature: at the start; None is 0.1 for the sigmoid and 0.07 for the others.
       learned: whether temperature (and bias) are learned, one for each pair; the scale of the
         logits, one over the temperature, stays at or below 100.
@@ -69,8 +77,11 @@ class Contrastive:
     form: Literal["softmax", "sigmoid", "mil_nce"] = "softmax"
     direction: Literal["both", "forward", "backward"] = "both"
     chunk: int | None = None
-    pooling: Literal["mean", "class", "map"] = "mean"
+    pooling: Pooling = "mean"
+    poolings: dict[str, Pooling] | None = dataclasses.field(default=None, hash=False)
     width: int | None = 128
+    projection: Projection = "normed"
+    projections: dict[str, Projection] | None = dataclasses.field(default=None, hash=False)
     temperature: float | None = None
     learned: bool = True
     bias: float = -10.0
@@ -87,12 +98,25 @@ class Contrastive:
             raise ValueError(f"contrastive.chunk {self.chunk} must be 1 or more, or None")
         if self.form == "sigmoid" and self.direction != "both":
             raise ValueError(f"contrastive.direction {self.direction!r}: the sigmoid has none, leave it at 'both'")
+        sides = [group_name(group) for group in self.groups]
+        for field in ("poolings", "projections"):
+            for side in getattr(self, field) or {}:
+                if side not in sides:
+                    raise ValueError(f"contrastive.{field} names {side!r}, but the sides are {', '.join(sides)}")
         weights = self.pair_weights
         if weights is not None and (len(weights) != len(self.pairs) or min(weights) < 0 or max(weights) == 0):
             raise ValueError(f"contrastive.pair_weights {weights} must hold a weight, 0 or more, for each pair")
         names = [pair_name(*parse_pair(pair)) for pair in self.pairs]
         if len(set(names)) < len(names):
             raise ValueError(f"contrastive.pairs {self.pairs} names a pair twice")
+
+    def pooling_of(self, side: str) -> Pooling:
+        """The pooling of a side by its name."""
+        return (self.poolings or {}).get(side, self.pooling)
+
+    def projection_of(self, side: str) -> Projection:
+        """The projection of a side by its name."""
+        return "none" if self.width is None else (self.projections or {}).get(side, self.projection)
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -118,11 +142,17 @@ class Contrastive:
         captions = spec.text.captions if several else 1
         if captions > 1:
             require_tokens(model, ("text",), "contrastive.form 'mil_nce' with several captions")
-        if captions > 1 and self.pooling == "class":
+        if captions > 1 and self.pooling_of("text") == "class":
             raise ValueError(
                 f"contrastive.pooling 'class': no caption of the {captions} of a clip has a class token of its own; "
                 "choose mean or map"
             )
+        for side in (group_name(group) for group in self.groups):
+            if self.width not in (None, feature_width(model)) and self.projection_of(side) == "none":
+                raise ValueError(
+                    f"contrastive.width {self.width}: {side} has no projection, so that its embedding has the "
+                    f"{feature_width(model)} numbers of the model; set width to that, or give {side} a projection"
+                )
         return ContrastiveHeads(self, model, captions, rngs=rngs)
 
     def embeddings(self, heads: ContrastiveHeads, features: Features, stream: TokenStream) -> Embedded:
@@ -214,9 +244,14 @@ class ContrastiveHeads(nnx.Module):
     def __init__(self, config: Contrastive, model: AnyModel, captions: int, *, rngs: nnx.Rngs):
         self.config, self.captions = config, captions
         width, names = feature_width(model), [group_name(group) for group in config.groups]
-        self.poolers = nnx.Dict({name: make_pooler(config.pooling, model, rngs=rngs) for name in names})
-        if config.width is not None:
-            self.projections = nnx.Dict({name: ProjectionHead(width, config.width, rngs=rngs) for name in names})
+        self.poolers = nnx.Dict({name: make_pooler(config.pooling_of(name), model, rngs=rngs) for name in names})
+        made = {name: config.projection_of(name) for name in names if config.projection_of(name) != "none"}
+        self.projections = nnx.Dict(
+            {
+                name: ProjectionHead(width, config.width, norm=kind == "normed", bias=kind != "matrix", rngs=rngs)
+                for name, kind in made.items()
+            }
+        )
         if config.learned:
             self.log_scale = parameter(jnp.full(len(config.pairs), self._first_log_scale()), "norm")
             if config.form == "sigmoid":
@@ -224,7 +259,7 @@ class ContrastiveHeads(nnx.Module):
 
     def project(self, name: str, pooled: Float[Array, "*batch D"]) -> Float[Array, "*batch d"]:
         """Unit embeddings of a side, float32."""
-        return unit(pooled) if self.config.width is None else self.projections[name](pooled)
+        return self.projections[name](pooled) if name in self.projections else unit(pooled)
 
     def scale(self, pair: int) -> Float[Array, ""]:
         """The factor of the cosines of a pair: one over its temperature."""

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mmvideo.model.features import Features
 from mmvideo.model.heads import LinearHead, unit
 from mmvideo.model.kinds import AnyModel
+from mmvideo.model.pool import Pooling
 from mmvideo.model.trunk import feature_width, make_pooler
 from mmvideo.objectives.blocks import NEVER, Side, log_sums, sum_pairs
 from mmvideo.objectives.counting import mean_where
@@ -49,7 +50,7 @@ class Distillation:
     temperature: float = 0.1
     teacher_temperature: float = 0.05
     chunk: int | None = None
-    pooling: Literal["mean", "class", "map"] = "mean"
+    pooling: Pooling = "mean"
     weight: float = 1.0
     kind: Literal["distillation"] = "distillation"
 

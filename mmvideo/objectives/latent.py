@@ -124,7 +124,7 @@ class LatentHeads(nnx.Module):
     def __call__(self, features: Features, stream: TokenStream) -> dict[str, Float[Array, "B M D"]]:
         """The answer for each hidden patch, float32; what stands in empty slots means nothing."""
         targets = {name: require_targets(stream, name, "latent_prediction") for name in self.names}
-        decoded = self.predictor(stream_rows(features), stream)
+        decoded = self.predictor(stream_rows(features), stream, features.classes[-1])
         return {name: self.answers[name](tokens_at(decoded, targets[name].place)) for name in self.names}
 
     def decay(self) -> Float[Array, ""]:

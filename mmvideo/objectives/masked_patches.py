@@ -130,5 +130,5 @@ class MaskedPatchesHeads(nnx.Module):
     def __call__(self, features: Features, stream: TokenStream) -> dict[str, Float[Array, "B M P"]]:
         """The answer for each hidden patch, float32; what stands in empty slots means nothing."""
         targets = {name: require_targets(stream, name, "masked_patches") for name in self.names}
-        decoded = self.decoder(stream_rows(features), stream)
+        decoded = self.decoder(stream_rows(features), stream, features.classes[-1])
         return {name: self.answers[name](tokens_at(decoded, targets[name].place)) for name in self.names}

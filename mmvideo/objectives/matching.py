@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mmvideo.model.features import Features
 from mmvideo.model.heads import LinearHead
 from mmvideo.model.kinds import AnyModel
+from mmvideo.model.pool import Pooling
 from mmvideo.model.regroup import meeting, regroup
 from mmvideo.model.trunk import feature_width, fusion_stages, make_pooler
 from mmvideo.objectives.counting import binary_cross_entropy, mean_where
@@ -46,7 +47,7 @@ class Matching:
     pair: str = "video-text"
     negatives: Literal["hard", "uniform"] = "hard"
     temperature: float = 0.07
-    pooling: Literal["mean", "class", "map"] = "mean"
+    pooling: Pooling = "mean"
     weight: float = 1.0
     kind: Literal["matching"] = "matching"
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 from mmvideo.model.features import Features
 from mmvideo.model.heads import LinearHead
 from mmvideo.model.kinds import AnyModel
+from mmvideo.model.pool import Pooling
 from mmvideo.model.trunk import feature_width, make_pooler
 from mmvideo.objectives.needs import require_modalities
 from mmvideo.stream import MODALITIES, StreamSpec, TokenStream
@@ -21,10 +22,11 @@ class AnswersForClips:
 
     kind: str
     modalities: tuple[str, ...]
-    pooling: Literal["mean", "class", "map"]
+    pooling: Pooling
     require: Literal["all", "any"]
     dropout: float
     init_scale: float
+    head_norm: float | None
 
     def check_pooled(self) -> None:
         """Raises ValueError for settings that no head can have."""
@@ -34,6 +36,8 @@ class AnswersForClips:
             raise ValueError(f"{self.kind}.dropout {self.dropout} must be in [0, 1)")
         if not self.init_scale > 0:
             raise ValueError(f"{self.kind}.init_scale {self.init_scale} must be above 0")
+        if self.head_norm is not None and not self.head_norm > 0:
+            raise ValueError(f"{self.kind}.head_norm {self.head_norm} must be above 0, or None for no norm")
 
     def pooled_heads(self, out: int, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> PooledHeads:
         """New heads of `out` numbers; raises ValueError if the run lacks a modality."""
@@ -42,13 +46,13 @@ class AnswersForClips:
 
 
 class PooledHeads(nnx.Module):
-    """A pooler, layer norm, dropout and a linear map."""
+    """A pooler, layer norm (where `head_norm` asks for it), dropout and a linear map."""
 
     def __init__(self, config: AnswersForClips, out: int, model: AnyModel, *, rngs: nnx.Rngs):
         width = feature_width(model)
         self.modalities, self.require = config.modalities, config.require
         self.pooler = make_pooler(config.pooling, model, rngs=rngs)
-        self.logits = LinearHead(width, out, config.dropout, config.init_scale, rngs=rngs)
+        self.logits = LinearHead(width, out, config.dropout, config.init_scale, config.head_norm, rngs=rngs)
 
     def __call__(self, features: Features, stream: TokenStream) -> tuple[Float[Array, "B E o"], Bool[Array, "B E"]]:
         """The answers in float32, and which clips have the modalities that are required."""

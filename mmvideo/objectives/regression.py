@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from mmvideo.model.features import Features
 from mmvideo.model.kinds import AnyModel
+from mmvideo.model.pool import Pooling
 from mmvideo.objectives.counting import mean_where
 from mmvideo.objectives.patch_targets import errors
 from mmvideo.objectives.pooled import AnswersForClips, PooledHeads
@@ -31,7 +32,7 @@ class Regression(AnswersForClips):
         loss; answers are given in the corpus's own scale, and may lie outside. None leaves numbers as they are.
       pooling: how tokens become one vector, as of `Classification`.
       require: whether a clip counts only if it has `all` of the modalities, or `any` of them.
-      dropout, init_scale: as of `Classification`.
+      dropout, init_scale, head_norm: as of `Classification`.
       weight: of this objective in the total loss.
     """
 
@@ -40,10 +41,11 @@ class Regression(AnswersForClips):
     error: Literal["l1", "mse", "smooth_l1"] = "l1"
     beta: float = 1.0
     range: tuple[float, float] | None = None
-    pooling: Literal["mean", "class", "map"] = "mean"
+    pooling: Pooling = "mean"
     require: Literal["all", "any"] = "all"
     dropout: float = 0.0
     init_scale: float = 1.0
+    head_norm: float | None = 1e-6
     weight: float = 1.0
     kind: Literal["regression"] = "regression"
 

@@ -13,6 +13,7 @@ from mmvideo.model.features import Features
 from mmvideo.model.fusion import outsiders
 from mmvideo.model.heads import LinearHead
 from mmvideo.model.kinds import AnyModel
+from mmvideo.model.pool import Pooling
 from mmvideo.model.trunk import feature_width, fusion_stages, make_pooler
 from mmvideo.objectives.counting import binary_cross_entropy, mean_where
 from mmvideo.objectives.needs import require_modalities
@@ -33,7 +34,7 @@ class Synchrony:
     """
 
     label: str | None = None
-    pooling: Literal["mean", "class", "map"] = "mean"
+    pooling: Pooling = "mean"
     weight: float = 1.0
     kind: Literal["synchrony"] = "synchrony"
 

@@ -242,6 +242,15 @@ def test_what_has_no_place_stops_the_run_until_it_is_named(tmp_path):
     assert "trunk.extra.registers" not in named(state.params)
 
 
+def test_a_model_without_a_final_norm_leaves_that_of_the_checkpoint_behind(tmp_path, capsys):
+    """VideoMAE and AudioMAE fine-tune so."""
+    old = save(tmp_path)
+    state, _, _ = begin(tmp_path, model=dataclasses.replace(MODEL, final_norm=False))
+    left = [name for name in old if name.startswith("trunk.norms.")]
+    assert left and named(state.params).keys() == old.keys() - set(left)
+    assert "this model has no final norm" in capsys.readouterr().out
+
+
 def test_a_head_of_another_shape_or_make_is_named(tmp_path):
     kinds = {"kind": Classification("kind", 5, ("video",))}
     save(tmp_path, objectives=kinds)

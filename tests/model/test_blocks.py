@@ -54,7 +54,10 @@ def test_stochastic_depth_grows_linearly_and_keeps_the_expectation():
     np.testing.assert_allclose(drop_rates(0.3, 0, 2, 4, count=4), [0, 0.05, 0.1, 0.15])
     assert drop_rates(0.3, 0, 1, 1) == [0]
     rates = np.array([0, 0.25, 0.5])
+    plain = np.asarray(kept_branches(jax.random.key(0), rates, 100, 100, rescale=False))
     kept = np.asarray(kept_branches(jax.random.key(0), rates, 100, 100))
+    # scenic's: what is not skipped stays as it is.
+    np.testing.assert_array_equal(plain, (kept > 0).astype(np.float32))
     assert kept.shape == (3, 2, 100, 100)
     for rate, layer in zip(rates, kept, strict=True):
         np.testing.assert_allclose(np.unique(layer), [1] if rate == 0 else [0, 1 / (1 - rate)], rtol=1e-6)

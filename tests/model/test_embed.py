@@ -1,5 +1,7 @@
 """Embedders: inflation from images, patches of spectrograms and waveforms, text."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -115,3 +117,39 @@ def test_a_waveform_is_woven_between_pictures_and_words():
     np.testing.assert_allclose(tokens[2:5], sound[:3] + modality[1], atol=1e-5)
     np.testing.assert_allclose(tokens[5], np.asarray(embedder.text.table[...])[5] + modality[2], atol=1e-5)
     assert (tokens[7] == 0).all()
+
+
+def test_the_convolution_stem_is_whispers_clip_by_clip(streams):
+    """Two convolutions of three steps with GELU, the second of stride two, zeros beyond the ends of each clip."""
+    bins, width = 8, 6
+    spec = StreamSpec(video=streams.SPEC.video, audio=PatchSpec((2, bins), (20, 1, 1), 0.02))
+    embedder = Embedder(spec, width, "float32", "convolution", rngs=nnx.Rngs(0))
+    embedder.audio.first.bias[...] = jnp.linspace(-1, 1, width)
+    embedder.modality.table[...] = jnp.zeros_like(embedder.modality.table[...])
+    rng, lengths = np.random.default_rng(0), (5, 1, 3)
+    sound = [rng.normal(size=(2 * length, bins)).astype(np.float32) for length in lengths]
+    # The clips' tokens lie one behind the other; between them one of video, before them empty content.
+    places = [(clip, step) for clip, length in enumerate(lengths) for step in range(length)]
+    kinds = np.array([[0] + [1] * len(places) + [-1]], np.int32)
+    clip = np.array([[0] + [clip for clip, _ in places] + [-1]], np.int32)
+    grid = np.zeros((1, len(places) + 2, 3), np.int32)
+    grid[0, 1:-1, 0] = [step for _, step in places]
+    index = np.array([[0] + [1 + slot for slot in range(len(places))] + [0]], np.int32)
+    content = np.concatenate([each.reshape(-1, 2 * bins) for each in sound] + [np.full((2, 2 * bins), 7.0, np.float32)])
+    video = np.zeros((1, 1, spec.video.size), np.uint8)
+    layout = Layout(index, kinds, clip, np.zeros_like(index, np.float32), grid)
+    stream = TokenStream({"video": video, "audio": content[None]}, layout, {}, None, None)
+    got = np.asarray(jax.jit(embedder)(jax.tree.map(jnp.asarray, stream)))[0, 1:-1]
+
+    def convolved(x, linear, stride):
+        kernel, bias = np.asarray(linear.kernel[...], np.float64), np.asarray(linear.bias[...], np.float64)
+        padded = np.pad(x, ((1, 1), (0, 0)))
+        y = np.stack([padded[at : at + 3].reshape(-1) @ kernel + bias for at in range(0, len(x), stride)])
+        return np.vectorize(lambda value: 0.5 * value * math.erfc(-value / math.sqrt(2)))(y)
+
+    stem = embedder.audio
+    want = [convolved(convolved(each.astype(np.float64), stem.first, 1), stem.second, 2) for each in sound]
+    np.testing.assert_allclose(got, np.concatenate(want), atol=1e-5)
+    for patch, grid in (((4, 8), (5, 1, 1)), ((2, 4), (10, 2, 1))):
+        with pytest.raises(ValueError, match="patches of 2 rows with all mel bins"):
+            Embedder(StreamSpec(audio=PatchSpec(patch, grid, 0.02)), 6, "float32", "convolution", rngs=nnx.Rngs(0))

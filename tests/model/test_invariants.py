@@ -163,3 +163,55 @@ def test_bfloat16_is_close_to_float32(streams, build):
     error = np.asarray(top, np.float32)[real] - np.asarray(run(build(), stream)[-1])[real]
     # The features have unit variance: 8 bits of mantissa over three layers leave about a percent.
     assert np.sqrt(np.square(error).mean()) < 0.02
+
+
+def test_a_modality_alone_passes_the_fused_layers_with_norms_of_its_own(streams, build):
+    """CAV-MAE's second pass: as if the clip had this modality only and the fused layers these norms."""
+    model = build(fusion=Fusion("mid", 1, alone=True), sharing=Sharing(apart="nothing"), class_tokens=1)
+    rng = np.random.default_rng(0)
+    for name in ("attention_scale", "feed_forward_bias"):
+        for owner in (model.alone.video, model.alone.audio):
+            owner[name][...] += rng.normal(size=owner[name].shape).astype(np.float32)
+    clip = streams.make_clip(1)
+    both, seen, heard = (
+        streams.make_stream([[one]])
+        for one in (clip, streams.make_clip(1, audio=0, text=0), streams.make_clip(1, video=0, text=0))
+    )
+    apart, fused = run(model, both)
+    for modality, alone in ((Modality.VIDEO, seen), (Modality.AUDIO, heard)):
+        owner, stack = getattr(model.alone, modality.name.lower()), model.blocks["fused"]
+        kept = {name: jnp.array(getattr(stack, name)[...]) for name in owner}
+        for name in owner:
+            getattr(stack, name)[...] = owner[name][...]
+        want = of_clip(run(model, alone)[1:], alone, 0, 0, modality)
+        for name, value in kept.items():
+            getattr(stack, name)[...] = value
+        np.testing.assert_allclose(of_clip([apart], both, 0, 0, modality), want, **EXACT)
+        assert np.abs(of_clip([fused], both, 0, 0, modality) - want).max() > 0.1
+    for wrong, message in (
+        (dict(fusion=Fusion("early", alone=True)), "for scheme mid"),
+        (dict(fusion=Fusion("mid", 2, 1, alone=True)), "without a media_layer"),
+        (dict(fusion=Fusion("mid", 1, alone=True), sharing=Sharing("nothing", "norms")), "to everything"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            build(**wrong)
+
+
+def test_the_embedding_norm_is_of_the_named_modalities_alone(streams, build):
+    """With it, features don't change when what is embedded of that modality grows and shifts; others' stay."""
+    stream = streams.make_stream([[streams.make_clip(1)]])
+    model = build(
+        fusion=Fusion("late"), embedding_norm=("video",), block=Block(epsilon=1e-12), class_tokens=1, position="none"
+    )
+    before = run(model, stream)
+    for name in ("video", "audio"):
+        dense = getattr(model.embed, name).dense
+        dense.kernel[...], dense.bias[...] = 3 * dense.kernel[...], 3 * dense.bias[...]
+    model.embed.modality.table[...] = 3 * model.embed.modality.table[...]
+    model.extra.classes[...] = 3 * model.extra.classes[...]
+    after = run(model, stream)
+    for modality, same in ((Modality.VIDEO, True), (Modality.AUDIO, False)):
+        a, b = (of_clip(taps, stream, 0, 0, modality) for taps in (before, after))
+        assert (np.abs(a - b).max() < 1e-4) == same
+    with pytest.raises(ValueError, match="embedding_norm has 'smell'"):
+        build(embedding_norm=("smell",))

@@ -103,6 +103,55 @@ def test_decoder_of_packed_clips_equals_that_of_separate_ones(streams, tiny, see
         np.testing.assert_allclose(together[0][mine], separate[slot][own], atol=1e-5)
 
 
+def test_a_decoder_with_class_tokens_reads_those_of_each_clip_and_modality(streams, tiny):
+    """MAE's and AudioMAE's: a token attends to the class tokens of its clip (and modality), and to no other's."""
+    clips = [
+        streams.make_clip(1, hide_video=3, hide_audio=2),
+        streams.make_clip(2, audio=0, hide_video=4),
+        streams.make_clip(3, hide_audio=1),
+    ]
+    packed, alone = streams.make_stream([clips]), streams.make_stream([[clip] for clip in clips])
+    for sees in ("modality", "clip"):
+        decoder = Decoder(depth=2, width=12, heads=2, sees=sees, class_tokens=True)
+        config = tiny(class_tokens=2, decoder=decoder)
+        trunk, decoder = (
+            kind(config, streams.SPEC, rngs=nnx.Rngs(0)) for kind in (MultimodalTransformer, MaskedDecoder)
+        )
+
+        @nnx.jit
+        def run(trunk, decoder, stream, more):
+            features = trunk(stream)
+            return decoder(features.top, stream, features.classes[-1] + more)
+
+        together, separate = run(trunk, decoder, packed, 0.0), run(trunk, decoder, alone, 0.0)
+        assert together.shape[1] == packed.decode.clip.shape[1]
+        for slot in range(3):
+            mine, own = packed.decode.clip[0] == slot, alone.decode.clip[slot] == 0
+            np.testing.assert_allclose(together[0][mine], separate[slot][own], atol=1e-5)
+        other = np.zeros((1, packed.clips.number.shape[1], 3, 2, 24), np.float32)
+        other[0, 0, 0] = np.random.default_rng(0).normal(size=(2, 24))  # the picture's, of the first clip
+        moved = np.abs(np.asarray(run(trunk, decoder, packed, other)) - together)[0].max(axis=-1) > 1e-4
+        kind, clip = packed.decode.modality[0], packed.decode.clip[0]
+        reached = (clip == 0) & ((kind == 0) | (sees == "clip"))
+        np.testing.assert_array_equal(moved[clip >= 0], reached[clip >= 0])
+    with pytest.raises(ValueError, match="set model.class_tokens to 1 or more"):
+        MaskedDecoder(dataclasses.replace(config, class_tokens=0), streams.SPEC, rngs=nnx.Rngs(0))
+
+
+def test_without_a_final_norm_the_taps_are_what_the_norm_would_have_normed(streams, tiny, build):
+    stream = streams.make_stream([[streams.make_clip(1)]])
+    normed, plain = build(class_tokens=1), build(class_tokens=1, final_norm=False)
+    run = nnx.jit(lambda model, stream: (model(stream).taps, model(stream).classes))
+    for with_norm, without in zip(run(normed, stream), run(plain, stream), strict=True):
+        for a, b in zip(with_norm, without, strict=True):
+            b = np.asarray(b, np.float64)
+            assert np.abs(b - np.asarray(a)).max() > 0.1
+            b = (b - b.mean(-1, keepdims=True)) / np.sqrt(b.var(-1, keepdims=True) + 1e-6)
+            real = np.abs(np.asarray(a)).sum(-1) > 0
+            np.testing.assert_allclose(np.asarray(a)[real], b[real], atol=1e-4)
+    assert not any(str(path[0]) == "norms" for path, _ in nnx.to_flat_state(nnx.state(plain)))
+
+
 def test_decoder_predicts_each_hidden_place_differently_and_not_from_what_was_hidden(streams, tiny):
     config = tiny()
     model, decoder = (kind(config, streams.SPEC, rngs=nnx.Rngs(0)) for kind in (MultimodalTransformer, MaskedDecoder))

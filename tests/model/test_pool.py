@@ -60,6 +60,14 @@ def test_class_tokens_are_averaged_over_the_modalities_that_a_clip_has(features,
     assert (np.asarray(pooled)[1, 1:] == 0).all()
 
 
+@pytest.mark.parametrize(("row", "slot", "group"), CLIPS)
+def test_the_last_token_is_that_of_the_clip(features, row, slot, group):
+    pooled, present = Pooler("last", WIDTH, HEADS, rngs=nnx.Rngs(0))(features, 1, group, SLOTS)
+    tokens = own(features, 1, row, slot, group)
+    np.testing.assert_allclose(pooled[row, slot], tokens[-1] if len(tokens) else 0, atol=1e-6)
+    assert (np.asarray(pooled)[1, 1:] == 0).all()
+
+
 @pytest.mark.parametrize(
     "settings", [AttentionPooling(), AttentionPooling("gelu_tanh", 20, 1e-2), AttentionPooling("gelu_quick")], ids=str
 )
@@ -115,7 +123,7 @@ def _flat(module):
 
 
 def test_gradients_are_finite_where_clips_are_absent(features):
-    for kind in ("mean", "class", "map"):
+    for kind in ("mean", "class", "map", "last"):
         pooler = Pooler(kind, WIDTH, HEADS, rngs=nnx.Rngs(0))
 
         def loss(taps, classes, pooler=pooler):

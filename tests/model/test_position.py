@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 from mmvideo.model.config import Model, dimensions
-from mmvideo.model.position import Position
+from mmvideo.model.position import Position, rotate
 from mmvideo.stream import Layout, Modality, PatchSpec, StreamSpec, TextSpec
 
 SPEC = StreamSpec(
@@ -75,6 +75,11 @@ def mae(modality, grid, width):
     return sines_then_cosines(column, width // 2) + sines_then_cosines(row, width // 2)
 
 
+def cav_mae(modality, grid, width):
+    """The same code, called with mel rows by time columns."""
+    return mae(modality, (grid[1], grid[0]) if modality == Modality.AUDIO else grid, width)
+
+
 def vjepa(modality, grid, width):
     """`get_3d_sincos_pos_embed` with `uniform_power`."""
     if modality == Modality.TEXT:
@@ -85,7 +90,13 @@ def vjepa(modality, grid, width):
 
 @pytest.mark.parametrize(
     ("scheme", "formula", "width"),
-    [("sincos_1d", videomae, 40), ("sincos_2d", mae, 40), ("sincos_3d", vjepa, 40), ("sincos_3d", vjepa, 36)],
+    [
+        ("sincos_1d", videomae, 40),
+        ("sincos_2d", mae, 40),
+        ("sincos_2d_time_first", cav_mae, 40),
+        ("sincos_3d", vjepa, 40),
+        ("sincos_3d", vjepa, 36),
+    ],
 )
 def test_fixed_positions_are_the_published_ones(scheme, formula, width):
     wanted = [formula(modality, grid, width) for modality, _, grid in TOKENS]
@@ -146,6 +157,25 @@ def test_a_position_is_the_tokens_own(scheme):
     moved = jax.tree.map(lambda x: x[:, order], layout())
     zeros = jnp.zeros((1, len(TOKENS), WIDTH))
     np.testing.assert_array_equal(position.add(zeros, moved), position.add(zeros, layout())[:, order])
+
+
+@pytest.mark.parametrize("head", [8, 20, 64])
+def test_rotary_3d_is_vjepas(head):
+    """Number by number, as `rotate_queries_or_keys` of V-JEPA 2: tiled sines, neighbouring pairs, the rest as it is."""
+    size = 2 * ((head // 3) // 2)
+    cosine, sine = Position("rotary_3d", SPEC, WIDTH, head, rngs=nnx.Rngs(0)).rotation(layout())
+    x = np.random.default_rng(0).normal(size=(1, len(TOKENS), 2, head)).astype(np.float32)
+    got = np.asarray(rotate(jnp.asarray(x), (cosine, sine)))
+    for number, (_, _, grid) in enumerate(TOKENS):
+        wanted = x[0, number].astype(np.float64).copy()
+        for axis in range(3):
+            for place in range(size):
+                angle = grid[axis] / 10000 ** ((place % (size // 2)) / (size / 2))
+                own, other = axis * size + place, axis * size + place + (-1 if place % 2 else 1)
+                across = x[0, number, :, other] * (1 if place % 2 else -1)
+                wanted[:, own] = x[0, number, :, own] * math.cos(angle) + across * math.sin(angle)
+        np.testing.assert_allclose(got[0, number], wanted, atol=2e-5)
+    assert 3 * size == {8: 6, 20: 18, 64: 60}[head]
 
 
 @pytest.mark.parametrize("scheme", ["none", "rotary"])

@@ -225,3 +225,19 @@ def test_what_does_not_fit_the_corpus_is_told(batch, objective, words):
     stream = with_clips(stream, targets={"sounds": jnp.asarray(SEVERAL)})
     with pytest.raises(ValueError, match=words):
         objective.loss(objective.heads(TINY, SPEC, rngs=nnx.Rngs(1)), features, stream, NO_TRUNK)
+
+
+def test_the_norm_of_the_head_has_its_epsilon_or_is_left_out(batch):
+    stream, features = batch
+    pooled, _ = Classification("shape", 3).heads(TINY, SPEC, rngs=nnx.Rngs(1)).pooler(features, -1, ("video",), 3)
+    pooled = np.asarray(pooled, np.float64)
+    for epsilon in (None, 1e-6, 0.5):
+        heads = Classification("shape", 3, ("video",), head_norm=epsilon).heads(TINY, SPEC, rngs=nnx.Rngs(1))
+        wanted = pooled
+        if epsilon is not None:
+            wanted = (pooled - pooled.mean(-1, keepdims=True)) / np.sqrt(pooled.var(-1, keepdims=True) + epsilon)
+        wanted = wanted @ np.asarray(heads.logits.dense.kernel[...])
+        there = np.asarray(heads(features, stream)[1])
+        np.testing.assert_allclose(np.asarray(heads(features, stream)[0])[there], wanted[there], atol=1e-5)
+    with pytest.raises(ValueError, match="head_norm 0.0 must be above 0, or None"):
+        Classification("shape", 3, head_norm=0.0)

@@ -187,3 +187,39 @@ def test_captions_have_no_class_tokens_of_their_own():
     with pytest.raises(ValueError, match="no caption of the 3 of a clip has a class token"):
         Contrastive(("video-text",), form="mil_nce", pooling="class").heads(TINY, THREE, rngs=nnx.Rngs(0))
     Contrastive(("video-text",), pooling="class").heads(TINY, THREE, rngs=nnx.Rngs(0))
+
+
+def test_each_side_has_its_own_pooling_and_projection(batch):
+    """SigLIP's: pictures by attention and as they are, text from its last token through a linear map."""
+    stream, features = batch
+    objective = Contrastive(
+        ("video-text", "audio-text"),
+        width=48,
+        pooling="map",
+        poolings={"text": "last"},
+        projection="none",
+        projections={"text": "linear", "audio": "matrix"},
+    )
+    _, _, embedded, heads = evaluate(objective, stream, features)
+    assert [heads.poolers[side].kind for side in ("video", "audio", "text")] == ["map", "map", "last"]
+    assert sorted(heads.projections) == ["audio", "text"]
+    for side in ("video", "audio", "text"):
+        pooled, present = heads.poolers[side](features, features.tap((side,)), (side,), 3)
+        wanted = np.asarray(pooled, np.float64)
+        if side != "video":
+            wanted = wanted @ np.asarray(heads.projections[side].dense.kernel[...], np.float64)
+        wanted /= np.linalg.norm(wanted, axis=-1, keepdims=True).clip(1e-12)
+        there = np.asarray(present)
+        np.testing.assert_allclose(np.asarray(embedded[side][0])[there], wanted[there], atol=1e-5)
+    assert hasattr(heads.projections["text"].dense, "bias") and not hasattr(heads.projections["audio"].dense, "bias")
+
+
+def test_sides_and_widths_that_do_not_fit_are_named():
+    for settings, message in (
+        ({"poolings": {"audio": "last"}}, "contrastive.poolings names 'audio', but the sides are video, text"),
+        ({"projections": {"sound": "none"}}, "contrastive.projections names 'sound'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Contrastive(("video-text",), **settings)
+    with pytest.raises(ValueError, match="contrastive.width 16: video has no projection.*the 48 numbers"):
+        Contrastive(("video-text",), width=16, projections={"video": "none"}).heads(TINY, THREE, rngs=nnx.Rngs(0))
