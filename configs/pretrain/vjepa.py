@@ -9,10 +9,10 @@ EXPECTS  the released models are larger and trained on: 77.3 top-1 on Something-
 
 SOURCE   code: facebookresearch/vjepa2, configs/train/vitl16/pretrain-256px-16f.yaml. Paper: Assran et al. 2025, arXiv
          2506.09985; objective and masks: Bardes et al. 2024, arXiv 2404.08471, section 3.
-  tokens        16 frames at 4 a second, 256 pixels, 2 x 16 x 16; crops of 0.3 of the area or more; blocks hidden in
-                all steps: 8 of 0.15 or 2 of 0.7 of the picture, about 0.9 of it in all.
-  model         24 layers of width 1024, 16 heads; rotary positions in time and space; predictor of 12 layers, width
-                384, 12 heads.
+  tokens        16 frames at 4 a second, 256 pixels, 2 x 16 x 16; crops of 0.3 of the area or more, of aspect 0.75
+                to 1.35; blocks hidden in all steps: 8 of 0.15 or 2 of 0.7 of the picture, about 0.9 of it in all.
+  model         24 layers of width 1024, 16 heads; rotary positions of cells in time and space; predictor of 12
+                layers, width 384, 12 heads.
   objective     absolute error of normalised features of the average (0.99925).
   optimiser     AdamW, weight decay 0.04, 5.25e-4 held after 12k steps (40 x 300) of warm-up; 128 GPUs by 24 clips.
 
@@ -21,8 +21,8 @@ PAPER AND CODE DISAGREE
                 rate, and are ours: set them to your own.
 
 DIFFERS HERE A clip hides either small or large blocks each time it comes, exactly 0.9; V-JEPA predicts both from each
-  clip, and what their union leaves varies. Time turns by seconds, not by steps. The part at 64 frames, in which the
-  rate falls, is left out.
+  clip, and what their union leaves varies. The warm-up starts from 0, V-JEPA's from 1e-4. The part at 64 frames, in
+  which the rate falls, is left out.
 """
 
 from mmvideo.evaluation.config import Evaluation
@@ -41,7 +41,9 @@ experiment = Experiment(
             Source("corpora/ssv2", weight=0.1),
             Source("corpora/howto100m", weight=0.565),
         ),
-        video=Video(fps=4.0, frames=16, size=256, tubelet=(2, 16, 16), crop_scale=0.3, flip=True),
+        video=Video(
+            fps=4.0, frames=16, size=256, tubelet=(2, 16, 16), crop_scale=0.3, crop_aspect=(0.75, 1.35), flip=True
+        ),
         audio=None,
         text=None,
         masking=Masking(video=0.9, video_kind="blocks"),
@@ -52,7 +54,7 @@ experiment = Experiment(
         size="L",
         fusion=Fusion("early"),
         block=Block(norm="layer", epsilon=1e-6, activation="gelu"),
-        position="rotary",
+        position="rotary_3d",
         remat="full",
     ),
     objectives={
