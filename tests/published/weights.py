@@ -1,0 +1,116 @@
+"""Weights of transformers' models under the names and in the shapes of ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+GOLDEN = Path(__file__).parent / "golden"
+
+Arrays = dict[str, np.ndarray]
+
+VIT = {
+    "attention": "attention.{}_proj", "names": ("q", "k", "v", "o"), "norms": ("layernorm_before", "layernorm_after"),
+    "up": "mlp.fc1", "down": "mlp.fc2",
+}  # fmt: skip
+"""Names within a layer, as transformers has them for ViT."""
+
+VIDEO_MAE = {
+    "attention": "attention.{}", "names": ("attention.query", "attention.key", "attention.value", "output.dense"),
+    "norms": ("layernorm_before", "layernorm_after"), "up": "intermediate.dense", "down": "output.dense",
+}  # fmt: skip
+CLIP = {
+    "attention": "self_attn.{}_proj", "names": ("q", "k", "v", "out"), "norms": ("layer_norm1", "layer_norm2"),
+    "up": "mlp.fc1", "down": "mlp.fc2",
+}  # fmt: skip
+V_JEPA = {
+    "attention": "attention.{}", "names": ("query", "key", "value", "proj"), "norms": ("norm1", "norm2"),
+    "up": "mlp.fc1", "down": "mlp.fc2",
+}  # fmt: skip
+WHISPER = CLIP | {"norms": ("self_attn_layer_norm", "final_layer_norm"), "up": "fc1", "down": "fc2"}
+BERT = {
+    "attention": "attention.{}", "names": ("self.query", "self.key", "self.value", "output.dense"),
+    "norms": ("attention.output.LayerNorm", "output.LayerNorm"), "up": "intermediate.dense", "down": "output.dense",
+}  # fmt: skip
+
+
+class Golden:
+    """A golden file: `w` the weights, `given` the inputs, `out` what the model made of them, all float32 or whole."""
+
+    def __init__(self, name: str):
+        with np.load(GOLDEN / f"{name}.npz") as file:
+            arrays = {key: file[key] for key in file.files}
+        wide = {key: value.astype(np.float32) if value.dtype == np.float16 else value for key, value in arrays.items()}
+        self.w, self.given, self.out = (
+            {key.partition("/")[2]: value for key, value in wide.items() if key.startswith(start)}
+            for start in ("w/", "in/", "out/")
+        )
+
+    def dense(self, name: str, to: str) -> Arrays:
+        """A linear map; without a bias it is 0."""
+        kernel = self.w[f"{name}.weight"]
+        bias = self.w.get(f"{name}.bias", np.zeros(len(kernel), np.float32))
+        return {f"{to}.kernel": kernel.T, f"{to}.bias": bias}
+
+    def norm(self, name: str, to: str) -> Arrays:
+        """A layer norm."""
+        return {f"{to}.scale": self.w[f"{name}.weight"], f"{to}.bias": self.w[f"{name}.bias"]}
+
+    def patches(self, name: str, to: str) -> Arrays:
+        """A convolution over patches: its kernel `[D, C, t, y, x]` (of images `[D, C, y, x]`) as a matrix."""
+        kernel = self.w[f"{name}.weight"]
+        kernel = kernel if kernel.ndim == 5 else kernel[:, :, None]
+        bias = self.w.get(f"{name}.bias", np.zeros(len(kernel), np.float32))
+        return {f"{to}.kernel": kernel.transpose(2, 3, 4, 1, 0).reshape(-1, len(kernel)), f"{to}.bias": bias}
+
+    def layers(self, prefix: str, naming: dict, to: str, heads: int) -> Arrays:
+        """All layers `prefix.N.…`, stacked."""
+        each, number = [], 0
+        while any(key.startswith(f"{prefix}.{number}.") for key in self.w):
+            each.append(self._layer(f"{prefix}.{number}.", naming, heads))
+            number += 1
+        return {f"{to}.{name}": np.stack([layer[name] for layer in each]) for name in each[0]}
+
+    def _layer(self, prefix: str, naming: dict, heads: int) -> Arrays:
+        q, k, v, out = (prefix + naming["attention"].format(name) for name in naming["names"])
+        width = self.w[f"{q}.weight"].shape[0]
+        head = (heads, width // heads)
+        kernels = [self.w[f"{name}.weight"].T.reshape(-1, *head) for name in (q, k, v)]
+        biased = [name for name in (q, k, v) if f"{name}.bias" in self.w]
+        biases = np.stack([self.w[f"{name}.bias"].reshape(head) for name in biased])
+        found = {
+            "qkv_kernel": np.stack(kernels, axis=1),
+            "qkv_bias" if len(biased) == 3 else "qv_bias": biases,
+            "out_kernel": self.w[f"{out}.weight"].T.reshape(*head, -1),
+            "out_bias": self.w[f"{out}.bias"],
+        }
+        for ours, theirs in zip(("attention", "feed_forward"), naming["norms"], strict=True):
+            found[f"{ours}_scale"] = self.w[f"{prefix}{theirs}.weight"]
+            found[f"{ours}_bias"] = self.w[f"{prefix}{theirs}.bias"]
+        for ours in ("up", "down"):
+            found[f"{ours}_kernel"] = self.w[f"{prefix}{naming[ours]}.weight"].T
+            found[f"{ours}_bias"] = self.w[f"{prefix}{naming[ours]}.bias"]
+        return found
+
+
+def fill(module: nnx.Module, arrays: Arrays, zero: tuple[str, ...] = ()) -> nnx.Module:
+    """The module with these parameters; those that start with a word of `zero` become 0.
+
+    Raises:
+      AssertionError: a parameter that nobody gives, one that the module lacks, or another shape.
+    """
+    left = dict(arrays)
+    for path, variable in nnx.to_flat_state(nnx.state(module, nnx.Param)):
+        name, shape = ".".join(map(str, path)), variable.get_value().shape
+        if name not in left and name.startswith(zero) and zero:
+            value = np.zeros(shape, np.float32)
+        else:
+            assert name in left, f"nobody gives {name} {shape}"
+            value = left.pop(name)
+        assert value.shape == shape, f"{name}: {value.shape} for {shape}"
+        variable.set_value(jnp.asarray(value, jnp.float32))
+    assert not left, f"the model has no {sorted(left)}"
+    return module
