@@ -54,6 +54,7 @@ experiment = Experiment(
             frames=16,
             size=224,
             tubelet=(2, 16, 16),
+            rounding="down",
             crop_scale=0.08,
             crop_aspect=(3 / 4, 4 / 3),
             flip=True,

@@ -53,6 +53,7 @@ experiment = Experiment(
             sampling="uniform",
             size=224,
             tubelet=(2, 16, 16),
+            rounding="down",
             crop_scale=0.08,
             crop_aspect=(3 / 4, 4 / 3),
             rand_augment=RandAugment(layers=4, magnitude=7.0, deviation=0.5),

@@ -2,7 +2,7 @@
 
 COMMAND  mmvideo train configs/pretrain/cav_mae.py --workdir runs/cav_mae
 TINY     mmvideo train configs/pretrain/cav_mae.py:tiny
-COST     1.0e+19 FLOPs, attention dense (mmvideo plan): 0.9 hours of 8 GPUs that do 400 TFLOPs each
+COST     1.1e+19 FLOPs, attention dense (mmvideo plan): 1 hour of 8 GPUs that do 400 TFLOPs each
 DATA     AudioSet, no labels, with weights of an image MAE
 EXPECTS  of Scale+ (batch 108; this recipe is Scale++, batch 256), fine-tuned: 51.2 mAP on AudioSet, 42.0 on its
          balanced split, 65.5 top-1 on VGGSound; sound alone 46.6, 37.7 and, pretrained on AudioSet and VGGSound, 59.8
@@ -41,7 +41,7 @@ experiment = Experiment(
     name="cav_mae",
     input=Input(
         sources=(Source("corpora/audioset"),),
-        video=Video(fps=1.0, frames=1, size=224, tubelet=(1, 16, 16), crop_scale=0.5),
+        video=Video(fps=1.0, frames=1, size=224, tubelet=(1, 16, 16), rounding="down", crop_scale=0.5),
         audio=Audio(seconds=10.26, spectrogram=CAV_MAE, patch=(16, 16), noise=0.1),
         text=None,
         masking=Masking(video=0.75, video_kind="random", audio=0.75, audio_kind="unstructured"),

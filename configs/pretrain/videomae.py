@@ -40,7 +40,7 @@ experiment = Experiment(
     name="videomae",
     input=Input(
         sources=(Source("corpora/kinetics400"),),
-        video=Video(fps=7.5, frames=16, size=224, tubelet=(2, 16, 16), crop_scale=0.5, flip=True),
+        video=Video(fps=7.5, frames=16, size=224, tubelet=(2, 16, 16), rounding="down", crop_scale=0.5, flip=True),
         audio=None,
         text=None,
         masking=Masking(video=0.9, video_kind="tube"),

@@ -42,7 +42,14 @@ experiment = Experiment(
             Source("corpora/howto100m", weight=0.565),
         ),
         video=Video(
-            fps=4.0, frames=16, size=256, tubelet=(2, 16, 16), crop_scale=0.3, crop_aspect=(0.75, 1.35), flip=True
+            fps=4.0,
+            frames=16,
+            size=256,
+            tubelet=(2, 16, 16),
+            rounding="down",
+            crop_scale=0.3,
+            crop_aspect=(0.75, 1.35),
+            flip=True,
         ),
         audio=None,
         text=None,

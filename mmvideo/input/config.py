@@ -56,6 +56,8 @@ class Video:
       size: height and width of the square view, in pixels.
       tubelet: frames, rows and columns of pixels in a patch.
       kernel: the resize kernel, part of the data's definition.
+      rounding: what becomes of a longer side that is no whole number of pixels when the shorter one is scaled: the
+        `nearest`, or the one `down`, as torchvision and transformers have it.
       crop_scale: smallest share of the area that a random crop keeps while training; 1.0 never crops closer.
       crop_aspect: least and largest ratio of the width of a random crop to its height, before it is made square.
       flip: whether left and right may be exchanged while training; leave it off where they matter. A clip
@@ -71,6 +73,7 @@ class Video:
     size: int = 64
     tubelet: tuple[int, int, int] = (4, 16, 16)
     kernel: Literal["area", "bilinear", "bicubic", "lanczos"] = "bicubic"
+    rounding: Literal["nearest", "down"] = "nearest"
     crop_scale: float = 1.0
     crop_aspect: tuple[float, float] = (1.0, 1.0)
     flip: bool = False

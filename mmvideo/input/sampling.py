@@ -116,7 +116,7 @@ def draw_square(
 
     Args:
       width, height: of the upright picture.
-      video: `size`, `crop_scale`, the smallest share of the largest square's area, and `crop_aspect`.
+      video: `size`, `rounding`, `crop_scale`, the smallest share of the largest square's area, and `crop_aspect`.
       rng: draws scale, aspect and place; None takes those of the view, of one the largest square in the middle.
       views: those of an evaluation.
       view: which of them.
@@ -125,6 +125,9 @@ def draw_square(
     if rng is None:
         cut = shorter * side / (views.resize_shorter or side)
         scaled = _scaled(width, height, side, cut, cut)
+        if video.rounding == "down":
+            # The very expression of torchvision, so that 224 * 320 / 240 falls on the same side of a whole number.
+            scaled = tuple(int((views.resize_shorter or side) * length / shorter) for length in (height, width))
         room = [length - side for length in scaled]
         corner = [r // 2 for r in room]
         longer = int(width >= height)
@@ -136,11 +139,14 @@ def draw_square(
         aspect = np.exp(rng.uniform(*np.log(video.crop_aspect)))
     cut_width = min(shorter * np.sqrt(share * aspect), float(width))
     cut_height = min(shorter * np.sqrt(share / aspect), float(height))
-    scaled = _scaled(width, height, side, cut_width, cut_height)
+    scaled = _scaled(width, height, side, cut_width, cut_height, video.rounding)
     corner = [int(rng.integers(0, length - side + 1)) for length in scaled]
     return Square(scaled, (corner[0], corner[1]))
 
 
-def _scaled(width: int, height: int, side: int, cut_width: float, cut_height: float) -> tuple[int, int]:
+def _scaled(
+    width: int, height: int, side: int, cut_width: float, cut_height: float, rounding: str = "nearest"
+) -> tuple[int, int]:
     """Height and width of a picture scaled so that a part of it so wide and so high becomes a square of `side`."""
-    return max(side, round(height * (side / cut_height))), max(side, round(width * (side / cut_width)))
+    whole = round if rounding == "nearest" else int
+    return max(side, whole(height * (side / cut_height))), max(side, whole(width * (side / cut_width)))

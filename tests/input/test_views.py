@@ -43,6 +43,24 @@ def test_a_square_lies_within_the_scaled_picture(shape: tuple[int, int]):
     assert middle.corner == tuple((s - 64) // 2 for s in middle.size)
 
 
+def test_the_longer_side_is_rounded_as_asked_for():
+    """`down` is torchvision's and transformers' `int(size * long / short)`, nearly half the time a pixel less."""
+    more = 0
+    for width in range(100, 500, 7):
+        for height in range(100, 500, 7):
+            long, short = max(width, height), min(width, height)
+            down, near = (
+                draw_square(width, height, Video(size=224, rounding=r), None).size for r in ("down", "nearest")
+            )
+            assert (min(down), max(down)) == (224, int(224 * long / short))
+            assert min(near) == 224 and max(near) - max(down) in (0, 1)
+            more += max(near) != max(down)
+    assert 0.3 < more / 58**2 < 0.6
+    views = Views(crops=3, resize_shorter=256)
+    down = draw_square(320, 241, Video(size=224, rounding="down"), None, views)
+    assert down.size == (256, int(256 * 320 / 241)) and down.corner == (16, 0)
+
+
 def test_a_crop_of_another_aspect_is_scaled_to_a_square():
     video, rng = Video(size=64, crop_scale=0.2, crop_aspect=(0.75, 4 / 3)), np.random.default_rng(0)
     ratios = []

@@ -128,8 +128,10 @@ def numbers(draw: np.random.Generator) -> dict:
         "pearson": pearsonr(truth, predicted).statistic,
         "acc2_nonneg": metrics.accuracy_score(truth >= 0, predicted >= 0),
         "f1_nonneg": metrics.f1_score(truth >= 0, predicted >= 0, average="weighted"),
+        "f1_nonneg_by_answers": metrics.f1_score(predicted >= 0, truth >= 0, average="weighted"),
         "acc2_posneg": metrics.accuracy_score(truth[felt] > 0, predicted[felt] > 0),
         "f1_posneg": metrics.f1_score(truth[felt] > 0, predicted[felt] > 0, average="weighted"),
+        "f1_posneg_by_answers": metrics.f1_score(predicted[felt] > 0, truth[felt] > 0, average="weighted"),
         "acc7": metrics.accuracy_score(truth.clip(-3, 3).round(), predicted.clip(-3, 3).round()),
     }
     return {"truth": truth.tolist(), "predicted": predicted.tolist(), "metrics": expected}

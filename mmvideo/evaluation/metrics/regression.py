@@ -7,7 +7,10 @@ CMU-MOSEI's sentiment is a number in -3 ... 3, and papers report it in classes t
 - Acc-2, **negative against positive**, clips of truth zero left out: Tsai et al. 2019, ACL,
   "Multimodal transformer for unaligned multimodal language sequences", and MMSA's `Non0` scores; here
   an answer of exactly zero counts as negative;
-- F1 of either pair of classes, each class's F1 weighted by its clips;
+- F1 of either pair of classes, each class's F1 weighted by its clips (`f1_…`); and weighted by its answers
+  (`f1_…_by_answers`), which is what the published code prints: that of Tsai et al. and MMSA hand the answers to
+  scikit-learn's `f1_score` as the truth, and the truth as the answers. A class's F1 is the same both ways, its weight
+  is not, so that MulT's 82.3 is to be set beside the latter;
 - Acc-7: both numbers clipped to -3 ... 3 and rounded (halves to the even number, as numpy does).
 
 Since Yu et al. 2021, AAAI, "Learning modality-specific representations with self-supervised multi-task
@@ -29,6 +32,8 @@ PROTOCOL: dict[str, str] = {
     "acc2_nonneg": "negative against not negative, by >= 0 on both sides (Zadeh et al. 2017)",
     "acc2_posneg": "negative against positive, by > 0, clips of truth 0 left out (Tsai et al. 2019)",
     "f1_nonneg, f1_posneg": "F1 of the two classes, weighted by their clips",
+    "f1_nonneg_by_answers, f1_posneg_by_answers": "the same weighted by their answers, as the code of Tsai et al. 2019 "
+    "and of MMSA does, which hands answers for truth",
     "acc7": "both sides clipped to -3 ... 3 and rounded, halves to even",
     "missing": "clips whose number is unknown are left out and counted in left_out",
 }
@@ -85,9 +90,9 @@ def pearson(a: Float[np.ndarray, "n"], b: Float[np.ndarray, "n"]) -> float:
 
 
 def sentiment_metrics(predicted: Float[np.ndarray, "n"], truth: Float[np.ndarray, "n"]) -> dict[str, float]:
-    """`acc2_nonneg`, `f1_nonneg`, `acc2_posneg`, `f1_posneg` and `acc7` of sentiments in -3 ... 3.
+    """`acc2_`, `f1_` and `f1_…_by_answers` of `nonneg` and `posneg`, and `acc7`, of sentiments in -3 ... 3.
 
-    The second pair is NaN where every truth is zero.
+    Those of `posneg` are NaN where every truth is zero.
     """
     felt = truth != 0
     sides = {
@@ -98,6 +103,7 @@ def sentiment_metrics(predicted: Float[np.ndarray, "n"], truth: Float[np.ndarray
     for name, (answer, true) in sides.items():
         metrics[f"acc2_{name}"] = float((answer == true).mean()) if len(true) else float("nan")
         metrics[f"f1_{name}"] = _counts(answer, true).averages()["weighted_f1"]
+        metrics[f"f1_{name}_by_answers"] = _counts(true, answer).averages()["weighted_f1"]
     rounded = [np.round(np.clip(values, -3.0, 3.0)) for values in (predicted, truth)]
     return metrics | {"acc7": float((rounded[0] == rounded[1]).mean())}
 

@@ -26,7 +26,8 @@ SEVERAL: tuple[str, ...] = (
     "mAP", "micro_ap", "auc", "d_prime", "macro_f1", "micro_f1", "macro_precision", "macro_recall", "clips", "left_out",
 )  # fmt: skip
 NUMBERS: tuple[str, ...] = (
-    "mae", "chance_mae", "pearson", "acc2_nonneg", "acc2_posneg", "f1_nonneg", "f1_posneg", "acc7", "clips", "left_out",
+    "mae", "chance_mae", "pearson", "acc2_nonneg", "acc2_posneg", "f1_nonneg", "f1_posneg",
+    "f1_nonneg_by_answers", "f1_posneg_by_answers", "acc7", "clips", "left_out",
 )  # fmt: skip
 FACTS = "facts/"
 """What the names of metrics of facts in captions begin with."""

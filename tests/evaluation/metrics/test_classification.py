@@ -64,6 +64,7 @@ def test_numbers_as_scikit_learn():
     _same(metrics, case["metrics"])
     assert details["truth"] == pytest.approx(truth.tolist(), abs=1e-4) and details["shown"] == len(truth)
     assert metrics["acc2_nonneg"] != metrics["acc2_posneg"], "the golden case must tell the conventions apart"
+    assert metrics["f1_posneg"] != metrics["f1_posneg_by_answers"]
 
 
 def test_unknown_numbers_take_no_part():
