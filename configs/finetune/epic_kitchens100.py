@@ -22,9 +22,9 @@ SOURCE   papers: Nagrani et al. 2021, arXiv 2107.00135; Arnab et al. 2021, arXiv
          schedule; for the model scenic/projects/mbt.
   tokens        32 frames, every one of 25 a second, 224 pixels, 2 x 16 x 16; 4 s of 128 mel bins, 16 x 16.
   augmentation  RandAugment of two changes, mixup 0.1, SpecAugment as in pretraining; no colours.
-  head          the mean of the tokens for each of the two heads; label smoothing 0.2.
+  head          the mean of the tokens for each of the two heads, not normed again; label smoothing 0.2.
   optimiser     momentum 0.9, clipped to 1, 0.5 after 2.5 epochs of warm-up, cosine; 50 epochs by 64; stochastic depth
-                0.2.
+                0.2, without rescaling what is kept.
 
 PAPER AND CODE DISAGREE
   There is no code for MBT on this corpus; ViViT's config for it does not run as it stands (an English line in it).

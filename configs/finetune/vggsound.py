@@ -50,7 +50,7 @@ experiment = Experiment(
     name="vggsound",
     input=Input(
         sources=(Source("corpora/vggsound"),),
-        video=Video(fps=1.0, frames=1, size=224, tubelet=(1, 16, 16)),
+        video=Video(fps=1.0, frames=1, size=224, tubelet=(1, 16, 16), rounding="down"),
         audio=Audio(
             seconds=10.26,
             spectrogram=CAV_MAE,

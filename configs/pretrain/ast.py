@@ -19,7 +19,8 @@ PAPER AND CODE DISAGREE
 
 DIFFERS HERE A clip has one label of a kind, so the loss is the cross entropy of one class of 527, where AST's is that
   of each of them; no mixup of 0.5 and no balanced sampling. The rate falls in a straight line, where AST's is halved
-  from epoch to epoch. A clip of 10 s has 99 steps here; AST fills it up to 101.
+  from epoch to epoch. A clip of 10 s has 99 steps here; AST fills it up to 101. Weights don't decay,
+  where AST's do by 5e-7.
 """
 
 from mmvideo.evaluation.config import Evaluation

@@ -9,8 +9,8 @@ EXPECTS  of Scale+ (batch 108; this recipe is Scale++, batch 256), fine-tuned: 5
 
 SOURCE   paper: Gong et al. 2023, arXiv 2210.07839. Code: YuanGongND/cav-mae, egs/audioset/
          run_cavmae_pretrain_scale++.sh, src/models/cav_mae.py, src/traintest_cavmae.py; README for the results.
-  tokens        one frame at random of 10 s, 224 pixels, 16 x 16; AST's filter banks, 1024 rows, 16 x 16; 0.75 of both
-                hidden, any of them.
+  tokens        one frame at random of 10 s, 224 pixels, 16 x 16; AST's filter banks, 1024 rows, 16 x 16, with noise;
+                0.75 of both hidden, any of them.
   model         11 layers for each modality and one for both together, which each passes by itself too, with norms of
                 its own, to be compared; width 768, fixed sin-cos positions in two dimensions (of sound time first), a
                 vector a modality; decoder of 8 layers, width 512, 16 heads, which sees both; epsilon 1e-5.

@@ -12,8 +12,8 @@ SOURCE   paper: Nagrani et al. 2021, arXiv 2107.00135. Code: scenic/projects/mbt
   tokens        32 frames, every second of 25 a second, 224 pixels, 2 x 16 x 16; 8 s of 128 mel bins at 100 rows a
                 second, 16 x 16, mean 1.102 and deviation 2.762.
   model         two encoders of 12 layers of width 768, 12 heads; fusion from layer 8 on through 4 bottlenecks;
-                learned positions, one a token; GELU by tanh, the default of scenic's `nn.gelu`; stochastic depth 0.3;
-                the mean of the tokens.
+                learned positions, one a token; GELU by tanh, the default of scenic's `nn.gelu`; stochastic depth 0.3,
+                without rescaling what is kept; the mean of the tokens, not normed again.
   objective     label smoothing 0.3, SpecAugment 1 x 48 bins and 4 x 48 rows.
   optimiser     momentum 0.9, 0.5 after 2.5 epochs of warm-up, cosine, clipped to 1; 50 epochs of 20,361 clips by 64.
 
