@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from flax import nnx
 from streams_of_clips import cells, make_stream, patches
-from weights import BERT, CLIP, V_JEPA, VIDEO_MAE, VIT, WHISPER, Golden, fill
+from weights import BERT, CLIP, TIMESFORMER, TIMM, V_JEPA, VIDEO_MAE, VIT, WHISPER, Golden, fill
 
 from mmvideo.experiment import Experiment
 from mmvideo.experiment.config import load_experiment
@@ -207,6 +207,111 @@ def vivit() -> Pairs:
     stream = make_stream([{"video": (content, grid)}])
     top, logits = run(lambda t, h, s: ((f := t(s)).top, h(f, s)[0][:, 0]), trunk, heads, stream=stream)
     return {"encoder": (top, golden.out["encoded"][:, 1:]), "logits": (logits, golden.out["logits"])}
+
+
+def timesformer() -> Pairs:
+    """Joint space and time: our one table holds the sums of the tables of space and of time."""
+    golden = Golden("timesformer")
+    spec, content, grid = of_video(golden, 3, (1, 8, 8))
+    model = small(Model(fusion=Fusion("early"), class_tokens=1, position="learned_1d"))
+    space, time = (golden.w[f"embeddings.{name}_embeddings"][0] for name in ("position", "time"))
+    trunk = fill(
+        built(model, spec),
+        golden.patches("embeddings.patch_embeddings.projection", "embed.video.dense")
+        | {
+            "position.tables.video": (time[:, None] + space[None, 1:]).reshape(12, -1),
+            "extra.classes": golden.w["embeddings.cls_token"] + space[:1],
+        }
+        | golden.layers("encoder.layer", TIMESFORMER, "blocks", 2)
+        | golden.norm("layernorm", "norms.fused"),
+        zero=("embed.modality",),
+    )
+    features = run(lambda t, s: t(s), trunk, stream=make_stream([{"video": (content, grid)}]))
+    wanted = golden.out["encoded"]
+    return {
+        # Place by place, and within a place step by step.
+        "encoder": (features.top, wanted[:, 1:].reshape(1, 4, 3, -1).swapaxes(1, 2).reshape(1, 12, -1)),
+        "class token": (features.classes[-1][:, 0, 0], wanted[:, :1]),
+    }
+
+
+def cav_mae() -> Pairs:
+    """The released code's two passes through the shared layer, and its decoder; in the recipe's settings."""
+    golden, found = Golden("cav_mae"), recipe("pretrain/cav_mae")
+    sound = np.ascontiguousarray(golden.given["rows"][0].reshape(2, 16, 8, 16).swapaxes(1, 2)).reshape(16, 256)
+    picture = patches(golden.given["images"][:1], (1, 16, 16))
+    grids = {"video": cells(1, 2, 2), "audio": cells(2, 8, 1)}
+    spec = StreamSpec(PatchSpec((1, 16, 16, 3), (1, 2, 2), 1.0), PatchSpec((16, 16), (2, 8, 1), 0.16))
+    decoder = dataclasses.replace(found.model.decoder, depth=2, width=8, heads=2)
+    model = small(found.model, depth=12, width=16, heads=2, feed_forward=64, decoder=decoder)
+    kernel = golden.w["patch_embed_a.proj.weight"][:, 0]
+    alone = {
+        f"alone.{name}.{branch}_{ours}": golden.w[f"blocks_u.0.norm{number}_{name[0]}.{theirs}"][None]
+        for name in ("audio", "video")
+        for number, branch in ((1, "attention"), (2, "feed_forward"))
+        for ours, theirs in (("scale", "weight"), ("bias", "bias"))
+    }
+
+    def kinds(prefix: str) -> np.ndarray:
+        own = [golden.w[f"{prefix}modality_{name}"][0, 0] for name in ("v", "a")]
+        return np.stack([*own, np.zeros_like(own[0])])
+
+    trunk = fill(
+        built(model, spec),
+        golden.patches("patch_embed_v.proj", "embed.video.dense")
+        | {
+            "embed.audio.dense.kernel": kernel.transpose(2, 1, 0).reshape(256, -1),
+            "embed.audio.dense.bias": golden.w["patch_embed_a.proj.bias"],
+            "embed.modality.table": kinds(""),
+        }
+        | golden.layers("blocks_v", TIMM, "blocks.apart.video", 2)
+        | golden.layers("blocks_a", TIMM, "blocks.apart.audio", 2)
+        | golden.layers("blocks_u", TIMM, "blocks.fused", 2)
+        | alone
+        | golden.norm("norm_v", "norms.apart.video")
+        | golden.norm("norm_a", "norms.apart.audio")
+        | golden.norm("norm", "norms.fused"),
+    )
+    # The released code predicts patches of mel rows by time columns.
+    answer = golden.dense("decoder_pred_a", "answers.audio")
+    answer = {name: value.reshape(-1, 16, 16).swapaxes(1, 2).reshape(value.shape) for name, value in answer.items()}
+    heads = fill(
+        found.objectives["masked_patches"].heads(model, spec, rngs=nnx.Rngs(0)),
+        golden.dense("decoder_embed", "decoder.narrow")
+        | {"decoder.mask": golden.w["mask_token"][0, 0], "decoder.modality.table": kinds("decoder_")}
+        | golden.layers("decoder_blocks", TIMM, "decoder.blocks", 2)
+        | golden.norm("decoder_norm", "decoder.norm")
+        | answer
+        | golden.dense("decoder_pred_v", "answers.video"),
+    )
+    content = {"video": picture, "audio": sound}
+    seen, hides = {}, {}
+    # Of sound the released code counts mel row by mel row, we time step by time step.
+    turned = np.arange(16).reshape(2, 8).T.reshape(-1)
+    for name, order in (("video", golden.given["order_v"][0]), ("audio", golden.given["order_a"][0])):
+        shuffled = np.argsort(order)
+        places = turned[shuffled] if name == "audio" else shuffled
+        half = len(places) // 2
+        for part, own in ((seen, places[:half]), (hides, places[half:])):
+            part[name] = content[name][own], grids[name][own]
+        hides[f"{name} order"] = shuffled[half:]
+    orders = {name: hides.pop(f"{name} order") for name in ("video", "audio")}
+    stream = make_stream([seen], [hides])
+
+    def both(trunk, heads, stream):
+        features = trunk(stream)
+        return features.taps, heads(features, stream)
+
+    (apart, joint), told = run(both, trunk, heads, stream=stream)
+    wanted = golden.out["joint"]
+    patch = golden.out["sound_patches"][:, orders["audio"]].reshape(1, -1, 16, 16).swapaxes(2, 3).reshape(1, -1, 256)
+    return {
+        "joint pass": (joint, np.concatenate([wanted[:, 8:], wanted[:, :8]], axis=1)),
+        "pass alone, pictures": (apart[:, :2], golden.out["picture"]),
+        "pass alone, sound": (apart[:, 2:], golden.out["sound"]),
+        "pixels": (told["video"], golden.out["picture_patches"][:, orders["video"]]),
+        "spectrogram": (told["audio"], patch),
+    }
 
 
 def _towers(golden: Golden, lengths: list[int]) -> tuple[StreamSpec, object]:
@@ -437,6 +542,8 @@ FAMILIES: dict[str, Callable[[], Pairs]] = {
     "ViT-MAE": vit_mae,
     "AST": ast,
     "ViViT, joint": vivit,
+    "TimeSformer, joint": timesformer,
+    "CAV-MAE, released code": cav_mae,
     "SigLIP": siglip,
     "CLIP": clip,
     "V-JEPA 2": vjepa2,

@@ -11,7 +11,7 @@ EXACT = 1e-5
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_published_model_is_ours(family):
-    """Golden files are those of `tools/golden/published_models.py`: transformers' classes with random weights."""
+    """Golden files: `tools/golden/published_models.py` and `released_models.py`, their classes with random weights."""
     pairs = FAMILIES[family]()
     assert pairs
     apart = {name: difference(*pair) for name, pair in pairs.items()}

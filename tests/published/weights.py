@@ -31,6 +31,8 @@ V_JEPA = {
     "up": "mlp.fc1", "down": "mlp.fc2",
 }  # fmt: skip
 WHISPER = CLIP | {"norms": ("self_attn_layer_norm", "final_layer_norm"), "up": "fc1", "down": "fc2"}
+TIMM = V_JEPA | {"attention": "attn.{}", "names": ("qkv", "proj")}
+TIMESFORMER = VIDEO_MAE | {"names": ("attention.qkv", "output.dense")}
 BERT = {
     "attention": "attention.{}", "names": ("self.query", "self.key", "self.value", "output.dense"),
     "norms": ("attention.output.LayerNorm", "output.LayerNorm"), "up": "intermediate.dense", "down": "output.dense",
@@ -75,15 +77,12 @@ class Golden:
         return {f"{to}.{name}": np.stack([layer[name] for layer in each]) for name in each[0]}
 
     def _layer(self, prefix: str, naming: dict, heads: int) -> Arrays:
-        q, k, v, out = (prefix + naming["attention"].format(name) for name in naming["names"])
-        width = self.w[f"{q}.weight"].shape[0]
-        head = (heads, width // heads)
-        kernels = [self.w[f"{name}.weight"].T.reshape(-1, *head) for name in (q, k, v)]
-        biased = [name for name in (q, k, v) if f"{name}.bias" in self.w]
-        biases = np.stack([self.w[f"{name}.bias"].reshape(head) for name in biased])
+        *parts, out = (prefix + naming["attention"].format(name) for name in naming["names"])
+        kernels, biases = self._projections(parts)
+        head = (heads, len(kernels[0]) // heads)
         found = {
-            "qkv_kernel": np.stack(kernels, axis=1),
-            "qkv_bias" if len(biased) == 3 else "qv_bias": biases,
+            "qkv_kernel": np.stack([kernel.T.reshape(-1, *head) for kernel in kernels], axis=1),
+            "qkv_bias" if len(biases) == 3 else "qv_bias": np.stack([bias.reshape(head) for bias in biases]),
             "out_kernel": self.w[f"{out}.weight"].T.reshape(*head, -1),
             "out_bias": self.w[f"{out}.bias"],
         }
@@ -94,6 +93,12 @@ class Golden:
             found[f"{ours}_kernel"] = self.w[f"{prefix}{naming[ours]}.weight"].T
             found[f"{ours}_bias"] = self.w[f"{prefix}{naming[ours]}.bias"]
         return found
+
+    def _projections(self, names: list[str]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Kernels of queries, keys and values, and the biases that there are; of three maps, or of one for all."""
+        kernels = [self.w[f"{name}.weight"] for name in names]
+        biases = [self.w[f"{name}.bias"] for name in names if f"{name}.bias" in self.w]
+        return (kernels, biases) if len(names) == 3 else (np.split(kernels[0], 3), np.split(biases[0], 3))
 
 
 def fill(module: nnx.Module, arrays: Arrays, zero: tuple[str, ...] = ()) -> nnx.Module:

@@ -149,6 +149,17 @@ def two_towers(name: str, config: T.PretrainedConfig, kind: type, seed: int, wor
     )  # fmt: skip
 
 
+def timesformer() -> None:
+    """Joint space and time: tables of space and of time, which are added up."""
+    config = T.TimesformerConfig(
+        **SMALL, **QUIET, image_size=16, patch_size=8, num_frames=3, attention_type="joint_space_time",
+        layer_norm_eps=1e-6,
+    )  # fmt: skip
+    model = randomised(T.TimesformerModel(config), 11)
+    frames, seen = pixels(1, 3, 3, 16, 16)
+    write("timesformer", model, {"frames": frames}, {"encoded": model(seen).last_hidden_state})
+
+
 def siglip() -> None:
     """Attention pooling of pictures, the last of the filled up tokens of text, a linear head on text alone."""
     vision = dict(**SMALL, image_size=16, patch_size=4)
@@ -224,7 +235,7 @@ def bert() -> None:
 
 def main() -> None:
     """Writes a file for each model."""
-    for make in (videomae, vit_mae, ast, vivit, siglip, clip, vjepa2, whisper, bert):
+    for make in (videomae, vit_mae, ast, vivit, timesformer, siglip, clip, vjepa2, whisper, bert):
         with torch.no_grad():
             make()
 
