@@ -89,3 +89,16 @@ def test_frozen_layers_change_no_feature_and_stop_the_gradient_at_their_rows(mod
         rows = min(below[name], len(one))
         assert not other[:rows].any(), name
         np.testing.assert_allclose(other[rows:], one[rows:], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_norms_of_a_pass_alone_lie_where_their_layers_do():
+    """CAV-MAE's second pass through the fused layers, and a norm before the first layer."""
+    fusion = Fusion("mid", 2, modalities=("video", "audio"), alone=True)
+    model = Model(**SIZES, fusion=fusion, sharing=Sharing("nothing", "everything"), embedding_norm=("video",))
+    trunk = build(model)
+    above = layers_above(trunk)
+    np.testing.assert_array_equal(above["alone.video.attention_scale"], [2, 1])
+    np.testing.assert_array_equal(above["blocks.fused.attention_scale"], [2, 1])
+    assert above["embedding_norm.video.scale"] == above["embed.video.dense.kernel"] == 5
+    assert rows_below(trunk, 3)["alone.audio.feed_forward_bias"] == rows_below(trunk, 3)["blocks.fused.up_bias"] == 1
+    assert rows_below(trunk, 2)["alone.audio.feed_forward_bias"] == 0
