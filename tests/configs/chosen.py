@@ -45,7 +45,8 @@ ELSEWHERE = {
     "input.audio.stride": "input/test_planned.py",
     "input.mixing": "input/test_mixing.py",
     "input.video.erase": "input/test_randaugment.py",
-    "model.block.activation": "model/test_transformer.py",
+    "model.attention_pooling": "model/test_pool.py",
+    "model.decoder.class_tokens": "model/test_parts.py",
     # Every fine-tuning twin is computed in float32.
     "model.compute=float32": "configs/test_finetune.py",
     "model.kind=frame_lstm": "experiment/test_baselines.py",
@@ -57,6 +58,8 @@ ELSEWHERE = {
     "objectives.Contrastive.form": "objectives/test_contrastive_losses.py",
     # The recipe of the quickstart, which all of tests/experiment/ trains.
     "objectives.Contrastive.pair_weights": "experiment/test_run.py",
+    "objectives.Contrastive.poolings": "objectives/test_contrastive.py",
+    "objectives.Contrastive.projection": "objectives/test_contrastive.py",
     "objectives.Contrastive.temperature": "experiment/test_run.py",
     "objectives.MaskedPatches.video=0": "objectives/test_factorised.py",
     "objectives.Moments": "experiment/test_dense.py",
