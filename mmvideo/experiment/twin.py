@@ -185,7 +185,8 @@ def _objective(objective: Any) -> Any:
     for field in dataclasses.fields(objective):
         value = getattr(objective, field.name)
         if field.name == "width" and value is not None:
-            changes["width"] = min(value, 16)
+            # A side without a projection is as wide as the model.
+            changes["width"] = WIDTH if getattr(objective, "unprojected", False) else min(value, 16)
         elif isinstance(value, Decoder):
             changes[field.name] = _decoder(value)
     return dataclasses.replace(objective, **changes)

@@ -119,6 +119,11 @@ class Contrastive:
         return "none" if self.width is None else (self.projections or {}).get(side, self.projection)
 
     @property
+    def unprojected(self) -> bool:
+        """Whether a side is compared as it is, so that embeddings are as wide as the model."""
+        return "none" in {self.projection_of(group_name(group)) for group in self.groups}
+
+    @property
     def groups(self) -> tuple[Group, ...]:
         """The sides of all pairs, each once, in order of first use."""
         return tuple(dict.fromkeys(side for pair in self.pairs for side in parse_pair(pair)))
