@@ -21,14 +21,15 @@ from mmvideo.stream import StreamSpec, TokenStream
 
 @dataclasses.dataclass(frozen=True)
 class Classification(AnswersForClips):
-    """Predicts a label from the pooled features at the top.
+    """Predicts a label from the pooled features of some modalities.
 
     Several kinds of label (verb and noun) are several objectives.
 
     Attributes:
       label: kind of label, as the corpus names it.
       classes: how many classes it has.
-      modalities: whose tokens are pooled.
+      modalities: all that the head may know of: it pools their tokens at the deepest layer at which they have met
+        no other modality. A fusion without such a layer is refused, unless `after_fusion`.
       smoothing: share of the target that is spread over all classes.
       pooling: how tokens become one vector: their `mean`, the mean of the `class` tokens, or by a
         learned query that attends to them (`map`; on a frozen trunk this is an attentive probe).
@@ -40,6 +41,8 @@ class Classification(AnswersForClips):
       dropout: share of the pooled numbers that training sets to 0 before the last map.
       init_scale: of the first weights of the last map; VideoMAE fine-tunes from 0.001.
       head_norm: added to the variance in the layer norm before the last map; None: there is no norm (MBT, ViViT).
+      after_fusion: whether the tokens are pooled after the last layer, where they know of all that they have met:
+        a head of video then hears the audio wherever a clip has it.
     """
 
     label: str
@@ -53,6 +56,7 @@ class Classification(AnswersForClips):
     dropout: float = 0.0
     init_scale: float = 1.0
     head_norm: float | None = 1e-6
+    after_fusion: bool = False
     kind: Literal["classification"] = "classification"
 
     def __post_init__(self) -> None:
@@ -63,7 +67,7 @@ class Classification(AnswersForClips):
         self.check_pooled()
 
     def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> PooledHeads:
-        """New heads; raises ValueError if the run lacks a modality."""
+        """New heads; raises ValueError as `pooled_heads` does."""
         return self.pooled_heads(self.classes, model, spec, rngs=rngs)
 
     def loss(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mmvideo.model.config import Model
-from mmvideo.model.fusion import outsiders
+from mmvideo.model.fusion import Stage, outsiders
 from mmvideo.model.kinds import AnyModel
 from mmvideo.model.trunk import fusion_stages
 from mmvideo.stream import StreamSpec, Targets, TokenStream
@@ -64,3 +64,33 @@ def require_pooling(model: AnyModel, objective: Any) -> None:
 def kept_apart(model: AnyModel, spec: StreamSpec, modalities: tuple[str, ...]) -> bool:
     """Whether some layer has features of these modalities alone: `Features.tokens` then gives them."""
     return any(not outsiders(stage, modalities, spec.modalities) for stage in fusion_stages(model))
+
+
+def require_alone(model: AnyModel, spec: StreamSpec, modalities: tuple[str, ...], what: str) -> None:
+    """Refuse a group of modalities that no layer keeps from the others, or that meets only where others are seen.
+
+    Raises:
+      ValueError: naming the modalities that would be known, and the settings that change it.
+    """
+    plan = fusion_stages(model)
+    alone = [stage for stage in plan if not outsiders(stage, modalities, spec.modalities)]
+    group, ways = " + ".join(modalities), "choose fusion.scheme mid or late, or a higher fusion.layer"
+    if not alone:
+        others = ", ".join(outsiders(plan[0], modalities, spec.modalities))
+        raise ValueError(
+            f"{what} is to know {group} only, and {others} can be seen from the first layer on: {ways}, or say "
+            f"{what}.after_fusion=True if it may know {others} too"
+        )
+    later = [stage for stage in plan[plan.index(alone[-1]) + 1 :] if _meets(stage, modalities)]
+    if later and not _meets(alone[-1], modalities):
+        others = ", ".join(outsiders(later[0], modalities, spec.modalities))
+        raise ValueError(
+            f"{what} is to know {group} together, and they meet only in layers where {others} can be seen: set "
+            f"fusion.media_layer below fusion.layer, or fusion.text causal, or say {what}.after_fusion=True if it may "
+            f"know {others} too"
+        )
+
+
+def _meets(stage: Stage, modalities: tuple[str, ...]) -> bool:
+    """Whether some of these modalities know of each other in a stage."""
+    return any(len(set(stage.knows(name)) & set(modalities)) > 1 for name in modalities)

@@ -21,18 +21,18 @@ from mmvideo.stream import StreamSpec, TokenStream
 
 @dataclasses.dataclass(frozen=True)
 class Regression(AnswersForClips):
-    """Predicts a number from the pooled features at the top.
+    """Predicts a number from the pooled features of some modalities.
 
     Attributes:
       label: kind of number, as the corpus names it.
-      modalities: whose tokens are pooled.
+      modalities: all that the head may know of, as of `Classification`.
       error: absolute (`l1`), squared (`mse`), or squared below `beta` and absolute above it (`smooth_l1`).
       beta: where the smooth error changes.
       range: lowest and highest number, as (-3, 3) for CMU-MOSEI. It is brought to [-1, 1] for the head and the
         loss; answers are given in the corpus's own scale, and may lie outside. None leaves numbers as they are.
       pooling: how tokens become one vector, as of `Classification`.
       require: whether a clip counts only if it has `all` of the modalities, or `any` of them.
-      dropout, init_scale, head_norm: as of `Classification`.
+      dropout, init_scale, head_norm, after_fusion: as of `Classification`.
       weight: of this objective in the total loss.
     """
 
@@ -47,6 +47,7 @@ class Regression(AnswersForClips):
     init_scale: float = 1.0
     head_norm: float | None = 1e-6
     weight: float = 1.0
+    after_fusion: bool = False
     kind: Literal["regression"] = "regression"
 
     def __post_init__(self) -> None:
@@ -57,7 +58,7 @@ class Regression(AnswersForClips):
         self.check_pooled()
 
     def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> PooledHeads:
-        """New heads; raises ValueError if the run lacks a modality."""
+        """New heads; raises ValueError as `pooled_heads` does."""
         return self.pooled_heads(1, model, spec, rngs=rngs)
 
     def loss(

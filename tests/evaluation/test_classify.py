@@ -25,10 +25,32 @@ from mmvideo.objectives.learner import Learner
 def classifier(batches) -> Learner:
     model = Model(depth=1, width=32, heads=2, feed_forward=32, fusion=Fusion("early"), compute="float32")
     objectives = {
-        "visual": Classification("visual", 6, modalities=("video",)),
-        "audio": Classification("audio", 16, modalities=("audio",)),
+        "visual": Classification("visual", 6, modalities=("video",), after_fusion=True),
+        "audio": Classification("audio", 16, modalities=("audio",), after_fusion=True),
     }
     return Learner(model, batches.spec, objectives, rngs=nnx.Rngs(0))
+
+
+def test_a_head_of_video_sees_the_same_whatever_is_heard(batches, config):
+    """To the bit with noise for the audio of real clips, and but for rounding where they are shown without it."""
+    model = Model(depth=2, width=32, heads=2, feed_forward=32, fusion=Fusion("mid", 1), compute="float32")
+    learner = Learner(model, batches.spec, {"it": Classification("visual", 6, ("video",))}, rngs=nnx.Rngs(0))
+    stream = batches.batch(0)
+    noise = np.random.default_rng(0).normal(size=stream.content["audio"].shape).astype(np.float32)
+    noisy = dataclasses.replace(stream, content=stream.content | {"audio": noise})
+    silent = Batches(config, masked=False, train=False, modalities=("video",)).batch(0)
+    told = [by_clip(learner.predict(one)["it"]["logits"], one) for one in (stream, noisy, silent)]
+    assert set(told[0]) & set(told[2])
+    for clip, logits in told[0].items():
+        np.testing.assert_array_equal(logits, told[1][clip])
+    for clip in set(told[0]) & set(told[2]):
+        np.testing.assert_allclose(told[0][clip], told[2][clip], atol=1e-5)
+
+
+def by_clip(logits, stream):
+    """The logits of every clip of a batch, by its number."""
+    number = stream.clips.number
+    return {int(number[at]): np.asarray(logits)[at] for at in zip(*np.nonzero(number >= 0), strict=True)}
 
 
 def evaluator(batches, **options) -> Classes:

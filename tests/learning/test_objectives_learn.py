@@ -110,5 +110,6 @@ def test_a_joint_label_needs_fusion(model, low, high):
         clips = [clip(b, s, draw) for b, s in zip(bright, loud, strict=True)]
         return make_stream(clips, rows=8, slots=8, hidden=(), labels={"agree": (bright == loud).astype(np.int32)})
 
-    _, after = teach(model, SPEC, {"it": Classification("agree", 2, modalities=("video",))}, batch, 60)
+    objective = Classification("agree", 2, modalities=("video",), after_fusion=True)
+    _, after = teach(model, SPEC, {"it": objective}, batch, 60)
     assert low <= after["it/accuracy"] <= high

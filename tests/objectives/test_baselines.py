@@ -26,7 +26,7 @@ SIZES = dict(channels=(4,), width=8, word=8, dense=(12, 6), compute="float32")
 MODELS = {"cnn_lstm": CnnLstm(**SIZES), "frame_lstm": FrameLstm(**SIZES)}
 OBJECTIVES = {
     "contrastive": Contrastive(pairs=("video-text", "audio-text", "video+audio-text"), width=16),
-    "label": Classification("shape", 3, ("audio",)),
+    "label": Classification("shape", 3, ("audio",), after_fusion=True),
     "synchrony": Synchrony(),
 }
 PREDICTING = [MaskedPatches(), MaskedText(), LatentPrediction(), ContrastiveSpans(), Captioning()]

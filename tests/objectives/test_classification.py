@@ -41,7 +41,7 @@ def test_the_loss_is_the_reference(batch, pooling, smoothing):
 
     (value, metrics), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(state)
     heads = nnx.merge(graph, state)
-    pooled, _ = heads.pooler(features, len(features.taps) - 1, ("video", "audio"), 3)
+    pooled, _ = heads.pooler(features, heads.tap(features), ("video", "audio"), 3)
     logits = np.asarray(heads.logits(pooled), np.float64).reshape(6, 3)[:2]
 
     def reference(added):
@@ -71,7 +71,7 @@ def test_a_clip_without_sound_counts_where_any_modality_will_do(batch):
     objective = Classification("shape", 3, require="any")
     heads = objective.heads(TINY, SPEC, rngs=nnx.Rngs(1))
     loss, metrics = objective.loss(heads, features, stream, NO_TRUNK)
-    pooled, _ = heads.pooler(features, len(features.taps) - 1, ("video", "audio"), 3)
+    pooled, _ = heads.pooler(features, heads.tap(features), ("video", "audio"), 3)
     logits = np.asarray(heads.logits(pooled), np.float64).reshape(6, 3)[[0, 1, 3]]
     wanted = LABELS["shape"][[0, 1, 3]]
     expected = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(3), wanted]

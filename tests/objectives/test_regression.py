@@ -41,8 +41,9 @@ def test_the_loss_is_the_reference(batch, error, range, require, places):
         return objective.loss(nnx.merge(graph, state), features, stream, NO_TRUNK)
 
     (value, metrics), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(state)
-    pooled, _ = nnx.merge(graph, state).pooler(features, len(features.taps) - 1, ("video", "audio"), 3)
-    answer = np.asarray(nnx.merge(graph, state).logits(pooled), np.float64).reshape(6)[places]
+    heads = nnx.merge(graph, state)
+    pooled, _ = heads.pooler(features, heads.tap(features), ("video", "audio"), 3)
+    answer = np.asarray(heads.logits(pooled), np.float64).reshape(6)[places]
     truth = SENTIMENT.reshape(6)[places].astype(np.float64)
     middle, half = {None: (0, 1), (-3.0, 3.0): (0, 3), (-3.0, 5.0): (1, 4)}[range]
 

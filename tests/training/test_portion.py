@@ -29,8 +29,8 @@ from mmvideo.training.step import make_step
 STAGED = dataclasses.replace(TINY, width=16, heads=2, feed_forward=32)
 MODEL = dataclasses.replace(STAGED, fusion=Fusion("early"), block=Block(drop_path=0.2))
 OBJECTIVES = {
-    "kind": Classification("kind", 3, ("video",), pooling="map"),
-    "other": Classification("kind", 3, ("text",)),
+    "kind": Classification("kind", 3, ("video",), pooling="map", after_fusion=True),
+    "other": Classification("kind", 3, ("text",), after_fusion=True),
 }
 SGD = Optimizer("sgd", 0.5, "constant", warmup=0, b1=0.0, weight_decay=0.0, clip=None)
 ADAM = Optimizer("adamw", 1e-2, "constant", warmup=0, weight_decay=0.5)
