@@ -147,6 +147,8 @@ class Retrieval:
             cut = self._texts.cut(self.batches)
             protocol["captions"] = MEANING[self.captions]
             protocol["texts"] = f"{len(words)} texts, of which {cut} were cut to {length} pieces (input.text.length)"
+        if any("/distinct/" in name for name in metrics):
+            protocol["distinct"] = retrieval.DISTINCT
         if any("/by_clip/" in name for name in metrics):
             protocol["by_clip"] = retrieval.BY_CLIP
         if self.dual_softmax is not None:

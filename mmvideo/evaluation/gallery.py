@@ -20,7 +20,11 @@ DIRECTIONS: tuple[tuple[str, str], ...] = (("text", "video"), ("audio", "video")
 
 
 def gallery_queries(
-    found: Embeddings, record: Callable[[int], Any], count: int = 4, best: int = 5
+    found: Embeddings,
+    record: Callable[[int], Any],
+    count: int = 4,
+    best: int = 5,
+    captions: Sequence[Sequence[str]] | None = None,
 ) -> list[GalleryQuery]:
     """`count` queries in each direction, taken evenly from the clips, with their `best` clips.
 
@@ -29,6 +33,8 @@ def gallery_queries(
       record: a clip's record by its number: `id`, `media`, `captions`.
       count: queries a direction.
       best: clips a query; the right one is added where it is not among them.
+      captions: the captions of each clip by its number. In directions with text, clips whose first captions are
+        equal are right for each other, only one of them asks, and one caption stands for them; None: all differ.
     """
     possible = retrieval.directions(list(found.vectors))
     chosen = [pair for pair in DIRECTIONS if pair in possible] or possible[:1]
@@ -37,39 +43,61 @@ def gallery_queries(
     def view(clip: int) -> ClipView:
         return clip_view(record(int(found.number[clip])))
 
-    return [query for source, target in chosen for query in _direction(found, source, target, count, best, view)]
+    return [
+        query for source, target in chosen for query in _direction(found, source, target, count, best, view, captions)
+    ]
 
 
 def _direction(
-    found: Embeddings, source: str, target: str, count: int, best: int, view: Callable[[int], ClipView]
+    found: Embeddings,
+    source: str,
+    target: str,
+    count: int,
+    best: int,
+    view: Callable[[int], ClipView],
+    captions: Sequence[Sequence[str]] | None,
 ) -> list[GalleryQuery]:
     """The queries of one direction."""
     both = np.flatnonzero(found.present[source] & found.present[target])
-    gallery = found.vectors[target][both]
+    alike = captions is not None and "text" in (source, target)
+    group = _same_caption([captions[number] for number in found.number[both]]) if alike else np.arange(len(both))
+    distinct = np.flatnonzero(group == np.arange(len(both)))
     # The middles of `count` equal stretches, so that no query is chosen for its result.
-    asked = np.unique(((np.arange(count) + 0.5) * len(both) / count).astype(int)) if len(both) else both
-    query = found.vectors[source][both[asked]]
+    place = ((np.arange(count) + 0.5) * len(distinct) / count).astype(int)
+    asked = distinct[np.unique(place)] if len(distinct) else distinct
+    searched = distinct if target == "text" else np.arange(len(both))
+    query, gallery = found.vectors[source][both[asked]], found.vectors[target][both[searched]]
     entries, similarity = search.most_similar(query, gallery, best)
-    worst = retrieval.rank(query, gallery, both[asked], both).worst
+    worst = retrieval.rank(query, gallery, group[asked], group[searched]).worst
     queries = []
     for row, own in enumerate(asked):
+        right = group[searched] == group[own]
         ranked = [
-            Ranked(view(int(both[entry])), place, float(score), bool(entry == own))
-            for place, (entry, score) in enumerate(zip(entries[row], similarity[row], strict=True), 1)
+            Ranked(view(int(both[searched[entry]])), rank, float(score), bool(right[entry]))
+            for rank, (entry, score) in enumerate(zip(entries[row], similarity[row], strict=True), 1)
         ]
-        ranked = _with_right(ranked, view(int(both[own])), int(worst[row]), float(query[row] @ gallery[own]))
-        queries.append(GalleryQuery(source, target, view(int(both[own])), ranked, len(both)))
+        nearest = np.flatnonzero(right)[np.argmax(gallery[right] @ query[row])]
+        first = Ranked(view(int(both[searched[nearest]])), int(worst[row]), float(query[row] @ gallery[nearest]), True)
+        ranked = _with_right(ranked, first)
+        queries.append(GalleryQuery(source, target, view(int(both[own])), ranked, len(searched), int(right.sum())))
     return queries
 
 
-def _with_right(ranked: Sequence[Ranked], right: ClipView, rank: int, similarity: float) -> list[Ranked]:
-    """The ranking with the right clip at its pessimistic rank, at the end if that is past the others."""
+def _same_caption(captions: Sequence[Sequence[str]]) -> Int[np.ndarray, "n"]:
+    """For each clip the first one whose first caption is equal, itself without one."""
+    seen: dict[str, int] = {}
+    words = [" ".join(own[0].split()) if len(own) else None for own in captions]
+    return np.array([clip if said is None else seen.setdefault(said, clip) for clip, said in enumerate(words)], int)
+
+
+def _with_right(ranked: Sequence[Ranked], right: Ranked) -> list[Ranked]:
+    """The ranking with the best right clip at its pessimistic rank, at the end if that is past the others."""
     wrong = [one for one in ranked if not one.right]
-    if rank > len(ranked):
-        kept = wrong[: len(ranked)]
-        return [*_numbered(kept), Ranked(right, rank, similarity, True)]
-    kept = wrong[: len(ranked) - 1]
-    return _numbered([*kept[: rank - 1], Ranked(right, rank, similarity, True), *kept[rank - 1 :]])
+    if right.rank > len(ranked):
+        return [*_numbered(wrong[: len(ranked)]), right]
+    before = wrong[: right.rank - 1]
+    rest = [one for one in ranked if one.clip is not right.clip and not any(one is own for own in before)]
+    return _numbered([*before, right, *rest][: len(ranked)])
 
 
 def _numbered(ranked: Sequence[Ranked]) -> list[Ranked]:

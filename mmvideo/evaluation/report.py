@@ -97,8 +97,8 @@ def _retrieval(name: str, found: dict) -> Part:
     legend = '<i></i>model|<i class="chance"></i>chance' + ('|<i class="oracle"></i>oracle' if oracle else "")
     keys = tag("div", *(tag("span", item) for item in legend.split("|")), class_="legend")
     table = tables.retrieval_table(found["metrics"])
-    title = titled("Retrieval", name)
-    return Part(name, title, section(name, title, how + source(found), table, keys))
+    title, warning = titled("Retrieval", name), tables.repeated_note(found["metrics"])
+    return Part(name, title, section(name, title, how + source(found), warning, table, keys))
 
 
 def _probes(name: str, found: dict) -> Part:

@@ -55,8 +55,9 @@ class GalleryQuery:
     Attributes:
       source, target: modality of the query and of the gallery.
       query: the clip that asks; of it only the modality `source` is given.
-      ranked: the best-ranked clips, and the right one wherever it stands.
-      clips: how many clips were ranked.
+      ranked: the best-ranked clips, and the best right one wherever it stands.
+      clips: how many clips were ranked, of equal captions one where captions are ranked.
+      right: how many of them are right: all that share the query's caption.
     """
 
     source: str
@@ -64,6 +65,7 @@ class GalleryQuery:
     query: ClipView
     ranked: Sequence[Ranked]
     clips: int
+    right: int = 1
 
 
 @dataclasses.dataclass(frozen=True)

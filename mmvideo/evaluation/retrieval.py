@@ -10,6 +10,9 @@ ways to break them as `r@K_expected`: an oracle is computed that way and must be
 A clip may stand on a side more than once, as it does with several captions. Each of them is then a query
 of its own. As entries of a gallery they are all right for their clip, whose rank is that of the best; the
 rows `by_clip` rank the clips, each by its most similar caption.
+
+Where clips share captions, as with captions that are class names, the rows `distinct` take equal captions for one: one
+query, for which every clip of that caption is right, and one entry of the gallery.
 """
 
 from __future__ import annotations
@@ -26,7 +29,16 @@ from jaxtyping import Bool, Float, Int, Shaped
 from mmvideo.evaluation.chance import binomial_tail, chance_of_hit, mean_rank_p_value
 from mmvideo.evaluation.dual_softmax import dual_softmax_ranks
 from mmvideo.evaluation.mesh_search import mesh_for
-from mmvideo.evaluation.search import BLOCK, TIE, group_ranks, most_similar, right_pairs, wrong_before
+from mmvideo.evaluation.search import (
+    BLOCK,
+    TIE,
+    RightPairs,
+    group_ranks,
+    most_similar,
+    named_pairs,
+    right_pairs,
+    wrong_before,
+)
 from mmvideo.objectives.pairs import group_and_space
 
 RECALLS: tuple[int, ...] = (1, 5, 10, 50)
@@ -46,6 +58,10 @@ PROTOCOL: dict[str, str] = {
 DUAL_SOFTMAX = (
     "dsl/: similarity times its softmax over the queries, of cosines multiplied by {scale:g} (CAMoE, arXiv 2109.04290);"
     " uses the whole set of queries at once"
+)
+DISTINCT = (
+    "distinct/: equal captions (but for blanks) are one query, for which every clip of that caption is right, and one "
+    "entry of the gallery; without it, ties between them count against the model"
 )
 BY_CLIP = "by_clip/: the gallery's clips are ranked, each by its most similar caption; without it, captions are"
 
@@ -117,7 +133,18 @@ def rank(
       mesh: where they are compared, on all its processes alike, if it is worth it; None is the host.
     """
     mesh = mesh_for(mesh, len(query), *gallery.shape)
-    right = right_pairs(query, gallery, query_group, gallery_group)
+    return rank_pairs(query, gallery, right_pairs(query, gallery, query_group, gallery_group), block=block, mesh=mesh)
+
+
+def rank_pairs(
+    query: Float[np.ndarray, "n d"],
+    gallery: Float[np.ndarray, "m d"],
+    right: RightPairs,
+    *,
+    block: tuple[int, int] = BLOCK,
+    mesh: Mesh | None = None,
+) -> Ranking:
+    """Ranks the entries that are right for each query in the whole gallery; `mesh` only where they are groups."""
     positives = np.diff(right.first)
     answered = positives > 0
     place = 1 + np.arange(len(right.query)) - right.first[right.query]
@@ -221,11 +248,67 @@ class Direction:
         if clips < len(self.gallery.clip):
             found |= _row("by_clip", rank_metrics(*group_ranks(*self._compared), ks))
             found |= {f"by_clip/chance@{k}": min(k / clips, 1.0) for k in ks}
-        return found
+        return found | self._distinct(ks)
+
+    def _distinct(self, ks: Sequence[int]) -> dict[str, float | int]:
+        """Rows `distinct/`, and `repeated`, the share of captions that stand for more than one clip; else nothing."""
+        texts = self.query if self.query.words is not None else self.gallery
+        if texts.words is None:
+            return {}
+        said = distinct_captions(texts)
+        if not said.repeated:
+            return {}
+        media, captions = (self.gallery, self.query) if texts is self.query else (self.query, self.gallery)
+        captions = captions.vectors[said.first]
+        caption, entry = said.pairs(media)
+        if texts is self.query:
+            ranking = rank_pairs(captions, media.vectors, named_pairs(captions, media.vectors, caption, entry))
+        else:
+            ranking = rank_pairs(media.vectors, captions, named_pairs(media.vectors, captions, entry, caption))
+        found = retrieval_metrics(ranking, ks) | {"gallery": ranking.gallery}
+        return _row("distinct", found) | {"repeated": said.repeated}
 
     @property
     def _compared(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         return self.query.vectors, self.gallery.vectors, self.query.clip, self.gallery.clip
+
+
+@dataclasses.dataclass(frozen=True)
+class DistinctCaptions:
+    """Captions of which equal ones are one.
+
+    Attributes:
+      first: the first entry of each distinct caption.
+      caption, clip: pairs of a distinct caption and a clip that it stands for, each once.
+      repeated: the share of captions, a clip's own counted once, that stand for another clip too.
+    """
+
+    first: Int[np.ndarray, "c"]
+    caption: Int[np.ndarray, "p"]
+    clip: Int[np.ndarray, "p"]
+    repeated: float
+
+    def pairs(self, media: Side) -> tuple[Int[np.ndarray, "q"], Int[np.ndarray, "q"]]:
+        """The distinct captions and the entries of a side whose clips they stand for, one entry a clip."""
+        order = np.argsort(media.clip, kind="stable")
+        place = np.searchsorted(media.clip[order], self.clip)
+        return self.caption, order[place]
+
+
+def distinct_captions(texts: Side) -> DistinctCaptions:
+    """The distinct words of a side of texts; blanks around and between words don't count.
+
+    Of the captions `a dog`, `a cat`, `a dog` of three clips, `first` is 1 and 0 (in the order of the words), and
+    `repeated` 2/3.
+    """
+    words = np.array([" ".join(str(said).split()) for said in texts.words])
+    _, first, number = np.unique(words, return_index=True, return_inverse=True)
+    pairs = (
+        np.unique(np.stack([number.reshape(-1), texts.clip], axis=1), axis=0) if len(words) else np.zeros((0, 2), int)
+    )
+    clips = np.bincount(pairs[:, 0], minlength=len(first))
+    repeated = float((clips[pairs[:, 0]] > 1).mean()) if len(pairs) else 0.0
+    return DistinctCaptions(first, pairs[:, 0], pairs[:, 1], repeated)
 
 
 def _row(name: str, metrics: Mapping[str, float | int]) -> dict[str, float | int]:

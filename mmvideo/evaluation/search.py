@@ -70,6 +70,23 @@ def right_pairs(
     return RightPairs(asked, entry[by_query], similarity[by_query], first, query_group, gallery_group)
 
 
+def named_pairs(
+    query: Float[np.ndarray, "n d"],
+    gallery: Float[np.ndarray, "m d"],
+    rows: Int[np.ndarray, "p"],
+    entries: Int[np.ndarray, "p"],
+) -> RightPairs:
+    """The pairs of these queries and entries, where what is right is no partition into groups.
+
+    Such as of the distinct captions of clips with several each. The groups are empty: only the host searches by them.
+    """
+    similarity = products(query, gallery, rows, entries)
+    order = np.lexsort((np.where(np.isnan(similarity), np.inf, -similarity), rows))
+    first = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(query)))])
+    none = np.zeros(0, np.int64)
+    return RightPairs(rows[order], entries[order], similarity[order], first, none, none)
+
+
 def products(
     query: Float[np.ndarray, "n d"],
     gallery: Float[np.ndarray, "m d"],

@@ -29,7 +29,12 @@ def _metrics(workdir: Path, name: str) -> dict[str, float]:
     return read_result(path)["metrics"] if path.is_file() else {}
 
 
-VARIANTS = {"by_clip": "by best caption", "dsl": "dual softmax", "reranked": "re-ranked"}
+VARIANTS = {
+    "distinct": "equal captions as 1",
+    "by_clip": "by best caption",
+    "dsl": "dual softmax",
+    "reranked": "re-ranked",
+}
 """Other ways to rank in a direction, by what stands before their metrics."""
 
 
@@ -53,7 +58,8 @@ def _retrieval_lines(metrics: Mapping[str, float]) -> list[str]:
         for prefix in VARIANTS:
             if f"{prefix}/r@1" in row:
                 recalls = "".join(f"{row[f'{prefix}/r@{k}']:8.3f}" for k in (1, 5, 10))
-                lines.append(f"{f'  {VARIANTS[prefix]}':<24}{recalls}{row[f'{prefix}/median_rank']:7.0f}")
+                chance = f"{row['distinct/chance']:9.4f}" if prefix == "distinct" else ""
+                lines.append(f"{f'  {VARIANTS[prefix]}':<24}{recalls}{row[f'{prefix}/median_rank']:7.0f}{chance}")
     return lines
 
 

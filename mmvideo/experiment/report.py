@@ -69,7 +69,8 @@ def _gallery(experiment: Experiment, learner, plain: Batches, place) -> list:
     found = embed_corpus(learner, plain, place)
     if jax.process_index() != 0:
         return []
-    return gallery_queries(found, plain.corpus.record, experiment.evaluation.gallery)
+    captions = plain.corpus.all_captions()
+    return gallery_queries(found, plain.corpus.record, experiment.evaluation.gallery, captions=captions)
 
 
 def _reconstructions(experiment: Experiment, learner, assets, place) -> list:

@@ -28,13 +28,14 @@ class Side(NamedTuple):
       vector: what is compared; for `sum_pairs` also a tuple of several.
       valid: which rows take part at all.
       place: the clip of the batch that a row belongs to. Rows of both sides with one place belong together.
-      number: the clip of the corpus that a row belongs to; rows of one number at two places are never compared.
+      number: the clip of the corpus that a row belongs to, or several numbers a row, such as of its clip and of its
+        caption; rows at two places that share one are never compared.
     """
 
     vector: Float[Array, "n d"] | tuple[Float[Array, "n _"], ...]
     valid: Bool[Array, " n"]
     place: Int[Array, " n"]
-    number: Int[Array, " n"]
+    number: Int[Array, "n *r"]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -140,6 +141,7 @@ def _relation(rows: Side, columns: Side) -> tuple[Bool[Array, "n m"], Bool[Array
     both = rows.valid[:, None] & columns.valid[None, :]
     together = rows.place[:, None] == columns.place[None, :]
     same = rows.number[:, None] == columns.number[None, :]
+    same = same if same.ndim == 2 else same.any(axis=-1)
     return both & together, both & ~together & ~same
 
 

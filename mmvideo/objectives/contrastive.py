@@ -20,7 +20,7 @@ from mmvideo.model.kinds import AnyModel
 from mmvideo.model.layers import parameter
 from mmvideo.model.pool import Pooling
 from mmvideo.model.trunk import feature_width, make_pooler
-from mmvideo.objectives.captions import pool_captions
+from mmvideo.objectives.captions import count_same, pool_captions, same_captions
 from mmvideo.objectives.contrastive_losses import (
     chance_loss,
     mil_nce,
@@ -56,6 +56,9 @@ class Contrastive:
         forms take several captions as one text.
       direction: `forward` finds the second side by the first, `backward` the first by the second, and
         `both` does both; the sigmoid has no direction.
+      repeats: of clips with equal captions in a batch, in pairs with text: they are `negatives` to each other (CLIP),
+        `left_out` as negatives, or `positives` of each other (supervised contrastive). Captions that are names of
+        classes call for one of the latter two. `mil_nce` has negatives only.
       chunk: clips (for `mil_nce` captions) that all others are compared with at a time, so that memory
         grows linearly with the batch; None compares all at once.
       pooling: how the tokens of a side become one vector: their `mean`, the mean of its `class` tokens,
@@ -76,6 +79,7 @@ class Contrastive:
     weight: float = 1.0
     form: Literal["softmax", "sigmoid", "mil_nce"] = "softmax"
     direction: Literal["both", "forward", "backward"] = "both"
+    repeats: Literal["negatives", "left_out", "positives"] = "negatives"
     chunk: int | None = None
     pooling: Pooling = "mean"
     poolings: dict[str, Pooling] | None = dataclasses.field(default=None, hash=False)
@@ -103,6 +107,11 @@ class Contrastive:
             for side in getattr(self, field) or {}:
                 if side not in sides:
                     raise ValueError(f"contrastive.{field} names {side!r}, but the sides are {', '.join(sides)}")
+        if self.form == "mil_nce" and self.repeats != "negatives":
+            raise ValueError(
+                f"contrastive.repeats {self.repeats!r} is for softmax and sigmoid: mil_nce looks at every caption of a "
+                "clip by itself"
+            )
         weights = self.pair_weights
         if weights is not None and (len(weights) != len(self.pairs) or min(weights) < 0 or max(weights) == 0):
             raise ValueError(f"contrastive.pair_weights {weights} must hold a weight, 0 or more, for each pair")
@@ -204,6 +213,13 @@ class Contrastive:
             positive &= stream.clips.aligned.reshape(-1)
         scale, has = heads.scale(place), None
         shared = {"number": stream.clips.number.reshape(-1), "positive": positive, "chunk": self.chunk}
+        same = {}
+        if self.repeats != "negatives" and "text" in (*left, *right):
+            alike = same_captions(stream, valid)
+            same = {"same": count_same(alike, valid), "partners": self.repeats == "positives"}
+            shared["number"] = jnp.stack([shared["number"], alike], axis=-1)
+            if self.repeats == "positives":
+                shared["place"] = jnp.where(positive, same_captions(stream, positive), jnp.arange(len(positive)))
         if self.form == "mil_nce":
             b, has = self._candidates(heads, right, features, stream, b, valid)
             loss = mil_nce(a, b, valid, has, scale, **shared, direction=direction)
@@ -213,7 +229,7 @@ class Contrastive:
             loss = softmax_contrastive(a, b, valid, scale, **shared, direction=direction)
         return {
             "loss": loss,
-            "chance_loss": chance_loss(valid, self.form, has=has, positive=positive, direction=direction),
+            "chance_loss": chance_loss(valid, self.form, has=has, positive=positive, direction=direction, **same),
             "accuracy": retrieval_accuracy(scale * a, b, valid, has=has, **shared),
             "clips": positive.sum().astype(jnp.float32),
             "temperature": 1 / scale,

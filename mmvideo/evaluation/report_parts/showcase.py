@@ -23,7 +23,8 @@ def gallery(queries: Sequence[GalleryQuery]) -> str:
 def _query(query: GalleryQuery) -> str:
     asked = tag("div", _shown(query.query, query.source, large=True), class_="asked")
     rank = next((ranked.rank for ranked in query.ranked if ranked.right), None)
-    said = "" if rank is None else f"right clip at rank {rank} of {query.clips}"
+    which = "right clip" if query.right == 1 else f"first of {query.right} right clips"
+    said = "" if rank is None else f"{which} at rank {rank} of {query.clips}"
     mark = tag("span", text(said), class_="verdict good" if rank == 1 else "verdict")
     tiles = tag("div", *(_tile(ranked, query.target) for ranked in query.ranked), class_="tiles")
     return tag("article", tag("header", asked, mark), tiles, class_="query")

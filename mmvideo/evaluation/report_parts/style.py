@@ -18,6 +18,7 @@ h2{font-size:20px;margin:0 0 6px;letter-spacing:-.005em}
 h3{font-size:15px;margin:26px 0 10px;font-weight:600}
 section{margin-top:52px;scroll-margin-top:56px}
 p{margin:0 0 10px}.lead{color:var(--dim);max-width:78ch;margin-bottom:18px}.note{color:var(--dim);font-size:13px}
+.warning{border-left:3px solid #d98324;padding:2px 0 2px 10px;color:inherit}
 .arrow{color:var(--dim)}code{font:13px/1.4 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 nav{position:sticky;top:0;z-index:2;background:var(--page);border-bottom:1px solid var(--line);margin:22px -28px 0;
 padding:9px 28px;display:flex;gap:18px;flex-wrap:wrap;font-size:13.5px}

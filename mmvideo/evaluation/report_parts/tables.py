@@ -10,7 +10,11 @@ from mmvideo.objectives.pairs import group_and_space
 
 _WIDTH = 120
 
+REPEATED = 0.05
+"""The share of captions that stand for several clips above which a page warns."""
+
 VARIANTS = {
+    "distinct": "equal captions as one",
     "by_clip": "each clip by its best caption",
     "dsl": "dual softmax over all queries",
     "reranked": "judged again by the matching head",
@@ -43,9 +47,27 @@ def retrieval_table(metrics: Mapping[str, Any]) -> str:
 
 def _variant(of: Mapping[str, Any], prefix: str, columns: int) -> list[str]:
     """The row of another way to rank in a direction: recalls and median rank."""
-    recalls = [bar(of.get(f"{prefix}/r@{k}"), of.get(f"chance@{k}")) for k in (1, 5, 10)]
+    recalls = [
+        bar(of.get(f"{prefix}/r@{k}"), of.get(f"{prefix}/chance@{k}", of.get(f"chance@{k}"))) for k in (1, 5, 10)
+    ]
     row = [f'<span class="arrow">↳</span> {text(VARIANTS[prefix])}', *recalls, number(of[f"{prefix}/median_rank"])]
+    row += (
+        [percent(of.get(f"{prefix}/chance")), p_value(of.get(f"{prefix}/r@1_p_value"))] if prefix == "distinct" else []
+    )
     return row + [""] * (columns - len(row))
+
+
+def repeated_note(metrics: Mapping[str, Any]) -> str:
+    """A warning where more than `REPEATED` of the captions stand for several clips."""
+    share = max((value for name, value in metrics.items() if name.endswith("/repeated")), default=0)
+    if share <= REPEATED:
+        return ""
+    said = (
+        f"{share:.0%} of the captions stand for more than one clip. The first row of a direction with text counts "
+        "every clip but the query’s own as wrong, also those of the same caption, and can’t be high: read "
+        f"“{VARIANTS['distinct']}”."
+    )
+    return tag("p", text(said), class_="note warning")
 
 
 def _arrow(direction: str) -> str:
