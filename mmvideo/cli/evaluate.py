@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmvideo.experiment.config import Experiment
 
 ABOUT = """usage: mmvideo eval WORKDIR [--dataset CORPUS[:SPLIT]] [--tasks NAME,NAME] [--modalities NAME,NAME]
                     [--step STEP|best] [--evaluation.FIELD VALUE …]
@@ -18,6 +22,8 @@ evals/NAME.predictions.jsonl and report.html there. The fields are those of the 
                            dense_captioning, question_answering, moments, losses, probes
   --modalities NAME,NAME   show only these of every clip, such as video,text; what is measured is
                            written beside the rest, as evals/NAME.video+text.json
+  --modalities each        everything, then every group of the run's modalities alone, and the table
+                           of what each modality adds
   --step STEP|best         the checkpoint of that step, or the one that training.best marks
 """
 
@@ -32,7 +38,7 @@ def main(arguments: list[str]) -> int:
 
     workdir, rest = take_first(arguments, "mmvideo eval WORKDIR", "the workdir of a run")
     names, rest = take_value(rest, "--modalities", "names such as video,text")
-    if names is not None:
+    if names is not None and names != "each":
         rest = [*rest, "--evaluation.modalities", *names.split(",")]
     tasks, rest = take_value(rest, "--tasks", "names such as retrieval,captioning")
     if tasks is not None:
@@ -52,6 +58,8 @@ def main(arguments: list[str]) -> int:
     from mmvideo.experiment.run import evaluate
 
     check_config(workdir, step)
+    if names == "each":
+        experiment = _with_each(experiment)
     dataset = None
     if corpus is not None:
         source = held_out_source(corpus)
@@ -61,3 +69,13 @@ def main(arguments: list[str]) -> int:
         dataset = source.path.removeprefix("samples:").rstrip("/").rpartition("/")[2]
     evaluate(experiment, Path(workdir), dataset, step)
     return 0
+
+
+def _with_each(experiment: Experiment) -> Experiment:
+    """The experiment, evaluated with every group of its modalities too."""
+    from mmvideo.evaluation.adds import subsets
+    from mmvideo.stream import MODALITIES
+
+    there = [name for name in MODALITIES if getattr(experiment.input, name) is not None]
+    wanted = dataclasses.replace(experiment.evaluation, modalities=None, subsets=subsets(there))
+    return dataclasses.replace(experiment, evaluation=wanted)

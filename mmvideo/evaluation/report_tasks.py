@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmvideo.evaluation.adds import added
 from mmvideo.evaluation.report_data import ClipGroup
 from mmvideo.evaluation.report_parts import confusion, plots, results, samples
 from mmvideo.evaluation.report_parts.markup import Part, number, section, tag, text
@@ -161,12 +162,29 @@ def modalities(variants: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Part:
         "The same model and the same clips, of which only some modalities are shown. Each row is a metric, its best "
         "value bold; a model that uses both picture and sound is better with both than with either."
     )
-    parts = []
-    for name, of in variants.items():
-        metrics = {one: found["metrics"] for one, found in of.items()}
+    measured = {name: {one: found["metrics"] for one, found in of.items()} for name, of in variants.items()}
+    parts = [results.added_table(added(measured)), *_partial_notes(variants)]
+    for name, metrics in measured.items():
         parts += [tag("h3", text(name.replace("_", " ").capitalize())), results.ablation_table(name, metrics)]
     title = "Modalities"
-    return Part("modalities", title, section("modalities", title, how, *parts) if parts else "")
+    return Part("modalities", title, section("modalities", title, how, *parts) if variants else "")
+
+
+def _partial_notes(variants: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """Which objectives can't answer by what is shown, and what the run was never trained without."""
+    protocols = [(one, found.get("protocol", {})) for of in variants.values() for one, found in of.items()]
+    silent: dict[str, list[str]] = {}
+    for one, protocol in protocols:
+        for name in protocol.get("not_answerable", {}):
+            silent.setdefault(name, []).append(one)
+    notes = [f"“{name}” is not answerable with {', '.join(those)} alone." for name, those in silent.items()]
+    unseen = dict.fromkeys(name for _, protocol in protocols for name in protocol.get("never_missing", ()))
+    if unseen:
+        notes.append(
+            f"No clip of the training lacked {' or '.join(unseen)}: what falls without it may be the surprise, not "
+            "what it tells. Train with modality dropout (input.presence.drop) to know."
+        )
+    return [tag("p", text(said), class_="note warning") for said in notes]
 
 
 def examples(groups: Sequence[ClipGroup]) -> Part:

@@ -164,8 +164,8 @@ def retrieval_metrics(ranking: Ranking, ks: Sequence[int] = RECALLS) -> dict[str
     Returns:
       `r@K`, `r@K_optimistic`, `r@K_expected`, `r@K_p_value` and `chance@K` for each K, `chance` (that
       of R@1), `median_rank`, `mean_rank`, `map`, `map_optimistic`, where each query has one positive also
-      `mean_rank_p_value`, and `clips`, the number of queries. Only `clips` when no
-      query has anything right in the gallery. Where several positives tie with each other,
+      `mean_rank_p_value`, and `clips`, the number of queries, of which `ties` have a rank that hangs on ties.
+      Only `clips` when no query has anything right in the gallery. Where several positives tie with each other,
       `r@K_expected` takes them for one.
     """
     asked = ranking.positives > 0
@@ -186,6 +186,7 @@ def retrieval_metrics(ranking: Ranking, ks: Sequence[int] = RECALLS) -> dict[str
         "map": float(ranking.precision[asked].mean()),
         "map_optimistic": float(ranking.precision_optimistic[asked].mean()),
         "clips": clips,
+        "ties": int((worst > best).sum()),
     }
 
 

@@ -69,11 +69,13 @@ class Partial:
       evaluator: what is measured.
       modalities: those that are shown; None for all that there are.
       dataset: what the clips are called, where they are not those that the run is evaluated on; None for those.
+      never_missing: modalities that are not shown, and without which the run was never trained.
     """
 
     evaluator: Evaluator
     modalities: tuple[str, ...] | None = None
     dataset: str | None = None
+    never_missing: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -81,11 +83,27 @@ class Partial:
         return partial_name(self.evaluator.name, self.modalities, self.dataset)
 
     def run(self, subject: Subject) -> EvaluationResult:
-        """The measurement."""
+        """The measurement; its protocol names the objectives that can't answer by what is shown."""
         result = self.evaluator.run(subject)
         if self.modalities is None:
             return result
-        return dataclasses.replace(result, protocol=result.protocol | {"modalities": list(self.modalities)})
+        said: dict[str, Any] = {"modalities": list(self.modalities)}
+        if lacking := self._unanswered(subject):
+            said["not_answerable"] = lacking
+        if self.never_missing:
+            said["never_missing"] = list(self.never_missing)
+        return dataclasses.replace(result, protocol=result.protocol | said)
+
+    def _unanswered(self, subject: Subject) -> dict[str, list[str]]:
+        """Objectives of this task that need modalities which are not shown, with those."""
+        found = {}
+        for name, objective in subject.learner.objectives.items():
+            if objective.kind != self.evaluator.name or not hasattr(objective, "require"):
+                continue
+            lacking = [one for one in objective.modalities if one not in self.modalities]
+            if lacking and (objective.require == "all" or len(lacking) == len(objective.modalities)):
+                found[name] = lacking
+        return found
 
 
 def partial_name(name: str, modalities: tuple[str, ...] | None, dataset: str | None = None) -> str:

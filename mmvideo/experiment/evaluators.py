@@ -23,6 +23,7 @@ from mmvideo.evaluation.reranking import matching_of
 from mmvideo.evaluation.runner import Evaluator, Partial
 from mmvideo.evaluation.zero_shot import ZeroShot
 from mmvideo.experiment.config import Experiment
+from mmvideo.experiment.unseen import never_missing
 from mmvideo.input.config import Source, Views
 from mmvideo.input.pipeline import Batches
 from mmvideo.objectives import Captioning, Classification, Contrastive, Moments, Regression
@@ -94,10 +95,16 @@ def evaluators(experiment: Experiment, assets: Mapping[str, bytes], dataset: str
         )
     found, shown = [evaluator for _, evaluator in made], shown_modalities(experiment)
     if shown is not None or dataset is not None:
-        found = [Partial(evaluator, shown, dataset) for evaluator in found]
+        unseen = () if shown is None else never_missing(experiment, shown)
+        found = [Partial(evaluator, shown, dataset, unseen) for evaluator in found]
     for group in wanted.subsets:
-        alone = dataclasses.replace(wanted, modalities=tuple(group.split("+")), subsets=())
-        found += evaluators(dataclasses.replace(experiment, evaluation=alone), assets, dataset)
+        if not clips.have(group.split("+")):
+            print(f"nothing is evaluated with {group} alone: no clip of {clips.named['dataset']} has any of it")
+            continue
+        # What can't be asked with some modalities only was asked with all.
+        alone = dataclasses.replace(wanted, modalities=tuple(group.split("+")), subsets=(), tasks=None)
+        some = evaluators(dataclasses.replace(experiment, evaluation=alone), assets, dataset)
+        found += [one for one in some if wanted.tasks is None or one.evaluator.name in wanted.tasks]
     return found
 
 
@@ -142,6 +149,18 @@ class HeldOut:
         there = [name for name in MODALITIES if getattr(self.experiment.input, name) is not None]
         shown = shown_modalities(self.experiment) or there
         return self.batches(modalities=tuple(name for name in shown if name != "text"))
+
+    def have(self, modalities: Sequence[str]) -> bool:
+        """Whether some clip has one of these."""
+        corpus = self.plain.corpus
+        has = {"video": corpus.has_video.any(), "audio": corpus.has_audio.any()}
+        return any(has[name] if name in has else any(corpus.all_captions()) for name in modalities)
+
+    @property
+    def shows_media(self) -> bool:
+        """Whether there is anything to write captions of."""
+        shown = shown_modalities(self.experiment)
+        return shown is None or shown != ("text",)
 
     @property
     def tells_events(self) -> bool:
@@ -195,7 +214,7 @@ def _regression(clips: HeldOut) -> Iterator[Evaluator]:
 
 
 def _captioning(clips: HeldOut) -> Iterator[Evaluator]:
-    for name in _first(clips.objectives(Captioning), lambda one: not one.answers):
+    for name in _first(clips.objectives(Captioning) if clips.shows_media else {}, lambda one: not one.answers):
         if clips.tells_events:
             return
         references = clips.wordless.corpus.all_captions()
@@ -228,7 +247,7 @@ def _gone(sources: Sequence[Source]) -> str | None:
 
 
 def _dense_captioning(clips: HeldOut) -> Iterator[Evaluator]:
-    for name in _first(clips.objectives(Captioning), lambda one: not one.answers):
+    for name in _first(clips.objectives(Captioning) if clips.shows_media else {}, lambda one: not one.answers):
         if clips.tells_events:
             yield DenseCaptions(clips.wordless, name, **clips.named, decoding=clips.experiment.evaluation.decoding)
 

@@ -12,7 +12,7 @@ from mmvideo.evaluation.results import measured
 from mmvideo.evaluation.runner import evaluate as run_evaluators
 from mmvideo.experiment.config import Experiment, to_json
 from mmvideo.experiment.evaluators import evaluators, shown_modalities
-from mmvideo.experiment.headline import headline
+from mmvideo.experiment.headline import adds, headline
 from mmvideo.experiment.initial import start_from
 from mmvideo.experiment.making import make_learner
 from mmvideo.experiment.measured import utilisation_of_a_token
@@ -114,6 +114,8 @@ def _conclude(experiment: Experiment, workdir: Path, dataset: str | None = None,
     if jax.process_index() != 0:
         return 0
     for line in headline(workdir, shown_modalities(experiment), dataset):
+        print(line)
+    for line in adds(workdir, experiment.evaluation.subsets, dataset):
         print(line)
     print(f"report: {page}")
     return 0

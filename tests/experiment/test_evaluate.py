@@ -104,6 +104,34 @@ def test_a_run_measures_all_that_its_objectives_answer(workdir):
     assert "Classification" in (workdir / "report.html").read_text()
 
 
+def test_one_command_tells_what_each_modality_adds(workdir, tmp_path, capsys):
+    """Over every group of modalities, each with a program of its own; what is not answerable is told."""
+    copy = tmp_path / "run"
+    shutil.copytree(workdir, copy)
+    assert main(["eval", str(copy), "--modalities", "each", "--tasks", "classification"]) == 0
+    names = {path.stem for path in (copy / "evals").glob("classification*.json")}
+    groups = ("video+audio", "video+text", "audio+text", "video", "audio", "text")
+    assert names == {"classification", *(f"classification.{group}" for group in groups)}
+    lines = capsys.readouterr().out.splitlines()
+    (head,) = [number for number, line in enumerate(lines) if line.startswith("what each modality adds")]
+    assert lines[head].split()[4:] == ["all", *groups, "+video", "+audio", "+text"]
+    rows = {line.split()[0]: line.split()[1:] for line in lines[head + 1 : head + 3]}
+    motion = rows["motion/top1"]
+    # A head of the video alone tells the same without the audio, and nothing without the video.
+    assert motion[0] == motion[1] == motion[2] == motion[4]
+    assert motion[3] == motion[5] == motion[6] == "–" and motion[7:] == ["–", "+0.000", "+0.000"]
+    assert rows["elements/mAP"][0] == rows["elements/mAP"][1] and rows["elements/mAP"][2:7] == ["–"] * 5
+    assert "no clip of the training lacked audio or video" in lines[head + 3]
+    alone = json.loads((copy / "evals" / "classification.video.json").read_text())["protocol"]
+    assert alone["not_answerable"] == {"elements": ["audio"]} and alone["never_missing"] == ["audio"]
+    page = (copy / "report.html").read_text()
+    assert "What each modality adds" in page and "“elements” is not answerable with video, audio" in page
+    assert main(["eval", str(copy), "--modalities", "video", "--tasks", "classification"]) == 0
+    told = capsys.readouterr().out
+    assert "elements                not answerable: it needs audio, which is not shown" in told
+    assert "no clip of the training lacked audio" in told
+
+
 def test_tasks_and_other_clips_are_written_beside_the_rest(workdir, tmp_path, capsys):
     copy = tmp_path / "run"
     shutil.copytree(workdir, copy)

@@ -16,6 +16,7 @@ from mmvideo.evaluation.metrics.java_scorers import METEOR_VARIABLE, SPICE_VARIA
 from mmvideo.evaluation.metrics.rouge import rouge_l
 
 PROTOCOL: dict[str, str] = {
+    "exact_match": "share of captions whose words are those of a reference, all of them in their order",
     "words": "Penn Treebank tokens in lower case without punctuation, as the COCO caption evaluation counts them",
     "bleu": "corpus BLEU-1 … 4, clipped counts, closest reference length",
     "rouge_l": "best precision and best recall over the references, beta 1.2, mean over clips",
@@ -27,6 +28,9 @@ PROTOCOL: dict[str, str] = {
     "missing": "clips without a prediction or without a reference are left out and counted in left_out",
 }
 """What the numbers of this file mean, as it is written beside them."""
+
+SHORT = 8
+"""Mean words of references below which BLEU-4 tells little: of a reference of four words it counts one 4-gram."""
 
 Metrics = dict[str, float | int]
 
@@ -49,9 +53,9 @@ def caption_metrics(
         and without either the metric is left out.
 
     Returns:
-      Metrics: `bleu_1` … `bleu_4`, `rouge_l`, `cider`, `cider_d`, `meteor` and `spice` where their jars are, all of
-      `caption_diversity`, `reference_length_mean`, `clips`, `references` and `left_out`. Then by clip: the same
-      scores, and `length` in words.
+      Metrics: `exact_match`, `bleu_1` … `bleu_4`, `rouge_l`, `cider`, `cider_d`, `meteor` and `spice` where their jars
+      are, all of `caption_diversity`, `reference_length_mean`, `clips`, `references` and `left_out`. Then by clip: the
+      same scores, and `length` in words.
 
     Raises:
       ValueError: references of a clip are a string, no clip has both, or a named jar isn't there.
@@ -64,7 +68,12 @@ def caption_metrics(
     captions = [caption_words(predicted[name]) for name in names]
     right = [[caption_words(one) for one in references[name]] for name in names]
     corpus, clips = _scores(captions, right, jar(meteor_jar, METEOR_VARIABLE), jar(spice_jar, SPICE_VARIABLE))
-    metrics: Metrics = {**corpus, **caption_diversity(captions, training)}
+    clips["exact_match"] = np.array([float(own in its) for own, its in zip(captions, right, strict=True)])
+    metrics: Metrics = {
+        "exact_match": float(clips["exact_match"].mean()),
+        **corpus,
+        **caption_diversity(captions, training),
+    }
     metrics["reference_length_mean"] = float(np.mean([len(one) for its in right for one in its]))
     metrics["clips"] = len(names)
     metrics["references"] = sum(map(len, right))

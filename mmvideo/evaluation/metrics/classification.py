@@ -84,10 +84,14 @@ def classification_metrics(
     return metrics | ranked | {"chance": chance, "p_value": p_value} | count, details
 
 
-def top_metrics(scores: Float[np.ndarray, "n C"], truth: Int[np.ndarray, "n"]) -> dict[str, float]:
-    """`top1`, and where there are more than 5 classes `top5` and `class_mean_recall@5`."""
+def top_metrics(scores: Float[np.ndarray, "n C"], truth: Int[np.ndarray, "n"]) -> dict[str, float | int]:
+    """`top1`, `ties`, and where there are more than 5 classes `top5` and `class_mean_recall@5`.
+
+    `ties` counts the clips of which several classes are the likeliest; the first of them is the answer.
+    """
     rank = ranks(scores, truth)
-    metrics = {"top1": float((rank <= 1).mean())}
+    tied = (scores == scores.max(axis=1, keepdims=True)).sum(axis=1) > 1
+    metrics = {"top1": float((rank <= 1).mean()), "ties": int(tied.sum())}
     if scores.shape[1] > 5:
         metrics |= {"top5": float((rank <= 5).mean()), "class_mean_recall@5": _class_mean(rank <= 5, truth)}
     return metrics

@@ -49,6 +49,7 @@ _OTHERS: dict[str, str] = {
     "p_value": "p",
     "clips": "clips",
     "left_out": "left out",
+    "ties": "ties",
     "classes": "classes",
     "absent_classes": "absent classes",
     "queries": "queries",
@@ -131,7 +132,7 @@ def headline(kind: str, name: str) -> bool:
 def best(name: str, values: Iterable[int | float | None]) -> int | float | None:
     """The best of a metric's values; None where there are none or all are the same."""
     known = [value for value in values if value is not None]
-    if len(set(known)) < 2 or name.rsplit("/", 1)[-1] in ("clips", "left_out", "queries", "chance"):
+    if len(set(known)) < 2 or name.rsplit("/", 1)[-1] in ("clips", "left_out", "ties", "queries", "chance"):
         return None
     return min(known) if less_is_better(name) else max(known)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmvideo.evaluation.adds import Added
+from mmvideo.evaluation.metrics.captioning import SHORT
 from mmvideo.evaluation.report_parts.markup import number, percent, table, tag, text
 from mmvideo.evaluation.report_parts.names import (
     best,
@@ -20,7 +22,7 @@ from mmvideo.evaluation.report_parts.tables import bar
 
 SINGLE: tuple[str, ...] = (
     "top1", "top5", "class_mean_accuracy", "class_mean_recall@5", "macro_f1", "mAP", "auc", "d_prime", "chance",
-    "p_value", "clips", "left_out",
+    "p_value", "clips", "left_out", "ties",
 )  # fmt: skip
 SEVERAL: tuple[str, ...] = (
     "mAP", "micro_ap", "auc", "d_prime", "macro_f1", "micro_f1", "macro_precision", "macro_recall", "clips", "left_out",
@@ -63,6 +65,8 @@ def metric_table(metrics: Mapping[str, Any]) -> str:
     """One row of the metrics that papers report, one of the facts that captions get right; the rest is folded away."""
     facts = [name for name in metrics if name.startswith(FACTS)]
     main = [name for name in metrics if known(name)] or [name for name in metrics if name not in facts]
+    if metrics.get("reference_length_mean", SHORT) < SHORT:
+        main = [name for name in main if name not in ("bleu_2", "bleu_3", "bleu_4")]
     row = table([full_label(name) for name in main], [[written(name, metrics[name]) for name in main]], len(main))
     return row + _facts(metrics, facts) + _folded({n: v for n, v in metrics.items() if n not in main + facts})
 
@@ -111,6 +115,29 @@ def ablation_table(kind: str, variants: Mapping[str, Mapping[str, Any]]) -> str:
     if not (main and rest):
         return whole
     return whole + tag("details", tag("summary", "Every metric"), _side_by_side(rest, variants))
+
+
+def added_table(rows: Sequence[Added]) -> str:
+    """A measure a row: its value by what is shown, and how much better everything is than everything but a modality."""
+    if not rows:
+        return ""
+    shown = list(dict.fromkeys(name for row in rows for name in row.values))
+    modalities = list(dict.fromkeys(name for row in rows for name in row.adds))
+    body = [
+        [
+            full_label(row.measure),
+            *(written(row.measure, row.values.get(name)) for name in shown),
+            *(_signed(row.measure, row.adds.get(name)) for name in modalities),
+        ]
+        for row in rows
+    ]
+    head = ["", *map(text, shown), *(text(f"{name} adds") for name in modalities)]
+    return tag("h3", "What each modality adds") + table(head, body)
+
+
+def _signed(name: str, value: float | None) -> str:
+    said = written(name, value)
+    return f"+{said}" if value is not None and value > 0 else said
 
 
 def _side_by_side(names: Sequence[str], variants: Mapping[str, Mapping[str, Any]]) -> str:

@@ -29,7 +29,7 @@ def retrieval_table(metrics: Mapping[str, Any]) -> str:
     oracle = any(f"{name}/oracle" in metrics for name in measured)
     head = ["query → gallery", "R@1", "R@5", "R@10", "median rank", "chance R@1", "p of R@1"]
     head += ["oracle R@1", "of oracle"] if oracle else []
-    head += ["clips", "left out"]
+    head += ["clips", "left out", "ties"]
     rows = []
     for name in measured:
         of = {key.split("/", 1)[1]: value for key, value in metrics.items() if key.startswith(f"{name}/")}
@@ -37,7 +37,7 @@ def retrieval_table(metrics: Mapping[str, Any]) -> str:
         row += [number(of["median_rank"]), percent(of["chance"]), p_value(of["r@1_p_value"])]
         if oracle:
             row += [percent(of.get("oracle")), _share(of)]
-        rows.append([*row, number(of["clips"]), number(of["left_out"])])
+        rows.append([*row, number(of["clips"]), number(of["left_out"]), number(of.get("ties"))])
         rows += [_variant(of, prefix, len(head)) for prefix in VARIANTS if f"{prefix}/r@1" in of]
     absent = [name for name in directions if name not in measured]
     said = ", ".join(_arrow(name) for name in absent)

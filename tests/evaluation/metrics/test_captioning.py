@@ -75,3 +75,12 @@ def test_diversity_of_nothing():
     assert caption_diversity([[]])["distinct_2"] == 0.0
     with pytest.raises(ValueError, match="at least one clip"):
         caption_diversity([])
+
+
+def test_exact_match_is_that_of_words():
+    metrics, clips = caption_metrics(
+        {"a": "A red circle.", "b": "a red circle", "c": ""},
+        {"a": ["a blue one", "a red circle"], "b": ["red circle"], "c": ["x"]},
+    )
+    assert metrics["exact_match"] == 1 / 3 and next(iter(metrics)) == "exact_match"
+    assert [clips[name]["exact_match"] for name in "abc"] == [1, 0, 0]

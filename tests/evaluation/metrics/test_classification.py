@@ -180,3 +180,10 @@ def test_a_long_curve_is_thinned_to_points_of_itself():
     assert len(few_recall) <= 200 < len(recall)
     assert set(zip(few_recall, few_precision, strict=True)) <= set(zip(recall, precision, strict=True))
     assert few_recall[-1] == 1.0 and np.diff(few_recall).max() < 0.011
+
+
+def test_ties_for_the_first_place_are_counted():
+    scores = np.array([[0.5, 0.5, 0.0], [0.2, 0.8, 0.0], [0.0, 0.5, 0.5], [0.3, 0.3, 0.4]])
+    metrics, _ = classification_metrics(scores, np.array([0, 1, 2, -1]), ["a", "b", "c"])
+    assert (metrics["ties"], metrics["clips"], metrics["left_out"]) == (2, 3, 1)
+    assert metrics["top1"] == 2 / 3
