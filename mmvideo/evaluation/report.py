@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmvideo.evaluation import report_tasks
 from mmvideo.evaluation.report_data import ReportData
-from mmvideo.evaluation.report_parts import account, curves, showcase, tables
+from mmvideo.evaluation.report_parts import account, curves, showcase, summary, tables
 from mmvideo.evaluation.report_parts.markup import Part, duration, number, section, tag, text
 from mmvideo.evaluation.report_parts.style import SCRIPT, STYLE
 from mmvideo.evaluation.report_tasks import source, titled
@@ -44,11 +47,14 @@ def page(data: ReportData) -> str:
 
 def _parts(data: ReportData) -> list[Part]:
     """Every section, empty ones included."""
-    known = {"retrieval": _retrieval, "probes": _probes} | dict.fromkeys(report_tasks.TASKS, report_tasks.task_part)
+    zero_shot, probes = report_tasks.task_part, functools.partial(_probes, labels=_trained_labels(data.config))
+    known = {"retrieval": _retrieval, "zero_shot": zero_shot, "probes": probes}
+    known |= {name: report_tasks.task_part for name in report_tasks.TASKS if name not in known}
     whole, variants = report_tasks.split(data.evaluations)
     kinds = {name: report_tasks.task(name) for name in whole}
     first = sorted((name for name in whole if kinds[name] in known), key=lambda name: list(known).index(kinds[name]))
     return [
+        _summary(data, {kinds[name]: whole[name] for name in reversed(first)}),
         *(known[kinds[name]](name, whole[name]) for name in first),
         report_tasks.modalities(variants),
         report_tasks.examples(data.examples),
@@ -81,6 +87,26 @@ def _header(data: ReportData) -> str:
     return tag("header", tag("h1", text(data.name)), tag("div", *shown, class_="facts"))
 
 
+def _summary(data: ReportData, evaluations: dict[str, dict]) -> Part:
+    """The best numbers of the run's own clips, and a clip to play."""
+    best = summary.summary_table(dict(reversed(evaluations.items())))
+    clip = summary.one_clip(data.gallery, data.examples)
+    how = (
+        "What the run was best at, each number with what guessing gives (chance) and the most that any model can "
+        "reach, where that is known (ceiling); all of it stands below."
+    )
+    return Part("summary", "Summary", section("summary", "Summary", how, best, clip) if best else "")
+
+
+def _trained_labels(config: str) -> list[str]:
+    """Kinds of label that the run was trained on, by its config."""
+    try:
+        objectives = json.loads(config or "{}").get("objectives", {}).values()
+    except json.JSONDecodeError:
+        return []
+    return list(dict.fromkeys(str(one["label"]) for one in objectives if isinstance(one, dict) and one.get("label")))
+
+
 def _retrieval(name: str, found: dict) -> Part:
     how = (
         "Retrieval: given one modality of a clip, find the clip among all of these by another. R@K is the "
@@ -92,7 +118,8 @@ def _retrieval(name: str, found: dict) -> Part:
     if oracle:
         how += (
             "The oracle knows exactly what each modality shows and is the most that any model can reach; as it breaks "
-            "ties at random, “of oracle” compares it with the model’s R@1 under random ties. "
+            "ties at random, “of oracle” compares it with the model’s R@1 under random ties, with the 95 % interval "
+            "that so many queries allow. "
         )
     legend = '<i></i>model|<i class="chance"></i>chance' + ('|<i class="oracle"></i>oracle' if oracle else "")
     keys = tag("div", *(tag("span", item) for item in legend.split("|")), class_="legend")
@@ -101,12 +128,14 @@ def _retrieval(name: str, found: dict) -> Part:
     return Part(name, title, section(name, title, how + source(found), warning, table, keys))
 
 
-def _probes(name: str, found: dict) -> Part:
+def _probes(name: str, found: dict, labels: Sequence[str] = ()) -> Part:
     how = (
-        "How much a simple classifier reads from frozen features, without training the model on any label: accuracy "
-        "in % on held-out clips. The orange mark is chance (always answering the most frequent class), a green one "
-        "what can be known at all from that modality. “Per class” averages over classes, however rare. "
-    )
+        "How much a simple classifier reads from frozen features{}: accuracy in % on held-out clips. The orange mark "
+        "is chance (always answering the most frequent class), a green one what can be known at all from that "
+        "modality. “Per class” averages over classes, however rare. "
+    ).format("" if labels else ", without training the model on any label")
+    if labels:
+        how += f"The model was trained on labels of {', '.join(f'“{text(one)}”' for one in labels)}. "
     table = tables.probe_table(found["metrics"])
     title = titled("Probes", name)
     return Part(name, title, section(name, title, how + source(found), table))

@@ -112,7 +112,19 @@ def _moments(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> list[str
     return [results.moment_tables(metrics), tag("h3", "Queries over time") + strips if strips else ""]
 
 
+def _zero_shot(metrics: Mapping[str, Any], details: Mapping[str, Any]) -> list[str]:
+    """The table."""
+    return [results.objective_table(metrics)]
+
+
 TASKS = {
+    "zero_shot": (
+        "Zero-shot classification",
+        "Each clip is given the class whose name, put into prompts, is the most similar to it; a row is a kind of "
+        "label and what is looked at. Top-1 stands over a bar with chance, always answering the most frequent class, as "
+        "an orange mark. ",
+        _zero_shot,
+    ),
     "classification": (
         "Classification",
         "How well the classes of held-out clips are told. Top-1 stands over a bar with chance, always answering the "

@@ -27,7 +27,7 @@ from mmvideo.evaluation.report_parts.tables import retrieval_table
 from mmvideo.evaluation.retrieval import directions_of, retrieval, sides
 
 SECTIONS = [
-    "retrieval", "probes", "gallery", "curves", "reconstruction",
+    "summary", "retrieval", "probes", "gallery", "curves", "reconstruction",
     "attention", "throughput", "time", "skipped", "config",
 ]  # fmt: skip
 
@@ -124,7 +124,7 @@ def test_what_is_missing_is_left_out(data, parse):
 def test_an_evaluation_of_some_modalities_alone_says_so(data, parse):
     found = {"retrieval.video+text": data.evaluations["retrieval"]}
     parsed = parse(page(ReportData("run", evaluations=found)))
-    assert parsed.sections == ["retrieval.video+text"] and "Retrieval (video+text)" in parsed.words
+    assert parsed.sections == ["summary", "retrieval.video+text"] and "Retrieval (video+text)" in parsed.words
 
 
 def test_an_evaluation_without_its_own_table_is_shown(data, parse):

@@ -116,7 +116,8 @@ def data(results, tmp_path_factory) -> ReportData:
 def test_every_task_has_its_section(data, parse):
     parsed = parse(page(data))
     assert parsed.sections == [
-        "classification", "captioning", "question_answering", "moments", "regression", "modalities", "examples",
+        "summary", "classification", "captioning", "question_answering", "moments", "regression", "modalities",
+        "examples",
     ]  # fmt: skip
     assert parsed.links == [f"#{name}" for name in parsed.sections]
     words = " ".join(parsed.words)

@@ -20,6 +20,22 @@ def gallery(queries: Sequence[GalleryQuery]) -> str:
     return "".join(parts)
 
 
+def best_find(queries: Sequence[GalleryQuery]) -> str:
+    """One query with the first clip to play that it finds, which need not be right; nothing where there is none."""
+    for query in queries:
+        shown = next((one for one in query.ranked if one.clip.media is not None), None)
+        if shown is not None and query.target in ("video", "audio"):
+            asked, tile = (
+                tag("div", _shown(query.query, query.source, large=True), class_="asked"),
+                _tile(shown, query.target),
+            )
+            rank = next((one.rank for one in query.ranked if one.right), None)
+            said = "" if rank is None else f"the right clip is at rank {rank} of {query.clips}"
+            mark = tag("span", text(said), class_="verdict")
+            return tag("article", tag("header", asked, mark), tag("div", tile, class_="tiles"), class_="query one-clip")
+    return ""
+
+
 def _query(query: GalleryQuery) -> str:
     asked = tag("div", _shown(query.query, query.source, large=True), class_="asked")
     rank = next((ranked.rank for ranked in query.ranked if ranked.right), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -82,10 +83,23 @@ def _recall(of: Mapping[str, Any], k: int) -> str:
 
 
 def _share(of: Mapping[str, Any]) -> str:
-    """R@1 over the oracle's, both with ties broken at random."""
+    """R@1 over the oracle's, both with ties broken at random, with its interval."""
     if not of.get("oracle"):
         return "–"
-    return f"{100 * of.get('r@1_expected', of['r@1']) / of['oracle']:.0f} %"
+    share, low, high = of_oracle(of)
+    return f"{100 * share:.0f} %<small> ({100 * low:.0f}–{100 * high:.0f})</small>"
+
+
+def of_oracle(of: Mapping[str, Any]) -> tuple[float, float, float]:
+    """R@1 over the oracle's, and the ends of its 95 % interval.
+
+    That of a share of so many queries (Wilson 1927), over the oracle's R@1, which is known: a share above 1 is chance
+    among few clips unless the whole interval is above it.
+    """
+    share, clips, z = of.get("r@1_expected", of.get("r@1")), of["clips"], 1.959964
+    middle = (share + z * z / (2 * clips)) / (1 + z * z / clips)
+    half = z * math.sqrt(share * (1 - share) / clips + (z / (2 * clips)) ** 2) / (1 + z * z / clips)
+    return share / of["oracle"], (middle - half) / of["oracle"], (middle + half) / of["oracle"]
 
 
 def bar(value: int | float | None, chance: int | float | None, oracle: int | float | None = None) -> str:
