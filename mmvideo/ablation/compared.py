@@ -16,7 +16,7 @@ from mmvideo.ablation.pages import write_files
 from mmvideo.ablation.settings import written
 from mmvideo.ablation.statistics import Estimate, estimate
 from mmvideo.evaluation.report_parts.markup import duration
-from mmvideo.evaluation.report_parts.names import is_hundredfold, less_is_better
+from mmvideo.evaluation.report_parts.names import is_hundredfold, is_share, less_is_better
 
 PLOTTED = 6
 """At most so many headline metrics are plotted."""
@@ -154,7 +154,9 @@ def _panel(comparison: Comparison, metric: str) -> Panel:
         found = estimate(values)
         if found is not None:
             dots.append(Dot(place, found, values))
-    return Panel(label(metric), "", "", tuple(column.name for column in comparison.columns), {"": tuple(dots)})
+    return Panel(
+        label(metric), "", "", tuple(column.name for column in comparison.columns), {"": tuple(dots)}, is_share(metric)
+    )
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:

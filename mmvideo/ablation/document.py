@@ -82,6 +82,7 @@ class Panel:
       axis: what varies along it.
       ticks: its labels, in order.
       series: points, by the label of what else varies; a single empty label where nothing does.
+      rates: whether the values are shares in percent, which none can pass 0 or 100.
     """
 
     title: str
@@ -89,6 +90,7 @@ class Panel:
     axis: str
     ticks: tuple[str, ...]
     series: Mapping[str, tuple[Dot, ...]]
+    rates: bool = False
 
     @property
     def ordered(self) -> bool:

@@ -134,14 +134,19 @@ def _wrapped(label: str) -> str:
 def _draw(axes: Axes, panel: Panel) -> None:
     """Numbers along the axis are joined by lines; words stand at the left, for they may be long."""
     (_lines if panel.ordered else _rows)(axes, panel)
+    if panel.rates:
+        low, high = axes.get_ylim() if panel.ordered else axes.get_xlim()
+        (axes.set_ylim if panel.ordered else axes.set_xlim)(max(low, 0.0), min(high, 100.0))
 
 
 def _lines(axes: Axes, panel: Panel) -> None:
     shift = 0.06
     for place, dots in enumerate(panel.series.values()):
         across = [dot.place + shift * (place - (len(panel.series) - 1) / 2) for dot in dots]
-        means, halves = [dot.estimate.mean for dot in dots], [_half(dot) for dot in dots]
-        axes.errorbar(across, means, yerr=halves, **_look(place), linewidth=1.4, elinewidth=1.2)
+        means, halves = [dot.estimate.mean for dot in dots], _halves(dots, panel.rates)
+        axes.errorbar(
+            across, means, yerr=halves, clip_on=not panel.rates, **_look(place), linewidth=1.4, elinewidth=1.2
+        )
         for x, dot in zip(across, dots, strict=True):
             axes.scatter([x] * len(dot.values), dot.values, marker="_", **_stroke(place))
     axes.set_xticks(range(len(panel.ticks)), panel.ticks)
@@ -153,14 +158,27 @@ def _rows(axes: Axes, panel: Panel) -> None:
     step = 0.7 / max(len(panel.series), 1)
     for place, dots in enumerate(panel.series.values()):
         down = [dot.place + step * (place - (len(panel.series) - 1) / 2) for dot in dots]
-        means, halves = [dot.estimate.mean for dot in dots], [_half(dot) for dot in dots]
-        axes.errorbar(means, down, xerr=halves, **_look(place), linestyle="", elinewidth=1.4)
+        means, halves = [dot.estimate.mean for dot in dots], _halves(dots, panel.rates)
+        axes.errorbar(means, down, xerr=halves, clip_on=not panel.rates, **_look(place), linestyle="", elinewidth=1.4)
         for y, dot in zip(down, dots, strict=True):
             axes.scatter(dot.values, [y] * len(dot.values), marker="|", **_stroke(place))
     axes.set_yticks(range(len(panel.ticks)), [_wrapped(tick) for tick in panel.ticks])
     axes.set_ylim(len(panel.ticks) - 0.5, -0.5)
     axes.set_ylabel(panel.axis)
     axes.grid(axis="y", visible=False)
+
+
+def _halves(dots: Sequence[Dot], rates: bool) -> list[list[float]]:
+    """The intervals below and above the means; those of rates end at 0 and 100 %."""
+    means, halves = [dot.estimate.mean for dot in dots], [_half(dot) for dot in dots]
+    if not rates:
+        return [halves, halves]
+    pairs = list(zip(means, halves, strict=True))
+    # A half that is not a number stays one: it is the first of the two.
+    return [
+        [min(half, max(mean, 0.0)) for mean, half in pairs],
+        [min(half, max(100.0 - mean, 0.0)) for mean, half in pairs],
+    ]
 
 
 def _half(dot: Dot) -> float:

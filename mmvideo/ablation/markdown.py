@@ -5,21 +5,30 @@ from __future__ import annotations
 from mmvideo.ablation.document import Document, Entry, Section, Table
 
 
-def markdown(document: Document, linked: bool = True) -> str:
+def markdown(document: Document, linked: bool = True, folded: bool = True) -> str:
     """The page, with its tables and without its plots.
 
     Args:
       document: it.
       linked: whether links are written as such; else their words alone, for a terminal.
+      folded: whether tables that a page folds away are written; else a line says how many rows they have.
     """
     facts = "\n".join(f"- {name}: {value}" for name, value in document.facts)
-    parts = [f"# {document.title}", *document.lead, facts, *(_section(part, linked) for part in document.sections)]
+    parts = [
+        f"# {document.title}",
+        *document.lead,
+        facts,
+        *(_section(part, linked, folded) for part in document.sections),
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _section(section: Section, linked: bool) -> str:
+def _section(section: Section, linked: bool, folded: bool) -> str:
     parts = [f"## {section.title}", section.lead]
     for table in section.tables:
+        if table.folded and not folded:
+            parts.append(f"{table.title}: {len(table.rows)} rows, shown with --all")
+            continue
         parts += [f"### {table.title}" if table.title else "", aligned(table, linked), table.note]
     return "\n\n".join(part for part in parts if part)
 

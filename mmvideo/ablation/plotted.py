@@ -9,7 +9,7 @@ from mmvideo.ablation.document import Dot, Panel, are_ordered
 from mmvideo.ablation.results import Row, StudyResults
 from mmvideo.ablation.statistics import Estimate, estimate
 from mmvideo.ablation.suite import Axis, Metric
-from mmvideo.evaluation.report_parts.names import is_hundredfold
+from mmvideo.evaluation.report_parts.names import is_hundredfold, is_share
 
 PUBLISHED = 2
 """At most so many columns of a paper are plotted; the table has all."""
@@ -22,7 +22,7 @@ def panels(study: StudyResults) -> list[Panel]:
         scale = 100.0 if is_hundredfold(metric.key) else 1.0
         unit = " %" if scale == 100 and "%" not in metric.name else ""
         worse = "" if metric.higher else ", less is better"
-        found.append(_panel(study, metric.name + unit + worse, "ours", _ours(metric, scale)))
+        found.append(_panel(study, metric.name + unit + worse, "ours", _ours(metric, scale), is_share(metric.key)))
     for column in publications.columns(study)[:PUBLISHED]:
         found.append(_panel(study, column.name, f"published: {column.source}", _theirs(column)))
     return [panel for panel in found if panel.series]
@@ -40,7 +40,9 @@ def _theirs(column: publications.Column) -> Callable[[Row], tuple[float, ...]]:
     return values
 
 
-def _panel(study: StudyResults, title: str, note: str, values: Callable[[Row], tuple[float, ...]]) -> Panel:
+def _panel(
+    study: StudyResults, title: str, note: str, values: Callable[[Row], tuple[float, ...]], rates: bool = False
+) -> Panel:
     """A panel of the rows that have values."""
     axes = [axis.name for axis in sorted(study.study.axes, key=lambda axis: not _is_ordered(axis))]
     ticks = tuple(dict.fromkeys(row.labels[axes[0]] for row in study.rows)) if axes else ("",)
@@ -53,7 +55,7 @@ def _panel(study: StudyResults, title: str, note: str, values: Callable[[Row], t
     # Series without a point keep their place, and so their colour, in every panel.
     known = any(series.values())
     axis = axes[0] if axes else ""
-    return Panel(title, note, axis, ticks, {name: tuple(dots) for name, dots in series.items()} if known else {})
+    return Panel(title, note, axis, ticks, {name: tuple(dots) for name, dots in series.items()} if known else {}, rates)
 
 
 def _is_ordered(axis: Axis) -> bool:

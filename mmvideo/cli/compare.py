@@ -23,6 +23,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="write table.md, .csv, .tex, index.html and plot.png there"
     )
+    parser.add_argument("--all", action="store_true", help="print every metric, not only those that matter first")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
     parser.add_argument("--quick", action="store_true", help="without FLOPs and parameters, which take seconds")
     options = parser.parse_args(arguments)
@@ -38,7 +39,9 @@ def main(arguments: list[str]) -> int:
     from mmvideo.ablation.compared import as_json, document, write_comparison
     from mmvideo.ablation.markdown import markdown
 
-    print(json.dumps(as_json(found), indent=2) if options.json else markdown(document(found), linked=False).rstrip())
+    # Who names metrics is shown all of them.
+    told = markdown(document(found), linked=False, folded=options.all or options.metrics is not None)
+    print(json.dumps(as_json(found), indent=2) if options.json else told.rstrip())
     if options.out is not None:
         print(f"wrote {write_comparison(found, options.out)}", file=sys.stderr)
     return 0

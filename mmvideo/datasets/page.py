@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from mmvideo.datasets.corpus import Corpus, Record
 
 STYLE = """
-:root{--paper:#f6f5f1;--card:#fff;--ink:#1d1c22;--soft:#6c6a75;--line:#e4e2da;--blue:#3c5bd8;--tint:#eef1fd;--gone:#efede6}
-@media (prefers-color-scheme:dark){:root{--paper:#15151a;--card:#1e1e25;--ink:#ecebf0;--soft:#9a98a6;--line:#31303a;
---blue:#8ea4ff;--tint:#272b45;--gone:#26262e}}
+:root{color-scheme:light dark;--paper:#fff;--card:#f5f6f8;--ink:#1b1f27;--soft:#646b79;--line:#dfe2e8;--blue:#2b63d9;
+--tint:#e6edfd;--gone:#e8ebf1}
+@media (prefers-color-scheme:dark){:root{--paper:#14171c;--card:#1c2027;--ink:#e6e9ef;--soft:#98a0ae;--line:#303641;
+--blue:#7ba6ff;--tint:#27324b;--gone:#2a303a}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,
 "Helvetica Neue",Arial,sans-serif}
-main{max-width:1180px;margin:0 auto;padding:40px 24px 80px}
+main{max-width:1120px;margin:0 auto;padding:36px 28px 80px}
 h1{font-size:30px;line-height:1.15;margin:0;letter-spacing:-.02em}h1 span{color:var(--soft);font-weight:400}
 h2{font-size:12px;font-weight:600;margin:0 0 10px;color:var(--soft)}
 .where{color:var(--soft);margin:6px 0 26px;font-size:13px;overflow-wrap:anywhere}
@@ -57,6 +58,10 @@ background:repeating-linear-gradient(135deg,var(--gone) 0 6px,transparent 6px 12
 .head-line{position:absolute;top:0;bottom:22px;width:2px;margin-left:-1px;background:#fff;box-shadow:0 0 0 1px #0008;
 left:0;display:none;pointer-events:none}
 .side video,.side .still{display:block;width:100%;max-height:210px;background:#000;border-radius:8px}
+.screen{position:relative;cursor:pointer}.screen video:focus-visible,audio:focus-visible{outline:3px solid var(--blue);
+outline-offset:2px}
+.screen.paused:after{content:"\\25B6\\FE0E";position:absolute;left:8px;bottom:8px;width:26px;height:26px;border-radius:50%;
+background:rgba(0,0,0,.55);color:#fff;font:12px/26px sans-serif;text-align:center;pointer-events:none}
 .side .still{object-fit:contain}
 .side audio{display:block;width:100%;margin-top:4px}
 .side{grid-row:span 2}.words{margin-top:4px}
@@ -82,6 +87,20 @@ for (const clip of document.querySelectorAll('.clip')) {
     draw();
   };
   player.onseeked = draw;
+  const screen = player.closest('.screen');
+  if (screen) {
+    player.controls = false;
+    const mark = () => screen.classList.toggle('paused', player.paused);
+    const turn = () => player.paused ? player.play() : player.pause();
+    for (const event of ['play', 'pause']) player.addEventListener(event, mark);
+    player.onclick = turn;
+    player.onkeydown = event => {
+      if (event.key === ' ' || event.key === 'Enter') { event.preventDefault(); turn(); }
+      if (event.key === 'ArrowRight') player.currentTime = Math.min(seconds, player.currentTime + 0.5);
+      if (event.key === 'ArrowLeft') player.currentTime = Math.max(0, player.currentTime - 0.5);
+    };
+    mark();
+  }
   time.onclick = event => {
     const box = time.getBoundingClientRect();
     player.currentTime = seconds * (event.clientX - box.left) / box.width;
@@ -283,7 +302,14 @@ def _player(card: Card) -> tuple[str, bool]:
     if card.player.startswith("data:image"):
         return f'<img class="still" src="{card.player}" alt="">', False
     if card.frames:
-        return f'<video controls loop preload="metadata" poster="{card.frames[0]}" src="{card.player}"></video>', True
+        # The browser's own bar would cover a small clip: the script plays it by click, Enter or Space instead.
+        name = escape(card.record.id)
+        said = f'role="button" tabindex="0" aria-label="Play or pause {name}"'
+        media = f'poster="{card.frames[0]}" src="{card.player}"'
+        return (
+            f'<div class="screen"><video controls loop playsinline preload="metadata" {said} {media}></video></div>',
+            True,
+        )
     return f'<audio controls preload="metadata" src="{card.player}"></audio>', True
 
 

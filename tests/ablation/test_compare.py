@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from handmade import BASE, write_run
 
 from mmvideo.ablation.compared import as_json, document, write_comparison
 from mmvideo.ablation.comparing import compare
 from mmvideo.ablation.cost import cost_of
+from mmvideo.ablation.drawing import _draw
 from mmvideo.ablation.fields import with_fields
 from mmvideo.ablation.markdown import markdown
 from mmvideo.cli.main import main
@@ -52,6 +54,30 @@ def test_a_page_tells_differences_of_configs_first_then_means_and_differences(fo
     # Seeds 0 and 1: 10 and 11 points less.
     assert "−10.5 ± 6.4" in text
     assert "model.width" in text and "100" in text and "10 s" in text
+
+
+def test_the_screen_shows_headlines_and_the_rest_on_request(runs, capsys):
+    told = {}
+    for name, more in (("first", []), ("all", ["--all"]), ("named", ["--metrics", "*clips"])):
+        assert main(["compare", *map(str, runs), "--quick", *more]) == 0
+        told[name] = " ".join(capsys.readouterr().out.split())
+    assert "classification/joint/top1" in told["first"] and "classification/joint/clips" not in told["first"]
+    assert "Other metrics: 1 rows, shown with --all" in told["first"]
+    assert "classification/joint/clips" in told["all"] and "shown with" not in told["all"]
+    assert "classification/joint/clips" in told["named"]
+
+
+def test_charts_of_rates_end_at_a_hundred(found):
+    """One mean is 75 and its interval ± 63.5: the axis, and what is drawn of the interval, end at 100."""
+    from matplotlib.figure import Figure
+
+    (panel, losses) = document(found).sections[1].panels
+    assert panel.rates and not losses.rates
+    axes = Figure().subplots()
+    _draw(axes, panel)
+    assert axes.get_xlim()[0] >= 0 and axes.get_xlim()[1] <= 100
+    ends = np.concatenate([line.get_xdata() for line in axes.get_lines()])
+    assert ends.max() == pytest.approx(100) and ends.min() == pytest.approx(75 - 63.53, abs=0.02)
 
 
 def test_all_forms_are_written_for_a_comparison(found, tmp_path, addresses):

@@ -94,3 +94,19 @@ def test_a_clip_that_cannot_be_decoded_says_so(folder):
     card = make_card(corpus, 0)
     assert card.problem and card.frames == [] and card.player is None
     assert f'<p class="problem">{card.problem}' in render(corpus, [card]).replace("&#x27;", "'")
+
+
+def test_players_of_small_clips_have_no_bar_over_them_and_are_reached_by_keyboard(page):
+    shown = re.findall(r"<video[^>]*>", page)
+    assert len(shown) == 4
+    assert all('tabindex="0"' in tag and re.search('aria-label="Play or pause clip[0-9]"', tag) for tag in shown)
+    assert "player.controls = false" in page and "event.key === ' ' || event.key === 'Enter'" in page
+
+
+def test_the_page_has_the_colours_of_reports(page):
+    from mmvideo.evaluation.report_parts.style import STYLE
+
+    report = dict(re.findall(r"--(page|soft|line|ink|dim|blue):(#[0-9a-f]+)", STYLE.split("@media")[0]))
+    own = dict(re.findall(r"--(paper|card|line|ink|soft|blue):(#[0-9a-f]+)", page.split("@media")[0]))
+    same = {"paper": "page", "card": "soft", "line": "line", "ink": "ink", "soft": "dim", "blue": "blue"}
+    assert own == {name: report[other] for name, other in same.items()}

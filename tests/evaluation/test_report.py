@@ -20,7 +20,7 @@ from mmvideo.evaluation.report_data import (
     read_run,
 )
 from mmvideo.evaluation.report_parts.account import account, goodput
-from mmvideo.evaluation.report_parts.curves import draw, loss_charts, nice_ticks, smoothed
+from mmvideo.evaluation.report_parts.curves import Chart, draw, loss_charts, nice_ticks, smoothed
 from mmvideo.evaluation.report_parts.images import HIDDEN, coloured, heated, strip
 from mmvideo.evaluation.report_parts.markup import duration, number, p_value
 from mmvideo.evaluation.report_parts.tables import retrieval_table
@@ -257,3 +257,17 @@ def test_heat_is_where_the_attention_is():
 def test_a_browser_shows_it(data, tmp_path, browsed):
     """The browser lays out every section and every picture decodes; nothing is asked of the network."""
     assert browsed(write_report(tmp_path, data)) == "broken=0 flat=0 asked=0 wide=false"
+
+
+def test_a_rate_that_never_changes_has_an_axis_that_ends_at_one():
+    for value in (0.8, 1.0):
+        drawn = draw([Chart("accuracy", [100, 200, 300], [value] * 3)])
+        marks = [float(mark) for mark in re.findall(r"<text[^>]*>([\d.]+)</text>", drawn)]
+        assert max(mark for mark in marks if mark < 100) == 1, marks
+
+
+def test_tables_and_players_are_reached_by_keyboard(data):
+    whole = page(data)
+    assert whole.count('class="scroll" tabindex="0"') == whole.count('class="scroll"') > 3
+    assert "video.tabIndex=0" in whole and 'event.key===" "||event.key==="Enter"' in whole
+    assert ".scroll::-webkit-scrollbar{height:9px}" in whole, "a table that is too wide shows that it scrolls"

@@ -124,7 +124,11 @@ def _range(values: np.ndarray, zero: bool) -> tuple[float, float]:
         return 0.0, 1.0
     low, high = float(real.min()), float(np.percentile(real, 99.5)) if len(real) > 50 else float(real.max())
     low = min(low, 0.0) if zero else low
-    return (low, high) if high > low else (low - 0.5 * abs(low) - 1e-9, high + 0.5 * abs(high) + 1e-9)
+    if high > low:
+        return low, high
+    # Of one value alone the axis ends above it; where it may be a share, at 1.
+    above = high + 0.5 * abs(high) + 1e-9
+    return low - 0.5 * abs(low) - 1e-9, min(above, 1.0) if 0 < high < 1 else 1.0 if high == 1 else above
 
 
 def smoothed(values: np.ndarray) -> np.ndarray | None:

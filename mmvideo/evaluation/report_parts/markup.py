@@ -64,7 +64,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int 
         )
         for row in rows
     ]
-    return tag("div", tag("table", tag("thead", top), tag("tbody", *body)), class_="scroll")
+    return tag("div", tag("table", tag("thead", top), tag("tbody", *body)), class_="scroll", tabindex=0)
 
 
 def percent(value: int | float | None, digits: int = 1) -> str:

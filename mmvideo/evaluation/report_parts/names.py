@@ -76,6 +76,10 @@ HEADLINES: dict[str, tuple[str, ...]] = {
     "moments": ("r1@*", "mAP*", "mIoU", "highlight/*/mAP", "highlight/*/hit1"),
     "retrieval": ("*/r@1", "*/r@10"),
     "probes": ("*/linear/accuracy",),
+    "zero_shot": ("*/top1",),
+    "captioning": ("exact_match", "bleu_4", "rouge_l", "cider_d", "facts/all"),
+    "question_answering": ("exact_match",),
+    "losses": ("loss", "*/loss"),
 }
 """Metrics of each kind of evaluation that stand for the rest; all of a kind that isn't named here."""
 
@@ -115,8 +119,13 @@ def written(name: str, value: int | float | None) -> str:
 
 def is_hundredfold(name: str) -> bool:
     """Whether a metric is written times 100: shares, which are percent then, and captions' scores."""
+    return is_share(name) or name.rsplit("/", 1)[-1] in _HUNDREDS
+
+
+def is_share(name: str) -> bool:
+    """Whether a metric is a share, which is at most 100 %; scores of captions may be more."""
     last = name.rsplit("/", 1)[-1]
-    return last in _SHARES or last in _HUNDREDS or _matches(last, _RECALLS)
+    return last in _SHARES or _matches(last, _RECALLS)
 
 
 def less_is_better(name: str) -> bool:

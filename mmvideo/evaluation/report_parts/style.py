@@ -26,7 +26,15 @@ nav a{color:var(--dim);text-decoration:none}nav a:hover{color:var(--blue)}
 .facts{display:flex;flex-wrap:wrap;gap:14px 34px;margin:18px 0 0}
 .facts div{min-width:70px}.facts dt{color:var(--dim);font-size:12.5px}.facts dd{margin:0;font-size:16px;font-weight:550}
 .facts dl{margin:0}
-.scroll{overflow-x:auto}table{border-collapse:collapse;font-size:14px;width:100%}
+.scroll{overflow-x:auto;scrollbar-width:thin;scrollbar-color:var(--dim) var(--track);background:
+linear-gradient(90deg,var(--page) 24px,transparent) left/48px 100% no-repeat local,
+linear-gradient(270deg,var(--page) 24px,transparent) right/48px 100% no-repeat local,
+linear-gradient(90deg,var(--line),transparent) left/14px 100% no-repeat scroll,
+linear-gradient(270deg,var(--line),transparent) right/14px 100% no-repeat scroll}
+.scroll::-webkit-scrollbar{height:9px}.scroll::-webkit-scrollbar-thumb{background:var(--dim);border-radius:5px}
+.scroll::-webkit-scrollbar-track{background:var(--track);border-radius:5px}
+.scroll:focus-visible,.screen video:focus-visible,audio:focus-visible{outline:3px solid var(--blue);outline-offset:2px}
+table{border-collapse:collapse;font-size:14px;width:100%}
 th{font-weight:500;color:var(--dim);font-size:12.5px;text-align:left;vertical-align:bottom;padding:4px 10px 6px;
 border-bottom:1px solid var(--line)}
 td{padding:7px 10px;border-bottom:1px solid var(--line);white-space:nowrap;vertical-align:middle}
@@ -119,9 +127,14 @@ font-size:13.5px;line-height:1.35;margin-bottom:4px}
 
 SCRIPT = """
 document.querySelectorAll(".screen video").forEach(function(video){
-  var screen=video.parentNode;video.controls=false;
+  var screen=video.parentNode;video.controls=false;video.tabIndex=0;video.setAttribute("role","button");
+  if(!video.hasAttribute("aria-label"))video.setAttribute("aria-label","Play or pause the clip");
   function mark(){screen.classList.toggle("paused",video.paused)}
-  video.addEventListener("click",function(){video.paused?video.play():video.pause()});
+  function turn(){video.paused?video.play():video.pause()}
+  video.addEventListener("click",turn);
+  video.addEventListener("keydown",function(event){
+    if(event.key===" "||event.key==="Enter"){event.preventDefault();turn()}
+  });
   video.addEventListener("play",mark);video.addEventListener("pause",mark);mark()
 });
 document.addEventListener("play",function(event){
