@@ -121,8 +121,8 @@ TASKS = {
     "zero_shot": (
         "Zero-shot classification",
         "Each clip is given the class whose name, put into prompts, is the most similar to it; a row is a kind of "
-        "label and what is looked at. Top-1 stands over a bar with chance, always answering the most frequent class, "
-        "as an orange mark. ",
+        "label and what is looked at. Top-1 stands over a bar with chance, always answering the most frequent "
+        "class, as an orange mark. ",
         _zero_shot,
     ),
     "classification": (

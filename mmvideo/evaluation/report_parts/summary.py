@@ -51,12 +51,12 @@ def _rows(task: str, metrics: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _retrieval(metrics: Mapping[str, Any]) -> list[list[str]]:
-    """R@1 of each direction with text, equal captions as one where some are equal; of others where there are none."""
+    """R@1 of the two best directions with text, equal captions as one; of others where none has text."""
     names = [name.removesuffix("/r@1") for name in metrics if name.endswith("/r@1") and name.count("/") == 1]
     chosen = [name for name in names if "text" in name.split("_to_")] or names
+    prefixes = [f"{name}/distinct" if f"{name}/distinct/r@1" in metrics else name for name in chosen]
     rows = []
-    for direction in chosen[:2]:
-        prefix = f"{direction}/distinct" if f"{direction}/distinct/r@1" in metrics else direction
+    for prefix in sorted(prefixes, key=lambda name: -metrics[f"{name}/r@1"])[:2]:
         of = {key: metrics.get(f"{prefix}/{key}") for key in ("r@1", "chance", "oracle", "clips")}
         rows.append(_share("retrieval", prefix, of, "r@1"))
     return rows

@@ -52,10 +52,11 @@ def _variant(of: Mapping[str, Any], prefix: str, columns: int) -> list[str]:
         bar(of.get(f"{prefix}/r@{k}"), of.get(f"{prefix}/chance@{k}", of.get(f"chance@{k}"))) for k in (1, 5, 10)
     ]
     row = [f'<span class="arrow">↳</span> {text(VARIANTS[prefix])}', *recalls, number(of[f"{prefix}/median_rank"])]
-    row += (
-        [percent(of.get(f"{prefix}/chance")), p_value(of.get(f"{prefix}/r@1_p_value"))] if prefix == "distinct" else []
-    )
-    return row + [""] * (columns - len(row))
+    if prefix != "distinct":
+        return row + [""] * (columns - len(row))
+    row += [percent(of.get("distinct/chance")), p_value(of.get("distinct/r@1_p_value"))]
+    counts = [number(of.get("distinct/clips")), "", number(of.get("distinct/ties"))]
+    return row + [""] * (columns - len(row) - len(counts)) + counts
 
 
 def repeated_note(metrics: Mapping[str, Any]) -> str:
