@@ -54,6 +54,17 @@ def to_json(experiment: Experiment) -> str:
     return json.dumps(_adapter().dump_python(experiment, mode="json"), indent=2) + "\n"
 
 
+def _read_above_fusion(raw: Any) -> None:
+    """Say of heads in a file from before `after_fusion` what they did: read the last layer.
+
+    Such a file holds every other field of theirs; one written by hand, with some fields, takes the default.
+    """
+    objectives = raw.get("objectives") if isinstance(raw, dict) else None
+    for one in objectives.values() if isinstance(objectives, dict) else ():
+        if isinstance(one, dict) and {"require", "init_scale", "pooling", "kind"} <= one.keys():
+            one.setdefault("after_fusion", True)
+
+
 def from_json(text: str, origin: str = "config.json") -> Experiment:
     """The experiment that `to_json` wrote.
 
@@ -64,6 +75,7 @@ def from_json(text: str, origin: str = "config.json") -> Experiment:
 
     try:
         raw = json.loads(text)
+        _read_above_fusion(raw)
         experiment = _adapter().validate_python(raw)
     except json.JSONDecodeError as error:
         raise ConfigError(f"{origin} is not JSON: {error}") from None

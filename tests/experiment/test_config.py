@@ -70,3 +70,15 @@ def test_a_workdir_loads_like_its_config(tmp_path):
     experiment = Experiment(name="x")
     (tmp_path / "config.json").write_text(to_json(experiment))
     assert load_experiment(tmp_path) == experiment
+
+
+def test_heads_of_a_run_from_before_after_fusion_read_what_they_were_trained_on():
+    experiment = load_experiment(ROOT / "configs" / "quickstart" / "finetune.py")
+    raw = json.loads(to_json(experiment))
+    for one in raw["objectives"].values():
+        one.pop("after_fusion", None)
+    old = from_json(json.dumps(raw))
+    assert old.objectives["motion"].after_fusion and old.objectives["sound"].after_fusion
+    assert not experiment.objectives["motion"].after_fusion, "a new one is of the picture alone"
+    raw["objectives"]["motion"] = {"kind": "classification", "label": "visual", "classes": 6}
+    assert not from_json(json.dumps(raw)).objectives["motion"].after_fusion
