@@ -229,7 +229,7 @@ def test_what_does_not_fit_the_corpus_is_told(batch, objective, words):
 
 def test_the_norm_of_the_head_has_its_epsilon_or_is_left_out(batch):
     stream, features = batch
-    pooled, _ = Classification("shape", 3).heads(TINY, SPEC, rngs=nnx.Rngs(1)).pooler(features, -1, ("video",), 3)
+    pooled, _ = Classification("shape", 3).heads(TINY, SPEC, rngs=nnx.Rngs(1)).pooler(features, 0, ("video",), 3)
     pooled = np.asarray(pooled, np.float64)
     for epsilon in (None, 1e-6, 0.5):
         heads = Classification("shape", 3, ("video",), head_norm=epsilon).heads(TINY, SPEC, rngs=nnx.Rngs(1))

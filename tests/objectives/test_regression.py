@@ -69,7 +69,7 @@ def test_the_loss_is_the_reference(batch, error, range, require, places):
 
 def test_no_number_gives_nothing(batch):
     stream, features = batch
-    objective = Regression("sentiment")
+    objective = Regression("sentiment", after_fusion=True)
     heads = objective.heads(TINY, SPEC, rngs=nnx.Rngs(1))
     nothing = {"sentiment": jnp.full((2, 3, 1), jnp.nan)}
     stream = dataclasses.replace(stream, clips=dataclasses.replace(stream.clips, targets=nothing))
