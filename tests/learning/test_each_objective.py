@@ -136,6 +136,9 @@ def larger_lesson(many_shapes):
     return decoded(masked, masked=True, first=80), decoded(whole, first=24), decoded(whole, split="test")
 
 
+# In --all, test_objectives_learn.py (masked patches of a moving slope) and tests/objectives/test_latent.py take these
+# paths.
+@pytest.mark.nightly
 @pytest.mark.parametrize("objective, steps", LARGER.values(), ids=LARGER)
 def test_an_objective_on_sound_alone_makes_better_features_than_chance(larger_lesson, objective, steps):
     masked, known, test = larger_lesson

@@ -65,6 +65,8 @@ def test_fusion_tells_what_neither_modality_does(lesson, fusion):
     assert found["joint"] > 0.9
 
 
+# In --all, test_each_objective.py::test_synchrony_alone_looks_and_listens takes this path.
+@pytest.mark.nightly
 def test_synchrony_hears_what_is_out_of_time(many_shapes):
     """Taught beside it: when the first bounce is seen, and when the first beep is heard."""
     config = finer(many_shapes, text=None)
@@ -81,6 +83,8 @@ def test_synchrony_hears_what_is_out_of_time(many_shapes):
     assert accuracies(learner, test.batches)["sync"] > 0.8
 
 
+# In --all, tests/input/test_presence.py and modality_dropout's step in tests/ablation/test_suites.py take this path.
+@pytest.mark.nightly
 def test_modality_dropout_keeps_more_when_the_sound_is_taken_away(many_shapes):
     """The instrument is plain to hear and hard to see, most shapes having their own: who hears need not look.
 
