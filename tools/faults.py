@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import random
 import signal
@@ -261,6 +262,8 @@ def main() -> int:
     parser.add_argument("--flips", type=int, default=100, help="of each kind (default: 100)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    # What is said of every damage that is noticed would fill the screen.
+    logging.disable(logging.WARNING)
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     chance, began = random.Random(options.seed), time.monotonic()
     with tempfile.TemporaryDirectory() as name:

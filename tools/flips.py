@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import io
 import json
-import logging
 import random
 import sys
 from collections.abc import Callable
@@ -170,7 +169,6 @@ def _shapes(folder: Path) -> Path:
     from mmvideo.datasets.build import build
     from mmvideo.datasets.shapes import ShapesConfig, write_shapes
 
-    logging.disable(logging.WARNING)
     write_shapes(folder / "clips", ShapesConfig(size=32), splits={"train": 6, "test": 2}, processes=1)
     build(folder / "clips", folder / "corpus", tokenizer_vocabulary=60, shard_clips=3, processes=1, progress=False)
     return folder / "corpus"
