@@ -246,7 +246,8 @@ def _compare(plan: _Plan, path: Path, what: str) -> dict | None:
         return None
     now = {"source": str(plan.source), **plan.settings}
     before = {"source": record["source"], **record["settings"]}
-    other = [f"{name} {before.get(name)}, now {value}" for name, value in now.items() if before.get(name) != value]
+    names = [name for name in before | now if before.get(name) != now.get(name)]
+    other = [f"{name} {before.get(name)}, now {now.get(name)}" for name in names]
     if other:
         raise BuildError(
             f"{plan.out}: holds {what} of something else ({'; '.join(other)}); choose another folder or delete it"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import os
 import random
@@ -35,7 +36,9 @@ def ablate(suite: Path, folder: Path, *more: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "mmvideo.cli.main", "ablate", str(suite), "--folder", str(folder), *more]
     environment = os.environ | ENVIRONMENT
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command, env=environment, cwd=folder.parent, **pipes)
+    # A shell that starts the tests in the background hands down that SIGINT is to be ignored.
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(command, env=environment, cwd=folder.parent, preexec_fn=heed, **pipes)
 
 
 def said(process: subprocess.Popen, code: int = 0) -> str:

@@ -116,7 +116,10 @@ def test_a_tie_at_the_end_of_the_shortlist_counts_against_the_model():
     assert best.tolist() == [1, 1, 1, 1, 1, 1]
 
 
-@pytest.mark.parametrize("which", ["first", "all"])
+# A head looks at every pair of a clip and a caption, one by one.
+@pytest.mark.parametrize(
+    "which", ["first", pytest.param("all", marks=pytest.mark.slow(reason="asks a head for every pair"))]
+)
 def test_the_evaluator_ranks_by_the_head(which, subject, matcher, batches):
     """With a list of the whole gallery the order is that of the head alone, which is asked pair by pair."""
     result = Retrieval(batches, "shapes", "test", captions=which, rerank=50).run(subject)

@@ -104,6 +104,7 @@ def test_a_run_measures_all_that_its_objectives_answer(workdir):
     assert "Classification" in (workdir / "report.html").read_text()
 
 
+@pytest.mark.slow(reason="evaluates three subsets of the modalities")
 def test_one_command_tells_what_each_modality_adds(workdir, tmp_path, capsys):
     """Over every group of modalities, each with a program of its own; what is not answerable is told."""
     copy = tmp_path / "run"

@@ -90,6 +90,7 @@ def test_every_view_comes_exactly_once_however_it_is_packed(views: Views, rows: 
     assert (after.clips.number == -1).all() and (after.clips.view == 0).all()
 
 
+@pytest.mark.slow(reason="decodes every clip of the samples")
 def test_views_begin_where_they_say_and_show_what_is_there():
     from mmvideo.media.decode import decode
 
