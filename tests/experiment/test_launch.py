@@ -46,6 +46,7 @@ def small():
     return dataclasses.replace(DEVICES["h100"], memory=64 * 2**20)
 
 
+@pytest.mark.slow(reason="plans a run for several numbers of rows")
 def test_what_fits_is_what_a_plan_of_as_many_rows_takes(tiny, small):
     launch = plan_launch(tiny, small, 1, mfu=0.5)
 
@@ -74,6 +75,7 @@ def test_bytes_of_the_devices_own_compiler_count_before_the_rehearsed_ones(tiny,
     assert corrected(launch, launch, dataclasses.replace(found, own=False)) == launch
 
 
+@pytest.mark.slow(reason="plans a run for several devices")
 def test_the_command_tells_of_devices(tiny, tmp_path, capsys):
     (tmp_path / "config.json").write_text(to_json(tiny))
     assert main(["plan", str(tmp_path), "--device", "v5p-8", "--mesh", "fsdp=4", "--mfu", "0.4"]) == 0
