@@ -44,6 +44,7 @@ def write(workdir, kind, devices, **more):
     (workdir / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
 
 
+@pytest.mark.slow(reason="plans the run that was measured")
 def test_the_last_start_counts_and_its_first_line_not_for_speed(tiny, tmp_path):
     write(tmp_path, "cpu", 1)
     found = {figure.name: figure for figure in planned_and_measured(tiny, tmp_path)}
@@ -61,6 +62,7 @@ def test_the_last_start_counts_and_its_first_line_not_for_speed(tiny, tmp_path):
     assert float(found["model FLOPs a step"].measured) == pytest.approx(flops * 1500 / run.tokens, rel=0.01)
 
 
+@pytest.mark.slow(reason="plans the run that was measured")
 def test_an_accelerator_has_its_utilisation_and_bytes_beside_the_planned_ones(tiny, tmp_path, capsys):
     token = utilisation_of_a_token(tiny, H100, 8)
     run = load(tiny)
