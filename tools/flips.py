@@ -135,7 +135,7 @@ def flip_records(folder: Path, flips: int, chance: random.Random) -> Row:
 
 
 def _run(workdir: Path) -> Path:
-    """What a run of six steps leaves, its checkpoints aside but for their settings."""
+    """Return the files that a run of six steps leaves, its checkpoints aside but for their settings."""
     from training_toy import ToyBatches, quick, toy_train
 
     from mmvideo.evaluation.results import EvaluationResult, write_result
@@ -190,7 +190,7 @@ def _input(corpus: Path, split: str) -> Any:
 
 
 def _equal(left: Any, right: Any) -> bool:
-    """Whether two nests of arrays and plain values are the same, bit for bit."""
+    """Return whether two nests of arrays and plain values are the same, bit for bit."""
     if dataclasses.is_dataclass(left) and not isinstance(left, type):
         left, right = vars(left), vars(right)
     if isinstance(left, dict):

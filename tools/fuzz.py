@@ -154,7 +154,7 @@ def damage(content: bytes, rng: random.Random) -> bytes:
 
 
 def read_in_every_way(path: Path) -> dict[str, str]:
-    """What each way to read a file gave: `fine`, `MediaError`, or what it must not give."""
+    """Return the outcome of each way to read a file: `fine`, `MediaError`, or what it must not give."""
     from mmvideo.input import footage
     from mmvideo.media.container import MediaError
     from mmvideo.media.decode import decode

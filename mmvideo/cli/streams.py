@@ -25,7 +25,7 @@ def take_any_text() -> None:
 
 
 def reader_is_gone(stream: TextIO) -> bool:
-    """Whether whoever read this stream has closed it, so that a BrokenPipeError is theirs and not a file's."""
+    """Return whether the reader of this stream has closed it, so that a BrokenPipeError is theirs and not a file's."""
     try:
         watch = select.poll()
         watch.register(stream.fileno(), 0)

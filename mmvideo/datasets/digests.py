@@ -19,10 +19,10 @@ from pathlib import Path
 DIGESTS = "digests.json"
 
 AROUND = ("build.json", "skipped.jsonl", "dataset_info.json", "LICEN")
-"""How files begin that are no part of a corpus's digest: they tell of places, times and what was left out."""
+"""Beginnings of names of files outside a corpus's digest: they tell of places, times and what was left out."""
 
 TABLE = "clips-"
-"""How the clip tables begin, one for each split."""
+"""Beginning of the names of the clip tables, one for each split."""
 
 
 class DigestError(ValueError):

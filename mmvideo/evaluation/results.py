@@ -1,4 +1,4 @@
-"""What an evaluation found, and the files that it leaves in the workdir.
+"""Results of an evaluation, and the files that it leaves in the workdir.
 
 `evals/NAME.json` holds metrics and protocol, its own SHA-256, and that of `evals/NAME.predictions.jsonl`, an object a
 clip; a changed byte in either is noticed when they are read.
@@ -20,14 +20,14 @@ from mmvideo.records.sealed import DamagedRecord, seal, unseal
 from mmvideo.records.whole import write_whole
 
 KEYS = ("metrics", "dataset", "split", "clips", "protocol", "details", "checkpoint_step")
-"""What the files of before there were digests hold."""
+"""Keys of files written before there were digests."""
 
 PREDICTIONS = "predictions_sha256"
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationResult:
-    """What an evaluator found.
+    """Results of an evaluator.
 
     Attributes:
       metrics: value by name.
@@ -47,7 +47,7 @@ class EvaluationResult:
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def content(self) -> dict[str, Any]:
-        """What `evals/NAME.json` holds, but for the step; a metric that is not finite is None."""
+        """Return the content of `evals/NAME.json`, but for the step; a metric that is not finite is None."""
         return {
             "metrics": {name: _plain(value) for name, value in self.metrics.items()},
             "dataset": self.dataset,

@@ -1,4 +1,4 @@
-"""What a run has never been trained without."""
+"""Modalities that a run has never been trained without."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def check_sizes(path: str | Path) -> None:
 
 
 def _members(path: str | Path) -> int:
-    """How many members the end of the archive tells of; zipfile doesn't look."""
+    """Return the number of members that the end of the archive states; zipfile doesn't look."""
     with open(path, "rb") as file:
         file.seek(-min(Path(path).stat().st_size, 2**16 + 22), 2)
         end = file.read()

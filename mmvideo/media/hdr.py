@@ -95,7 +95,7 @@ def _light_table(name: str) -> np.ndarray:
 
 @functools.cache
 def _gain_table() -> np.ndarray:
-    """What light is multiplied by, relative to `WHITE`, by the square root of its brightest channel."""
+    """Return the factor of light, relative to `WHITE`, by the square root of its brightest channel."""
     light = np.maximum(PEAK * (np.arange(STEPS) / (STEPS - 1)) ** 2, 1e-6)
     return np.float32(bend(light) / light / WHITE)
 

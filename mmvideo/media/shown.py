@@ -110,7 +110,7 @@ def picture_decoder(stream: Any) -> Any:
 
 
 def look(source: MediaSource) -> tuple[bool, bool]:
-    """Whether a file's first picture is interlaced, and whether it is HLG or PQ.
+    """Return whether a file's first picture is interlaced, and whether it is HLG or PQ.
 
     Raises:
       MediaError: the file cannot be opened, or has neither picture nor sound.
@@ -148,7 +148,7 @@ def deinterlaced(frame: Any) -> Any:
 
 
 def is_transparent(frame: Any) -> bool:
-    """Whether a frame's format can hold transparent pixels."""
+    """Return whether a frame's format can hold transparent pixels."""
     return frame.format.has_palette or any(part.is_alpha for part in frame.format.components)
 
 

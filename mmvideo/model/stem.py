@@ -71,7 +71,7 @@ def _shifted(x: Float[Array, "B N D"], steps: int) -> Float[Array, "B N D"]:
 
 
 def joined_patches(stream: TokenStream, name: str) -> Bool[Array, "B N"]:
-    """Where a patch in the content of a modality stands right behind the one before it: in its clip, a step later."""
+    """Return a mask of patches that directly follow the patch before them: same clip, one step later."""
     layout, count = stream.layout, stream.content[name].shape[1]
     names = [other for other in MODALITIES if other in stream.content]
     first = sum(stream.content[other].shape[1] for other in names[: names.index(name)])

@@ -28,7 +28,7 @@ _TOLD: set[tuple[str, int, tuple[int, ...]]] = set()
 
 @dataclasses.dataclass(frozen=True)
 class Lines:
-    """What a file holds.
+    """Content of a file.
 
     Attributes:
       objects: those of the whole lines.

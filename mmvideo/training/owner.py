@@ -48,7 +48,7 @@ LONGEST = 3600.0
 """Seconds that the other processes wait for what the first one says."""
 
 _CALLS = itertools.count()
-"""How often this process has asked the first one; all ask equally often."""
+"""Number of questions that this process has asked the first one; all ask equally often."""
 
 
 class Owner:
@@ -245,7 +245,7 @@ def owned(workdir: Path) -> Iterator[Owner | None]:
 
 
 def _told_by_the_first(fine: bool) -> bool:
-    """What the first process says, in all of them.
+    """Return the word of the first process, in all of them.
 
     It goes through the coordinator, not the devices: a program on devices may still run on one of them when its
     result is here, and the next one, begun beside it, can take up the few threads of a host that plays devices.

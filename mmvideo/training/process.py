@@ -35,7 +35,7 @@ class Process:
 
     @property
     def is_dead(self) -> bool:
-        """Whether it is known for certain not to run any more."""
+        """Return whether the process certainly runs no more."""
         here = this_process()
         if not self.space or (self.host, self.space) != (here.host, here.space):
             return False
@@ -44,7 +44,7 @@ class Process:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it is known for certain to run."""
+        """Return whether the process certainly runs."""
         here = this_process()
         same = bool(self.space) and (self.host, self.space) == (here.host, here.space)
         return same and _began(self.pid) == self.began
@@ -76,7 +76,7 @@ def _space() -> str:
 
 
 def _began(pid: int) -> int | None:
-    """When a process started, in ticks since boot; None where there is none, or only what its parent hasn't buried."""
+    """Return the start of a process in ticks since boot; None for none, or for one that has ended unburied."""
     try:
         told = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

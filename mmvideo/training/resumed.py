@@ -1,4 +1,4 @@
-"""Whether a run that is resumed finds what it was trained on: tokenizer, classes, spectrogram and corpora.
+"""Comparison of a resumed run's data with the data it was trained on: tokenizer, classes, spectrogram and corpora.
 
 Weights mean something only with the numbers that pieces of text and classes have, and a run's place in its data is a
 step of one order of one corpus. A corpus that was built again lies under the same path and may be another. Each
@@ -74,7 +74,7 @@ def check_resumed(
 
 
 def _of_file(name: str, there: bytes, here: bytes, may_differ: Sequence[str]) -> list[str]:
-    """What differs in a file, in words; empty where it means the same."""
+    """Return the differences in a file, in words; empty where it means the same."""
     if name == TOKENIZER:
         return [_of_tokenizers(there, here)]
     try:
@@ -92,7 +92,7 @@ def _of_file(name: str, there: bytes, here: bytes, may_differ: Sequence[str]) ->
 
 
 def _of_corpora(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """Which corpus is another one, by digest and number of clips."""
+    """Return the corpora that are others, by digest and number of clips."""
     old, new = there.get("sources", []), here.get("sources", [])
     found = [f"{len(old)} corpora there, {len(new)} here"] if len(old) != len(new) else []
     for place, (one, other) in enumerate(zip(old, new, strict=False)):
@@ -106,7 +106,7 @@ def _of_corpora(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
 
 
 def _of_tokenizers(there: bytes, here: bytes) -> str:
-    """How many pieces mean another thing, and the first of them."""
+    """Return the number of pieces that mean another thing, and the first of them."""
     try:
         old, new = _pieces(there), _pieces(here)
     except (RuntimeError, ValueError, OSError):

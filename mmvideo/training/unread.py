@@ -1,4 +1,4 @@
-"""When a run must stop because its clips can't be read: a step without any, or most of an epoch.
+"""Rules by which a run stops because its clips can't be read: a step without any, or most of an epoch.
 
 One bad clip leaves its place empty, and the run goes on. A whole step of them is another matter: storage is gone, or
 the corpus isn't what it was; a run that went on would train on nothing and keep checkpoints of it. Every process comes

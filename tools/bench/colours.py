@@ -32,7 +32,7 @@ COLOURS = np.array(
     [(30, 180, 70), (200, 40, 60), (40, 60, 210), (128, 128, 128), (230, 220, 40), (10, 10, 10), (250, 250, 250),
      (160, 90, 120)]
 )  # fmt: skip
-"""What the file shows, left to right, each 16 pixels wide."""
+"""Colours in the file, left to right, each 16 pixels wide."""
 
 MATRICES = {"bt709": 1, "fcc": 4, "bt470bg": 5, "smpte170m": 6, "smpte240m": 7, "ycgco": 8, "bt2020nc": 9}
 """Numbers of the matrices."""
@@ -40,7 +40,7 @@ MATRICES = {"bt709": 1, "fcc": 4, "bt470bg": 5, "smpte170m": 6, "smpte240m": 7, 
 WEIGHTS = {
     1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593)
 }  # fmt: skip
-"""What red and blue count in the luma of a matrix (H.273, table 4)."""
+"""Weights of red and blue in the luma of a matrix (H.273, table 4)."""
 
 HEIGHT, WIDTH, PATCH = 64, 128, 16
 
