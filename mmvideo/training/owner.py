@@ -191,7 +191,7 @@ class Owner:
     @contextlib.contextmanager
     def _written(self) -> Iterator[Path]:
         """A file beside the owner's that tells of this process."""
-        draft = draft_name(self._path)
+        draft = draft_name(self._path, f"-{self._own.token}")
         draft.write_text(json.dumps(dataclasses.asdict(self._own)) + "\n", encoding="utf-8")
         try:
             yield draft
