@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Experiment": "mmvideo.experiment",
     "load": "mmvideo.experiment",
-    "MultimodalTransformer": "mmvideo.model.transformer",
+    "MultimodalTransformer": "mmvideo.model.transformer.multimodal_transformer",
     "TokenStream": "mmvideo.stream",
 }
 __all__ = ["Experiment", "MultimodalTransformer", "TokenStream", "load"]

@@ -34,8 +34,8 @@ import jax
 import numpy as np
 from flax import nnx
 
-from mmvideo.input.assemble import RowShape, assemble_row, stack_rows
-from mmvideo.input.loading import Tokens
+from mmvideo.input.clip_loader import Tokens
+from mmvideo.input.collate import RowShape, assemble_row, stack_rows
 from mmvideo.model.config import Decoder, Fusion, Model, Sharing
 from mmvideo.objectives import Captioning, Classification, Contrastive, MaskedPatches, MaskedText
 from mmvideo.objectives.learner import Learner

@@ -112,7 +112,7 @@ def wait_until(condition, process: subprocess.Popen) -> None:
 
 def kill_over_and_over(folder: Path, kills: int, chance: random.Random) -> Row:
     """Kills one run again and again; every fifth time while it starts, else while it steps and saves."""
-    from mmvideo.training.checkpoint import Checkpoints
+    from mmvideo.training.checkpoint.checkpoints import Checkpoints
 
     run, checkpoints = folder / "killed", Checkpoints(folder / "killed" / "checkpoints", loud=False)
     arguments = ("--steps", 10**6, "--save-every", SAVE_EVERY)
@@ -154,7 +154,7 @@ def equals_uninterrupted(folder: Path, run: Path) -> tuple[bool, int]:
     """Resumes the killed run a last time, stops it, and compares it with one that was never killed."""
     from training_toy import ToyBatches, quick, same_bits, toy_train
 
-    from mmvideo.training.checkpoint import Checkpoints
+    from mmvideo.training.checkpoint.checkpoints import Checkpoints
 
     known = (0, Checkpoints(run / "checkpoints").latest, reached(run))
     process = start(run, "--steps", 10**6, "--save-every", SAVE_EVERY)
@@ -183,7 +183,7 @@ def flip_over_and_over(folder: Path, flips: int, chance: random.Random) -> Row:
     """Flips one bit at a time, anywhere in the newest checkpoint, and restores."""
     from training_toy import LONG, ToyBatches, quick, same_bits, toy_train
 
-    from mmvideo.training.checkpoint import Checkpoints, DamagedCheckpoint
+    from mmvideo.training.checkpoint.checkpoints import Checkpoints, DamagedCheckpoint
 
     state = toy_train(folder / "flipped", quick(**LONG), ToyBatches())
     checkpoints = Checkpoints(folder / "flipped" / "checkpoints", loud=False)
@@ -209,7 +209,7 @@ def flip_over_and_over(folder: Path, flips: int, chance: random.Random) -> Row:
 
 def stop_one_of_two(folder: Path, resume: bool = True) -> Row:
     """SIGTERM to the second of two processes; then both resume, and end as a run that was never stopped."""
-    from mmvideo.training.checkpoint import Checkpoints
+    from mmvideo.training.checkpoint.checkpoints import Checkpoints
 
     stopped, whole = folder / "stopped", folder / "never-stopped"
     settings = ("--steps", 10**6, "--save-every", SAVE_EVERY, "--keep", 10**6)
@@ -232,7 +232,7 @@ def stop_one_of_two(folder: Path, resume: bool = True) -> Row:
 
 def digests(workdir: Path, step: int) -> dict[str, str]:
     """The digest of every array of a checkpoint, all of which is read and found to be whole."""
-    from mmvideo.training.record import RECORD, check_files, read_record
+    from mmvideo.training.checkpoint.checkpoint_manifest import RECORD, check_files, read_record
 
     place = workdir / "checkpoints" / str(step)
     for part in ("params", "ema", "variables", "rest"):

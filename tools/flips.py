@@ -112,14 +112,14 @@ def flip_kept(folder: Path, flips: int, chance: random.Random) -> Row:
 
 def flip_records(folder: Path, flips: int, chance: random.Random) -> Row:
     """Flips bits in all that a run writes down beside its checkpoints, and in a file of embeddings."""
-    from mmvideo.input.vectors import read_vectors
-    from mmvideo.training.keeping import read_best
+    from mmvideo.input.annotations.teacher_embeddings import read_vectors
+    from mmvideo.training.checkpoint.retention import read_best
 
     workdir = _run(folder / "recorded")
 
     def read() -> tuple[Any, bool]:
         from mmvideo.evaluation.results import read_predictions, read_result
-        from mmvideo.experiment.opened import load_run
+        from mmvideo.experiment.weights.verified_config import load_run
         from mmvideo.records.lines import read_lines
 
         said = io.StringIO()
@@ -140,8 +140,8 @@ def _run(workdir: Path) -> Path:
 
     from mmvideo.evaluation.results import EvaluationResult, write_result
     from mmvideo.experiment.config import Experiment, to_json
-    from mmvideo.input.vectors import write_vectors
-    from mmvideo.training.keeping import Best, write_best
+    from mmvideo.input.annotations.teacher_embeddings import write_vectors
+    from mmvideo.training.checkpoint.retention import Best, write_best
 
     training = quick(steps=6, save_every=2)
     batches = ToyBatches(skipped=[("clip 7", "no such file"), ("clip 9", "it ends after 0.2 of 2 s")])

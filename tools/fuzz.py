@@ -155,8 +155,8 @@ def damage(content: bytes, rng: random.Random) -> bytes:
 
 def read_in_every_way(path: Path) -> dict[str, str]:
     """Return the outcome of each way to read a file: `fine`, `MediaError`, or what it must not give."""
-    from mmvideo.input import footage
-    from mmvideo.media.container import MediaError
+    from mmvideo.input import view_reader
+    from mmvideo.media.containers.container import MediaError
     from mmvideo.media.decode import decode
     from mmvideo.media.probe import probe
     from mmvideo.media.transcode import transcode
@@ -167,7 +167,7 @@ def read_in_every_way(path: Path) -> dict[str, str]:
         "decode": lambda: decode(path, short_side=32),
         "part": lambda: decode(content, start=0.4, end=0.8, fps=10, size=(32, 32)),
         "times": lambda: decode(content, times=[0.0, 0.3, 0.9], size=(32, 32), audio=False),
-        "loader": lambda: footage._hear(content, 0.2, 0.5, 16000),
+        "loader": lambda: view_reader._hear(content, 0.2, 0.5, 16000),
         "transcode": lambda: transcode(path, short_side=32, gop=4),
     }
     out = {}

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from mmvideo.experiment.config import load_experiment
-from mmvideo.experiment.plan import plan
+from mmvideo.experiment.planning.plan import plan
 
 
 def row(path: Path) -> str:

@@ -30,7 +30,7 @@ DIFFERS from the systems of the literature, which see features of the face, the 
 
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.twin import twin
+from mmvideo.experiment.tiny import twin
 from mmvideo.input.config import Audio, Input, Packing, Presence, Source, Text, Video
 from mmvideo.media.config import AST
 from mmvideo.model.config import Block, Fusion, Model, Sharing

@@ -28,7 +28,7 @@ DIFFERS from no published recipe that it follows.
 
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.twin import twin
+from mmvideo.experiment.tiny import twin
 from mmvideo.input.config import Audio, Input, Packing, Presence, Source, Video
 from mmvideo.media.config import AST
 from mmvideo.model.config import Block, Fusion, Model, Sharing

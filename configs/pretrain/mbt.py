@@ -27,7 +27,7 @@ DIFFERS HERE A clip has one label of a kind, so the loss is the cross entropy of
 
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.twin import twin
+from mmvideo.experiment.tiny import twin
 from mmvideo.input.config import Audio, Input, Packing, Source, Video
 from mmvideo.media.config import MBT
 from mmvideo.model.config import Block, Fusion, Model, Sharing

@@ -23,7 +23,7 @@ DIFFERS HERE What is not of SigLIP is ours: 16 frames at 4 a second in 2 x 16 x 
 """
 
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.twin import twin
+from mmvideo.experiment.tiny import twin
 from mmvideo.input.config import Audio, Drop, Input, Packing, Source, Text, Video
 from mmvideo.media.config import AST
 from mmvideo.model.config import AttentionPooling, Block, Fusion, Model, Sharing

@@ -24,7 +24,7 @@ DIFFERS  from the systems named, in that all of it happens at once.
 """
 
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.twin import twin
+from mmvideo.experiment.tiny import twin
 from mmvideo.input.config import Audio, Input, Masking, Packing, Presence, Source, Text, Video
 from mmvideo.media.config import AST
 from mmvideo.model.config import Block, Decoder, Fusion, Model, Sharing

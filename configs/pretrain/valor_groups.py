@@ -26,7 +26,7 @@ DIFFERS HERE One transformer: 8 layers of each modality's own, two in which pict
 """
 
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.twin import twin
+from mmvideo.experiment.tiny import twin
 from mmvideo.input.config import Audio, Input, Packing, Presence, Source, Text, Video
 from mmvideo.media.config import Spectrogram
 from mmvideo.model.config import Block, Fusion, Model, Sharing

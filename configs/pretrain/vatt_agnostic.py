@@ -28,7 +28,7 @@ DIFFERS HERE Words are SentencePiece pieces with tables that are learned, where 
 """
 
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.twin import twin
+from mmvideo.experiment.tiny import twin
 from mmvideo.input.config import Audio, Drop, Input, Packing, Source, Text, Video
 from mmvideo.model.config import Block, Fusion, Model, Sharing
 from mmvideo.objectives import Contrastive

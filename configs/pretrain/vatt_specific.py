@@ -18,11 +18,11 @@ PAPER AND CODE DISAGREE
 
 DIFFERS HERE As vatt_agnostic.py says. And the width is that of the one trunk: the text transformer is 768 wide with
   12 heads, where VATT's Small is 512 wide with 8 and has T5's relative positions. VATT's Medium-Base-Small, whose
-  GFLOPs its table 5 gives, has three widths; tests/planning counts it as three models.
+  GFLOPs its table 5 gives, has three widths; tests/cost_model counts it as three models.
 """
 
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.twin import twin
+from mmvideo.experiment.tiny import twin
 from mmvideo.input.config import Audio, Drop, Input, Packing, Source, Text, Video
 from mmvideo.model.config import Block, Fusion, Model, Sharing
 from mmvideo.objectives import Contrastive

@@ -22,7 +22,7 @@ import numpy as np
 
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.plan import plan
+from mmvideo.experiment.planning.plan import plan
 from mmvideo.experiment.run import run
 from mmvideo.input.config import Audio, Input, Packing, Source, Text, Video
 from mmvideo.media.config import Spectrogram

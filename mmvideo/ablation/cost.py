@@ -12,15 +12,15 @@ import math
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from mmvideo.experiment.abstract import Abstract, abstract_learner, rehearsed, sketched
+from mmvideo.cost_model.devices import USABLE, Device
+from mmvideo.cost_model.memory import Memory, cut
+from mmvideo.cost_model.parameter_counts import count_parameters
 from mmvideo.experiment.config import Experiment
-from mmvideo.experiment.launch import fitted, pace
-from mmvideo.experiment.outline import Outline, abstract_stream
-from mmvideo.experiment.plan import batch_flops, clip_flops, mesh_sizes
-from mmvideo.experiment.step_memory import held_bytes, step_memory, update_bytes
-from mmvideo.planning.devices import USABLE, Device
-from mmvideo.planning.memory import Memory, cut
-from mmvideo.planning.parts import count_parameters
+from mmvideo.experiment.planning.abstract_batch import Outline, abstract_stream
+from mmvideo.experiment.planning.abstract_model import Abstract, abstract_learner, rehearsed, sketched
+from mmvideo.experiment.planning.device_plan import fitted, pace
+from mmvideo.experiment.planning.plan import batch_flops, clip_flops, mesh_sizes
+from mmvideo.experiment.planning.step_memory import held_bytes, step_memory, update_bytes
 
 
 @dataclasses.dataclass(frozen=True)

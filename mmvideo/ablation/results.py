@@ -13,10 +13,10 @@ import numpy as np
 
 from mmvideo.ablation.cells import Cell, tier_of
 from mmvideo.ablation.fields import differences
-from mmvideo.ablation.records import Record, read_record
+from mmvideo.ablation.run_record import Record, read_record
 from mmvideo.ablation.statistics import Verdict, judge, paired
 from mmvideo.ablation.suite import Claim, Metric, Published, Study, Suite, Where, fits, labels_of, points
-from mmvideo.ablation.work import CELLS, STATE
+from mmvideo.ablation.worker import CELLS, STATE
 
 NOT_TOLD = ("name", "training.seed", "input.seed", "input.keep")
 """Fields whose difference says nothing about a point."""

@@ -11,12 +11,12 @@ from typing import Any
 
 from mmvideo.ablation.cells import SHARED, Cell
 from mmvideo.ablation.fields import differences, with_fields
-from mmvideo.ablation.follow import Follow
-from mmvideo.ablation.launchers import Launcher
-from mmvideo.ablation.work import CELLS, SETTINGS, STATE, state_of, told
+from mmvideo.ablation.launchers.local import Launcher
+from mmvideo.ablation.suite_progress import Follow
+from mmvideo.ablation.worker import CELLS, SETTINGS, STATE, state_of, told
 from mmvideo.experiment.config import ConfigError, Experiment, load_experiment, to_json
 from mmvideo.records.whole import write_whole
-from mmvideo.training.progress import clock
+from mmvideo.training.logging.progress import clock
 
 PAUSE = 0.2
 """Seconds between two looks at what is running."""

@@ -19,7 +19,7 @@ from mmvideo.ablation.suite import Axis, Change, Corpus, Study, Tier
 from mmvideo.datasets.shapes.attributes import LABELS, SHAPES, TIMBRES
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment.config import Experiment
-from mmvideo.experiment.outline import outline
+from mmvideo.experiment.planning.abstract_batch import outline
 from mmvideo.input.config import Audio, Input, Packing, Source, Text, Video
 from mmvideo.media.config import Spectrogram
 from mmvideo.model.config import Decoder, Fusion, Model, dimensions

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
     from mmvideo.ablation.cells import Cell
     from mmvideo.ablation.cost import Cost
-    from mmvideo.ablation.launchers import Launcher
-    from mmvideo.ablation.planned import Planned
+    from mmvideo.ablation.launchers.local import Launcher
+    from mmvideo.ablation.pages.plan_page import Planned
     from mmvideo.ablation.schedule import Run
     from mmvideo.ablation.suite import Suite
+    from mmvideo.cost_model.devices import Device
     from mmvideo.experiment.config import Experiment
-    from mmvideo.planning.devices import Device
 
 SUBMITIT = "submitit"
 """Where submitit keeps its files, below the folder of the tier."""
@@ -39,7 +39,7 @@ of what there is.
 def _parser() -> argparse.ArgumentParser:
     import argparse
 
-    from mmvideo.cli.mistakes import Parser
+    from mmvideo.cli.terminal.usage_errors import Parser
 
     parser = Parser(prog="mmvideo ablate", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suite", metavar="SUITE")
@@ -76,9 +76,9 @@ def main(arguments: list[str]) -> int:
     """Plans, runs and writes the results: 0 when all cells are done, 1 when one failed, 3 when some are left."""
     options = _parser().parse_args(arguments)
     from mmvideo.ablation.cells import cells_of, load_suite, tier_of
-    from mmvideo.ablation.prepare import CORPORA, check_data, make_corpora
+    from mmvideo.ablation.make_corpora import CORPORA, check_data, make_corpora
     from mmvideo.ablation.schedule import finished, runs_of, write_down
-    from mmvideo.cli.mistakes import UsageError
+    from mmvideo.cli.terminal.usage_errors import UsageError
 
     for name in ("jobs", "devices"):
         if (number := getattr(options, name)) is not None and number < 1:
@@ -93,7 +93,7 @@ def main(arguments: list[str]) -> int:
     runs = runs_of(folder, cells, tier.before)
     experiments = {place: run.experiment for place, run in runs.items()}
     if options.results:
-        from mmvideo.ablation.outlook import costs_of
+        from mmvideo.ablation.forecast import costs_of
 
         _write_results(suite, options.tier, cells, folder, costs_of(experiments, folder), options.out)
         return 0
@@ -112,8 +112,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(plan: Planned, runs: dict[str, Run], folder: Path, launcher: Launcher, options: Any) -> int:
-    from mmvideo.ablation.follow import Follow
     from mmvideo.ablation.schedule import finished, run_all
+    from mmvideo.ablation.suite_progress import Follow
 
     # What ends a terminal, or a job that holds this command, ends as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -132,8 +132,8 @@ def _plan(
 ) -> Planned:
     """Plans every run, and the script that SLURM would get."""
     from mmvideo.ablation.cells import tier_of
-    from mmvideo.ablation.outlook import costs_of, outlook
-    from mmvideo.ablation.planned import Planned
+    from mmvideo.ablation.forecast import costs_of, outlook
+    from mmvideo.ablation.pages.plan_page import Planned
 
     device, devices, most = _devices(options)
 
@@ -146,7 +146,7 @@ def _plan(
     plan = Planned(suite, tier_of(suite, options.tier), options.tier, cells, runs, costs, sum_of, device, None)
     if not (options.plan and options.launcher == "slurm"):
         return plan
-    from mmvideo.ablation.slurm import script
+    from mmvideo.ablation.launchers.slurm import script
 
     first = next(iter(runs))
     text = script(folder.absolute() / SUBMITIT, _job(plan, options)(first), first)
@@ -155,7 +155,7 @@ def _plan(
 
 def _devices(options: Any) -> tuple[Device | None, int, int | None]:
     """What a cell is on: the kind, None where it isn't said, how many, and how many if it doesn't fit those."""
-    from mmvideo.planning.devices import device_named
+    from mmvideo.cost_model.devices import device_named
 
     kind = options.device or (None if options.tier == "toy" else "h100")
     device, chips = (None, None) if kind is None else device_named(kind)
@@ -166,7 +166,7 @@ def _devices(options: Any) -> tuple[Device | None, int, int | None]:
 
 def _job(plan: Planned, options: Any) -> Callable[[str], dict[str, Any]]:
     """What the job of a run asks SLURM for, by its place."""
-    from mmvideo.ablation.slurm import job, named_as_sbatch
+    from mmvideo.ablation.launchers.slurm import job, named_as_sbatch
 
     given = named_as_sbatch(_parameters(options.slurm))
     return lambda place: job(plan.device, plan.costs[place].devices or 1, plan.costs[place].hours, given)
@@ -184,15 +184,15 @@ def _show_plan(plan: Planned, options: Any) -> None:
     if plan.script is not None:
         print("\n" + plan.script)
     if options.plan and options.out is not None:
-        from mmvideo.ablation.planned import write_plan
+        from mmvideo.ablation.pages.plan_page import write_plan
 
         print(f"plan: {write_plan(plan, options.out)}")
 
 
 def _outlook_lines(plan: Planned) -> list[str]:
-    from mmvideo.ablation.planned import devices_in_words, in_hours
-    from mmvideo.training.progress import short
-    from mmvideo.training.storage import size_in_words
+    from mmvideo.ablation.pages.plan_page import devices_in_words, in_hours
+    from mmvideo.training.checkpoint.storage_errors import size_in_words
+    from mmvideo.training.logging.progress import short
 
     found, tier = plan.outlook, plan.tier
     lines = [
@@ -211,14 +211,14 @@ def _outlook_lines(plan: Planned) -> list[str]:
 
 
 def _launcher(plan: Planned, options: Any, folder: Path) -> Launcher | None:
-    from mmvideo.cli.mistakes import UsageError
+    from mmvideo.cli.terminal.usage_errors import UsageError
 
     if options.launcher == "local":
-        from mmvideo.ablation.launchers import Local
+        from mmvideo.ablation.launchers.local import Local
 
         return Local(options.jobs)
     if options.launcher == "slurm":
-        from mmvideo.ablation.slurm import Slurm
+        from mmvideo.ablation.launchers.slurm import Slurm
 
         return Slurm(folder / SUBMITIT, _job(plan, options), options.jobs or 64, options.cluster)
     if options.manifest is None:
@@ -228,7 +228,7 @@ def _launcher(plan: Planned, options: Any, folder: Path) -> Launcher | None:
 
 def _write_jobsets(folder: Path, places: list[str], options: Any) -> int:
     """Writes a manifest a run, for whoever may apply them."""
-    from mmvideo.ablation.jobset import write_jobsets
+    from mmvideo.ablation.launchers.jobset import write_jobsets
 
     written = write_jobsets(folder, places, options.manifest)
     print(
@@ -265,7 +265,7 @@ def _parameters(given: list[str]) -> dict[str, Any]:
 
 
 def _pair(text: str, flag: str, form: str) -> tuple[str, str]:
-    from mmvideo.cli.mistakes import UsageError
+    from mmvideo.cli.terminal.usage_errors import UsageError
 
     name, equals, value = text.partition("=")
     if not (name and equals and value):

@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from mmvideo.cli.mistakes import Parser
+from mmvideo.cli.terminal.usage_errors import Parser
 
 ABOUT = """Put runs side by side: what differs in their configs, the metrics that all have, what each cost. Runs that
 differ in their seeds alone are one column, with mean, 95 % interval and n; columns with seeds in common are compared
@@ -27,17 +27,17 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print it as JSON")
     parser.add_argument("--quick", action="store_true", help="without FLOPs and parameters, which take seconds")
     options = parser.parse_args(arguments)
-    from mmvideo.experiment.named import find_run
+    from mmvideo.experiment.find_config import find_run
 
     for run in options.runs:
         find_run(run)
-    from mmvideo.ablation.comparing import compare
+    from mmvideo.ablation.compare_runs import compare
 
     found = compare(options.runs, options.metrics, planned=not options.quick)
     for remark in found.remarks:
         print(f"mmvideo compare: {remark}", file=sys.stderr)
-    from mmvideo.ablation.compared import as_json, document, write_comparison
-    from mmvideo.ablation.markdown import markdown
+    from mmvideo.ablation.pages.comparison_page import as_json, document, write_comparison
+    from mmvideo.ablation.pages.markdown import markdown
 
     # Who names metrics is shown all of them.
     told = markdown(document(found), linked=False, folded=options.all or options.metrics is not None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmvideo.cli.mistakes import Parser
+from mmvideo.cli.terminal.usage_errors import Parser
 
 ABOUT = "Corpora: build one from a folder of clips, look at one, or generate sounding shapes."
 
@@ -121,7 +121,7 @@ def _build(options) -> int:
 
 
 def _show(options) -> int:
-    from mmvideo.datasets.show import show
+    from mmvideo.datasets.inspect_corpus import show
 
     name = options.corpus.replace("samples:", "samples-").rstrip("/").split("/")[-1]
     page = show(

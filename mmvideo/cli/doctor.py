@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mmvideo.experiment.doctor import Finding
+    from mmvideo.experiment.diagnostics.doctor import Finding
 
 ABOUT = """usage: mmvideo doctor [CONFIG] [--workdir DIR] [--corpus CORPUS[:SPLIT]] [--field.path VALUE …]
 
@@ -27,8 +27,8 @@ def main(arguments: list[str]) -> int:
     if arguments and arguments[0] in ("-h", "--help"):
         print(ABOUT, end="")
         return 0
-    from mmvideo.cli.mistakes import Parser, UsageError, parse_fields
-    from mmvideo.experiment.named import find_config
+    from mmvideo.cli.terminal.usage_errors import Parser, UsageError, parse_fields
+    from mmvideo.experiment.find_config import find_config
 
     named = bool(arguments) and not arguments[0].startswith("-")
     config, rest = (arguments[0], arguments[1:]) if named else (None, arguments)
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
         experiment = parse_fields(load_experiment(config), rest, f"mmvideo doctor {config}")
         kept = Path(config) if Path(config).is_dir() else Path("runs") / experiment.name
         workdir = options.workdir or kept
-    from mmvideo.experiment.doctor import examine
+    from mmvideo.experiment.diagnostics.doctor import examine
 
     return _tell(examine(experiment, workdir, [_split(corpus) for corpus in options.corpus]))
 

@@ -33,8 +33,8 @@ def main(arguments: list[str]) -> int:
     if arguments and arguments[0] in ("-h", "--help"):
         print(ABOUT, end="")
         return 0
-    from mmvideo.cli.mistakes import chosen_step, parse_fields, take_first, take_value
-    from mmvideo.experiment.named import find_run
+    from mmvideo.cli.terminal.usage_errors import chosen_step, parse_fields, take_first, take_value
+    from mmvideo.experiment.find_config import find_run
 
     workdir, rest = take_first(arguments, "mmvideo eval WORKDIR", "the workdir of a run")
     names, rest = take_value(rest, "--modalities", "names such as video,text")
@@ -47,15 +47,15 @@ def main(arguments: list[str]) -> int:
     corpus, rest = take_value(rest, "--dataset", "a corpus, such as corpora/clips or corpora/clips:test")
     find_run(workdir)
     step = chosen_step(step)
-    from mmvideo.experiment.before import check_source
     from mmvideo.experiment.config import load_experiment
+    from mmvideo.experiment.input_checks import check_source
 
     experiment = parse_fields(load_experiment(Path(workdir)), rest, f"mmvideo eval {workdir}")
     for place, source in enumerate(() if corpus is not None else experiment.evaluation.sources or ()):
         check_source(source.path, source.split, f"evaluation.sources.{place}")
     from mmvideo.experiment.evaluators import held_out_source
-    from mmvideo.experiment.opened import check_config
     from mmvideo.experiment.run import evaluate
+    from mmvideo.experiment.weights.verified_config import check_config
 
     check_config(workdir, step)
     if names == "each":
@@ -73,7 +73,7 @@ def main(arguments: list[str]) -> int:
 
 def _with_each(experiment: Experiment) -> Experiment:
     """The experiment, evaluated with every group of its modalities too."""
-    from mmvideo.evaluation.adds import subsets
+    from mmvideo.evaluation.report.modality_gains import subsets
     from mmvideo.stream import MODALITIES
 
     there = [name for name in MODALITIES if getattr(experiment.input, name) is not None]

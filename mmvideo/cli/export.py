@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmvideo.cli.mistakes import Parser, chosen_step
+from mmvideo.cli.terminal.usage_errors import Parser, chosen_step
 
 ABOUT = """Write a trained model for inference: parameters alone (their average where one was kept), settings,
 tokenizer, statistics and class names, with digests. `mmvideo.load(OUT)`, `mmvideo eval OUT`, `mmvideo predict
@@ -22,11 +22,11 @@ def main(arguments: list[str]) -> int:
     )
     options = parser.parse_args(arguments)
     step = chosen_step(options.step)
-    from mmvideo.experiment.named import find_run
+    from mmvideo.experiment.find_config import find_run
 
     find_run(options.workdir)
-    from mmvideo.experiment.export import export
-    from mmvideo.training.storage import size_in_words
+    from mmvideo.experiment.weights.export import export
+    from mmvideo.training.checkpoint.storage_errors import size_in_words
 
     made = export(options.workdir, options.out, step, options.dtype)
     average = f", {made.average} average" if made.average else ""

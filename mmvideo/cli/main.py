@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 
-from mmvideo.cli.streams import leave_quietly, reader_is_gone, take_any_text
+from mmvideo.cli.terminal.streams import leave_quietly, reader_is_gone, take_any_text
 
 VERBS: dict[str, tuple[str, str]] = {
     # verb: (module, what it does)
@@ -79,7 +79,7 @@ def _command(arguments: list[str]) -> int:
         return 0
     verb, *rest = arguments
     if verb not in VERBS:
-        from mmvideo.cli.mistakes import suggestion
+        from mmvideo.cli.terminal.usage_errors import suggestion
 
         print(f"mmvideo: there is no verb '{verb}'{suggestion(verb, VERBS)}; see mmvideo --help", file=sys.stderr)
         return 2

@@ -8,18 +8,18 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from mmvideo.cli.tables import new_table
+from mmvideo.cli.terminal.tables import new_table
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from mmvideo.experiment.compiled import Compiled
+    from mmvideo.cost_model.devices import Device
     from mmvideo.experiment.config import Experiment
-    from mmvideo.experiment.launch import Launch
-    from mmvideo.experiment.plan import Plan
+    from mmvideo.experiment.planning.device_plan import Launch
+    from mmvideo.experiment.planning.plan import Plan
+    from mmvideo.experiment.planning.xla_compile import Compiled
     from mmvideo.parallel.config import Mesh
-    from mmvideo.planning.devices import Device
 
 ABOUT = """usage: mmvideo plan CONFIG [--device NAME] [--devices N] [--mesh AXES] [--mfu X] [--compile | --rehearse]
                     [--layout] [--json] [--field.path VALUE …]
@@ -71,8 +71,8 @@ def main(arguments: list[str]) -> int:
     if arguments and arguments[0] in ("-h", "--help"):
         print(ABOUT, end="")
         return 0
-    from mmvideo.cli.mistakes import parse_fields, take_first
-    from mmvideo.experiment.named import find_config
+    from mmvideo.cli.terminal.usage_errors import parse_fields, take_first
+    from mmvideo.experiment.find_config import find_config
 
     # A plan is the same with and without accelerators, and leaves them alone.
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -85,7 +85,7 @@ def main(arguments: list[str]) -> int:
     if options.device is not None and not options.layout:
         _launch(experiment, options)
         return 0
-    from mmvideo.experiment.plan import as_dict, parameter_layout, plan
+    from mmvideo.experiment.planning.plan import as_dict, parameter_layout, plan
 
     if options.mesh is not None:
         experiment = dataclasses.replace(experiment, mesh=options.mesh)
@@ -103,9 +103,9 @@ def main(arguments: list[str]) -> int:
 
 def _options(arguments: list[str]) -> tuple[Options, list[str]]:
     """Takes the command's own flags out of the arguments."""
-    from mmvideo.cli.mistakes import UsageError, take_value
     from mmvideo.cli.plan_launch import parse_mesh
-    from mmvideo.planning.devices import device_named
+    from mmvideo.cli.terminal.usage_errors import UsageError, take_value
+    from mmvideo.cost_model.devices import device_named
 
     rest, switches = list(arguments), {}
     for name in ("compile", "rehearse", "layout", "json"):
@@ -132,7 +132,7 @@ def _options(arguments: list[str]) -> tuple[Options, list[str]]:
 
 
 def _share(text: str) -> float:
-    from mmvideo.cli.mistakes import UsageError
+    from mmvideo.cli.terminal.usage_errors import UsageError
 
     try:
         share = float(text)
@@ -146,8 +146,8 @@ def _share(text: str) -> float:
 def _launch(experiment: Experiment, options: Options) -> None:
     """Plans for devices, and prints."""
     from mmvideo.cli.plan_launch import as_json, compiled_table, launch_lines
-    from mmvideo.experiment.launch import corrected, plan_launch
-    from mmvideo.experiment.plan import as_dict
+    from mmvideo.experiment.planning.device_plan import corrected, plan_launch
+    from mmvideo.experiment.planning.plan import as_dict
 
     found = plan_launch(experiment, options.device, options.devices, options.mesh, options.mfu)
     if not options.json:
@@ -165,7 +165,7 @@ def _launch(experiment: Experiment, options: Options) -> None:
 
 def _ask(experiment: Experiment, found: Launch, options: Options) -> tuple[Launch, Compiled] | None:
     """What a compiler says of the launch; None where none is asked, or none is there."""
-    from mmvideo.experiment.launch import compile_launch, own_compiler
+    from mmvideo.experiment.planning.device_plan import compile_launch, own_compiler
 
     if options.rehearse or not (options.compile or own_compiler(found)):
         return None
@@ -184,7 +184,7 @@ def _print_measured(experiment: Experiment, config: str) -> None:
     """What the run measured, where the config is a workdir that has one."""
     from pathlib import Path
 
-    from mmvideo.experiment.measured import planned_and_measured
+    from mmvideo.experiment.planning.planned_vs_measured import planned_and_measured
 
     figures = planned_and_measured(experiment, config) if Path(config).is_dir() else []
     if figures:

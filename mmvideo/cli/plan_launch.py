@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mmvideo.experiment.compiled import Compiled
-    from mmvideo.experiment.launch import Launch
+    from mmvideo.experiment.planning.device_plan import Launch
+    from mmvideo.experiment.planning.xla_compile import Compiled
     from mmvideo.parallel.config import Mesh
 
 
@@ -19,7 +19,7 @@ def parse_mesh(text: str) -> Mesh:
     Raises:
       UsageError: an axis that doesn't exist, or no number.
     """
-    from mmvideo.cli.mistakes import UsageError, suggestion
+    from mmvideo.cli.terminal.usage_errors import UsageError, suggestion
     from mmvideo.parallel.config import Mesh
     from mmvideo.parallel.mesh import AXES
 
@@ -95,7 +95,7 @@ def _speed(launch: Launch) -> list[tuple[str, str, str]]:
 
 def compiled_table(launch: Launch, found: Compiled) -> Table:
     """The plan's bytes beside XLA's, and the collectives of the program."""
-    from mmvideo.cli.tables import new_table
+    from mmvideo.cli.terminal.tables import new_table
 
     table = new_table(f"compiled for {found.platform} in {found.seconds:,.3g} s", "rehearsed", "XLA's")
     work = launch.memory.gradients + launch.memory.activations
@@ -125,7 +125,7 @@ def trust(found: Compiled) -> str:
 
 def as_json(launch: Launch, told: tuple[Launch, Compiled] | None) -> dict:
     """What both tables tell."""
-    from mmvideo.experiment.launch import as_dict
+    from mmvideo.experiment.planning.device_plan import as_dict
 
     compiled = {} if told is None else {"compiled": dataclasses.asdict(told[1]), "planned": as_dict(told[0])}
     return {"launch": as_dict(launch) | compiled}

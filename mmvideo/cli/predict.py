@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmvideo.cli.mistakes import Parser, chosen_step
+from mmvideo.cli.terminal.usage_errors import Parser, chosen_step
 
 ABOUT = "What a trained model makes of clips."
 
@@ -35,19 +35,19 @@ def _parser() -> Parser:
 
 
 def _embed(options) -> int:
-    from mmvideo.cli.mistakes import UsageError
+    from mmvideo.cli.terminal.usage_errors import UsageError
 
     if options.out.suffix != ".npz":
         raise UsageError(f"--out {options.out} must end in .npz")
     step = chosen_step(options.step)
-    from mmvideo.experiment.before import check_source
-    from mmvideo.experiment.named import find_run
+    from mmvideo.experiment.find_config import find_run
+    from mmvideo.experiment.input_checks import check_source
 
     find_run(options.workdir)
     for corpus in options.corpora:
         for split in options.split or (None,):
             check_source(corpus, split, "corpus")
-    from mmvideo.experiment.embeddings import write_embeddings
+    from mmvideo.experiment.weights.write_embeddings import write_embeddings
 
     written = write_embeddings(options.workdir, options.corpora, options.out, options.split, options.features, step)
     print(f"{options.out}: {written.clips} clips, {len(written.skipped)} skipped")

@@ -22,13 +22,13 @@ def main(arguments: list[str]) -> int:
         print(ABOUT, end="")
         return 0
     from mmvideo.cli.importing import quick_imports
-    from mmvideo.cli.mistakes import parse_fields, take_first, take_value
-    from mmvideo.experiment.named import find_config
+    from mmvideo.cli.terminal.usage_errors import parse_fields, take_first, take_value
+    from mmvideo.experiment.find_config import find_config
 
     config, rest = take_first(arguments, "mmvideo train CONFIG", "a recipe")
     folder, rest = take_value(rest, "--workdir", "a folder")
     find_config(config)
-    from mmvideo.experiment.before import check_inputs
+    from mmvideo.experiment.input_checks import check_inputs
 
     with quick_imports():
         from mmvideo.experiment.config import load_experiment

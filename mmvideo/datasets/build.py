@@ -25,14 +25,22 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mmvideo.datasets.annotations import SORTS, Annotations, annotations_of
 from mmvideo.datasets.digests import DigestError, check_files, read_digests, write_digests
-from mmvideo.datasets.folder import left_out
-from mmvideo.datasets.manifest import NAMES, class_names, read_classes, read_manifest
+from mmvideo.datasets.manifests.annotations import SORTS, Annotations, annotations_of
+from mmvideo.datasets.manifests.folder import left_out
+from mmvideo.datasets.manifests.manifest import NAMES, class_names, read_classes, read_manifest
+from mmvideo.datasets.manifests.manifest_row import ManifestRow
+from mmvideo.datasets.manifests.surrogates import spelled_out
 from mmvideo.datasets.records import dataset_name, shard_name, write_description
-from mmvideo.datasets.row import ManifestRow
-from mmvideo.datasets.shard import Receipt, Recipe, ShardTask, read_receipt, replace, rows_digest, write_text
-from mmvideo.datasets.unpaired import spelled_out
+from mmvideo.datasets.write_shard import (
+    Receipt,
+    Recipe,
+    ShardTask,
+    read_receipt,
+    replace,
+    rows_digest,
+    write_text,
+)
 from mmvideo.media.config import LIMITS, Limits
 
 LAYOUT = 1
@@ -331,7 +339,7 @@ def _in_words(kinds: Annotations, classes: dict[str, list[str]]) -> dict[str, st
 
 
 def _write_parts(plan: _Plan, made: Path, receipts: dict[str, list[Receipt]], summary: BuildSummary) -> None:
-    from mmvideo.datasets.table import table_of, write_table
+    from mmvideo.datasets.clip_table import table_of, write_table
 
     described = {}
     for split in summary.splits:

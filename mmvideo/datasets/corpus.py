@@ -11,12 +11,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from mmvideo.datasets.annotations import Annotations
 from mmvideo.datasets.build import COMPLETE, RECORD, TOKENIZER, WORK
+from mmvideo.datasets.clip_table import ClipTable, read_table
 from mmvideo.datasets.digests import DIGESTS, TABLE, DigestError, Digests, check_files, digests_now, read_digests
+from mmvideo.datasets.manifests.annotations import Annotations
+from mmvideo.datasets.manifests.surrogates import spelled_out
 from mmvideo.datasets.records import UNKNOWN
-from mmvideo.datasets.table import ClipTable, read_table
-from mmvideo.datasets.unpaired import spelled_out
 
 SAMPLES = "samples:"
 """Before the name of an embedded set."""

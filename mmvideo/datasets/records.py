@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmvideo.datasets.annotations import Annotations
+from mmvideo.datasets.manifests.annotations import Annotations
 
 UNKNOWN = -1
 """The class number of an unknown label; alone in the list of a kind of which a clip may have several."""

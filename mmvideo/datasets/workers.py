@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from mmvideo.datasets.shard import ShardTask, write_shard
+from mmvideo.datasets.write_shard import ShardTask, write_shard
 
 POLL = 0.1
 """Seconds between two looks at how far the processes are."""

@@ -1,5 +1,5 @@
 """How good a trained model is: retrieval, probes on frozen features, and a report to read.
 
-`embed` runs a learner over a corpus once, `retrieval` and `probes` score what comes out as plain
-arrays, `runner` writes the scores into the workdir, and `report` turns a workdir into one page.
+`inference` and `embeddings` run a learner over a corpus once, `tasks/` has one evaluator a file, `metrics/` and
+`retrieval/` score plain arrays, `runner` writes the scores into the workdir, and `report/` turns a workdir into one page.
 """

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Literal
 
 from mmvideo.input.config import Source, Views
-from mmvideo.objectives.decoding import Decoding
+from mmvideo.objectives.generation.config import Decoding
 
 TASKS = (
     "retrieval", "zero_shot", "classification", "regression", "captioning", "dense_captioning",

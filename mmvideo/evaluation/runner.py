@@ -14,8 +14,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from flax import nnx
 
-from mmvideo.evaluation.collect import Answers, Ask, Place, collect
-from mmvideo.evaluation.embed import Embeddings, embed_corpus
+from mmvideo.evaluation.embeddings import Embeddings, embed_corpus
+from mmvideo.evaluation.inference import Answers, Ask, Place, collect
 from mmvideo.evaluation.results import EvaluationResult, write_result
 
 __all__ = ["EvaluationResult", "Evaluator", "Partial", "Subject", "evaluate", "partial_name", "write_result"]

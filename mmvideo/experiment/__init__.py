@@ -8,7 +8,7 @@ from typing import Any
 _HOMES = {
     "Experiment": "mmvideo.experiment.config",
     "load_experiment": "mmvideo.experiment.config",
-    "load": "mmvideo.experiment.trained",
+    "load": "mmvideo.experiment.weights.load",
 }
 __all__ = ["Experiment", "load", "load_experiment"]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mmvideo.evaluation.config import Evaluation
-from mmvideo.experiment.named import ConfigError, find_config
+from mmvideo.experiment.find_config import ConfigError, find_config
 from mmvideo.input.config import Input
 from mmvideo.model.config import Model
 from mmvideo.model.kinds import AnyModel

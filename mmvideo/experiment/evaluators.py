@@ -12,18 +12,18 @@ import jax
 
 from mmvideo.datasets.corpus import SAMPLES, open_corpus, splits
 from mmvideo.datasets.shapes import known_facts, known_oracle
-from mmvideo.evaluation.caption import Captions, Questions
-from mmvideo.evaluation.classify import Classes, Numbers
 from mmvideo.evaluation.config import TASKS
-from mmvideo.evaluation.dense_caption import DenseCaptions
-from mmvideo.evaluation.evaluators import Probes, Retrieval
-from mmvideo.evaluation.find_moments import FoundMoments
-from mmvideo.evaluation.losses import Losses
-from mmvideo.evaluation.reranking import matching_of
+from mmvideo.evaluation.retrieval.reranking import matching_of
 from mmvideo.evaluation.runner import Evaluator, Partial
-from mmvideo.evaluation.zero_shot import ZeroShot
+from mmvideo.evaluation.tasks.captioning import Captions, Questions
+from mmvideo.evaluation.tasks.classification import Classes, Numbers
+from mmvideo.evaluation.tasks.dense_captioning import DenseCaptions
+from mmvideo.evaluation.tasks.held_out_losses import Losses
+from mmvideo.evaluation.tasks.moment_retrieval import FoundMoments
+from mmvideo.evaluation.tasks.retrieval import Probes, Retrieval
+from mmvideo.evaluation.tasks.zero_shot import ZeroShot
 from mmvideo.experiment.config import Experiment
-from mmvideo.experiment.unseen import never_missing
+from mmvideo.experiment.missing_modalities import never_missing
 from mmvideo.input.config import Source, Views
 from mmvideo.input.pipeline import Batches
 from mmvideo.objectives import Captioning, Classification, Contrastive, Moments, Regression

@@ -10,22 +10,22 @@ from flax import nnx
 
 from mmvideo.evaluation.results import measured
 from mmvideo.evaluation.runner import evaluate as run_evaluators
+from mmvideo.experiment.build_learner import make_learner
 from mmvideo.experiment.config import Experiment, to_json
 from mmvideo.experiment.evaluators import evaluators, shown_modalities
-from mmvideo.experiment.headline import adds, headline
-from mmvideo.experiment.initial import start_from
-from mmvideo.experiment.making import make_learner
-from mmvideo.experiment.measured import utilisation_of_a_token
-from mmvideo.experiment.trained import Step, restore
+from mmvideo.experiment.planning.planned_vs_measured import utilisation_of_a_token
+from mmvideo.experiment.reports.summary import adds, headline
+from mmvideo.experiment.weights.load import Step, restore
+from mmvideo.experiment.weights.warm_start import start_from
+from mmvideo.input.device_put import device_stream
 from mmvideo.input.pipeline import Batches
-from mmvideo.input.placement import device_stream
 from mmvideo.objectives.learner import Learner
+from mmvideo.parallel.compilation_cache import keep_programs
 from mmvideo.parallel.flags import hide_communication
 from mmvideo.parallel.mesh import make_mesh
 from mmvideo.parallel.processes import initialize
-from mmvideo.parallel.programs import keep_programs
+from mmvideo.training.logging.watchdog import Watchdog
 from mmvideo.training.loop import train
-from mmvideo.training.watchdog import Watchdog
 
 
 def run(experiment: Experiment, workdir: str | Path) -> int:
@@ -108,7 +108,7 @@ def evaluate(experiment: Experiment, workdir: str | Path, dataset: str | None = 
 
 def _conclude(experiment: Experiment, workdir: Path, dataset: str | None = None, step: Step = None) -> int:
     """Writes the report, and prints the table and where the report is."""
-    from mmvideo.experiment.report import report
+    from mmvideo.experiment.reports.run_report import report
 
     page = report(experiment, workdir, step)
     if jax.process_index() != 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmvideo.input.config import Audio, Input, Text, Video, Views
-from mmvideo.input.presence import members
+from mmvideo.input.planning.modality_dropout import members
 from mmvideo.stream import CAPTIONS, MODALITIES
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32, Int
 
-from mmvideo.datasets.annotations import Annotations, merge
+from mmvideo.datasets.manifests.annotations import Annotations, merge
+from mmvideo.input.annotations.moments import Moments
+from mmvideo.input.annotations.numeric_targets import NumberTargets
 from mmvideo.input.config import Source
-from mmvideo.input.moments import Moments
-from mmvideo.input.targets import NumberTargets
 
 if TYPE_CHECKING:
     from mmvideo.datasets.corpus import Corpus, Record

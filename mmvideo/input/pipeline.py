@@ -11,21 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from mmvideo.input import budgets
-from mmvideo.input.assemble import assemble_row, stack_rows
+from mmvideo.input.annotations.moments import note_moments
+from mmvideo.input.annotations.numeric_targets import note_targets
+from mmvideo.input.batch_cache import Kept, key_of
 from mmvideo.input.checks import check_config, check_views
+from mmvideo.input.clip_loader import ClipLoader, Loaded
+from mmvideo.input.collate import assemble_row, stack_rows
 from mmvideo.input.config import Input, Views
-from mmvideo.input.footage import UnreadableClip
-from mmvideo.input.groundwork import Groundwork, narrowed
-from mmvideo.input.kept import Kept, key_of
-from mmvideo.input.loading import ClipLoader, Loaded
-from mmvideo.input.mixing import note_mixed
-from mmvideo.input.moments import note_moments
-from mmvideo.input.picks import Picks
-from mmvideo.input.plan import Planned, Row
-from mmvideo.input.skipped import Mishaps
-from mmvideo.input.targets import note_targets
-from mmvideo.input.views import note_views
+from mmvideo.input.input_plan import Groundwork, narrowed
+from mmvideo.input.planning import budgets
+from mmvideo.input.planning.epoch_plan import Planned, Row
+from mmvideo.input.planning.sampled_examples import Picks
+from mmvideo.input.skipped_clips import Mishaps
+from mmvideo.input.transforms.eval_views import note_views
+from mmvideo.input.transforms.mixup import note_mixed
+from mmvideo.input.view_reader import UnreadableClip
 from mmvideo.stream import PADDING, Clips, TokenStream
 
 

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from mmvideo.media.audio import SoundTrack
 from mmvideo.media.config import LIMITS, Limits
-from mmvideo.media.container import (
+from mmvideo.media.containers.container import (
     MediaError,
     MediaInfo,
     MediaSource,
@@ -28,13 +29,12 @@ from mmvideo.media.container import (
     open_media,
     source_name,
 )
-from mmvideo.media.damage import Damage
-from mmvideo.media.formats import seekable
-from mmvideo.media.length import declared_end
-from mmvideo.media.pictures import Painter, pixel_aspect
-from mmvideo.media.selection import SLACK, PacketGate, Selection
-from mmvideo.media.shown import Shown
-from mmvideo.media.sound import SoundTrack
+from mmvideo.media.containers.damage import Damage
+from mmvideo.media.containers.formats import seekable
+from mmvideo.media.containers.length import declared_end
+from mmvideo.media.frames.displayed import Shown
+from mmvideo.media.frames.frame_converter import Painter, pixel_aspect
+from mmvideo.media.frames.frame_selection import SLACK, PacketGate, Selection
 
 __all__ = ["Clip", "MediaError", "MediaInfo", "MediaSource", "decode"]
 
@@ -333,7 +333,7 @@ def _check(start: float | int, end: float | int | None, fps: float | int | None,
 
 
 def _decode_webp(source: MediaSource, request: _Request, painter: Painter, video: bool) -> Clip:
-    from mmvideo.media.webp import webp_frames
+    from mmvideo.media.frames.webp import webp_frames
 
     if not video:
         raise MediaError(f"{request.name}: has no sound")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from mmvideo.media.mp4 import (
+from mmvideo.media.containers.mp4 import (
     AAC_RATES,
     MP4_OPTIONS,
     TIME_BASE,
@@ -22,8 +22,8 @@ from mmvideo.media.mp4 import (
     tune_video,
     video_stream,
 )
-from mmvideo.media.pictures import interpolation
-from mmvideo.media.shown import reformatter
+from mmvideo.media.frames.displayed import reformatter
+from mmvideo.media.frames.frame_converter import interpolation
 
 __all__ = ["AAC_RATES", "encode"]
 

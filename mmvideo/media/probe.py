@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mmvideo.media.config import LIMITS, Limits
-from mmvideo.media.container import (
+from mmvideo.media.containers.container import (
     MediaError,
     MediaInfo,
     MediaSource,
@@ -15,10 +15,10 @@ from mmvideo.media.container import (
     open_media,
     source_name,
 )
-from mmvideo.media.formats import NO_FRAMES
-from mmvideo.media.length import counted_length
-from mmvideo.media.pictures import pixel_aspect, shown_size
-from mmvideo.media.webp import probe_webp
+from mmvideo.media.containers.formats import NO_FRAMES
+from mmvideo.media.containers.length import counted_length
+from mmvideo.media.frames.frame_converter import pixel_aspect, shown_size
+from mmvideo.media.frames.webp import probe_webp
 
 
 def probe(source: MediaSource, limits: Limits = LIMITS) -> MediaInfo:

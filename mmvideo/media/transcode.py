@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from mmvideo.media.config import LIMITS, Limits
-from mmvideo.media.container import (
+from mmvideo.media.containers.container import (
     MediaError,
     MediaSource,
     Tracks,
@@ -21,8 +21,7 @@ from mmvideo.media.container import (
     open_media,
     source_name,
 )
-from mmvideo.media.mixing import Mixer
-from mmvideo.media.mp4 import (
+from mmvideo.media.containers.mp4 import (
     AAC_RATES,
     LIMITED,
     MP4_OPTIONS,
@@ -33,9 +32,10 @@ from mmvideo.media.mp4 import (
     tune_video,
     video_stream,
 )
-from mmvideo.media.pictures import interpolation, orientation, pixel_aspect, shown_size, turned
-from mmvideo.media.selection import SLACK, grid_count
-from mmvideo.media.shown import Shown, picture_decoder, reformatter
+from mmvideo.media.frames.displayed import Shown, picture_decoder, reformatter
+from mmvideo.media.frames.frame_converter import interpolation, orientation, pixel_aspect, shown_size, turned
+from mmvideo.media.frames.frame_selection import SLACK, grid_count
+from mmvideo.media.remix import Mixer
 
 
 def transcode(

@@ -207,7 +207,7 @@ class Model:
       chunk: keys a block of the chunked attention.
       compute: dtype of activations; parameters are float32.
       remat: what is computed again in the backward pass, from `none` to `full`, which keeps a layer's input
-        only; `products`, `dots` and `attention` keep what their names say (the table in `model/remat.py`).
+        only; `products`, `dots` and `attention` keep what their names say (the table in `model/layers/remat.py`).
       remat_keep: tensors of a layer that are kept beside those.
       remat_offload: tensors that are kept in the host's memory instead of the device's.
       scan: whether layers are one scanned program (fast to compile) or unrolled.

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from mmvideo.model.activations import by_tokens, whole, whole_rows
-from mmvideo.model.inflate import inflate
-from mmvideo.model.layers import Linear, normal, parameter
-from mmvideo.model.stem import ConvolutionStem, joined_patches
+from mmvideo.model.layers.audio_stem import ConvolutionStem, joined_patches
+from mmvideo.model.layers.basic import Linear, normal, parameter
+from mmvideo.model.layers.inflate import inflate
+from mmvideo.model.sharding import by_tokens, whole, whole_rows
 from mmvideo.stream import MODALITIES, Layout, PatchSpec, StreamSpec, TextSpec, TokenStream
 
 TEXT_DEVIATION = 0.5
@@ -85,7 +85,7 @@ class Embedder(nnx.Module):
       spec: the modalities and their patches.
       width: `D`.
       compute: dtype of the tokens.
-      audio_stem: `patches`, or `convolution` (see `mmvideo.model.stem`).
+      audio_stem: `patches`, or `convolution` (see `mmvideo.model.layers.audio_stem`).
     """
 
     def __init__(self, spec: StreamSpec, width: int, compute: str, audio_stem: str = "patches", *, rngs: nnx.Rngs):

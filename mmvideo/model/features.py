@@ -7,8 +7,8 @@ import dataclasses
 import jax
 from jaxtyping import Array, Bool, Float, Int
 
-from mmvideo.model.fusion import Stage, outsiders
-from mmvideo.model.rows import Source
+from mmvideo.model.fusion.gather import Source
+from mmvideo.model.fusion.stages import Stage, outsiders
 from mmvideo.stream import MODALITIES, Layout
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from mmvideo.model.layers import EPSILON, LayerNorm, Linear
+from mmvideo.model.layers.basic import EPSILON, LayerNorm, Linear
 
 
 class ProjectionHead(nnx.Module):

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from mmvideo.model.attention import HIDDEN
+from mmvideo.model.attention.dispatch import HIDDEN
 from mmvideo.model.config import AttentionPooling
 from mmvideo.model.features import Features
-from mmvideo.model.layers import ACTIVATIONS, LayerNorm, Linear, parameter, xavier
+from mmvideo.model.layers.basic import ACTIVATIONS, LayerNorm, Linear, parameter, xavier
 from mmvideo.stream import MODALITIES, Layout
 
 Pooling = Literal["mean", "class", "map", "last"]

@@ -11,17 +11,18 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from mmvideo.model.factory import feature_width, fusion_stages
 from mmvideo.model.features import Features
-from mmvideo.model.full import text_base, true_pieces
-from mmvideo.model.fusion import outsiders
+from mmvideo.model.fusion.stages import outsiders
+from mmvideo.model.fusion.unmask import text_base, true_pieces
 from mmvideo.model.kinds import AnyModel
-from mmvideo.model.layers import Linear
-from mmvideo.model.trunk import feature_width, fusion_stages
-from mmvideo.objectives.counting import clips_with, mean_where, tap_places, tokens_at
-from mmvideo.objectives.decoding import Decoding
-from mmvideo.objectives.generation import Captions, Prompt, generate
-from mmvideo.objectives.needs import require_modalities, require_tokens
-from mmvideo.objectives.questions import answering, questions
+from mmvideo.model.layers.basic import Linear
+from mmvideo.objectives.components.requirements import require_modalities, require_tokens
+from mmvideo.objectives.generation import generate
+from mmvideo.objectives.generation.config import Decoding
+from mmvideo.objectives.generation.generate import Captions, Prompt
+from mmvideo.objectives.generation.questions import answering, questions
+from mmvideo.objectives.losses.masked_mean import clips_with, mean_where, tap_places, tokens_at
 from mmvideo.stream import MODALITIES, PADDING, Modality, StreamSpec, TokenStream
 
 

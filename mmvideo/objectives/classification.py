@@ -13,9 +13,9 @@ from jaxtyping import Array, Bool, Float
 from mmvideo.model.features import Features
 from mmvideo.model.kinds import AnyModel
 from mmvideo.model.pool import Pooling
-from mmvideo.objectives.class_targets import class_targets
-from mmvideo.objectives.counting import mean_where
-from mmvideo.objectives.pooled import AnswersForClips, PooledHeads
+from mmvideo.objectives.components.clip_head import AnswersForClips, PooledHeads
+from mmvideo.objectives.losses.class_targets import class_targets
+from mmvideo.objectives.losses.masked_mean import mean_where
 from mmvideo.stream import StreamSpec, TokenStream
 
 

@@ -14,23 +14,23 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from mmvideo.model.factory import feature_width, make_pooler
 from mmvideo.model.features import Features
 from mmvideo.model.heads import ProjectionHead, unit
 from mmvideo.model.kinds import AnyModel
-from mmvideo.model.layers import parameter
+from mmvideo.model.layers.basic import parameter
 from mmvideo.model.pool import Pooling
-from mmvideo.model.trunk import feature_width, make_pooler
-from mmvideo.objectives.captions import count_same, pool_captions, same_captions
-from mmvideo.objectives.contrastive_losses import (
+from mmvideo.objectives.components.caption_pooling import count_same, pool_captions, same_captions
+from mmvideo.objectives.components.modality_groups import Group, group_name, pair_name, parse_pair
+from mmvideo.objectives.components.requirements import kept_apart, require_modalities, require_tokens
+from mmvideo.objectives.losses.contrastive_losses import (
     chance_loss,
     mil_nce,
     retrieval_accuracy,
     sigmoid_contrastive,
     softmax_contrastive,
 )
-from mmvideo.objectives.needs import kept_apart, require_modalities, require_tokens
-from mmvideo.objectives.pairs import Group, group_name, pair_name, parse_pair
-from mmvideo.objectives.temperature import LARGEST_SCALE, bounded_exp
+from mmvideo.objectives.losses.temperature import LARGEST_SCALE, bounded_exp
 from mmvideo.stream import StreamSpec, TokenStream
 
 Projection = Literal["normed", "linear", "matrix", "none"]

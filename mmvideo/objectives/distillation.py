@@ -10,15 +10,15 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from mmvideo.model.factory import feature_width, make_pooler
 from mmvideo.model.features import Features
 from mmvideo.model.heads import LinearHead, unit
 from mmvideo.model.kinds import AnyModel
 from mmvideo.model.pool import Pooling
-from mmvideo.model.trunk import feature_width, make_pooler
-from mmvideo.objectives.blocks import NEVER, Side, log_sums, sum_pairs
-from mmvideo.objectives.counting import mean_where
-from mmvideo.objectives.needs import kept_apart, require_modalities
-from mmvideo.objectives.pairs import group_name
+from mmvideo.objectives.components.modality_groups import group_name
+from mmvideo.objectives.components.requirements import kept_apart, require_modalities
+from mmvideo.objectives.losses.blockwise import NEVER, Side, log_sums, sum_pairs
+from mmvideo.objectives.losses.masked_mean import mean_where
 from mmvideo.stream import MODALITIES, StreamSpec, TokenStream
 
 

@@ -11,16 +11,16 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from mmvideo.model.config import Decoder, Model, decoder_dimensions
-from mmvideo.model.decoder import MaskedDecoder
+from mmvideo.model.factory import feature_width
 from mmvideo.model.features import Features
-from mmvideo.model.full import full_stream
+from mmvideo.model.fusion.unmask import full_stream
 from mmvideo.model.kinds import AnyModel
-from mmvideo.model.layers import EPSILON, Linear
-from mmvideo.model.trunk import feature_width
-from mmvideo.objectives.counting import clips_with, mean_where, stream_rows, tap_places, tokens_at
-from mmvideo.objectives.needs import require_targets
-from mmvideo.objectives.predicted import PredictsPatches
-from mmvideo.objectives.teacher import Average, Teacher
+from mmvideo.model.layers.basic import EPSILON, Linear
+from mmvideo.model.transformer.decoder import MaskedDecoder
+from mmvideo.objectives.components.patch_weights import PredictsPatches
+from mmvideo.objectives.components.requirements import require_targets
+from mmvideo.objectives.components.teacher import Average, Teacher
+from mmvideo.objectives.losses.masked_mean import clips_with, mean_where, stream_rows, tap_places, tokens_at
 from mmvideo.stream import PADDING, StreamSpec, TokenStream
 
 

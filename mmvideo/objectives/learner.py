@@ -9,14 +9,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from mmvideo.model.factory import make_trunk
 from mmvideo.model.features import Features
 from mmvideo.model.kinds import AnyModel
 from mmvideo.model.pool import pool
-from mmvideo.model.trunk import make_trunk
 from mmvideo.objectives import AnyObjective
+from mmvideo.objectives.components.modality_groups import embedding_name
+from mmvideo.objectives.components.requirements import kept_apart, require_pooling
 from mmvideo.objectives.contrastive import Contrastive, Embedded, group_name
-from mmvideo.objectives.needs import kept_apart, require_pooling
-from mmvideo.objectives.pairs import embedding_name
 from mmvideo.stream import StreamSpec, TokenStream
 
 
@@ -97,7 +97,8 @@ class Learner(nnx.Module):
 
         Each is an embedding `[B, E, d]` and which clips have the whole group `[B, E]`. The first contrastive objective
         that embeds text, or the first of all, makes the main space, whose names are plain; those of the others say
-        whose they are (`objectives/pairs.py`), since embeddings of two objectives can't be compared.
+        whose they are (`objectives/components/modality_groups.py`), since embeddings of two objectives can't be
+        compared.
         """
         return self._embedded(self.trunk(stream), stream)
 

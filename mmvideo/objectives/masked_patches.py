@@ -10,14 +10,14 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from mmvideo.model.config import Model, decoder_dimensions
-from mmvideo.model.decoder import MaskedDecoder
 from mmvideo.model.features import Features
 from mmvideo.model.kinds import AnyModel
-from mmvideo.model.layers import Linear
-from mmvideo.objectives.counting import clips_with, mean_where, stream_rows, tokens_at
-from mmvideo.objectives.needs import require_targets
-from mmvideo.objectives.patch_targets import PatchTargets, errors
-from mmvideo.objectives.predicted import PredictsPatches
+from mmvideo.model.layers.basic import Linear
+from mmvideo.model.transformer.decoder import MaskedDecoder
+from mmvideo.objectives.components.patch_weights import PredictsPatches
+from mmvideo.objectives.components.requirements import require_targets
+from mmvideo.objectives.losses.masked_mean import clips_with, mean_where, stream_rows, tokens_at
+from mmvideo.objectives.losses.patch_targets import PatchTargets, errors
 from mmvideo.stream import PADDING, StreamSpec, TokenStream
 
 

@@ -10,12 +10,12 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float
 
+from mmvideo.model.factory import feature_width
 from mmvideo.model.features import Features
 from mmvideo.model.kinds import AnyModel
-from mmvideo.model.layers import Linear
-from mmvideo.model.trunk import feature_width
-from mmvideo.objectives.counting import clips_with, mean_where, tap_places, tokens_at
-from mmvideo.objectives.needs import require_modalities, require_targets, require_tokens
+from mmvideo.model.layers.basic import Linear
+from mmvideo.objectives.components.requirements import require_modalities, require_targets, require_tokens
+from mmvideo.objectives.losses.masked_mean import clips_with, mean_where, tap_places, tokens_at
 from mmvideo.stream import PADDING, StreamSpec, TokenStream
 
 

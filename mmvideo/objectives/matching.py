@@ -10,15 +10,15 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from mmvideo.model.factory import feature_width, fusion_stages, make_pooler
 from mmvideo.model.features import Features
+from mmvideo.model.fusion.re_pair import meeting, regroup
 from mmvideo.model.heads import LinearHead
 from mmvideo.model.kinds import AnyModel
 from mmvideo.model.pool import Pooling
-from mmvideo.model.regroup import meeting, regroup
-from mmvideo.model.trunk import feature_width, fusion_stages, make_pooler
-from mmvideo.objectives.counting import binary_cross_entropy, mean_where
-from mmvideo.objectives.needs import require_modalities, require_tokens
-from mmvideo.objectives.pairs import Group, group_name, in_one_space, parse_pair
+from mmvideo.objectives.components.modality_groups import Group, group_name, in_one_space, parse_pair
+from mmvideo.objectives.components.requirements import require_modalities, require_tokens
+from mmvideo.objectives.losses.masked_mean import binary_cross_entropy, mean_where
 from mmvideo.stream import MODALITIES, StreamSpec, TokenStream
 
 NEVER = -1e9

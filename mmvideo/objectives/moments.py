@@ -11,16 +11,16 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from mmvideo.model.factory import feature_width, fusion_stages
 from mmvideo.model.features import Features
 from mmvideo.model.heads import LinearHead
 from mmvideo.model.kinds import AnyModel
 from mmvideo.model.pool import members
-from mmvideo.model.steps import StepLayers, Steps, pool_steps
-from mmvideo.model.trunk import feature_width, fusion_stages
-from mmvideo.objectives.counting import binary_cross_entropy, mean_where
-from mmvideo.objectives.moment_targets import StepTargets, overlap, ranking, step_targets
-from mmvideo.objectives.needs import require_modalities, require_steps
-from mmvideo.objectives.patch_targets import errors
+from mmvideo.model.transformer.step_pooling import StepLayers, Steps, pool_steps
+from mmvideo.objectives.components.requirements import require_modalities, require_steps
+from mmvideo.objectives.losses.masked_mean import binary_cross_entropy, mean_where
+from mmvideo.objectives.losses.moment_targets import StepTargets, overlap, ranking, step_targets
+from mmvideo.objectives.losses.patch_targets import errors
 from mmvideo.stream import Clips, StreamSpec, TokenStream
 
 Metrics = dict[str, Float[Array, ""]]

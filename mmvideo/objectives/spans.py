@@ -11,18 +11,18 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from mmvideo.model.config import Model, decoder_dimensions
-from mmvideo.model.decoder import MaskedDecoder
+from mmvideo.model.factory import feature_width
 from mmvideo.model.features import Features
-from mmvideo.model.full import full_stream
+from mmvideo.model.fusion.unmask import full_stream
 from mmvideo.model.heads import ProjectionHead
 from mmvideo.model.kinds import AnyModel
-from mmvideo.model.layers import parameter
-from mmvideo.model.trunk import feature_width
-from mmvideo.objectives.contrastive_losses import chance_loss, retrieval_accuracy, softmax_contrastive
-from mmvideo.objectives.counting import clips_with, stream_rows, tap_places, tokens_at
-from mmvideo.objectives.needs import kept_apart, require_targets
-from mmvideo.objectives.predicted import PredictsPatches
-from mmvideo.objectives.temperature import LARGEST_SCALE, bounded_exp
+from mmvideo.model.layers.basic import parameter
+from mmvideo.model.transformer.decoder import MaskedDecoder
+from mmvideo.objectives.components.patch_weights import PredictsPatches
+from mmvideo.objectives.components.requirements import kept_apart, require_targets
+from mmvideo.objectives.losses.contrastive_losses import chance_loss, retrieval_accuracy, softmax_contrastive
+from mmvideo.objectives.losses.masked_mean import clips_with, stream_rows, tap_places, tokens_at
+from mmvideo.objectives.losses.temperature import LARGEST_SCALE, bounded_exp
 from mmvideo.stream import PADDING, StreamSpec, TokenStream
 
 Sides = dict[str, tuple[Float[Array, "B M d"], Float[Array, "B M d"], Bool[Array, "B M"]]]

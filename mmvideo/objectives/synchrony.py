@@ -9,14 +9,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from mmvideo.model.factory import feature_width, fusion_stages, make_pooler
 from mmvideo.model.features import Features
-from mmvideo.model.fusion import outsiders
+from mmvideo.model.fusion.stages import outsiders
 from mmvideo.model.heads import LinearHead
 from mmvideo.model.kinds import AnyModel
 from mmvideo.model.pool import Pooling
-from mmvideo.model.trunk import feature_width, fusion_stages, make_pooler
-from mmvideo.objectives.counting import binary_cross_entropy, mean_where
-from mmvideo.objectives.needs import require_modalities
+from mmvideo.objectives.components.requirements import require_modalities
+from mmvideo.objectives.losses.masked_mean import binary_cross_entropy, mean_where
 from mmvideo.stream import StreamSpec, TokenStream
 
 MEDIA = ("video", "audio")

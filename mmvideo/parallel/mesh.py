@@ -11,7 +11,7 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType
 
 from mmvideo.parallel.config import Mesh
-from mmvideo.parallel.found import find_devices
+from mmvideo.parallel.find_devices import find_devices
 
 AXES = ("data", "fsdp", "context", "tensor")
 """Names of the mesh axes, from the slowest link to the fastest."""

@@ -27,7 +27,7 @@ from typing import Any
 
 import jax
 
-from mmvideo.parallel.found import find_devices
+from mmvideo.parallel.find_devices import find_devices
 
 COORDINATOR, PROCESSES, PROCESS = "MMVIDEO_COORDINATOR", "MMVIDEO_PROCESSES", "MMVIDEO_PROCESS"
 

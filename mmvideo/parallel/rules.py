@@ -1,6 +1,6 @@
 """From logical axes to mesh axes: one small table for parameters, one for activations.
 
-A parameter carries the names of its axes as the metadata `axes` (see `mmvideo.model.layers.parameter`);
+A parameter carries the names of its axes as the metadata `axes` (see `mmvideo.model.layers.basic.parameter`);
 one without them is held whole by every device. An axis whose size the mesh axis does not divide is
 held whole too: a mesh never forbids a model, it only splits less of it.
 

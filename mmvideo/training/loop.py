@@ -14,19 +14,19 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from mmvideo.stream import TokenStream
-from mmvideo.training.checkpoint import Checkpoints, Keeping
+from mmvideo.training.checkpoint.checkpoints import Checkpoints, Keeping
+from mmvideo.training.checkpoint.storage_errors import storage_errors
 from mmvideo.training.config import Training
-from mmvideo.training.files import MAY_DIFFER, check_settings, claim, release_on_error
-from mmvideo.training.interrupt import stop_requests
-from mmvideo.training.journal import Journal
-from mmvideo.training.ledger import Ledger
-from mmvideo.training.owner import Owner, owned
-from mmvideo.training.progress import clock
-from mmvideo.training.resumed import CORPORA, check_resumed, kept_files, moved_paths
+from mmvideo.training.logging.metric_logger import Journal
+from mmvideo.training.logging.progress import clock
+from mmvideo.training.logging.time_ledger import Ledger
+from mmvideo.training.logging.watchdog import Watchdog
+from mmvideo.training.resume_checks import CORPORA, check_resumed, kept_files, moved_paths
+from mmvideo.training.signals import stop_requests
 from mmvideo.training.state import Blueprint, TrainState, begun, draw_up, learner_of
 from mmvideo.training.step import Metrics, make_step
-from mmvideo.training.storage import storage_errors
-from mmvideo.training.watchdog import Watchdog
+from mmvideo.training.workdir import MAY_DIFFER, check_settings, claim, release_on_error
+from mmvideo.training.workdir_owner import Owner, owned
 
 Place = Callable[[TokenStream], TokenStream]
 Begin = Callable[[nnx.Module], None]

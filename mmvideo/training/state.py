@@ -15,8 +15,8 @@ from jax.sharding import Mesh
 from mmvideo.parallel.rules import follow, shardings
 from mmvideo.training.config import Training
 from mmvideo.training.optimizer import make_optimizer
-from mmvideo.training.portion import Portion, portion_of
-from mmvideo.training.spikes import no_steps
+from mmvideo.training.spike_guard import no_steps
+from mmvideo.training.trainable import Portion, portion_of
 
 
 @jax.tree_util.register_dataclass

@@ -14,9 +14,9 @@ from jaxtyping import Array, Float, Int
 from mmvideo.stream import PADDING, TokenStream
 from mmvideo.training.config import Training
 from mmvideo.training.optimizer import make_optimizer, make_schedule
-from mmvideo.training.portion import portion_of
-from mmvideo.training.spikes import judge, spike_metrics
+from mmvideo.training.spike_guard import judge, spike_metrics
 from mmvideo.training.state import TrainState
+from mmvideo.training.trainable import portion_of
 
 Metrics = dict[str, Float[Array, ""]]
 Step = Callable[[TrainState, TokenStream], tuple[TrainState, Metrics]]

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from mmvideo.ablation.cells import cells_of, load_suite
-from mmvideo.ablation.jobset import write_jobsets
+from mmvideo.ablation.launchers.jobset import write_jobsets
 from mmvideo.ablation.schedule import runs_of, write_down
-from mmvideo.ablation.work import state_of
+from mmvideo.ablation.worker import state_of
 from mmvideo.cli.main import main
 
 ROOT = Path(__file__).parents[2]

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from handmade import BASE, write_run
 
-from mmvideo.ablation.compared import as_json, document, write_comparison
-from mmvideo.ablation.comparing import compare
+from mmvideo.ablation.compare_runs import compare
 from mmvideo.ablation.cost import cost_of
-from mmvideo.ablation.drawing import _draw
 from mmvideo.ablation.fields import with_fields
-from mmvideo.ablation.markdown import markdown
+from mmvideo.ablation.pages.comparison_page import as_json, document, write_comparison
+from mmvideo.ablation.pages.markdown import markdown
+from mmvideo.ablation.pages.plots import _draw
 from mmvideo.cli.main import main
 from mmvideo.input.config import Masking, Packing, Source, Video
 

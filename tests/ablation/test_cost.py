@@ -9,10 +9,10 @@ from handmade import BASE
 
 from mmvideo.ablation.cost import Planner, cost_of
 from mmvideo.ablation.fields import with_fields
-from mmvideo.experiment.launch import plan_launch
-from mmvideo.experiment.plan import plan
+from mmvideo.cost_model.devices import DEVICES
+from mmvideo.experiment.planning.device_plan import plan_launch
+from mmvideo.experiment.planning.plan import plan
 from mmvideo.input.config import Masking, Packing, Source, Video
-from mmvideo.planning.devices import DEVICES
 
 H100 = DEVICES["h100"]
 TIGHT = dataclasses.replace(H100, memory=2**20)

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from mmvideo.ablation.cells import cells_of
-from mmvideo.ablation.publications import columns, number
+from mmvideo.ablation.pages.published_columns import columns, number
 from mmvideo.ablation.results import gather, verdict
 from mmvideo.ablation.statistics import judge
 from mmvideo.ablation.suite import Claim

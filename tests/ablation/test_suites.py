@@ -14,12 +14,12 @@ from flax import nnx
 
 from mmvideo.ablation.cells import ACCELERATOR, SHARED, TIERS, Cell, cells_of, load_suite, tier_of
 from mmvideo.ablation.suite import Study, Suite, fits, labels_of, points
-from mmvideo.experiment.abstract import abstract_learner, sketched
 from mmvideo.experiment.config import Experiment, from_json, load_experiment, to_json
-from mmvideo.experiment.twin import twin
+from mmvideo.experiment.planning.abstract_model import abstract_learner, sketched
+from mmvideo.experiment.tiny import twin
 from mmvideo.input.config import Source
+from mmvideo.input.device_put import device_stream
 from mmvideo.input.pipeline import Batches
-from mmvideo.input.placement import device_stream
 from mmvideo.model.config import dimensions
 from mmvideo.objectives import Captioning, Classification, Contrastive
 from mmvideo.objectives.learner import Learner

@@ -86,7 +86,9 @@ def test_a_split_that_is_not_there_is_told_with_those_that_are(shapes, capsys, m
 
 @pytest.mark.parametrize("platform", ["cuda", "nonsense"])
 def test_devices_that_are_not_there_are_one_line(platform):
-    code = "from mmvideo.parallel.found import find_devices\ntry: find_devices()\nexcept ValueError as e: print(e)"
+    code = (
+        "from mmvideo.parallel.find_devices import find_devices\ntry: find_devices()\nexcept ValueError as e: print(e)"
+    )
     environment = os.environ | {"JAX_PLATFORMS": platform}
     answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
     if platform == "cuda" and not answer.stdout:

@@ -18,7 +18,7 @@ from mmvideo.datasets.build import build  # noqa: E402
 from mmvideo.datasets.shapes import ScenesConfig, ShapesConfig, write_scenes  # noqa: E402
 from mmvideo.experiment.config import Experiment  # noqa: E402
 from mmvideo.experiment.run import run  # noqa: E402
-from mmvideo.experiment.twin import CORPUS, DENSE, SCENES  # noqa: E402
+from mmvideo.experiment.tiny import CORPUS, DENSE, SCENES  # noqa: E402
 from mmvideo.input.config import Source  # noqa: E402
 
 WRITTEN = {

@@ -11,11 +11,11 @@ import pytest
 from chosen import stepped
 from flax.traverse_util import flatten_dict
 
-from mmvideo.experiment import initial
-from mmvideo.experiment.abstract import Abstract, abstract_learner, sketched
-from mmvideo.experiment.comparison import Old, compare
 from mmvideo.experiment.config import Experiment
-from mmvideo.experiment.taken import Taken
+from mmvideo.experiment.planning.abstract_model import Abstract, abstract_learner, sketched
+from mmvideo.experiment.weights import warm_start
+from mmvideo.experiment.weights.parameter_diff import Old, compare
+from mmvideo.experiment.weights.parameter_report import Taken
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "configs" / "finetune").glob("*.py"))
@@ -48,7 +48,7 @@ def taken(experiment: Experiment) -> Taken:
     given, wanted = (flatten_dict(one.params, sep=".") for one in (before, here))
     arrays = {name: np.broadcast_to(np.float32(0), leaf.shape) for name, leaf in given.items()}
     fresh = {name: np.broadcast_to(np.float32(0), leaf.shape) for name, leaf in wanted.items()}
-    found, how = initial.fit(arrays, fresh, before.spec, here.spec, experiment.training)
+    found, how = warm_start.fit(arrays, fresh, before.spec, here.spec, experiment.training)
     old = Old("the checkpoint", {name: leaf.shape for name, leaf in given.items()}, found, how, before.spec)
     return compare(old, here.portion, here.spec, experiment.training)
 

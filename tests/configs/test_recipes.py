@@ -13,16 +13,16 @@ import pytest
 from chosen import ELSEWHERE, STEPPED, choices, stepped
 from flax import nnx
 
-from mmvideo.experiment.abstract import abstract_learner, sketched
+from mmvideo.cost_model.parameter_counts import count_parameters
 from mmvideo.experiment.config import Experiment, from_json, to_json
-from mmvideo.experiment.twin import twin
+from mmvideo.experiment.planning.abstract_model import abstract_learner, sketched
+from mmvideo.experiment.tiny import twin
 from mmvideo.input.config import Source
+from mmvideo.input.device_put import device_stream
 from mmvideo.input.pipeline import Batches
-from mmvideo.input.placement import device_stream
 from mmvideo.objectives.learner import Learner
 from mmvideo.parallel.config import Mesh
 from mmvideo.parallel.mesh import make_mesh
-from mmvideo.planning.parts import count_parameters
 from mmvideo.training.optimizer import make_optimizer
 from mmvideo.training.state import new_state
 from mmvideo.training.step import make_step

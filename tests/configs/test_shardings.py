@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmvideo.experiment.config import load_experiment
-from mmvideo.experiment.plan import parameter_layout
+from mmvideo.experiment.planning.plan import parameter_layout
 from mmvideo.parallel.config import Mesh
 
 RECIPES = sorted((Path(__file__).parents[2] / "configs" / "pretrain").glob("*.py"))

@@ -16,8 +16,8 @@ import pytest
 
 from mmvideo.datasets.build import BuildError, build
 from mmvideo.datasets.corpus import CorpusError, open_corpus
-from mmvideo.datasets.shard import Recipe, ShardTask
 from mmvideo.datasets.workers import WorkerDied, run_tasks
+from mmvideo.datasets.write_shard import Recipe, ShardTask
 
 REPOSITORY = Path(__file__).parents[2]
 

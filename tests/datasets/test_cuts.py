@@ -11,8 +11,8 @@ import pytest
 
 from mmvideo.datasets.build import build
 from mmvideo.datasets.corpus import open_corpus
-from mmvideo.datasets.row import ManifestRow
-from mmvideo.datasets.shard import Recipe, read_clip
+from mmvideo.datasets.manifests.manifest_row import ManifestRow
+from mmvideo.datasets.write_shard import Recipe, read_clip
 from mmvideo.media.decode import decode
 from mmvideo.media.probe import probe
 

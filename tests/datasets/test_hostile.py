@@ -11,8 +11,8 @@ import pytest
 
 from mmvideo.cli.main import main
 from mmvideo.datasets.build import BuildError, build
-from mmvideo.datasets.manifest import read_manifest
-from mmvideo.datasets.raw import ManifestError
+from mmvideo.datasets.manifests.manifest import read_manifest
+from mmvideo.datasets.manifests.manifest_reader import ManifestError
 from mmvideo.media.config import Limits
 from mmvideo.media.encode import encode
 

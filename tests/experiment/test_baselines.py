@@ -8,11 +8,11 @@ import json
 import numpy as np
 import pytest
 
-from mmvideo.cli.mistakes import UsageError, parse_fields
+from mmvideo.cli.terminal.usage_errors import UsageError, parse_fields
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment.config import ConfigError, Experiment, from_json, load_experiment, to_json
 from mmvideo.experiment.run import run
-from mmvideo.experiment.trained import load
+from mmvideo.experiment.weights.load import load
 from mmvideo.input.config import Masking
 from mmvideo.model.config import VideoEncoder
 from mmvideo.model.kinds import CnnLstm, FrameLstm, Model

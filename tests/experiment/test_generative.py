@@ -13,7 +13,7 @@ import pytest
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment.config import load_experiment
 from mmvideo.experiment.run import run
-from mmvideo.experiment.trained import load
+from mmvideo.experiment.weights.load import load
 from mmvideo.input.pipeline import Batches
 from mmvideo.media.text import Tokenizer
 from mmvideo.model.config import Decoder, Fusion

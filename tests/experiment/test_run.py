@@ -18,11 +18,11 @@ import pytest
 
 from mmvideo.experiment.config import ConfigError, load_experiment, to_json
 from mmvideo.experiment.run import evaluate, run
-from mmvideo.experiment.trained import load
+from mmvideo.experiment.weights.load import load
 from mmvideo.input.config import Packing
 from mmvideo.model.config import Fusion
-from mmvideo.training.checkpoint import CheckpointError, Checkpoints
-from mmvideo.training.files import WorkdirError
+from mmvideo.training.checkpoint.checkpoints import CheckpointError, Checkpoints
+from mmvideo.training.workdir import WorkdirError
 
 ROOT = Path(__file__).parents[2]
 

@@ -20,7 +20,7 @@ from mmvideo.input.config import Audio, Input, Masking, Packing, Source, Text, V
 from mmvideo.media.config import Spectrogram
 from mmvideo.model.config import Fusion, Model
 from mmvideo.objectives import Contrastive, MaskedPatches
-from mmvideo.training.checkpoint import Checkpoints
+from mmvideo.training.checkpoint.checkpoints import Checkpoints
 from mmvideo.training.config import Optimizer, Training
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ TRAIN_AND_EXPORT = """
 import sys
 from pathlib import Path
 from mmvideo.experiment.config import load_experiment
-from mmvideo.experiment.export import export
+from mmvideo.experiment.weights.export import export
 from mmvideo.experiment.run import run
 for workdir in sys.argv[2:]:
     if run(load_experiment(sys.argv[1]), workdir) != 0:

@@ -9,10 +9,10 @@ import jax
 import numpy as np
 import pytest
 
-from mmvideo.input import tokenise
 from mmvideo.input.config import Audio, Input, Masking, Packing, Source, Text, Video
 from mmvideo.input.pipeline import Batches
-from mmvideo.input.sizes import BUDGETS
+from mmvideo.input.planning.token_counts import BUDGETS
+from mmvideo.input.transforms import patchify
 from mmvideo.stream import MODALITIES, Modality, TokenStream
 
 SMALL = Input(
@@ -207,7 +207,7 @@ def test_patches_are_the_middle_of_the_decoded_clip():
     clip = decode(media, start=start, end=start + 1.0, times=[0.125, 0.375, 0.625, 0.875], size=(32, 57))
     found = _patches(stream, 0)
     patches = np.stack([found["video"][t, y, x] for t in range(2) for y in range(2) for x in range(2)])
-    assert np.array_equal(tokenise.video_frames(patches, (2, 16, 16), 32, 32), clip.frames[:, :, 12:44])
+    assert np.array_equal(patchify.video_frames(patches, (2, 16, 16), 32, 32), clip.frames[:, :, 12:44])
     rows = spectrogram(clip.samples[:16000], config.audio.spectrogram)
     for (t, m, _), patch in found["audio"].items():
         expected = rows[16 * t : 16 * t + 16, 16 * m : 16 * m + 16]

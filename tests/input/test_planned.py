@@ -10,7 +10,7 @@ import pytest
 
 from mmvideo.input.config import Audio, Drop, Input, Masking, Mixing, Packing, Presence, Source, Text, Video
 from mmvideo.input.pipeline import Batches
-from mmvideo.input.sizes import BUDGETS
+from mmvideo.input.planning.token_counts import BUDGETS
 from mmvideo.stream import MODALITIES, Modality, TokenStream
 
 PLAIN = Input(

@@ -13,7 +13,7 @@ import pytest
 from flax import nnx
 from lessons import SEED, SLOWER, decoded, finer, settings, teach
 
-from mmvideo.evaluation.probes import knn_probe
+from mmvideo.evaluation.tasks.probes import knn_probe
 from mmvideo.input.config import Input, Masking, Packing, Text
 from mmvideo.model.config import Decoder, Fusion, Model
 from mmvideo.objectives import (

@@ -83,7 +83,8 @@ def test_synchrony_hears_what_is_out_of_time(many_shapes):
     assert accuracies(learner, test.batches)["sync"] > 0.8
 
 
-# In --all, tests/input/test_presence.py and modality_dropout's step in tests/ablation/test_suites.py take this path.
+# In --all, tests/input/planning/test_modality_dropout.py and modality_dropout's step in tests/ablation/test_suites.py
+# take this path.
 @pytest.mark.nightly
 def test_modality_dropout_keeps_more_when_the_sound_is_taken_away(many_shapes):
     """The instrument is plain to hear and hard to see, most shapes having their own: who hears need not look.

@@ -7,8 +7,8 @@ import threading
 import numpy as np
 import pytest
 
-from mmvideo.media import selection
 from mmvideo.media.decode import Clip, MediaError, decode
+from mmvideo.media.frames import frame_selection
 from mmvideo.media.probe import probe
 
 
@@ -56,8 +56,8 @@ def test_wanted_times_give_the_frames_on_show(make, read_numbers):
 def test_only_groups_that_show_something_wanted_are_decoded(make, read_numbers, monkeypatch):
     path = make("a.mp4", frames=48, gop=6, b_frames=0)
     decoded = []
-    decode_packet = selection.PacketGate._decode
-    monkeypatch.setattr(selection.PacketGate, "_decode", lambda s, p: (decoded.append(p), decode_packet(s, p)))
+    decode_packet = frame_selection.PacketGate._decode
+    monkeypatch.setattr(frame_selection.PacketGate, "_decode", lambda s, p: (decoded.append(p), decode_packet(s, p)))
     clip = decode(path, times=[0.5, 3.5], audio=False)
     assert read_numbers(clip.frames) == [6, 42]
     assert len(decoded) <= 12  # Two groups of six of the eight in the file.
@@ -128,7 +128,7 @@ def test_mirrored_pictures(make, flip, axis, rotation):
     """A display matrix with a determinant below zero mirrors, which a rotation alone cannot tell."""
     path = make("a.mp4", audio=None, frames=2, picture=quadrants, rotation=rotation, flip=flip)
     frames = decode(path).frames
-    from mmvideo.media.pictures import orientation
+    from mmvideo.media.frames.frame_converter import orientation
 
     frame = next(_frames(path))
     matrix = np.frombuffer(frame.side_data.get("DISPLAYMATRIX"), np.int32).reshape(3, 3) / 65536

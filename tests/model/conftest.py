@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from mmvideo.model.config import Decoder, Fusion, Model
-from mmvideo.model.transformer import MultimodalTransformer
+from mmvideo.model.transformer.multimodal_transformer import MultimodalTransformer
 
 # Modules of references that several tests share are imported from this folder.
 sys.path.insert(0, str(Path(__file__).parent))

@@ -12,7 +12,7 @@ from mmvideo.model.baselines.canvas import frames, spectrograms, strips, texts
 from mmvideo.model.baselines.config import CnnLstm, FrameLstm
 from mmvideo.model.baselines.convolution import Convolution
 from mmvideo.model.baselines.lstm import Lstm
-from mmvideo.model.trunk import feature_width, make_trunk
+from mmvideo.model.factory import feature_width, make_trunk
 from mmvideo.stream import MODALITIES, PADDING, StreamSpec
 
 SIZES = dict(channels=(4, 6), width=10, word=8, dense=(12, 7), compute="float32")

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from mmvideo.model.embed import Embedder, PatchEmbedder, TextEmbedder
-from mmvideo.model.inflate import inflate, inflate_video
+from mmvideo.model.layers.inflate import inflate, inflate_video
 from mmvideo.stream import Layout, PatchSpec, StreamSpec, TextSpec, TokenStream
 
 WIDTH = 5

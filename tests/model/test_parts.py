@@ -10,11 +10,11 @@ import pytest
 from flax import nnx
 
 from mmvideo.model.config import SIZES, Decoder, Fusion, Model, Sharing, dimensions
-from mmvideo.model.decoder import MaskedDecoder
 from mmvideo.model.heads import LinearHead, ProjectionHead
-from mmvideo.model.layers import gelu
-from mmvideo.model.position import rotate, rotation, sincos
-from mmvideo.model.transformer import MultimodalTransformer
+from mmvideo.model.layers.basic import gelu
+from mmvideo.model.positions.schemes import rotate, rotation, sincos
+from mmvideo.model.transformer.decoder import MaskedDecoder
+from mmvideo.model.transformer.multimodal_transformer import MultimodalTransformer
 from mmvideo.stream import Layout
 
 

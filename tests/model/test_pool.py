@@ -11,7 +11,7 @@ from flax import nnx
 
 from mmvideo.model.config import AttentionPooling
 from mmvideo.model.features import Features
-from mmvideo.model.fusion import TOGETHER, Stage
+from mmvideo.model.fusion.stages import TOGETHER, Stage
 from mmvideo.model.pool import Pooler, pool
 from mmvideo.stream import MODALITIES
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mmvideo.input.assemble import RowShape, assemble_row, stack_rows
-from mmvideo.input.loading import Tokens
+from mmvideo.input.clip_loader import Tokens
+from mmvideo.input.collate import RowShape, assemble_row, stack_rows
 from mmvideo.model.config import Decoder, Fusion, Model
 from mmvideo.stream import PatchSpec, StreamSpec, TextSpec, TokenStream
 

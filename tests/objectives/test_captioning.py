@@ -14,7 +14,7 @@ from synthetic_streams import TINY, make_stream, part, random_clip
 from mmvideo.model.config import Fusion, Sharing
 from mmvideo.model.features import Features
 from mmvideo.model.fusion import stages
-from mmvideo.model.transformer import MultimodalTransformer
+from mmvideo.model.transformer.multimodal_transformer import MultimodalTransformer
 from mmvideo.objectives import Captioning
 from mmvideo.stream import PADDING, Modality
 

@@ -9,11 +9,11 @@ import pytest
 from flax import nnx
 from synthetic_streams import SPEC, TINY, make_stream, random_clip
 
-from mmvideo.input.loading import Tokens
+from mmvideo.input.clip_loader import Tokens
 from mmvideo.model.pool import Pooler
-from mmvideo.model.transformer import MultimodalTransformer
+from mmvideo.model.transformer.multimodal_transformer import MultimodalTransformer
 from mmvideo.objectives import Contrastive
-from mmvideo.objectives.captions import pool_captions
+from mmvideo.objectives.components.caption_pooling import pool_captions
 
 THREE = dataclasses.replace(SPEC, text=dataclasses.replace(SPEC.text, captions=3))
 NO_TRUNK = nnx.Module()

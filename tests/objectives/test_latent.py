@@ -11,17 +11,17 @@ import pytest
 from flax import nnx
 from synthetic_streams import SPEC, TINY, make_stream, random_clip
 
-from mmvideo.evaluation.losses import Losses
 from mmvideo.evaluation.runner import Subject
+from mmvideo.evaluation.tasks.held_out_losses import Losses
 from mmvideo.experiment.config import Experiment
-from mmvideo.experiment.trained import restore
+from mmvideo.experiment.weights.load import restore
 from mmvideo.model.config import Decoder, Fusion
 from mmvideo.objectives.latent import LatentPrediction
 from mmvideo.objectives.learner import Learner
 from mmvideo.parallel import config
 from mmvideo.parallel.mesh import make_mesh
 from mmvideo.parallel.rules import batch_sharding
-from mmvideo.training.checkpoint import Checkpoints
+from mmvideo.training.checkpoint.checkpoints import Checkpoints
 from mmvideo.training.config import Optimizer, Training
 from mmvideo.training.state import draw_up
 from mmvideo.training.step import make_step

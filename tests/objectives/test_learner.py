@@ -27,8 +27,8 @@ from mmvideo.objectives import (
     Regression,
     Synchrony,
 )
+from mmvideo.objectives.components.modality_groups import group_and_space, in_one_space
 from mmvideo.objectives.learner import Learner
-from mmvideo.objectives.pairs import group_and_space, in_one_space
 
 PAIRS = ("video-text", "audio-text", "video-audio", "video+audio-text")
 OBJECTIVES = {

@@ -11,10 +11,10 @@ from slow import slopes
 from synthetic_streams import SPEC, TINY, make_stream, random_clip
 
 from mmvideo.model.config import Decoder
-from mmvideo.model.transformer import MultimodalTransformer
+from mmvideo.model.transformer.multimodal_transformer import MultimodalTransformer
 from mmvideo.objectives import MaskedPatches, MaskedText
-from mmvideo.objectives.counting import tokens_at
-from mmvideo.objectives.patch_targets import PatchTargets
+from mmvideo.objectives.losses.masked_mean import tokens_at
+from mmvideo.objectives.losses.patch_targets import PatchTargets
 from mmvideo.stream import PADDING
 
 IMAGENET = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

@@ -13,7 +13,7 @@ from synthetic_streams import SPEC, TINY, make_stream, random_clip
 from mmvideo.model.config import Fusion, Sharing
 from mmvideo.model.features import Features
 from mmvideo.model.fusion import stages
-from mmvideo.model.rows import Source
+from mmvideo.model.fusion.gather import Source
 from mmvideo.objectives import Contrastive, Matching
 from mmvideo.objectives.learner import Learner
 

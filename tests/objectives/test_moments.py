@@ -12,11 +12,11 @@ from synthetic_streams import SPEC, TINY, make_stream, part
 
 from mmvideo.model.config import Fusion, VideoEncoder
 from mmvideo.model.kinds import FrameLstm
-from mmvideo.model.steps import pool_steps
-from mmvideo.model.transformer import MultimodalTransformer
+from mmvideo.model.transformer.multimodal_transformer import MultimodalTransformer
+from mmvideo.model.transformer.step_pooling import pool_steps
 from mmvideo.objectives import Moments
 from mmvideo.objectives.learner import Learner
-from mmvideo.objectives.moment_targets import overlap, ranking, step_targets
+from mmvideo.objectives.losses.moment_targets import overlap, ranking, step_targets
 from mmvideo.stream import PatchSpec
 
 STEPS, SECONDS, NAN = 5, 0.5, np.nan

@@ -10,7 +10,7 @@ from flax import nnx
 from slow import slopes
 from synthetic_streams import SPEC, TINY, make_stream, random_clip
 
-from mmvideo.model.transformer import MultimodalTransformer
+from mmvideo.model.transformer.multimodal_transformer import MultimodalTransformer
 from mmvideo.objectives import Regression
 
 NO_TRUNK = nnx.Module()

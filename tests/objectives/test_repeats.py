@@ -11,14 +11,14 @@ from slow import slopes
 from synthetic_streams import SPEC, TINY, make_stream, random_clip
 
 from mmvideo.objectives import Contrastive
-from mmvideo.objectives.captions import count_same, same_captions
-from mmvideo.objectives.contrastive_losses import (
+from mmvideo.objectives.components.caption_pooling import count_same, same_captions
+from mmvideo.objectives.learner import Learner
+from mmvideo.objectives.losses.contrastive_losses import (
     chance_loss,
     retrieval_accuracy,
     sigmoid_contrastive,
     softmax_contrastive,
 )
-from mmvideo.objectives.learner import Learner
 
 SAID = np.array([0, 1, 0, 1, 0, 5])  # the first, third and fifth say the same, and the second and fourth
 CLIPS = np.arange(6)

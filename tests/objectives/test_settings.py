@@ -18,7 +18,7 @@ from mmvideo.objectives import (
     Regression,
     Synchrony,
 )
-from mmvideo.objectives.pairs import parse_pair
+from mmvideo.objectives.components.modality_groups import parse_pair
 
 ADAPTER = pydantic.TypeAdapter(dict[str, AnyObjective])
 

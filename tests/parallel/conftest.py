@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from mmvideo.model.config import Fusion, Model
-from mmvideo.model.transformer import MultimodalTransformer
+from mmvideo.model.transformer.multimodal_transformer import MultimodalTransformer
 
 
 @pytest.fixture(scope="session")

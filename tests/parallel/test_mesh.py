@@ -11,9 +11,9 @@ import pytest
 from flax import nnx
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from mmvideo.model.activations import HEAD_AXIS, ROW_AXES, TOKEN_AXIS, by_rows, by_tokens
 from mmvideo.model.config import Block, Fusion, Sharing
 from mmvideo.model.pool import pool
+from mmvideo.model.sharding import HEAD_AXIS, ROW_AXES, TOKEN_AXIS, by_rows, by_tokens
 from mmvideo.parallel.config import Mesh
 from mmvideo.parallel.mesh import AXES, axis_sizes, make_mesh
 from mmvideo.parallel.rules import ACTIVATIONS, PARAMETERS, batch_sharding, constrain, follow, partition, shardings

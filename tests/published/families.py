@@ -20,9 +20,9 @@ from mmvideo.experiment.config import load_experiment
 from mmvideo.media.config import WHISPER as WHISPER_FEATURES
 from mmvideo.media.spectrogram import spectrogram
 from mmvideo.model.config import Block, Fusion, Model, Sharing
-from mmvideo.model.transformer import MultimodalTransformer
+from mmvideo.model.transformer.multimodal_transformer import MultimodalTransformer
 from mmvideo.objectives import Contrastive, MaskedPatches
-from mmvideo.objectives.counting import tokens_at
+from mmvideo.objectives.losses.masked_mean import tokens_at
 from mmvideo.stream import PatchSpec, StreamSpec, TextSpec
 
 CONFIGS = Path(__file__).parents[2] / "configs"

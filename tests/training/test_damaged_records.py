@@ -10,9 +10,17 @@ from training_toy import ToyBatches, quick, toy_train
 
 from mmvideo.records.lines import read_lines, scan
 from mmvideo.records.sealed import seal
-from mmvideo.training.ledger import Ledger
-from mmvideo.training.metrics import MetricsWriter
-from mmvideo.training.record import DIGESTS, FILES, WRITTEN, DamagedCheckpoint, check_files, make_record, read_record
+from mmvideo.training.checkpoint.checkpoint_manifest import (
+    DIGESTS,
+    FILES,
+    WRITTEN,
+    DamagedCheckpoint,
+    check_files,
+    make_record,
+    read_record,
+)
+from mmvideo.training.logging.metric_writers import MetricsWriter
+from mmvideo.training.logging.time_ledger import Ledger
 
 
 def test_a_run_resumes_over_damaged_lines(tmp_path, capsys):

@@ -13,8 +13,8 @@ import pytest
 from flax import nnx
 from training_toy import PlainToy, ToyBatches, quick
 
-from mmvideo.model.block import Blocks
 from mmvideo.model.config import Block, Dimensions
+from mmvideo.model.transformer.block import Blocks
 from mmvideo.training.config import MOMENTS, Optimizer
 from mmvideo.training.optimizer import decayed, make_optimizer, make_schedule
 from mmvideo.training.state import new_state

@@ -9,10 +9,10 @@ import time
 import pytest
 
 from mmvideo.records.lines import read_lines, write_lines
-from mmvideo.training.files import WorkdirError, claim
-from mmvideo.training.ledger import Ledger, lost_work, productive_seconds
-from mmvideo.training.metrics import summarise
-from mmvideo.training.progress import Progress, clock, short
+from mmvideo.training.logging.metric_writers import summarise
+from mmvideo.training.logging.progress import Progress, clock, short
+from mmvideo.training.logging.time_ledger import Ledger, lost_work, productive_seconds
+from mmvideo.training.workdir import WorkdirError, claim
 
 
 def stretch(first, last, wall):

@@ -17,9 +17,9 @@ import training_toy
 from training_toy import LONG, ToyBatches, quick, same_bits, toy_mesh, toy_train
 
 from mmvideo.records.lines import read_lines
-from mmvideo.training.checkpoint import Checkpoints
-from mmvideo.training.files import WorkdirError
-from mmvideo.training.guard import NonFiniteError
+from mmvideo.training.checkpoint.checkpoints import Checkpoints
+from mmvideo.training.nan_guard import NonFiniteError
+from mmvideo.training.workdir import WorkdirError
 
 
 def stop_at(step):

@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 from training_toy import Toy, ToyBatches, quick, same_bits
 
-from mmvideo.training.guard import NonFiniteError, check, culprits
+from mmvideo.training.nan_guard import NonFiniteError, check, culprits
 from mmvideo.training.optimizer import make_optimizer
 from mmvideo.training.state import new_state
 from mmvideo.training.step import make_step

@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from mmvideo.model.layers import Linear, parameter
+from mmvideo.model.layers.basic import Linear, parameter
 from mmvideo.parallel import config
 from mmvideo.parallel.mesh import make_mesh
 from mmvideo.parallel.processes import initialize

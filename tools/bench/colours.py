@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from mmvideo.media.decode import decode
-from mmvideo.media.pictures import Painter
+from mmvideo.media.frames.frame_converter import Painter
 from mmvideo.media.transcode import transcode
 
 COLOURS = np.array(

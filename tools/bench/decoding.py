@@ -27,9 +27,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from mmvideo.model.cache import read, see, unwritten
 from mmvideo.model.config import Fusion, Model
-from mmvideo.model.transformer import MultimodalTransformer
+from mmvideo.model.transformer.kv_cache import read, see, unwritten
+from mmvideo.model.transformer.multimodal_transformer import MultimodalTransformer
 from mmvideo.stream import Clips, Layout, PatchSpec, StreamSpec, TextSpec, TokenStream
 
 VIDEO, AUDIO = (8, 7, 7), (16, 8, 1)

@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmvideo.model.attention import attend
-from mmvideo.objectives.contrastive_losses import sigmoid_contrastive
+from mmvideo.model.attention.dispatch import attend
+from mmvideo.objectives.losses.contrastive_losses import sigmoid_contrastive
 
 HEADS, HEAD = 12, 64
 """As of a base-size model; one row."""

@@ -36,14 +36,14 @@ from einops import rearrange
 from flax import nnx
 from step import peak_flops, row
 
-from mmvideo.input.assemble import RowShape, assemble_row, stack_rows
-from mmvideo.input.loading import Tokens
+from mmvideo.cost_model.flops import count_flops
+from mmvideo.input.clip_loader import Tokens
+from mmvideo.input.collate import RowShape, assemble_row, stack_rows
 from mmvideo.model.config import SIZES, Block, Decoder, Fusion, Model
 from mmvideo.objectives import MaskedPatches
 from mmvideo.objectives.learner import Learner
 from mmvideo.parallel.config import Mesh
 from mmvideo.parallel.mesh import make_mesh
-from mmvideo.planning.products import count_flops
 from mmvideo.stream import PatchSpec, StreamSpec, TokenStream
 from mmvideo.training.config import Optimizer, Training
 from mmvideo.training.state import Blueprint, TrainState, draw_up

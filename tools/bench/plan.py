@@ -5,8 +5,8 @@ COMMAND  python tools/bench/plan.py [--recipes videomae …] [--device h100] [--
 COST     1 core, 10 seconds a recipe and number of devices; with --compile 10 to 60 seconds more each
 
 Without --compile each line is a plan and the time that it took. With it the same step is compiled by the device's own
-compiler where that is installed (`mmvideo/experiment/compiled.py`); no accelerator is needed for either. `arguments`
-(parameters, optimiser, average, batch) must agree, and `all` too, which is these and what a step works with: gradients
+compiler where that is installed (`mmvideo/experiment/planning/xla_compile.py`); no accelerator is needed for either.
+`arguments` (parameters, optimiser, average, batch) must agree, and `all` too, which is these and what a step works with: gradients
 and activations. Elsewhere the step is compiled for as many CPU devices, for which XLA counts more work than for an
 accelerator, since it computes bfloat16 in float32.
 
@@ -27,9 +27,9 @@ from typing import Any
 # A plan is the same with and without accelerators, and leaves them alone.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+from mmvideo.cost_model.devices import device_named
 from mmvideo.experiment.config import Experiment, load_experiment
-from mmvideo.experiment.launch import Launch, as_dict, compile_launch, plan_launch
-from mmvideo.planning.devices import device_named
+from mmvideo.experiment.planning.device_plan import Launch, as_dict, compile_launch, plan_launch
 
 RECIPES = Path(__file__).parents[2] / "configs" / "pretrain"
 NEAR = 0.05

@@ -29,9 +29,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mmvideo.evaluation.dual_softmax import dual_softmax_ranks
-from mmvideo.evaluation.retrieval import rank
-from mmvideo.evaluation.search import most_similar
+from mmvideo.evaluation.retrieval.dual_softmax import dual_softmax_ranks
+from mmvideo.evaluation.retrieval.exact_search import most_similar
+from mmvideo.evaluation.retrieval.retrieval_metrics import rank
 from mmvideo.parallel.config import Mesh
 from mmvideo.parallel.mesh import make_mesh
 

@@ -38,7 +38,7 @@ STAGES = ("import", "devices", "open", "init", "wait", "compile", "rest")
 
 CHILD = """
 import json, sys, time
-import mmvideo.cli.train, mmvideo.experiment.run, mmvideo.cli.mistakes, tyro
+import mmvideo.cli.train, mmvideo.experiment.run, mmvideo.cli.terminal.usage_errors, tyro
 imported = time.time()
 import jax
 jax.devices()

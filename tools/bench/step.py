@@ -14,7 +14,7 @@ rows     `whole`: a row is one clip of the longest kind. `padded` and `packed`: 
          and text in proportion; a row each, or as many as a row has room for.
 
 remat    a step of `model.remat`, with tensors that are kept besides, in the device's memory or the host's:
-         `full+attended+host:inner` (`mmvideo/model/remat.py` says what they are).
+         `full+attended+host:inner` (`mmvideo/model/layers/remat.py` says what they are).
 products of the layers' weights in bfloat16, or in `fp8`, which needs qwix too.
 
 MFU is the model's FLOPs on real tokens over the time of a step and the peak of the device in bfloat16. FLOPs are
@@ -40,18 +40,18 @@ import jax
 import numpy as np
 from flax import nnx
 
-from mmvideo.input.assemble import RowShape, assemble_row, stack_rows
-from mmvideo.input.loading import Tokens
-from mmvideo.input.packing import pack
-from mmvideo.input.sizes import BUDGETS
+from mmvideo.cost_model.attention_flops import attention_flops
+from mmvideo.cost_model.devices import device_of_kind
+from mmvideo.cost_model.flops import count_flops
+from mmvideo.input.clip_loader import Tokens
+from mmvideo.input.collate import RowShape, assemble_row, stack_rows
+from mmvideo.input.planning.packer import pack
+from mmvideo.input.planning.token_counts import BUDGETS
 from mmvideo.model.config import Block, Fusion, Model, dimensions, plain
 from mmvideo.objectives import Captioning, Classification, Contrastive
 from mmvideo.objectives.learner import Learner
 from mmvideo.parallel.config import Mesh
 from mmvideo.parallel.mesh import make_mesh
-from mmvideo.planning.devices import device_of_kind
-from mmvideo.planning.products import count_flops
-from mmvideo.planning.spans import attention_flops
 from mmvideo.stream import PatchSpec, StreamSpec, TextSpec, TokenStream
 from mmvideo.training.config import Optimizer, Training
 from mmvideo.training.state import draw_up

@@ -15,7 +15,7 @@ import dataclasses
 from pathlib import Path
 
 from mmvideo.experiment.config import load_experiment
-from mmvideo.experiment.plan import parameter_layout
+from mmvideo.experiment.planning.plan import parameter_layout
 from mmvideo.parallel.config import Mesh
 
 ROOT = Path(__file__).parents[2]

@@ -12,8 +12,8 @@ import os
 import shutil
 from pathlib import Path
 
-from mmvideo.datasets.manifest import class_names, read_manifest
-from mmvideo.datasets.row import ManifestRow
+from mmvideo.datasets.manifests.manifest import class_names, read_manifest
+from mmvideo.datasets.manifests.manifest_row import ManifestRow
 
 FOLDER = Path(__file__).parent
 SETS = ("film", "animations", "sounds")
@@ -76,7 +76,7 @@ def cached(name: str) -> Path:
 
 def _build(name: str, out: Path) -> None:
     from mmvideo.datasets.build import build_rows
-    from mmvideo.datasets.shard import Recipe
+    from mmvideo.datasets.write_shard import Recipe
 
     # What a process left here that was stopped may come from another copy of the package.
     shutil.rmtree(out, ignore_errors=True)

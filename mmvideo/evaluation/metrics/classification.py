@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from mmvideo.evaluation.chance import binomial_tail
 from mmvideo.evaluation.metrics.arrays import MetricsAndDetails, checked, listed
+from mmvideo.evaluation.metrics.chance import binomial_tail
 from mmvideo.evaluation.metrics.counts import Counts
 from mmvideo.evaluation.metrics.multilabel import pr_curves, ranking_metrics
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from einops import rearrange, repeat
 from jaxtyping import Array, Bool, Float, Int, Num
 
-from mmvideo.model.activations import by_rows
+from mmvideo.model.sharding import by_rows
 from mmvideo.stream import MODALITIES, PatchSpec, TextSpec, TokenStream
 
 Pictures = tuple[Float[Array, "B E F H W c"], Bool[Array, "B E F"]]

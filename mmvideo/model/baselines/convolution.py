@@ -8,7 +8,7 @@ from einops import rearrange
 from flax import nnx
 from jaxtyping import Array, Float
 
-from mmvideo.model.layers import Linear, parameter, xavier
+from mmvideo.model.layers.basic import Linear, parameter, xavier
 
 WINDOW = 3
 """Rows and columns of a convolution."""

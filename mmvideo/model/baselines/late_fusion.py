@@ -7,14 +7,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from mmvideo.model.activations import by_rows
 from mmvideo.model.baselines.canvas import texts
 from mmvideo.model.baselines.config import Baseline
 from mmvideo.model.baselines.lstm import Lstm
 from mmvideo.model.embed import TextEmbedder
 from mmvideo.model.features import Features
-from mmvideo.model.fusion import APART, TOGETHER, Stage
-from mmvideo.model.layers import Linear, parameter
+from mmvideo.model.fusion.stages import APART, TOGETHER, Stage
+from mmvideo.model.layers.basic import Linear, parameter
+from mmvideo.model.sharding import by_rows
 from mmvideo.stream import MODALITIES, PADDING, Layout, StreamSpec, TextSpec, TokenStream
 
 STAGES = (Stage(0, 1, APART, "apart"), Stage(1, 2, TOGETHER))

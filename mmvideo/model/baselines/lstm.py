@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from mmvideo.model.layers import parameter, xavier
+from mmvideo.model.layers.basic import parameter, xavier
 
 
 class Lstm(nnx.Module):

@@ -1,0 +1,208 @@
+"""Any runs side by side: those that differ in their seeds alone are one column."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmvideo.ablation.fields import differences, flat, with_fields
+from mmvideo.ablation.results import Planned
+from mmvideo.ablation.run_record import Record, read_record
+from mmvideo.ablation.statistics import Estimate, estimate, paired
+from mmvideo.evaluation.report.parts.metric_names import headline
+from mmvideo.evaluation.report.task_sections import task
+from mmvideo.experiment.config import ConfigError, Experiment
+from mmvideo.experiment.weights.verified_config import load_run
+
+SEEDS: dict[str, Any] = {"name": "", "training.seed": 0, "input.seed": 0, "input.keep": None}
+"""Fields that runs of one column may differ in, with what they are taken as."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """A run, whole or not.
+
+    Attributes:
+      workdir: its folder, as it was given.
+      experiment: its settings.
+      record: what it tells.
+    """
+
+    workdir: Path
+    experiment: Experiment
+    record: Record
+
+    @property
+    def seed(self) -> int:
+        """Of training."""
+        return self.experiment.training.seed
+
+    @property
+    def unfinished(self) -> str:
+        """How far it came, in words; empty for a run that came to its end."""
+        steps = self.experiment.training.steps
+        return f"{self.workdir} is not finished: step {self.record.step} of {steps}" if self.record.step < steps else ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """Runs that differ in their seeds alone.
+
+    Attributes:
+      name: told from the others' by.
+      runs: they.
+    """
+
+    name: str
+    runs: tuple[Finished, ...]
+
+    def values(self, metric: str) -> list[float]:
+        """Of a metric, one a run that has it."""
+        return [run.record.metrics[metric] for run in self.runs if metric in run.record.metrics]
+
+    def by_seed(self, metric: str) -> dict[int, float]:
+        """Of a metric, by seed; the last of the runs that have the same."""
+        return {run.seed: run.record.metrics[metric] for run in self.runs if metric in run.record.metrics}
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Runs side by side.
+
+    Attributes:
+      columns: they.
+      differences: fields that differ, with the value of each column.
+      metrics: that all columns have, `EVALUATION/KEY`, headlines first.
+      headlines: how many of them stand for the rest.
+      others: how many metrics only some columns have.
+      planned: cost of a run by column, where it could be planned.
+      unplanned: why it could not, by column.
+    """
+
+    columns: tuple[Column, ...]
+    differences: Mapping[str, Mapping[str, Any]]
+    metrics: tuple[str, ...]
+    headlines: int
+    others: int
+    planned: Mapping[str, Planned]
+    unplanned: Mapping[str, str]
+
+    @property
+    def remarks(self) -> list[str]:
+        """Runs that did not come to their end, and costs that can't be planned, in words."""
+        found = [run.unfinished for column in self.columns for run in column.runs if run.unfinished]
+        return found + [f"the cost of {name} can't be planned: {why}" for name, why in self.unplanned.items()]
+
+
+def compare(runs: Sequence[str | Path], pattern: str | None = None, planned: bool = True) -> Comparison:
+    """Reads runs, and puts them side by side.
+
+    Args:
+      runs: their workdirs; one given twice counts once.
+      pattern: of the metrics that are wanted, such as `retrieval/*` or `*top1`; None is all.
+      planned: whether FLOPs, parameters and bytes are planned, which takes seconds a column.
+
+    Raises:
+      ConfigError: no such run, one alone, or nothing in common.
+    """
+    found = list({Path(run).resolve(): _read(Path(run)) for run in runs}.values())
+    if len(found) < 2:
+        raise ConfigError("one run alone compares with nothing: give two or more workdirs")
+    columns = _columns(found)
+    names = [name for name in dict.fromkeys(name for run in found for name in run.record.metrics)]
+    wanted = [name for name in names if pattern is None or _matches(name, pattern)]
+    shared = [name for name in wanted if all(column.values(name) for column in columns)]
+    if not shared:
+        raise ConfigError(_nothing(columns, names, wanted, pattern))
+    first = [name for name in shared if _is_headline(name)]
+    whys: dict[str, str] = {}
+    settings = {column.name: with_fields(column.runs[0].experiment, SEEDS) for column in columns}
+    return Comparison(
+        columns,
+        differences(settings),
+        (*first, *(name for name in shared if name not in first)),
+        len(first),
+        len(wanted) - len(shared),
+        _planned(settings, whys) if planned else {},
+        whys,
+    )
+
+
+def _read(workdir: Path) -> Finished:
+    if not (workdir / "config.json").is_file():
+        what = "is no run: it has no config.json" if workdir.is_dir() else "is not there"
+        raise ConfigError(f"{workdir} {what}; give the workdirs of runs")
+    return Finished(workdir, load_run(workdir), read_record(workdir))
+
+
+def _columns(runs: Sequence[Finished]) -> tuple[Column, ...]:
+    """Runs put together where all but their seeds is the same, in the order in which they were given."""
+    groups: dict[str, list[Finished]] = {}
+    for run in runs:
+        key = json.dumps(flat(with_fields(run.experiment, SEEDS)), sort_keys=True)
+        groups.setdefault(key, []).append(run)
+    names = [_name([run.workdir.resolve().name for run in group]) for group in groups.values()]
+    if len(set(names)) < len(names):
+        names = [_name([str(run.workdir) for run in group]) for group in groups.values()]
+    names = [name if names.count(name) == 1 else f"{name} ({place})" for place, name in enumerate(names, 1)]
+    return tuple(Column(name, tuple(group)) for name, group in zip(names, groups.values(), strict=True))
+
+
+def _name(words: Sequence[str]) -> str:
+    """What the names of runs have in common, without what a seed's number leaves behind."""
+    if len(words) == 1:
+        return words[0]
+    common = os.path.commonprefix(list(words)).rstrip("0123456789")
+    for ending in ("seed", "s"):
+        if common[: -len(ending)].endswith(("_", "-", ".")):
+            common = common.removesuffix(ending)
+    return common.rstrip("_-./ ") or f"{words[0]} and {len(words) - 1} more"
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Whether a pattern names a metric, with its evaluation or without."""
+    return any(fnmatch.fnmatchcase(one, pattern) for one in (name, name.partition("/")[2]))
+
+
+def _is_headline(name: str) -> bool:
+    evaluation, _, key = name.partition("/")
+    return headline(task(evaluation), key)
+
+
+def _nothing(columns: Sequence[Column], names: Sequence[str], wanted: Sequence[str], pattern: str | None) -> str:
+    """Why there is nothing to compare, and what to do."""
+    empty = [str(run.workdir) for column in columns for run in column.runs if not run.record.metrics]
+    if names and not wanted:
+        return f"no metric of these runs is called '{pattern}'; they have {', '.join(names[:5])} and others"
+    if empty:
+        return f"nothing in common: {', '.join(empty)} has no evaluation yet; run mmvideo eval on it"
+    return "nothing in common: no metric was measured of all; run mmvideo eval on them with the same settings"
+
+
+def _planned(settings: Mapping[str, Experiment], whys: dict[str, str]) -> dict[str, Planned]:
+    """Costs of the columns; why one can't be planned goes to `whys`."""
+    from mmvideo.ablation.cost import cost_of
+
+    found = {}
+    for name, experiment in settings.items():
+        try:
+            found[name] = cost_of(experiment)
+        except (ValueError, OSError) as error:
+            whys[name] = " ".join(str(error).split())
+    return found
+
+
+def estimates(comparison: Comparison, metric: str) -> list[Estimate | None]:
+    """Mean and interval of a metric, a column each."""
+    return [estimate(column.values(metric)) for column in comparison.columns]
+
+
+def gains(comparison: Comparison, metric: str) -> list[Estimate | None]:
+    """Each further column minus the first, seed by seed; None where no seed is in both."""
+    first, *others = comparison.columns
+    return [estimate(list(paired(one.by_seed(metric), first.by_seed(metric)).values())) for one in others]

@@ -1,0 +1,1 @@
+"""Launchers of cells: processes of this machine, jobs of SLURM, JobSets of Kubernetes."""

@@ -1,0 +1,187 @@
+"""The plan of a tier as a page: what every run needs of the devices, the data, and the script that SLURM would get."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from mmvideo.ablation.cells import Cell
+from mmvideo.ablation.cost import Cost
+from mmvideo.ablation.forecast import Outlook
+from mmvideo.ablation.pages.document import DASH, Document, Entry, Section, Table, entries, large
+from mmvideo.ablation.pages.markdown import markdown
+from mmvideo.ablation.suite import Suite, Tier
+from mmvideo.cost_model.devices import USABLE, Device
+from mmvideo.experiment.config import Experiment
+from mmvideo.experiment.planning.device_plan import pace
+from mmvideo.records.whole import write_whole
+from mmvideo.training.checkpoint.storage_errors import size_in_words
+
+READING = (
+    "FLOPs: of training, forward and backward, attention dense. Memory: of one device, as planned for the rows it has. "
+    "A run has as many times the devices as its batch needs, unless `--devices` says how many. Where the rows don't "
+    "fit, they go in so many turns (`training.optimizer.accumulate`, with as many fewer rows each); turns change what "
+    "a contrastive loss compares, so that is left to whoever runs it. Hours: of training on these devices at the "
+    "stated pace; evaluation, and clips read too slowly, come on top."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """What a plan tells.
+
+    Attributes:
+      suite, tier, name: what is planned, and the tier's name.
+      cells: of the tables.
+      runs: settings of what they need, by place; runs that they share are among them.
+      costs: of each run.
+      outlook: their sum.
+      device: what runs are on; None says nothing of time.
+      script: that SLURM would get for the first run; None without one.
+    """
+
+    suite: Suite
+    tier: Tier
+    name: str
+    cells: Sequence[Cell]
+    runs: Mapping[str, Experiment]
+    costs: Mapping[str, Cost]
+    outlook: Outlook
+    device: Device | None
+    script: str | None
+
+
+def write_plan(plan: Planned, folder: str | Path) -> Path:
+    """Writes `plan.md` and gives its path."""
+    path = Path(folder) / "plan.md"
+    write_whole(path, markdown(document(plan)))
+    return path
+
+
+def document(plan: Planned) -> Document:
+    """The page."""
+    command = f"mmvideo ablate experiments/{plan.suite.name} --tier {plan.name}"
+    lead = (f"Held fixed: {plan.suite.fixed}.", f"`{command}` runs it.")
+    parts = [_study(plan, name) for name in dict.fromkeys(cell.study for cell in plan.cells)]
+    shared = [place for place in plan.runs if place not in {cell.place for cell in plan.cells}]
+    if shared:
+        parts.append(_shared(plan, shared))
+    parts[0] = dataclasses.replace(parts[0], lead=READING)
+    parts.append(_data(plan))
+    if plan.script is not None:
+        parts.append(_script(plan.script))
+    return Document(f"{plan.suite.title}: the {plan.name} tier, planned", lead, tuple(_facts(plan)), tuple(parts))
+
+
+def _facts(plan: Planned) -> list[tuple[str, str]]:
+    """All runs together."""
+    found, tier = plan.outlook, plan.tier
+    told = [
+        ("runs", f"{found.runs}, for {found.cells} cells with {len(tier.seeds)} seed{'s' * (len(tier.seeds) > 1)}"),
+        ("FLOPs", _scientific(found.flops)),
+        ("storage", f"{size_in_words(found.storage)} of checkpoints"),
+    ]
+    if plan.device is None or found.hours is None:
+        return told
+    paces = dict.fromkeys("MFU {:.3g}, {}".format(*pace(run, plan.device, 1, 0.0)) for run in plan.runs.values())
+    numbers = devices_in_words(plan.costs.values())
+    usable = size_in_words(plan.device.memory * USABLE)
+    return [
+        *told,
+        ("a run is on", f"{numbers} x {plan.device.title}, of whose memory {usable} may be filled"),
+        ("time", f"{in_hours(found.hours)} hours of those, {in_hours(found.device_hours)} of one device"),
+        ("pace", "; ".join(paces)),
+    ]
+
+
+def _study(plan: Planned, name: str) -> Section:
+    """The runs of a table, of its first seed: others cost the same."""
+    own = [cell for cell in plan.cells if cell.study == name and cell.seed == plan.cells[0].seed]
+    axes = tuple(own[0].labels)
+    rows = tuple(entries(*cell.labels.values()) + _figures(plan, cell.place) for cell in own)
+    return Section(name, name, tables=(_table(axes, rows),))
+
+
+def _shared(plan: Planned, places: Sequence[str]) -> Section:
+    """Runs from which cells start."""
+    rows = tuple(entries(place) + _figures(plan, place) for place in places)
+    lead = "From these the cells above start; each is trained once."
+    return Section("shared", "Runs that cells share", lead, (_table(("run",), rows),))
+
+
+def _table(words: tuple[str, ...], rows: tuple[tuple[Entry, ...], ...]) -> Table:
+    figures = ("parameters", "steps", "FLOPs", "memory", "devices", "rows a device", "a step", "hours", "checkpoints")
+    return Table((*words, *figures), rows, words=len(words))
+
+
+def _figures(plan: Planned, place: str) -> tuple[Entry, ...]:
+    """The numbers of a run."""
+    cost = plan.costs[place]
+    kept = plan.runs[place].training.keep or 1
+    return entries(
+        large(cost.parameters),
+        f"{cost.steps:,}",
+        _scientific(cost.flops),
+        size_in_words(cost.bytes),
+        DASH if cost.devices is None else f"{cost.devices:,}",
+        _rows(cost),
+        DASH if cost.seconds is None else f"{cost.seconds:.3g} s",
+        DASH if cost.hours is None else in_hours(cost.hours),
+        size_in_words(cost.checkpoint * kept),
+    )
+
+
+def devices_in_words(costs: Iterable[Cost]) -> str:
+    """`8`, or `8 to 512` where some runs need more."""
+    fewest, *_, most = sorted([cost.devices for cost in costs] * 2)
+    return f"{fewest}" if fewest == most else f"{fewest} to {most}"
+
+
+def in_hours(number: float) -> str:
+    """`1,514.1`, and two digits of what would be none: `0.0021`."""
+    return f"{number:,.1f}" if number >= 0.05 or number == 0 else f"{number:.2g}"
+
+
+def _scientific(number: float) -> str:
+    """`2.73e21`."""
+    return f"{number:.3g}".replace("e+", "e")
+
+
+def _rows(cost: Cost) -> str:
+    """How many a device has, and whether they fit."""
+    if cost.rows is None:
+        return DASH
+    if cost.turns == 0:
+        return f"{cost.rows:,}: not one fits"
+    return f"{cost.rows:,} fit" if cost.turns == 1 else f"{cost.rows:,} in {cost.turns} turns"
+
+
+def _data(plan: Planned) -> Section:
+    """Corpora and checkpoints that must be at hand."""
+    runs = list(plan.runs.values())
+    trained = {source.path for run in runs for source in run.input.sources}
+    measured = {source.path for run in runs for source in run.evaluation.sources}
+    starts = {start for run in runs if (start := run.training.init_from) and start.startswith("runs/")}
+    told = {
+        "trained on": trained,
+        "measured on, where that is another": measured - trained,
+        "started from": starts,
+    }
+    lines = [f"- {words}: {', '.join(f'`{path}`' for path in sorted(paths))}" for words, paths in told.items() if paths]
+    needs = [f"Needs {plan.tier.needs}.", ""] if plan.tier.needs else []
+    return Section("data", "Data", "\n".join([*needs, *lines]))
+
+
+def _script(text: str) -> Section:
+    """The script with paths as seen from the folder in which the command is called."""
+    plain = text.replace(f"{Path.cwd()}/", "").replace(shlex.quote(sys.executable), "python")
+    lead = (
+        "What `--launcher slurm` submits for the first run, with paths from the folder in which it is called; other "
+        "runs differ in their names, and in the devices and the time that they ask for. `--slurm KEY=VALUE` sets "
+        "whatever sbatch takes. "
+        "A run that is longer than its job is queued again by the job itself, and goes on from its checkpoint."
+    )
+    return Section("slurm", "SLURM", f"{lead}\n\n```bash\n{plain.strip()}\n```")

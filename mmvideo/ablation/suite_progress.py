@@ -1,0 +1,106 @@
+"""How far a suite is, for whoever waits for it: a bar over all runs on a terminal, lines in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from mmvideo.ablation.cost import Cost
+from mmvideo.ablation.worker import told
+from mmvideo.training.logging.progress import clock
+
+PAUSE = 2.0
+"""Seconds between two looks into the runs' files."""
+
+
+class Follow:
+    """Tells of runs that begin and end, and how long the rest will take.
+
+    The time left is that of the FLOPs that are left at the pace of those that were spent since it began.
+
+    Args:
+      folder: of the tier.
+      costs: of every run by place.
+      done: places of runs that were finished before.
+      out: where to.
+
+    Attributes:
+      begun: places of runs that have begun and not ended.
+    """
+
+    def __init__(self, folder: Path, costs: Mapping[str, Cost], done: set[str], out: TextIO | None = None):
+        self._folder, self._costs, self._out = folder, costs, out or sys.stdout
+        self._all = sum(cost.flops for cost in costs.values())
+        self._spent = self._first = sum(costs[place].flops for place in done)
+        self._count, self._ended = len(costs), len(done)
+        self.begun: set[str] = set()
+        self._began = self._next = time.monotonic()
+        self._bar: Any = None
+        self._tasks: dict[str, Any] = {}
+        if self._out.isatty():
+            self._open()
+
+    def begin(self, place: str) -> None:
+        """A run begins."""
+        self.begun.add(place)
+        if self._bar is not None:
+            self._tasks[place] = self._bar.add_task(place, total=self._costs[place].steps, text="starting")
+
+    def look(self, running: list[str]) -> None:
+        """Reads how far the runs are, where there is a bar to show it, now and then."""
+        if self._bar is None or time.monotonic() < self._next:
+            return
+        self._next, shares = time.monotonic() + PAUSE, 0.0
+        for place in running:
+            line = told(self._folder, place) or {}
+            step = line.get("step", 0)
+            shares += self._costs[place].flops * step / max(self._costs[place].steps, 1)
+            loss = line.get("train/loss")
+            self._bar.update(self._tasks[place], completed=step, text="" if loss is None else f"loss {loss:.3g}")
+        self._bar.update(self._whole, completed=self._spent + shares, text=self._left(shares))
+
+    def end(self, place: str, words: str, whole: bool) -> None:
+        """A run has ended, in these words; `whole` if it need not be run again."""
+        if whole:
+            self._spent += self._costs[place].flops
+            self._ended += 1
+        self.begun.discard(place)
+        if self._bar is not None:
+            self._bar.remove_task(self._tasks.pop(place))
+        self.say(f"[{self._ended}/{self._count}] {place}: {words}{self._left(0.0, '; ')}")
+
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=self._out, flush=True)
+
+    def close(self) -> None:
+        """Leaves the bar where it stands."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _left(self, running: float, before: str = "") -> str:
+        spent = self._spent + running - self._first
+        if spent <= 0 or self._ended >= self._count:
+            return ""
+        seconds = (time.monotonic() - self._began) * (self._all - self._spent - running) / spent
+        return f"{before}about {clock(seconds)} left"
+
+    def _open(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[text]}"),
+        )
+        self._bar = Progress(*columns, console=Console(file=self._out))
+        self._bar.start()
+        self._whole = self._bar.add_task("all runs", total=self._all, completed=self._spent, text="")

@@ -1,0 +1,65 @@
+"""The attention that a clip needs: pairs of a query and a key that some span holds, by formula.
+
+The products of a program are counted with dense attention, as the reference computes it: each query
+with every key of its row. A backend that knows spans leaves the others out, and needs no more than this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mmvideo.model.config import Model, dimensions
+from mmvideo.model.fusion import stages
+from mmvideo.model.fusion.stages import Stage
+
+
+def attention_flops(model: Model, tokens: Mapping[str, int], captions: int = 1) -> int:
+    """FLOPs of queries with keys and weights with values in the trunk, for one clip and within its spans.
+
+    Args:
+      model: fusion, depth, width, and the tokens that the trunk adds.
+      tokens: of the clip as they enter the trunk, by modality; those of all captions together.
+      captions: how many captions the text is, all of one length.
+    """
+    numbers = dimensions(model)
+    added = model.class_tokens + model.registers
+    pairs = 0
+    for stage in stages(model.fusion, numbers.depth):
+        more = {name: added + stage.bottlenecks * (name in stage.fused) for name in tokens}
+        for group in stage.groups:
+            members = {name: tokens[name] + more[name] for name in group if tokens.get(name)}
+            if tuple(members) == ("text",):
+                each = _alone(tokens["text"], more["text"], captions, bool(stage.causal))
+            else:
+                each = _together(members, stage)
+            pairs += each * _layers(model, stage, tuple(members))
+    return 4 * numbers.width * pairs
+
+
+def space_flops(model: Model, grid: tuple[int, int, int]) -> int:
+    """The same of the space encoder for a clip of a whole grid, in which a token sees its own step."""
+    steps, rows, columns = grid
+    tokens = rows * columns + (model.video_encoder.pooling == "class")
+    return 4 * dimensions(model).width * model.video_encoder.depth * steps * tokens**2
+
+
+def _layers(model: Model, stage: Stage, members: tuple[str, ...]) -> int:
+    """Layers of a stage that a group passes; a modality apart may have its own number."""
+    depth = stage.end - stage.first
+    if stage.name == "apart" and model.depths and members:
+        return model.depths.get(members[0], depth)
+    return depth
+
+
+def _alone(pieces: int, added: int, captions: int, causal: bool) -> int:
+    """Pairs of text by itself, where captions keep apart; what the trunk adds belongs to the last one."""
+    each = pieces // captions
+    lengths = [each] * (captions - 1) + [each + added]
+    return sum(n * (n + 1) // 2 if causal else n * n for n in lengths)
+
+
+def _together(members: Mapping[str, int], stage: Stage) -> int:
+    """Pairs of a group that sees all of itself, but for causal text, which sees what is before it."""
+    free = sum(count for name, count in members.items() if name not in stage.causal)
+    ordered = sum(count for name, count in members.items() if name in stage.causal)
+    return free**2 + ordered * free + ordered * (ordered + 1) // 2

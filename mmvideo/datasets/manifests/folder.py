@@ -1,0 +1,76 @@
+"""A folder of clips without a manifest: every media file is a clip, and a class folder is its label."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmvideo.datasets.manifests.manifest_reader import ManifestError
+from mmvideo.datasets.manifests.manifest_row import ManifestRow
+from mmvideo.datasets.manifests.surrogates import spelled_out
+
+MEDIA = frozenset(
+    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .m2ts .vob .mxf .ogv .flv .asf .wmv .3gp .gif .webp "
+    ".wav .flac .mp3 .m4a .mka .aac .amr .ogg .opus .oga .aif .aiff .wma".split()
+)
+"""Endings of files that are taken for clips."""
+
+SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
+    ("val", "valid", "validation", "dev"), "validation"
+)
+"""Names of folders that are splits and not classes."""
+
+
+def find_clips(folder: Path) -> list[ManifestRow]:
+    r"""The clips in a folder that has no manifest, in the order of their paths.
+
+    The id is the file's path in the folder without its ending, bytes that aren't UTF-8 spelled out (`caf\xe9`). In a
+    top folder such as `train` or `test` the clips belong to that split. If every clip lies in a folder (of its split),
+    that folder is its label.
+
+    Raises:
+      ManifestError: the folder holds no media files, or two that differ in their ending only.
+    """
+    folder = Path(folder).absolute()
+    files = sorted(path for path in folder.rglob("*") if _is_clip(path, folder))
+    if not files:
+        raise ManifestError(
+            f"{folder}: no manifest.jsonl, no manifest.csv and no media files; write manifest.jsonl with a line "
+            '{"id": "first", "media": "clips/first.mp4", "captions": ["…"], "label": "…"} for each clip'
+        )
+    places = [_place(path.relative_to(folder)) for path in files]
+    classed = all(label is not None for _, label in places)
+    rows: dict[str, ManifestRow] = {}
+    for path, (split, label) in zip(files, places, strict=True):
+        name = spelled_out(path.relative_to(folder).with_suffix("").as_posix())
+        if name in rows:
+            raise ManifestError(
+                f"{spelled_out(str(path))}: has the same name as {spelled_out(rows[name].media.name)}; "
+                "remove one of them or write a manifest.jsonl"
+            )
+        rows[name] = ManifestRow(id=name, media=path, split=split, labels={"label": label} if classed else {})
+    return list(rows.values())
+
+
+def left_out(folder: Path) -> list[str]:
+    """Paths of the files that `find_clips` leaves out since they don't end as media do, hidden ones aside.
+
+    Licences, notes (`README`) and `classes.json` are read or kept in other ways, and aren't listed.
+    """
+    folder = Path(folder).absolute()
+    names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and not _is_clip(path, folder)]
+    known = ("LICENSE", "LICENCE", "README", "classes.json")
+    shown = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    return sorted(spelled_out(name.as_posix()) for name in shown if not name.name.startswith(known))
+
+
+def _is_clip(path: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return path.suffix.lower() in MEDIA and not hidden and path.is_file()
+
+
+def _place(path: Path) -> tuple[str, str | None]:
+    """The split and the class that the folders of a clip say."""
+    folders = list(path.parts[:-1])
+    split = SPLITS.get(folders[0].lower()) if folders else None
+    folders = folders[1:] if split else folders
+    return split or "train", spelled_out(folders[0]) if folders else None

@@ -1,0 +1,181 @@
+"""The rows of a manifest as they are written: JSON lines or CSV to values, nothing checked but the writing itself."""
+
+from __future__ import annotations
+
+import collections
+import csv
+import io
+import json
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmvideo.datasets.manifests.annotations import Wrong, object_of
+
+_JSON_CELLS = ("captions", "labels", "tags", "attributes", "moments", "saliency", "events")
+MISSING = ("nan", "<na>", "nat")
+"""What a program that writes tables, such as pandas, writes in a cell of which it has no value."""
+
+_LOG = logging.getLogger(__name__)
+_LABEL_COLUMN = re.compile(r"(label|labels|number)\.(.+)")
+
+
+class ManifestError(ValueError):
+    """A manifest is wrong: which file and line, what is wrong there and what to write instead."""
+
+
+def raw_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | Wrong]]:
+    """Line number and values of each row; an undecodable line comes as what is wrong with it."""
+    text = _read(path)
+    if path.suffix.lower() == ".csv":
+        yield from _csv_rows(path, text)
+        return
+    for line, words in enumerate(text.split("\n"), 1):
+        if words.strip():
+            yield line, _json_row(words)
+
+
+def _read(path: Path) -> str:
+    """The text of a file, its line ends as they are.
+
+    Raises:
+      ManifestError: it isn't UTF-8.
+    """
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        place, line = error.start, content.count(b"\n", 0, error.start) + 1
+        raise ManifestError(
+            f"{path}:{line}: isn't UTF-8 text (byte 0x{content[place]:02x} at {place}); save the file as UTF-8"
+        ) from None
+
+
+def _json_row(words: str) -> Any | Wrong:
+    try:
+        return json.loads(words, object_pairs_hook=without_twins)
+    except json.JSONDecodeError as error:
+        return Wrong(f"isn't JSON ({error.msg}, column {error.colno}); write one object a line")
+    except Wrong as error:
+        return error
+    # Whole numbers of thousands of digits, and lists in lists in lists.
+    except (ValueError, RecursionError) as error:
+        return Wrong(f"isn't JSON that can be read ({error}); write one object a line")
+
+
+def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, of which JSON would keep the last of two values of one name."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        twin = next(name for place, (name, _) in enumerate(pairs) if name in dict(pairs[:place]))
+        raise Wrong(f"has two values of '{twin}'; give one of them")
+    return values
+
+
+def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any] | Wrong]]:
+    # A reader of the file's own lines would end them at separators that mean nothing in CSV, such as U+2028.
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    missing: collections.Counter[str] = collections.Counter()
+    try:
+        names = _columns(path, next(reader, []))
+        for cells in reader:
+            if not cells:
+                continue
+            try:
+                yield reader.line_num, _csv_row(names, cells, missing)
+            except Wrong as error:
+                yield reader.line_num, error
+    except csv.Error as error:
+        raise ManifestError(f"{path}:{reader.line_num}: isn't CSV ({error})") from None
+    if missing:
+        told = ", ".join(f"{count} of '{name}'" for name, count in missing.items())
+        _LOG.warning("%s: cells that say nan are taken as missing: %s", path, told)
+
+
+def _columns(path: Path, cells: list[str]) -> list[str]:
+    """The names of the columns, those at the end without one left out.
+
+    Raises:
+      ManifestError: one that is needed isn't there, or two have the same name.
+    """
+    names = [cell.strip() for cell in cells]
+    twins = [(name, place) for place, name in enumerate(names) if name and name in names[:place]]
+    if twins:
+        name, place = twins[0]
+        raise ManifestError(
+            f"{path}:1: columns {names.index(name) + 1} and {place + 1} are both called '{name}'; "
+            "rename or remove one of them"
+        )
+    missing = [name for name in ("id", "media") if name not in names]
+    if missing and any(names):
+        raise ManifestError(
+            f"{path}:1: no column '{missing[0]}' (the columns are {', '.join(names)}); "
+            "the first line must name the columns"
+        )
+    return names
+
+
+def _csv_row(names: list[str], cells: list[str], missing: collections.Counter[str]) -> dict[str, Any]:
+    """The values of a row; those that are missing are counted where the cell says so.
+
+    Raises:
+      Wrong: it has other columns than the first line, or a cell can't be read.
+    """
+    if len(cells) != len(names):
+        raise Wrong("has not as many cells as the first line has columns; quote cells with commas")
+    values = {}
+    for place, (name, cell) in enumerate(zip(names, map(str.strip, cells), strict=True), 1):
+        if cell and not name:
+            raise Wrong(f"has a cell in column {place}, which has no name on the first line")
+        if cell.lower() in MISSING:
+            missing[name] += 1
+        elif cell:
+            values[name] = _cell(name, cell)
+    return _with_label_columns(values)
+
+
+def _cell(name: str, cell: str) -> Any:
+    """The value of a CSV cell."""
+    if name in _JSON_CELLS and cell[0] in "[{":
+        try:
+            return json.loads(cell, object_pairs_hook=without_twins)
+        except json.JSONDecodeError as error:
+            raise Wrong(f"'{name}' isn't JSON ({error.msg})") from None
+        except (ValueError, RecursionError) as error:
+            raise Wrong(f"'{name}' can't be read ({error})") from None
+    if name == "captions":
+        return [cell]
+    if name == "tags":
+        return [tag.strip() for tag in cell.split(";") if tag.strip()]
+    if name in ("start", "end"):
+        try:
+            return float(cell)
+        except ValueError:
+            raise Wrong(f"'{name}' must be a number of seconds, not '{cell}'") from None
+    return cell
+
+
+def _with_label_columns(cells: dict[str, Any]) -> dict[str, Any]:
+    """The cells of a CSV row, those of `label.KIND`, `labels.KIND` and `number.KIND` gathered as `labels`."""
+    columns = [match for name in cells if (match := _LABEL_COLUMN.fullmatch(name))]
+    if not columns:
+        return cells
+    labels = dict(object_of(cells, "labels"))
+    for match in columns:
+        sort, kind = match.groups()
+        if kind in labels:
+            raise Wrong(f"label '{kind}' has two columns; give one of them")
+        cell = cells[match[0]]
+        if sort == "labels":
+            labels[kind] = [name.strip() for name in cell.split("|") if name.strip()]
+        elif sort == "number":
+            try:
+                labels[kind] = float(cell)
+            except ValueError:
+                raise Wrong(f"'{match[0]}' must be a number, not '{cell}'") from None
+        else:
+            labels[kind] = cell
+    rest = {name: cell for name, cell in cells.items() if not _LABEL_COLUMN.fullmatch(name)}
+    return rest | {"labels": labels}

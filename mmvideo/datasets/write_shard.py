@@ -1,0 +1,315 @@
+"""One shard of a corpus: its clips read, cut, transcoded and checked, written whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmvideo.datasets.digests import digest_of
+from mmvideo.datasets.manifests.annotations import Annotations
+from mmvideo.datasets.manifests.manifest_row import ManifestRow
+from mmvideo.datasets.manifests.surrogates import spelled_out
+from mmvideo.media.config import LIMITS, Limits
+
+if TYPE_CHECKING:
+    from mmvideo.media.decode import MediaInfo
+
+OVERSHOOT = 0.5
+"""Seconds that a cut may reach beyond the end of its file, as the lengths in web manifests do; it is then shortened."""
+
+CUT_CRF = 18
+"""x264's constant rate factor of a cut; 18 is hard to tell from the source."""
+
+LATER = ("moments", "saliency", "fault")
+"""What rows of before there was any hadn't got; where it is None it leaves a fingerprint as it was then."""
+
+SAME_LENGTH = 0.15
+"""Seconds between a cut and a file that still count as the same length: one AAC block and a frame."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How media is transcoded: pixels of the shorter side at most, frames from key frame to key frame, frames a
+    second; None leaves it as it is, and all None keeps the very bytes of an uncut file. Whether what is decoded is
+    deinterlaced and tone-mapped; a reader of the corpus does as the recipe says with the bytes that were kept."""
+
+    short_side: int | None = None
+    gop: int | None = None
+    fps: float | None = None
+    deinterlace: bool = True
+    tone_map: bool = True
+    limits: Limits = LIMITS
+    """Bounds beyond which a clip is left out."""
+
+    @property
+    def screen(self) -> dict[str, bool]:
+        """What `decode` and `transcode` are told of how pictures are shown."""
+        return {"deinterlace": self.deinterlace, "tone_map": self.tone_map}
+
+    def settings(self) -> dict[str, Any]:
+        """Its fields by name; what is shown in the usual way isn't named, nor was it in corpora of before."""
+        settings = {name: value for name, value in vars(self).items() if name != "limits"}
+        settings = {name: value for name, value in settings.items() if name not in self.screen or not value}
+        usual = dataclasses.asdict(LIMITS)
+        bounds = dataclasses.asdict(self.limits)
+        return settings | {f"limit_{name}": value for name, value in bounds.items() if value != usual[name]}
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardTask:
+    """What is to be written into one shard.
+
+    Attributes:
+      path: the shard's file.
+      receipt: file written after the shard, which says that the shard is whole and what it holds.
+      rows: its clips.
+      classes: class names by kind of label.
+      recipe: how media is transcoded.
+      digest: fingerprint of all of these and of the files' sizes and times.
+      kinds: the kinds of labels by their sort.
+    """
+
+    path: Path
+    receipt: Path
+    rows: tuple[ManifestRow, ...]
+    classes: Mapping[str, Sequence[str]]
+    recipe: Recipe
+    digest: str
+    kinds: Annotations = Annotations()
+
+
+@dataclasses.dataclass(frozen=True)
+class Receipt:
+    """What a finished shard holds: facts of its clips (see `table.table_of`), and the clips left out with reasons.
+
+    `digest` is that of its task, `sha256` that of its bytes.
+    """
+
+    digest: str
+    size: int
+    sha256: str
+    facts: list[dict[str, Any]]
+    skipped: list[tuple[str, str]]
+
+
+def rows_digest(rows: Sequence[ManifestRow], source: Path, *settings: Any) -> str:
+    """Fingerprint of rows, their files' sizes and times of change, and settings that JSON can write."""
+    entries = []
+    for row in rows:
+        status = row.media.stat()
+        entry = dataclasses.asdict(row) | {"media": os.path.relpath(row.media, source)}
+        entry = {name: value for name, value in entry.items() if name not in LATER or value is not None}
+        entries.append([entry | {"line": 0}, status.st_size, status.st_mtime_ns])
+    words = json.dumps([settings, entries], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(words.encode(errors="surrogatepass")).hexdigest()
+
+
+def read_receipt(task: ShardTask) -> Receipt | None:
+    """The receipt of a task that was done before; None if it wasn't, or for other rows or settings."""
+    try:
+        receipt = Receipt(**json.loads(task.receipt.read_text(encoding="utf-8")))
+        same = receipt.digest == task.digest and task.path.stat().st_size == receipt.size
+    except (OSError, ValueError, TypeError):
+        return None
+    return dataclasses.replace(receipt, skipped=[tuple(pair) for pair in receipt.skipped]) if same else None
+
+
+def write_shard(task: ShardTask, tick: Callable[[], None]) -> None:
+    """Writes the shard and then its receipt, each under another name first; `tick` is called after each clip."""
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    from mmvideo.datasets.records import Serializer
+
+    serialize = Serializer(task.classes, task.kinds)
+    facts, skipped = [], []
+    unfinished = task.path.with_name(task.path.name + ".tmp")
+    # Media is compressed already; one record a group makes every record readable by itself.
+    writer = ArrayRecordWriter(str(unfinished), "group_size:1,uncompressed")
+    try:
+        for row in task.rows:
+            try:
+                media, suffix, info = read_clip(row, task.recipe)
+                fact = _fact(row, suffix, info, task)
+            except Exception as error:  # A clip may be broken in any way; none may stop the build.
+                skipped.append((row.id, _reason(error)))
+            else:
+                writer.write(serialize(fact, media))
+                facts.append(fact)
+            tick()
+    finally:
+        writer.close()
+    replace(unfinished, task.path)
+    receipt = Receipt(task.digest, task.path.stat().st_size, digest_of(task.path), facts, skipped)
+    write_text(task.receipt, json.dumps(dataclasses.asdict(receipt), ensure_ascii=False))
+
+
+def read_clip(row: ManifestRow, recipe: Recipe) -> tuple[bytes, str, MediaInfo]:
+    """The clip's media, cut and transcoded, the ending of its file name, and what it holds.
+
+    Raises:
+      MediaError: the file can't be read as media, or its cut lies outside of it.
+      ValueError: the row says that it must be left out.
+    """
+    from mmvideo.media.probe import probe
+
+    if row.fault is not None:
+        raise ValueError(row.fault)
+
+    limits = recipe.limits
+    info = probe(row.media, limits)
+    cut = _cut(row, info.seconds)
+    # Pixels that the source hasn't got are never made up.
+    side = recipe.short_side if recipe.short_side and recipe.short_side < min(info.width, info.height) else None
+    if cut is not None:
+        media, suffix = _cut_media(row.media, info, cut, dataclasses.replace(recipe, short_side=side)), ".mp4"
+    elif info.has_video and (side or recipe.gop or recipe.fps):
+        from mmvideo.media.transcode import transcode
+
+        settings = vars(recipe) | {"short_side": side}
+        media, suffix = transcode(row.media, **settings), ".mp4"
+    else:
+        media, suffix = row.media.read_bytes(), spelled_out(row.media.suffix.lower())
+    info = probe(media, limits)
+    _check(media, info, limits)
+    return media, suffix, info
+
+
+def _cut(row: ManifestRow, seconds: float) -> tuple[float, float] | None:
+    """The part of a file of so many seconds that a row asks for, or None for the whole.
+
+    A row whose end lies beyond the file, but whose file is exactly as long as the cut, was cut already: its `start`
+    and `end` are the clip's place in what it was cut from.
+    """
+    from mmvideo.media.decode import MediaError
+
+    if seconds <= 0:
+        raise MediaError(f"{row.media}: lasts no time at all; is it whole?")
+    start, end = row.start or 0.0, seconds if row.end is None else row.end
+    if row.end is not None and end > seconds and abs((end - start) - seconds) <= SAME_LENGTH:
+        return None
+    if start >= seconds or end > seconds + OVERSHOOT:
+        raise MediaError(
+            f"{row.media}: the cut from {start:g} s to {end:g} s lies outside of the file, which lasts {seconds:.3f} s"
+        )
+    return (start, min(end, seconds)) if start > 0 or end < seconds else None
+
+
+def _cut_media(path: Path, info: MediaInfo, cut: tuple[float, float], recipe: Recipe) -> bytes:
+    """The cut, encoded anew, so that it is exact to the frame wherever the key frames are; frames keep their times.
+
+    All of its frames are held at once; a long cut of a large picture asks for a `short_side`.
+    """
+    from mmvideo.media.decode import MediaError, decode
+    from mmvideo.media.encode import AAC_RATES, encode
+    from mmvideo.media.frames.frame_selection import SLACK
+
+    rate = info.sample_rate if info.sample_rate in AAC_RATES else 48000
+    fps = recipe.fps if info.has_video else None
+    how = {"short_side": recipe.short_side, "limits": recipe.limits, **recipe.screen}
+    clip = decode(path, start=cut[0], end=cut[1], fps=fps, sample_rate=rate, **how)
+    if clip.damage:
+        raise MediaError(f"{path}: is damaged: {clip.damage}")
+    style = {"samples": clip.samples, "sample_rate": rate, "crf": CUT_CRF, "gop": recipe.gop}
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "cut.mp4"
+        if clip.frames is None or fps:
+            encode(target, clip.frames, fps or 0.0, **style)
+        else:
+            frames, times = clip.frames, clip.times
+            if times[0] > SLACK:
+                # The cut begins in the midst of a frame: that one is on show until the first that begins in it.
+                first = decode(path, start=cut[0], end=cut[1], times=[0.0], audio=False, **how)
+                frames, times = np.concatenate([first.frames, frames]), np.concatenate([[0.0], times])
+            encode(target, frames, None, times=times - times[0], seconds=cut[1] - cut[0], **style)
+        return target.read_bytes()
+
+
+def _check(media: bytes, info: MediaInfo, limits: Limits = LIMITS) -> None:
+    """Decodes the sound and the first and last picture: a header can be whole where the rest is missing."""
+    from mmvideo.media.decode import MediaError, decode
+
+    if info.seconds <= 0:
+        raise MediaError("it lasts no time at all")
+    times = [0.0, max(0.0, info.seconds - 1 / max(info.fps, 1.0))] if info.has_video else None
+    clip = decode(media, times=times, video=info.has_video, audio=info.has_audio, limits=limits)
+    if clip.truncated:
+        raise MediaError(f"it is damaged: {clip.damage}")
+    if info.has_video and (clip.frames is None or len(clip.frames) == 0):
+        raise MediaError("its picture track has no frames")
+    if info.has_audio and (clip.samples is None or len(clip.samples) == 0):
+        raise MediaError("its sound track has no samples")
+
+
+def _fact(row: ManifestRow, suffix: str, info: MediaInfo, task: ShardTask) -> dict[str, Any]:
+    """What the table is told of a clip.
+
+    Raises:
+      MediaError: a moment lies behind the end of the clip.
+    """
+    from mmvideo.media.frames.displayed import look
+
+    _check_moments(row, info.seconds)
+
+    def numbers(kind: str) -> list[int]:
+        place = {name: number for number, name in enumerate(task.classes[kind])}
+        known = row.labels[kind]
+        return [place[name] for name in ((known,) if isinstance(known, str) else known)]
+
+    place = {"start": row.start, "end": row.end}
+    interlaced, hdr = look(row.media) if info.has_video else (False, False)
+    return {
+        "id": row.id,
+        "suffix": suffix,
+        "seconds": float(info.seconds),
+        "has_video": bool(info.has_video),
+        "has_audio": bool(info.has_audio),
+        "width": int(info.width),
+        "height": int(info.height),
+        "fps": float(info.fps),
+        "captions": list(row.captions),
+        "labels": {kind: numbers(kind)[0] if kind in row.labels else -1 for kind in task.kinds.single},
+        "several": {kind: numbers(kind) if kind in row.labels else None for kind in task.kinds.several},
+        "numbers": {kind: row.labels.get(kind) for kind in task.kinds.number},
+        "tags": list(row.tags),
+        "attributes": {name: value for name, value in place.items() if value is not None} | row.attributes,
+        "moments": row.moments,
+        "interlaced": interlaced,
+        "hdr": hdr,
+        "saliency": None if row.saliency is None else [row.saliency.step, row.saliency.scores],
+    }
+
+
+def _check_moments(row: ManifestRow, seconds: float) -> None:
+    from mmvideo.media.decode import MediaError
+
+    for start, end in row.moments or ():
+        if start >= seconds:
+            raise MediaError(f"its moment [{start:g}, {end:g}] s lies behind its end, at {seconds:.3f} s")
+
+
+def _reason(error: Exception) -> str:
+    """What is said of a clip that was left out, on one line."""
+    words = spelled_out(" ".join(str(error).split())) or type(error).__name__
+    return words if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: {words}"
+
+
+def replace(unfinished: Path, path: Path) -> None:
+    """Gives a file its final name after its bytes have reached the disk."""
+    with open(unfinished, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file, whole or not at all."""
+    unfinished = path.with_name(path.name + ".tmp")
+    unfinished.write_text(text, encoding="utf-8")
+    replace(unfinished, path)

@@ -1,0 +1,1 @@
+"""Metrics of texts: captions, dense captions and answers."""

@@ -1,0 +1,1 @@
+"""Examples for the report: clips, retrieved results, reconstructions, attention."""

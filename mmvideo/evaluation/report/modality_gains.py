@@ -1,0 +1,114 @@
+"""The table "what each modality adds": the same clips with all that they have, and with every part of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmvideo.evaluation.report.parts.metric_names import less_is_better
+from mmvideo.stream import MODALITIES
+
+MEASURES: dict[str, tuple[str, ...]] = {
+    "classification": ("top1", "mAP"),
+    "regression": ("mae",),
+    "retrieval": ("distinct/r@1", "r@1"),
+    "zero_shot": ("top1",),
+    "captioning": ("cider_d",),
+    "question_answering": ("exact_match",),
+    "moments": ("mAP",),
+}
+"""The metric that stands for each task, the first that was measured."""
+
+WHOLE = "all"
+
+
+def subsets(modalities: Sequence[str]) -> tuple[str, ...]:
+    """Every group of some modalities but the whole: of video, audio and text `video+audio`, … and each alone."""
+    ordered = [name for name in MODALITIES if name in modalities]
+    sizes = range(len(ordered) - 1, 0, -1)
+    return tuple("+".join(group) for size in sizes for group in itertools.combinations(ordered, size))
+
+
+@dataclasses.dataclass(frozen=True)
+class Added:
+    """One measure of the table.
+
+    Attributes:
+      task: kind of evaluation.
+      measure: name of the metric.
+      values: the metric by what was shown, `all` for everything; None where the model can't answer.
+      adds: by modality, how much better everything is than everything but it; None where either is not known.
+    """
+
+    task: str
+    measure: str
+    values: dict[str, float | None]
+    adds: dict[str, float | None]
+
+
+def added(variants: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[Added]:
+    """The rows of the table.
+
+    Args:
+      variants: by task and by what was shown, such as `all` or `video+text`, the metrics; what has not been
+        measured with everything is passed over.
+    """
+    rows = []
+    for task, metrics in variants.items():
+        if task not in MEASURES or WHOLE not in metrics:
+            continue
+        named = {one for shown in metrics if shown != WHOLE for one in shown.split("+")}
+        modalities = [name for name in MODALITIES if name in named]
+        for measure in _measures(task, metrics[WHOLE]):
+            values = {shown: found.get(measure) for shown, found in metrics.items()}
+            adds = {one: _difference(measure, values, _without(one, modalities)) for one in modalities}
+            rows.append(Added(task, measure, values, adds))
+    return rows
+
+
+def _measures(task: str, metrics: Mapping[str, Any]) -> list[str]:
+    """The metric of each objective or direction that stands for it: the first of `MEASURES` that there is."""
+    chosen: dict[str, str] = {}
+    for last in MEASURES[task]:
+        for name in metrics:
+            group = name.removesuffix(last).rstrip("/")
+            whole = f"{group}/{last}" if group else last
+            # No metric of a variant, such as `dsl/r@1` of a direction, stands for the direction.
+            if name == whole and (group.count("/") == (1 if task == "zero_shot" else 0)):
+                chosen.setdefault(group, name)
+    return list(chosen.values())
+
+
+def _without(modality: str, modalities: Sequence[str]) -> str:
+    return "+".join(name for name in modalities if name != modality)
+
+
+def _difference(measure: str, values: Mapping[str, float | None], rest: str) -> float | None:
+    whole, less = values.get(WHOLE), values.get(rest)
+    if whole is None or less is None:
+        return None
+    return less - whole if less_is_better(measure) else whole - less
+
+
+def table_lines(rows: Sequence[Added]) -> list[str]:
+    """The table as lines of text, shares as they are; a dash where the model can't answer."""
+    if not rows:
+        return []
+    shown = list(dict.fromkeys(name for row in rows for name in row.values))
+    modalities = list(dict.fromkeys(name for row in rows for name in row.adds))
+    width = {name: max(len(name), 6) + 2 for name in shown}
+    width |= {f"+{name}": max(len(name) + 1, 7) + 2 for name in modalities}
+    title = "what each modality adds"
+    label = max(len(title), *(len(row.measure) for row in rows)) + 1
+    lines = [f"{title:<{label}}" + "".join(f"{name:>{size}}" for name, size in width.items())]
+    for row in rows:
+        cells = [_cell(row.values.get(name), width[name], "") for name in shown]
+        cells += [_cell(row.adds.get(name), width[f"+{name}"], "+") for name in modalities]
+        lines.append(f"{row.measure:<{label}}" + "".join(cells))
+    return lines
+
+
+def _cell(value: float | None, width: int, sign: str) -> str:
+    return f"{'–':>{width}}" if value is None else f"{value:>{sign}{width}.3f}"

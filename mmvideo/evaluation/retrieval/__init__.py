@@ -1,0 +1,1 @@
+"""Retrieval between modalities: exact search, ranks, recall, re-ranking."""

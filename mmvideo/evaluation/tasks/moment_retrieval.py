@@ -1,0 +1,117 @@
+"""The evaluator of moments that a run finds in long videos for a text."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mmvideo.evaluation.inference import Answers
+from mmvideo.evaluation.metrics import moments
+from mmvideo.evaluation.multi_view import predictions, views_protocol
+from mmvideo.evaluation.runner import EvaluationResult, Subject
+from mmvideo.evaluation.tasks import moment_decoding
+
+LEVELS = 4
+"""Saliencies of QVHighlights go from 0 to this; streams hold them in [0, 1]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FoundMoments:
+    """Moments and highlights of every clip with a query, as QVHighlights scores them.
+
+    Attributes:
+      batches: the held-out clips with their queries, one pass; sliding views cover those longer than a view.
+      objective: name of the moments objective.
+      dataset, split: what the clips are called.
+      iou: windows that share more than this with a better one are left out.
+    """
+
+    batches: Any
+    objective: str
+    dataset: str
+    split: str
+    iou: float = 0.7
+    name: str = "moments"
+
+    def run(self, subject: Subject) -> EvaluationResult:
+        """Metrics as `metrics.moments` names them; clips without moments are left out and counted."""
+        found = subject.answers(self.batches, predictions)
+        answer = found.answers[self.objective]
+        stops, every = np.append(found.first[1:], len(found.number)), self._every(found)
+        said, true, unanswered = [], [], 0
+        for first, stop in zip(found.first, stops, strict=True):
+            rows = np.arange(first, stop)[answer["known"][first:stop]]
+            truth = self._truth(int(found.number[first]), every)
+            if truth is None or not len(rows):
+                unanswered += 1
+                continue
+            said.append(self._said(found, answer, rows, truth, every))
+            true.append(truth)
+        metrics, details = moments.moment_metrics(said, true, clip_seconds=every)
+        metrics["without_query"] = unanswered
+        rows = [
+            {
+                "id": one["qid"],
+                "truth": one["relevant_windows"],
+                "scores": [[round(value, 4) for value in window] for window in told["pred_relevant_windows"]],
+            }
+            for told, one in zip(said, true, strict=True)
+        ]
+        protocol = (
+            moments.PROTOCOL | moment_decoding.PROTOCOL | {"iou of suppression": self.iou} | views_protocol(found)
+        )
+        clips = len(found.first)
+        return EvaluationResult(metrics, rows, protocol, self.dataset, self.split, clips, details=details)
+
+    def _every(self, found: Answers) -> float:
+        """Seconds of a stretch that has a saliency: 2, as in QVHighlights, where the corpus says nothing.
+
+        Raises:
+          ValueError: stretches of different lengths.
+        """
+        told = (self.batches.corpus.moments.of(int(number))[1] for number in found.number[found.first])
+        steps = {saliency.step for saliency in told if saliency is not None}
+        if len(steps) > 1:
+            raise ValueError(
+                f"{self.dataset} has saliencies of stretches of {sorted(steps)} seconds: build it with one"
+            )
+        return steps.pop() if steps else 2.0
+
+    def _truth(self, number: int, every: float) -> dict[str, Any] | None:
+        """A clip's query with its moments and saliencies, in the shape of QVHighlights' files; None without moments."""
+        corpus = self.batches.corpus
+        windows, saliency = corpus.moments.of(number)
+        if windows is None:
+            return None
+        captions: Sequence[str] = corpus.captions(number)
+        truth: dict[str, Any] = {
+            "qid": self.batches.clip_id(number),
+            "query": captions[0] if captions else "",
+            "duration": float(corpus.seconds[number]),
+            "relevant_windows": [list(window) for window in windows],
+        }
+        if saliency is not None:
+            rated = [(place, score) for place, score in enumerate(saliency.scores) if score is not None]
+            truth["relevant_clip_ids"] = [place for place, _ in rated]
+            truth["saliency_scores"] = [[round(LEVELS * score)] for _, score in rated]
+        return truth
+
+    def _said(
+        self, found: Answers, answer: dict[str, Any], rows: np.ndarray, truth: dict[str, Any], every: float
+    ) -> dict[str, Any]:
+        """What the views of a clip say together."""
+        start, steps = found.start[rows].astype(np.float64), answer["steps"][rows]
+        windows = moment_decoding.moments_of(
+            answer["windows"][rows].astype(np.float64), answer["scores"][rows], steps, start, iou=self.iou
+        )
+        said: dict[str, Any] = {"qid": truth["qid"], "pred_relevant_windows": [list(window) for window in windows]}
+        if "saliency_scores" in truth:
+            count = int(np.ceil(truth["duration"] / every))
+            scores = moment_decoding.saliency_of(
+                answer["saliency"][rows], answer["time"][rows], steps, start, every=every, count=count
+            )
+            said["pred_saliency_scores"] = np.nan_to_num(scores, nan=float(np.nanmin(scores))).tolist()
+        return said

@@ -1,0 +1,271 @@
+"""The evaluators: retrieval, and probes of frozen features."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+
+from mmvideo.evaluation import retrieval
+from mmvideo.evaluation.embeddings import Embeddings
+from mmvideo.evaluation.retrieval import reranking
+from mmvideo.evaluation.retrieval.dual_softmax import SCALE
+from mmvideo.evaluation.retrieval.texts import MEANING, Texts, Which, embed_texts, text_batches, texts_of
+from mmvideo.evaluation.runner import EvaluationResult, Subject
+from mmvideo.evaluation.tasks import probes
+
+
+@dataclasses.dataclass(frozen=True)
+class Retrieval:
+    """Retrieval in every direction that the learner embeds.
+
+    Attributes:
+      batches: the held-out clips, one pass.
+      dataset, split: what they are called.
+      oracle: what the best possible model would score with the first captions, by names such as
+        `text_to_video/r@1`.
+      best: entries of each ranking that are kept in the predictions.
+      captions: the texts that stand for clips: the first caption, all of them, or all as one paragraph.
+      dual_softmax: scale of the dual softmax; None leaves its rows out.
+      rerank: candidates of each query that the matching head judges again; 0 asks it nothing.
+      modalities: all that is shown of a clip in `batches`; None for what it has.
+    """
+
+    batches: Any
+    dataset: str
+    split: str
+    oracle: Mapping[str, float] | None = None
+    best: int = 5
+    captions: Which = "first"
+    dual_softmax: float | None = SCALE
+    rerank: int = 0
+    modalities: tuple[str, ...] | None = None
+    name: str = "retrieval"
+
+    def run(self, subject: Subject) -> EvaluationResult:
+        """Metrics of `retrieval`; each clip's predictions are its ranks and best-ranked clips.
+
+        With `rerank` also `{direction}/reranked/…` in the directions that a matching head compares. With all
+        captions, what is predicted for text is a list over the captions of the clip, whose number as an
+        entry, from 1, stands behind the id.
+
+        Raises:
+          ValueError: `rerank` without a matching objective.
+        """
+        found = subject.embeddings(self.batches)
+        directions = retrieval.directions_of(self._sides(subject, found), len(found.ids), jax.sharding.get_mesh())
+        oracle = self.oracle if self.captions == "first" else None
+        metrics = retrieval.retrieval(directions, oracle, dual_softmax=self.dual_softmax)
+        rows = [{"id": clip, "truth": clip, "ranks": {}, "scores": {}} for clip in found.ids]
+        for one in directions:
+            entries, similarity = one.most_similar(self.best)
+            self._predict(found.ids, one, one.name, one.ranking.worst, entries, similarity, rows)
+        again = self._rerank(subject, found, directions, rows)
+        protocol = self._protocol(directions, metrics | again)
+        return EvaluationResult(metrics | again, rows, protocol, self.dataset, self.split, len(found.ids))
+
+    def _sides(self, subject: Subject, found: Embeddings) -> dict[str, retrieval.Side]:
+        """What stands for the clips in each modality; a clip is called by its row in `found`."""
+        sides = retrieval.sides(found.vectors, found.present)
+        if "text" not in sides or not len(sides["text"].clip):
+            return sides
+        texts = self._texts
+        row = np.searchsorted(found.number, texts.clip).clip(max=len(found.number) - 1)
+        kept = np.flatnonzero((found.number[row] == texts.clip) & found.present["text"][row])
+        words = np.array(texts.words, object)[kept]
+        if self.captions == "first":
+            vectors = found.vectors["text"][row[kept]]
+        else:
+            vectors = embed_texts(subject, self._text_batches)[kept]
+        return sides | {"text": retrieval.Side(vectors, row[kept], words)}
+
+    @functools.cached_property
+    def _texts(self) -> Texts:
+        return texts_of(self.batches, self.captions)
+
+    @functools.cached_property
+    def _text_batches(self) -> Any:
+        return text_batches(self.batches, self._texts.words)
+
+    def _rerank(
+        self,
+        subject: Subject,
+        found: Embeddings,
+        directions: Sequence[retrieval.Direction],
+        predictions: list[dict[str, Any]],
+    ) -> dict[str, float | int]:
+        """Metrics of the directions that the matching head judges again; adds what it says to the predictions."""
+        if not self.rerank:
+            return {}
+        _, matching = reranking.matching_of(subject.learner.objectives)
+        asked = [one for one in directions if reranking.judged(one, matching) and len(one.query.clip)]
+        lists = [(one, reranking.shortlist(one, self.rerank)) for one in asked]
+        judged = reranking.candidate_odds(subject, self.batches, found.number, lists, self.modalities)
+        metrics: dict[str, float | int] = {}
+        for (one, entries), odds in zip(lists, judged, strict=True):
+            worst, best = reranking.reranked(one, entries, odds)
+            own = retrieval.rank_metrics(worst, best)
+            metrics |= {f"{one.name}/reranked/{name}": value for name, value in own.items()}
+            order = np.argsort(-odds, axis=1, kind="stable")[:, : self.best]
+            first = (np.take_along_axis(values, order, axis=1) for values in (entries, odds))
+            self._predict(found.ids, one, f"{one.name}/reranked", worst, *first, predictions)
+        return metrics
+
+    def _predict(
+        self,
+        ids: Sequence[str],
+        direction: retrieval.Direction,
+        name: str,
+        ranks: Int[np.ndarray, "n"],
+        entries: Int[np.ndarray, "n k"],
+        scores: Float[np.ndarray, "n k"],
+        predictions: list[dict[str, Any]],
+    ) -> None:
+        """Adds the ranks and the best-ranked entries of one direction to the clips that asked."""
+        names = [ids[clip] for clip in direction.gallery.clip]
+        if self.captions == "all" and direction.target == "text":
+            names = [f"{clip} {number}" for clip, number in zip(names, _counted(direction.gallery.clip), strict=True)]
+        for query, clip in enumerate(direction.query.clip):
+            shown = zip(entries[query], scores[query], strict=True)
+            told = int(ranks[query]), {names[entry]: _rounded(score) for entry, score in shown}
+            for kind, value in zip(("ranks", "scores"), told, strict=True):
+                if self.captions == "all" and direction.source == "text":
+                    predictions[clip][kind].setdefault(name, []).append(value)
+                else:
+                    predictions[clip][kind][name] = value
+
+    def _protocol(
+        self, directions: Sequence[retrieval.Direction], metrics: Mapping[str, float | int]
+    ) -> dict[str, Any]:
+        """What was measured, in words and numbers."""
+        protocol: dict[str, Any] = dict(retrieval.PROTOCOL)
+        if any("text" in (one.source, one.target) for one in directions):
+            words, length = self._texts.words, self.batches.config.text.length
+            cut = self._texts.cut(self.batches)
+            protocol["captions"] = MEANING[self.captions]
+            protocol["texts"] = f"{len(words)} texts, of which {cut} were cut to {length} pieces (input.text.length)"
+        if any("/distinct/" in name for name in metrics):
+            protocol["distinct"] = retrieval.DISTINCT
+        if any("/by_clip/" in name for name in metrics):
+            protocol["by_clip"] = retrieval.BY_CLIP
+        if self.dual_softmax is not None:
+            protocol["dsl"] = retrieval.DUAL_SOFTMAX.format(scale=self.dual_softmax)
+        if self.rerank:
+            judged = sorted({name.split("/")[0] for name in metrics if "/reranked/" in name})
+            protocol["reranked"] = reranking.PROTOCOL.format(k=self.rerank, directions=", ".join(judged) or "none")
+        return protocol
+
+
+def _rounded(score: float) -> float | None:
+    """A score as a file tells it; None where it is not a number, which JSON does not know."""
+    return round(float(score), 6) if np.isfinite(score) else None
+
+
+def _counted(clips: Int[np.ndarray, "m"]) -> Iterable[int]:
+    """The number of each entry among those of its clip, from 1."""
+    seen: dict[int, int] = {}
+    for clip in clips.tolist():
+        seen[clip] = seen.get(clip, 0) + 1
+        yield seen[clip]
+
+
+@dataclasses.dataclass(frozen=True)
+class Probes:
+    """Linear and k-NN probes of the frozen features, for every kind of label and every modality.
+
+    Attributes:
+      train, test: the clips that a probe learns from and is tested on, one pass each.
+      kinds: kinds of label.
+      dataset, split: what the test clips are called.
+      clips: at most about so many training clips.
+      neighbours: voters of the k-NN probe.
+      classes: names of the classes of each kind, for the predictions.
+      oracle: what the best possible model would score, by names such as `visual/video/accuracy`.
+    """
+
+    train: Any
+    test: Any
+    kinds: Sequence[str]
+    dataset: str
+    split: str
+    clips: int = 2000
+    neighbours: int = 10
+    classes: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    oracle: Mapping[str, float] | None = None
+    name: str = "probes"
+
+    def run(self, subject: Subject) -> EvaluationResult:
+        """Metrics `{kind}/{modality}/{linear or knn}/{name}` for every name of `probes.classification`.
+
+        Also `{kind}/{modality}/oracle` where it is known.
+        """
+        train, test = subject.embeddings(self.train, self.clips), subject.embeddings(self.test)
+        metrics: dict[str, float | int] = {}
+        predictions: list[dict[str, Any]] = [{"id": clip, "truth": {}, "scores": {}} for clip in test.ids]
+        for kind in self.kinds:
+            for clip, truth in enumerate(_labels(test, kind)):
+                predictions[clip]["truth"][kind] = self._class(kind, truth)
+            for modality in _groups(train):
+                if f"{kind}/{modality}/accuracy" in (self.oracle or {}):
+                    metrics[f"{kind}/{modality}/oracle"] = float(self.oracle[f"{kind}/{modality}/accuracy"])
+                for probe, found, rows in self._probe(train, test, kind, modality):
+                    metrics |= {f"{kind}/{modality}/{probe}/{name}": value for name, value in found.metrics.items()}
+                    for clip, answer in zip(rows, found.answer, strict=True):
+                        predictions[clip]["scores"][f"{kind}/{modality}/{probe}"] = self._class(kind, answer)
+        protocol = probes.PROTOCOL | {"training_clips": len(train.ids), "neighbours": self.neighbours}
+        return EvaluationResult(metrics, predictions, protocol, self.dataset, self.split, len(test.ids))
+
+    def _probe(
+        self, train: Embeddings, test: Embeddings, kind: str, modality: str
+    ) -> Iterable[tuple[str, probes.Probe, np.ndarray]]:
+        """Both probes of one kind and modality, with the rows of the test clips they answered."""
+        inputs, has = _features(train, modality)
+        outputs, rows = _features(test, modality)
+        truth, wanted = _labels(train, kind)[has], _labels(test, kind)[rows]
+        # A split in which no clip with this modality is labelled has nothing to measure.
+        if len(np.unique(truth[truth >= 0])) < 2 or not (wanted >= 0).any():
+            return
+        yield "linear", probes.linear_probe(inputs, truth, outputs, wanted), rows
+        yield "knn", probes.knn_probe(inputs, truth, outputs, wanted, self.neighbours), rows
+
+    def _class(self, kind: str, number: int | np.integer) -> str | int | None:
+        """Name of a class, its number where it has none, None where it is unknown."""
+        names = self.classes.get(kind, ())
+        if number < 0:
+            return None
+        return names[number] if number < len(names) else int(number)
+
+
+def _groups(found: Embeddings) -> list[str]:
+    """Names of the features to probe: those the learner gives, and video and sound side by side."""
+    groups = list(found.features)
+    if {"video", "audio"} <= set(groups) and "video+audio" not in groups:
+        groups.append("video+audio")
+    return groups
+
+
+def _features(found: Embeddings, modality: str) -> tuple[np.ndarray, np.ndarray]:
+    """Features of the clips that have them, and the rows of these clips."""
+    if modality in found.features:
+        rows = np.flatnonzero(found.featured[modality])
+        return found.features[modality][rows], rows
+    parts = modality.split("+")
+    rows = np.flatnonzero(np.all([found.featured[part] for part in parts], axis=0))
+    return np.concatenate([found.features[part][rows] for part in parts], axis=1), rows
+
+
+def _labels(found: Embeddings, kind: str) -> np.ndarray:
+    """Classes of one kind.
+
+    Raises:
+      ValueError: the corpus has no such label.
+    """
+    if kind not in found.labels:
+        have = ", ".join(sorted(found.labels)) or "none"
+        raise ValueError(f"evaluation.probes names the label '{kind}', which the corpus lacks; it has: {have}")
+    return found.labels[kind]

@@ -1,0 +1,1 @@
+"""Diagnostics of machines and installed versions."""

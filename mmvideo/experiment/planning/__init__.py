@@ -1,0 +1,1 @@
+"""The plan of a run before its launch: tokens, parameters, FLOPs, bytes and time."""

@@ -1,0 +1,142 @@
+"""The streams of a config before there is a corpus: shapes only, as its largest clips would fill them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mmvideo.input.annotations import captions
+from mmvideo.input.checks import check_config
+from mmvideo.input.collate import RowShape, empty_row
+from mmvideo.input.config import Drop, Input, Masking
+from mmvideo.input.planning import token_counts
+from mmvideo.input.transforms import patchify
+from mmvideo.stream import PADDING, StreamSpec, TextSpec, TokenStream
+
+_LONG = 1e6
+"""Seconds of a clip that fills every view."""
+
+_PAD, _BEGIN, _END, _MASK, _ANSWER = 0, 2, 3, 4, 5
+"""Numbers for the pieces with a meaning; their values change no shape, nor does whether there is an answer mark."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outline:
+    """What is known of the streams of a config.
+
+    Attributes:
+      spec: modalities, patches and vocabulary.
+      need: what the largest clip needs of each of `sizes.BUDGETS`, with what is hidden and dropped taken out.
+      whole: what it needs where nothing is hidden or dropped.
+      clips: how many such clips fill a row.
+      shape: the static shape of a row of the run, filled with them.
+      single: that of a row with room for one.
+      unmasked: that of a row with room for one of which nothing is hidden or dropped.
+    """
+
+    spec: StreamSpec
+    need: dict[str, int]
+    whole: dict[str, int]
+    clips: int
+    shape: RowShape
+    single: RowShape
+    unmasked: RowShape
+
+
+def outline(
+    config: Input, labels: tuple[str, ...] = (), numbers: tuple[str, ...] = (), moments: bool = False
+) -> Outline:
+    """The streams of a config whose clips all are as long as the views, with every modality and the longest caption.
+
+    Args:
+      config: the settings of the input.
+      labels: kinds of classes that the objectives ask for.
+      numbers: kinds of numbers that they ask for.
+      moments: whether they ask for moments; a clip then has one.
+
+    Raises:
+      ValueError: settings that cannot work, or rows too short for such a clip.
+    """
+    check_config(config, 1)
+    spec = stream_spec(config)
+    need, whole = _need(config, config.masking, config.drop), _need(config, Masking(), Drop())
+    packing = config.packing
+    room = {"tokens": packing.tokens, "clips": packing.clips}
+    room |= {name: value for name in spec.modalities if (value := getattr(packing, name)) is not None}
+    clips = min(room[name] // need[name] for name in room if need[name])
+    if clips < 1:
+        name = next(name for name in room if room[name] < need[name])
+        raise ValueError(
+            f"the largest clip needs {need[name]} {name}, but packing.{name} is {room[name]}; raise packing.{name} to "
+            f"{need[name]} or more, or make views smaller (video.frames, video.size, audio.seconds, text.length)"
+        )
+    hidden = tuple(name for name in spec.modalities if getattr(config.masking, name) > 0)
+    full = {name: clips * count for name, count in need.items()} | room
+    told = {"kinds": labels, "targets": dict.fromkeys(numbers, 1), "moments": 1 if moments else None}
+    return Outline(
+        spec,
+        need,
+        whole,
+        clips,
+        shape=_shape(spec, full, hidden, told, config.mixing.active),
+        single=_shape(spec, need, hidden, told, config.mixing.active),
+        unmasked=_shape(spec, whole, (), told),
+    )
+
+
+def stream_spec(config: Input) -> StreamSpec:
+    """The static side of the streams, every prepared modality included."""
+    video = None if config.video is None else patchify.video_spec(config.video)
+    audio = None
+    if config.audio is not None:
+        audio = patchify.audio_spec(config.audio, token_counts.longest_sound(config.audio))
+    text = None
+    if config.text is not None:
+        begin = _BEGIN if config.text.begin else PADDING
+        text = TextSpec(vocabulary(config), config.text.length, _MASK, begin, _END, config.text.captions, _PAD, _ANSWER)
+    return StreamSpec(video, audio, text)
+
+
+def vocabulary(config: Input) -> int:
+    """Pieces of the tokenizer: of the one there is, else what the config says, else what one made of captions has."""
+    from mmvideo.datasets.build import TOKENIZER
+    from mmvideo.media.text import Tokenizer
+
+    named = config.text.tokenizer
+    path = Path(named) if named is not None else Path(config.sources[0].path) / TOKENIZER
+    if path.is_file():
+        return Tokenizer.load(path).vocabulary
+    return config.text.vocabulary or captions.VOCABULARY
+
+
+def abstract_stream(shape: RowShape, rows: int) -> TokenStream:
+    """A batch of rows of a shape, without a number in it."""
+    return jax.tree.map(lambda array: jax.ShapeDtypeStruct((rows, *array.shape), array.dtype), empty_row(shape))
+
+
+def _need(config: Input, masking: Masking, drop: Drop) -> dict[str, int]:
+    """What the largest clip needs of each budget."""
+    everything, text = np.ones(1, bool), config.text
+    words = captions.no_captions(1)
+    if text is not None:
+        pieces = np.zeros(text.captions * text.length, np.int32)
+        words = captions.Captions(
+            pieces, text.length * np.arange(text.captions + 1), np.array([0, text.captions]), text.begin
+        )
+    known = token_counts.clip_sizes(np.full(1, _LONG), everything, everything, words, config, masking, drop)
+    has = np.array([[config.video is not None, config.audio is not None, text is not None]])
+    need = known.largest(np.zeros(1, np.int64), has, words, text.captions if text else 1)
+    return dict(zip(token_counts.BUDGETS, need[0].tolist(), strict=True))
+
+
+def _shape(
+    spec: StreamSpec, budget: Mapping[str, int], hidden: tuple[str, ...], told: Mapping[str, Any], mixed: bool = False
+) -> RowShape:
+    return RowShape(
+        spec, np.array([budget[name] for name in token_counts.BUDGETS], np.int64), hidden, mixed=mixed, **told
+    )

@@ -1,0 +1,199 @@
+"""A recipe's training step as XLA compiles it for devices that are not there, and what that says of it.
+
+    python -m mmvideo.experiment.planning.xla_compile < question.json
+
+It is a process of its own, since how many devices a platform pretends to have must be said before JAX starts, and since
+it is ended as soon as XLA has assigned its buffers (`cost_model/buffer_assignment.py`): machine code is not needed.
+Compiling allocates nothing, so that shapes may be those of a cluster. The accelerator's own compiler is asked where it is
+installed, which needs no accelerator: JAX's CUDA plugin for GPUs (`pip install "mmvideo[cuda]"`), libtpu for TPUs
+(`pip install "jax[tpu]"`). Everything else is compiled for as many CPU devices. Those compute bfloat16 in float32 and
+fuse less, so that XLA counts more bytes for a step's work there than an accelerator needs; arguments are the same to
+the byte, and collectives the same but for how they are merged.
+
+Which fused attention there will be is not known without the device. Its place is taken by attention in blocks of
+`plan.BLOCK` keys, which is linear in memory as fused kernels are. Compiled so, the two steps of
+`experiments/benchmarks/` whose program is still the same take 1.8 % (B) and 0.8 % (L) more than with tokamax's
+kernels on the H100 itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from mmvideo.cost_model.buffer_assignment import DUMPING, Assignment, find_assignment
+from mmvideo.cost_model.collectives import Collective, read_collectives
+from mmvideo.cost_model.compile_targets import Target
+from mmvideo.experiment.config import Experiment, from_json, to_json
+from mmvideo.parallel.mesh import AXES, axis_sizes
+
+LIGHT = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+"""What comes behind the assignment of buffers only takes time, for nothing is run."""
+
+UNTRIED = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
+"""For GPUs: kernels can't be tried out against each other where there is no GPU. Products go to cuBLAS, since XLA's own
+kernels for them fail to compile where the first choice of tiles doesn't fit and no other may be tried."""
+
+OPTIONS = {"cpu": LIGHT, "gpu": LIGHT | UNTRIED}
+"""For the compiler, by platform."""
+
+
+STEP = "jit_step"
+"""What XLA calls the program (`training/step.py`)."""
+
+PAUSE = 0.1
+"""Seconds between two looks at what XLA has written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """What XLA says of a step on one device.
+
+    Attributes:
+      platform: that it was compiled for.
+      own: whether by the device's own compiler; else for CPUs.
+      arguments: bytes of state and batch.
+      scratch: bytes that the program allocates beside them; the new state takes the place of the old.
+      collectives: what devices send each other.
+      seconds: until XLA had told.
+    """
+
+    platform: str
+    own: bool
+    arguments: int
+    scratch: int
+    collectives: tuple[Collective, ...]
+    seconds: float
+
+    @property
+    def total(self) -> int:
+        """Bytes that the step takes."""
+        return self.arguments + self.scratch
+
+
+def ask_compiler(experiment: Experiment, devices: int, target: Target | None = None) -> Compiled:
+    """Has a step of an experiment compiled in a process of its own, as far as it takes to know its bytes.
+
+    Args:
+      experiment: the settings; its mesh and rows are those of `devices`.
+      devices: how many.
+      target: what to compile for; None: as many CPU devices.
+
+    Raises:
+      ValueError: the program does not compile; the last line of what the compiler said.
+    """
+    asked = None if target is None else dataclasses.asdict(target)
+    question = json.dumps({"experiment": to_json(experiment), "devices": devices, "target": asked})
+    platform, began = "cpu" if target is None else target.platform, time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        found = _compile(question, Path(folder), platform)
+    if isinstance(found, str):
+        raise ValueError(f"the step did not compile for {devices} devices: {found}")
+    return Compiled(
+        platform=f"{devices} x {'CPU' if target is None else target.title}",
+        own=target is not None,
+        arguments=found.arguments,
+        scratch=found.scratch,
+        collectives=read_collectives(found.text),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _compile(question: str, folder: Path, platform: str) -> Assignment | str:
+    """Starts the process and ends it when XLA has written what is needed; or what went wrong, in a line."""
+    flags = f"{os.environ.get('XLA_FLAGS', '')} {DUMPING.format(folder)}"
+    quiet = {
+        "JAX_PLATFORMS": "cpu",
+        "TPU_SKIP_MDS_QUERY": "1",
+        "TPU_WORKER_HOSTNAMES": "localhost",
+        # No chip is taken, so that there is none to keep from others.
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    }
+    (folder / "question").write_text(question, encoding="utf-8")
+    with (folder / "question").open() as asked, (folder / "said").open("w") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mmvideo.experiment.planning.xla_compile"],
+            stdin=asked,
+            stdout=said,
+            stderr=said,
+            # What was compiled before is not compiled again, and then XLA writes nothing.
+            env=os.environ | quiet | {"XLA_FLAGS": flags, "JAX_ENABLE_COMPILATION_CACHE": "false"},
+        )
+        try:
+            while (found := find_assignment(folder, STEP, platform)) is None and process.poll() is None:
+                time.sleep(PAUSE)
+        finally:
+            process.kill()
+            process.wait()
+    said = (folder / "said").read_text(encoding="utf-8", errors="replace")
+    # It may have ended between a look at the files and one at the process.
+    return found or find_assignment(folder, STEP, platform) or _last_words(said)
+
+
+def _last_words(said: str) -> str:
+    """The line of an output that says why."""
+    lines = [line for line in said.splitlines() if line.strip() and not line.startswith("#")]
+    told = [line for line in lines if re.match(r"ValueError|.*(RESOURCE_EXHAUSTED|JaxRuntimeError)", line)]
+    return (told or lines or ["it does not say why"])[-1][:400]
+
+
+def compile_step(experiment: Experiment, devices: list[Any]) -> None:
+    """Compiles a step for these devices, which may be descriptions of some."""
+    import jax
+    import numpy as np
+    from jax.sharding import AxisType, Mesh
+
+    from mmvideo.experiment.build_learner import make_learner
+    from mmvideo.experiment.planning.abstract_batch import abstract_stream
+    from mmvideo.experiment.planning.abstract_model import rehearsed, sketched
+    from mmvideo.parallel.rules import batch_sharding
+    from mmvideo.training.state import draw_up
+    from mmvideo.training.step import make_step
+
+    sketch, shape, model = sketched(experiment), axis_sizes(experiment.mesh, len(devices)), rehearsed(experiment.model)
+    mesh = Mesh(np.array(devices).reshape(shape), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    blueprint = draw_up(lambda rngs: make_learner(experiment, sketch.spec, rngs, model), experiment.training, mesh)
+    rows = batch_sharding(mesh)
+    batch = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=rows),
+        abstract_stream(sketch.shape, experiment.input.packing.rows),
+    )
+    places = jax.tree.map(lambda leaf: leaf.sharding, blueprint.abstract)
+    with jax.set_mesh(mesh):
+        lowered = make_step(blueprint.graphdef, experiment.training, places).lower(blueprint.abstract, batch)
+        lowered.compile(OPTIONS.get(devices[0].platform))
+
+
+def _topology(target: Target) -> Any:
+    """The description of devices that JAX compiles for."""
+    from jax.experimental import topologies
+
+    if target.platform == "tpu":
+        return topologies.get_topology_desc(target.topology, "tpu")
+    return topologies.get_topology_desc("", target.platform, target_config=target.config, topology=target.topology)
+
+
+def main() -> int:
+    """Reads a question and compiles."""
+    import jax
+
+    question = json.load(sys.stdin)
+    if question["target"]:
+        devices = list(_topology(Target(**question["target"])).devices)
+    else:
+        jax.config.update("jax_num_cpu_devices", question["devices"])
+        devices = jax.devices("cpu")
+    compile_step(from_json(question["experiment"]), devices)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

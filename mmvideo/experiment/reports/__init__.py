@@ -1,0 +1,1 @@
+"""Summary and report of a run."""

@@ -1,0 +1,66 @@
+"""The clips that a run answered best and worst, by what it wrote down of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmvideo.evaluation.qualitative.gallery import best_and_worst
+from mmvideo.evaluation.report.run_data import ClipGroup
+from mmvideo.evaluation.results import read_predictions
+from mmvideo.input.pipeline import Batches
+
+OBJECTIVES = 3
+"""Classification objectives of which clips are shown."""
+
+
+def examples(workdir: Path, batches: Batches) -> list[ClipGroup]:
+    """Best and worst clips of classes and of captions, as far as they were measured on these clips.
+
+    Args:
+      workdir: the run, evaluated.
+      batches: the held-out clips that the report shows.
+    """
+    corpus = batches.corpus
+    number = {batches.clip_id(clip): clip for clip in range(len(corpus))}
+    rows = [row for row in _predictions(workdir, "classification") if row["id"] in number]
+    found = []
+    names = list(dict.fromkeys(name for row in rows for name in row["scores"]))
+    for name in names[:OBJECTIVES]:
+        single = [row for row in rows if isinstance(row["truth"].get(name), str)]
+        found += _classes(name, single, [number[row["id"]] for row in single], corpus.record) if single else []
+    written = [row for row in _predictions(workdir, "captioning") if row["id"] in number and row["truth"]]
+    return found + (_captions(written, [number[row["id"]] for row in written], corpus.record) if written else [])
+
+
+def _classes(name: str, rows: Sequence[Mapping[str, Any]], number: Sequence[int], record: Any) -> list[ClipGroup]:
+    """By the probability of the true class; one that is not among those written down has at most that of the last."""
+    answers = [next(iter(row["scores"][name])) for row in rows]
+    score = [row["scores"][name].get(row["truth"][name], 0.0) for row in rows]
+    right = [answer == row["truth"][name] for answer, row in zip(answers, rows, strict=True)]
+
+    def lines(place: int) -> list[str]:
+        truth = rows[place]["truth"][name]
+        return [truth] if right[place] else [f"{answers[place]}?", f"it is: {truth}"]
+
+    unit = "probability of the true class"
+    return best_and_worst(name, np.array(number), np.array(score), lines, record, unit=unit, right=np.array(right))
+
+
+def _captions(rows: Sequence[Mapping[str, Any]], number: Sequence[int], record: Any) -> list[ClipGroup]:
+    """By CIDEr-D."""
+    score = [row["scores"].get("cider_d", np.nan) for row in rows]
+
+    def lines(place: int) -> list[str]:
+        return [rows[place]["caption"] or "(nothing)", f"reference: {rows[place]['truth'][0]}"]
+
+    return best_and_worst("Captions", np.array(number), np.array(score, float), lines, record, unit="CIDEr-D")
+
+
+def _predictions(workdir: Path, name: str) -> list[dict[str, Any]]:
+    """What an evaluation wrote of each clip; nothing where it was not made."""
+    path = workdir / "evals" / f"{name}.json"
+    return read_predictions(path) if path.is_file() else []

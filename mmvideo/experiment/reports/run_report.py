@@ -1,0 +1,116 @@
+"""The page of a run: what its files tell, and pictures that need the trained model."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import platform
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from mmvideo.evaluation.embeddings import embed_corpus
+from mmvideo.evaluation.qualitative.gallery import gallery_queries
+from mmvideo.evaluation.qualitative.visualize import attention_views, reconstructions
+from mmvideo.evaluation.report.run_data import read_run
+from mmvideo.evaluation.report.run_page import write_report
+from mmvideo.experiment.config import Experiment
+from mmvideo.experiment.evaluators import compares, shown_batches
+from mmvideo.experiment.planning.planned_vs_measured import planned_and_measured
+from mmvideo.experiment.reports.examples import examples
+from mmvideo.experiment.weights.load import Step, restore
+from mmvideo.input.device_put import device_stream
+from mmvideo.input.pipeline import Batches
+from mmvideo.parallel.mesh import make_mesh
+from mmvideo.records.lines import read_lines
+
+
+def report(experiment: Experiment, workdir: str | Path, step: Step = None) -> Path:
+    """Writes `report.html` of a run; on every process, of which the first writes.
+
+    Args:
+      experiment: its settings.
+      workdir: the run.
+      step: the checkpoint whose model is shown; None takes the newest that is whole.
+
+    Raises:
+      ValueError: no run, no checkpoint, or held-out clips that aren't there any more.
+    """
+    workdir = Path(workdir)
+    mesh = make_mesh(experiment.mesh)
+    place = functools.partial(device_stream, mesh=mesh)
+    with jax.set_mesh(mesh):
+        learner, assets, step = restore(experiment, workdir, mesh, step)
+        plain = shown_batches(experiment, assets)
+        shown = {
+            "gallery": _gallery(experiment, learner, plain, place),
+            "attention": attention_views(learner, plain.batch(0), plain.clip_id, _captions(plain), place),
+            "reconstructions": _reconstructions(experiment, learner, assets, place),
+            "examples": examples(workdir, plain) if jax.process_index() == 0 else [],
+        }
+    if jax.process_index() != 0:
+        return workdir / "report.html"
+    data = read_run(
+        workdir,
+        experiment.name,
+        summary=_summary(experiment, workdir, learner, step, plain),
+        skipped=_skipped(workdir),
+        planned=[dataclasses.astuple(figure) for figure in planned_and_measured(experiment, workdir)],
+        **shown,
+    )
+    return write_report(workdir / "report.html", data)
+
+
+def _gallery(experiment: Experiment, learner, plain: Batches, place) -> list:
+    """Queries with their best clips; none where nothing is compared."""
+    if not compares(experiment):
+        return []
+    found = embed_corpus(learner, plain, place)
+    if jax.process_index() != 0:
+        return []
+    captions = plain.corpus.all_captions()
+    return gallery_queries(found, plain.corpus.record, experiment.evaluation.gallery, captions=captions)
+
+
+def _reconstructions(experiment: Experiment, learner, assets, place) -> list:
+    """Masked input beside reconstruction; none where nothing is hidden."""
+    masking = experiment.input.masking
+    if not (masking.video or masking.audio):
+        return []
+    masked = shown_batches(experiment, assets, masked=True)
+    return reconstructions(learner, masked.batch(0), masked.clip_id, place)
+
+
+def _captions(batches: Batches):
+    """First caption of a clip by its number; empty where it has none."""
+    return lambda number: next(iter(batches.corpus.captions(number)), "")
+
+
+def _summary(experiment: Experiment, workdir: Path, learner, step: int, plain: Batches) -> list[tuple[str, str]]:
+    """What the run was, in pairs of a word and a value."""
+    from flax import nnx
+
+    parameters = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(nnx.state(learner, nnx.Param)))
+    device = jax.devices()[0]
+    return [
+        ("steps", f"{step:,}"),
+        ("parameters", f"{parameters / 1e6:.2f} M"),
+        ("objectives", ", ".join(experiment.objectives)),
+        ("training data", ", ".join(f"{source.path} ({source.split})" for source in experiment.input.sources)),
+        ("held-out clips", f"{len(plain.corpus):,}"),
+        ("time", _time(workdir)),
+        ("devices", f"{jax.device_count()} × {device.device_kind}, {platform.machine()}"),
+    ]
+
+
+def _time(workdir: Path) -> str:
+    """Minutes that the run took, by its last line of metrics."""
+    lines = read_lines(workdir / "metrics.jsonl", {"seconds": (int, float)})
+    return f"{lines[-1]['seconds'] / 60:.1f} minutes" if lines else "unknown"
+
+
+def _skipped(workdir: Path) -> list[tuple[str, str]]:
+    """Clips that training could not use."""
+    rows = read_lines(workdir / "skipped.jsonl", {"id": str, "reason": str})
+    return [(row["id"], row["reason"]) for row in rows]

@@ -1,0 +1,1 @@
+"""Trained weights: loaded, exported, or the start of another run."""

@@ -1,0 +1,138 @@
+"""The parameters of a checkpoint and those of a new model, name by name: what fits, and what nothing explains."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+
+import numpy as np
+
+from mmvideo.experiment.weights.parameter_report import Shape, Taken, modalities_of, objective_of, patterns
+from mmvideo.model.layers.low_rank import LORA
+from mmvideo.stream import StreamSpec
+from mmvideo.training.config import Training
+from mmvideo.training.trainable import Portion, matching
+
+
+@dataclasses.dataclass(frozen=True)
+class Old:
+    """What a checkpoint gives.
+
+    Attributes:
+      source: it in words.
+      shapes: of its parameters as they were saved, by dotted name.
+      fitted: the parameters, made to fit the new model where that is known how to.
+      how: how, by name, those that had to be.
+      spec: of the streams that it was trained with.
+    """
+
+    source: str
+    shapes: Mapping[str, Shape]
+    fitted: Mapping[str, np.ndarray]
+    how: Mapping[str, str]
+    spec: StreamSpec
+
+
+ROOMS = {
+    "trunk.norms.": "this model has no final norm",
+    "trunk.alone.": "no modality passes the fused layers by itself here",
+}
+"""Parts of a trunk that a setting leaves out as a whole, and why a checkpoint's stay behind then."""
+
+
+def compare(old: Old, portion: Portion, spec: StreamSpec, config: Training) -> Taken:
+    """Puts every parameter into its group, and says what nothing explains.
+
+    Args:
+      old: the checkpoint.
+      portion: the parameters of the new model, and which are trained.
+      spec: of its streams.
+      config: names what starts anew and what stays behind.
+
+    Raises:
+      ValueError: a pattern of names that matches nothing.
+    """
+    new, found, how = portion.shapes, old.fitted, old.how
+    restarted = matching(sorted({*found, *new}), config.init_fresh, "training.init_fresh")
+    left = matching(sorted(found), config.init_ignore, "training.init_ignore")
+    both = (found.keys() & new.keys()) - restarted - left
+    named = {name: "named by init_fresh" for name in restarted} | {name: "named by init_ignore" for name in left}
+    gone = set(old.spec.modalities) - set(spec.modalities)
+    fresh = {name: (new[name], named.get(name) or _why_fresh(name, found)) for name in new.keys() - both}
+    ignored = {
+        name: (old.shapes[name], named.get(name) or _why_ignored(name, new, gone)) for name in found.keys() - both
+    }
+    surprises = [
+        *_misfits({name: (old.shapes[name], new[name]) for name in both if found[name].shape != new[name]}, both),
+        *_lacking("training.init_fresh", "of this model is not in it", _unexplained(fresh), new),
+        *_lacking("training.init_ignore", "of it has no place here", _unexplained(ignored), found),
+        *_stuck([name for name, (_, why) in fresh.items() if why and portion.is_frozen(name)], new),
+    ]
+    return Taken(
+        old.source,
+        {name: new[name] for name in both if name not in how},
+        {name: (old.shapes[name], new[name], how[name]) for name in both if name in how},
+        fresh,
+        ignored,
+        surprises,
+    )
+
+
+def _why_fresh(name: str, old: Mapping[str, np.ndarray]) -> str:
+    """Why a parameter of the new model has no value in the checkpoint; an empty word if nothing explains it."""
+    if LORA in name.split("."):
+        return "low-rank updates"
+    return "an objective that the checkpoint lacks" if _alone(name, old) else ""
+
+
+def _why_ignored(name: str, new: Mapping[str, Shape], gone: set[str]) -> str:
+    """Why a parameter of the checkpoint has no place in the new model; an empty word if nothing explains it."""
+    if _alone(name, new):
+        return "an objective that this run lacks"
+    room = next((room for room in ROOMS if name.startswith(room)), None)
+    if room is not None and not any(other.startswith(room) for other in new):
+        return ROOMS[room]
+    found = sorted(modalities_of(name) & gone)
+    return f"no {' or '.join(found)} in this run" if found else ""
+
+
+def _alone(name: str, others: Mapping[str, object]) -> bool:
+    """Whether it belongs to an objective of which the other model has nothing."""
+    own = objective_of(name)
+    return own is not None and not any(objective_of(other) == own for other in others)
+
+
+def _unexplained(group: Mapping[str, tuple[Shape, str]]) -> set[str]:
+    return {name for name, (_, why) in group.items() if not why}
+
+
+def _misfits(wrong: Mapping[str, tuple[Shape, Shape]], names: Collection[str]) -> list[str]:
+    """What to do about parameters, out of all names, that are of another shape there and here."""
+    if not wrong:
+        return []
+    name = min(wrong)
+    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    there, here = map(list, wrong[name])
+    return [
+        f"{name} is {there} there and {here} here{more}: build the model with the sizes it was trained with, or let "
+        f"training.init_fresh name what starts anew: {patterns(wrong, set(names) - wrong.keys())}"
+    ]
+
+
+def _lacking(setting: str, what: str, some: Collection[str], names: Collection[str]) -> list[str]:
+    """What to do about parameters, out of all names, that only one of the models has."""
+    if not some:
+        return []
+    more = f" and {len(some) - 1} more" if len(some) > 1 else ""
+    told = patterns(some, set(names) - set(some))
+    return [f"{min(some)}{more} {what}: give the model the same parts, or name them by {setting}: {told}"]
+
+
+def _stuck(some: Collection[str], names: Collection[str]) -> list[str]:
+    """What to do about parameters, out of all names, that would keep their random values, because they are frozen."""
+    if not some:
+        return []
+    return [
+        f"{min(some)} would start anew and is frozen by training.tune, so that it would stay random: train it "
+        f"(training.tune.thaw: {patterns(some, set(names) - set(some))}), or take it from the checkpoint"
+    ]

@@ -1,0 +1,90 @@
+"""Opens the settings of a run, compared with the copy that each checkpoint keeps under a digest.
+
+`config.json` lies open in the workdir. A changed byte in it may still be JSON, and of other settings; the weights would
+then be read as something that they are not.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jax
+
+from mmvideo.experiment.config import Experiment, load_experiment
+from mmvideo.experiment.find_config import CONFIG, ConfigError, find_run
+from mmvideo.training.checkpoint.checkpoint_manifest import RECORD, read_record
+from mmvideo.training.checkpoint.checkpoints import CheckpointError, Checkpoints
+from mmvideo.training.workdir import MAY_DIFFER, PATHS, differences
+
+if TYPE_CHECKING:
+    from mmvideo.experiment.weights.load import Step
+
+
+def load_run(workdir: str | Path, step: Step = None) -> Experiment:
+    """Return the settings of a run, or of what was exported of one.
+
+    Args:
+      workdir: its folder.
+      step: the checkpoint whose copy is compared; None takes the newest that is whole.
+
+    Raises:
+      ConfigError: there is no run, its `config.json` can't be read, or a setting differs from the checkpoint's that
+        changes what the weights mean.
+    """
+    folder = find_run(workdir)
+    try:
+        experiment = load_experiment(folder)
+    except ConfigError as error:
+        copy = _copy(folder, step)
+        raise ConfigError(f"{error}{_mend(folder, copy[0]) if copy else ''}") from None
+    check_config(folder, step)
+    return experiment
+
+
+def check_config(workdir: str | Path, step: Step = None) -> None:
+    """Compare a run's `config.json` with the checkpoint's copy; what may differ on a resume is said, no more.
+
+    A run without a checkpoint that can be read has no copy to compare with.
+
+    Raises:
+      ConfigError: as `load_run`.
+    """
+    folder = Path(workdir)
+    found = _copy(folder, step)
+    if found is None:
+        return
+    step, copy = found
+    here = (folder / CONFIG).read_bytes()
+    if here == copy:
+        return
+    there, here = json.loads(copy), json.loads(here)
+    wrong = differences(there, here, (*MAY_DIFFER, *PATHS))
+    if wrong:
+        raise ConfigError(
+            f"{folder / CONFIG} is not what the checkpoint of step {step} was trained with: {'; '.join(wrong)}"
+            f"{_mend(folder, step)}"
+        )
+    harmless = differences(there, here, ())
+    if harmless and jax.process_index() == 0:
+        said = "; ".join(harmless[:5]) + (f"; and {len(harmless) - 5} more" if len(harmless) > 5 else "")
+        print(f"mmvideo: {folder / CONFIG} differs from the copy in checkpoint {step}: {said}", file=sys.stderr)
+
+
+def _copy(folder: Path, step: Step) -> tuple[int, bytes] | None:
+    """The step of the checkpoint and the config.json in it; None where none can be read."""
+    with Checkpoints(folder / "checkpoints", loud=False) as checkpoints:
+        if checkpoints.latest is None:
+            return None
+        try:
+            return checkpoints.newest(
+                lambda found: (found, read_record(checkpoints.folder / str(found) / RECORD)[1][CONFIG]), step
+            )
+        except (CheckpointError, KeyError):
+            return None  # Whoever wants its arrays is told.
+
+
+def _mend(folder: Path, step: int) -> str:
+    return f"; its copy is {folder / 'checkpoints' / str(step) / RECORD / CONFIG}: put it back in its place"

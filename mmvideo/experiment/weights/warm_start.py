@@ -1,0 +1,200 @@
+"""The first parameters of a run that goes on from another one's: taken by name, made to fit, told and checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.experimental import multihost_utils
+
+from mmvideo.experiment.weights.load import Step, stream_spec
+from mmvideo.experiment.weights.parameter_diff import Old, compare
+from mmvideo.experiment.weights.parameter_report import Taken, objective_of
+from mmvideo.model.layers.inflate import inflate_video
+from mmvideo.model.positions.resize import resize_positions
+from mmvideo.model.transformer.lora import merged_parameters
+from mmvideo.model.transformer.special_tokens import modality_rows
+from mmvideo.objectives.learner import Learner
+from mmvideo.stream import StreamSpec
+from mmvideo.training.checkpoint.checkpoints import CheckpointError, Checkpoints
+from mmvideo.training.config import Training
+from mmvideo.training.trainable import portion_of
+
+TOKENIZER, CLASSES = "tokenizer.model", "classes.json"
+"""The assets that say what pieces of text and numbers of classes mean."""
+
+Arrays = dict[str, np.ndarray]
+"""Parameters by dotted name, on the host."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A checkpoint to start from.
+
+    Attributes:
+      what: it in words, for errors.
+      folder: of the checkpoint.
+      parameters: what it holds, low-rank updates merged.
+      assets: the files that travel in it.
+    """
+
+    what: str
+    folder: Path
+    parameters: Arrays
+    assets: Mapping[str, bytes]
+
+    @property
+    def spec(self) -> StreamSpec:
+        """The modalities that it was trained with."""
+        return stream_spec(json.loads(self.assets["spec.json"]))
+
+
+def start_from(config: Training, assets: Mapping[str, bytes], workdir: str | Path | None, learner: Learner) -> None:
+    """Gives a new learner the parameters of the checkpoint `config.init_from`; prints what was done, and writes it.
+
+    Args:
+      config: names the checkpoint, what starts anew all the same, and what may stay behind.
+      assets: of the new run, with its tokenizer and its classes.
+      workdir: where `init.json` is written; None writes none.
+      learner: changed in place.
+
+    Raises:
+      CheckpointError: there is no checkpoint, it is damaged, its pieces of text or its classes mean others, or a
+        parameter is missing, left over, frozen without a value, or of another shape, where nothing explains it.
+    """
+    state = nnx.state(learner, nnx.Param)
+    new = {".".join(map(str, path)): variable for path, variable in nnx.to_flat_state(state)}
+    source = open_source(Path(config.init_from))
+    here = {name: _whole(variable.get_value()) for name, variable in new.items() if _fits_by_rows(name)}
+    fitted, how = fit(source.parameters, here, source.spec, learner.trunk.spec, config)
+    shapes = {name: tuple(value.shape) for name, value in source.parameters.items()}
+    old = Old(source.what.removeprefix("training.init_from "), shapes, fitted, how, source.spec)
+    taken = compare(old, portion_of(learner, config), learner.trunk.spec, config)
+    values = {name: fitted[name] for name in (*taken.loaded, *taken.resized)}
+    _check(source, values, taken, new, learner, assets)
+    for name, value in values.items():
+        new[name].set_value(_placed(value, new[name].get_value()))
+    nnx.update(learner, state)
+    # What an objective made of the new trunk, such as a teacher, it makes of this one.
+    learner.begin()
+    if jax.process_index() == 0:
+        print("\n".join(taken.lines()))
+        if workdir is not None:
+            taken.write(Path(workdir))
+
+
+def open_source(path: Path) -> Source:
+    """Reads a run's newest checkpoint, or the one that a path names.
+
+    Raises:
+      CheckpointError: there is none, or it is damaged.
+    """
+    folder, step = _checkpoint(path)
+    with Checkpoints(folder) as checkpoints:
+        step, parameters, assets = checkpoints.newest(
+            lambda found: (found, checkpoints.parameters(found), checkpoints.assets(found)), step
+        )
+
+    def scale(rank: int) -> float:
+        return json.loads(assets["config.json"])["training"]["tune"]["lora"]["alpha"] / rank
+
+    merged = {name: np.asarray(value) for name, value in merged_parameters(parameters, scale).items()}
+    return Source(f"training.init_from {path} (step {step})", folder / str(step), merged, assets)
+
+
+def _checkpoint(path: Path) -> tuple[Path, Step]:
+    """The folder of checkpoints that a path means, and which one it names."""
+    if path.name == "best" and path.parent.name == "checkpoints":
+        return path.parent, "best"
+    if path.name.isdigit() and (path / "record").is_dir():
+        return path.parent, int(path.name)
+    folder = path / "checkpoints"
+    if not Checkpoints(folder).steps():
+        raise CheckpointError(
+            f"training.init_from {path}: no checkpoint there; give a run's folder, or one of its folders "
+            "checkpoints/STEP, or checkpoints/best"
+        )
+    return folder, None
+
+
+def fit(
+    parameters: Arrays, here: Mapping[str, np.ndarray], before: StreamSpec, spec: StreamSpec, config: Training
+) -> tuple[Arrays, dict[str, str]]:
+    """The parameters of a checkpoint made to fit a new model, and how, by name, those that had to be.
+
+    Args:
+      parameters: of the checkpoint.
+      here: those of the new model that are tables or stand for modalities, by name; others are not looked at.
+      before, spec: of the streams of both.
+      config: says how kernels of single frames become those of tubelets.
+    """
+    found = inflate_video(parameters, before, spec, config.inflation)
+    how = {name: f"inflated, {config.inflation}" for name in _changed(parameters, found)}
+    own = {name: here[name] for name in found if name in here and _fits_by_rows(name)}
+    for step, why in ((modality_rows, "rows of its modalities"), (resize_positions, "positions")):
+        fitted = step(found, own, before, spec)
+        how |= dict.fromkeys(_changed(found, fitted), why)
+        found = dict(fitted)
+    return found, how
+
+
+def _fits_by_rows(name: str) -> bool:
+    return ".tables." in name or ".extra." in name
+
+
+def _changed(old: Mapping[str, np.ndarray], new: Mapping[str, np.ndarray]) -> list[str]:
+    return [name for name, value in new.items() if not np.array_equal(value, old[name])]
+
+
+def _check(
+    source: Source,
+    values: Arrays,
+    taken: Taken,
+    new: Mapping[str, Any],
+    learner: Learner,
+    assets: Mapping[str, bytes],
+) -> None:
+    """Raises unless what is taken means the same here, and all else is as expected."""
+    if not values:
+        raise CheckpointError(f"{source.what} has no parameter that this model has; it is another kind of model")
+    pieces = [name for name in values if "vocab" in (new[name].get_metadata().get("axes") or ())]
+    if pieces and source.assets.get(TOKENIZER) != assets.get(TOKENIZER):
+        raise CheckpointError(
+            f"{source.what} was trained with another tokenizer, so {min(pieces)} means other pieces here; set "
+            f"input.text.tokenizer to {source.folder / 'record' / TOKENIZER}, or let training.init_fresh name "
+            + " ".join(f"'{name}'" for name in sorted(pieces))
+        )
+    _check_classes(source, values, learner, assets)
+    if taken.surprises:
+        raise CheckpointError(f"{source.what} does not fit: {'; '.join(taken.surprises)}")
+
+
+def _check_classes(source: Source, values: Arrays, learner: Learner, assets: Mapping[str, bytes]) -> None:
+    """Raises if heads are taken whose classes are others, though as many."""
+    before, here = (json.loads(each.get(CLASSES, b"{}")) for each in (source.assets, assets))
+    for name, objective in learner.objectives.items():
+        label = getattr(objective, "label", None)
+        if not isinstance(label, str) or not any(objective_of(taken) == name for taken in values):
+            continue
+        if label in before and label in here and before[label] != here[label]:
+            raise CheckpointError(
+                f"{source.what} knows other classes of {label} than this corpus, so heads.{name} means others: "
+                f"let training.init_fresh name 'heads.{name}.*'"
+            )
+
+
+def _whole(value: jax.Array) -> np.ndarray:
+    """An array on the host, also where other processes hold parts of it."""
+    return np.asarray(multihost_utils.process_allgather(value, tiled=True))
+
+
+def _placed(value: np.ndarray, like: jax.Array) -> jax.Array:
+    """A host array laid out as another array is."""
+    value = value.astype(like.dtype)
+    return jax.make_array_from_callback(value.shape, like.sharding, lambda index: value[index])

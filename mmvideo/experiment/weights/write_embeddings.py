@@ -1,0 +1,91 @@
+"""Writes what a trained model makes of a corpus, for other models to learn from (`Input.embeddings`)."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from mmvideo.datasets.corpus import splits
+from mmvideo.evaluation.embeddings import embed_corpus
+from mmvideo.experiment.weights.load import Step, restore
+from mmvideo.experiment.weights.verified_config import load_run
+from mmvideo.input.annotations.teacher_embeddings import write_vectors
+from mmvideo.input.config import Source
+from mmvideo.input.device_put import device_stream
+from mmvideo.input.pipeline import Batches
+from mmvideo.parallel.compilation_cache import keep_programs
+from mmvideo.parallel.mesh import make_mesh
+from mmvideo.parallel.processes import initialize
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """What a file of embeddings holds.
+
+    Attributes:
+      clips: clips in it.
+      known: how many of them have a vector, by modality or group.
+      width: numbers in a vector, by modality or group.
+      skipped: ids of clips that gave nothing, each with the reason; of this process.
+    """
+
+    clips: int
+    known: dict[str, int]
+    width: dict[str, int]
+    skipped: list[tuple[str, str]]
+
+
+def write_embeddings(
+    workdir: str | Path,
+    corpora: Sequence[str],
+    out: str | Path,
+    named: Sequence[str] = (),
+    features: bool = False,
+    step: Step = None,
+) -> Written:
+    """Embeds the clips of corpora by a checkpoint of a run, and writes ids and vectors as one .npz file.
+
+    Args:
+      workdir: the run.
+      corpora: folders of corpora, or embedded sets.
+      out: the file.
+      named: splits that are embedded of each; empty takes all that it has.
+      features: write the mean features of the trunk before any head, in place of the embeddings of the
+        contrastive heads.
+      step: which checkpoint; None takes the newest that is whole.
+
+    Raises:
+      ValueError: no run, no checkpoint, no such corpus or split, or a run that embeds nothing.
+    """
+    initialize()
+    keep_programs()
+    experiment = load_run(workdir, step)
+    sources = tuple(Source(str(path), split) for path in corpora for split in named or splits(path))
+    mesh = make_mesh(experiment.mesh)
+    with jax.set_mesh(mesh):
+        learner, assets, _ = restore(experiment, workdir, mesh, step)
+        batches = Batches(
+            dataclasses.replace(experiment.input, sources=sources, embeddings=None),
+            masked=False,
+            train=False,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            assets=assets,
+        )
+        found = embed_corpus(learner, batches, functools.partial(device_stream, mesh=mesh))
+    vectors, present = (found.features, found.featured) if features else (found.vectors, found.present)
+    groups = {group: np.where(present[group][:, None], vectors[group], np.nan) for group in vectors}
+    groups = {group: values for group, values in groups.items() if present[group].any()}
+    if not groups:
+        raise ValueError(
+            f"{workdir} embeds nothing: it has no contrastive objective; write features of its trunk with --features"
+        )
+    if jax.process_index() == 0:
+        write_vectors(out, found.ids, groups)
+    known = {group: int(present[group].sum()) for group in groups}
+    return Written(len(found.ids), known, {group: v.shape[1] for group, v in groups.items()}, batches.skipped)

@@ -1,0 +1,1 @@
+"""Annotations of clips: captions, moments, numeric targets, teacher embeddings."""

@@ -1,0 +1,109 @@
+"""What of a view its caption tells of: the moments of a clip and its saliency, cut to the view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, Float32, Int
+
+from mmvideo.datasets.manifests.annotations import Saliency
+from mmvideo.input.transforms.crops import Stretch
+from mmvideo.stream import PADDING, Clips, PatchSpec
+
+if TYPE_CHECKING:
+    from mmvideo.datasets.corpus import Corpus
+
+_SHORTEST = 1e-6
+"""Seconds of a moment that still counts as being in a view: rounding leaves less."""
+
+
+class Moments:
+    """The moments and the saliency of the clips of several corpora, one corpus behind the other.
+
+    Args:
+      corpora: the sources' corpora.
+      first: number of each corpus's first clip, and the number of clips.
+
+    Attributes:
+      most: the most moments that a clip has; None where no clip has moments or saliency.
+    """
+
+    def __init__(self, corpora: Sequence[Corpus], first: Int[np.ndarray, " s1"]):
+        self._tables, self._first = [corpus.table for corpus in corpora], first
+        known = any(table.moments is not None or table.saliency is not None for table in self._tables)
+        counts = (len(one) for table in self._tables for one in table.moments or () if one is not None)
+        self.most: int | None = max(counts, default=1) or 1 if known else None
+
+    def of(self, number: int) -> tuple[Sequence[tuple[float, float]] | None, Saliency | None]:
+        """Moments and saliency of one clip, in seconds after its start; None where they are unknown."""
+        source = int(np.searchsorted(self._first, number, side="right")) - 1
+        table, clip = self._tables[source], number - int(self._first[source])
+        moments = None if table.moments is None else table.moments[clip]
+        return moments, None if table.saliency is None else table.saliency[clip]
+
+
+def note_moments(clips: Clips, moments: Moments, views: Sequence[Stretch | None], video: PatchSpec | None) -> None:
+    """Writes what is told of the views of an assembled row's clips.
+
+    Args:
+      clips: of the row, with room for it.
+      moments: of all clips.
+      views: the view of each clip of the row; None for one that could not be read.
+      video: patch and grid of the pictures; None without.
+    """
+    for slot, view in enumerate(views):
+        number = int(clips.number[slot])
+        if number == PADDING:
+            continue
+        known, saliency = moments.of(number)
+        clips.moments[slot] = view_moments(known, view.start, view.seconds, clips.moments.shape[1])
+        if video is not None:
+            middles, width = _steps(view, video)
+            clips.saliency[slot] = view_saliency(saliency, middles, width, video.grid[0])
+
+
+def view_moments(
+    moments: Sequence[tuple[float, float]] | None, start: float, seconds: float, most: int
+) -> Float32[np.ndarray, "W 2"]:
+    """What lies in a view of `seconds` from `start` on of moments, cut to it and counted from its start.
+
+    Where the moments are known and none lies in the view, one of no length says so.
+    """
+    cut = np.full((most, 2), np.nan, np.float32)
+    within = np.clip(np.array(moments or [], np.float64).reshape(-1, 2) - start, 0.0, seconds)
+    within = within[within[:, 1] - within[:, 0] > _SHORTEST]
+    if moments is not None and not len(within):
+        within = np.zeros((1, 2))
+    cut[: len(within)] = within
+    return cut
+
+
+def view_saliency(
+    saliency: Saliency | None, middles: Float[np.ndarray, " t"], width: float, most: int
+) -> Float32[np.ndarray, " T"]:
+    """The saliency of steps of `width` seconds with these middles: the mean over each of what is known there.
+
+    NaN where nothing is known, and behind the last step.
+    """
+    scores = np.full(most, np.nan, np.float32)
+    if saliency is None or not len(middles) or not saliency.scores:
+        return scores
+    known = np.array([np.nan if score is None else score for score in saliency.scores], np.float64)
+    begin, own = middles[:, None] - width / 2, saliency.step * np.arange(len(known))
+    shared = np.minimum(begin + width, own + saliency.step) - np.maximum(begin, own)
+    shared = np.where((shared > _SHORTEST) & ~np.isnan(known), shared, 0.0)
+    total = shared.sum(1)
+    mean = shared @ np.nan_to_num(known) / np.where(total > 0, total, 1)
+    scores[: len(middles)] = np.where(total > 0, mean, np.nan)
+    return scores
+
+
+def _steps(view: Stretch, video: PatchSpec) -> tuple[Float[np.ndarray, " t"], float]:
+    """The middle of each tubelet step of a view, in seconds after the start of the clip, and how long a step is."""
+    frames = video.patch[0]
+    middles = view.start + view.times.reshape(-1, frames).mean(1) if len(view.times) else np.zeros(0)
+    if len(view.times) < 2:
+        return middles, video.seconds
+    return middles, float(view.times[-1] - view.times[0]) / (len(view.times) - 1) * frames

@@ -1,0 +1,76 @@
+"""What a model is to predict of clips as numbers: several classes as ones and zeros, or a number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float32, Int
+
+from mmvideo.datasets.manifests.annotations import Annotations
+from mmvideo.stream import PADDING, Clips
+
+if TYPE_CHECKING:
+    from mmvideo.datasets.corpus import Corpus
+
+
+class NumberTargets:
+    """The targets of the clips of several corpora, one corpus behind the other.
+
+    A class that a corpus doesn't name is unknown of its clips, not absent from them; of one that it names, a clip whose
+    classes are known either has it or doesn't.
+
+    Args:
+      corpora: the sources' corpora.
+      first: number of each corpus's first clip, and the number of clips.
+      classes: class names of each kind of which a clip may have several, merged over the corpora.
+      kinds: the kinds of labels by their sort.
+
+    Attributes:
+      widths: numbers of a target of each kind.
+    """
+
+    def __init__(
+        self,
+        corpora: Sequence[Corpus],
+        first: Int[np.ndarray, " s1"],
+        classes: Mapping[str, Sequence[str]],
+        kinds: Annotations,
+    ):
+        self.widths = {kind: len(classes[kind]) for kind in kinds.several} | {kind: 1 for kind in kinds.number}
+        self._tables, self._first = [corpus.table for corpus in corpora], first
+        self._place = {
+            kind: [_places(c.classes.get(kind, []), classes[kind]) for c in corpora] for kind in kinds.several
+        }
+
+    def of(self, numbers: Int[np.ndarray, " e"]) -> dict[str, Float32[np.ndarray, "e _"]]:
+        """The targets of the clips with these numbers, by kind: 1 or 0 for each class, or one number; NaN where that
+        is unknown, and for `PADDING`."""
+        targets = {kind: np.full((len(numbers), width), np.nan, np.float32) for kind, width in self.widths.items()}
+        for row, number in enumerate(numbers.tolist()):
+            if number == PADDING:
+                continue
+            source = int(np.searchsorted(self._first, number, side="right")) - 1
+            table, clip = self._tables[source], number - int(self._first[source])
+            for kind, target in targets.items():
+                if kind in table.numbers:
+                    target[row] = table.numbers[kind][clip]
+                elif kind in table.several and table.several[kind][clip] is not None:
+                    place = self._place[kind][source]
+                    target[row, place[place >= 0]] = 0
+                    own = place[table.several[kind][clip]]
+                    target[row, own[own >= 0]] = 1
+        return targets
+
+
+def note_targets(clips: Clips, targets: NumberTargets) -> None:
+    """Writes the targets of an assembled row's clips."""
+    for kind, values in targets.of(clips.number).items():
+        clips.targets[kind][:] = values
+
+
+def _places(own: Sequence[str], merged: Sequence[str]) -> Int[np.ndarray, " c"]:
+    """Where the classes of one corpus stand among all; -1 for one that isn't there."""
+    number = {name: place for place, name in enumerate(merged)}
+    return np.array([number.get(name, -1) for name in own], np.int64)

@@ -1,0 +1,205 @@
+"""Weaves the tokens of a row's clips into one row of a `TokenStream`.
+
+Every clip's places follow from the plan alone. So a clip that could not be read leaves its places
+empty, and the others stand where they would have stood.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Int
+
+from mmvideo.input.annotations.teacher_embeddings import Vectors
+from mmvideo.input.clip_loader import Tokens
+from mmvideo.input.planning.token_counts import BUDGETS
+from mmvideo.stream import MODALITIES, PADDING, Clips, Layout, Mixed, Modality, StreamSpec, Targets, TokenStream
+
+PATCHED = ("video", "audio")
+"""The modalities that a decoder predicts."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RowShape:
+    """The static shape of a row.
+
+    Attributes:
+      spec: modalities and patches.
+      budget: slots for each of `sizes.BUDGETS`.
+      hidden: modalities of which something may be hidden.
+      mask_id: the piece that stands for a hidden one.
+      kinds: kinds of labels.
+      vectors: numbers in the vectors of other models, by group.
+      targets: numbers in the targets of each kind that is predicted as numbers.
+      moments: the most moments that a clip has; None where nothing is known of any.
+      mixed: whether clips may have others mixed in.
+    """
+
+    spec: StreamSpec
+    budget: Int[np.ndarray, " 9"]
+    hidden: tuple[str, ...]
+    kinds: tuple[str, ...]
+    vectors: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    targets: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    moments: int | None = None
+    mixed: bool = False
+
+    def slots(self, name: str) -> int:
+        """Slots of one budget."""
+        return int(self.budget[BUDGETS.index(name)])
+
+    @property
+    def decoded(self) -> bool:
+        """Whether patches may be hidden, so that there is a row for the decoder."""
+        return any(name in PATCHED for name in self.hidden)
+
+
+def empty_row(shape: RowShape) -> TokenStream:
+    """A row without clips; its arrays lack the axis `B`."""
+    content = {name: _content(shape.spec, name, shape.slots(name)) for name in shape.spec.modalities}
+    targets = {}
+    for name in shape.hidden:
+        slots = shape.slots(f"{name}_hidden")
+        targets[name] = Targets(_content(shape.spec, name, slots), _padding(slots), _padding(slots))
+    clips = shape.slots("clips")
+    return TokenStream(
+        content=content,
+        layout=_empty_layout(shape.slots("tokens")),
+        targets=targets,
+        decode=_empty_layout(shape.slots("decode")) if shape.decoded else None,
+        clips=Clips(
+            _padding(clips),
+            np.zeros((clips, len(MODALITIES)), bool),
+            {kind: _padding(clips) for kind in shape.kinds},
+            np.ones(clips, bool),
+            {group: _unknown(clips, width) for group, width in shape.vectors.items()},
+            {kind: _unknown(clips, width) for kind, width in shape.targets.items()},
+            moments=None if shape.moments is None else _unknown(clips, shape.moments, 2),
+            saliency=_unknown(clips, shape.spec.video.grid[0]) if shape.moments and shape.spec.video else None,
+            mixed=_nothing_mixed(clips, shape.kinds) if shape.mixed else None,
+        ),
+    )
+
+
+def assemble_row(
+    shape: RowShape,
+    numbers: Int[np.ndarray, " e"],
+    loaded: Sequence[Mapping[str, Tokens] | None],
+    needs: Int[np.ndarray, "e 9"],
+    labels: Mapping[str, Int[np.ndarray, " n"]],
+    aligned: Bool[np.ndarray, " e"] | None = None,
+    vectors: Vectors | None = None,
+) -> TokenStream:
+    """One row; its arrays lack the axis `B`.
+
+    Args:
+      shape: static shape of the row.
+      numbers: the clips' numbers.
+      loaded: their tokens by modality; None for a clip that could not be read.
+      needs: what each was planned to need, which decides where the next one stands.
+      labels: classes of all clips of the mixture.
+      aligned: False where the sound was shifted; None where none was.
+      vectors: what another model made of all clips of the mixture; None for nothing.
+    """
+    row = empty_row(shape)
+    offsets = np.cumsum(needs, axis=0) - needs
+    for slot, tokens in enumerate(loaded):
+        if tokens is None:
+            continue
+        row.clips.number[slot] = numbers[slot]
+        for kind in shape.kinds:
+            row.clips.labels[kind][slot] = labels[kind][numbers[slot]]
+        if aligned is not None:
+            row.clips.aligned[slot] = aligned[slot]
+        for group in shape.vectors:
+            row.clips.vectors[group][slot] = vectors.of(group, int(numbers[slot]))
+        _put_clip(row, shape, slot, tokens, dict(zip(BUDGETS, offsets[slot].tolist(), strict=True)))
+    return row
+
+
+def stack_rows(rows: Sequence[TokenStream]) -> TokenStream:
+    """Rows to a batch."""
+    return jax.tree.map(lambda *parts: np.stack(parts), *rows)
+
+
+def _put_clip(row: TokenStream, shape: RowShape, slot: int, tokens: Mapping[str, Tokens], at: dict[str, int]) -> None:
+    """Writes one clip's tokens, `at` being its first place in each budget."""
+    place, decode_place = at["tokens"], at["decode"]
+    for name in shape.spec.modalities:
+        if name not in tokens:
+            continue
+        part, number = tokens[name], Modality[name.upper()]
+        row.clips.present[slot, number] = True
+        shown = np.flatnonzero(~part.hidden) if name in PATCHED else np.arange(len(part.hidden))
+        content = part.content[shown]
+        if name not in PATCHED:
+            content = np.where(part.hidden, shape.spec.text.mask_id, content)
+        first = at[name]
+        row.content[name][first : first + len(shown)] = content
+        source = _base(shape, shape.spec.modalities, name, "") + first
+        encoded = _put_tokens(row.layout, place, slot, number, part, shown, source)
+        hidden = np.flatnonzero(part.hidden)
+        predicted = place + hidden
+        if shape.decoded and name in PATCHED:
+            _put_tokens(row.decode, decode_place, slot, number, part, shown, encoded)
+            decode_place += len(shown)
+            predicted = decode_place + np.arange(len(hidden))
+            if name in row.targets:
+                base = _base(shape, [m for m in PATCHED if m in shape.hidden], name, "_hidden")
+                source = shape.slots("tokens") + base + at[f"{name}_hidden"]
+                _put_tokens(row.decode, decode_place, slot, number, part, hidden, source)
+                decode_place += len(hidden)
+        if name in row.targets:
+            _put_targets(row.targets[name], at[f"{name}_hidden"], slot, part.content[hidden], predicted)
+        place += len(shown)
+
+
+def _put_tokens(
+    layout: Layout, place: int, slot: int, modality: int, part: Tokens, which: np.ndarray, source: int
+) -> int:
+    """Writes the named tokens of a part from `place` on; gives `place`."""
+    here = slice(place, place + len(which))
+    layout.index[here] = source + np.arange(len(which))
+    layout.modality[here] = modality
+    layout.clip[here] = slot
+    layout.time[here] = part.time[which]
+    layout.grid[here] = part.grid[which]
+    return place
+
+
+def _put_targets(targets: Targets, first: int, slot: int, content: np.ndarray, place: np.ndarray) -> None:
+    here = slice(first, first + len(place))
+    targets.content[here] = content
+    targets.place[here] = place
+    targets.clip[here] = slot
+
+
+def _base(shape: RowShape, modalities: Sequence[str], name: str, suffix: str) -> int:
+    """Where a modality begins among those that stand one behind the other in a woven source."""
+    return sum(shape.slots(before + suffix) for before in modalities[: list(modalities).index(name)])
+
+
+def _content(spec: StreamSpec, name: str, slots: int) -> np.ndarray:
+    if name == "text":
+        return np.zeros(slots, np.int32)
+    return np.zeros((slots, getattr(spec, name).size), np.uint8 if name == "video" else np.float32)
+
+
+def _empty_layout(slots: int) -> Layout:
+    zeros = np.zeros(slots, np.int32)
+    return Layout(zeros, _padding(slots), _padding(slots), np.zeros(slots, np.float32), np.zeros((slots, 3), np.int32))
+
+
+def _unknown(*shape: int) -> np.ndarray:
+    return np.full(shape, np.nan, np.float32)
+
+
+def _nothing_mixed(slots: int, kinds: Sequence[str]) -> Mixed:
+    return Mixed(np.ones(slots, np.float32), {kind: _padding(slots) for kind in kinds})
+
+
+def _padding(slots: int) -> np.ndarray:
+    return np.full(slots, PADDING, np.int32)

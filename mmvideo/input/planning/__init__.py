@@ -1,0 +1,1 @@
+"""The plan of an epoch: sampled clips, token counts, budgets and packed rows."""

@@ -1,0 +1,140 @@
+"""How many tokens of each kind a row may hold.
+
+`L` and `E` are the config's. The rest follows from the corpus where the config leaves it open: every
+budget is in proportion to what the clips need, with as little slack as still lets `L` be the budget
+that binds, and never less than the largest clip. Content that is never full is only moved and embedded,
+but the slots of `L` go through every layer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mmvideo.input.config import Packing
+from mmvideo.input.planning.packer import pack
+from mmvideo.input.planning.token_counts import BUDGETS
+
+_LOG = logging.getLogger(__name__)
+
+_WELL_FILLED = 0.8
+
+_SLACKS = (1.04, 1.08, 1.12, 1.16, 1.2, 1.3, 1.4, 1.6, 1.8, 2.2, 3.0, 5.0, np.inf)
+_LOSS = 0.005
+"""Share of the token slots that tight budgets may cost."""
+
+_SAMPLE = 2048
+"""Clips from which the budgets are derived."""
+
+
+def room_for(largest: Int[np.ndarray, " 9"], packing: Packing) -> Packing:
+    """A packing whose rows hold the largest clip, whatever the config says."""
+    need = dict(zip(BUDGETS, largest.tolist(), strict=True))
+    limits = {name: getattr(packing, name) for name in ("tokens", "video", "audio", "text")}
+    wider = {name: max(limit, need[name]) for name, limit in limits.items() if limit is not None}
+    return dataclasses.replace(packing, **wider)
+
+
+def choose_budgets(
+    sizes: Int[np.ndarray, "n 9"],
+    largest: Int[np.ndarray, " 9"],
+    packing: Packing,
+    describe: Callable[[int], str],
+) -> Int[np.ndarray, " 9"]:
+    """Budgets of a row in the order of `BUDGETS`.
+
+    Args:
+      sizes: needs of clips in the order in which they are packed.
+      largest: the largest need of any clip with any of its captions.
+      packing: what the config says.
+      describe: says of a column which clip has the largest need, for the message.
+
+    Raises:
+      ValueError: a clip that no row can hold, naming the setting to change.
+    """
+    fixed = {"tokens": packing.tokens, "clips": packing.clips}
+    fixed |= {name: v for name in ("video", "audio", "text") if (v := getattr(packing, name)) is not None}
+    for column, name in enumerate(BUDGETS):
+        if largest[column] > fixed.get(name, largest[column]):
+            raise ValueError(
+                f"{describe(column)} needs {largest[column]} {name if name == 'tokens' else name + ' tokens'}, but "
+                f"packing.{name} is {fixed[name]}; raise packing.{name} to {largest[column]} or more, "
+                "or make views smaller (video.frames, video.size, audio.seconds, text.length)"
+            )
+    sample = sizes[:_SAMPLE]
+    choices = [_with_slack(sample, largest, fixed, slack) for slack in _SLACKS]
+    filled = [_fill(sample, budget) for budget in choices]
+    return next(budget for budget, full in zip(choices, filled, strict=True) if full >= max(filled) - _LOSS)
+
+
+def with_floors(
+    budget: Int[np.ndarray, " 9"],
+    largest: Int[np.ndarray, " 9"],
+    modalities: Sequence[str],
+    hidden: Mapping[str, float],
+) -> Int[np.ndarray, " 9"]:
+    """Slots for every modality of the run, also for one that no clip of this corpus has.
+
+    Args:
+      budget: as chosen.
+      largest: the largest need of any clip.
+      modalities: those of the run.
+      hidden: shares that are hidden of those of which anything is.
+
+    Raises:
+      ValueError: a share so small that it hides nothing.
+    """
+    budget = budget.copy()
+    for name in modalities:
+        column = BUDGETS.index(name)
+        budget[column] = max(budget[column], 8)
+        if name in hidden:
+            masked = BUDGETS.index(f"{name}_hidden")
+            if largest[column] and not largest[masked]:
+                raise ValueError(f"input.masking.{name}={hidden[name]} hides not one token of any clip; raise it")
+            budget[masked] = max(budget[masked], 8)
+    return budget
+
+
+def fill(sizes: Int[np.ndarray, "n 9"], rows: int, budget: Int[np.ndarray, " 9"]) -> Float[np.ndarray, " 9"]:
+    """Share of each budget that is used by clips packed into so many rows; 0 for an empty budget."""
+    return sizes.sum(axis=0) / np.maximum(rows * budget, 1)
+
+
+def report_filling(needs: Int[np.ndarray, "n 9"], rows: int, budget: Int[np.ndarray, " 9"]) -> None:
+    """Says how full so many rows are that hold these clips, and so if another budget than `L` keeps them from it."""
+    share = fill(needs, rows, budget)[0]
+    _LOG.info("rows are %.1f %% full", 100 * share)
+    if share < _WELL_FILLED and rows > 1:
+        tokens, clips = budget[:2]
+        _LOG.warning(
+            "rows are only %.0f %% full: clips take %.0f tokens on average, and a row has room for %d tokens and "
+            "%d clips; change packing.tokens or packing.clips",
+            100 * share, needs[:, 0].mean(), tokens, clips,
+        )  # fmt: skip
+
+
+def _fill(sizes: np.ndarray, budget: np.ndarray) -> float:
+    rows = int(pack(sizes, budget).max(initial=-1)) + 1
+    return float(fill(sizes, rows, budget)[0])
+
+
+def _with_slack(sizes: np.ndarray, largest: np.ndarray, fixed: dict[str, int], slack: float) -> np.ndarray:
+    """Budgets with so much slack over the clips' proportions, at most what a row can ever use."""
+    tokens, clips = fixed["tokens"], fixed["clips"]
+    total = sizes.sum(axis=0)
+    # Rows are as full as the budget that binds lets them be: the tokens or the clip slots.
+    rows = max(total[0] / tokens, total[1] / clips, 1)
+    most = largest * clips
+    most[2:5] = np.minimum(most[2:5], tokens)
+    need = np.minimum(np.maximum(np.where(total > 0, slack, 1) * total / rows, largest), most)
+    budget = (np.ceil(need / 8) * 8).astype(np.int64)
+    for name, value in fixed.items():
+        budget[BUDGETS.index(name)] = value
+    encoded_and_hidden = budget[2] + budget[3] + budget[5] + budget[6]
+    budget[8] = min(budget[8], encoded_and_hidden)
+    return budget

@@ -1,0 +1,124 @@
+"""Draws what is shown of every clip of an epoch: its captions, its modalities, whether its sound is shifted, and which
+clip is mixed into it; in evaluation, lists its views."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from mmvideo.input.annotations.captions import Captions
+from mmvideo.input.config import Input, Mixing, Presence, Views
+from mmvideo.input.mixture import Mixture
+from mmvideo.input.planning import modality_dropout
+from mmvideo.input.planning.sampled_examples import Picks
+from mmvideo.input.planning.token_counts import Sizes, samples
+from mmvideo.input.rng import Purpose, generator
+from mmvideo.input.transforms import audio_shift, mixup
+from mmvideo.input.transforms.crops import view_seconds
+from mmvideo.input.transforms.eval_views import view_counts
+from mmvideo.stream import Modality
+
+
+class Picker:
+    """Draws what is shown of the clips of an epoch; in evaluation everything, with the first caption.
+
+    Args:
+      has: which modalities every clip has that may be shown.
+      captions: the captions of every clip.
+      shiftable: whether the sound of every clip can be shifted.
+      config: the settings.
+      train: False draws no captions, no modalities and no clips to mix.
+      misaligned: whether sound is shifted as `config.audio` says.
+      views: how many views of every clip are listed one behind the other; None is one of each.
+    """
+
+    def __init__(
+        self,
+        has: Bool[np.ndarray, "n 3"],
+        captions: Captions,
+        shiftable: Bool[np.ndarray, " n"],
+        config: Input,
+        train: bool,
+        misaligned: bool,
+        views: Int[np.ndarray, " n"] | None = None,
+    ):
+        self.has, self.captions, self.shiftable = has, captions, shiftable
+        self.seed, self.train = config.seed, train
+        self.presence = config.presence if train else Presence()
+        self.mixing = config.mixing if train else Mixing()
+        self.views = np.ones(len(has), np.int64) if views is None else views
+        self.misaligned = config.audio.misaligned if misaligned and config.audio is not None else 0.0
+        # No clip has more captions than this.
+        most = int(np.diff(captions.first).max(initial=1))
+        self.count = min(config.text.captions, most) if train and config.text is not None else 1
+
+    def pick(self, clips: Int[np.ndarray, " n"], epoch: int) -> Picks:
+        """What is shown of these clips, which stand in this order in an epoch; each as often as it has views."""
+        clips, view = self._viewed(clips)
+        uniform = self._uniform(Purpose.CAPTION, epoch, len(clips), self.count) if self.train else None
+        caption = self.captions.choose(clips, uniform)
+        present = self.has[clips]
+        if self.presence != Presence():
+            present = modality_dropout.shown(
+                present, self.presence, self._uniform(Purpose.PRESENCE, epoch, len(clips), modality_dropout.DRAWS)
+            )
+        aligned = np.ones(len(clips), bool)
+        if self.misaligned:
+            both = present[:, Modality.VIDEO] & present[:, Modality.AUDIO] & self.shiftable[clips]
+            aligned = ~both | (self._uniform(Purpose.MISALIGN, epoch, len(clips), 1)[:, 0] >= self.misaligned)
+        caption = np.where(present[:, Modality.TEXT, None], caption, -1)
+        partner = None
+        if self.mixing.active:
+            uniform = self._uniform(Purpose.PARTNER, epoch, len(clips), mixup.DRAWS)
+            partner = mixup.choose_partners(clips, self.has[clips], present, self.mixing.share, uniform)
+        return Picks(clips, caption, present, aligned, view, partner)
+
+    def _viewed(self, clips: Int[np.ndarray, " n"]) -> tuple[Int[np.ndarray, " v"], Int[np.ndarray, " v"]]:
+        """Every clip once a view, and the number of the view."""
+        counts = self.views[clips]
+        first = np.repeat(np.cumsum(counts) - counts, counts)
+        return np.repeat(clips, counts), np.arange(len(first)) - first
+
+    def _uniform(self, purpose: Purpose, epoch: int, clips: int, numbers: int) -> np.ndarray:
+        return generator(self.seed, purpose, epoch).random((clips, numbers))
+
+
+def make_picker(
+    corpus: Mixture,
+    sizes: Sizes,
+    captions: Captions,
+    config: Input,
+    shown: Bool[np.ndarray, " 3"],
+    train: bool,
+    misaligned: bool,
+    views: Views = Views(),
+) -> Picker:
+    """The picker of the clips of a corpus.
+
+    Args:
+      corpus, sizes, captions: the clips, the steps of each, and their captions.
+      config: the settings.
+      shown: modalities that may be shown of any clip.
+      train, misaligned: see `Picker`.
+      views: of an evaluation.
+
+    Raises:
+      ValueError: settings that fit no clip.
+    """
+    has = np.stack([sizes.video_steps > 0, sizes.audio_steps > 0, np.diff(captions.first) > 0], axis=1)
+    heard = np.zeros(len(has), np.int64)
+    if config.audio is not None:
+        heard = np.where(sizes.audio_steps > 0, samples(corpus.seconds, config.audio), 0)
+    able = audio_shift.shiftable(corpus.seconds, sizes.video_steps, heard, config.video, config.audio)
+    lengths = view_seconds(corpus.seconds, sizes.video_steps, heard, config.video, config.audio)
+    counts = view_counts(corpus.seconds, lengths, views)
+    picker = Picker(has & shown, captions, able, config, train, misaligned, counts)
+    groups = picker.presence.groups
+    if groups and not modality_dropout.serves(has, groups).any():
+        raise ValueError(f"input.presence.groups {groups}: no clip has all modalities of one of them")
+    if picker.misaligned and not able.any():
+        raise ValueError(
+            f"input.audio.misaligned={picker.misaligned}: no clip with pictures has {2 * config.audio.shift} seconds "
+            "of sound or lasts so much longer than a view; lower input.audio.shift"
+        )
+    return picker

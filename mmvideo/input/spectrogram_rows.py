@@ -1,0 +1,38 @@
+"""The sound of a view as what is cut into patches: rows of a spectrogram, or its samples themselves."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from jaxtyping import Float32
+
+from mmvideo.input.config import Audio
+from mmvideo.input.planning.token_counts import sound_rows
+from mmvideo.input.transforms import patchify
+
+
+def heard_rows(
+    heard: Float32[np.ndarray, " S"] | None, planned: int, steps: int, audio: Audio
+) -> Float32[np.ndarray, "T M"] | Float32[np.ndarray, " T"]:
+    """As many rows as patches of so many time steps cover.
+
+    Silence follows what is too short: for the plan, or for a patch, or that ends before its picture.
+
+    Args:
+      heard: decoded samples; None for none.
+      planned: samples that the view was planned to have.
+      steps: time steps of its patches.
+      audio: the settings.
+    """
+    from mmvideo.media.spectrogram import spectrogram
+
+    needed = patchify.audio_rows(steps, audio)
+    heard = np.zeros(0, np.float32) if heard is None else heard[:planned]
+    if audio.waveform:
+        return np.pad(heard, (0, max(needed - len(heard), 0)))[:needed]
+    made = audio.spectrogram
+    short = max(needed - sound_rows(planned, audio), 0)
+    seconds = short * made.hop_seconds + (short > 0) * made.window_seconds
+    length = planned + math.ceil(seconds * made.sample_rate)
+    return spectrogram(np.pad(heard, (0, length - len(heard))), made)[:needed]

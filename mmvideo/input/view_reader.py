@@ -1,0 +1,226 @@
+"""One view of a clip as pictures and sound: decoded, cut out and changed, before it becomes tokens."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
+
+from mmvideo.input.config import Input, Views
+from mmvideo.input.mixture import Mixture
+from mmvideo.input.planning.token_counts import Sizes, samples
+from mmvideo.input.rng import ClipDraws
+from mmvideo.input.transforms import audio_shift, augment, crops
+from mmvideo.input.transforms.randaugment import rand_augment
+
+
+class UnreadableClip(ValueError):
+    """A clip that gives no tokens; the message is the reason."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Footage:
+    """What is seen and heard of a view.
+
+    Attributes:
+      stretch: which stretch of the clip it is.
+      frames: squares of `video.size` pixels, as many as the stretch has times; None where none are shown.
+      heard: sound, at most as many samples as the stretch has; None where none is shown, or none was there.
+      truncated: the file ends before it should, or a part of it could not be decoded.
+    """
+
+    stretch: crops.Stretch
+    frames: UInt8[np.ndarray, "T H W 3"] | None
+    heard: Float32[np.ndarray, " S"] | None
+    truncated: bool
+
+
+class FootageReader:
+    """Reads views of the clips of a mixture; safe to use from many threads.
+
+    Args:
+      mixture: the clips.
+      sizes: how many steps each gives.
+      config: how views are made.
+      train: whether views are drawn and changed, or are those of an evaluation.
+      views: of an evaluation.
+    """
+
+    def __init__(self, mixture: Mixture, sizes: Sizes, config: Input, train: bool, views: Views):
+        self.mixture, self.sizes, self.config, self.train, self.views = mixture, sizes, config, train, views
+        self._samples = samples(mixture.seconds, config.audio) if config.audio else np.zeros(len(mixture), np.int64)
+        self._sided = self._tell_sides()
+
+    def read(
+        self,
+        number: int,
+        shown: tuple[bool, bool],
+        draws: ClipDraws,
+        *,
+        aligned: bool = True,
+        view: int = 0,
+        fitted: crops.Stretch | None = None,
+    ) -> Footage:
+        """A view of a clip. It is the same whichever modalities are shown: that of all that the clip has.
+
+        Args:
+          number: the clip.
+          shown: whether pictures and sound are wanted.
+          draws: of the clip.
+          aligned: False shifts the sound against the picture.
+          view: which of the views of an evaluation.
+          fitted: the view of another clip: this one's is then no longer.
+
+        Raises:
+          UnreadableClip: the record or its media cannot be read.
+        """
+        video, audio = self.config.video, self.config.audio
+        stretch = self.stretch(number, draws, view, fitted)
+        square = None
+        if shown[0]:
+            width, height = int(self.mixture.width[number]), int(self.mixture.height[number])
+            square = crops.draw_square(width, height, video, draws.view, self.views, view)
+        shift = None
+        if shown[1]:
+            shift = audio_shift.Shift(stretch.start + stretch.heard)
+            if not aligned:
+                shift = audio_shift.draw_shift(float(self.mixture.seconds[number]), stretch, audio, draws.shift)
+        clip = self._decode(number, stretch, square, shift)
+        frames, heard = None, clip.samples if shown[1] else None
+        if shown[0]:
+            frames = self._pictures(number, clip.frames, stretch, square, draws)
+        if heard is not None:
+            heard = self._sound(heard, stretch, shift, frames is None, draws)
+        return Footage(stretch, frames, heard, clip.truncated)
+
+    def stretch(self, number: int, draws: ClipDraws, view: int, fitted: crops.Stretch | None = None) -> crops.Stretch:
+        """The stretch of time of a view; see `read`, which draws it anew."""
+        steps = int(self.sizes.video_steps[number])
+        heard = int(self._samples[number]) if self.sizes.audio_steps[number] else 0
+        video, audio = self.config.video if steps else None, self.config.audio if heard else None
+        if fitted is not None:
+            steps = min(steps, len(fitted.times) // video.tubelet[0]) if video else 0
+            heard = min(heard, fitted.samples)
+        seconds = float(self.mixture.seconds[number])
+        return crops.draw_stretch(
+            seconds, steps, heard, video if steps else None, audio if heard else None, draws.view, self.views, view
+        )
+
+    def _decode(
+        self, number: int, stretch: crops.Stretch, square: crops.Square | None, shift: audio_shift.Shift | None
+    ) -> Any:
+        """The view's frames, scaled, and its samples, from where `shift` says; None leaves out the sound."""
+        from av.error import FFmpegError
+
+        from mmvideo.media.decode import decode
+
+        try:
+            record = self.mixture.record(number)
+        # ArrayRecord raises RuntimeError where a shard is rotten.
+        except (RuntimeError, ValueError, OSError) as error:
+            raise UnreadableClip(f"its record cannot be read: {' '.join(str(error).split())}") from error
+        together = shift is not None and shift.start == stretch.start
+        rate = self.config.audio.hertz if shift is not None else 16000
+        lasting = stretch.samples / rate if stretch.heard else stretch.seconds
+        try:
+            if square is None:
+                return _hear(record.media, shift.start, lasting, rate)
+            clip = decode(
+                record.media,
+                start=stretch.start,
+                end=stretch.start + stretch.seconds,
+                times=stretch.times,
+                size=square.size,
+                kernel=self.config.video.kernel,
+                sample_rate=rate,
+                audio=together,
+                **record.pictures,
+            )
+            if shift is not None and not together:
+                heard = _hear(record.media, shift.start, lasting, rate)
+                clip = dataclasses.replace(clip, samples=heard.samples, damage=clip.damage or heard.damage)
+        except (ValueError, OSError, FFmpegError) as error:
+            raise UnreadableClip(" ".join(str(error).split())) from error
+        if clip.frames is None or not len(clip.frames):
+            raise UnreadableClip("its table promises pictures, but none could be decoded")
+        return clip
+
+    def _pictures(
+        self,
+        number: int,
+        frames: UInt8[np.ndarray, "T H W 3"],
+        stretch: crops.Stretch,
+        square: crops.Square,
+        draws: ClipDraws,
+    ) -> UInt8[np.ndarray, "_ _ _ 3"]:
+        """The square of every frame, the last one repeated where the file has fewer, changed while training."""
+        video, rng = self.config.video, draws.change
+        (top, left), side = square.corner, video.size
+        frames = filled(frames[:, top : top + side, left : left + side], len(stretch.times))
+        if rng is None:
+            return frames
+        sided = bool(self._sided[number])
+        if rng.random() < 0.5 and video.flip and not sided:
+            frames = frames[:, :, ::-1]
+        if video.colour:
+            frames = augment.jitter_colour(frames, video.colour, rng)
+        if video.rand_augment is not None:
+            frames = rand_augment(frames, video.rand_augment, sided, rng)
+        if video.erase and rng.random() < video.erase:
+            frames = augment.erase_rectangle(frames, rng)
+        return frames
+
+    def _sound(
+        self,
+        heard: Float32[np.ndarray, " S"],
+        stretch: crops.Stretch,
+        shift: audio_shift.Shift,
+        alone: bool,
+        draws: ClipDraws,
+    ) -> Float32[np.ndarray, " _"]:
+        """The samples of the view, silence where the file has fewer and the sound is turned."""
+        heard = heard[: stretch.samples]
+        if shift.turn:
+            heard = np.roll(_padded(heard, stretch.samples), shift.turn)
+        if draws.change is not None and self.config.audio.roll:
+            heard = augment.roll_sound(_padded(heard, stretch.samples), alone, draws.change)
+        return heard
+
+    def _tell_sides(self) -> Bool[np.ndarray, " n"]:
+        """Clips whose words tell sides, where that decides how they are changed."""
+        video, mixture = self.config.video, self.mixture
+        if not self.train or video is None or not (video.flip or video.rand_augment is not None):
+            return np.zeros(len(mixture), bool)
+        captions = mixture.all_captions()
+        numbers = range(len(mixture))
+        return np.array([augment.tells_sides([*captions[n], *mixture.class_names(n)]) for n in numbers], bool)
+
+
+def filled(frames: UInt8[np.ndarray, "T H W 3"], length: int) -> UInt8[np.ndarray, "_ H W 3"]:
+    """So many frames, the last one repeated where there are fewer."""
+    missing = length - len(frames)
+    return np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)]) if missing > 0 else frames[:length]
+
+
+def _padded(heard: Float32[np.ndarray, " S"], length: int) -> Float32[np.ndarray, " _"]:
+    """So many samples, with silence where there are fewer."""
+    return np.pad(heard, (0, length - len(heard)))
+
+
+def _hear(media: bytes, start: float, seconds: float, rate: int) -> Any:
+    """The sound of a stretch, without the pictures.
+
+    Raises:
+      MediaError: the file cannot be opened, or no sound of it decoded.
+    """
+    from mmvideo.media.decode import MediaError, decode
+
+    try:
+        return decode(media, start=start, end=start + seconds, sample_rate=rate, video=False)
+    except MediaError:
+        if start == 0:
+            raise
+    # Where a sound ends before its picture nothing is heard; one that cannot be read at all is told.
+    return dataclasses.replace(decode(media, sample_rate=rate, video=False), samples=None)

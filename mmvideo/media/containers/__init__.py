@@ -1,0 +1,1 @@
+"""Media files: containers, tracks, lengths and damage."""

@@ -1,0 +1,1 @@
+"""Frames of video: selection, orientation, colour and size."""

@@ -1,0 +1,1 @@
+"""Span attention: one function, several backends that agree."""

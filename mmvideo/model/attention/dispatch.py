@@ -1,0 +1,188 @@
+"""The only attention that the model knows: every query sees one range of keys of its row.
+
+`attend` chooses among backends that agree in values and gradients:
+
+| backend | platform | spans | memory | needs |
+|---|---|---|---|---|
+| `xla` | any | any | L^2 a head | nothing; the reference |
+| `chunked` | any | any | L | nothing |
+| `cudnn` | NVIDIA GPU | any | L for whole rows, else L^2 once | bfloat16, no soft cap |
+| `tokamax` | NVIDIA GPU; any by XLA | any | L on Hopper and later | the package tokamax |
+| `splash` | TPU | any | L | nothing |
+
+The first two run in every test. Of the others each file says what was run where.
+
+On a mesh whose axis `context` splits the tokens of a row, each device asks with its own queries and sees the keys and
+values of the whole row, which are gathered from all: exact for any spans, and `L^2` above becomes `L^2 / context`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from mmvideo.model.attention.chunked import chunked_attention
+from mmvideo.model.attention.cudnn import cudnn_attention, cudnn_obstacle
+from mmvideo.model.attention.scores import HIDDEN, capped, visible
+from mmvideo.model.attention.splash import splash_attention, splash_obstacle
+from mmvideo.model.attention.tokamax import tokamax_attention, tokamax_obstacle
+from mmvideo.model.layers.remat import named
+from mmvideo.model.sharding import on_own_queries, token_parts
+
+AUTOMATIC: dict[str, tuple[tuple[int | None, str], ...]] = {
+    "cpu": ((256, "xla"), (None, "chunked")),
+    "gpu": ((256, "xla"), (None, "cudnn"), (None, "tokamax"), (4096, "cudnn"), (1024, "xla"), (None, "chunked")),
+    "tpu": ((256, "xla"), (None, "splash"), (1024, "xla"), (None, "chunked")),
+    "default": ((1024, "xla"), (None, "chunked")),
+}
+"""For each platform: backends in order of preference, each with the longest row that it is taken for.
+
+One that can't do a call is passed over. Where rows are not whole, `cudnn` is taken only by a line that has a longest
+row: its bias takes `B L^2` numbers, once for all layers, less than what `xla` makes and too much for long rows.
+
+On a CPU the chunked backend was measured to be as fast at 256 tokens, a quarter faster (gradient included) at 512 and
+almost twice as fast at 2048. On an H100 a step with tokamax was 2.9 times as fast as with chunks at 2128 tokens, where
+the reference ran out of memory (`experiments/benchmarks/`), and all kernels of a GPU gave the reference's values and
+gradients. The rest of the order on GPU and that on TPU is not measured: fused kernels first.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """What is known of a call of `attend` before the program runs.
+
+    Attributes:
+      platform: `cpu`, `gpu` or `tpu`.
+      length, head: `L` and `H`.
+      dtype: of the queries.
+      chunk, soft_cap, whole: as given to `attend`.
+    """
+
+    platform: str
+    length: int
+    head: int
+    dtype: Any = jnp.float32
+    chunk: int = 512
+    soft_cap: float | None = None
+    whole: bool = False
+
+
+def attend(
+    q: Float[Array, "B L N H"],
+    k: Float[Array, "B L N H"],
+    v: Float[Array, "B L N H"],
+    spans: Int[Array, "B L 2"],
+    *,
+    backend: str = "auto",
+    chunk: int = 512,
+    soft_cap: float | None = None,
+    whole: bool = False,
+) -> Float[Array, "B L N H"]:
+    """Scaled dot-product attention in which each query sees the keys `[start, end)` of its span.
+
+    Args:
+      q, k, v: queries, keys and values; scores are divided by `sqrt(H)`.
+      spans: `[start, end)` for each query, at least one key each.
+      backend: a name of `BACKENDS`, or `auto` (see `AUTOMATIC`).
+      chunk: keys a block of the chunked backend.
+      soft_cap: scores are squashed into `(-soft_cap, soft_cap)` before the softmax (Gemma 2).
+      whole: a promise that spares memory where it can be used: each row is one clip that sees all of itself,
+        so that the first `n` tokens see `[0, n)` and every one behind them itself alone.
+
+    Returns:
+      The mixed values in the dtype of `v`; softmax is in float32.
+
+    Raises:
+      ValueError: an unknown backend, or one that can't do this call.
+    """
+    # Where a row is split by its tokens, a device's queries are but a part of it, and the promise is not theirs.
+    parts = token_parts(q)
+    call = Call(jax.default_backend(), q.shape[1], q.shape[3], q.dtype, chunk, soft_cap, whole and parts == 1)
+    if backend == "auto":
+        backend = choose(call)
+    if backend not in BACKENDS:
+        raise ValueError(f"model.attention {backend!r} is not a backend: choose auto or one of {', '.join(BACKENDS)}")
+    obstacle = obstacle_of(backend, call)
+    if obstacle is not None:
+        raise ValueError(f"model.attention {backend!r} can't be used here: {obstacle}; auto takes one that can")
+    attention = partial(BACKENDS[backend], call=call)
+    # XLA splits its own products by rows and heads unasked, but would not keep to a device's queries.
+    if backend in KERNELS or parts > 1:
+        return on_own_queries(attention, q, k, v, spans)
+    return attention(q, k, v, spans)
+
+
+def choose(call: Call) -> str:
+    """The backend that `auto` takes for a call."""
+    for longest, backend in AUTOMATIC.get(call.platform, AUTOMATIC["default"]):
+        short = call.length <= longest if longest is not None else call.whole or backend != "cudnn"
+        if short and obstacle_of(backend, call) is None:
+            return backend
+    raise ValueError(f"no attention backend for rows of {call.length} tokens on {call.platform}")
+
+
+def obstacle_of(backend: str, call: Call) -> str | None:
+    """Why a backend can't do a call, or None if it can."""
+    if backend == "cudnn":
+        return cudnn_obstacle(call.platform, call.dtype, call.head, call.soft_cap)
+    if backend == "splash":
+        return splash_obstacle(call.platform, call.length)
+    return tokamax_obstacle() if backend == "tokamax" else None
+
+
+def attention_weights(
+    q: Float[Array, "B Q N H"],
+    k: Float[Array, "B L N H"],
+    spans: Int[Array, "B Q 2"],
+    soft_cap: float | None = None,
+) -> Float[Array, "B N Q L"]:
+    """What each query (third axis) takes of each key (last axis): softmax of the scores, float32.
+
+    `softmax(q k^T / sqrt(H))` within the span (Vaswani et al. 2017, eq. 1), the scores capped if
+    `soft_cap` is given.
+    """
+    scores = jnp.einsum("bqnh,bknh->bnqk", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
+    scores = capped(scores, soft_cap)
+    return jax.nn.softmax(jnp.where(visible(spans, k.shape[1]), scores, HIDDEN), axis=-1)
+
+
+def _reference(q: Array, k: Array, v: Array, spans: Array, call: Call) -> Array:
+    """Plain XLA: the weights of all queries for all keys at once."""
+    weights = attention_weights(q, k, spans, call.soft_cap).astype(v.dtype)
+    return named(jnp.einsum("bnqk,bknh->bqnh", weights, v), "attended")
+
+
+def _chunked(q: Array, k: Array, v: Array, spans: Array, call: Call) -> Array:
+    return chunked_attention(q, k, v, spans, call.chunk, call.soft_cap)
+
+
+def _cudnn(q: Array, k: Array, v: Array, spans: Array, call: Call) -> Array:
+    return cudnn_attention(q, k, v, spans, whole=call.whole)
+
+
+def _tokamax(q: Array, k: Array, v: Array, spans: Array, call: Call) -> Array:
+    return tokamax_attention(q, k, v, spans, soft_cap=call.soft_cap)
+
+
+def _splash(q: Array, k: Array, v: Array, spans: Array, call: Call) -> Array:
+    return splash_attention(q, k, v, spans, soft_cap=call.soft_cap)
+
+
+BACKENDS: dict[str, Callable[[Array, Array, Array, Array, Call], Array]] = {
+    "xla": _reference,
+    "chunked": _chunked,
+    "cudnn": _cudnn,
+    "tokamax": _tokamax,
+    "splash": _splash,
+}
+"""Each computes `(q, k, v, spans, call)` for some queries or all; a new one is an entry here, one in `AUTOMATIC` and
+its obstacle."""
+
+KERNELS = ("cudnn", "tokamax", "splash")
+"""Those that are no products of XLA's own."""

@@ -1,0 +1,65 @@
+"""One door to every kind of model: how it is made, how wide its features are, and where its modalities meet."""
+
+from __future__ import annotations
+
+from flax import nnx
+
+from mmvideo.model.baselines.cnn_lstm import cnn_lstm
+from mmvideo.model.baselines.config import CnnLstm
+from mmvideo.model.baselines.frame_lstm import frame_lstm
+from mmvideo.model.baselines.late_fusion import STAGES
+from mmvideo.model.config import AttentionPooling, Model, dimensions
+from mmvideo.model.fusion import stages
+from mmvideo.model.fusion.stages import Stage
+from mmvideo.model.kinds import AnyModel
+from mmvideo.model.pool import Pooler
+from mmvideo.model.transformer.multimodal_transformer import MultimodalTransformer
+from mmvideo.stream import StreamSpec
+
+
+def make_trunk(model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> nnx.Module:
+    """A new trunk: a module that turns a `TokenStream` into `Features`, and knows its `config` and `spec`.
+
+    Args:
+      model: settings of any kind of model.
+      spec: the modalities of the run.
+      rngs: needs the stream `params`; baselines also `dropout`.
+
+    Raises:
+      ValueError: settings that don't fit each other or the modalities.
+    """
+    if isinstance(model, Model):
+        return MultimodalTransformer(model, spec, rngs=rngs)
+    if isinstance(model, CnnLstm):
+        return cnn_lstm(model, spec, rngs=rngs)
+    return frame_lstm(model, spec, rngs=rngs)
+
+
+def feature_width(model: AnyModel) -> int:
+    """Numbers of a token of the features, `D`, in every tap; raises ValueError as `dimensions` does."""
+    return dimensions(model).width if isinstance(model, Model) else model.dense[-1]
+
+
+def feature_heads(model: AnyModel) -> int:
+    """Heads of attention over the features (`Pooler`): those of the trunk, one for a baseline."""
+    return dimensions(model).heads if isinstance(model, Model) else 1
+
+
+def make_pooler(kind: str, model: AnyModel, *, rngs: nnx.Rngs) -> Pooler:
+    """A new `Pooler` of a model's features.
+
+    Args:
+      kind: of pooling.
+      model: gives width and heads, and what attention pooling is made of.
+      rngs: needs the stream `params`.
+
+    Raises:
+      ValueError: an unknown kind.
+    """
+    settings = model.attention_pooling if isinstance(model, Model) else AttentionPooling()
+    return Pooler(kind, feature_width(model), feature_heads(model), settings, rngs=rngs)
+
+
+def fusion_stages(model: AnyModel) -> tuple[Stage, ...]:
+    """Which modalities have met in each of the taps; raises ValueError as `stages` does."""
+    return stages(model.fusion, dimensions(model).depth) if isinstance(model, Model) else STAGES

@@ -1,0 +1,1 @@
+"""Fusion of modalities: stages, rows of tokens, and the routing between them."""

@@ -1,0 +1,1 @@
+"""Small layers: linear maps, norms, low-rank updates, drop path, rematerialization."""

@@ -1,0 +1,149 @@
+"""Where a token stands: the choice of scheme, and the two that know of seconds, rotary and sin-cos.
+
+Rotary and `sincos` share one clock: a frame and the sound of the same moment have the same time in
+seconds, whatever the rate of either's tokens. The pairs of numbers are dealt to three axes:
+
+| axis | unit | wavelengths | video | audio | text |
+|---|---|---|---|---|---|
+| time | seconds | 0.5 to 128 | middle of the tubelet | middle of the patch | 0 |
+| y | cells | 4 to 400 | patch row | mel patch | number of the caption |
+| x | cells | 4 to 400 | patch column | 0 | number of the piece |
+
+The shortest time wave is about three tokens long at the usual 0.125 to 0.16 seconds a token, the
+longest spans several views; in space the shortest is four cells and the longest stays monotonic
+over a text of 200 pieces.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from mmvideo.model.positions.learned import AxisTables, FlatTables
+from mmvideo.model.positions.sincos import sincos_1d, sincos_2d, sincos_3d
+from mmvideo.stream import Layout, StreamSpec
+
+SECONDS = (0.5, 128.0)
+"""Shortest and longest wavelength of time, in seconds."""
+
+CELLS = (4.0, 400.0)
+"""Shortest and longest wavelength of place, in cells of the grid (pieces for text)."""
+
+Rotation = tuple[Array, Array]
+"""Cosine and sine, float32: `[B, L, 1, H/2]` for pairs `(i, i + H/2)`, `[B, L, 1, H]` for pairs `(2i, 2i + 1)`."""
+
+CELL_BASE = 10000.0
+"""Base of the wavelengths of `rotary_3d`."""
+
+
+def frequencies(pairs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Angular frequencies of time (radians a second), y and x (radians a cell); `pairs` in all.
+
+    y and x take a third each, time takes the rest; wavelengths are in geometric progression.
+    """
+    place = pairs // 3
+    time = _waves(pairs - 2 * place, SECONDS)
+    return time, _waves(place, CELLS), _waves(place, CELLS)
+
+
+def _waves(count: int, wavelengths: tuple[float, float]) -> np.ndarray:
+    return (2.0 * np.pi / np.geomspace(*wavelengths, count)).astype(np.float32)
+
+
+def angles(layout: Layout, pairs: int) -> Float[Array, "B L pairs"]:
+    """The angle of each pair of numbers, in radians, float32."""
+    time, y, x = frequencies(pairs)
+    grid = layout.grid.astype(jnp.float32)
+    parts = (layout.time[..., None] * time, grid[..., 1:2] * y, grid[..., 2:3] * x)
+    return jnp.concatenate(parts, axis=-1).astype(jnp.float32)
+
+
+def rotation(layout: Layout, head: int) -> Rotation:
+    """Cosine and sine by which `rotate` turns queries and keys of heads of width `head`."""
+    angle = angles(layout, head // 2)[:, :, None, :]
+    return jnp.cos(angle), jnp.sin(angle)
+
+
+def cell_rotation(layout: Layout, head: int) -> Rotation:
+    """Cosine and sine of `rotary_3d`, as the code of V-JEPA 2 has them (`rotate_queries_or_keys`).
+
+    `d = 2 floor(floor(H / 3) / 2)` numbers turn by the cell in time, the next `d` by that in y, the next by that in x,
+    and the rest stay. Of `d = 6` numbers the three frequencies `a b c` lie as `a b c a b c`, while the pairs are
+    neighbours, so that a pair turns by two different angles: no rotation, but what published weights were trained with.
+    """
+    size = 2 * (head // 3 // 2)
+    frequency = CELL_BASE ** (-np.arange(size // 2) / (size / 2))
+    tiled = np.tile(frequency, 2).astype(np.float32)
+    angle = layout.grid[..., None].astype(jnp.float32) * tiled
+    angle = angle.reshape(*angle.shape[:-2], 3 * size)
+    angle = jnp.pad(angle, ((0, 0), (0, 0), (0, head - 3 * size)))[:, :, None, :]
+    return jnp.cos(angle), jnp.sin(angle)
+
+
+def rotate(x: Float[Array, "B L N H"], turn: Rotation) -> Float[Array, "B L N H"]:
+    """Turns pairs of numbers by their angles, in float32 (Su et al. 2021, section 3.4.2).
+
+    The product of a turned query and a turned key depends on the difference of their positions only, where both numbers
+    of a pair have one angle.
+    """
+    cosine, sine = turn
+    if cosine.shape[-1] == x.shape[-1]:
+        wide = x.astype(jnp.float32)
+        pairs = wide.reshape(*wide.shape[:-1], -1, 2)
+        across = jnp.stack([-pairs[..., 1], pairs[..., 0]], axis=-1).reshape(wide.shape)
+        return (wide * cosine + across * sine).astype(x.dtype)
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    turned = (first * cosine - second * sine, first * sine + second * cosine)
+    return jnp.concatenate(turned, axis=-1).astype(x.dtype)
+
+
+def sincos(layout: Layout, width: int) -> Float[Array, "B L D"]:
+    """Sines, then cosines, of the angles of time, y and x (Vaswani et al. 2017, section 3.5)."""
+    angle = angles(layout, width // 2)
+    return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
+
+
+class Position(nnx.Module):
+    """One scheme of positions: what is added to the embedded tokens, and how queries and keys turn.
+
+    Args:
+      scheme: `rotary`, `rotary_3d` or `sincos` (this file), `sincos_1d`, `sincos_2d`, `sincos_2d_time_first` or
+        `sincos_3d` (`mmvideo.model.positions.sincos`), `learned` or `learned_1d` (`mmvideo.model.positions.learned`),
+        `none`.
+      spec: the grids of the modalities.
+      width, head: `D` and `H`.
+    """
+
+    def __init__(self, scheme: str, spec: StreamSpec, width: int, head: int, *, rngs: nnx.Rngs):
+        self.scheme, self.spec, self.width, self.head = scheme, spec, width, head
+        learned = {"learned": AxisTables, "learned_1d": FlatTables}
+        self.tables = learned[scheme](spec, width, rngs=rngs) if scheme in learned else None
+
+    def add(self, x: Float[Array, "B L D"], layout: Layout) -> Float[Array, "B L D"]:
+        """The tokens with their positions added; rotary and none add nothing."""
+        added = self._added(layout)
+        return x if added is None else x + added.astype(x.dtype)
+
+    def rotation(self, layout: Layout) -> Rotation | None:
+        """How queries and keys turn; None unless the scheme is a rotary one."""
+        if self.scheme == "rotary_3d":
+            return cell_rotation(layout, self.head)
+        return rotation(layout, self.head) if self.scheme == "rotary" else None
+
+    def _added(self, layout: Layout) -> Float[Array, "B L D"] | None:
+        if self.tables is not None:
+            return self.tables(layout)
+        match self.scheme:
+            case "sincos":
+                return sincos(layout, self.width)
+            case "sincos_1d":
+                return sincos_1d(layout, self.spec, self.width)
+            case "sincos_2d":
+                return sincos_2d(layout, self.width)
+            case "sincos_2d_time_first":
+                return sincos_2d(layout, self.width, time_first=True)
+            case "sincos_3d":
+                return sincos_3d(layout, self.width)
+        return None

@@ -1,0 +1,1 @@
+"""The transformer: embedding, stacked layers, decoder, key and value cache."""

@@ -1,0 +1,263 @@
+"""Transformer layers, stacked along a first axis and scanned over it.
+
+A layer is `x + attention(norm(x))`, then `x + feed_forward(norm(x))` (Vaswani et al. 2017; the norm
+first as in Xiong et al. 2020, and ViT, Dosovitskiy et al. 2021, eq. 2 and 3), with the choices of
+`config.Block`. Since all layers are one stack `[depth, ...]`, the program of a stage is compiled once,
+however deep it is.
+
+Here are the weights of a stack and what one row does with those of one layer; `run_layers` puts rows and
+layers together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from mmvideo.model.config import Block, Dimensions
+from mmvideo.model.fusion.gather import Rows
+from mmvideo.model.layers import fp8
+from mmvideo.model.layers.basic import ACTIVATIONS, parameter, xavier
+from mmvideo.model.layers.low_rank import LORA, adapted
+from mmvideo.model.layers.norm import chosen, norm
+from mmvideo.model.layers.remat import named
+from mmvideo.model.positions.schemes import Rotation, rotate
+
+Layer = dict[str, Any]
+"""The weights of one layer, or of several stacked, by name; those that a modality owns lie under its name."""
+
+OWN: dict[str, tuple[str, ...]] = {
+    "everything": (),
+    "norms": ("attention_norm", "feed_forward_norm"),
+    "feed_forward": ("feed_forward_norm", "feed_forward"),
+    "nothing": ("attention_norm", "attention", "feed_forward_norm", "feed_forward"),
+}
+"""The pieces of a layer of which each modality has its own, by what `config.Sharing` says."""
+
+QKV, Q, KV = slice(0, 3), slice(0, 1), slice(1, 3)
+"""Which of queries, keys and values `project` makes."""
+
+
+class Blocks(nnx.Module):
+    """The weights of a stack of layers.
+
+    Weights are Xavier-uniform, those that write to the residual stream divided by
+    `sqrt(2 depth)`, so that the stream's variance does not grow with depth (GPT-2, Radford et al.
+    2019, section 2.3).
+
+    Args:
+      numbers: the sizes; `depth` is that of the whole model.
+      block: what a layer is made of.
+      count: layers of this stack; None is the model's depth.
+      sharing: what the modalities share, a key of `OWN`.
+      modalities: who owns what is not shared; each may have its own number of layers, by `counts`.
+
+    Raises:
+      ValueError: the block is quantized, and the package for it is missing.
+    """
+
+    def __init__(
+        self,
+        numbers: Dimensions,
+        block: Block = Block(),
+        count: int | None = None,
+        sharing: str = "everything",
+        modalities: tuple[str, ...] = (),
+        counts: Mapping[str, int] | None = None,
+        *,
+        rngs: nnx.Rngs,
+    ):
+        if block.quantized is not None:
+            fp8.check_qwix()
+        count = numbers.depth if count is None else count
+        self.owners = modalities if OWN[sharing] else ()
+        for piece, make in PIECES.items():
+            if piece not in OWN[sharing]:
+                for name, value in make(numbers, block, count, rngs).items():
+                    setattr(self, name, value)
+        for owner in self.owners:
+            own: dict[str, nnx.Param] = {}
+            for piece in OWN[sharing]:
+                own |= PIECES[piece](numbers, block, (counts or {}).get(owner, count), rngs)
+            setattr(self, owner, nnx.Dict(own))
+
+    def layers(self) -> Layer:
+        """The weights of all layers, stacked; with their low-rank updates, where they have some (`lora.add_lora`)."""
+        weights = nnx.to_pure_dict(nnx.state(self, nnx.Param))
+        factors = weights.pop(LORA, None)
+        return weights if factors is None else adapted(weights, factors, self.lora_scale)
+
+
+def _norm_weights(name: str, numbers: Dimensions, block: Block, count: int) -> dict[str, nnx.Param]:
+    weights = {f"{name}_scale": parameter(jnp.ones((count, numbers.width)), "layers", "norm")}
+    if block.norm == "layer":
+        weights[f"{name}_bias"] = parameter(jnp.zeros((count, numbers.width)), "layers", "norm")
+    return weights
+
+
+def _attention_norm(numbers: Dimensions, block: Block, count: int, rngs: nnx.Rngs) -> dict[str, nnx.Param]:
+    return _norm_weights("attention", numbers, block, count)
+
+
+def _feed_forward_norm(numbers: Dimensions, block: Block, count: int, rngs: nnx.Rngs) -> dict[str, nnx.Param]:
+    return _norm_weights("feed_forward", numbers, block, count)
+
+
+def _attention(numbers: Dimensions, block: Block, count: int, rngs: nnx.Rngs) -> dict[str, nnx.Param]:
+    width, heads, head, damped = numbers.width, numbers.heads, numbers.head, (2 * numbers.depth) ** -0.5
+    qkv = xavier(rngs, (count, width, 3, heads, head), width, width)
+    out = damped * xavier(rngs, (count, heads, head, width), width, width)
+    weights = {"qkv_kernel": parameter(qkv, "layers", "embed", "qkv", "heads", "head")}
+    if block.biases != "none":
+        name, biased = ("qkv_bias", 3) if block.biases == "all" else ("qv_bias", 2)
+        weights[name] = parameter(jnp.zeros((count, biased, heads, head)), "layers", "qkv", "heads", "head")
+    if block.qk_norm:
+        weights["query_scale"] = parameter(jnp.ones((count, head)), "layers", "head")
+        weights["key_scale"] = parameter(jnp.ones((count, head)), "layers", "head")
+    weights["out_kernel"] = parameter(out, "layers", "heads", "head", "embed")
+    return weights | _ending("attention", "out", numbers, block, count)
+
+
+def _feed_forward(numbers: Dimensions, block: Block, count: int, rngs: nnx.Rngs) -> dict[str, nnx.Param]:
+    width, inner, damped = numbers.width, numbers.feed_forward, (2 * numbers.depth) ** -0.5
+    weights = {}
+    for name in ("gate", "up") if block.activation == "swiglu" else ("up",):
+        up = xavier(rngs, (count, width, inner), width, inner)
+        weights[f"{name}_kernel"] = parameter(up, "layers", "embed", "mlp")
+        if block.biases != "none":
+            weights[f"{name}_bias"] = parameter(jnp.zeros((count, inner)), "layers", "mlp")
+    down = damped * xavier(rngs, (count, inner, width), inner, width)
+    weights["down_kernel"] = parameter(down, "layers", "mlp", "embed")
+    return weights | _ending("feed_forward", "down", numbers, block, count)
+
+
+def _ending(branch: str, last: str, numbers: Dimensions, block: Block, count: int) -> dict[str, nnx.Param]:
+    """The bias of a branch's last map, and the factor of what the branch adds."""
+    weights, shape = {}, (count, numbers.width)
+    if block.biases != "none":
+        weights[f"{last}_bias"] = parameter(jnp.zeros(shape), "layers", "norm")
+    if block.layer_scale is not None:
+        weights[f"{branch}_gamma"] = parameter(jnp.full(shape, block.layer_scale), "layers", "norm")
+    return weights
+
+
+PIECES = {
+    "attention_norm": _attention_norm,
+    "attention": _attention,
+    "feed_forward_norm": _feed_forward_norm,
+    "feed_forward": _feed_forward,
+}
+"""What makes the weights of each piece of `count` layers."""
+
+
+def weights_of(layer: Layer, modalities: tuple[str, ...]) -> Layer:
+    """The weights that a row of these modalities meets in a layer: shared ones, and their own.
+
+    Of a single modality they lie side by side. A row of several can differ in its norms only; those
+    are stacked, a row each of `[m, D]`.
+    """
+    shared = {name: value for name, value in layer.items() if not isinstance(value, dict)}
+    own = [layer[name] for name in modalities if name in layer]
+    if len(own) > 1:
+        return shared | {name: jnp.stack([weights[name] for weights in own]) for name in own[0]}
+    return shared | (own[0] if own else {})
+
+
+def normed(x: Float[Array, "B S D"], weights: Layer, branch: str, rows: Rows, block: Block) -> Float[Array, "B S D"]:
+    """`x` through the norm of a branch, `attention` or `feed_forward`."""
+    scale, bias = weights[f"{branch}_scale"], weights.get(f"{branch}_bias")
+    if scale.ndim == 2:
+        kinds, owners = rows.layout.modality, rows.modalities
+        scale = chosen(scale, kinds, owners)
+        bias = None if bias is None else chosen(bias, kinds, owners)
+    return norm(x, block, scale, bias)
+
+
+def entering(x: Float[Array, "B S D"], weights: Layer, branch: str, rows: Rows, block: Block) -> Float[Array, "B S D"]:
+    """What enters a branch: `x`, normed if the norm comes first."""
+    return normed(x, weights, branch, rows, block) if block.order == "pre" else x
+
+
+def project(
+    x: Float[Array, "B S D"], weights: Layer, rotation: Rotation | None, block: Block, wanted: slice = QKV
+) -> tuple[Float[Array, "B S N H"], ...]:
+    """Queries, keys and values, or those `wanted`; normed if the block says so and turned to their positions."""
+    # "blcnh" leaves the product in its natural order: no transposition of the largest activation.
+    made = _product("bld,dcnh->blcnh", x, weights["qkv_kernel"][:, wanted], block)
+    if block.biases == "all":
+        made = made + weights["qkv_bias"][wanted].astype(x.dtype)
+    made = named(made, "query_key_value")
+    parts = []
+    for place, name in enumerate(("query", "key", "value")[wanted]):
+        part = made[:, :, place]
+        if block.biases == "qv" and name != "key":
+            part = part + weights["qv_bias"][0 if name == "query" else 1].astype(x.dtype)
+        if block.qk_norm and name != "value":
+            part = norm(part, block, weights[f"{name}_scale"], 0.0)
+        parts.append(part if rotation is None or name == "value" else rotate(part, rotation))
+    return tuple(parts)
+
+
+def attention_out(mixed: Float[Array, "B S N H"], weights: Layer, block: Block) -> Float[Array, "B S D"]:
+    """What attention adds, from the mixed values of its heads."""
+    out = _product("blnh,nhd->bld", mixed, weights["out_kernel"], block)
+    return named(_biased(out, weights, "out"), "attention_out")
+
+
+def feed_forward(x: Float[Array, "B S D"], weights: Layer, block: Block) -> Float[Array, "B S D"]:
+    """What the feed-forward adds."""
+    activation = ACTIVATIONS[block.activation]
+    inner = named(_dense(x, weights, "up", block), "inner")
+    if block.activation == "swiglu":
+        inner = activation(named(_dense(x, weights, "gate", block), "inner")) * inner
+    else:
+        inner = activation(inner)
+    return named(_dense(inner, weights, "down", block), "feed_forward_out")
+
+
+def added(
+    x: Float[Array, "B S D"],
+    branch: Float[Array, "B S D"],
+    weights: Layer,
+    name: str,
+    rows: Rows,
+    block: Block,
+    kept: Float[Array, "B E"] | None,
+) -> Float[Array, "B S D"]:
+    """The residual stream behind a branch.
+
+    Args:
+      x: the stream before it.
+      branch: what it adds.
+      weights: of the row.
+      name: `attention` or `feed_forward`.
+      rows: of which clip each token is.
+      block: what the layer is made of.
+      kept: factor of the branch for each clip, 0 where it is skipped; None: it is 1 everywhere.
+    """
+    if block.layer_scale is not None:
+        branch = branch * weights[f"{name}_gamma"].astype(x.dtype)
+    if kept is not None:
+        factor = jnp.take_along_axis(kept, jnp.maximum(rows.layout.clip, 0), axis=1)
+        branch = branch * factor[..., None].astype(x.dtype)
+    x = x + branch
+    return normed(x, weights, name, rows, block) if block.order == "post" else x
+
+
+def _dense(x: Array, weights: Layer, name: str, block: Block) -> Array:
+    return _biased(_product("bli,io->blo", x, weights[f"{name}_kernel"], block), weights, name)
+
+
+def _product(subscripts: str, x: Array, kernel: Array, block: Block) -> Array:
+    """The sum of products of `jnp.einsum`, with a weight, in the dtype of `x`."""
+    kernel = kernel.astype(x.dtype)
+    return jnp.einsum(subscripts, x, kernel) if block.quantized is None else fp8.product(subscripts, x, kernel)
+
+
+def _biased(x: Array, weights: Layer, name: str) -> Array:
+    bias = weights.get(f"{name}_bias")
+    return x if bias is None else x + bias.astype(x.dtype)

@@ -1,0 +1,99 @@
+"""The tokens that a trunk adds to those of the stream: class tokens, registers, bottlenecks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from mmvideo.model.config import Model
+from mmvideo.model.fusion.gather import Extra, Source
+from mmvideo.model.layers.basic import normal, parameter
+from mmvideo.stream import MODALITIES, StreamSpec
+
+BY_MODALITY = ("extra.registers", "extra.classes")
+"""Ends of the names of the parameters that have a row for each modality of the run."""
+
+
+class ExtraTokens(nnx.Module):
+    """Learned tokens: registers and class tokens for each modality, bottleneck tokens for all alike.
+
+    Registers stand before class tokens, so that a class token of a causal text sees them and the text,
+    and the text sees neither.
+
+    Args:
+      config: gives their numbers.
+      modalities: those of the run.
+      fused: those that meet in a bottleneck; none if there is no bottleneck.
+      width: `D`.
+    """
+
+    def __init__(
+        self, config: Model, modalities: tuple[str, ...], fused: tuple[str, ...], width: int, *, rngs: nnx.Rngs
+    ):
+        self.classes_of = config.class_tokens
+        self.constant = Extra(modalities, config.registers + config.class_tokens)
+        self.narrow = Extra(fused, config.fusion.bottlenecks)
+        if config.registers:
+            shape = (len(modalities), config.registers, width)
+            self.registers = parameter(normal(rngs, shape), None, "place", "embed")
+        if config.class_tokens:
+            shape = (len(modalities), config.class_tokens, width)
+            self.classes = parameter(normal(rngs, shape), None, "place", "embed")
+        if fused:
+            self.bottlenecks = parameter(normal(rngs, (config.fusion.bottlenecks, width)), "place", "embed")
+
+    def join(self, x: Float[Array, "B L D"], source: Source) -> tuple[Float[Array, "B T D"], Source]:
+        """The tokens of a row with registers and class tokens behind them."""
+        own = [getattr(self, name)[...] for name in ("registers", "classes") if hasattr(self, name)]
+        if not own:
+            return x, source
+        return _behind(x, jnp.concatenate(own, axis=1), source), source.with_extra(self.constant)
+
+    def narrowed(self, x: Float[Array, "B T D"], source: Source) -> tuple[Float[Array, "B U D"], Source]:
+        """The tokens of a source with copies of the bottleneck tokens behind them."""
+        copies = jnp.broadcast_to(self.bottlenecks[...], (len(self.narrow.modalities), *self.bottlenecks.shape))
+        return _behind(x, copies, source), source.with_extra(self.narrow)
+
+    def class_tokens(self, x: Float[Array, "B T D"], source: Source) -> Float[Array, "B E 3 C D"]:
+        """The class tokens in a source; zero for a modality that the run lacks."""
+        count, width = self.classes_of, x.shape[-1]
+        if not count:
+            return jnp.zeros((len(x), source.clips, len(MODALITIES), 0, width), x.dtype)
+        end = source.tokens + self.constant.size(source.clips)
+        shape = (len(x), source.clips, len(self.constant.modalities), self.constant.count, width)
+        own = x[:, source.tokens : end].reshape(shape)[:, :, :, -count:]
+        none = jnp.zeros_like(own[:, :, 0])
+        known = self.constant.modalities
+        return jnp.stack([own[:, :, known.index(name)] if name in known else none for name in MODALITIES], axis=2)
+
+
+def _behind(x: Float[Array, "B T D"], extra: Float[Array, "m c D"], source: Source) -> Float[Array, "B U D"]:
+    """The tokens with extra ones for each clip behind them."""
+    each = jnp.broadcast_to(extra.astype(x.dtype), (len(x), source.clips, *extra.shape))
+    return jnp.concatenate([x, each.reshape(len(x), -1, x.shape[-1])], axis=1)
+
+
+def modality_rows(
+    old: Mapping[str, np.ndarray], new: Mapping[str, np.ndarray], old_spec: StreamSpec, new_spec: StreamSpec
+) -> dict[str, np.ndarray]:
+    """The parameters of a model with class tokens and registers picked for the modalities of another one.
+
+    Args:
+      old: by dotted name, of a model for the modalities of `old_spec`.
+      new: of the model for those of `new_spec`, which keeps its own for a modality that the old one lacks.
+      old_spec, new_spec: the modalities of both.
+    """
+    found, owners = dict(old), old_spec.modalities
+    for name in old.keys() & new.keys():
+        if not name.endswith(BY_MODALITY) or old[name].shape[1:] != new[name].shape[1:]:
+            continue
+        rows = [
+            old[name][owners.index(modality)] if modality in owners else row
+            for modality, row in zip(new_spec.modalities, new[name], strict=True)
+        ]
+        found[name] = np.stack(rows)
+    return found

@@ -1,0 +1,1 @@
+"""Components that several objectives share: requirements, modality groups, heads, teacher."""

@@ -1,0 +1,96 @@
+"""What an objective needs of the run, checked before anything is computed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmvideo.model.config import Model
+from mmvideo.model.factory import fusion_stages
+from mmvideo.model.fusion.stages import Stage, outsiders
+from mmvideo.model.kinds import AnyModel
+from mmvideo.stream import StreamSpec, Targets, TokenStream
+
+
+def require_modalities(spec: StreamSpec, modalities: tuple[str, ...], what: str) -> None:
+    """Raises ValueError if the run lacks a modality that `what` needs."""
+    for name in modalities:
+        if name not in spec.modalities:
+            raise ValueError(f"{what} needs {name}, which the run does not have: set input.{name}, or leave it out")
+
+
+def require_targets(stream: TokenStream, modality: str, kind: str) -> Targets:
+    """What is hidden of a modality.
+
+    Raises:
+      ValueError: nothing ever is; the message names the setting.
+    """
+    if modality not in stream.targets:
+        raise ValueError(f"{kind} has no hidden {modality} to predict: set input.masking.{modality} above 0")
+    return stream.targets[modality]
+
+
+def require_tokens(model: AnyModel, modalities: tuple[str, ...], what: str) -> None:
+    """Raises ValueError if the model keeps no features of single tokens of some of these modalities."""
+    if not isinstance(model, Model):
+        raise ValueError(
+            f"{what} needs the features of every token of {' and '.join(modalities)}, but model.kind {model.kind!r} "
+            "has one vector a modality: take model.kind transformer, or leave this objective out"
+        )
+    if model.video_encoder is not None and "video" in modalities:
+        raise ValueError(
+            f"{what} needs the features of every token of video, but with model.video_encoder the trunk has one token "
+            f"a step: leave model.video_encoder out, or video out of {what}"
+        )
+
+
+def require_steps(model: AnyModel, what: str) -> None:
+    """Raises ValueError if the model keeps no features of single time steps of video."""
+    if not isinstance(model, Model):
+        raise ValueError(
+            f"{what} needs the features of every time step of video, but model.kind {model.kind!r} has one vector a "
+            "modality: take model.kind transformer, or leave this objective out"
+        )
+
+
+def require_pooling(model: AnyModel, objective: Any) -> None:
+    """Raises ValueError if an objective pools class tokens, which the model does not have."""
+    if getattr(objective, "pooling", "mean") == "class" and not getattr(model, "class_tokens", 0):
+        raise ValueError(
+            f"{objective.kind}.pooling 'class' needs class tokens: set model.class_tokens to 1 or more (a baseline has "
+            "none), or pool by mean or map"
+        )
+
+
+def kept_apart(model: AnyModel, spec: StreamSpec, modalities: tuple[str, ...]) -> bool:
+    """Whether some layer has features of these modalities alone: `Features.tokens` then gives them."""
+    return any(not outsiders(stage, modalities, spec.modalities) for stage in fusion_stages(model))
+
+
+def require_alone(model: AnyModel, spec: StreamSpec, modalities: tuple[str, ...], what: str) -> None:
+    """Refuse a group of modalities that no layer keeps from the others, or that meets only where others are seen.
+
+    Raises:
+      ValueError: naming the modalities that would be known, and the settings that change it.
+    """
+    plan = fusion_stages(model)
+    alone = [stage for stage in plan if not outsiders(stage, modalities, spec.modalities)]
+    group, ways = " + ".join(modalities), "choose fusion.scheme mid or late, or a higher fusion.layer"
+    if not alone:
+        others = ", ".join(outsiders(plan[0], modalities, spec.modalities))
+        raise ValueError(
+            f"{what} is to know {group} only, and {others} can be seen from the first layer on: {ways}, or say "
+            f"{what}.after_fusion=True if it may know {others} too"
+        )
+    later = [stage for stage in plan[plan.index(alone[-1]) + 1 :] if _meets(stage, modalities)]
+    if later and not _meets(alone[-1], modalities):
+        others = ", ".join(outsiders(later[0], modalities, spec.modalities))
+        raise ValueError(
+            f"{what} is to know {group} together, and they meet only in layers where {others} can be seen: set "
+            f"fusion.media_layer below fusion.layer, or fusion.text causal, or say {what}.after_fusion=True if it may "
+            f"know {others} too"
+        )
+
+
+def _meets(stage: Stage, modalities: tuple[str, ...]) -> bool:
+    """Whether some of these modalities know of each other in a stage."""
+    return any(len(set(stage.knows(name)) & set(modalities)) > 1 for name in modalities)

@@ -1,0 +1,1 @@
+"""Generation of text: settings, beam search, questions and answers."""

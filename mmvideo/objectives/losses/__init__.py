@@ -1,0 +1,1 @@
+"""Losses over arrays, and the targets that they compare with."""

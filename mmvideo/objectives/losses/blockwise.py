@@ -1,0 +1,175 @@
+"""All products of two sides of a batch, a block of columns at a time, in memory linear in the batch.
+
+The sides are compared over the whole global batch. Rows stay where they are on a mesh, and every device
+meets each block of columns in turn, so the numbers are those of the whole matrix on one device while
+no device ever holds more than its rows times one block. A backward pass makes each block again.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from mmvideo.model.sharding import by_rows
+
+NEVER = -1e9
+"""Product of a pair that takes no part, and logarithm of an empty sum; finite, so that gradients are."""
+
+
+class Side(NamedTuple):
+    """One side of a comparison.
+
+    Attributes:
+      vector: what is compared; for `sum_pairs` also a tuple of several.
+      valid: which rows take part at all.
+      place: the clip of the batch that a row belongs to. Rows of both sides with one place belong together.
+      number: the clip of the corpus that a row belongs to, or several numbers a row, such as of its clip and of its
+        caption; rows at two places that share one are never compared.
+    """
+
+    vector: Float[Array, "n d"] | tuple[Float[Array, "n _"], ...]
+    valid: Bool[Array, " n"]
+    place: Int[Array, " n"]
+    number: Int[Array, "n *r"]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def log_sums(
+    rows: Side, columns: Side, chunk: int | None
+) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, " m"]]:
+    """Logarithms of the sums of `exp(row · column)`: own, and with others by row and by column.
+
+    Args:
+      rows: `n` of them; their vectors carry the scale of the logits.
+      columns: `m` of them.
+      chunk: columns of a block; None takes all at once.
+
+    Returns:
+      For each row the sum over the columns that belong to it, and over those that belong to others;
+      for each column the sum over the rows that it does not belong to. `NEVER` for an empty sum.
+    """
+    return _sweep(rows, columns, chunk, jax.nn.logsumexp, jnp.logaddexp)
+
+
+def nearest(
+    rows: Side, columns: Side, chunk: int | None
+) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, " m"]]:
+    """The greatest products in place of the sums of `log_sums`; without a gradient."""
+    rows, columns = jax.lax.stop_gradient((rows, columns))
+    return _sweep(rows, columns, chunk, jnp.max, jnp.maximum)
+
+
+def sum_pairs(each: Callable[..., Array], parameters: Any, rows: Side, columns: Side, chunk: int | None) -> Array:
+    """The sum of `each(parameters, products, own, other)` over all pairs of a row and a column.
+
+    Args:
+      each: gives a value for each pair of a block `[n, c]`, 0 for one that does not count. `products` is
+        an array, or a tuple of one for each of the vectors; `own` is True where row and column belong
+        together, `other` where they are compared as strangers.
+      parameters: what else its gradient is wanted for.
+      rows, columns, chunk: as of `log_sums`.
+    """
+
+    @jax.checkpoint
+    def block_sum(parameters: Any, rows: Side, block: Side) -> Array:
+        products = jax.tree.map(_products, rows.vector, block.vector)
+        return each(parameters, products, *_relation(rows, block)).sum()
+
+    def step(total: Array, block: Side) -> tuple[Array, None]:
+        return total + block_sum(parameters, rows, block), None
+
+    total, _ = jax.lax.scan(step, jnp.float32(0), _split(columns, chunk))
+    return total
+
+
+def _sweep(rows: Side, columns: Side, chunk: int | None, reduce: Callable, join: Callable) -> tuple[Array, ...]:
+    """Own, others by row, others by column, each reduced over its pairs block by block."""
+
+    def step(so_far: tuple[Array, Array], block: Side) -> tuple[tuple[Array, Array], Array]:
+        products = _products(rows.vector, block.vector)
+        own, other = (jnp.where(counted, products, NEVER) for counted in _relation(rows, block))
+        so_far = join(so_far[0], reduce(own, axis=1)), join(so_far[1], reduce(other, axis=1))
+        return so_far, reduce(other, axis=0)
+
+    none = jnp.full(len(rows.valid), NEVER)
+    (own, by_row), by_column = jax.lax.scan(step, (none, none), _split(columns, chunk))
+    return own, by_row, _joined(by_column, len(columns.valid))
+
+
+def _log_sums_forward(rows: Side, columns: Side, chunk: int | None) -> tuple[tuple[Array, ...], tuple]:
+    sums = log_sums(rows, columns, chunk)
+    return sums, (rows, columns, sums)
+
+
+def _log_sums_backward(chunk: int | None, kept: tuple, gradients: tuple[Array, ...]) -> tuple[Side, Side]:
+    """The gradient by a product is that by the sum times its share of the sum, `exp(product - log sum)`."""
+    rows, columns, (own_sum, row_sum, column_sum) = kept
+    own_gradient, row_gradient, column_gradient = gradients
+
+    def step(total: Array, given: tuple[Side, Array, Array]) -> tuple[Array, Array]:
+        block, block_sum, block_gradient = given
+        products = _products(rows.vector, block.vector)
+        own, other = _relation(rows, block)
+
+        def share(counted: Array, log_sum: Array) -> Array:
+            return jnp.exp(jnp.where(counted, products - log_sum, NEVER))
+
+        by_product = (
+            share(own, own_sum[:, None]) * own_gradient[:, None]
+            + share(other, row_sum[:, None]) * row_gradient[:, None]
+            + share(other, block_sum[None, :]) * block_gradient[None, :]
+        )
+        # Each device keeps its own columns of every block, or all would hold the gradients of all columns.
+        return total + _product(by_product, block.vector), by_rows(_product(by_product.T, rows.vector))
+
+    blocks = _split((columns, column_sum, column_gradient), chunk)
+    row_vectors, column_vectors = jax.lax.scan(step, jnp.zeros_like(rows.vector), blocks)
+    column_vectors = _joined(column_vectors, len(columns.valid))
+    return Side(row_vectors, None, None, None), Side(column_vectors, None, None, None)
+
+
+log_sums.defvjp(_log_sums_forward, _log_sums_backward)
+
+
+def _relation(rows: Side, columns: Side) -> tuple[Bool[Array, "n m"], Bool[Array, "n m"]]:
+    """Which pairs belong together, and which are compared as strangers."""
+    both = rows.valid[:, None] & columns.valid[None, :]
+    together = rows.place[:, None] == columns.place[None, :]
+    same = rows.number[:, None] == columns.number[None, :]
+    same = same if same.ndim == 2 else same.any(axis=-1)
+    return both & together, both & ~together & ~same
+
+
+def _products(rows: Float[Array, "n d"], columns: Float[Array, "m d"]) -> Float[Array, "n m"]:
+    return _product(rows, columns.T)
+
+
+def _product(a: Float[Array, "i j"], b: Float[Array, "j k"]) -> Float[Array, "i k"]:
+    """In true float32: a scale of 100 would magnify the rounding of fast products."""
+    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
+
+
+def _split(columns: Any, chunk: int | None) -> Any:
+    """Blocks `[k, c, …]` of the leading axis, at most `chunk` of it in each, filled up with what is not valid.
+
+    A block takes every k-th column, so that each device of a mesh gives its share of every block.
+    """
+    total = len(jax.tree.leaves(columns)[0])
+    blocks = -(-total // (chunk or total))
+    size = -(-total // blocks)
+
+    def split(x: Array) -> Array:
+        x = jnp.pad(x, [(0, size * blocks - total)] + [(0, 0)] * (x.ndim - 1))
+        return jnp.moveaxis(by_rows(x.reshape(size, blocks, *x.shape[1:])), 1, 0)
+
+    return jax.tree.map(split, columns)
+
+
+def _joined(blocks: Array, total: int) -> Array:
+    """The leading axis of `_split` put together again."""
+    return jnp.moveaxis(blocks, 0, 1).reshape(-1, *blocks.shape[2:])[:total]

@@ -1,0 +1,148 @@
+"""Reads arrays back from a checkpoint, and believes nothing: names, shapes, files and digests are compared first.
+
+Only what is proved to be damaged is called so. Where storage refuses to give the bytes, the checkpoint may
+be whole, and the run ends rather than fall back on an older one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+
+from mmvideo.training.checkpoint.checkpoint_manifest import (
+    RECORD,
+    ArrayRecord,
+    CheckpointError,
+    DamagedCheckpoint,
+    check_files,
+    read_record,
+)
+from mmvideo.training.checkpoint.checksums import digests
+from mmvideo.training.checkpoint.storage_errors import StorageError, storage_error
+
+FINE, BAD, UNREACHABLE = 0, 1, 2
+"""How the reading of a part went in one process."""
+
+Found = TypeVar("Found")
+
+
+def read_part(folder: Path, part: str, wanted: Mapping[str, Any], widen: bool = False) -> dict[str, jax.Array]:
+    """The arrays of one part of a checkpoint, compared with what is wanted and with their digests.
+
+    Args:
+      folder: of the checkpoint.
+      part: the folder in it.
+      wanted: `jax.ShapeDtypeStruct` with shardings, by dotted name.
+      widen: whether what was saved as bfloat16 is taken where float32 is wanted.
+
+    Raises:
+      CheckpointError: the arrays there have other names, shapes or dtypes.
+      DamagedCheckpoint: they are not what was saved.
+      StorageError: they may be, but cannot be read.
+    """
+    record = {n: r for n, r in read_record(folder / RECORD)[0].items() if n.split(".")[0] == part}
+    dtypes = {name: array.dtype for name, array in wanted.items()}
+    wanted = {name: _as_saved(array, record.get(name)) if widen else array for name, array in wanted.items()}
+    _compare(f"checkpoint of step {folder.name} in {folder.parent}", record, wanted)
+    if not wanted:
+        return {}
+    arrays = _read_arrays(folder, part, wanted)
+    wrong = [name for name, found in digests(arrays).items() if found != record[name].digest]
+    if wrong:
+        raise DamagedCheckpoint(f"array {wrong[0]} is not what was saved" + _more(wrong))
+    return {name: array.astype(dtypes[name]) for name, array in arrays.items()}
+
+
+def _read_arrays(folder: Path, part: str, wanted: Mapping[str, Any]) -> dict[str, jax.Array]:
+    """The arrays as they are there."""
+
+    def check() -> None:
+        if jax.process_index() == 0:
+            check_files(folder, part)
+
+    def read() -> dict[str, jax.Array]:
+        with _one_complaint_only(), ocp.StandardCheckpointer() as reader:
+            return reader.restore(folder / part, dict(wanted))
+
+    _together(check, folder, part)
+    return _together(read, folder, part)
+
+
+def _together(action: Callable[[], Found], folder: Path, part: str) -> Found:
+    """What an action gives in this process; where it fails in any, all of them raise alike.
+
+    Raises:
+      DamagedCheckpoint: the checkpoint is to blame.
+      StorageError: storage is.
+    """
+    found, outcome, failure = None, FINE, None
+    try:
+        found = action()
+    except DamagedCheckpoint as error:
+        outcome, failure = BAD, error
+    except (MemoryError, jax.errors.JaxRuntimeError):
+        raise
+    except Exception as error:  # Bytes that are wrong make Orbax and TensorStore raise nearly anything.
+        unreachable = storage_error(error, f"{part} could not be read", folder)
+        told = (str(error).splitlines() or ["no more is told"])[0]
+        reason = f"{part} cannot be read ({type(error).__name__}: {told[:200]})"
+        outcome, failure = (UNREACHABLE, unreachable) if unreachable else (BAD, DamagedCheckpoint(reason))
+    if jax.process_count() > 1:
+        outcome = int(np.max(multihost_utils.process_allgather(np.asarray(outcome))))
+    if outcome == UNREACHABLE:
+        raise failure or StorageError(f"another process could not read {folder / part}; look at what it says")
+    if outcome == BAD:
+        raise failure or DamagedCheckpoint(f"another process found {part} damaged")
+    return found
+
+
+def _as_saved(wanted: jax.ShapeDtypeStruct, saved: ArrayRecord | None) -> jax.ShapeDtypeStruct:
+    """A wanted float32 array in the dtype that it was saved in, where that is bfloat16: nothing is lost on the way."""
+    if saved is None or saved.dtype != "bfloat16" or wanted.dtype != np.float32:
+        return wanted
+    return jax.ShapeDtypeStruct(wanted.shape, jnp.bfloat16, sharding=wanted.sharding)
+
+
+@contextlib.contextmanager
+def _one_complaint_only() -> Iterator[None]:
+    """Keeps asyncio from printing, for each array of a part that can't be read, what its error says once."""
+    log = logging.getLogger("asyncio")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    except Exception:
+        gc.collect()  # The complaint comes when a failed future is forgotten.
+        raise
+    finally:
+        log.setLevel(level)
+
+
+def _compare(what: str, record: Mapping[str, ArrayRecord], wanted: Mapping[str, Any]) -> None:
+    """Raises unless the saved arrays have the wanted names, shapes and dtypes."""
+    saved = {name: f"{array.dtype}{list(array.shape)}" for name, array in record.items()}
+    needed = {name: f"{np.dtype(array.dtype)}{list(array.shape)}" for name, array in wanted.items()}
+    wrong = [
+        f"{name} is {saved.get(name, 'absent')} there and {needed.get(name, 'absent')} here"
+        for name in sorted(saved.keys() | needed.keys())
+        if saved.get(name) != needed.get(name)
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"{what} is of another shape: {'; '.join(wrong[:3])}{_more(wrong, 3)}; "
+            "use the settings it was trained with, or another workdir"
+        )
+
+
+def _more(items: list[str], shown: int = 1) -> str:
+    return f" (and {len(items) - shown} more)" if len(items) > shown else ""

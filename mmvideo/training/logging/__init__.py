@@ -1,0 +1,1 @@
+"""Logging of a run: metrics, time ledger, progress, watchdog."""

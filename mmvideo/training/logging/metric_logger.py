@@ -1,0 +1,142 @@
+"""What the loop tells the world after each step: lines in metrics.jsonl and ledger.jsonl, and the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from mmvideo.records.lines import write_lines
+from mmvideo.training.config import Training
+from mmvideo.training.logging.metric_writers import MetricsWriter, summarise, was_skipped
+from mmvideo.training.logging.progress import Progress
+from mmvideo.training.logging.time_ledger import Ledger
+from mmvideo.training.nan_guard import check
+from mmvideo.training.unreadable_clips import Unread
+
+Show = Callable[[Mapping[str, Any]], None]
+
+
+class Journal:
+    """Keeps the numbers of the steps since the last line.
+
+    Args:
+      workdir: where the lines go; None in every process but the first, which then only checks.
+      start: step that the run starts from.
+      config: says how often there is a line, and when too many bad steps stop the run.
+      ledger: the account whose lines go with those of the metrics.
+      batches: what it `skipped` is counted and listed in `skipped.jsonl`; `Unread` looks at `planned`.
+      show: gets each line instead of the screen.
+      utilisation: as `metrics.summarise` takes it.
+    """
+
+    def __init__(
+        self,
+        workdir: Path | None,
+        start: int,
+        config: Training,
+        ledger: Ledger,
+        batches: Any,
+        show: Show | None,
+        utilisation: float | None = None,
+    ):
+        self._workdir, self._config, self._ledger, self._batches = workdir, config, ledger, batches
+        self._writer = MetricsWriter(workdir, start, config.tensorboard) if workdir else None
+        self._progress = Progress(start, config.steps) if workdir and show is None else None
+        self._show = show or (self._progress.update if self._progress else None)
+        self._utilisation = utilisation
+        self._step = start
+        self._pending: tuple[int, Mapping[str, jax.Array]] | None = None
+        self._window: list[dict[str, float]] = []
+        self._unreadable, self._unread = 0, Unread(batches)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        try:
+            self.close()
+        except OSError:
+            if kind is None:  # Else what went wrong first is told: often the same full disk.
+                raise
+
+    def add(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
+        """Takes a step's metrics unread, and reads those of the step before: the device stays busy."""
+        self.settle()
+        self._pending = (step, metrics)
+
+    def settle(self, line: bool = False) -> None:
+        """Waits for the last step's metrics, checks them, and writes a line where one is due or asked for.
+
+        Raises:
+          NonFiniteError, SpikeError: too many skipped steps in a row.
+          UnreadableError: a step or most of an epoch could not be read.
+        """
+        if self._pending is not None:
+            step, metrics = self._pending
+            self._pending = None
+            with self._ledger.phase("step"):
+                host = {name: float(value) for name, value in jax.device_get(dict(metrics)).items()}
+            self._step = step
+            self._window.append(host)
+            check(step, host, self._config.patience)
+            self._unread.check(step, round(host["clips"]))
+        if line or self._step % self._config.log_every == 0:
+            self._flush()
+
+    def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Writes a line of those of an evaluation's metrics that have none yet."""
+        untold = self._writer.untold(step, metrics) if self._writer is not None else {}
+        if untold:
+            self._put({"step": step, **untold})
+
+    def say(self, text: str) -> None:
+        """Tells the person in front of the screen."""
+        if self._progress is not None:
+            self._progress.say(text)
+
+    def close(self) -> None:
+        """Writes what is left, also where an error ends the run."""
+        self._flush()
+        self._ledger.write(self._step)
+        if self._writer is not None:
+            self._writer.close()
+        if self._progress is not None:
+            self._progress.close()
+
+    def _flush(self) -> None:
+        """The line of the steps since the last one, if there were any."""
+        if not self._window:
+            return
+        spikes = sum(bool(metrics.get("spike")) for metrics in self._window)
+        skipped = sum(was_skipped(metrics) for metrics in self._window) - spikes
+        spent = self._ledger.write(self._step, skipped, spikes)
+        busy = sum(spent[name] for name in ("wait", "step", "checkpoint", "other"))
+        row = {"step": self._step, **summarise(self._window, busy, self._utilisation), **_device_memory()}
+        row["unreadable_clips"] = self._list_unreadable()
+        self._window = []
+        self._put(row)
+        if self._show is not None:
+            self._show(row)
+
+    def _put(self, row: dict[str, Any]) -> None:
+        if self._writer is not None:
+            seconds = self._writer.seconds_before + self._ledger.elapsed
+            self._writer.write({"step": row["step"], "seconds": seconds} | row)
+
+    def _list_unreadable(self) -> int:
+        """Number of clips that could not be read so far; the new ones are written to skipped.jsonl."""
+        reasons = {str(clip): str(reason) for clip, reason in list(self._batches.skipped)}
+        if len(reasons) > self._unreadable and self._workdir is not None:
+            write_lines(self._workdir / "skipped.jsonl", [{"id": i, "reason": r} for i, r in sorted(reasons.items())])
+            self._unreadable = len(reasons)
+        return len(reasons)
+
+
+def _device_memory() -> dict[str, int]:
+    """The most bytes that were in use on one of this process's devices so far; nothing where they don't tell."""
+    told = [device.memory_stats() or {} for device in jax.local_devices()]
+    most = max((stats.get("peak_bytes_in_use", 0) for stats in told), default=0)
+    return {"peak_device_bytes": most} if most else {}

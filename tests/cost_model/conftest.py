@@ -1,0 +1,47 @@
+"""Abstract learners and streams whose products are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pytest
+from flax import nnx
+
+from mmvideo.cost_model.flops import Products, count_products
+from mmvideo.cost_model.parameter_counts import PARTS, part_of
+from mmvideo.experiment.planning.abstract_batch import abstract_stream
+from mmvideo.input.collate import RowShape
+from mmvideo.input.planning.token_counts import BUDGETS
+from mmvideo.model.config import Model
+from mmvideo.model.transformer.multimodal_transformer import MultimodalTransformer
+from mmvideo.stream import StreamSpec, TokenStream
+
+Trunk = Callable[[Model, StreamSpec], tuple[dict, Callable[[Mapping[str, int]], Products]]]
+
+
+def row(spec: StreamSpec, tokens: Mapping[str, int]) -> TokenStream:
+    """An abstract row of one clip with so many tokens of each modality."""
+    budget = {**dict.fromkeys(BUDGETS, 0), **tokens, "tokens": sum(tokens.values()), "clips": 1}
+    return abstract_stream(RowShape(spec, np.array([budget[name] for name in BUDGETS]), (), ()), 1)
+
+
+def make_trunk(model: Model, spec: StreamSpec) -> tuple[dict, Callable[[Mapping[str, int]], Products]]:
+    """The abstract parameters of a trunk, and a function that counts its products for so many tokens."""
+    built = nnx.eval_shape(lambda: MultimodalTransformer(model, spec, rngs=nnx.Rngs(0)))
+    graphdef, params, rest = nnx.split(built, nnx.Param, ...)
+    params, rest = nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
+
+    def count(tokens: Mapping[str, int]) -> Products:
+        def run(variables, stream):
+            return nnx.merge(graphdef, variables["trunk"], rest)(stream)
+
+        return count_products(run, {"trunk": params}, row(spec, tokens), part=part_of, order=PARTS)
+
+    return params, count
+
+
+@pytest.fixture(scope="session")
+def trunk() -> Trunk:
+    """`make_trunk`, for modules that cannot import it."""
+    return make_trunk
