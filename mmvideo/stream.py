@@ -7,7 +7,7 @@ there. Content travels as one compact array a modality; `Layout.index` weaves th
 into the order of the row.
 
 Every rule of attention is a span: the keys that a query may see are one contiguous range of its
-row, so a fusion scheme is a choice of spans a layer and nothing else (`group_spans`).
+row, so a fusion scheme is a choice of spans a layer and nothing else (`attention_spans`).
 
 Shape letters: `B` rows, `L` tokens in a row, `E` clip slots in a row, `P` numbers in a patch.
 """
@@ -27,7 +27,7 @@ from jaxtyping import Array, Bool, Float, Int
 PADDING = -1
 """Marks an empty token, clip slot, label or target place."""
 
-CAPTIONS = 64
+MAX_CAPTIONS = 64
 """A clip in a row has fewer captions than this."""
 
 
@@ -45,11 +45,11 @@ MODALITIES: tuple[str, ...] = tuple(m.name.lower() for m in Modality)
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class TokenLayout:
     """Where every token of a row comes from and where it stands in its clip.
 
     Attributes:
-      index: place in the woven source; 0 for padding. For `TokenStream.layout` the source is the
+      source_index: place in the woven source; 0 for padding. For `TokenStream.layout` the source is the
         content of the modalities one behind the other, in the order of `MODALITIES`, those
         that the stream has; for `TokenStream.decode` it is
         `[the L encoded tokens | video targets | audio targets]`.
@@ -61,14 +61,14 @@ class Layout:
         the piece for text.
     """
 
-    index: Int[Array, "B L"]
+    source_index: Int[Array, "B L"]
     modality: Int[Array, "B L"]
     clip: Int[Array, "B L"]
     time: Float[Array, "B L"]
     grid: Int[Array, "B L 3"]
 
     @property
-    def real(self) -> Bool[Array, "B L"]:
+    def is_token(self) -> Bool[Array, "B L"]:
         """True where a slot holds a token, False where it is padding."""
         return self.modality != PADDING
 
@@ -81,19 +81,19 @@ class Targets:
     Attributes:
       content: the hidden patches, `[B, M, P]` (uint8 pixels, float32 spectrogram), or the hidden
         text pieces, `[B, M]` int32.
-      place: the token from which each is predicted: a place in the row of `TokenStream.decode` for
+      target_index: the token from which each is predicted: a place in the row of `TokenStream.decode` for
         patches, in the row of `TokenStream.layout` for text; `PADDING` where the slot is empty.
       clip: slot of the clip, or `PADDING`.
     """
 
     content: Any
-    place: Int[Array, "B M"]
+    target_index: Int[Array, "B M"]
     clip: Int[Array, "B M"]
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Mixed:
+class MixupTargets:
     """Clips that others were mixed into (mixup, cutmix).
 
     Attributes:
@@ -111,12 +111,12 @@ class Clips:
     """The clips of every row.
 
     Attributes:
-      number: number of the clip in its (mixed) corpus, `PADDING` for an empty slot, also for one
+      clip_index: number of the clip in its (mixed) corpus, `PADDING` for an empty slot, also for one
         whose clip could not be decoded.
       present: which modalities the clip has, in the order of `MODALITIES`.
       labels: class number for each kind of label, `PADDING` where it is unknown.
       aligned: False where the sound was shifted against the picture; not given, it is True everywhere.
-      vectors: what another model made of the clip, by modality or group (`video`, `video+audio`), float32
+      teacher_embeddings: what another model made of the clip, by modality or group (`video`, `video+audio`), float32
         `[B, E, d]`; NaN where that is not known.
       targets: what is to be predicted as numbers, by kind: a 1 or 0 for each class of a kind of which a
         clip may have several, or one number; float32 `[B, E, c]`, NaN where it is unknown.
@@ -129,13 +129,13 @@ class Clips:
         [0, 1]; NaN where that is unknown. None as for `moments`.
     """
 
-    number: Int[Array, "B E"]
+    clip_index: Int[Array, "B E"]
     present: Bool[Array, "B E 3"]
     labels: dict[str, Int[Array, "B E"]]
     aligned: Bool[Array, "B E"] | None = None
-    vectors: dict[str, Float[Array, "B E _"]] = dataclasses.field(default_factory=dict)
+    teacher_embeddings: dict[str, Float[Array, "B E _"]] = dataclasses.field(default_factory=dict)
     targets: dict[str, Float[Array, "B E _"]] = dataclasses.field(default_factory=dict)
-    mixed: Mixed | None = None
+    mixed: MixupTargets | None = None
     view: Int[Array, "B E"] | None = None
     start: Float[Array, "B E"] | None = None
     moments: Float[Array, "B E W 2"] | None = None
@@ -143,11 +143,11 @@ class Clips:
 
     def __post_init__(self) -> None:
         # JAX also builds clips of leaves that are no arrays.
-        if not hasattr(self.number, "shape"):
+        if not hasattr(self.clip_index, "shape"):
             return
         for name, value, kind in (("aligned", True, bool), ("view", 0, np.int32), ("start", 0, np.float32)):
             if getattr(self, name) is None:
-                object.__setattr__(self, name, np.full(self.number.shape, value, kind))
+                object.__setattr__(self, name, np.full(self.clip_index.shape, value, kind))
 
 
 @jax.tree_util.register_dataclass
@@ -167,9 +167,9 @@ class TokenStream:
     """
 
     content: dict[str, Any]
-    layout: Layout
+    layout: TokenLayout
     targets: dict[str, Targets]
-    decode: Layout | None
+    decode: TokenLayout | None
     clips: Clips
 
 
@@ -232,8 +232,8 @@ class StreamSpec:
         return tuple(name for name in MODALITIES if getattr(self, name) is not None)
 
 
-def group_spans(
-    layout: Layout,
+def attention_spans(
+    layout: TokenLayout,
     groups: Sequence[Sequence[str]],
     causal: Sequence[str] = (),
     order: Sequence[str] = MODALITIES,
@@ -257,7 +257,7 @@ def group_spans(
       ValueError: a group whose members are not neighbours, a modality in no group or in two, or a
         causal one that stands before others of its group.
     """
-    group_of = _group_numbers(groups, order)
+    group_of = _group_indices(groups, order)
     ordered = np.isin(MODALITIES, list(causal))
     for group in groups:
         flags = [ordered[MODALITIES.index(name)] for name in sorted(group, key=list(order).index)]
@@ -268,9 +268,9 @@ def group_spans(
     group = jnp.asarray(group_of)[layout.modality]
     alone = jnp.asarray(np.bincount(group_of, minlength=len(MODALITIES)) == 1)[group]
     caption = jnp.where(alone & (layout.modality == Modality.TEXT), layout.grid[..., 1], 0)
-    clip = (layout.clip * len(MODALITIES) + group) * CAPTIONS + caption
-    key = jnp.where(layout.real, clip, -1 - place)
-    backward = jnp.asarray(ordered)[layout.modality] & layout.real
+    clip = (layout.clip * len(MODALITIES) + group) * MAX_CAPTIONS + caption
+    key = jnp.where(layout.is_token, clip, -1 - place)
+    backward = jnp.asarray(ordered)[layout.modality] & layout.is_token
     start = jax.lax.cummax(jnp.where(_first(key), place, 0), axis=1)
     # Tokens that are not causal end where the causal ones of their group begin.
     last = jnp.roll(_first(2 * key + backward), -1, axis=1).at[:, -1].set(True)
@@ -284,7 +284,7 @@ def _first(key: Int[Array, "B L"]) -> Bool[Array, "B L"]:
     return jnp.pad(key[:, 1:] != key[:, :-1], ((0, 0), (1, 0)), constant_values=True)
 
 
-def _group_numbers(groups: Sequence[Sequence[str]], order: Sequence[str]) -> np.ndarray:
+def _group_indices(groups: Sequence[Sequence[str]], order: Sequence[str]) -> np.ndarray:
     """Number of the group of each modality, `[3]`."""
     members = [name for group in groups for name in group]
     if sorted(members) != sorted(MODALITIES):
@@ -298,6 +298,6 @@ def _group_numbers(groups: Sequence[Sequence[str]], order: Sequence[str]) -> np.
     return numbers
 
 
-def padding_share(layout: Layout) -> float:
+def padding_fraction(layout: TokenLayout) -> float:
     """Share of the row's token slots that hold no token, in [0, 1] (a host value)."""
-    return float(1.0 - np.asarray(layout.real).mean())
+    return float(1.0 - np.asarray(layout.is_token).mean())

@@ -35,7 +35,7 @@ import numpy as np
 from flax import nnx
 
 from mmvideo.input.clip_loader import Tokens
-from mmvideo.input.collate import RowShape, assemble_row, stack_rows
+from mmvideo.input.collate import BatchShape, assemble_row, stack_rows
 from mmvideo.model.config import Decoder, Fusion, Model, Sharing
 from mmvideo.objectives import Captioning, Classification, Contrastive, MaskedPatches, MaskedText
 from mmvideo.objectives.learner import Learner
@@ -121,7 +121,7 @@ def clip(seed: int, hide: bool) -> dict[str, Tokens]:
 
 
 def needs(tokens: dict[str, Tokens], hide: bool) -> list[int]:
-    """What a clip needs of each of `sizes.BUDGETS`."""
+    """What a clip needs of each of `token_counts.TOKEN_BUDGETS`."""
     total = {name: len(tokens[name].hidden) if name in tokens else 0 for name in MODALITIES}
     gone = {name: int(tokens[name].hidden.sum()) if name in tokens else 0 for name in MODALITIES}
     video, audio, text = total["video"] - gone["video"], total["audio"] - gone["audio"], total["text"]
@@ -133,7 +133,7 @@ def batch(hide: bool) -> TokenStream:
     """The clips in rows with room for several."""
     clips = [clip(seed, hide) for seed in range(CLIPS)]
     sizes = np.array([needs(tokens, hide) for tokens in clips])
-    shape = RowShape(SPEC, SLOTS * sizes.max(axis=0), MODALITIES if hide else (), ("kind",))
+    shape = BatchShape(SPEC, SLOTS * sizes.max(axis=0), MODALITIES if hide else (), ("kind",))
     labels, rows = {"kind": np.arange(CLIPS) % 4}, []
     for members in np.array_split(np.arange(CLIPS), ROWS):
         rows.append(assemble_row(shape, members, [clips[i] for i in members], sizes[members], labels))

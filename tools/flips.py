@@ -112,7 +112,7 @@ def flip_kept(folder: Path, flips: int, chance: random.Random) -> Row:
 
 def flip_records(folder: Path, flips: int, chance: random.Random) -> Row:
     """Flips bits in all that a run writes down beside its checkpoints, and in a file of embeddings."""
-    from mmvideo.input.annotations.teacher_embeddings import read_vectors
+    from mmvideo.input.annotations.teacher_embeddings import read_teacher_embeddings
     from mmvideo.training.checkpoint.retention import read_best
 
     workdir = _run(folder / "recorded")
@@ -127,7 +127,7 @@ def flip_records(folder: Path, flips: int, chance: random.Random) -> Row:
             lines = [read_lines(workdir / f"{name}.jsonl") for name in ("ledger", "metrics", "skipped")]
             evaluation = workdir / "evals" / "retrieval.json"
             best = dataclasses.astuple(read_best(workdir / "checkpoints"))
-            vectors = read_vectors(workdir / "embeddings.npz")
+            vectors = read_teacher_embeddings(workdir / "embeddings.npz")
             found = [lines, read_result(evaluation), read_predictions(evaluation), load_run(workdir), best, vectors]
         return found, str(workdir) in said.getvalue()
 
@@ -140,7 +140,7 @@ def _run(workdir: Path) -> Path:
 
     from mmvideo.evaluation.results import EvaluationResult, write_result
     from mmvideo.experiment.config import Experiment, to_json
-    from mmvideo.input.annotations.teacher_embeddings import write_vectors
+    from mmvideo.input.annotations.teacher_embeddings import write_teacher_embeddings
     from mmvideo.training.checkpoint.retention import Best, write_best
 
     training = quick(steps=6, save_every=2)
@@ -151,7 +151,9 @@ def _run(workdir: Path) -> Path:
     write_result(workdir, "retrieval", result, 6)
     write_best(workdir / "checkpoints", Best(6, "retrieval/r@1", "max", 0.25))
     ids, chance = [row["id"] for row in rows], np.random.default_rng(0)
-    write_vectors(workdir / "embeddings.npz", ids, {name: chance.normal(size=(9, 4)) for name in ("video", "audio")})
+    write_teacher_embeddings(
+        workdir / "embeddings.npz", ids, {name: chance.normal(size=(9, 4)) for name in ("video", "audio")}
+    )
     # The flips of checkpoints have a row of their own.
     hidden = workdir.with_name("checkpoints-of-record")
     (workdir / "checkpoints").rename(hidden)

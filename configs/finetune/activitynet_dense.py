@@ -34,7 +34,7 @@ DIFFERS HERE The trunk is that of configs/pretrain/valor_groups.py, at half its 
 
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.tiny import twin
+from mmvideo.experiment.tiny import tiny_twin
 from mmvideo.input.config import Input, Packing, Source, Text, Video
 from mmvideo.model.config import Block, Fusion, Model, Sharing
 from mmvideo.objectives import Captioning
@@ -80,4 +80,4 @@ experiment = Experiment(
     ),
 )
 
-tiny = twin(experiment)
+tiny = tiny_twin(experiment)

@@ -35,7 +35,7 @@ DIFFERS HERE AudioMAE draws clips of rare classes more often; here all are drawn
 
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.tiny import twin
+from mmvideo.experiment.tiny import tiny_twin
 from mmvideo.input.config import Audio, Input, Masking, Mixing, Packing, Source
 from mmvideo.media.config import AUDIO_MAE
 from mmvideo.model.config import Block, Fusion, Model
@@ -87,4 +87,4 @@ experiment = Experiment(
     evaluation=Evaluation(tasks=("classification",)),
 )
 
-tiny = twin(experiment)
+tiny = tiny_twin(experiment)

@@ -30,8 +30,8 @@ DIFFERS from the systems of the literature, which see features of the face, the 
 
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.tiny import twin
-from mmvideo.input.config import Audio, Input, Packing, Presence, Source, Text, Video
+from mmvideo.experiment.tiny import tiny_twin
+from mmvideo.input.config import Audio, Input, ModalityDropout, Packing, Source, Text, Video
 from mmvideo.media.config import AST
 from mmvideo.model.config import Block, Fusion, Model, Sharing
 from mmvideo.objectives import Regression
@@ -54,7 +54,7 @@ experiment = Experiment(
             begin=True,
             vocabulary=32_000,
         ),
-        presence=Presence(drop={"video": 0.1, "audio": 0.1, "text": 0.1}),
+        modality_dropout=ModalityDropout(drop={"video": 0.1, "audio": 0.1, "text": 0.1}),
         # 1568 + 512 + 48 tokens: a clip a row.
         packing=Packing(rows=BATCH, tokens=2128, clips=1),
     ),
@@ -85,4 +85,4 @@ experiment = Experiment(
     evaluation=Evaluation(tasks=("regression",)),
 )
 
-tiny = twin(experiment)
+tiny = tiny_twin(experiment)

@@ -28,8 +28,8 @@ DIFFERS from no published recipe that it follows.
 
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.tiny import twin
-from mmvideo.input.config import Audio, Input, Packing, Presence, Source, Video
+from mmvideo.experiment.tiny import tiny_twin
+from mmvideo.input.config import Audio, Input, ModalityDropout, Packing, Source, Video
 from mmvideo.media.config import AST
 from mmvideo.model.config import Block, Fusion, Model, Sharing
 from mmvideo.objectives import Classification
@@ -47,7 +47,7 @@ experiment = Experiment(
             seconds=3.06, spectrogram=AST, patch=(16, 16), time_masks=1, time_mask=48, mel_masks=1, mel_mask=24
         ),
         text=None,
-        presence=Presence(drop={"audio": 0.1, "video": 0.1}),
+        modality_dropout=ModalityDropout(drop={"audio": 0.1, "video": 0.1}),
         # 784 + 152 tokens: a clip a row.
         packing=Packing(rows=BATCH, tokens=936, clips=1),
     ),
@@ -76,4 +76,4 @@ experiment = Experiment(
     evaluation=Evaluation(tasks=("classification",)),
 )
 
-tiny = twin(experiment)
+tiny = tiny_twin(experiment)

@@ -35,7 +35,7 @@ DIFFERS HERE RandAugment's strength ends at 10 here, ViViT's is 15 of its own sc
 
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.tiny import twin
+from mmvideo.experiment.tiny import tiny_twin
 from mmvideo.input.config import Audio, Input, Mixing, Packing, RandAugment, Source, Video, Views
 from mmvideo.media.config import MBT
 from mmvideo.model.config import Block, Fusion, Model, Sharing
@@ -92,4 +92,4 @@ experiment = Experiment(
     ),
 )
 
-tiny = twin(experiment)
+tiny = tiny_twin(experiment)

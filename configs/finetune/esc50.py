@@ -30,7 +30,7 @@ DIFFERS HERE The rate falls in a straight line, where AST's is multiplied by 0.8
 
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.tiny import twin
+from mmvideo.experiment.tiny import tiny_twin
 from mmvideo.input.config import Audio, Input, Packing, Source
 from mmvideo.media.config import Spectrogram
 from mmvideo.model.config import Block, Fusion, Model
@@ -88,4 +88,4 @@ experiment = Experiment(
     evaluation=Evaluation(sources=(Source("corpora/esc50", "fold1"),), tasks=("classification",)),
 )
 
-tiny = twin(experiment)
+tiny = tiny_twin(experiment)

@@ -27,7 +27,7 @@ DIFFERS HERE As configs/finetune/ucf101.py says; and the paper's appendix 7 has 
 
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.tiny import twin
+from mmvideo.experiment.tiny import tiny_twin
 from mmvideo.input.config import Input, Mixing, Packing, RandAugment, Source, Video, Views
 from mmvideo.model.config import Block, Fusion, Model
 from mmvideo.objectives import Classification
@@ -91,4 +91,4 @@ experiment = Experiment(
     evaluation=Evaluation(tasks=("classification",), views=Views(clips=5, crops=3)),
 )
 
-tiny = twin(experiment)
+tiny = tiny_twin(experiment)

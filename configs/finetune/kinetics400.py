@@ -36,7 +36,7 @@ DIFFERS HERE Pictures lie in [-1, 1], as in configs/pretrain/videomae.py. Each c
 
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.tiny import twin
+from mmvideo.experiment.tiny import tiny_twin
 from mmvideo.input.config import Input, Mixing, Packing, RandAugment, Source, Video, Views
 from mmvideo.model.config import Block, Fusion, Model
 from mmvideo.objectives import Classification
@@ -101,4 +101,4 @@ experiment = Experiment(
     ),
 )
 
-tiny = twin(experiment)
+tiny = tiny_twin(experiment)

@@ -29,7 +29,7 @@ DIFFERS HERE The trunk is that of configs/pretrain/valor_groups.py, whose differ
 
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.tiny import twin
+from mmvideo.experiment.tiny import tiny_twin
 from mmvideo.input.config import Input, Packing, Source, Text, Video
 from mmvideo.model.config import Block, Fusion, Model, Sharing
 from mmvideo.objectives import Contrastive
@@ -84,4 +84,4 @@ experiment = Experiment(
     evaluation=Evaluation(tasks=("retrieval",), captions="all"),
 )
 
-tiny = twin(experiment)
+tiny = tiny_twin(experiment)

@@ -39,7 +39,7 @@ DIFFERS HERE Published systems read features of SlowFast and CLIP that were made
 
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.tiny import twin
+from mmvideo.experiment.tiny import tiny_twin
 from mmvideo.input.config import Input, Packing, Source, Text, Video
 from mmvideo.model.config import Block, Fusion, Model, Sharing
 from mmvideo.objectives import Moments
@@ -90,4 +90,4 @@ experiment = Experiment(
     evaluation=Evaluation(sources=(Source("corpora/qvhighlights", "validation"),), tasks=("moments",)),
 )
 
-tiny = twin(experiment)
+tiny = tiny_twin(experiment)

@@ -35,7 +35,7 @@ DIFFERS HERE As configs/finetune/kinetics400.py says. The two stretches of evalu
 
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.tiny import twin
+from mmvideo.experiment.tiny import tiny_twin
 from mmvideo.input.config import Input, Mixing, Packing, RandAugment, Source, Video, Views
 from mmvideo.model.config import Block, Fusion, Model
 from mmvideo.objectives import Classification
@@ -99,4 +99,4 @@ experiment = Experiment(
     ),
 )
 
-tiny = twin(experiment)
+tiny = tiny_twin(experiment)

@@ -33,7 +33,7 @@ DIFFERS HERE As configs/finetune/kinetics400.py says; and a clip comes once an e
 
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.tiny import twin
+from mmvideo.experiment.tiny import tiny_twin
 from mmvideo.input.config import Input, Mixing, Packing, RandAugment, Source, Video, Views
 from mmvideo.model.config import Block, Fusion, Model
 from mmvideo.objectives import Classification
@@ -97,4 +97,4 @@ experiment = Experiment(
     evaluation=Evaluation(tasks=("classification",), views=Views(clips=5, crops=3)),
 )
 
-tiny = twin(experiment)
+tiny = tiny_twin(experiment)

@@ -36,7 +36,7 @@ DIFFERS HERE CAV-MAE draws clips of rare classes more often, turns spectrograms 
 
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.tiny import twin
+from mmvideo.experiment.tiny import tiny_twin
 from mmvideo.input.config import Audio, Input, Mixing, Packing, Source, Video
 from mmvideo.media.config import CAV_MAE
 from mmvideo.model.config import Block, Fusion, Model, Sharing
@@ -99,4 +99,4 @@ experiment = Experiment(
     evaluation=Evaluation(tasks=("classification",)),
 )
 
-tiny = twin(experiment)
+tiny = tiny_twin(experiment)

@@ -34,7 +34,7 @@ DIFFERS HERE The trunk is that of configs/pretrain/valor_groups.py, whose differ
 
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.tiny import twin
+from mmvideo.experiment.tiny import tiny_twin
 from mmvideo.input.config import Audio, Input, Packing, Source, Text, Video
 from mmvideo.media.config import Spectrogram
 from mmvideo.model.config import Block, Fusion, Model, Sharing
@@ -100,4 +100,4 @@ experiment = Experiment(
     ),
 )
 
-tiny = twin(experiment)
+tiny = tiny_twin(experiment)

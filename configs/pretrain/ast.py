@@ -25,7 +25,7 @@ DIFFERS HERE A clip has one label of a kind, so the loss is the cross entropy of
 
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.tiny import twin
+from mmvideo.experiment.tiny import tiny_twin
 from mmvideo.input.config import Audio, Input, Packing, Source
 from mmvideo.media.config import AST
 from mmvideo.model.config import Block, Fusion, Model
@@ -78,4 +78,4 @@ experiment = Experiment(
     evaluation=Evaluation(retrieval=False),
 )  # fmt: skip
 
-tiny = twin(experiment)
+tiny = tiny_twin(experiment)

@@ -28,7 +28,7 @@ DIFFERS HERE The decoder is the paper's global one with 8 layers (table 1: 0.5 m
 
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.tiny import twin
+from mmvideo.experiment.tiny import tiny_twin
 from mmvideo.input.config import Audio, Input, Masking, Packing, Source
 from mmvideo.media.config import AUDIO_MAE
 from mmvideo.model.config import Block, Decoder, Fusion, Model
@@ -75,4 +75,4 @@ experiment = Experiment(
     evaluation=Evaluation(retrieval=False),
 )
 
-tiny = twin(experiment)
+tiny = tiny_twin(experiment)

@@ -27,7 +27,7 @@ DIFFERS HERE The rate falls in a straight line to an eighth, where CAV-MAE's is 
 """
 
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.tiny import twin
+from mmvideo.experiment.tiny import tiny_twin
 from mmvideo.input.config import Audio, Input, Masking, Packing, Source, Video
 from mmvideo.media.config import CAV_MAE
 from mmvideo.model.config import Block, Decoder, Fusion, Model, Sharing
@@ -80,4 +80,4 @@ experiment = Experiment(
     ),
 )
 
-tiny = twin(experiment)
+tiny = tiny_twin(experiment)

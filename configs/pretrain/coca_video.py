@@ -26,7 +26,7 @@ DIFFERS HERE A frame comes to the decoder as one token, as in CoCa's mean over f
 """
 
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.tiny import twin
+from mmvideo.experiment.tiny import tiny_twin
 from mmvideo.input.config import Input, Packing, Source, Text, Video
 from mmvideo.model.config import Block, Fusion, Model, Sharing, VideoEncoder
 from mmvideo.objectives import Captioning, Contrastive
@@ -74,4 +74,4 @@ experiment = Experiment(
     mesh=Mesh(data=-1, fsdp=8),
 )
 
-tiny = twin(experiment)
+tiny = tiny_twin(experiment)

@@ -27,7 +27,7 @@ DIFFERS HERE A clip has one label of a kind, so the loss is the cross entropy of
 
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.tiny import twin
+from mmvideo.experiment.tiny import tiny_twin
 from mmvideo.input.config import Audio, Input, Packing, Source, Video
 from mmvideo.media.config import MBT
 from mmvideo.model.config import Block, Fusion, Model, Sharing
@@ -67,4 +67,4 @@ experiment = Experiment(
     evaluation=Evaluation(retrieval=False),
 )
 
-tiny = twin(experiment)
+tiny = tiny_twin(experiment)

@@ -28,7 +28,7 @@ DIFFERS HERE A style, not the system. A frame of 256 pixels has 8 x 8 patches of
 """
 
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.tiny import twin
+from mmvideo.experiment.tiny import tiny_twin
 from mmvideo.input.config import Audio, Input, Masking, Packing, Source, Text, Video
 from mmvideo.media.config import MERLOT_RESERVE
 from mmvideo.model.config import Block, Decoder, Fusion, Model, Sharing
@@ -80,4 +80,4 @@ experiment = Experiment(
     ),
 )
 
-tiny = twin(experiment)
+tiny = tiny_twin(experiment)

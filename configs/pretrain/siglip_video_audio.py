@@ -23,8 +23,8 @@ DIFFERS HERE What is not of SigLIP is ours: 16 frames at 4 a second in 2 x 16 x 
 """
 
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.tiny import twin
-from mmvideo.input.config import Audio, Drop, Input, Packing, Source, Text, Video
+from mmvideo.experiment.tiny import tiny_twin
+from mmvideo.input.config import Audio, DropToken, Input, Packing, Source, Text, Video
 from mmvideo.media.config import AST
 from mmvideo.model.config import AttentionPooling, Block, Fusion, Model, Sharing
 from mmvideo.objectives import Contrastive
@@ -38,7 +38,7 @@ experiment = Experiment(
         video=Video(fps=4.0, frames=16, size=224, tubelet=(2, 16, 16), crop_scale=0.5),
         audio=Audio(seconds=10.26, spectrogram=AST, patch=(16, 16)),
         text=Text(length=64, vocabulary=32_000),
-        drop=Drop(video=0.5),
+        drop_token=DropToken(video=0.5),
         # 784 + 512 + 64 tokens: a clip a row.
         packing=Packing(rows=32_768, tokens=1360, clips=1),
     ),
@@ -76,4 +76,4 @@ experiment = Experiment(
     mesh=Mesh(data=-1, fsdp=8),
 )
 
-tiny = twin(experiment)
+tiny = tiny_twin(experiment)

@@ -24,8 +24,8 @@ DIFFERS  from the systems named, in that all of it happens at once.
 """
 
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.tiny import twin
-from mmvideo.input.config import Audio, Input, Masking, Packing, Presence, Source, Text, Video
+from mmvideo.experiment.tiny import tiny_twin
+from mmvideo.input.config import Audio, Input, Masking, ModalityDropout, Packing, Source, Text, Video
 from mmvideo.media.config import AST
 from mmvideo.model.config import Block, Decoder, Fusion, Model, Sharing
 from mmvideo.objectives import Captioning, Contrastive, MaskedPatches
@@ -43,7 +43,7 @@ experiment = Experiment(
         ),
         text=Text(length=48, begin=True, vocabulary=32_000),
         masking=Masking(video=0.5, video_kind="tube", audio=0.5, audio_kind="time"),
-        presence=Presence(drop={"audio": 0.2, "video": 0.1}),
+        modality_dropout=ModalityDropout(drop={"audio": 0.2, "video": 0.1}),
         packing=Packing(rows=1024, tokens=2304, clips=8),
     ),
     model=Model(
@@ -78,4 +78,4 @@ experiment = Experiment(
     mesh=Mesh(data=-1, fsdp=8),
 )
 
-tiny = twin(experiment)
+tiny = tiny_twin(experiment)

@@ -26,8 +26,8 @@ DIFFERS HERE One transformer: 8 layers of each modality's own, two in which pict
 """
 
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.tiny import twin
-from mmvideo.input.config import Audio, Input, Packing, Presence, Source, Text, Video
+from mmvideo.experiment.tiny import tiny_twin
+from mmvideo.input.config import Audio, Input, ModalityDropout, Packing, Source, Text, Video
 from mmvideo.media.config import Spectrogram
 from mmvideo.model.config import Block, Fusion, Model, Sharing
 from mmvideo.objectives import Captioning, Contrastive
@@ -42,7 +42,7 @@ experiment = Experiment(
             seconds=5.14, spectrogram=Spectrogram(bins=64, mean=-4.2677393, deviation=2 * 4.5689974), patch=(16, 16)
         ),
         text=Text(length=40, begin=True, vocabulary=30_522),
-        presence=Presence(groups=("text-video", "text-audio", "text-video+audio")),
+        modality_dropout=ModalityDropout(groups=("text-video", "text-audio", "text-video+audio")),
         # 784 + 128 + 40 tokens: a clip a row.
         packing=Packing(rows=512, tokens=952, clips=1),
     ),
@@ -69,4 +69,4 @@ experiment = Experiment(
     ),
 )
 
-tiny = twin(experiment)
+tiny = tiny_twin(experiment)

@@ -28,8 +28,8 @@ DIFFERS HERE Words are SentencePiece pieces with tables that are learned, where 
 """
 
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.tiny import twin
-from mmvideo.input.config import Audio, Drop, Input, Packing, Source, Text, Video
+from mmvideo.experiment.tiny import tiny_twin
+from mmvideo.input.config import Audio, DropToken, Input, Packing, Source, Text, Video
 from mmvideo.model.config import Block, Fusion, Model, Sharing
 from mmvideo.objectives import Contrastive
 from mmvideo.training.config import Optimizer, Training
@@ -41,7 +41,7 @@ experiment = Experiment(
         video=Video(fps=10.0, frames=32, size=224, tubelet=(4, 16, 16), crop_scale=0.5, flip=True, colour=0.4),
         audio=Audio(seconds=3.2, waveform=128, sample_rate=48000),
         text=Text(length=16, captions=4, vocabulary=2**16),
-        drop=Drop(video=0.5, audio=0.5),
+        drop_token=DropToken(video=0.5, audio=0.5),
         # 784 + 600 + 4 x 16 tokens: a clip a row.
         packing=Packing(rows=2048, tokens=1448, clips=1),
     ),
@@ -83,4 +83,4 @@ experiment = Experiment(
     ),
 )
 
-tiny = twin(experiment)
+tiny = tiny_twin(experiment)

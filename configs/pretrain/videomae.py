@@ -27,7 +27,7 @@ DIFFERS HERE What the encoder sees is in [-1, 1], not less ImageNet's mean and b
 
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.tiny import twin
+from mmvideo.experiment.tiny import tiny_twin
 from mmvideo.input.config import Input, Masking, Packing, Source, Video
 from mmvideo.model.config import Block, Decoder, Fusion, Model
 from mmvideo.objectives import MaskedPatches
@@ -73,4 +73,4 @@ experiment = Experiment(
     evaluation=Evaluation(retrieval=False),
 )
 
-tiny = twin(experiment)
+tiny = tiny_twin(experiment)

@@ -21,7 +21,7 @@ DIFFERS HERE Crops scale by area; the code jitters the scale between 0.9 and 1.3
 
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.tiny import twin
+from mmvideo.experiment.tiny import tiny_twin
 from mmvideo.input.config import Input, Packing, Source, Video
 from mmvideo.model.config import Block, Fusion, Model
 from mmvideo.objectives import Classification
@@ -60,4 +60,4 @@ experiment = Experiment(
     evaluation=Evaluation(retrieval=False),
 )
 
-tiny = twin(experiment)
+tiny = tiny_twin(experiment)

@@ -27,7 +27,7 @@ DIFFERS HERE A clip hides either small or large blocks each time it comes, exact
 
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment import Experiment
-from mmvideo.experiment.tiny import twin
+from mmvideo.experiment.tiny import tiny_twin
 from mmvideo.input.config import Input, Masking, Packing, Source, Video
 from mmvideo.model.config import Block, Decoder, Fusion, Model
 from mmvideo.objectives import LatentPrediction
@@ -87,4 +87,4 @@ experiment = Experiment(
     evaluation=Evaluation(retrieval=False),
 )
 
-tiny = twin(experiment)
+tiny = tiny_twin(experiment)

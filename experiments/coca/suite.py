@@ -12,7 +12,7 @@ FIXED    paper: configs/pretrain/coca_video.py, zero-shot on MSR-VTT in place of
 import dataclasses
 from pathlib import Path
 
-from mmvideo.ablation.fields import with_fields
+from mmvideo.ablation.fields import override
 from mmvideo.ablation.suite import Axis, Change, Claim, Metric, Published, Study, Suite, Tier, grid, named
 from mmvideo.ablation.toy import PLAIN, toy, toy_input, words
 from mmvideo.experiment import Experiment, load_experiment
@@ -91,7 +91,7 @@ TOY = toy(
     config=toy_input(audio=None, text=words()),
     tasks=None,
 )
-TOY = with_fields(TOY, {"model.depth": 4})
+TOY = override(TOY, {"model.depth": 4})
 TOY_METRICS = (
     Metric(FOUND, "retrieval", "text_to_video/r@10"),
     Metric("pieces told", "losses", "captioning/accuracy"),
@@ -140,7 +140,7 @@ BASE = dataclasses.replace(
     ),
 )
 # Of captioning alone nothing can be retrieved, of comparing alone nothing written.
-BASE = with_fields(BASE, {"evaluation.tasks": None, "evaluation.losses": False})
+BASE = override(BASE, {"evaluation.tasks": None, "evaluation.losses": False})
 METRICS = (Metric("R@1", "retrieval", "text_to_video/r@1"), Metric("CIDEr-D", "captioning", "cider_d"))
 
 paper_tier = Tier(

@@ -20,7 +20,7 @@ import dataclasses
 from pathlib import Path
 
 from mmvideo.ablation.suite import Claim, Metric, Published, Study, Suite, Tier, grid, named, paired
-from mmvideo.ablation.toy import PLAIN, fitted, tells, toy
+from mmvideo.ablation.toy import PLAIN, fitted, label_config, toy
 from mmvideo.experiment import Experiment, load_experiment
 from mmvideo.model.config import Fusion, Sharing
 
@@ -85,7 +85,7 @@ def fusion_claims(metric: str, last: str, middle: str) -> tuple[Claim, ...]:
 
 TOY = toy(
     "mbt",
-    {"joint": tells("joint"), "visual": tells("visual"), "audio": tells("audio")},
+    {"joint": label_config("joint"), "visual": label_config("visual"), "audio": label_config("audio")},
     fusion=Fusion("bottleneck", 1, bottlenecks=4),
     tasks=("classification",),
 )

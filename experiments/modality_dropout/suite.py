@@ -14,15 +14,15 @@ FIXED    paper: configs/finetune/vggsound.py. Toy: which of four instruments pla
 
 from pathlib import Path
 
-from mmvideo.ablation.fields import with_fields
+from mmvideo.ablation.fields import override
 from mmvideo.ablation.suite import Claim, Metric, Study, Suite, Tier, named
-from mmvideo.ablation.toy import PLAIN, tells, toy
+from mmvideo.ablation.toy import PLAIN, label_config, toy
 from mmvideo.experiment import load_experiment
 from mmvideo.model.config import Fusion
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
-DROP = "input.presence.drop"
+DROP = "input.modality_dropout.drop"
 RATES = named(
     "dropped",
     {
@@ -73,7 +73,7 @@ def expected(more: dict[str, str]) -> tuple[Claim, ...]:
 
 TOY = toy(
     "modality_dropout",
-    {"instrument": tells("instrument", require="any")},
+    {"instrument": label_config("instrument", require="any")},
     fusion=Fusion("mid", 1),
     steps=200,
     tasks=("classification",),
@@ -118,7 +118,7 @@ toy_tier = Tier(
     },
 )
 
-BASE = with_fields(load_experiment(CONFIGS / "finetune" / "vggsound.py"), {"evaluation.subsets": ("video", "audio")})
+BASE = override(load_experiment(CONFIGS / "finetune" / "vggsound.py"), {"evaluation.subsets": ("video", "audio")})
 
 paper_tier = Tier(
     studies=(Study("rate", BASE, (RATES,), metrics("sound"), claims=expected({})),),

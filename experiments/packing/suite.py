@@ -12,9 +12,9 @@ FIXED    steps, rows and token slots of a step: the program of a padded and of a
 
 from pathlib import Path
 
-from mmvideo.ablation.fields import with_fields
+from mmvideo.ablation.fields import override
 from mmvideo.ablation.suite import Axis, Claim, Corpus, Metric, Study, Suite, Tier, grid, named
-from mmvideo.ablation.toy import CORPORA, LOG_MEL, PLAIN, fitted, tells, toy, toy_input
+from mmvideo.ablation.toy import CORPORA, LOG_MEL, PLAIN, fitted, label_config, toy, toy_input
 from mmvideo.experiment import load_experiment
 from mmvideo.input.config import Audio, Packing, Source, Video
 from mmvideo.model.config import Fusion
@@ -48,7 +48,7 @@ def expected(metric: str, more: dict[str, str]) -> Claim:
 
 TOY = toy(
     "packing",
-    {"joint": tells("joint"), "visual": tells("visual"), "audio": tells("audio")},
+    {"joint": label_config("joint"), "visual": label_config("visual"), "audio": label_config("audio")},
     fusion=Fusion("mid", 1),
     config=toy_input(
         video=Video(fps=12.0, frames=96, size=32, tubelet=(4, 16, 16)),
@@ -94,7 +94,7 @@ toy_tier = Tier(
 )
 
 BASE = load_experiment(CONFIGS / "pretrain" / "trimodal.py")
-ALONE = fitted(with_fields(BASE, {"input.packing.clips": 1}).input).packing.tokens
+ALONE = fitted(override(BASE, {"input.packing.clips": 1}).input).packing.tokens
 """Tokens of its largest clip: the shortest row that a padded batch can have. Its own rows are twice as long."""
 
 paper_tier = Tier(

@@ -12,11 +12,11 @@ FIXED    paper: configs/pretrain/valor_groups.py, zero-shot on VALOR-32K. Toy: p
 import dataclasses
 from pathlib import Path
 
-from mmvideo.ablation.fields import with_fields
+from mmvideo.ablation.fields import override
 from mmvideo.ablation.suite import Axis, Claim, Metric, Published, Study, Suite, Tier, grid, named
 from mmvideo.ablation.toy import PLAIN, toy, toy_input, words
 from mmvideo.experiment import load_experiment
-from mmvideo.input.config import Presence, Source, Video
+from mmvideo.input.config import ModalityDropout, Source, Video
 from mmvideo.model.config import Fusion
 from mmvideo.objectives import Captioning, Contrastive
 
@@ -35,12 +35,12 @@ def groups() -> Axis:
         "groups",
         {
             label: {
-                "input.presence": Presence(groups=(GROUPS[row],)),
+                "input.modality_dropout": ModalityDropout(groups=(GROUPS[row],)),
                 "objectives.contrastive.pair_weights": tuple(float(row == other) for other in range(3)),
             }
             for label, row in rows.items()
         }
-        | {ALL: {"input.presence": Presence(groups=GROUPS)}},
+        | {ALL: {"input.modality_dropout": ModalityDropout(groups=GROUPS)}},
     )
 
 
@@ -94,7 +94,7 @@ TOY = toy(
     config=toy_input(
         video=Video(fps=12.0, frames=24, size=32, tubelet=(4, 16, 16)),
         text=words(),
-        presence=Presence(groups=GROUPS),
+        modality_dropout=ModalityDropout(groups=GROUPS),
     ),
     tasks=("retrieval", "losses"),
 )
@@ -131,7 +131,7 @@ BASE = dataclasses.replace(
         RECIPE.evaluation, sources=(Source("corpora/valor32k", "test"),), tasks=("retrieval", "captioning")
     ),
 )
-BASE = with_fields(BASE, {"evaluation.decoding.beams": 3})
+BASE = override(BASE, {"evaluation.decoding.beams": 3})
 MEASURED = (
     Metric("T-V R@1", "retrieval", "text_to_video/r@1"),
     Metric("T-AV R@1", "retrieval", "text_to_video+audio/r@1"),

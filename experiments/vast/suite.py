@@ -11,11 +11,11 @@ FIXED    paper: configs/finetune/youcook2.py. Toy: pictures, sound and captions 
 
 from pathlib import Path
 
-from mmvideo.ablation.fields import with_fields
+from mmvideo.ablation.fields import override
 from mmvideo.ablation.suite import Axis, Claim, Metric, Published, Study, Suite, Tier, named
 from mmvideo.ablation.toy import PLAIN, toy, toy_input, words
 from mmvideo.experiment import load_experiment
-from mmvideo.input.config import Presence, Video
+from mmvideo.input.config import ModalityDropout, Video
 from mmvideo.model.config import Fusion
 from mmvideo.objectives import Captioning, Contrastive
 
@@ -29,7 +29,8 @@ MIXED = {"mixed groups": ("text-video", "text-audio", "text-video+audio")}
 def trained() -> Axis:
     """What a clip shows in training."""
     return named(
-        "trained on", {label: {"input.presence": Presence(groups=rows)} for label, rows in (TRAINED | MIXED).items()}
+        "trained on",
+        {label: {"input.modality_dropout": ModalityDropout(groups=rows)} for label, rows in (TRAINED | MIXED).items()},
     )
 
 
@@ -100,7 +101,7 @@ toy_tier = Tier(
     minutes=25,
 )  # fmt: skip
 
-BASE = with_fields(
+BASE = override(
     load_experiment(CONFIGS / "finetune" / "youcook2.py"), {"evaluation.subsets": ("video+text", "audio+text")}
 )
 

@@ -25,7 +25,9 @@ from mmvideo.objectives import Contrastive
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 DROPS = {"75": 0.75, "50": 0.5, "25": 0.25, "0": 0.0}
-DROP = named("drop %", {name: refitted({"input.drop.video": s, "input.drop.audio": s}) for name, s in DROPS.items()})
+DROP = named(
+    "drop %", {name: refitted({"input.drop_token.video": s, "input.drop_token.audio": s}) for name, s in DROPS.items()}
+)
 
 
 def published(axis: str, source: str, columns: str, rows: dict[str, list[float | None]]) -> tuple[Published, ...]:
@@ -249,7 +251,7 @@ paper_tier = Tier(
         Study(
             "DropToken in fine-tuning",
             FINETUNED,
-            (named("drop %", {name: refitted({"input.drop.video": share}) for name, share in DROPS.items()}),),
+            (named("drop %", {name: refitted({"input.drop_token.video": share}) for name, share in DROPS.items()}),),
             (Metric("K400", "classification", "action/top1"),),
             claims=(
                 Claim(

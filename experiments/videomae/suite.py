@@ -15,7 +15,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from mmvideo.ablation.fields import with_fields
+from mmvideo.ablation.fields import override
 from mmvideo.ablation.suite import Claim, Metric, Published, Study, Suite, Tier, named
 from mmvideo.ablation.toy import PLAIN, refitted, toy, toy_input
 from mmvideo.experiment import Experiment, load_experiment
@@ -102,7 +102,7 @@ TOY = toy(
     tasks=("probes",),
     probes=("visual",),
 )
-TOY = with_fields(TOY, {"model.decoder.depth": 2})
+TOY = override(TOY, {"model.decoder.depth": 2})
 TOY_CLAIMS = claims("motion, linear")
 RANDOM = {"training.steps": 1, "training.optimizer.warmup": 0, "training.optimizer.learning_rate": 1e-12}
 
@@ -188,7 +188,7 @@ PRETRAINED = load_experiment(CONFIGS / "pretrain" / "videomae.py")
 def pretraining(corpus: str, change: Callable[[Experiment], Experiment]) -> Experiment:
     """VideoMAE on a corpus; Something-Something is never flipped, and every second of 12 frames a second is taken."""
     own = {"input.video.flip": False, "input.video.fps": 6.0} if corpus == "SSv2" else {}
-    experiment = with_fields(PRETRAINED, {"input.sources": (Source(f"corpora/{CORPORA[corpus]}"),)} | own)
+    experiment = override(PRETRAINED, {"input.sources": (Source(f"corpora/{CORPORA[corpus]}"),)} | own)
     return change(experiment)
 
 

@@ -15,7 +15,7 @@ import dataclasses
 from pathlib import Path
 
 from mmvideo.ablation.suite import Claim, Metric, Published, Study, Suite, Tier, named
-from mmvideo.ablation.toy import PLAIN, tells, toy, toy_input
+from mmvideo.ablation.toy import PLAIN, label_config, toy, toy_input
 from mmvideo.experiment import Experiment, load_experiment
 from mmvideo.input.config import Mixing, Video
 from mmvideo.model.config import Fusion, VideoEncoder
@@ -49,7 +49,7 @@ def claims(metric: str) -> tuple[Claim, ...]:
 TOP1 = (Metric("motion", "classification", "visual/top1"), Metric("shape", "classification", "noun/top1"))
 TOY = toy(
     "vivit",
-    {"visual": tells("visual", ("video",)), "noun": tells("noun", ("video",))},
+    {"visual": label_config("visual", ("video",)), "noun": label_config("noun", ("video",))},
     fusion=Fusion("early"),
     config=toy_input(video=Video(fps=12.0, frames=24, size=32, tubelet=(2, 8, 8)), audio=None),
     tasks=("classification",),

@@ -10,7 +10,7 @@ import runpy
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from mmvideo.ablation.fields import with_fields
+from mmvideo.ablation.fields import override
 from mmvideo.ablation.suite import Choice, Study, Suite, Tier, labels_of, points
 from mmvideo.experiment.config import ConfigError, Experiment, to_json
 
@@ -107,7 +107,7 @@ def cells_of(tier: Tier, only: Sequence[tuple[str, str]] = (), keep: str | None 
                 # That of the first cell of all, wanted or not: it is the same whichever are asked for.
                 place = places.setdefault(_digest(experiment), words)
                 if study.name in names and all(labels.get(axis) in choices for axis, choices in wanted.items()):
-                    experiment = with_fields(experiment, {"name": words, "input.keep": keep})
+                    experiment = override(experiment, {"name": words, "input.keep": keep})
                     found.append(Cell(study.name, labels, seed, experiment, place))
     return found
 
@@ -137,9 +137,9 @@ def _experiment(study: Study, point: Sequence[Choice], labels: Mapping[str, str]
     experiment = study.base
     try:
         for choice in point:
-            experiment = with_fields(experiment, choice.fields)
+            experiment = override(experiment, choice.fields)
             experiment = choice.change(experiment) if choice.change is not None else experiment
-        return with_fields(experiment, {"training.seed": seed})
+        return override(experiment, {"training.seed": seed})
     except (ValueError, TypeError, KeyError) as error:
         told = ", ".join(f"{axis}={label}" for axis, label in labels.items())
         raise ConfigError(f"study '{study.name}', cell {told}: {error}") from error

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmvideo.ablation.fields import differences, flat, with_fields
-from mmvideo.ablation.results import Planned
+from mmvideo.ablation.fields import differences, flat, override
+from mmvideo.ablation.results import PlannedCell
 from mmvideo.ablation.run_record import Record, read_record
 from mmvideo.ablation.statistics import Estimate, estimate, paired
 from mmvideo.evaluation.report.parts.metric_names import headline
@@ -89,7 +89,7 @@ class Comparison:
     metrics: tuple[str, ...]
     headlines: int
     others: int
-    planned: Mapping[str, Planned]
+    planned: Mapping[str, PlannedCell]
     unplanned: Mapping[str, str]
 
     @property
@@ -121,7 +121,7 @@ def compare(runs: Sequence[str | Path], pattern: str | None = None, planned: boo
         raise ConfigError(_nothing(columns, names, wanted, pattern))
     first = [name for name in shared if _is_headline(name)]
     whys: dict[str, str] = {}
-    settings = {column.name: with_fields(column.runs[0].experiment, SEEDS) for column in columns}
+    settings = {column.name: override(column.runs[0].experiment, SEEDS) for column in columns}
     return Comparison(
         columns,
         differences(settings),
@@ -144,7 +144,7 @@ def _columns(runs: Sequence[Finished]) -> tuple[Column, ...]:
     """Runs put together where all but their seeds is the same, in the order in which they were given."""
     groups: dict[str, list[Finished]] = {}
     for run in runs:
-        key = json.dumps(flat(with_fields(run.experiment, SEEDS)), sort_keys=True)
+        key = json.dumps(flat(override(run.experiment, SEEDS)), sort_keys=True)
         groups.setdefault(key, []).append(run)
     names = [_name([run.workdir.resolve().name for run in group]) for group in groups.values()]
     if len(set(names)) < len(names):
@@ -184,7 +184,7 @@ def _nothing(columns: Sequence[Column], names: Sequence[str], wanted: Sequence[s
     return "nothing in common: no metric was measured of all; run mmvideo eval on them with the same settings"
 
 
-def _planned(settings: Mapping[str, Experiment], whys: dict[str, str]) -> dict[str, Planned]:
+def _planned(settings: Mapping[str, Experiment], whys: dict[str, str]) -> dict[str, PlannedCell]:
     """Costs of the columns; why one can't be planned goes to `whys`."""
     from mmvideo.ablation.cost import cost_of
 

@@ -13,12 +13,12 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from mmvideo.cost_model.devices import USABLE, Device
-from mmvideo.cost_model.memory import Memory, cut
+from mmvideo.cost_model.memory import Memory, shard_factor
 from mmvideo.cost_model.parameter_counts import count_parameters
 from mmvideo.experiment.config import Experiment
-from mmvideo.experiment.planning.abstract_batch import Outline, abstract_stream
-from mmvideo.experiment.planning.abstract_model import Abstract, abstract_learner, rehearsed, sketched
-from mmvideo.experiment.planning.device_plan import fitted, pace
+from mmvideo.experiment.planning.abstract_batch import BatchOutline, abstract_stream
+from mmvideo.experiment.planning.abstract_model import AbstractModel, abstract_learner, for_memory, sketched
+from mmvideo.experiment.planning.device_plan import fit_mesh, step_time
 from mmvideo.experiment.planning.plan import batch_flops, clip_flops, mesh_sizes
 from mmvideo.experiment.planning.step_memory import held_bytes, step_memory, update_bytes
 
@@ -37,7 +37,8 @@ class Cost:
       hours: on its devices; None where it isn't said what they are, as in all below.
       seconds: of a step.
       rows: of a batch that one device has.
-      turns: into how many parts the batch must be cut, gradients being added up, so that it fits; 0 if nothing does.
+      grad_accum_steps: into how many parts the batch must be cut, gradients being added up, so that it fits; 0 if
+        nothing does.
       devices: that the run has.
     """
 
@@ -50,7 +51,7 @@ class Cost:
     hours: float | None = None
     seconds: float | None = None
     rows: int | None = None
-    turns: int | None = None
+    grad_accum_steps: int | None = None
     devices: int | None = None
 
 
@@ -84,20 +85,20 @@ class Planner:
         first = cost = self._cost_on(experiment, self._devices)
         while (times := self._missing(cost)) > 1:
             cost = self._cost_on(experiment, cost.devices * times)
-        return first if cost.turns == 0 else cost
+        return first if cost.grad_accum_steps == 0 else cost
 
     def _missing(self, cost: Cost) -> int:
         """How many times its devices would hold the rows of a run: a power of two that shares them out evenly."""
-        if cost.turns in (None, 1):
+        if cost.grad_accum_steps in (None, 1):
             return 1
-        wanted = 2 ** max(cost.turns - 1, 1).bit_length()
+        wanted = 2 ** max(cost.grad_accum_steps - 1, 1).bit_length()
         evenly = cost.rows & -cost.rows
         room = self._most // cost.devices
         return min(wanted, evenly, 2 ** (room.bit_length() - 1) if room else 1)
 
     def _cost_on(self, experiment: Experiment, devices: int) -> Cost:
         if self._device is not None:
-            experiment = dataclasses.replace(experiment, mesh=fitted(experiment.mesh, devices))
+            experiment = dataclasses.replace(experiment, mesh=fit_mesh(experiment.mesh, devices))
         sizes = mesh_sizes(experiment, None if self._device is None else devices)
         program = _Program(experiment, sketched(experiment), sizes, self._once)
         memory, steps = program.memory, experiment.training.steps
@@ -107,13 +108,13 @@ class Planner:
             parameters=program.parameters,
             bytes=memory.total,
             checkpoint=program.checkpoint,
-            batch=memory.batch * cut("batch", sizes),
+            batch=memory.batch * shard_factor("batch", sizes),
         )
         return cost if self._device is None else self._timed(cost, program, self._device, devices)
 
     def _timed(self, cost: Cost, program: _Program, device: Device, devices: int) -> Cost:
         clips = program.experiment.input.packing.rows * program.sketch.clips
-        *_, seconds = pace(program.experiment, device, devices, clips * program.clip_flops)
+        *_, seconds = step_time(program.experiment, device, devices, clips * program.clip_flops)
         usable, rows = round(device.memory * USABLE), program.rows
         fits = rows if cost.bytes <= usable else program.rows_that_fit(usable)
         return dataclasses.replace(
@@ -121,7 +122,7 @@ class Planner:
             hours=cost.steps * seconds / 3600,
             seconds=seconds,
             rows=rows,
-            turns=math.ceil(rows / fits) if fits else 0,
+            grad_accum_steps=math.ceil(rows / fits) if fits else 0,
             devices=devices,
         )
 
@@ -137,12 +138,12 @@ class _Program:
     def __init__(
         self,
         experiment: Experiment,
-        sketch: Outline,
+        sketch: BatchOutline,
         sizes: dict[str, int],
         once: Callable[[Hashable, Callable[[], Any]], Any],
     ):
         self.experiment, self.sketch = experiment, sketch
-        self.rows = -(-experiment.input.packing.rows // cut("batch", sizes))
+        self.rows = -(-experiment.input.packing.rows // shard_factor("batch", sizes))
         self._sizes = sizes
         training = experiment.training
         plain = {name: _without_constants(one) for name, one in experiment.objectives.items()}
@@ -202,8 +203,8 @@ class _Program:
         return self._once(key, lambda: update_bytes(self.experiment, self._learner))
 
     @property
-    def _learner(self) -> Abstract:
-        model = rehearsed(self.experiment.model)
+    def _learner(self) -> AbstractModel:
+        model = for_memory(self.experiment.model)
         return self._once(("learner",), lambda: abstract_learner(self.experiment, self.sketch.spec, model))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from mmvideo.experiment.config import Experiment, to_json
 
 
-def with_fields(experiment: Experiment, fields: Mapping[str, Any]) -> Experiment:
+def override(experiment: Experiment, fields: Mapping[str, Any]) -> Experiment:
     """The experiment with other values of some fields.
 
     Args:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmvideo.ablation.cells import Cell
 from mmvideo.ablation.cost import Cost, Planner
-from mmvideo.ablation.fields import with_fields
+from mmvideo.ablation.fields import override
 from mmvideo.cost_model.devices import Device
 from mmvideo.experiment.config import Experiment, to_json
 from mmvideo.records.whole import write_whole
@@ -50,7 +50,7 @@ def _key(experiment: Experiment) -> str:
     """Equal for runs that cost the same for sure: all but their names and seeds is the same."""
     import hashlib
 
-    plain = with_fields(experiment, {"name": "", "training.seed": 0, "input.seed": 0, "input.keep": None})
+    plain = override(experiment, {"name": "", "training.seed": 0, "input.seed": 0, "input.keep": None})
     return hashlib.sha256(to_json(plain).encode()).hexdigest()[:16]
 
 
@@ -61,7 +61,7 @@ def _read(path: Path) -> dict[str, Cost]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Outlook:
+class CostForecast:
     """What all of it takes.
 
     Attributes:
@@ -84,9 +84,9 @@ class Outlook:
     storage: int
 
 
-def outlook(
+def forecast_cost(
     cells: Sequence[Cell], runs: Mapping[str, Experiment], costs: Mapping[str, Cost], done: set[str]
-) -> Outlook:
+) -> CostForecast:
     """The sum of the costs.
 
     Args:
@@ -104,7 +104,7 @@ def outlook(
     checkpoints = sum(costs[place].checkpoint * (run.training.keep or 1) for place, run in runs.items())
     hours = [costs[place].hours for place in runs]
     device_hours = [hours and hours * costs[place].devices for place, hours in zip(runs, hours, strict=True)]
-    return Outlook(
+    return CostForecast(
         cells=len(cells),
         runs=len(runs),
         done=len(done & runs.keys()),

@@ -22,7 +22,7 @@ NOT_TOLD = ("name", "training.seed", "input.seed", "input.keep")
 """Fields whose difference says nothing about a point."""
 
 
-class Planned(Protocol):
+class PlannedCell(Protocol):
     """What was planned of a run: FLOPs of all its training, parameters, and bytes on one device."""
 
     flops: float
@@ -31,7 +31,7 @@ class Planned(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class CellOutcome:
     """A cell, and how its run ended.
 
     Attributes:
@@ -70,9 +70,9 @@ class Row:
     """
 
     labels: Mapping[str, str]
-    cells: tuple[Outcome, ...]
+    cells: tuple[CellOutcome, ...]
     changed: Mapping[str, tuple[Any, Any]]
-    planned: Planned | None
+    planned: PlannedCell | None
     published: tuple[Published, ...]
 
     def values(self, metric: Metric) -> dict[int, float]:
@@ -121,12 +121,12 @@ class Results:
     studies: tuple[StudyResults, ...]
 
     @property
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[CellOutcome]:
         """All cells."""
         return [cell for study in self.studies for row in study.rows for cell in row.cells]
 
     @property
-    def runs(self) -> list[Outcome]:
+    def runs(self) -> list[CellOutcome]:
         """The runs of the cells, each once where several cells share it."""
         return list({outcome.cell.place: outcome for outcome in self.outcomes}.values())
 
@@ -137,7 +137,7 @@ class Results:
 
 
 def gather(
-    suite: Suite, tier: str, cells: Sequence[Cell], folder: str | Path, costs: Mapping[str, Planned] | None = None
+    suite: Suite, tier: str, cells: Sequence[Cell], folder: str | Path, costs: Mapping[str, PlannedCell] | None = None
 ) -> Results:
     """Reads what the cells of a tier say, finished or not.
 
@@ -156,12 +156,12 @@ def gather(
     for study in tier_of(suite, tier).studies:
         own = [cell for cell in cells if cell.study == study.name]
         if own:
-            found.append(_study(study, [Outcome(cell, **read(cell.place)) for cell in own], costs))
+            found.append(_study(study, [CellOutcome(cell, **read(cell.place)) for cell in own], costs))
     return Results(suite, tier, folder, tuple(found))
 
 
 def _ended(folder: Path, place: str) -> dict[str, Any]:
-    """How the run of a place ended, as fields of `Outcome`."""
+    """How the run of a place ended, as fields of `CellOutcome`."""
     path = folder / STATE / f"{place}.json"
     if not path.is_file():
         begun = (folder / CELLS / place / "metrics.jsonl").is_file()
@@ -177,8 +177,8 @@ def _ended(folder: Path, place: str) -> dict[str, Any]:
     return told | {"status": "done", "record": read_record(folder / CELLS / place)}
 
 
-def _study(study: Study, outcomes: Sequence[Outcome], costs: Mapping[str, Planned]) -> StudyResults:
-    by_point: dict[tuple[str, ...], list[Outcome]] = {}
+def _study(study: Study, outcomes: Sequence[CellOutcome], costs: Mapping[str, PlannedCell]) -> StudyResults:
+    by_point: dict[tuple[str, ...], list[CellOutcome]] = {}
     for outcome in outcomes:
         by_point.setdefault(tuple(outcome.cell.labels.values()), []).append(outcome)
     wanted = [tuple(labels_of(study, point).values()) for point in points(study)]
@@ -192,7 +192,7 @@ def _study(study: Study, outcomes: Sequence[Outcome], costs: Mapping[str, Planne
     )
 
 
-def _row(study: Study, cells: Sequence[Outcome], costs: Mapping[str, Planned]) -> Row:
+def _row(study: Study, cells: Sequence[CellOutcome], costs: Mapping[str, PlannedCell]) -> Row:
     first = cells[0].cell
     changed = differences({"base": study.base, "here": first.experiment})
     return Row(

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mmvideo.ablation.cells import SHARED, Cell
-from mmvideo.ablation.fields import differences, with_fields
+from mmvideo.ablation.fields import differences, override
 from mmvideo.ablation.launchers.local import Launcher
-from mmvideo.ablation.suite_progress import Follow
+from mmvideo.ablation.suite_progress import SuiteProgress
 from mmvideo.ablation.worker import CELLS, SETTINGS, STATE, state_of, told
 from mmvideo.experiment.config import ConfigError, Experiment, load_experiment, to_json
 from mmvideo.records.whole import write_whole
@@ -29,7 +29,7 @@ RESTARTS = 20
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class RunsOutcome:
     """How it ended.
 
     Attributes:
@@ -98,7 +98,7 @@ def _run_of(folder: Path, cell: Cell, names: Mapping[str, str]) -> Run:
     if name is None:
         raise ConfigError(f"{cell.title} starts from {start}, but the tier shares {', '.join(names) or 'nothing'}")
     path = str((folder / CELLS / _shared(name)).absolute())
-    return Run(with_fields(cell.experiment, {"training.init_from": path}), _shared(name))
+    return Run(override(cell.experiment, {"training.init_from": path}), _shared(name))
 
 
 def _check_unchanged(folder: Path, place: str, experiment: Experiment) -> None:
@@ -120,7 +120,7 @@ def _shared(name: str) -> str:
     return f"shared-{name}"
 
 
-def run_all(folder: Path, runs: Mapping[str, Run], launcher: Launcher, follow: Follow) -> Outcome:
+def run_all(folder: Path, runs: Mapping[str, Run], launcher: Launcher, follow: SuiteProgress) -> RunsOutcome:
     """Runs what is not finished.
 
     Ctrl-C asks the runs to save and end, and leaves the rest for the same call to go on with.
@@ -148,7 +148,7 @@ def run_all(folder: Path, runs: Mapping[str, Run], launcher: Launcher, follow: F
 class _Board:
     """What waits, what runs, and what has ended."""
 
-    def __init__(self, folder: Path, runs: dict[str, Run], launcher: Launcher, follow: Follow):
+    def __init__(self, folder: Path, runs: dict[str, Run], launcher: Launcher, follow: SuiteProgress):
         self._folder, self._runs, self._launcher, self._follow = folder, runs, launcher, follow
         self._done = finished(folder, runs)
         self._failed: dict[str, str] = {}
@@ -186,10 +186,10 @@ class _Board:
             self._end(place, "", again=False)
         self.running = {}
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> RunsOutcome:
         """How it has ended."""
         left = [place for place in self._runs if place not in self._done and place not in self._failed]
-        return Outcome(tuple(place for place in self._runs if place in self._done), self._failed, tuple(left))
+        return RunsOutcome(tuple(place for place in self._runs if place in self._done), self._failed, tuple(left))
 
     def _end(self, place: str, words: str, again: bool = True) -> None:
         state = state_of(self._folder, place)

@@ -16,7 +16,7 @@ PAUSE = 2.0
 """Seconds between two looks into the runs' files."""
 
 
-class Follow:
+class SuiteProgress:
     """Tells of runs that begin and end, and how long the rest will take.
 
     The time left is that of the FLOPs that are left at the pace of those that were spent since it began.

@@ -14,15 +14,15 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from mmvideo.ablation.fields import with_fields
+from mmvideo.ablation.fields import override
 from mmvideo.ablation.suite import Axis, Change, Corpus, Study, Tier
 from mmvideo.datasets.shapes.attributes import LABELS, SHAPES, TIMBRES
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment.config import Experiment
-from mmvideo.experiment.planning.abstract_batch import outline
+from mmvideo.experiment.planning.abstract_batch import batch_outline
 from mmvideo.input.config import Audio, Input, Packing, Source, Text, Video
 from mmvideo.media.config import Spectrogram
-from mmvideo.model.config import Decoder, Fusion, Model, dimensions
+from mmvideo.model.config import Decoder, Fusion, Model, model_dims
 from mmvideo.objectives import AnyObjective, Classification
 from mmvideo.training.config import Optimizer, Training
 
@@ -81,7 +81,7 @@ def words() -> Text:
 def fitted(config: Input) -> Input:
     """The input with rows that hold as many of the largest clips as they have slots, and no token more."""
     room = dataclasses.replace(config.packing, tokens=2**20)
-    need = outline(dataclasses.replace(config, packing=room)).need["tokens"]
+    need = batch_outline(dataclasses.replace(config, packing=room)).need["tokens"]
     return dataclasses.replace(config, packing=dataclasses.replace(room, tokens=config.packing.clips * need))
 
 
@@ -89,7 +89,7 @@ def refitted(fields: Mapping[str, Any]) -> Change:
     """A change of fields after which rows are `fitted` again: what makes fewer tokens then costs less."""
 
     def change(experiment: Experiment) -> Experiment:
-        experiment = with_fields(experiment, fields)
+        experiment = override(experiment, fields)
         return dataclasses.replace(experiment, input=fitted(experiment.input))
 
     return change
@@ -107,7 +107,7 @@ def toy_training(steps: int = STEPS) -> Training:
     )
 
 
-def tells(label: str, modalities: tuple[str, ...] = ("video", "audio"), **settings: Any) -> Classification:
+def label_config(label: str, modalities: tuple[str, ...] = ("video", "audio"), **settings: Any) -> Classification:
     """The objective of telling a kind of label of the shapes."""
     return Classification(label, CLASSES[label], modalities=modalities, **settings)
 
@@ -203,7 +203,7 @@ def scaled(experiment: Experiment) -> Experiment:
 
 
 def _wider(model: Model) -> Model:
-    now, decoder = dimensions(model), model.decoder
+    now, decoder = model_dims(model), model.decoder
     width, below = WIDER * now.width, WIDER * decoder.width
     return dataclasses.replace(
         model,

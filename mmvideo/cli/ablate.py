@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mmvideo.ablation.cells import Cell
     from mmvideo.ablation.cost import Cost
     from mmvideo.ablation.launchers.local import Launcher
-    from mmvideo.ablation.pages.plan_page import Planned
+    from mmvideo.ablation.pages.plan_page import PlannedTier
     from mmvideo.ablation.schedule import Run
     from mmvideo.ablation.suite import Suite
     from mmvideo.cost_model.devices import Device
@@ -111,13 +111,13 @@ def main(arguments: list[str]) -> int:
     return _run(plan, runs, folder, launcher, options)
 
 
-def _run(plan: Planned, runs: dict[str, Run], folder: Path, launcher: Launcher, options: Any) -> int:
+def _run(plan: PlannedTier, runs: dict[str, Run], folder: Path, launcher: Launcher, options: Any) -> int:
     from mmvideo.ablation.schedule import finished, run_all
-    from mmvideo.ablation.suite_progress import Follow
+    from mmvideo.ablation.suite_progress import SuiteProgress
 
     # What ends a terminal, or a job that holds this command, ends as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    outcome = run_all(folder, runs, launcher, Follow(folder, plan.costs, finished(folder, runs)))
+    outcome = run_all(folder, runs, launcher, SuiteProgress(folder, plan.costs, finished(folder, runs)))
     for place, why in outcome.failed.items():
         print(f"failed: {place}: {why} ({folder}/log/{place}.txt)", file=sys.stderr)
     if outcome.left:
@@ -129,11 +129,11 @@ def _run(plan: Planned, runs: dict[str, Run], folder: Path, launcher: Launcher, 
 
 def _plan(
     suite: Suite, cells: list[Cell], runs: dict[str, Experiment], done: set[str], folder: Path, options: Any
-) -> Planned:
+) -> PlannedTier:
     """Plans every run, and the script that SLURM would get."""
     from mmvideo.ablation.cells import tier_of
-    from mmvideo.ablation.forecast import costs_of, outlook
-    from mmvideo.ablation.pages.plan_page import Planned
+    from mmvideo.ablation.forecast import costs_of, forecast_cost
+    from mmvideo.ablation.pages.plan_page import PlannedTier
 
     device, devices, most = _devices(options)
 
@@ -142,8 +142,8 @@ def _plan(
             print(f"\rplanning {number} of {count} runs", end="" if number < count else "\n", file=sys.stderr)
 
     costs = costs_of(runs, folder, device, devices, most, tell)
-    sum_of = outlook(cells, runs, costs, done)
-    plan = Planned(suite, tier_of(suite, options.tier), options.tier, cells, runs, costs, sum_of, device, None)
+    sum_of = forecast_cost(cells, runs, costs, done)
+    plan = PlannedTier(suite, tier_of(suite, options.tier), options.tier, cells, runs, costs, sum_of, device, None)
     if not (options.plan and options.launcher == "slurm"):
         return plan
     from mmvideo.ablation.launchers.slurm import script
@@ -164,7 +164,7 @@ def _devices(options: Any) -> tuple[Device | None, int, int | None]:
     return device, device.host, MOST
 
 
-def _job(plan: Planned, options: Any) -> Callable[[str], dict[str, Any]]:
+def _job(plan: PlannedTier, options: Any) -> Callable[[str], dict[str, Any]]:
     """What the job of a run asks SLURM for, by its place."""
     from mmvideo.ablation.launchers.slurm import job, named_as_sbatch
 
@@ -172,7 +172,7 @@ def _job(plan: Planned, options: Any) -> Callable[[str], dict[str, Any]]:
     return lambda place: job(plan.device, plan.costs[place].devices or 1, plan.costs[place].hours, given)
 
 
-def _show_plan(plan: Planned, options: Any) -> None:
+def _show_plan(plan: PlannedTier, options: Any) -> None:
     """Prints what it will take, and writes it where that is asked for."""
     suite = plan.suite
     print(f"{suite.title} ({suite.name}, {plan.name})\nfixed: {suite.fixed}")
@@ -189,7 +189,7 @@ def _show_plan(plan: Planned, options: Any) -> None:
         print(f"plan: {write_plan(plan, options.out)}")
 
 
-def _outlook_lines(plan: Planned) -> list[str]:
+def _outlook_lines(plan: PlannedTier) -> list[str]:
     from mmvideo.ablation.pages.plan_page import devices_in_words, in_hours
     from mmvideo.training.checkpoint.storage_errors import size_in_words
     from mmvideo.training.logging.progress import short
@@ -210,7 +210,7 @@ def _outlook_lines(plan: Planned) -> list[str]:
     return lines
 
 
-def _launcher(plan: Planned, options: Any, folder: Path) -> Launcher | None:
+def _launcher(plan: PlannedTier, options: Any, folder: Path) -> Launcher | None:
     from mmvideo.cli.terminal.usage_errors import UsageError
 
     if options.launcher == "local":
@@ -244,7 +244,7 @@ def _write_results(
     suite: Suite, name: str, cells: list[Cell], folder: Path, costs: dict[str, Cost], out: Path | None
 ) -> None:
     """Writes tables, plots and the page, and shows the table."""
-    from mmvideo.ablation.pages import write_pages
+    from mmvideo.ablation.pages.result_files import write_pages
     from mmvideo.ablation.results import gather
 
     found = gather(suite, name, cells, folder, costs)

@@ -121,10 +121,10 @@ def _build(options) -> int:
 
 
 def _show(options) -> int:
-    from mmvideo.datasets.inspect_corpus import show
+    from mmvideo.datasets.inspect_corpus import inspect
 
     name = options.corpus.replace("samples:", "samples-").rstrip("/").split("/")[-1]
-    page = show(
+    page = inspect(
         options.corpus,
         options.split,
         options.out or Path(f"{name}-{options.split}.html"),

@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     if arguments and arguments[0] in ("-h", "--help"):
         print(ABOUT, end="")
         return 0
-    from mmvideo.cli.terminal.usage_errors import chosen_step, parse_fields, take_first, take_value
+    from mmvideo.cli.terminal.usage_errors import parse_fields, parse_step, take_first, take_value
     from mmvideo.experiment.find_config import find_run
 
     workdir, rest = take_first(arguments, "mmvideo eval WORKDIR", "the workdir of a run")
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
     step, rest = take_value(rest, "--step", "the step of a checkpoint, or best")
     corpus, rest = take_value(rest, "--dataset", "a corpus, such as corpora/clips or corpora/clips:test")
     find_run(workdir)
-    step = chosen_step(step)
+    step = parse_step(step)
     from mmvideo.experiment.config import load_experiment
     from mmvideo.experiment.input_checks import check_source
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmvideo.cli.terminal.usage_errors import Parser, chosen_step
+from mmvideo.cli.terminal.usage_errors import Parser, parse_step
 
 ABOUT = """Write a trained model for inference: parameters alone (their average where one was kept), settings,
 tokenizer, statistics and class names, with digests. `mmvideo.load(OUT)`, `mmvideo eval OUT`, `mmvideo predict
@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> int:
         "--dtype", choices=("float32", "bfloat16"), default="float32", help="of the matrices (default: float32)"
     )
     options = parser.parse_args(arguments)
-    step = chosen_step(options.step)
+    step = parse_step(options.step)
     from mmvideo.experiment.find_config import find_run
 
     find_run(options.workdir)

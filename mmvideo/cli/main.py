@@ -79,9 +79,9 @@ def _command(arguments: list[str]) -> int:
         return 0
     verb, *rest = arguments
     if verb not in VERBS:
-        from mmvideo.cli.terminal.usage_errors import suggestion
+        from mmvideo.cli.terminal.usage_errors import did_you_mean
 
-        print(f"mmvideo: there is no verb '{verb}'{suggestion(verb, VERBS)}; see mmvideo --help", file=sys.stderr)
+        print(f"mmvideo: there is no verb '{verb}'{did_you_mean(verb, VERBS)}; see mmvideo --help", file=sys.stderr)
         return 2
     return _run(verb, rest)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from mmvideo.cost_model.devices import Device
     from mmvideo.experiment.config import Experiment
-    from mmvideo.experiment.planning.device_plan import Launch
+    from mmvideo.experiment.planning.device_plan import DevicePlan
     from mmvideo.experiment.planning.plan import Plan
     from mmvideo.experiment.planning.xla_compile import Compiled
     from mmvideo.parallel.config import Mesh
@@ -146,15 +146,15 @@ def _share(text: str) -> float:
 def _launch(experiment: Experiment, options: Options) -> None:
     """Plans for devices, and prints."""
     from mmvideo.cli.plan_launch import as_json, compiled_table, launch_lines
-    from mmvideo.experiment.planning.device_plan import corrected, plan_launch
+    from mmvideo.experiment.planning.device_plan import plan_devices, with_compiled_bytes
     from mmvideo.experiment.planning.plan import as_dict
 
-    found = plan_launch(experiment, options.device, options.devices, options.mesh, options.mfu)
+    found = plan_devices(experiment, options.device, options.devices, options.mesh, options.mfu)
     if not options.json:
         _print(found.plan)
     told = _ask(experiment, found, options)
     if told is not None:
-        found = corrected(found, *told)
+        found = with_compiled_bytes(found, *told)
     if options.json:
         print(json.dumps(as_dict(found.plan) | as_json(found, told), indent=2))
         return
@@ -163,7 +163,7 @@ def _launch(experiment: Experiment, options: Options) -> None:
         _console().print(compiled_table(*told))
 
 
-def _ask(experiment: Experiment, found: Launch, options: Options) -> tuple[Launch, Compiled] | None:
+def _ask(experiment: Experiment, found: DevicePlan, options: Options) -> tuple[DevicePlan, Compiled] | None:
     """What a compiler says of the launch; None where none is asked, or none is there."""
     from mmvideo.experiment.planning.device_plan import compile_launch, own_compiler
 

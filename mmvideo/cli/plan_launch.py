@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mmvideo.experiment.planning.device_plan import Launch
+    from mmvideo.experiment.planning.device_plan import DevicePlan
     from mmvideo.experiment.planning.xla_compile import Compiled
     from mmvideo.parallel.config import Mesh
 
@@ -19,7 +19,7 @@ def parse_mesh(text: str) -> Mesh:
     Raises:
       UsageError: an axis that doesn't exist, or no number.
     """
-    from mmvideo.cli.terminal.usage_errors import UsageError, suggestion
+    from mmvideo.cli.terminal.usage_errors import UsageError, did_you_mean
     from mmvideo.parallel.config import Mesh
     from mmvideo.parallel.mesh import AXES
 
@@ -27,7 +27,7 @@ def parse_mesh(text: str) -> Mesh:
     for part in text.split(","):
         name, _, size = part.partition("=")
         if name not in sizes:
-            raise UsageError(f"--mesh has no axis '{name}'{suggestion(name, sizes)}; write such as data=8,fsdp=8")
+            raise UsageError(f"--mesh has no axis '{name}'{did_you_mean(name, sizes)}; write such as data=8,fsdp=8")
         try:
             sizes[name] = int(size)
         except ValueError:
@@ -35,7 +35,7 @@ def parse_mesh(text: str) -> Mesh:
     return Mesh(**sizes)
 
 
-def launch_lines(launch: Launch) -> str:
+def launch_lines(launch: DevicePlan) -> str:
     """What is decided and told of a launch, a line each."""
     rows = (*_rows_of_a_device(launch), *_speed(launch))
     wide = [max(len(row[column]) for row in rows) for column in range(2)]
@@ -43,19 +43,20 @@ def launch_lines(launch: Launch) -> str:
     return "\n".join([f"\non {launch.devices:,} x {launch.device.title}", *lines])
 
 
-def _rows_of_a_device(launch: Launch) -> list[tuple[str, str, str]]:
+def _rows_of_a_device(launch: DevicePlan) -> list[tuple[str, str, str]]:
     gib = launch.device.memory / 2**30
     mesh = " x ".join(f"{name}={size}" for name, size in launch.sizes.items() if size > 1) or "one device"
     refitted = "the recipe's, cut down to what fits these devices" if launch.refitted else ""
     source = "by XLA's compiler" if launch.compiled else "rehearsed"
     if not launch.fits:
         verdict = "not even one row fits: cut parameters by --mesh fsdp=…, or take remat"
-    elif launch.turns == 1:
+    elif launch.grad_accum_steps == 1:
         verdict = f"fits; up to {launch.fits:,} a device would"
     else:
+        parts = launch.grad_accum_steps
         verdict = (
-            f"{launch.fits:,} fit: give {launch.turns}x the devices, or a {launch.turns}th of the rows "
-            f"with optimizer.accumulate {launch.turns}"
+            f"{launch.fits:,} fit: give {parts}x the devices, or a {parts}th of the rows "
+            f"with optimizer.accumulate {parts}"
         )
     return [
         ("mesh", mesh, refitted),
@@ -69,7 +70,7 @@ def _rows_of_a_device(launch: Launch) -> list[tuple[str, str, str]]:
     ]
 
 
-def _speed(launch: Launch) -> list[tuple[str, str, str]]:
+def _speed(launch: DevicePlan) -> list[tuple[str, str, str]]:
     hosts = -(-launch.devices // launch.device.host)
     hours = launch.plan.run.steps * launch.seconds / 3600
     sending = launch.traffic / launch.device.link
@@ -93,7 +94,7 @@ def _speed(launch: Launch) -> list[tuple[str, str, str]]:
     ]
 
 
-def compiled_table(launch: Launch, found: Compiled) -> Table:
+def compiled_table(launch: DevicePlan, found: Compiled) -> Table:
     """The plan's bytes beside XLA's, and the collectives of the program."""
     from mmvideo.cli.terminal.tables import new_table
 
@@ -123,7 +124,7 @@ def trust(found: Compiled) -> str:
     )
 
 
-def as_json(launch: Launch, told: tuple[Launch, Compiled] | None) -> dict:
+def as_json(launch: DevicePlan, told: tuple[DevicePlan, Compiled] | None) -> dict:
     """What both tables tell."""
     from mmvideo.experiment.planning.device_plan import as_dict
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmvideo.cli.terminal.usage_errors import Parser, chosen_step
+from mmvideo.cli.terminal.usage_errors import Parser, parse_step
 
 ABOUT = "What a trained model makes of clips."
 
@@ -39,7 +39,7 @@ def _embed(options) -> int:
 
     if options.out.suffix != ".npz":
         raise UsageError(f"--out {options.out} must end in .npz")
-    step = chosen_step(options.step)
+    step = parse_step(options.step)
     from mmvideo.experiment.find_config import find_run
     from mmvideo.experiment.input_checks import check_source
 

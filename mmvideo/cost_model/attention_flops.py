@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mmvideo.model.config import Model, dimensions
-from mmvideo.model.fusion import stages
-from mmvideo.model.fusion.stages import Stage
+from mmvideo.model.config import Model, model_dims
+from mmvideo.model.fusion.fusion_stages import Stage, stages
 
 
 def attention_flops(model: Model, tokens: Mapping[str, int], captions: int = 1) -> int:
@@ -21,7 +20,7 @@ def attention_flops(model: Model, tokens: Mapping[str, int], captions: int = 1) 
       tokens: of the clip as they enter the trunk, by modality; those of all captions together.
       captions: how many captions the text is, all of one length.
     """
-    numbers = dimensions(model)
+    numbers = model_dims(model)
     added = model.class_tokens + model.registers
     pairs = 0
     for stage in stages(model.fusion, numbers.depth):
@@ -40,7 +39,7 @@ def space_flops(model: Model, grid: tuple[int, int, int]) -> int:
     """The same of the space encoder for a clip of a whole grid, in which a token sees its own step."""
     steps, rows, columns = grid
     tokens = rows * columns + (model.video_encoder.pooling == "class")
-    return 4 * dimensions(model).width * model.video_encoder.depth * steps * tokens**2
+    return 4 * model_dims(model).width * model.video_encoder.depth * steps * tokens**2
 
 
 def _layers(model: Model, stage: Stage, members: tuple[str, ...]) -> int:
@@ -51,9 +50,9 @@ def _layers(model: Model, stage: Stage, members: tuple[str, ...]) -> int:
     return depth
 
 
-def _alone(pieces: int, added: int, captions: int, causal: bool) -> int:
+def _alone(text_tokens: int, added: int, captions: int, causal: bool) -> int:
     """Pairs of text by itself, where captions keep apart; what the trunk adds belongs to the last one."""
-    each = pieces // captions
+    each = text_tokens // captions
     lengths = [each] * (captions - 1) + [each + added]
     return sum(n * (n + 1) // 2 if causal else n * n for n in lengths)
 

@@ -55,12 +55,12 @@ def tree_bytes(tree: Any) -> int:
 
 
 def share_bytes(tree: Any, axes: Axes, sizes: Mapping[str, int]) -> int:
-    """Bytes that one device of a mesh holds of parameters, which may be abstract; see `ways`."""
+    """Bytes that one device of a mesh holds of parameters, which may be abstract; see `shard_factors`."""
     leaves = jax.tree.leaves(tree)
-    return sum(array_bytes(leaf) // parts for leaf, parts in zip(leaves, ways(tree, axes, sizes), strict=True))
+    return sum(array_bytes(leaf) // parts for leaf, parts in zip(leaves, shard_factors(tree, axes, sizes), strict=True))
 
 
-def ways(tree: Any, axes: Axes, sizes: Mapping[str, int]) -> list[int]:
+def shard_factors(tree: Any, axes: Axes, sizes: Mapping[str, int]) -> list[int]:
     """Into how many parts a mesh cuts each parameter.
 
     Args:
@@ -77,7 +77,7 @@ def ways(tree: Any, axes: Axes, sizes: Mapping[str, int]) -> list[int]:
     return found
 
 
-def cut(logical: str, sizes: Mapping[str, int]) -> int:
+def shard_factor(logical: str, sizes: Mapping[str, int]) -> int:
     """Into how many parts a mesh cuts an axis of activations, such as `batch`."""
     axes = ACTIVATIONS.get(logical) or ()
     return math.prod(sizes[axis] for axis in ((axes,) if isinstance(axes, str) else axes))

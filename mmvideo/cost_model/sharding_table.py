@@ -12,7 +12,7 @@ from mmvideo.parallel.mesh import AXES
 from mmvideo.parallel.rules import PARAMETERS, partition
 
 
-def layout(params: Any, axes: Any, sizes: Mapping[str, int]) -> str:
+def sharding_table(params: Any, axes: Any, sizes: Mapping[str, int]) -> str:
     """Name, shape and mesh axes of every parameter; those of stacked layers are one line, `layers` the first axis.
 
     Args:
@@ -21,8 +21,8 @@ def layout(params: Any, axes: Any, sizes: Mapping[str, int]) -> str:
       sizes: devices along each axis of the mesh.
 
     Returns:
-      Lines such as `trunk.blocks.fused.qkv_kernel  12 768 3 12 64  -, fsdp, -, tensor, -`, sorted by name; `whole` is
-      what every device holds all of.
+      Lines such as `trunk.blocks.fused.qkv_kernel  12 768 3 12 64  -, fsdp, -, tensor, -`, sorted by name; `whole`
+      is what every device holds all of.
     """
     mesh = jax.sharding.AbstractMesh(tuple(sizes[axis] for axis in AXES), AXES)
     named = flatten_dict(axes)

@@ -33,10 +33,10 @@ from mmvideo.datasets.manifests.manifest_row import ManifestRow
 from mmvideo.datasets.manifests.surrogates import spelled_out
 from mmvideo.datasets.records import dataset_name, shard_name, write_description
 from mmvideo.datasets.write_shard import (
-    Receipt,
     Recipe,
+    ShardManifest,
     ShardTask,
-    read_receipt,
+    read_shard_manifest,
     replace,
     rows_digest,
     write_text,
@@ -199,7 +199,7 @@ def build_rows(
     with _lock(plan.work):
         _begin(plan)
         tasks = [task for tasks in plan.tasks.values() for task in tasks]
-        run_tasks([task for task in tasks if read_receipt(task) is None], tasks, processes, progress)
+        run_tasks([task for task in tasks if read_shard_manifest(task) is None], tasks, processes, progress)
         return _finish(plan, licences)
 
 
@@ -295,9 +295,9 @@ def _begin(plan: _Plan) -> None:
 
 def _finish(plan: _Plan, licences: dict[str, Path]) -> BuildSummary:
     """Puts the shards' receipts together: tables, descriptions, and last of all the file that makes it complete."""
-    receipts: dict[str, list[Receipt]] = {}
+    receipts: dict[str, list[ShardManifest]] = {}
     for split, tasks in plan.tasks.items():
-        receipts[split] = [receipt for receipt in map(read_receipt, tasks) if receipt is not None]
+        receipts[split] = [receipt for receipt in map(read_shard_manifest, tasks) if receipt is not None]
         if len(receipts[split]) != len(tasks):
             raise BuildError(f"{plan.out}: shards of split {split} changed while they were built; run the build again")
     summary = _summarise(plan, receipts)
@@ -318,7 +318,7 @@ def _finish(plan: _Plan, licences: dict[str, Path]) -> BuildSummary:
     return summary
 
 
-def _summarise(plan: _Plan, receipts: dict[str, list[Receipt]]) -> BuildSummary:
+def _summarise(plan: _Plan, receipts: dict[str, list[ShardManifest]]) -> BuildSummary:
     splits = {split: sum(len(receipt.facts) for receipt in shards) for split, shards in receipts.items()}
     skipped = [pair for shards in receipts.values() for receipt in shards for pair in receipt.skipped]
     facts = (fact for shards in receipts.values() for receipt in shards for fact in receipt.facts)
@@ -327,7 +327,7 @@ def _summarise(plan: _Plan, receipts: dict[str, list[Receipt]]) -> BuildSummary:
     return BuildSummary(sum(splits.values()), skipped, splits, _in_words(plan.kinds, plan.classes), moments)
 
 
-def _count(receipts: dict[str, list[Receipt]], name: str) -> int:
+def _count(receipts: dict[str, list[ShardManifest]], name: str) -> int:
     """The clips of which a fact holds; receipts of a build from before don't tell."""
     return sum(bool(fact.get(name)) for shards in receipts.values() for receipt in shards for fact in receipt.facts)
 
@@ -338,7 +338,7 @@ def _in_words(kinds: Annotations, classes: dict[str, list[str]]) -> dict[str, st
     return {kind: f"{word} of {len(classes[kind])}" if kind in classes else word for kind, word in words.items()}
 
 
-def _write_parts(plan: _Plan, made: Path, receipts: dict[str, list[Receipt]], summary: BuildSummary) -> None:
+def _write_parts(plan: _Plan, made: Path, receipts: dict[str, list[ShardManifest]], summary: BuildSummary) -> None:
     from mmvideo.datasets.clip_table import table_of, write_table
 
     described = {}
@@ -369,7 +369,7 @@ def _write_parts(plan: _Plan, made: Path, receipts: dict[str, list[Receipt]], su
         _train_tokenizer(plan, receipts, made / TOKENIZER)
 
 
-def _train_tokenizer(plan: _Plan, receipts: dict[str, list[Receipt]], path: Path) -> None:
+def _train_tokenizer(plan: _Plan, receipts: dict[str, list[ShardManifest]], path: Path) -> None:
     from mmvideo.media.text import train
 
     chosen = [receipts["train"]] if "train" in receipts else list(receipts.values())
@@ -377,8 +377,8 @@ def _train_tokenizer(plan: _Plan, receipts: dict[str, list[Receipt]], path: Path
     if not captions:
         raise BuildError(f"{plan.source}: has no captions to train a tokenizer on; leave tokenizer_vocabulary out")
     # Byte pairs fill any vocabulary on few captions; the unigram model stays at their letters and stems.
-    pieces, moments = plan.settings["tokenizer_vocabulary"], plan.settings.get("time_tokens", 0)
-    train(captions, pieces, kind="bpe", time_tokens=moments).save(path)
+    text_tokens, moments = plan.settings["tokenizer_vocabulary"], plan.settings.get("time_tokens", 0)
+    train(captions, text_tokens, kind="bpe", time_tokens=moments).save(path)
 
 
 def _read_skipped(path: Path) -> list[tuple[str, str]]:

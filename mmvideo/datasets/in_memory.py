@@ -11,7 +11,7 @@ from mmvideo.datasets.clip_table import ClipTable
 from mmvideo.datasets.corpus import Record
 
 
-class LooseClips:
+class InMemoryClips:
     """Files first, then texts, each a clip of its own: a file has no caption, a text has no media.
 
     Has of `Corpus` what batches need: `table`, `classes`, `tokenizer_path`, a length, and records.

@@ -45,7 +45,7 @@ _INK = np.array(
 )
 
 
-def show(path: str | Path, split: str, out_html: str | Path, clips: int = 24, seed: int = 0) -> Path:
+def inspect(path: str | Path, split: str, out_html: str | Path, clips: int = 24, seed: int = 0) -> Path:
     """Writes the page.
 
     Args:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mmvideo.datasets.corpus import Corpus, Record
 
 
-class PairedClips:
+class RePairedClips:
     """Pair `i` is a clip that has the media of one clip and one text of its own; labels are left behind.
 
     Has of `Corpus` what batches need: `table`, `classes`, `tokenizer_path`, a length, and records.

@@ -87,7 +87,7 @@ class ShardTask:
 
 
 @dataclasses.dataclass(frozen=True)
-class Receipt:
+class ShardManifest:
     """What a finished shard holds: facts of its clips (see `table.table_of`), and the clips left out with reasons.
 
     `digest` is that of its task, `sha256` that of its bytes.
@@ -112,10 +112,10 @@ def rows_digest(rows: Sequence[ManifestRow], source: Path, *settings: Any) -> st
     return hashlib.sha256(words.encode(errors="surrogatepass")).hexdigest()
 
 
-def read_receipt(task: ShardTask) -> Receipt | None:
+def read_shard_manifest(task: ShardTask) -> ShardManifest | None:
     """The receipt of a task that was done before; None if it wasn't, or for other rows or settings."""
     try:
-        receipt = Receipt(**json.loads(task.receipt.read_text(encoding="utf-8")))
+        receipt = ShardManifest(**json.loads(task.receipt.read_text(encoding="utf-8")))
         same = receipt.digest == task.digest and task.path.stat().st_size == receipt.size
     except (OSError, ValueError, TypeError):
         return None
@@ -147,7 +147,7 @@ def write_shard(task: ShardTask, tick: Callable[[], None]) -> None:
     finally:
         writer.close()
     replace(unfinished, task.path)
-    receipt = Receipt(task.digest, task.path.stat().st_size, digest_of(task.path), facts, skipped)
+    receipt = ShardManifest(task.digest, task.path.stat().st_size, digest_of(task.path), facts, skipped)
     write_text(task.receipt, json.dumps(dataclasses.asdict(receipt), ensure_ascii=False))
 
 

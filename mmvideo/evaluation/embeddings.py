@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Bool, Float, Int
 
-from mmvideo.evaluation.inference import Place, collect
+from mmvideo.evaluation.inference import Place, run_inference
 from mmvideo.stream import TokenStream
 
 
@@ -18,7 +18,7 @@ class Embeddings:
     """What a learner makes of `n` clips, ordered by clip number.
 
     Attributes:
-      number: number of each clip in its corpus.
+      clip_index: number of each clip in its corpus.
       ids: id of each clip.
       vectors: embedding by modality or group of modalities, unit length.
       present: whether the clip has all of these modalities; its vector means nothing otherwise.
@@ -27,7 +27,7 @@ class Embeddings:
       labels: class number for each kind of label, negative where unknown.
     """
 
-    number: Int[np.ndarray, "n"]
+    clip_index: Int[np.ndarray, "n"]
     ids: list[str]
     vectors: dict[str, Float[np.ndarray, "n _"]]
     present: dict[str, Bool[np.ndarray, "n"]]
@@ -43,7 +43,7 @@ def embed_corpus(learner: nnx.Module, batches: Any, place: Place | None = None, 
       learner: has `embed(stream)` and `features(stream)`, each a dict of a `[B, E, d]` array and a
         `[B, E]` array that tells which clips it means something for.
       batches: one pass over the corpus without masks, one view a clip: `mmvideo.input.pipeline.Batches(train=False)`.
-      place, limit: as of `collect`.
+      place, limit: as of `run_inference`.
 
     Returns:
       The same arrays on every process. A clip that could not be decoded is not among them.
@@ -51,11 +51,11 @@ def embed_corpus(learner: nnx.Module, batches: Any, place: Place | None = None, 
     Raises:
       ValueError: the corpus gives no clip at all, or one twice.
     """
-    found = collect(learner, batches, _embedded, place, limit)
+    found = run_inference(learner, batches, _embedded, place, limit)
     embedded, features = found.answers["embed"], found.answers["features"]
     return Embeddings(
-        number=found.number.astype(np.int64),
-        ids=[batches.clip_id(int(clip)) for clip in found.number],
+        clip_index=found.clip_index.astype(np.int64),
+        ids=[batches.clip_id(int(clip)) for clip in found.clip_index],
         vectors={name: vector.astype(np.float32) for name, (vector, _) in embedded.items()},
         present={name: present for name, (_, present) in embedded.items()},
         features={name: feature.astype(np.float32) for name, (feature, _) in features.items()},

@@ -18,16 +18,16 @@ from mmvideo.stream import PADDING, TokenStream
 Place = Callable[[TokenStream], TokenStream]
 """Puts a process's rows of a batch onto the devices."""
 
-Ask = Callable[[Any, TokenStream], Any]
+PredictFn = Callable[[Any, TokenStream], Any]
 """`ask(learner, stream)`: arrays `[B, E, …]` in any nesting. A function of a module, so that it is compiled once."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Answers:
+class Predictions:
     """What a learner answers about `n` views, ordered by clip and view.
 
     Attributes:
-      number: number of each view's clip in its corpus.
+      clip_index: number of each view's clip in its corpus.
       view: which of the clip's views it is.
       start: where the view starts in the clip, in seconds.
       present: which modalities the view shows, in the order of `MODALITIES`.
@@ -36,7 +36,7 @@ class Answers:
       answers: what was asked for, with a leading axis of `n`.
     """
 
-    number: Int[np.ndarray, " n"]
+    clip_index: Int[np.ndarray, " n"]
     view: Int[np.ndarray, " n"]
     start: Float[np.ndarray, " n"]
     present: Bool[np.ndarray, "n 3"]
@@ -47,10 +47,12 @@ class Answers:
     @property
     def first(self) -> Int[np.ndarray, " m"]:
         """The row of the first view of each clip."""
-        return np.flatnonzero(np.diff(self.number, prepend=-1))
+        return np.flatnonzero(np.diff(self.clip_index, prepend=-1))
 
 
-def collect(learner: nnx.Module, batches: Any, ask: Ask, place: Place | None = None, limit: int | None = None) -> Any:
+def run_inference(
+    learner: nnx.Module, batches: Any, ask: PredictFn, place: Place | None = None, limit: int | None = None
+) -> Any:
     """Answers about every view exactly once, however the batches divide.
 
     Args:
@@ -62,7 +64,7 @@ def collect(learner: nnx.Module, batches: Any, ask: Ask, place: Place | None = N
         corpus, not from its beginning.
 
     Returns:
-      `Answers`, the same on every process. A clip that could not be decoded is not among them.
+      `Predictions`, the same on every process. A clip that could not be decoded is not among them.
 
     Raises:
       ValueError: the corpus gives no clip at all, or one of its views twice.
@@ -73,10 +75,10 @@ def collect(learner: nnx.Module, batches: Any, ask: Ask, place: Place | None = N
     for stream in _streams(batches, limit):
         found = to_host(_asked(graph, ask, state, stream if place is None else place(stream)))
         parts.append(_of_clips(found))
-        views += len(parts[-1]["number"])
+        views += len(parts[-1]["clip_index"])
         if limit is not None and views >= limit:
             break
-    if not any(len(part["number"]) for part in parts):
+    if not any(len(part["clip_index"]) for part in parts):
         raise ValueError(nothing_read(batches))
     return _joined(parts)
 
@@ -89,11 +91,11 @@ def nothing_read(batches: Any) -> str:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _asked(graph: nnx.GraphDef, ask: Ask, state: Any, stream: TokenStream) -> dict[str, Any]:
+def _asked(graph: nnx.GraphDef, ask: PredictFn, state: Any, stream: TokenStream) -> dict[str, Any]:
     """The answers about a batch, without dropout, with what tells whose they are."""
     learner = nnx.merge(graph, state)
     learner.eval()
-    names = ("number", "view", "start", "present", "labels", "targets")
+    names = ("clip_index", "view", "start", "present", "labels", "targets")
     return {name: getattr(stream.clips, name) for name in names} | {"answers": ask(learner, stream)}
 
 
@@ -127,15 +129,15 @@ def to_host(outputs: Any) -> Any:
 
 def _of_clips(outputs: dict[str, Any]) -> dict[str, Any]:
     """The slots that hold a clip, rows and slots in one axis."""
-    rows, slots = np.nonzero(outputs["number"] != PADDING)
+    rows, slots = np.nonzero(outputs["clip_index"] != PADDING)
     return jax.tree.map(lambda array: array[rows, slots], outputs)
 
 
-def _joined(parts: list[dict[str, Any]]) -> Answers:
+def _joined(parts: list[dict[str, Any]]) -> Predictions:
     """All batches as one, in the order of clips and views."""
     whole = jax.tree.map(lambda *arrays: np.concatenate(arrays), *parts)
-    places = np.stack([whole["number"], whole["view"]], axis=1)
+    places = np.stack([whole["clip_index"], whole["view"]], axis=1)
     places, first = np.unique(places, axis=0, return_index=True)
-    if len(places) != len(whole["number"]):
+    if len(places) != len(whole["clip_index"]):
         raise ValueError("evaluation saw a clip twice; give it batches of one pass (train=False)")
-    return Answers(**jax.tree.map(lambda array: array[first], whole))
+    return Predictions(**jax.tree.map(lambda array: array[first], whole))

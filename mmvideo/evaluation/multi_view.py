@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from mmvideo.evaluation.inference import Answers
+from mmvideo.evaluation.inference import Predictions
 from mmvideo.stream import TokenStream
 
 
@@ -17,7 +17,7 @@ def predictions(learner: Any, stream: TokenStream) -> dict[str, dict[str, Any]]:
 
 
 def mean_over_views(
-    found: Answers, values: Shaped[np.ndarray, "n *more"], known: Bool[np.ndarray, " n"]
+    found: Predictions, values: Shaped[np.ndarray, "n *more"], known: Bool[np.ndarray, " n"]
 ) -> tuple[Float[np.ndarray, "m *more"], Bool[np.ndarray, " m"]]:
     """The mean of what is known of a clip's views, float64, and of which clips anything is.
 
@@ -33,8 +33,8 @@ def mean_over_views(
     return total / np.maximum(count, 1).reshape(shape), count > 0
 
 
-def views_protocol(found: Answers) -> dict[str, Any]:
+def views_protocol(found: Predictions) -> dict[str, Any]:
     """How many views a clip had."""
-    counts = np.diff(np.append(found.first, len(found.number)))
+    counts = np.diff(np.append(found.first, len(found.clip_index)))
     same = bool((counts == counts[0]).all())
     return {"views": int(counts[0]) if same else f"{counts.min()} to {counts.max()}, by the length of the clip"}

@@ -15,20 +15,28 @@ from typing import Any, Protocol, runtime_checkable
 from flax import nnx
 
 from mmvideo.evaluation.embeddings import Embeddings, embed_corpus
-from mmvideo.evaluation.inference import Answers, Ask, Place, collect
+from mmvideo.evaluation.inference import Place, PredictFn, Predictions, run_inference
 from mmvideo.evaluation.results import EvaluationResult, write_result
 
-__all__ = ["EvaluationResult", "Evaluator", "Partial", "Subject", "evaluate", "partial_name", "write_result"]
+__all__ = [
+    "EvaluationResult",
+    "Evaluator",
+    "SubsetEvaluator",
+    "EvaluatedModel",
+    "evaluate",
+    "subset_name",
+    "write_result",
+]
 
 
-class Subject:
+class EvaluatedModel:
     """A learner under evaluation; what it makes of a corpus is computed once and shared by evaluators."""
 
     def __init__(self, learner: nnx.Module, place: Place | None = None) -> None:
         self.learner = learner
         self.place = place
         self._seen: dict[tuple[int, int | None], tuple[Any, Embeddings]] = {}
-        self._asked: dict[tuple[int, Ask], tuple[Any, Answers]] = {}
+        self._asked: dict[tuple[int, PredictFn], tuple[Any, Predictions]] = {}
 
     def placed(self, stream: Any) -> Any:
         """A batch where the learner is."""
@@ -42,11 +50,11 @@ class Subject:
             self._seen[key] = (batches, embed_corpus(self.learner, batches, self.place, limit))
         return self._seen[key][1]
 
-    def answers(self, batches: Any, ask: Ask) -> Answers:
-        """`collect` of these batches."""
+    def answers(self, batches: Any, ask: PredictFn) -> Predictions:
+        """`run_inference` of these batches."""
         key = (id(batches), ask)
         if key not in self._asked:
-            self._asked[key] = (batches, collect(self.learner, batches, ask, self.place))
+            self._asked[key] = (batches, run_inference(self.learner, batches, ask, self.place))
         return self._asked[key][1]
 
 
@@ -56,13 +64,13 @@ class Evaluator(Protocol):
 
     name: str
 
-    def run(self, subject: Subject) -> EvaluationResult:
+    def run(self, subject: EvaluatedModel) -> EvaluationResult:
         """The measurement; runs on every process alike."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
-class Partial:
+class SubsetEvaluator:
     """An evaluator of other clips than the run's own, or which shows only some modalities; its name says which.
 
     Attributes:
@@ -80,9 +88,9 @@ class Partial:
     @property
     def name(self) -> str:
         """Such as `retrieval.video+text` or `classification@samples`."""
-        return partial_name(self.evaluator.name, self.modalities, self.dataset)
+        return subset_name(self.evaluator.name, self.modalities, self.dataset)
 
-    def run(self, subject: Subject) -> EvaluationResult:
+    def run(self, subject: EvaluatedModel) -> EvaluationResult:
         """The measurement; its protocol names the objectives that can't answer by what is shown."""
         result = self.evaluator.run(subject)
         if self.modalities is None:
@@ -94,7 +102,7 @@ class Partial:
             said["never_missing"] = list(self.never_missing)
         return dataclasses.replace(result, protocol=result.protocol | said)
 
-    def _unanswered(self, subject: Subject) -> dict[str, list[str]]:
+    def _unanswered(self, subject: EvaluatedModel) -> dict[str, list[str]]:
         """Objectives of this task that need modalities which are not shown, with those."""
         found = {}
         for name, objective in subject.learner.objectives.items():
@@ -106,7 +114,7 @@ class Partial:
         return found
 
 
-def partial_name(name: str, modalities: tuple[str, ...] | None, dataset: str | None = None) -> str:
+def subset_name(name: str, modalities: tuple[str, ...] | None, dataset: str | None = None) -> str:
     """The name of an evaluation of other clips than the run's, or in which only some modalities are shown."""
     if dataset is not None:
         name += "@" + re.sub(r"[^\w-]+", "_", dataset)
@@ -117,7 +125,7 @@ def evaluate(
     evaluators: Iterable[Evaluator], learner: nnx.Module, place: Place | None, workdir: str | Path, step: int
 ) -> dict[str, EvaluationResult]:
     """Runs evaluators one after another and writes each one's files; returns the results by name."""
-    subject = Subject(learner, place)
+    subject = EvaluatedModel(learner, place)
     results = {}
     for evaluator in evaluators:
         results[evaluator.name] = evaluator.run(subject)

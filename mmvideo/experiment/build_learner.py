@@ -5,14 +5,14 @@ from __future__ import annotations
 from flax import nnx
 
 from mmvideo.experiment.config import Experiment
-from mmvideo.model.kinds import AnyModel
+from mmvideo.model.kinds import ModelConfig
 from mmvideo.model.transformer.lora import add_lora
 from mmvideo.objectives.learner import Learner
 from mmvideo.stream import StreamSpec
 from mmvideo.training.config import Tuning
 
 
-def make_learner(experiment: Experiment, spec: StreamSpec, rngs: nnx.Rngs, model: AnyModel | None = None) -> Learner:
+def make_learner(experiment: Experiment, spec: StreamSpec, rngs: nnx.Rngs, model: ModelConfig | None = None) -> Learner:
     """A new learner with all parameters that the experiment's checkpoints have.
 
     Args:
@@ -25,11 +25,11 @@ def make_learner(experiment: Experiment, spec: StreamSpec, rngs: nnx.Rngs, model
       ValueError: settings that don't fit each other.
     """
     learner = Learner(experiment.model if model is None else model, spec, experiment.objectives, rngs=rngs)
-    make_ready(learner, experiment.training.tune, rngs)
+    configure_tuning(learner, experiment.training.tune, rngs)
     return learner
 
 
-def make_ready(learner: Learner, tune: Tuning, rngs: nnx.Rngs) -> None:
+def configure_tuning(learner: Learner, tune: Tuning, rngs: nnx.Rngs) -> None:
     """Adds low-rank updates to the trunk where they are trained; what is frozen skips no branches and drops nothing.
 
     Raises:

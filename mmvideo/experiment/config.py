@@ -18,7 +18,7 @@ from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment.find_config import ConfigError, find_config
 from mmvideo.input.config import Input
 from mmvideo.model.config import Model
-from mmvideo.model.kinds import AnyModel
+from mmvideo.model.kinds import ModelConfig
 from mmvideo.objectives import AnyObjective
 from mmvideo.parallel.config import Mesh
 from mmvideo.training.config import Training
@@ -42,7 +42,7 @@ class Experiment:
 
     name: str
     input: Input = Input()
-    model: AnyModel = Model()
+    model: ModelConfig = Model()
     objectives: dict[str, AnyObjective] = dataclasses.field(default_factory=dict)
     training: Training = Training()
     mesh: Mesh = Mesh()
@@ -65,6 +65,19 @@ def _read_above_fusion(raw: Any) -> None:
             one.setdefault("after_fusion", True)
 
 
+_OLD_NAMES = {"presence": "modality_dropout", "drop": "drop_token"}
+"""Fields of `input` as files written before 0.1.0 call them, and their names now."""
+
+
+def _read_old_names(raw: Any) -> None:
+    """Give fields of a file from before 0.1.0 the names that they have now."""
+    settings = raw.get("input") if isinstance(raw, dict) else None
+    if isinstance(settings, dict):
+        for old, new in _OLD_NAMES.items():
+            if old in settings and new not in settings:
+                settings[new] = settings.pop(old)
+
+
 def from_json(text: str, origin: str = "config.json") -> Experiment:
     """The experiment that `to_json` wrote.
 
@@ -76,6 +89,7 @@ def from_json(text: str, origin: str = "config.json") -> Experiment:
     try:
         raw = json.loads(text)
         _read_above_fusion(raw)
+        _read_old_names(raw)
         experiment = _adapter().validate_python(raw)
     except json.JSONDecodeError as error:
         raise ConfigError(f"{origin} is not JSON: {error}") from None

@@ -14,14 +14,14 @@ from mmvideo.datasets.corpus import SAMPLES, open_corpus, splits
 from mmvideo.datasets.shapes import known_facts, known_oracle
 from mmvideo.evaluation.config import TASKS
 from mmvideo.evaluation.retrieval.reranking import matching_of
-from mmvideo.evaluation.runner import Evaluator, Partial
-from mmvideo.evaluation.tasks.captioning import Captions, Questions
-from mmvideo.evaluation.tasks.classification import Classes, Numbers
-from mmvideo.evaluation.tasks.dense_captioning import DenseCaptions
-from mmvideo.evaluation.tasks.held_out_losses import Losses
-from mmvideo.evaluation.tasks.moment_retrieval import FoundMoments
-from mmvideo.evaluation.tasks.retrieval import Probes, Retrieval
-from mmvideo.evaluation.tasks.zero_shot import ZeroShot
+from mmvideo.evaluation.runner import Evaluator, SubsetEvaluator
+from mmvideo.evaluation.tasks.captioning import CaptioningEvaluator, QuestionAnsweringEvaluator
+from mmvideo.evaluation.tasks.classification import ClassificationEvaluator, RegressionEvaluator
+from mmvideo.evaluation.tasks.dense_captioning import DenseCaptioningEvaluator
+from mmvideo.evaluation.tasks.held_out_losses import LossEvaluator
+from mmvideo.evaluation.tasks.moment_retrieval import MomentRetrievalEvaluator
+from mmvideo.evaluation.tasks.retrieval import ProbeEvaluator, RetrievalEvaluator
+from mmvideo.evaluation.tasks.zero_shot import ZeroShotEvaluator
 from mmvideo.experiment.config import Experiment
 from mmvideo.experiment.missing_modalities import never_missing
 from mmvideo.input.config import Source, Views
@@ -85,7 +85,7 @@ def evaluators(experiment: Experiment, assets: Mapping[str, bytes], dataset: str
         print("nothing is evaluated: no source has a test or validation split; name some in evaluation.sources")
         return []
     clips = HeldOut(experiment, dict(assets), sources)
-    made = [(name, evaluator) for name in tasks for evaluator in MAKERS[name](clips)]
+    made = [(name, evaluator) for name in tasks for evaluator in EVALUATORS[name](clips)]
     idle = sorted(set(wanted.tasks or ()) - {name for name, _ in made})
     if idle:
         kinds = ", ".join(objective.kind for objective in experiment.objectives.values())
@@ -96,7 +96,7 @@ def evaluators(experiment: Experiment, assets: Mapping[str, bytes], dataset: str
     found, shown = [evaluator for _, evaluator in made], shown_modalities(experiment)
     if shown is not None or dataset is not None:
         unseen = () if shown is None else never_missing(experiment, shown)
-        found = [Partial(evaluator, shown, dataset, unseen) for evaluator in found]
+        found = [SubsetEvaluator(evaluator, shown, dataset, unseen) for evaluator in found]
     for group in wanted.subsets:
         if not clips.have(group.split("+")):
             print(f"nothing is evaluated with {group} alone: no clip of {clips.named['dataset']} has any of it")
@@ -131,20 +131,20 @@ class HeldOut:
         }
 
     @functools.cached_property
-    def plain(self) -> Batches:
+    def single_view(self) -> Batches:
         """One view of each, with all that is shown."""
         return self.batches(modalities=shown_modalities(self.experiment))
 
     @functools.cached_property
-    def viewed(self) -> Batches:
+    def multi_view(self) -> Batches:
         """All views of each."""
         views = self.experiment.evaluation.views
         if views == Views():
-            return self.plain
+            return self.single_view
         return self.batches(modalities=shown_modalities(self.experiment), views=views)
 
     @functools.cached_property
-    def wordless(self) -> Batches:
+    def without_text(self) -> Batches:
         """One view of each without its text, of which captions are to be written."""
         there = [name for name in MODALITIES if getattr(self.experiment.input, name) is not None]
         shown = shown_modalities(self.experiment) or there
@@ -152,7 +152,7 @@ class HeldOut:
 
     def have(self, modalities: Sequence[str]) -> bool:
         """Whether some clip has one of these."""
-        corpus = self.plain.corpus
+        corpus = self.single_view.corpus
         has = {"video": corpus.has_video.any(), "audio": corpus.has_audio.any()}
         return any(has[name] if name in has else any(corpus.all_captions()) for name in modalities)
 
@@ -165,7 +165,7 @@ class HeldOut:
     @property
     def tells_events(self) -> bool:
         """Whether captions are events with time tokens."""
-        batches = self.wordless
+        batches = self.without_text
         timed = batches.tokenizer is not None and batches.tokenizer.time_tokens > 0
         return timed and any(batches.corpus.events(number) for number in range(len(batches.corpus)))
 
@@ -180,13 +180,13 @@ class HeldOut:
 
 def _retrieval(clips: HeldOut) -> Iterator[Evaluator]:
     wanted = clips.experiment.evaluation
-    if wanted.retrieval and compares(clips.experiment):
+    if wanted.retrieval and has_contrastive(clips.experiment):
         if wanted.rerank:
             matching_of(clips.experiment.objectives)  # So that a run without one fails before it is trained.
-        yield Retrieval(
-            clips.plain,
+        yield RetrievalEvaluator(
+            clips.single_view,
             **clips.named,
-            oracle=_oracle(clips.plain),
+            oracle=_oracle(clips.single_view),
             captions=wanted.captions,
             dual_softmax=wanted.dual_softmax,
             rerank=wanted.rerank,
@@ -197,29 +197,29 @@ def _retrieval(clips: HeldOut) -> Iterator[Evaluator]:
 def _zero_shot(clips: HeldOut) -> Iterator[Evaluator]:
     wanted = clips.experiment.evaluation
     if wanted.zero_shot:
-        yield ZeroShot(clips.plain, wanted.zero_shot, **clips.named, prompts=wanted.prompts)
+        yield ZeroShotEvaluator(clips.single_view, wanted.zero_shot, **clips.named, prompts=wanted.prompts)
 
 
 def _classification(clips: HeldOut) -> Iterator[Evaluator]:
     wanted = clips.experiment.evaluation
     if clips.objectives(Classification):
         actions = [tuple(action.split("+")) for action in wanted.actions]
-        classes = clips.viewed.classes
-        yield Classes(clips.viewed, classes, **clips.named, average=wanted.average, actions=actions)
+        classes = clips.multi_view.classes
+        yield ClassificationEvaluator(clips.multi_view, classes, **clips.named, average=wanted.average, actions=actions)
 
 
 def _regression(clips: HeldOut) -> Iterator[Evaluator]:
     if clips.objectives(Regression):
-        yield Numbers(clips.viewed, **clips.named)
+        yield RegressionEvaluator(clips.multi_view, **clips.named)
 
 
 def _captioning(clips: HeldOut) -> Iterator[Evaluator]:
     for name in _first(clips.objectives(Captioning) if clips.shows_media else {}, lambda one: not one.answers):
         if clips.tells_events:
             return
-        references = clips.wordless.corpus.all_captions()
-        yield Captions(
-            clips.wordless,
+        references = clips.without_text.corpus.all_captions()
+        yield CaptioningEvaluator(
+            clips.without_text,
             name,
             references,
             **clips.named,
@@ -249,18 +249,22 @@ def _gone(sources: Sequence[Source]) -> str | None:
 def _dense_captioning(clips: HeldOut) -> Iterator[Evaluator]:
     for name in _first(clips.objectives(Captioning) if clips.shows_media else {}, lambda one: not one.answers):
         if clips.tells_events:
-            yield DenseCaptions(clips.wordless, name, **clips.named, decoding=clips.experiment.evaluation.decoding)
+            yield DenseCaptioningEvaluator(
+                clips.without_text, name, **clips.named, decoding=clips.experiment.evaluation.decoding
+            )
 
 
 def _question_answering(clips: HeldOut) -> Iterator[Evaluator]:
     for name in _first(clips.objectives(Captioning), lambda one: one.answers):
-        references = clips.plain.corpus.all_captions()
-        yield Questions(clips.plain, name, references, **clips.named, decoding=clips.experiment.evaluation.decoding)
+        references = clips.single_view.corpus.all_captions()
+        yield QuestionAnsweringEvaluator(
+            clips.single_view, name, references, **clips.named, decoding=clips.experiment.evaluation.decoding
+        )
 
 
 def _moments(clips: HeldOut) -> Iterator[Evaluator]:
     for name in _first(clips.objectives(Moments), lambda one: True):
-        yield FoundMoments(clips.viewed, name, **clips.named)
+        yield MomentRetrievalEvaluator(clips.multi_view, name, **clips.named)
 
 
 def _losses(clips: HeldOut) -> Iterator[Evaluator]:
@@ -269,14 +273,14 @@ def _losses(clips: HeldOut) -> Iterator[Evaluator]:
         print(f"losses: left out, since one compares with the embeddings of another model: {embeddings} isn't here")
     elif wanted.losses:
         options = {"modalities": shown_modalities(clips.experiment), "misaligned": wanted.misaligned}
-        yield Losses(clips.batches(embeddings, masked=True, **options), **clips.named)
+        yield LossEvaluator(clips.batches(embeddings, masked=True, **options), **clips.named)
 
 
 def _probes(clips: HeldOut) -> Iterator[Evaluator]:
     wanted = clips.experiment.evaluation
     if not wanted.probes:
         return
-    test, name = clips.plain, clips.named["dataset"]
+    test, name = clips.single_view, clips.named["dataset"]
     lacking = sorted(set(wanted.probes) - set(test.annotations.single))
     if lacking:
         have = ", ".join(test.annotations.single) or "none"
@@ -288,10 +292,10 @@ def _probes(clips: HeldOut) -> Iterator[Evaluator]:
         return
     train = _one_pass(clips.experiment, sources, clips.assets, modalities=shown)
     known = {"classes": test.classes, "oracle": _oracle(test)}
-    yield Probes(train, test, wanted.probes, **clips.named, clips=wanted.probe_clips, **known)
+    yield ProbeEvaluator(train, test, wanted.probes, **clips.named, clips=wanted.probe_clips, **known)
 
 
-MAKERS: dict[str, Callable[[HeldOut], Iterator[Evaluator]]] = {
+EVALUATORS: dict[str, Callable[[HeldOut], Iterator[Evaluator]]] = {
     "retrieval": _retrieval,
     "zero_shot": _zero_shot,
     "classification": _classification,
@@ -317,7 +321,7 @@ def shown_modalities(experiment: Experiment) -> tuple[str, ...] | None:
     return None if asked is None else tuple(sorted(asked, key=lambda name: [*MODALITIES, name].index(name)))
 
 
-def compares(experiment: Experiment) -> bool:
+def has_contrastive(experiment: Experiment) -> bool:
     """Whether an objective puts modalities into one space, so that there is something to retrieve."""
     return any(isinstance(objective, Contrastive) for objective in experiment.objectives.values())
 

@@ -16,11 +16,11 @@ MEDIA = ("video", "audio")
 def never_missing(experiment: Experiment, shown: tuple[str, ...]) -> tuple[str, ...]:
     """The media that are not shown, if no clip of the training was ever shown without them; else none.
 
-    Clips without them come from modality dropout, from groups (`input.presence`), or from corpora in which some clips
-    lack them. Of corpora that aren't on this machine nothing is said.
+    Clips without them come from modality dropout, from groups (`input.modality_dropout`), or from corpora in which some
+    clips lack them. Of corpora that aren't on this machine nothing is said.
     """
     lacking = [name for name in MEDIA if getattr(experiment.input, name) is not None and name not in shown]
-    presence = experiment.input.presence
+    presence = experiment.input.modality_dropout
     grouped = any(not set(re.split(r"[-+]", group)) & set(lacking) for group in presence.groups)
     if not lacking or grouped or all(presence.drop.get(name, 0) > 0 for name in lacking):
         return ()

@@ -14,14 +14,14 @@ from mmvideo.experiment.build_learner import make_learner
 from mmvideo.experiment.config import Experiment, to_json
 from mmvideo.experiment.evaluators import evaluators, shown_modalities
 from mmvideo.experiment.planning.planned_vs_measured import utilisation_of_a_token
-from mmvideo.experiment.reports.summary import adds, headline
+from mmvideo.experiment.reports.summary import gain_lines, summary_lines
 from mmvideo.experiment.weights.load import Step, restore
-from mmvideo.experiment.weights.warm_start import start_from
-from mmvideo.input.device_put import device_stream
+from mmvideo.experiment.weights.warm_start import start_from_checkpoint
+from mmvideo.input.device_put import device_put_batch
 from mmvideo.input.pipeline import Batches
 from mmvideo.objectives.learner import Learner
-from mmvideo.parallel.compilation_cache import keep_programs
-from mmvideo.parallel.flags import hide_communication
+from mmvideo.parallel.compilation_cache import enable_compilation_cache
+from mmvideo.parallel.flags import enable_latency_hiding
 from mmvideo.parallel.mesh import make_mesh
 from mmvideo.parallel.processes import initialize
 from mmvideo.training.logging.watchdog import Watchdog
@@ -42,13 +42,13 @@ def run(experiment: Experiment, workdir: str | Path) -> int:
       ValueError: settings, corpora, checkpoints or devices that don't fit each other.
     """
     initialize()
-    hide_communication()
-    keep_programs()
+    enable_latency_hiding()
+    enable_compilation_cache()
     mesh = make_mesh(experiment.mesh)
     batches = Batches(experiment.input, process_index=jax.process_index(), process_count=jax.process_count())
     watchdog = Watchdog(experiment.training.hang_seconds, workdir)
     # Evaluators place their batches too, so that a long evaluation is no hang.
-    place = watchdog.watched(functools.partial(device_stream, mesh=mesh))
+    place = watchdog.watched(functools.partial(device_put_batch, mesh=mesh))
     measures = evaluators(experiment, batches.assets())
 
     def learner(rngs: nnx.Rngs) -> Learner:
@@ -61,7 +61,7 @@ def run(experiment: Experiment, workdir: str | Path) -> int:
         found = known | {name: result.metrics for name, result in results.items()}
         return {f"{kind}/{name}": value for kind, metrics in found.items() for name, value in metrics.items()}
 
-    begin = functools.partial(start_from, experiment.training, batches.assets(), workdir)
+    begin = functools.partial(start_from_checkpoint, experiment.training, batches.assets(), workdir)
     devices, first = jax.devices(), jax.process_index() == 0
     state = train(
         learner,
@@ -95,12 +95,12 @@ def evaluate(experiment: Experiment, workdir: str | Path, dataset: str | None = 
       ValueError: no checkpoint, or one that doesn't fit the settings.
     """
     initialize()
-    keep_programs()
+    enable_compilation_cache()
     mesh = make_mesh(experiment.mesh)
     watchdog = Watchdog(experiment.training.hang_seconds, workdir)
     with jax.set_mesh(mesh), watchdog:
         learner, assets, step = restore(experiment, workdir, mesh, step)
-        place = watchdog.watched(functools.partial(device_stream, mesh=mesh))
+        place = watchdog.watched(functools.partial(device_put_batch, mesh=mesh))
         watchdog.beat("evaluation")
         run_evaluators(evaluators(experiment, assets, dataset), learner, place, workdir, step)
     return _conclude(experiment, Path(workdir), dataset, step)
@@ -113,9 +113,9 @@ def _conclude(experiment: Experiment, workdir: Path, dataset: str | None = None,
     page = report(experiment, workdir, step)
     if jax.process_index() != 0:
         return 0
-    for line in headline(workdir, shown_modalities(experiment), dataset):
+    for line in summary_lines(workdir, shown_modalities(experiment), dataset):
         print(line)
-    for line in adds(workdir, experiment.evaluation.subsets, dataset):
+    for line in gain_lines(workdir, experiment.evaluation.subsets, dataset):
         print(line)
     print(f"report: {page}")
     return 0

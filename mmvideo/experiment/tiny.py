@@ -16,10 +16,10 @@ from typing import Any
 from mmvideo.datasets.shapes import attributes
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment.config import Experiment
-from mmvideo.experiment.planning.abstract_batch import outline
+from mmvideo.experiment.planning.abstract_batch import batch_outline
 from mmvideo.input.config import Audio, Input, Source, Text, Video, Views
-from mmvideo.model.config import Decoder, Fusion, Model, VideoEncoder, dimensions
-from mmvideo.model.kinds import AnyModel
+from mmvideo.model.config import Decoder, Fusion, Model, VideoEncoder, model_dims
+from mmvideo.model.kinds import ModelConfig
 from mmvideo.objectives import Classification, Moments, Regression
 from mmvideo.objectives.generation.config import Decoding
 from mmvideo.parallel.config import Mesh
@@ -42,7 +42,7 @@ STEPS, LONG = 2, 8
 SECONDS = 1.6
 """What the shortest shape lasts."""
 
-PIECES, TOLD = 12, 32
+TEXT_TOKENS, TOLD = 12, 32
 """Pieces of a caption, and of a text that tells what happens in a long video."""
 
 LABELS = {("video",): "visual", ("audio",): "audio"}
@@ -60,7 +60,7 @@ MOOD = (-3.0, 3.0)
 """Lowest and highest mood of a shape."""
 
 
-def twin(experiment: Experiment) -> Experiment:
+def tiny_twin(experiment: Experiment) -> Experiment:
     """The tiny twin of an experiment, named after it."""
     small = _input(experiment.input, _corpus(experiment))
     return dataclasses.replace(
@@ -90,12 +90,12 @@ def _input(config: Input, corpus: str) -> Input:
         sources=(Source(corpus),),
         video=None if config.video is None else _video(config.video, long),
         audio=None if config.audio is None else _audio(config.audio),
-        text=None if config.text is None else _text(config.text, TOLD if corpus == DENSE else PIECES),
+        text=None if config.text is None else _text(config.text, TOLD if corpus == DENSE else TEXT_TOKENS),
         packing=dataclasses.replace(packing, tokens=2**20, video=None, audio=None, text=None),
         threads=1,
     )
     clips = min(packing.clips, 2)
-    tokens = clips * outline(small).need["tokens"]
+    tokens = clips * batch_outline(small).need["tokens"]
     rows = dataclasses.replace(small.packing, rows=8, clips=clips, tokens=tokens)
     return dataclasses.replace(small, packing=rows)
 
@@ -126,16 +126,16 @@ def _audio(audio: Audio) -> Audio:
     )
 
 
-def _text(text: Text, pieces: int) -> Text:
-    return dataclasses.replace(text, tokenizer=None, vocabulary=None, length=min(text.length, pieces))
+def _text(text: Text, text_tokens: int) -> Text:
+    return dataclasses.replace(text, tokenizer=None, vocabulary=None, length=min(text.length, text_tokens))
 
 
-def _model(model: AnyModel) -> AnyModel:
+def _model(model: ModelConfig) -> ModelConfig:
     """Four thin layers, which meet where the recipe's meet; a narrow baseline."""
     if not isinstance(model, Model):
         thin = {name: tuple(min(size, 8) for size in getattr(model, name)) for name in ("channels", "dense")}
         return dataclasses.replace(model, width=WIDTH // 2, word=WIDTH // 2, **thin)
-    deep = dimensions(model).depth
+    deep = model_dims(model).depth
     depth = min(deep, DEPTH)
     return dataclasses.replace(
         model,
@@ -201,7 +201,7 @@ def _label(objective: Classification) -> str:
     return LABELS.get(tuple(objective.modalities), "joint")
 
 
-def _training(training: Training, model: AnyModel) -> Training:
+def _training(training: Training, model: ModelConfig) -> Training:
     """A few steps, the first of which moves something already, from new parameters: no checkpoint is as small."""
     optimizer = dataclasses.replace(training.optimizer, warmup=0, accumulate=1)
     return dataclasses.replace(
@@ -220,11 +220,11 @@ def _training(training: Training, model: AnyModel) -> Training:
     )
 
 
-def _tune(tune: Tuning, model: AnyModel) -> Tuning:
+def _tune(tune: Tuning, model: ModelConfig) -> Tuning:
     """The same share of frozen layers."""
     if not (isinstance(model, Model) and tune.freeze_layers):
         return tune
-    deep = dimensions(model).depth
+    deep = model_dims(model).depth
     return dataclasses.replace(tune, freeze_layers=_place(tune.freeze_layers, deep, min(deep, DEPTH)))
 
 

@@ -38,7 +38,7 @@ IDLE = ("keep", "threads", "prefetch")
 """Fields of `Input` that change no batch."""
 
 
-def key_of(config: Input, corpora: Sequence[Any], assets: Mapping[str, bytes], **how: Any) -> str:
+def cache_key(config: Input, corpora: Sequence[Any], assets: Mapping[str, bytes], **how: Any) -> str:
     """The digest of all that decides batches.
 
     Args:
@@ -62,7 +62,7 @@ def key_of(config: Input, corpora: Sequence[Any], assets: Mapping[str, bytes], *
     return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 
-class Kept:
+class BatchCache:
     """The kept batches of one key.
 
     Args:

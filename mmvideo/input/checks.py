@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmvideo.input.config import Audio, Input, Text, Video, Views
 from mmvideo.input.planning.modality_dropout import members
-from mmvideo.stream import CAPTIONS, MODALITIES
+from mmvideo.stream import MAX_CAPTIONS, MODALITIES
 
 
 def check_config(config: Input, process_count: int) -> None:
@@ -117,14 +117,14 @@ def _check_text(text: Text) -> None:
     least = 3 if text.begin else 2
     if text.length < least:
         raise ValueError(f"input.text.length={text.length} must be {least} or more: a piece and the marks around it")
-    if not 0 < text.captions < CAPTIONS:
-        raise ValueError(f"input.text.captions={text.captions} must be from 1 to {CAPTIONS - 1}")
+    if not 0 < text.captions < MAX_CAPTIONS:
+        raise ValueError(f"input.text.captions={text.captions} must be from 1 to {MAX_CAPTIONS - 1}")
 
 
 def _check_masking(config: Input) -> None:
     masking = config.masking
     for name in MODALITIES:
-        for part in ("masking", "drop"):
+        for part in ("masking", "drop_token"):
             share = getattr(getattr(config, part), name)
             if not 0 <= share < 1:
                 raise ValueError(f"input.{part}.{name}={share} must be at least 0 and below 1")
@@ -139,20 +139,20 @@ def _check_masking(config: Input) -> None:
 
 
 def _check_presence(config: Input) -> None:
-    presence = config.presence
+    presence = config.modality_dropout
     for name, rate in presence.drop.items():
         if name not in MODALITIES:
-            raise ValueError(f"input.presence.drop names {name!r}, which is none of {', '.join(MODALITIES)}")
+            raise ValueError(f"input.modality_dropout.drop names {name!r}, which is none of {', '.join(MODALITIES)}")
         if not 0 <= rate <= 1:
-            raise ValueError(f"input.presence.drop[{name!r}]={rate} must be from 0 to 1")
+            raise ValueError(f"input.modality_dropout.drop[{name!r}]={rate} must be from 0 to 1")
     wanted = members(presence.groups).any(axis=0)
     for name, needed in zip(MODALITIES, wanted, strict=True):
         if needed and getattr(config, name) is None:
-            raise ValueError(f"input.presence.groups {presence.groups} need {name}, but input.{name} is None")
+            raise ValueError(f"input.modality_dropout.groups {presence.groups} need {name}, but input.{name} is None")
     weights = presence.weights
     if weights is not None and (len(weights) != len(presence.groups) or not all(weight > 0 for weight in weights)):
         raise ValueError(
-            f"input.presence.weights {weights} must be one above 0 for each of the groups {presence.groups}"
+            f"input.modality_dropout.weights {weights} must be one above 0 for each of the groups {presence.groups}"
         )
 
 

@@ -10,14 +10,14 @@ from jaxtyping import Bool, Float, Int
 
 from mmvideo.input import spectrogram_rows
 from mmvideo.input.annotations.captions import Captions
-from mmvideo.input.config import Drop, Input, Masking, Views
-from mmvideo.input.mixture import Mixture
-from mmvideo.input.planning.sampled_examples import Picks
-from mmvideo.input.planning.token_counts import Sizes
-from mmvideo.input.rng import ClipDraws, Purpose, clip_draws, generator
+from mmvideo.input.config import DropToken, Input, Masking, Views
+from mmvideo.input.mixture import CorpusMixture
+from mmvideo.input.planning.sampled_examples import SampledExamples
+from mmvideo.input.planning.token_counts import TokenCounts
+from mmvideo.input.rng import ClipRngs, RngStream, clip_rngs, generator
 from mmvideo.input.transforms import augment, drop_token, dual_masking, masking, mixup, patchify
-from mmvideo.input.transforms.crops import Stretch
-from mmvideo.input.view_reader import Footage, FootageReader, UnreadableClip, filled
+from mmvideo.input.transforms.crops import TemporalWindow
+from mmvideo.input.view_reader import DecodedView, UnreadableClip, ViewReader, pad_frames
 from mmvideo.stream import PADDING
 
 
@@ -28,7 +28,7 @@ class Tokens:
     Attributes:
       content: patches `[N, P]` or pieces `[N]`, nothing hidden yet.
       hidden: True where it is hidden from the encoder.
-      grid, time: as in `stream.Layout`.
+      grid, time: as in `stream.TokenLayout`.
     """
 
     content: Any
@@ -36,13 +36,13 @@ class Tokens:
     grid: Int[np.ndarray, "N 3"]
     time: Float[np.ndarray, " N"]
 
-    def kept(self, keep: Bool[np.ndarray, " N"]) -> Tokens:
+    def where_kept(self, keep: Bool[np.ndarray, " N"]) -> Tokens:
         """Those that stay."""
         return Tokens(self.content[keep], self.hidden[keep], self.grid[keep], self.time[keep])
 
 
 @dataclasses.dataclass(frozen=True)
-class Loaded:
+class LoadedExample:
     """What one clip gives.
 
     Attributes:
@@ -55,7 +55,7 @@ class Loaded:
     """
 
     tokens: dict[str, Tokens]
-    view: Stretch
+    view: TemporalWindow
     damaged: bool = False
     share: float = 1.0
     partner: int = PADDING
@@ -78,106 +78,108 @@ class ClipLoader:
 
     def __init__(
         self,
-        mixture: Mixture,
-        sizes: Sizes,
+        mixture: CorpusMixture,
+        sizes: TokenCounts,
         captions: Captions,
         config: Input,
         mask: Masking,
-        drop: Drop,
+        drop: DropToken,
         train: bool,
         views: Views = Views(),
     ):
         self.sizes, self.captions, self.config = sizes, captions, config
         self.mask, self.drop, self.train = mask, drop, train
-        self._reader = FootageReader(mixture, sizes, config, train, views)
+        self._reader = ViewReader(mixture, sizes, config, train, views)
 
-    def load(self, picks: Picks, slot: int, place: tuple[int, int]) -> Loaded:
+    def load(self, sampled: SampledExamples, slot: int, place: tuple[int, int]) -> LoadedExample:
         """What one of the picked clips gives.
 
         Where the file holds less than its table said, the last frame is repeated and silence follows. A clip stays as
         it is where the one that is to be mixed in cannot be read.
 
         Args:
-          picks: clips, and what is shown of them.
+          sampled: clips, and what is shown of them.
           slot: which of them.
           place: epoch and position in it, from which everything is drawn.
 
         Raises:
           UnreadableClip: the record or its media cannot be read.
         """
-        number, draws = int(picks.clip[slot]), clip_draws(self.config.seed, self.train, place)
-        has_video, has_audio, has_text = picks.present[slot].tolist()
-        aligned, view = bool(picks.aligned[slot]), int(picks.view[slot])
+        number, draws = int(sampled.clip[slot]), clip_rngs(self.config.seed, self.train, place)
+        has_video, has_audio, has_text = sampled.present[slot].tolist()
+        aligned, view = bool(sampled.aligned[slot]), int(sampled.view[slot])
         if has_video or has_audio:
-            footage = self._reader.read(number, (has_video, has_audio), draws, aligned=aligned, view=view)
-            loaded = Loaded({}, footage.stretch, footage.truncated)
-            if picks.partner[slot] != PADDING:
-                footage, loaded = self._mixed(footage, loaded, int(picks.partner[slot]), (has_video, has_audio), place)
+            decoded = self._reader.read(number, (has_video, has_audio), draws, aligned=aligned, view=view)
+            loaded = LoadedExample({}, decoded.stretch, decoded.truncated)
+            if sampled.partner[slot] != PADDING:
+                decoded, loaded = self._mixed(
+                    decoded, loaded, int(sampled.partner[slot]), (has_video, has_audio), place
+                )
             if has_video:
-                loaded.tokens["video"] = self._video(number, footage, draws)
+                loaded.tokens["video"] = self._video(number, decoded, draws)
             if has_audio:
-                loaded.tokens["audio"] = self._audio(number, footage, draws)
+                loaded.tokens["audio"] = self._audio(number, decoded, draws)
         else:
-            loaded = Loaded({}, self._reader.stretch(number, draws, view))
+            loaded = LoadedExample({}, self._reader.stretch(number, draws, view))
         if has_text:
-            loaded.tokens["text"] = self._text(picks.caption[slot], draws)
+            loaded.tokens["text"] = self._text(sampled.caption[slot], draws)
         return loaded
 
     def _mixed(
-        self, own: Footage, loaded: Loaded, partner: int, shown: tuple[bool, bool], place: tuple[int, int]
-    ) -> tuple[Footage, Loaded]:
+        self, own: DecodedView, loaded: LoadedExample, partner: int, shown: tuple[bool, bool], place: tuple[int, int]
+    ) -> tuple[DecodedView, LoadedExample]:
         """A clip with its partner mixed in, which is read as if it came at a place of its own."""
         seed, size = self.config.seed, self.config.video.size if shown[0] else 0
         try:
-            other = self._reader.read(partner, shown, clip_draws(seed, True, (*place, 1)), fitted=own.stretch)
+            other = self._reader.read(partner, shown, clip_rngs(seed, True, (*place, 1)), fitted=own.stretch)
         except UnreadableClip as error:
             return own, dataclasses.replace(loaded, lost=(partner, str(error)))
-        blend = mixup.draw_blend(self.config.mixing, size, generator(seed, Purpose.BLEND, *place))
-        frames, heard = own.frames, own.heard
+        blend = mixup.sample_mixup(self.config.mixing, size, generator(seed, RngStream.BLEND, *place))
+        frames, heard = own.frames, own.audio
         if shown[0]:
-            frames = mixup.blend_frames(frames, filled(other.frames, len(frames)), blend)
+            frames = mixup.mix_frames(frames, pad_frames(other.frames, len(frames)), blend)
         if shown[1]:
-            heard = mixup.blend_sound(heard, other.heard, own.stretch.samples, blend.share)
-        mixed = dataclasses.replace(own, frames=frames, heard=heard)
+            heard = mixup.mix_audio(heard, other.audio, own.stretch.samples, blend.share)
+        mixed = dataclasses.replace(own, frames=frames, audio=heard)
         return mixed, dataclasses.replace(loaded, share=blend.share, partner=partner)
 
-    def _video(self, number: int, footage: Footage, draws: ClipDraws) -> Tokens:
+    def _video(self, number: int, decoded: DecodedView, draws: ClipRngs) -> Tokens:
         video, steps = self.config.video, int(self.sizes.video_steps[number])
-        grid, time = patchify.video_places(steps, video, footage.stretch.times)
+        grid, time = patchify.video_positions(steps, video, decoded.stretch.times)
         cells = patchify.video_spec(video).grid[1:]
         hidden = masking.video_mask(steps, cells, self.mask, draws.mask)
-        seen = ~hidden | dual_masking.predicted(hidden, steps, cells, self.mask, draws.mask)
-        part = Tokens(patchify.video_patches(footage.frames, video.tubelet), hidden, grid, time)
-        return self._dropped(part.kept(seen), self.drop.video, draws)
+        seen = ~hidden | dual_masking.decoder_mask(hidden, steps, cells, self.mask, draws.mask)
+        part = Tokens(patchify.video_patches(decoded.frames, video.tubelet), hidden, grid, time)
+        return self._dropped(part.where_kept(seen), self.drop.video, draws)
 
-    def _audio(self, number: int, footage: Footage, draws: ClipDraws) -> Tokens:
-        audio, steps, stretch = self.config.audio, int(self.sizes.audio_steps[number]), footage.stretch
-        rows = spectrogram_rows.heard_rows(footage.heard, stretch.samples, steps, audio)
+    def _audio(self, number: int, decoded: DecodedView, draws: ClipRngs) -> Tokens:
+        audio, steps, stretch = self.config.audio, int(self.sizes.audio_steps[number]), decoded.stretch
+        rows = spectrogram_rows.view_spectrogram(decoded.audio, stretch.samples, steps, audio)
         if draws.change is not None and (audio.time_masks or audio.mel_masks):
             rows = augment.mask_spectrogram(rows, audio, draws.change)
         if draws.change is not None and audio.noise:
             rows = augment.add_noise(rows, audio.noise, draws.change)
-        grid, time = patchify.audio_places(steps, audio)
+        grid, time = patchify.audio_positions(steps, audio)
         hidden = masking.audio_mask(steps, len(grid) // steps, self.mask, draws.mask)
         content = patchify.audio_patches(rows, audio)
         part = Tokens(content, hidden, grid, time + np.float32(stretch.heard))
         return self._dropped(part, self.drop.audio, draws)
 
-    def _text(self, captions: Int[np.ndarray, " k"], draws: ClipDraws) -> Tokens:
+    def _text(self, captions: Int[np.ndarray, " k"], draws: ClipRngs) -> Tokens:
         """The captions one behind the other, each with its marks."""
         parts = [self._caption(int(one), place, draws) for place, one in enumerate(captions[captions >= 0])]
         names = ("content", "hidden", "grid", "time")
         return Tokens(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
-    def _caption(self, number: int, place: int, draws: ClipDraws) -> Tokens:
+    def _caption(self, number: int, place: int, draws: ClipRngs) -> Tokens:
         """One caption, in its place among those of its clip."""
-        pieces = self.captions.get(number)
-        grid, time = patchify.text_places(len(pieces), place)
-        words = slice(int(self.captions.begin), len(pieces) - 1)
-        hidden, keep = np.zeros(len(pieces), bool), np.ones(len(pieces), bool)
-        hidden[words] = masking.text_mask(len(pieces) - self.captions.marks, self.mask, draws.mask)
-        keep[words] = drop_token.keep(hidden[words], self.drop.text, draws.drop)
-        return Tokens(pieces, hidden, grid, time).kept(keep)
+        text_tokens = self.captions.get(number)
+        grid, time = patchify.text_positions(len(text_tokens), place)
+        words = slice(int(self.captions.begin), len(text_tokens) - 1)
+        hidden, keep = np.zeros(len(text_tokens), bool), np.ones(len(text_tokens), bool)
+        hidden[words] = masking.text_mask(len(text_tokens) - self.captions.marks, self.mask, draws.mask)
+        keep[words] = drop_token.drop_token_mask(hidden[words], self.drop.text, draws.drop)
+        return Tokens(text_tokens, hidden, grid, time).where_kept(keep)
 
-    def _dropped(self, part: Tokens, share: float, draws: ClipDraws) -> Tokens:
-        return part.kept(drop_token.keep(part.hidden, share, draws.drop))
+    def _dropped(self, part: Tokens, share: float, draws: ClipRngs) -> Tokens:
+        return part.where_kept(drop_token.drop_token_mask(part.hidden, share, draws.drop))

@@ -13,26 +13,36 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Int
 
-from mmvideo.input.annotations.teacher_embeddings import Vectors
+from mmvideo.input.annotations.teacher_embeddings import TeacherEmbeddings
 from mmvideo.input.clip_loader import Tokens
-from mmvideo.input.planning.token_counts import BUDGETS
-from mmvideo.stream import MODALITIES, PADDING, Clips, Layout, Mixed, Modality, StreamSpec, Targets, TokenStream
+from mmvideo.input.planning.token_counts import TOKEN_BUDGETS
+from mmvideo.stream import (
+    MODALITIES,
+    PADDING,
+    Clips,
+    MixupTargets,
+    Modality,
+    StreamSpec,
+    Targets,
+    TokenLayout,
+    TokenStream,
+)
 
 PATCHED = ("video", "audio")
 """The modalities that a decoder predicts."""
 
 
 @dataclasses.dataclass(frozen=True)
-class RowShape:
+class BatchShape:
     """The static shape of a row.
 
     Attributes:
       spec: modalities and patches.
-      budget: slots for each of `sizes.BUDGETS`.
+      budget: slots for each of `token_counts.TOKEN_BUDGETS`.
       hidden: modalities of which something may be hidden.
       mask_id: the piece that stands for a hidden one.
       kinds: kinds of labels.
-      vectors: numbers in the vectors of other models, by group.
+      teacher_embeddings: numbers in the vectors of other models, by group.
       targets: numbers in the targets of each kind that is predicted as numbers.
       moments: the most moments that a clip has; None where nothing is known of any.
       mixed: whether clips may have others mixed in.
@@ -42,14 +52,14 @@ class RowShape:
     budget: Int[np.ndarray, " 9"]
     hidden: tuple[str, ...]
     kinds: tuple[str, ...]
-    vectors: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    teacher_embeddings: Mapping[str, int] = dataclasses.field(default_factory=dict)
     targets: Mapping[str, int] = dataclasses.field(default_factory=dict)
     moments: int | None = None
     mixed: bool = False
 
     def slots(self, name: str) -> int:
         """Slots of one budget."""
-        return int(self.budget[BUDGETS.index(name)])
+        return int(self.budget[TOKEN_BUDGETS.index(name)])
 
     @property
     def decoded(self) -> bool:
@@ -57,7 +67,7 @@ class RowShape:
         return any(name in PATCHED for name in self.hidden)
 
 
-def empty_row(shape: RowShape) -> TokenStream:
+def empty_row(shape: BatchShape) -> TokenStream:
     """A row without clips; its arrays lack the axis `B`."""
     content = {name: _content(shape.spec, name, shape.slots(name)) for name in shape.spec.modalities}
     targets = {}
@@ -75,7 +85,7 @@ def empty_row(shape: RowShape) -> TokenStream:
             np.zeros((clips, len(MODALITIES)), bool),
             {kind: _padding(clips) for kind in shape.kinds},
             np.ones(clips, bool),
-            {group: _unknown(clips, width) for group, width in shape.vectors.items()},
+            {group: _unknown(clips, width) for group, width in shape.teacher_embeddings.items()},
             {kind: _unknown(clips, width) for kind, width in shape.targets.items()},
             moments=None if shape.moments is None else _unknown(clips, shape.moments, 2),
             saliency=_unknown(clips, shape.spec.video.grid[0]) if shape.moments and shape.spec.video else None,
@@ -85,13 +95,13 @@ def empty_row(shape: RowShape) -> TokenStream:
 
 
 def assemble_row(
-    shape: RowShape,
+    shape: BatchShape,
     numbers: Int[np.ndarray, " e"],
     loaded: Sequence[Mapping[str, Tokens] | None],
     needs: Int[np.ndarray, "e 9"],
     labels: Mapping[str, Int[np.ndarray, " n"]],
     aligned: Bool[np.ndarray, " e"] | None = None,
-    vectors: Vectors | None = None,
+    vectors: TeacherEmbeddings | None = None,
 ) -> TokenStream:
     """One row; its arrays lack the axis `B`.
 
@@ -109,14 +119,14 @@ def assemble_row(
     for slot, tokens in enumerate(loaded):
         if tokens is None:
             continue
-        row.clips.number[slot] = numbers[slot]
+        row.clips.clip_index[slot] = numbers[slot]
         for kind in shape.kinds:
             row.clips.labels[kind][slot] = labels[kind][numbers[slot]]
         if aligned is not None:
             row.clips.aligned[slot] = aligned[slot]
-        for group in shape.vectors:
-            row.clips.vectors[group][slot] = vectors.of(group, int(numbers[slot]))
-        _put_clip(row, shape, slot, tokens, dict(zip(BUDGETS, offsets[slot].tolist(), strict=True)))
+        for group in shape.teacher_embeddings:
+            row.clips.teacher_embeddings[group][slot] = vectors.of(group, int(numbers[slot]))
+        _put_clip(row, shape, slot, tokens, dict(zip(TOKEN_BUDGETS, offsets[slot].tolist(), strict=True)))
     return row
 
 
@@ -125,7 +135,7 @@ def stack_rows(rows: Sequence[TokenStream]) -> TokenStream:
     return jax.tree.map(lambda *parts: np.stack(parts), *rows)
 
 
-def _put_clip(row: TokenStream, shape: RowShape, slot: int, tokens: Mapping[str, Tokens], at: dict[str, int]) -> None:
+def _put_clip(row: TokenStream, shape: BatchShape, slot: int, tokens: Mapping[str, Tokens], at: dict[str, int]) -> None:
     """Writes one clip's tokens, `at` being its first place in each budget."""
     place, decode_place = at["tokens"], at["decode"]
     for name in shape.spec.modalities:
@@ -158,11 +168,11 @@ def _put_clip(row: TokenStream, shape: RowShape, slot: int, tokens: Mapping[str,
 
 
 def _put_tokens(
-    layout: Layout, place: int, slot: int, modality: int, part: Tokens, which: np.ndarray, source: int
+    layout: TokenLayout, place: int, slot: int, modality: int, part: Tokens, which: np.ndarray, source: int
 ) -> int:
     """Writes the named tokens of a part from `place` on; gives `place`."""
     here = slice(place, place + len(which))
-    layout.index[here] = source + np.arange(len(which))
+    layout.source_index[here] = source + np.arange(len(which))
     layout.modality[here] = modality
     layout.clip[here] = slot
     layout.time[here] = part.time[which]
@@ -173,11 +183,11 @@ def _put_tokens(
 def _put_targets(targets: Targets, first: int, slot: int, content: np.ndarray, place: np.ndarray) -> None:
     here = slice(first, first + len(place))
     targets.content[here] = content
-    targets.place[here] = place
+    targets.target_index[here] = place
     targets.clip[here] = slot
 
 
-def _base(shape: RowShape, modalities: Sequence[str], name: str, suffix: str) -> int:
+def _base(shape: BatchShape, modalities: Sequence[str], name: str, suffix: str) -> int:
     """Where a modality begins among those that stand one behind the other in a woven source."""
     return sum(shape.slots(before + suffix) for before in modalities[: list(modalities).index(name)])
 
@@ -188,17 +198,19 @@ def _content(spec: StreamSpec, name: str, slots: int) -> np.ndarray:
     return np.zeros((slots, getattr(spec, name).size), np.uint8 if name == "video" else np.float32)
 
 
-def _empty_layout(slots: int) -> Layout:
+def _empty_layout(slots: int) -> TokenLayout:
     zeros = np.zeros(slots, np.int32)
-    return Layout(zeros, _padding(slots), _padding(slots), np.zeros(slots, np.float32), np.zeros((slots, 3), np.int32))
+    return TokenLayout(
+        zeros, _padding(slots), _padding(slots), np.zeros(slots, np.float32), np.zeros((slots, 3), np.int32)
+    )
 
 
 def _unknown(*shape: int) -> np.ndarray:
     return np.full(shape, np.nan, np.float32)
 
 
-def _nothing_mixed(slots: int, kinds: Sequence[str]) -> Mixed:
-    return Mixed(np.ones(slots, np.float32), {kind: _padding(slots) for kind in kinds})
+def _nothing_mixed(slots: int, kinds: Sequence[str]) -> MixupTargets:
+    return MixupTargets(np.ones(slots, np.float32), {kind: _padding(slots) for kind in kinds})
 
 
 def _padding(slots: int) -> np.ndarray:

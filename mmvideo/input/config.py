@@ -175,7 +175,7 @@ class Masking:
 
 
 @dataclasses.dataclass(frozen=True)
-class Drop:
+class DropToken:
     """DropToken (VATT): shares of the tokens that are neither encoded nor predicted while training.
 
     The hidden tokens and the others lose the same share.
@@ -192,7 +192,7 @@ class Drop:
 
 
 @dataclasses.dataclass(frozen=True)
-class Presence:
+class ModalityDropout:
     """Which modalities of a clip are shown while training.
 
     Attributes:
@@ -275,8 +275,8 @@ class Input:
       sources: the corpora that are mixed.
       video, audio, text: how each modality is prepared; None leaves the modality out.
       masking: what is hidden from the encoder.
-      drop: what is left out of a modality while training.
-      presence: which modalities of a clip are shown while training.
+      drop_token: what is left out of a modality while training.
+      modality_dropout: which modalities of a clip are shown while training.
       mixing: how clips are mixed into others while training.
       embeddings: file of what another model made of the clips (`mmvideo predict embed`), for distillation; None
         for none.
@@ -294,8 +294,8 @@ class Input:
     audio: Audio | None = Audio()
     text: Text | None = Text()
     masking: Masking = Masking()
-    drop: Drop = Drop()
-    presence: Presence = Presence()
+    drop_token: DropToken = DropToken()
+    modality_dropout: ModalityDropout = ModalityDropout()
     mixing: Mixing = Mixing()
     embeddings: str | None = None
     packing: Packing = Packing()

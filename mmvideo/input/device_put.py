@@ -11,7 +11,7 @@ ROW_AXES = ("data", "fsdp")
 """Axes of the mesh over which the rows of a batch are cut."""
 
 
-def device_stream(stream: TokenStream, mesh: Mesh) -> TokenStream:
+def device_put_batch(stream: TokenStream, mesh: Mesh) -> TokenStream:
     """The global batch, its rows cut over the axes `data` and `fsdp`.
 
     Args:

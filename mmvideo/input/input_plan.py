@@ -13,13 +13,13 @@ from jaxtyping import Bool
 from mmvideo.datasets.manifests.annotations import Annotations
 from mmvideo.input import mixture
 from mmvideo.input.annotations import captions
-from mmvideo.input.annotations.teacher_embeddings import Vectors, match_vectors
-from mmvideo.input.collate import RowShape
-from mmvideo.input.config import Drop, Input, Masking, Views
+from mmvideo.input.annotations.teacher_embeddings import TeacherEmbeddings, match_teacher_embeddings
+from mmvideo.input.collate import BatchShape
+from mmvideo.input.config import DropToken, Input, Masking, Views
 from mmvideo.input.planning import budgets, token_counts
-from mmvideo.input.planning.epoch_plan import Order, Planner
-from mmvideo.input.planning.sampler import make_picker
-from mmvideo.input.skipped_clips import Mishaps
+from mmvideo.input.planning.epoch_plan import EpochOrder, Planner
+from mmvideo.input.planning.sampler import make_sampler
+from mmvideo.input.skipped_clips import SkippedClips
 from mmvideo.input.transforms import patchify
 from mmvideo.stream import MODALITIES, Modality, StreamSpec
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mmvideo.media.text import Tokenizer
 
 
-class Groundwork:
+class InputPlan:
     """Corpora laid out for a run; everything that its rows follow from.
 
     Attributes:
@@ -38,8 +38,8 @@ class Groundwork:
       captions: their pieces.
       sizes: tokens of every clip.
       spec: the static side of the streams.
-      picker: what is shown of a clip.
-      vectors: what another model made of the clips; None where the config names none.
+      sampler: what is shown of a clip.
+      teacher_embeddings: what another model made of the clips; None where the config names none.
       used: which clips show something that this run uses; the others are listed as skipped.
       planner: which clips make up a row.
       shape: the static shape of a row.
@@ -64,19 +64,19 @@ class Groundwork:
           ValueError: a setting or a corpus that cannot work.
         """
         self.config, self._train, self._assets = config, train, assets
-        self.mask, self.drop = config.masking if masked else Masking(), config.drop if train else Drop()
+        self.mask, self.drop = config.masking if masked else Masking(), config.drop_token if train else DropToken()
         self._shown = self._choose_shown(modalities)
-        self.corpus = mixture.Mixture(corpora, _json(assets, "classes.json"), _annotations(assets))
+        self.corpus = mixture.CorpusMixture(corpora, _json(assets, "classes.json"), _annotations(assets))
         self.tokenizer = self._choose_tokenizer()
         self.captions = self._encode_captions()
         tracks = self.corpus.has_video, self.corpus.has_audio
         self.sizes = token_counts.clip_sizes(self.corpus.seconds, *tracks, self.captions, config, self.mask, self.drop)
-        self.skipped = Mishaps()
+        self.skipped = SkippedClips()
         self.spec = self._choose_spec()
-        self.picker = make_picker(
+        self.sampler = make_sampler(
             self.corpus, self.sizes, self.captions, config, self._shown, train, misaligned or train, views
         )
-        self.vectors = self._find_vectors()
+        self.teacher_embeddings = self._find_vectors()
         self.used = self._usable()
         self.planner = self._plan()
         self.shape = self._choose_shape()
@@ -105,8 +105,8 @@ class Groundwork:
         if config.video is not None and (trained or self.sizes.video_steps.any()):
             video = patchify.video_spec(config.video)
         if config.audio is not None and (trained or self.sizes.audio_steps.any()):
-            audio = patchify.audio_spec(config.audio, token_counts.longest_sound(config.audio))
-        if self.tokenizer is not None and (trained or len(self.captions.pieces)):
+            audio = patchify.audio_spec(config.audio, token_counts.longest_audio(config.audio))
+        if self.tokenizer is not None and (trained or len(self.captions.text_tokens)):
             text = captions.text_spec(config.text, self.tokenizer)
         return StreamSpec(video, audio, text)
 
@@ -119,39 +119,39 @@ class Groundwork:
             raise ValueError(f"evaluation.modalities {tuple(modalities)} must name some of those of the run: {have}")
         return np.isin(MODALITIES, list(modalities))
 
-    def _choose_shape(self) -> RowShape:
+    def _choose_shape(self) -> BatchShape:
         """The static shape of a row: what its clips may have, and room for it."""
-        return RowShape(
+        return BatchShape(
             self.spec,
             self.planner.budget,
             tuple(name for name in self.spec.modalities if getattr(self.mask, name) > 0),
             self.corpus.annotations.single,
-            {} if self.vectors is None else self.vectors.widths,
+            {} if self.teacher_embeddings is None else self.teacher_embeddings.widths,
             self.corpus.targets.widths,
             self.corpus.moments.most,
             mixed=self._train and self.config.mixing.active,
         )
 
-    def _find_vectors(self) -> Vectors | None:
+    def _find_vectors(self) -> TeacherEmbeddings | None:
         """What another model made of the clips, where the config names it."""
         if self.config.embeddings is None:
             return None
         clips = [str(clip) for corpus in self.corpus.corpora for clip in corpus.table.id]
-        return match_vectors(self.config.embeddings, clips, required=self._train)
+        return match_teacher_embeddings(self.config.embeddings, clips, required=self._train)
 
     def _plan(self) -> Planner:
         """Order, budgets and planner."""
         usable, first = self.used, self.corpus.first
         members = [s + np.flatnonzero(usable[s:e]) for s, e in zip(first[:-1], first[1:], strict=True)]
         counts = mixture.epoch_counts(self.config.sources, [len(m) for m in members])
-        order = Order(members, counts, self.config.seed, shuffled=self._train)
+        order = EpochOrder(members, counts, self.config.seed, shuffled=self._train)
         everyone = np.flatnonzero(usable)
-        most = self.sizes.largest(everyone, self.picker.has[everyone], self.captions, self.picker.count)
-        unbudgeted = Planner(order, self.picker, self.sizes, most.max(axis=0))
+        most = self.sizes.largest(everyone, self.sampler.has[everyone], self.captions, self.sampler.count)
+        unbudgeted = Planner(order, self.sampler, self.sizes, most.max(axis=0))
         packing = self.config.packing
         if not self._train:
             # Rows of training may be too short for clips of which nothing is hidden or dropped.
-            packing = budgets.room_for(most.max(axis=0), packing)
+            packing = budgets.grow_packing(most.max(axis=0), packing)
         budget = budgets.choose_budgets(
             unbudgeted.needs(0)[1],
             most.max(axis=0),
@@ -159,12 +159,12 @@ class Groundwork:
             lambda column: f"clip {self.corpus.clip_id(int(everyone[most[:, column].argmax()]))}",
         )
         hidden = {name: share for name in self.spec.modalities if (share := getattr(self.mask, name)) > 0}
-        budget = budgets.with_floors(budget, most.max(axis=0), self.spec.modalities, hidden)
-        return Planner(order, self.picker, self.sizes, budget)
+        budget = budgets.enforce_minimum(budget, most.max(axis=0), self.spec.modalities, hidden)
+        return Planner(order, self.sampler, self.sizes, budget)
 
     def _usable(self) -> Bool[np.ndarray, " n"]:
         """Clips that show something that this run uses; the others are listed as skipped."""
-        has = self.picker.has
+        has = self.sampler.has
         usable = has[:, Modality.VIDEO] | has[:, Modality.AUDIO]
         if not self._train:
             # What is words alone teaches nothing here, but it can be asked for.
@@ -192,7 +192,7 @@ def _annotations(assets: Mapping[str, bytes] | None) -> Annotations | None:
     return None if sorts is None else Annotations(**{sort: tuple(kinds) for sort, kinds in sorts.items()})
 
 
-def narrowed(config: Input, assets: Mapping[str, bytes] | None) -> Input:
+def restrict_modalities(config: Input, assets: Mapping[str, bytes] | None) -> Input:
     """The config without the modalities that the run in which a model was trained did not have."""
     trained = _json(assets, "spec.json")
     if trained is None:

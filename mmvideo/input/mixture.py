@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mmvideo.datasets.corpus import Corpus, Record
 
 
-class Mixture:
+class CorpusMixture:
     """Several corpora one behind the other: clip `i` of source `s` has number `first[s] + i`.
 
     Attributes:

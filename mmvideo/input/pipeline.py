@@ -11,20 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from mmvideo.input.annotations.moments import note_moments
-from mmvideo.input.annotations.numeric_targets import note_targets
-from mmvideo.input.batch_cache import Kept, key_of
+from mmvideo.input.annotations.moments import fill_moments
+from mmvideo.input.annotations.numeric_targets import fill_targets
+from mmvideo.input.batch_cache import BatchCache, cache_key
 from mmvideo.input.checks import check_config, check_views
-from mmvideo.input.clip_loader import ClipLoader, Loaded
+from mmvideo.input.clip_loader import ClipLoader, LoadedExample
 from mmvideo.input.collate import assemble_row, stack_rows
 from mmvideo.input.config import Input, Views
-from mmvideo.input.input_plan import Groundwork, narrowed
+from mmvideo.input.input_plan import InputPlan, restrict_modalities
 from mmvideo.input.planning import budgets
 from mmvideo.input.planning.epoch_plan import Planned, Row
-from mmvideo.input.planning.sampled_examples import Picks
-from mmvideo.input.skipped_clips import Mishaps
-from mmvideo.input.transforms.eval_views import note_views
-from mmvideo.input.transforms.mixup import note_mixed
+from mmvideo.input.planning.sampled_examples import SampledExamples
+from mmvideo.input.skipped_clips import SkippedClips
+from mmvideo.input.transforms.eval_views import fill_views
+from mmvideo.input.transforms.mixup import fill_mixup_targets
 from mmvideo.input.view_reader import UnreadableClip
 from mmvideo.stream import PADDING, Clips, TokenStream
 
@@ -81,7 +81,7 @@ class Batches:
         """
         from mmvideo.datasets.corpus import open_corpus
 
-        config = narrowed(config, assets)
+        config = restrict_modalities(config, assets)
         check_config(config, process_count)
         check_views(views, config, train)
         if corpora is None:
@@ -89,15 +89,15 @@ class Batches:
             for corpus in corpora:
                 corpus.open_records()
         how = {"masked": masked, "train": train, "modalities": modalities, "misaligned": misaligned}
-        ground = Groundwork(config, **how, views=views, assets=assets, corpora=corpora)
-        self.config, self.train, self.corpus, self.tokenizer = config, train, ground.corpus, ground.tokenizer
+        input_plan = InputPlan(config, **how, views=views, assets=assets, corpora=corpora)
+        self.config, self.train, self.corpus, self.tokenizer = config, train, input_plan.corpus, input_plan.tokenizer
         self.classes, self.annotations = self.corpus.classes, self.corpus.annotations
-        self.spec, self.shape = ground.spec, ground.shape
-        self._sizes, self._picker, self._planner = ground.sizes, ground.picker, ground.planner
-        self._vectors, self._used = ground.vectors, ground.used
-        self._skipped, self._damaged = ground.skipped, Mishaps()
+        self.spec, self.shape = input_plan.spec, input_plan.shape
+        self._sizes, self._picker, self._planner = input_plan.sizes, input_plan.sampler, input_plan.planner
+        self._vectors, self._used = input_plan.teacher_embeddings, input_plan.used
+        self._skipped, self._damaged = input_plan.skipped, SkippedClips()
         self._loader = ClipLoader(
-            self.corpus, self._sizes, ground.captions, config, ground.mask, ground.drop, train, views
+            self.corpus, self._sizes, input_plan.captions, config, input_plan.mask, input_plan.drop, train, views
         )
         self.rows = config.packing.rows // process_count
         self._first_row = process_index * self.rows
@@ -191,30 +191,30 @@ class Batches:
         """Row `place` of those that this process makes, counted through all batches."""
         step, within = divmod(place, self.rows)
         row = self._planner.row(step * self.config.packing.rows + self._first_row + within)
-        picks = row.picks
-        loaded = [self._load(row, slot) for slot in range(len(picks))]
-        needs, labels = self._sizes.table(picks), self.corpus.labels
+        sampled = row.sampled
+        loaded = [self._load(row, slot) for slot in range(len(sampled))]
+        needs, labels = self._sizes.table(sampled), self.corpus.labels
         tokens = [None if one is None else one.tokens for one in loaded]
-        made = assemble_row(self.shape, picks.clip, tokens, needs, labels, picks.aligned, self._vectors)
-        self._note(made.clips, picks, loaded)
+        made = assemble_row(self.shape, sampled.clip, tokens, needs, labels, sampled.aligned, self._vectors)
+        self._note(made.clips, sampled, loaded)
         return made
 
-    def _note(self, clips: Clips, picks: Picks, loaded: Sequence[Loaded | None]) -> None:
+    def _note(self, clips: Clips, sampled: SampledExamples, loaded: Sequence[LoadedExample | None]) -> None:
         """Writes what is known of an assembled row's clips and of their views."""
-        note_views(clips, picks.view, np.array([0.0 if one is None else one.view.start for one in loaded]))
-        note_targets(clips, self.corpus.targets)
+        fill_views(clips, sampled.view, np.array([0.0 if one is None else one.view.start for one in loaded]))
+        fill_targets(clips, self.corpus.targets)
         if self.shape.moments is not None:
-            note_moments(clips, self.corpus.moments, [one and one.view for one in loaded], self.spec.video)
+            fill_moments(clips, self.corpus.moments, [one and one.view for one in loaded], self.spec.video)
         if clips.mixed is not None:
             partner = np.array([PADDING if one is None else one.partner for one in loaded], np.int64)
             share = np.array([1.0 if one is None else one.share for one in loaded])
-            note_mixed(clips, partner, share, self.corpus.labels, self.corpus.targets_of(partner))
+            fill_mixup_targets(clips, partner, share, self.corpus.labels, self.corpus.targets_of(partner))
 
-    def _load(self, row: Row, slot: int) -> Loaded | None:
+    def _load(self, row: Row, slot: int) -> LoadedExample | None:
         """What one clip of a row gives; None, and a line in `skipped`, if it cannot be read."""
-        number = int(row.picks.clip[slot])
+        number = int(row.sampled.clip[slot])
         try:
-            loaded = self._loader.load(row.picks, slot, (row.epoch, int(row.position[slot])))
+            loaded = self._loader.load(row.sampled, slot, (row.epoch, int(row.position[slot])))
         except UnreadableClip as error:
             self._skipped.add(self.clip_id(number), str(error))
             return None
@@ -225,12 +225,12 @@ class Batches:
             self._damaged.add(self.clip_id(number), "its file ends early or is damaged; what is missing was filled up")
         return loaded
 
-    def _find_kept(self, **how: Any) -> Kept | None:
+    def _find_kept(self, **how: Any) -> BatchCache | None:
         """The batches that other runs have kept, where the config names a folder for them."""
         if self.config.keep is None:
             return None
-        key = key_of(self.config, self.corpus.corpora, self.assets(), **how)
-        found = Kept(Path(self.config.keep) / key, lambda: self.batch(0))
+        key = cache_key(self.config, self.corpus.corpora, self.assets(), **how)
+        found = BatchCache(Path(self.config.keep) / key, lambda: self.batch(0))
         for clip, reason in found.skipped:
             self._skipped.add(clip, reason)
         return found

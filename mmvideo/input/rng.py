@@ -12,7 +12,7 @@ import enum
 import numpy as np
 
 
-class Purpose(enum.IntEnum):
+class RngStream(enum.IntEnum):
     """What numbers are drawn for; numbers of different purposes are independent."""
 
     PASS = 0
@@ -30,14 +30,14 @@ class Purpose(enum.IntEnum):
     BLEND = 12
 
 
-def generator(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:
+def generator(seed: int, purpose: RngStream, *place: int) -> np.random.Generator:
     """A generator for one purpose at one place, such as `(epoch,)` or `(epoch, position)`."""
     key = np.random.SeedSequence((seed, int(purpose), *place))
     return np.random.Generator(np.random.Philox(key))
 
 
 @dataclasses.dataclass(frozen=True)
-class ClipDraws:
+class ClipRngs:
     """The generators of one clip; None where nothing is drawn, in evaluation."""
 
     view: np.random.Generator | None
@@ -47,8 +47,10 @@ class ClipDraws:
     shift: np.random.Generator
 
 
-def clip_draws(seed: int, train: bool, place: tuple[int, ...]) -> ClipDraws:
+def clip_rngs(seed: int, train: bool, place: tuple[int, ...]) -> ClipRngs:
     """The generators of the clip at a place of an epoch."""
-    view = generator(seed, Purpose.VIEW, *place) if train else None
-    change = generator(seed, Purpose.AUGMENT, *place) if train else None
-    return ClipDraws(view, change, *(generator(seed, p, *place) for p in (Purpose.MASK, Purpose.DROP, Purpose.SHIFT)))
+    view = generator(seed, RngStream.VIEW, *place) if train else None
+    change = generator(seed, RngStream.AUGMENT, *place) if train else None
+    return ClipRngs(
+        view, change, *(generator(seed, p, *place) for p in (RngStream.MASK, RngStream.DROP, RngStream.SHIFT))
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 
-class Mishaps:
+class SkippedClips:
     """Clips and what was wrong with them, written by many threads.
 
     A clip is listed once, with the first reason, however often it comes round.

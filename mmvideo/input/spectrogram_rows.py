@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Float32
 
 from mmvideo.input.config import Audio
-from mmvideo.input.planning.token_counts import sound_rows
+from mmvideo.input.planning.token_counts import count_audio_rows
 from mmvideo.input.transforms import patchify
 
 
-def heard_rows(
+def view_spectrogram(
     heard: Float32[np.ndarray, " S"] | None, planned: int, steps: int, audio: Audio
 ) -> Float32[np.ndarray, "T M"] | Float32[np.ndarray, " T"]:
     """As many rows as patches of so many time steps cover.
@@ -32,7 +32,7 @@ def heard_rows(
     if audio.waveform:
         return np.pad(heard, (0, max(needed - len(heard), 0)))[:needed]
     made = audio.spectrogram
-    short = max(needed - sound_rows(planned, audio), 0)
+    short = max(needed - count_audio_rows(planned, audio), 0)
     seconds = short * made.hop_seconds + (short > 0) * made.window_seconds
     length = planned + math.ceil(seconds * made.sample_rate)
     return spectrogram(np.pad(heard, (0, length - len(heard))), made)[:needed]

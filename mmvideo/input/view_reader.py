@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from mmvideo.input.config import Input, Views
-from mmvideo.input.mixture import Mixture
-from mmvideo.input.planning.token_counts import Sizes, samples
-from mmvideo.input.rng import ClipDraws
+from mmvideo.input.mixture import CorpusMixture
+from mmvideo.input.planning.token_counts import TokenCounts, samples
+from mmvideo.input.rng import ClipRngs
 from mmvideo.input.transforms import audio_shift, augment, crops
 from mmvideo.input.transforms.randaugment import rand_augment
 
@@ -21,23 +21,23 @@ class UnreadableClip(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Footage:
+class DecodedView:
     """What is seen and heard of a view.
 
     Attributes:
       stretch: which stretch of the clip it is.
       frames: squares of `video.size` pixels, as many as the stretch has times; None where none are shown.
-      heard: sound, at most as many samples as the stretch has; None where none is shown, or none was there.
+      audio: sound, at most as many samples as the stretch has; None where none is shown, or none was there.
       truncated: the file ends before it should, or a part of it could not be decoded.
     """
 
-    stretch: crops.Stretch
+    stretch: crops.TemporalWindow
     frames: UInt8[np.ndarray, "T H W 3"] | None
-    heard: Float32[np.ndarray, " S"] | None
+    audio: Float32[np.ndarray, " S"] | None
     truncated: bool
 
 
-class FootageReader:
+class ViewReader:
     """Reads views of the clips of a mixture; safe to use from many threads.
 
     Args:
@@ -48,7 +48,7 @@ class FootageReader:
       views: of an evaluation.
     """
 
-    def __init__(self, mixture: Mixture, sizes: Sizes, config: Input, train: bool, views: Views):
+    def __init__(self, mixture: CorpusMixture, sizes: TokenCounts, config: Input, train: bool, views: Views):
         self.mixture, self.sizes, self.config, self.train, self.views = mixture, sizes, config, train, views
         self._samples = samples(mixture.seconds, config.audio) if config.audio else np.zeros(len(mixture), np.int64)
         self._sided = self._tell_sides()
@@ -57,12 +57,12 @@ class FootageReader:
         self,
         number: int,
         shown: tuple[bool, bool],
-        draws: ClipDraws,
+        draws: ClipRngs,
         *,
         aligned: bool = True,
         view: int = 0,
-        fitted: crops.Stretch | None = None,
-    ) -> Footage:
+        fitted: crops.TemporalWindow | None = None,
+    ) -> DecodedView:
         """A view of a clip. It is the same whichever modalities are shown: that of all that the clip has.
 
         Args:
@@ -81,21 +81,23 @@ class FootageReader:
         square = None
         if shown[0]:
             width, height = int(self.mixture.width[number]), int(self.mixture.height[number])
-            square = crops.draw_square(width, height, video, draws.view, self.views, view)
+            square = crops.sample_crop(width, height, video, draws.view, self.views, view)
         shift = None
         if shown[1]:
             shift = audio_shift.Shift(stretch.start + stretch.heard)
             if not aligned:
-                shift = audio_shift.draw_shift(float(self.mixture.seconds[number]), stretch, audio, draws.shift)
+                shift = audio_shift.sample_shift(float(self.mixture.seconds[number]), stretch, audio, draws.shift)
         clip = self._decode(number, stretch, square, shift)
         frames, heard = None, clip.samples if shown[1] else None
         if shown[0]:
             frames = self._pictures(number, clip.frames, stretch, square, draws)
         if heard is not None:
             heard = self._sound(heard, stretch, shift, frames is None, draws)
-        return Footage(stretch, frames, heard, clip.truncated)
+        return DecodedView(stretch, frames, heard, clip.truncated)
 
-    def stretch(self, number: int, draws: ClipDraws, view: int, fitted: crops.Stretch | None = None) -> crops.Stretch:
+    def stretch(
+        self, number: int, draws: ClipRngs, view: int, fitted: crops.TemporalWindow | None = None
+    ) -> crops.TemporalWindow:
         """The stretch of time of a view; see `read`, which draws it anew."""
         steps = int(self.sizes.video_steps[number])
         heard = int(self._samples[number]) if self.sizes.audio_steps[number] else 0
@@ -104,12 +106,16 @@ class FootageReader:
             steps = min(steps, len(fitted.times) // video.tubelet[0]) if video else 0
             heard = min(heard, fitted.samples)
         seconds = float(self.mixture.seconds[number])
-        return crops.draw_stretch(
+        return crops.sample_window(
             seconds, steps, heard, video if steps else None, audio if heard else None, draws.view, self.views, view
         )
 
     def _decode(
-        self, number: int, stretch: crops.Stretch, square: crops.Square | None, shift: audio_shift.Shift | None
+        self,
+        number: int,
+        stretch: crops.TemporalWindow,
+        square: crops.SpatialCrop | None,
+        shift: audio_shift.Shift | None,
     ) -> Any:
         """The view's frames, scaled, and its samples, from where `shift` says; None leaves out the sound."""
         from av.error import FFmpegError
@@ -151,14 +157,14 @@ class FootageReader:
         self,
         number: int,
         frames: UInt8[np.ndarray, "T H W 3"],
-        stretch: crops.Stretch,
-        square: crops.Square,
-        draws: ClipDraws,
+        stretch: crops.TemporalWindow,
+        square: crops.SpatialCrop,
+        draws: ClipRngs,
     ) -> UInt8[np.ndarray, "_ _ _ 3"]:
         """The square of every frame, the last one repeated where the file has fewer, changed while training."""
         video, rng = self.config.video, draws.change
         (top, left), side = square.corner, video.size
-        frames = filled(frames[:, top : top + side, left : left + side], len(stretch.times))
+        frames = pad_frames(frames[:, top : top + side, left : left + side], len(stretch.times))
         if rng is None:
             return frames
         sided = bool(self._sided[number])
@@ -175,17 +181,17 @@ class FootageReader:
     def _sound(
         self,
         heard: Float32[np.ndarray, " S"],
-        stretch: crops.Stretch,
+        stretch: crops.TemporalWindow,
         shift: audio_shift.Shift,
         alone: bool,
-        draws: ClipDraws,
+        draws: ClipRngs,
     ) -> Float32[np.ndarray, " _"]:
         """The samples of the view, silence where the file has fewer and the sound is turned."""
         heard = heard[: stretch.samples]
-        if shift.turn:
-            heard = np.roll(_padded(heard, stretch.samples), shift.turn)
+        if shift.roll:
+            heard = np.roll(_pad_audio(heard, stretch.samples), shift.roll)
         if draws.change is not None and self.config.audio.roll:
-            heard = augment.roll_sound(_padded(heard, stretch.samples), alone, draws.change)
+            heard = augment.roll_audio(_pad_audio(heard, stretch.samples), alone, draws.change)
         return heard
 
     def _tell_sides(self) -> Bool[np.ndarray, " n"]:
@@ -195,16 +201,16 @@ class FootageReader:
             return np.zeros(len(mixture), bool)
         captions = mixture.all_captions()
         numbers = range(len(mixture))
-        return np.array([augment.tells_sides([*captions[n], *mixture.class_names(n)]) for n in numbers], bool)
+        return np.array([augment.mentions_left_right([*captions[n], *mixture.class_names(n)]) for n in numbers], bool)
 
 
-def filled(frames: UInt8[np.ndarray, "T H W 3"], length: int) -> UInt8[np.ndarray, "_ H W 3"]:
+def pad_frames(frames: UInt8[np.ndarray, "T H W 3"], length: int) -> UInt8[np.ndarray, "_ H W 3"]:
     """So many frames, the last one repeated where there are fewer."""
     missing = length - len(frames)
     return np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)]) if missing > 0 else frames[:length]
 
 
-def _padded(heard: Float32[np.ndarray, " S"], length: int) -> Float32[np.ndarray, " _"]:
+def _pad_audio(heard: Float32[np.ndarray, " S"], length: int) -> Float32[np.ndarray, " _"]:
     """So many samples, with silence where there are fewer."""
     return np.pad(heard, (0, length - len(heard)))
 

@@ -33,7 +33,7 @@ from mmvideo.media.containers.damage import Damage
 from mmvideo.media.containers.formats import seekable
 from mmvideo.media.containers.length import declared_end
 from mmvideo.media.frames.displayed import Shown
-from mmvideo.media.frames.frame_converter import Painter, pixel_aspect
+from mmvideo.media.frames.frame_converter import FrameConverter, pixel_aspect
 from mmvideo.media.frames.frame_selection import SLACK, PacketGate, Selection
 
 __all__ = ["Clip", "MediaError", "MediaInfo", "MediaSource", "decode"]
@@ -126,7 +126,7 @@ def decode(
     _check(start, end, fps, times, sample_rate)
     name, ending = source_name(source), math.inf if end is None else end
     request = _Request(name, start, ending, fps, times, sample_rate, is_open_ended(source), limits)
-    plain = Painter(short_side, size, kernel)
+    plain = FrameConverter(short_side, size, kernel)
     with media_errors(name):
         try:
             if is_webp(source):
@@ -136,7 +136,7 @@ def decode(
                     tracks = find_tracks(container, name, limits)
                     asked = _asked(container, tracks, name, video, audio)
                     shown = Shown(name, deinterlace, tone_map)
-                    painter = Painter(short_side, size, kernel, pixel_aspect(tracks.video), shown)
+                    painter = FrameConverter(short_side, size, kernel, pixel_aspect(tracks.video), shown)
                     clip = _Reading(container, asked, request, painter).clip(may_seek)
                 if clip is not None:
                     return clip
@@ -180,7 +180,7 @@ class _Request:
 class _Reading:
     """A pass over an open container, or several if a seek comes out too late."""
 
-    def __init__(self, container: Any, tracks: Tracks, request: _Request, painter: Painter):
+    def __init__(self, container: Any, tracks: Tracks, request: _Request, painter: FrameConverter):
         from av.stream import Discard
 
         self._container, self._tracks, self._request, self._painter = container, tracks, request, painter
@@ -332,7 +332,7 @@ def _check(start: float | int, end: float | int | None, fps: float | int | None,
         raise ValueError(f"sample_rate={sample_rate} must be positive")
 
 
-def _decode_webp(source: MediaSource, request: _Request, painter: Painter, video: bool) -> Clip:
+def _decode_webp(source: MediaSource, request: _Request, painter: FrameConverter, video: bool) -> Clip:
     from mmvideo.media.frames.webp import webp_frames
 
     if not video:

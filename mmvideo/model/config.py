@@ -263,7 +263,7 @@ class Model:
 
 
 @dataclasses.dataclass(frozen=True)
-class Dimensions:
+class ModelDims:
     """The numbers that a model is built with: layers, `D`, `N` and `F`."""
 
     depth: int
@@ -277,7 +277,7 @@ class Dimensions:
         return self.width // self.heads
 
 
-def dimensions(model: Model) -> Dimensions:
+def model_dims(model: Model) -> ModelDims:
     """The size by name with what the config overrides.
 
     Raises:
@@ -287,16 +287,14 @@ def dimensions(model: Model) -> Dimensions:
     if model.size not in SIZES:
         raise ValueError(f"model.size {model.size!r} is not a size: choose one of {', '.join(SIZES)}")
     own = (model.depth, model.width, model.heads, model.feed_forward)
-    numbers = Dimensions(
-        *(named if given is None else given for given, named in zip(own, SIZES[model.size], strict=True))
-    )
-    check_dimensions("model", numbers, model.position)
+    dims = ModelDims(*(named if given is None else given for given, named in zip(own, SIZES[model.size], strict=True)))
+    check_dims("model", dims, model.position)
     _check_extras(model)
     _check_remat(model)
-    return numbers
+    return dims
 
 
-def plain(model: Model) -> Model:
+def dense_reference(model: Model) -> Model:
     """The same model computed in the plainest way, as products are counted: dense attention, nothing twice."""
     block = dataclasses.replace(model.block, quantized=None)
     return dataclasses.replace(model, block=block, attention="xla", remat="none", remat_keep=(), remat_offload=())
@@ -331,28 +329,28 @@ def _check_remat(model: Model) -> None:
             raise ValueError(f"model.remat_keep and model.remat_offload both have {name!r}: keep it in one place")
 
 
-def decoder_dimensions(model: Model) -> Dimensions:
-    """The numbers of the decoder of masked prediction; raises as `dimensions` does."""
+def decoder_dims(model: Model) -> ModelDims:
+    """The numbers of the decoder of masked prediction; raises as `model_dims` does."""
     decoder = model.decoder
-    numbers = Dimensions(decoder.depth, decoder.width, decoder.heads, 4 * decoder.width)
-    check_dimensions("model.decoder", numbers, model.position)
-    return numbers
+    dims = ModelDims(decoder.depth, decoder.width, decoder.heads, 4 * decoder.width)
+    check_dims("model.decoder", dims, model.position)
+    return dims
 
 
-def check_dimensions(where: str, numbers: Dimensions, position: str) -> None:
+def check_dims(where: str, dims: ModelDims, position: str) -> None:
     """Raises ValueError, naming the field below `where`, for numbers that no transformer can have."""
-    for name, number in dataclasses.asdict(numbers).items():
+    for name, number in dataclasses.asdict(dims).items():
         if number < 1:
             raise ValueError(f"{where}.{name} is {number}: it must be 1 or more")
-    if numbers.width % numbers.heads:
-        raise ValueError(f"{where}.width {numbers.width} is not a multiple of {where}.heads {numbers.heads}")
-    if position.startswith("rotary") and (numbers.head % 2 or numbers.head < 6):
+    if dims.width % dims.heads:
+        raise ValueError(f"{where}.width {dims.width} is not a multiple of {where}.heads {dims.heads}")
+    if position.startswith("rotary") and (dims.head % 2 or dims.head < 6):
         raise ValueError(
             f"{where}: rotary positions need heads of an even width of 6 or more (time, y and x take a pair each), "
-            f"got {numbers.width}/{numbers.heads} = {numbers.head}"
+            f"got {dims.width}/{dims.heads} = {dims.head}"
         )
-    if position == "sincos" and numbers.width < 6:
-        raise ValueError(f"{where}.width {numbers.width}: sin-cos positions need a width of 6 or more")
+    if position == "sincos" and dims.width < 6:
+        raise ValueError(f"{where}.width {dims.width}: sin-cos positions need a width of 6 or more")
     multiple = 4 if position.startswith("sincos_2d") else 2
-    if position.startswith("sincos") and numbers.width % multiple:
-        raise ValueError(f"{where}.width {numbers.width}: {position} positions need a multiple of {multiple}")
+    if position.startswith("sincos") and dims.width % multiple:
+        raise ValueError(f"{where}.width {dims.width}: {position} positions need a multiple of {multiple}")

@@ -11,7 +11,7 @@ from mmvideo.model.layers.audio_stem import ConvolutionStem, joined_patches
 from mmvideo.model.layers.basic import Linear, normal, parameter
 from mmvideo.model.layers.inflate import inflate
 from mmvideo.model.sharding import by_tokens, whole, whole_rows
-from mmvideo.stream import MODALITIES, Layout, PatchSpec, StreamSpec, TextSpec, TokenStream
+from mmvideo.stream import MODALITIES, PatchSpec, StreamSpec, TextSpec, TokenLayout, TokenStream
 
 TEXT_DEVIATION = 0.5
 """Standard deviation of new text embeddings: about that of embedded patches, so that no modality starts faint."""
@@ -64,8 +64,8 @@ class TextEmbedder(nnx.Module):
         self.compute = compute
         self.table = parameter(normal(rngs, (spec.vocabulary, width), TEXT_DEVIATION), "vocab", "embed")
 
-    def __call__(self, pieces: Int[Array, "B N"]) -> Float[Array, "B N D"]:
-        return jnp.take(whole(self.table[...].astype(self.compute)), pieces, axis=0, mode="clip")
+    def __call__(self, text_tokens: Int[Array, "B N"]) -> Float[Array, "B N D"]:
+        return jnp.take(whole(self.table[...].astype(self.compute)), text_tokens, axis=0, mode="clip")
 
 
 class ModalityEmbedding(nnx.Module):
@@ -74,7 +74,7 @@ class ModalityEmbedding(nnx.Module):
     def __init__(self, width: int, *, rngs: nnx.Rngs):
         self.table = parameter(normal(rngs, (len(MODALITIES), width)), "place", "embed")
 
-    def __call__(self, layout: Layout, dtype: jnp.dtype | str) -> Float[Array, "B L D"]:
+    def __call__(self, layout: TokenLayout, dtype: jnp.dtype | str) -> Float[Array, "B L D"]:
         return jax.nn.one_hot(layout.modality, len(MODALITIES), dtype=dtype) @ self.table[...].astype(dtype)
 
 
@@ -103,9 +103,9 @@ class Embedder(nnx.Module):
         if unknown or not stream.content:
             raise ValueError(f"the stream holds {sorted(stream.content)}, the model was built for {list(self.known)}")
         parts = [by_tokens(self._embedded(name, stream)) for name in MODALITIES if name in stream.content]
-        tokens = weave(jnp.concatenate(parts, axis=1), stream.layout.index, stream.layout.real)
+        tokens = weave(jnp.concatenate(parts, axis=1), stream.layout.source_index, stream.layout.is_token)
         tokens = tokens + self.modality(stream.layout, tokens.dtype)
-        return jnp.where(stream.layout.real[..., None], tokens, 0)
+        return jnp.where(stream.layout.is_token[..., None], tokens, 0)
 
     def _embedded(self, name: str, stream: TokenStream) -> Float[Array, "B N D"]:
         embedder, content = getattr(self, name), stream.content[name]

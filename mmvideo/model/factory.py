@@ -8,16 +8,15 @@ from mmvideo.model.baselines.cnn_lstm import cnn_lstm
 from mmvideo.model.baselines.config import CnnLstm
 from mmvideo.model.baselines.frame_lstm import frame_lstm
 from mmvideo.model.baselines.late_fusion import STAGES
-from mmvideo.model.config import AttentionPooling, Model, dimensions
-from mmvideo.model.fusion import stages
-from mmvideo.model.fusion.stages import Stage
-from mmvideo.model.kinds import AnyModel
+from mmvideo.model.config import AttentionPooling, Model, model_dims
+from mmvideo.model.fusion.fusion_stages import Stage, stages
+from mmvideo.model.kinds import ModelConfig
 from mmvideo.model.pool import Pooler
 from mmvideo.model.transformer.multimodal_transformer import MultimodalTransformer
 from mmvideo.stream import StreamSpec
 
 
-def make_trunk(model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> nnx.Module:
+def build_model(model: ModelConfig, spec: StreamSpec, *, rngs: nnx.Rngs) -> nnx.Module:
     """A new trunk: a module that turns a `TokenStream` into `Features`, and knows its `config` and `spec`.
 
     Args:
@@ -35,17 +34,17 @@ def make_trunk(model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> nnx.Modu
     return frame_lstm(model, spec, rngs=rngs)
 
 
-def feature_width(model: AnyModel) -> int:
-    """Numbers of a token of the features, `D`, in every tap; raises ValueError as `dimensions` does."""
-    return dimensions(model).width if isinstance(model, Model) else model.dense[-1]
+def feature_width(model: ModelConfig) -> int:
+    """Numbers of a token of the features, `D`, in every tap; raises ValueError as `model_dims` does."""
+    return model_dims(model).width if isinstance(model, Model) else model.dense[-1]
 
 
-def feature_heads(model: AnyModel) -> int:
+def feature_heads(model: ModelConfig) -> int:
     """Heads of attention over the features (`Pooler`): those of the trunk, one for a baseline."""
-    return dimensions(model).heads if isinstance(model, Model) else 1
+    return model_dims(model).heads if isinstance(model, Model) else 1
 
 
-def make_pooler(kind: str, model: AnyModel, *, rngs: nnx.Rngs) -> Pooler:
+def make_pooler(kind: str, model: ModelConfig, *, rngs: nnx.Rngs) -> Pooler:
     """A new `Pooler` of a model's features.
 
     Args:
@@ -60,6 +59,6 @@ def make_pooler(kind: str, model: AnyModel, *, rngs: nnx.Rngs) -> Pooler:
     return Pooler(kind, feature_width(model), feature_heads(model), settings, rngs=rngs)
 
 
-def fusion_stages(model: AnyModel) -> tuple[Stage, ...]:
+def fusion_stages(model: ModelConfig) -> tuple[Stage, ...]:
     """Which modalities have met in each of the taps; raises ValueError as `stages` does."""
-    return stages(model.fusion, dimensions(model).depth) if isinstance(model, Model) else STAGES
+    return stages(model.fusion, model_dims(model).depth) if isinstance(model, Model) else STAGES

@@ -7,9 +7,9 @@ import dataclasses
 import jax
 from jaxtyping import Array, Bool, Float, Int
 
-from mmvideo.model.fusion.gather import Source
-from mmvideo.model.fusion.stages import Stage, outsiders
-from mmvideo.stream import MODALITIES, Layout
+from mmvideo.model.fusion.fusion_stages import Stage, leaking_modalities
+from mmvideo.model.fusion.gather import TokenPool
+from mmvideo.stream import MODALITIES, TokenLayout
 
 
 @jax.tree_util.register_dataclass
@@ -34,13 +34,13 @@ class Features:
     """
 
     taps: tuple[Float[Array, "B L D"], ...]
-    layout: Layout
+    layout: TokenLayout
     classes: tuple[Float[Array, "B E 3 C D"], ...]
     place: Int[Array, "B S"] | None
     stages: tuple[Stage, ...] = dataclasses.field(metadata={"static": True})
     modalities: tuple[str, ...] = dataclasses.field(metadata={"static": True})
     entering: tuple[Float[Array, "B T D"], ...] = ()
-    source: Source | None = None
+    source: TokenPool | None = None
     embedded: dict[str, tuple[Float[Array, "B E d"], Bool[Array, "B E"]]] = dataclasses.field(default_factory=dict)
 
     @property
@@ -77,4 +77,4 @@ class Features:
 
     def _outsiders(self, stage: Stage, modalities: tuple[str, ...]) -> tuple[str, ...]:
         ordered = tuple(name for name in MODALITIES if name in modalities)
-        return outsiders(stage, ordered, self.modalities)
+        return leaking_modalities(stage, ordered, self.modalities)

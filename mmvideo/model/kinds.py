@@ -8,7 +8,7 @@ from mmvideo.model.baselines.config import CnnLstm, FrameLstm
 from mmvideo.model.config import Model
 
 
-class ByKind:
+class Discriminated:
     """Tells pydantic to choose the member of a union by its field `kind`, so that its errors name that one's fields."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
@@ -17,7 +17,7 @@ class ByKind:
         return handler.generate_schema(Annotated[source, Field(discriminator="kind")])
 
 
-AnyModel = Annotated[Model | CnnLstm | FrameLstm, ByKind()]
+ModelConfig = Annotated[Model | CnnLstm | FrameLstm, Discriminated()]
 """Any of the models."""
 
-__all__ = ["AnyModel", "ByKind", "CnnLstm", "FrameLstm", "Model"]
+__all__ = ["ModelConfig", "Discriminated", "CnnLstm", "FrameLstm", "Model"]

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from mmvideo.model.attention.dispatch import HIDDEN
+from mmvideo.model.attention.dispatch import MASKED_SCORE
 from mmvideo.model.config import AttentionPooling
 from mmvideo.model.features import Features
 from mmvideo.model.layers.basic import ACTIVATIONS, LayerNorm, Linear, parameter, xavier
-from mmvideo.stream import MODALITIES, Layout
+from mmvideo.stream import MODALITIES, TokenLayout
 
 Pooling = Literal["mean", "class", "map", "last"]
 """The kinds of pooling."""
@@ -75,7 +75,7 @@ class Pooler(nnx.Module):
         elif self.kind == "last":
             pooled = _last(tokens, each.any(axis=0))
         else:
-            pooled = self.attention(jnp.where(layout.real[..., None], tokens, 0), each.any(axis=0))
+            pooled = self.attention(jnp.where(layout.is_token[..., None], tokens, 0), each.any(axis=0))
         return jnp.where(present.any(axis=0)[..., None], pooled, 0), present.all(axis=0)
 
 
@@ -111,14 +111,14 @@ class AttentionPool(nnx.Module):
         query = self.query(self.probe[...].astype(tokens.dtype)).reshape(self.heads, -1)
         key, value = self.key(tokens).reshape(split), self.value(tokens).reshape(split)
         scores = jnp.einsum("nh,blnh->bnl", query, key, preferred_element_type=jnp.float32) * query.shape[-1] ** -0.5
-        weights = jax.nn.softmax(jnp.where(member[:, :, None], scores[:, None], HIDDEN), axis=-1)
+        weights = jax.nn.softmax(jnp.where(member[:, :, None], scores[:, None], MASKED_SCORE), axis=-1)
         mixed = jnp.einsum("benl,blnh->benh", weights.astype(value.dtype), value, preferred_element_type=jnp.float32)
         y = self.out(mixed.reshape(*mixed.shape[:2], -1))
         return y + self.down(ACTIVATIONS[self.activation](self.up(self.norm(y))))
 
 
 def pool(
-    tokens: Float[Array, "B L D"], layout: Layout, modalities: tuple[str, ...], clips: int
+    tokens: Float[Array, "B L D"], layout: TokenLayout, modalities: tuple[str, ...], clips: int
 ) -> tuple[Float[Array, "B E D"], Bool[Array, "B E"]]:
     """The mean over each clip's tokens of the named modalities.
 
@@ -138,7 +138,7 @@ def pool(
     each = members(layout, modalities, clips)
     member = each.any(axis=0)
     # Padding may hold anything, also what is not a number, and zero times that is not zero.
-    tokens = jnp.where(layout.real[..., None], tokens, 0)
+    tokens = jnp.where(layout.is_token[..., None], tokens, 0)
     total = jnp.einsum("bel,bld->bed", member.astype(tokens.dtype), tokens, preferred_element_type=jnp.float32)
     return total / jnp.maximum(member.sum(axis=-1), 1)[..., None], each.any(axis=-1).all(axis=0)
 
@@ -149,7 +149,7 @@ def _last(tokens: Float[Array, "B L D"], member: Bool[Array, "B E L"]) -> Float[
     return jnp.take_along_axis(tokens, place[..., None], axis=1).astype(jnp.float32)
 
 
-def members(layout: Layout, modalities: tuple[str, ...], clips: int) -> Bool[Array, "m B E L"]:
+def members(layout: TokenLayout, modalities: tuple[str, ...], clips: int) -> Bool[Array, "m B E L"]:
     """For each named modality, which tokens of a row are of it and of which clip.
 
     Raises:

@@ -98,7 +98,7 @@ def on_own_queries(
     if mesh.empty or not isinstance(q, jax.core.Tracer):
         return attention(q, k, v, spans)
     tokens, parts = _token_spec(q.shape, mesh), token_parts(q)
-    # As layouts are (`rows.arrange`), spans are known to every device for its whole rows.
+    # As layouts are (`gather.sort_rows`), spans are known to every device for its whole rows.
     spans = by_rows(spans)
 
     def own(q: Array, k: Array, v: Array, spans: Array) -> Array:

@@ -1,10 +1,10 @@
 """What is learned: each objective is one file with a frozen dataclass of settings that is the objective.
 
 An objective gives its parameters with `heads(model, spec, rngs=...)` and its loss with
-`loss(heads, features, stream, trunk)`, unweighted, with metrics; the trunk is there for those that send
+`loss(heads, features, stream, backbone)`, unweighted, with metrics; the trunk is there for those that send
 something through it again. One that begins with something of the trunk (a copy that averages it) has a
-`begin(heads, trunk)`, called once when the learner is made; one that answers for single clips has a
-`predict(heads, features, stream, trunk)` (see `learner.Learner.predict`). All count only the clips that have what
+`begin(heads, backbone)`, called once when the learner is made; one that answers for single clips has a
+`predict(heads, features, stream, backbone)` (see `learner.Learner.predict`). All count only the clips that have what
 they need, and give 0 with a gradient of 0 where none has. `learner.Learner` puts them on one trunk.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from mmvideo.model.kinds import ByKind
+from mmvideo.model.kinds import Discriminated
 from mmvideo.objectives.captioning import Captioning
 from mmvideo.objectives.classification import Classification
 from mmvideo.objectives.contrastive import Contrastive
@@ -39,7 +39,7 @@ AnyObjective = Annotated[
     | Classification
     | Regression
     | Moments,
-    ByKind(),
+    Discriminated(),
 ]
 """Any of the objectives."""
 

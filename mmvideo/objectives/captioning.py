@@ -13,16 +13,15 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from mmvideo.model.factory import feature_width, fusion_stages
 from mmvideo.model.features import Features
-from mmvideo.model.fusion.stages import outsiders
-from mmvideo.model.fusion.unmask import text_base, true_pieces
-from mmvideo.model.kinds import AnyModel
+from mmvideo.model.fusion.fusion_stages import leaking_modalities
+from mmvideo.model.fusion.unmask import original_text_ids, text_offset
+from mmvideo.model.kinds import ModelConfig
 from mmvideo.model.layers.basic import Linear
 from mmvideo.objectives.components.requirements import require_modalities, require_tokens
-from mmvideo.objectives.generation import generate
 from mmvideo.objectives.generation.config import Decoding
-from mmvideo.objectives.generation.generate import Captions, Prompt
 from mmvideo.objectives.generation.questions import answering, questions
-from mmvideo.objectives.losses.masked_mean import clips_with, mean_where, tap_places, tokens_at
+from mmvideo.objectives.generation.text_generation import GeneratedText, Prompt, generate
+from mmvideo.objectives.losses.masked_mean import clips_with, gather_target_features, gather_targets, mean_where
 from mmvideo.stream import MODALITIES, PADDING, Modality, StreamSpec, TokenStream
 
 
@@ -63,7 +62,7 @@ class Captioning:
         """`media` as groups of modalities."""
         return tuple(tuple(name.split("+")) for name in self.media)
 
-    def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> CaptioningHeads:
+    def heads(self, model: ModelConfig, spec: StreamSpec, *, rngs: nnx.Rngs) -> CaptioningHeads:
         """New heads.
 
         Raises:
@@ -86,7 +85,7 @@ class Captioning:
                 f"{model.fusion.text!r} a piece sees those behind it too: set model.fusion.text to causal"
             )
         last = fusion_stages(model)[-1]
-        seen = outsiders(last, ("text",), spec.modalities)
+        seen = leaking_modalities(last, ("text",), spec.modalities)
         if not any(set(group) <= set(seen) for group in available):
             raise ValueError(
                 f"captioning: text never sees {' or '.join(self.media)} with model.fusion.scheme "
@@ -95,27 +94,27 @@ class Captioning:
         return CaptioningHeads(feature_width(model), spec, rngs=rngs)
 
     def loss(
-        self, heads: CaptioningHeads, features: Features, stream: TokenStream, trunk: nnx.Module
+        self, heads: CaptioningHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """Cross entropy of the next piece, the mean over all pieces of the batch that have one before them.
 
         Metrics: `accuracy`; `chance_loss`, that of guessing among all pieces; `tokens` and `clips` that counted.
         """
         mark = heads.spec.answer_id if self.answers else None
-        place, pieces, clip = self.next_pieces(stream, mark)
-        place = tap_places(features, place)
+        place, text_tokens, clip = self.next_tokens(stream, mark)
+        place = gather_target_features(features, place)
         counted = place != PADDING
-        logits = heads.logits(tokens_at(features.top, place))
-        loss = mean_where(smoothed_cross_entropy(logits, pieces, self.smoothing), counted)
-        right = (logits.argmax(axis=-1) == pieces).astype(jnp.float32)
+        logits = heads.logits(gather_targets(features.top, place))
+        loss = mean_where(smoothed_cross_entropy(logits, text_tokens, self.smoothing), counted)
+        right = (logits.argmax(axis=-1) == text_tokens).astype(jnp.float32)
         return loss, {
             "accuracy": mean_where(right, counted),
             "chance_loss": jnp.where(counted.any(), math.log(logits.shape[-1]), 0.0).astype(jnp.float32),
             "tokens": counted.sum().astype(jnp.float32),
-            "clips": clips_with(jnp.where(counted, clip, PADDING), stream.clips.number.shape[1]),
+            "clips": clips_with(jnp.where(counted, clip, PADDING), stream.clips.clip_index.shape[1]),
         }
 
-    def next_pieces(
+    def next_tokens(
         self, stream: TokenStream, mark: int | None = None
     ) -> tuple[Int[Array, "B N"], Int[Array, "B N"], Int[Array, "B N"]]:
         """For the text tokens of each row, in order: their place, the piece that follows, and the slot of their clip.
@@ -124,9 +123,9 @@ class Captioning:
         is one.
         """
         stream = jax.tree.map(jnp.asarray, stream)
-        layout, pieces = stream.layout, true_pieces(stream)
-        slots = jnp.clip(layout.index - text_base(stream), 0, pieces.shape[1] - 1)
-        following = jnp.roll(jnp.take_along_axis(pieces, slots, axis=1), -1, axis=1)
+        layout, text_tokens = stream.layout, original_text_ids(stream)
+        slots = jnp.clip(layout.source_index - text_offset(stream), 0, text_tokens.shape[1] - 1)
+        following = jnp.roll(jnp.take_along_axis(text_tokens, slots, axis=1), -1, axis=1)
 
         def next_is(values: Array, more: int = 0) -> Bool[Array, "B L"]:
             return jnp.pad(values[:, 1:] == values[:, :-1] + more, ((0, 0), (0, 1)))
@@ -139,7 +138,7 @@ class Captioning:
         if mark is not None:
             counted &= answering(stream, mark)
         # The text of a row is but a part of it: logits of a whole vocabulary are made of that part only.
-        order = jnp.argsort(~text, axis=1, stable=True)[:, : pieces.shape[1]]
+        order = jnp.argsort(~text, axis=1, stable=True)[:, : text_tokens.shape[1]]
         place, piece, clip = (
             jnp.take_along_axis(values, order, axis=1)
             for values in (jnp.where(counted, jnp.arange(text.shape[1]), PADDING), following, layout.clip)
@@ -155,24 +154,24 @@ class Captioning:
         self,
         heads: CaptioningHeads,
         stream: TokenStream,
-        trunk: nnx.Module,
+        backbone: nnx.Module,
         decoding: Decoding = Decoding(),
         prompt: Prompt | None = None,
         key: Key[Array, ""] | None = None,
-    ) -> Captions:
+    ) -> GeneratedText:
         """The texts that the model writes for the clips of a stream; see `generation.generate`.
 
         A clip gets one if it has all modalities of one of the media, or with `decoding.without_media` in any
         case. With `answers` and no prompt, a clip's own question is its prompt, and one that asks nothing gets none.
         """
         stream = jax.tree.map(jnp.asarray, stream)
-        there = stream.clips.number != PADDING
+        there = stream.clips.clip_index != PADDING
         wanted = there if decoding.without_media else there & self.told(stream)
         if self.answers and prompt is None:
             length = heads.spec.length if decoding.length is None else decoding.length
             prompt = questions(stream, heads.spec.answer_id, length)
             wanted &= prompt.length > 0
-        return generate(trunk, heads.logits, heads.spec, stream, wanted, decoding, prompt, key)
+        return generate(backbone, heads.logits, heads.spec, stream, wanted, decoding, prompt, key)
 
 
 class CaptioningHeads(nnx.Module):

@@ -11,16 +11,16 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from mmvideo.model.features import Features
-from mmvideo.model.kinds import AnyModel
+from mmvideo.model.kinds import ModelConfig
 from mmvideo.model.pool import Pooling
-from mmvideo.objectives.components.clip_head import AnswersForClips, PooledHeads
+from mmvideo.objectives.components.clip_head import ClipHeadConfig, PooledHeads
 from mmvideo.objectives.losses.class_targets import class_targets
 from mmvideo.objectives.losses.masked_mean import mean_where
 from mmvideo.stream import StreamSpec, TokenStream
 
 
 @dataclasses.dataclass(frozen=True)
-class Classification(AnswersForClips):
+class Classification(ClipHeadConfig):
     """Predicts a label from the pooled features of some modalities.
 
     Several kinds of label (verb and noun) are several objectives.
@@ -66,12 +66,12 @@ class Classification(AnswersForClips):
             raise ValueError(f"classification.smoothing {self.smoothing} must be in [0, 1)")
         self.check_pooled()
 
-    def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> PooledHeads:
+    def heads(self, model: ModelConfig, spec: StreamSpec, *, rngs: nnx.Rngs) -> PooledHeads:
         """New heads; raises ValueError as `pooled_heads` does."""
         return self.pooled_heads(self.classes, model, spec, rngs=rngs)
 
     def loss(
-        self, heads: PooledHeads, features: Features, stream: TokenStream, trunk: nnx.Module
+        self, heads: PooledHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """Cross entropy over the clips that count, or the mean of the binary ones over their classes that are known.
 
@@ -104,7 +104,7 @@ class Classification(AnswersForClips):
         }
 
     def predict(
-        self, heads: PooledHeads, features: Features, stream: TokenStream, trunk: nnx.Module
+        self, heads: PooledHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> dict[str, Array]:
         """`logits` `[B, E, C]`, and `known`: whether the clip has the modalities; its label may be unknown."""
         logits, present = heads(features, stream)

@@ -17,12 +17,12 @@ from jaxtyping import Array, Bool, Float
 from mmvideo.model.factory import feature_width, make_pooler
 from mmvideo.model.features import Features
 from mmvideo.model.heads import ProjectionHead, unit
-from mmvideo.model.kinds import AnyModel
+from mmvideo.model.kinds import ModelConfig
 from mmvideo.model.layers.basic import parameter
 from mmvideo.model.pool import Pooling
 from mmvideo.objectives.components.caption_pooling import count_same, pool_captions, same_captions
 from mmvideo.objectives.components.modality_groups import Group, group_name, pair_name, parse_pair
-from mmvideo.objectives.components.requirements import kept_apart, require_modalities, require_tokens
+from mmvideo.objectives.components.requirements import has_unfused_features, require_modalities, require_tokens
 from mmvideo.objectives.losses.contrastive_losses import (
     chance_loss,
     mil_nce,
@@ -137,7 +137,7 @@ class Contrastive:
         """The sides of all pairs, each once, in order of first use."""
         return tuple(dict.fromkeys(side for pair in self.pairs for side in parse_pair(pair)))
 
-    def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> ContrastiveHeads:
+    def heads(self, model: ModelConfig, spec: StreamSpec, *, rngs: nnx.Rngs) -> ContrastiveHeads:
         """New heads.
 
         Raises:
@@ -146,7 +146,7 @@ class Contrastive:
         """
         for group in self.groups:
             require_modalities(spec, group, "contrastive")
-            if not kept_apart(model, spec, group):
+            if not has_unfused_features(model, spec, group):
                 raise ValueError(
                     f"contrastive compares {group_name(group)} before it has met other modalities, but "
                     f"model.fusion.scheme {model.fusion.scheme!r} mixes them from the first layer: choose late, or mid "
@@ -171,7 +171,7 @@ class Contrastive:
 
     def embeddings(self, heads: ContrastiveHeads, features: Features, stream: TokenStream) -> Embedded:
         """By group name: unit embeddings `[B, E, d]`, float32, and which clips have the whole group `[B, E]`."""
-        slots = stream.clips.number.shape[1]
+        slots = stream.clips.clip_index.shape[1]
         embedded = {}
         for group in self.groups:
             name = group_name(group)
@@ -180,7 +180,7 @@ class Contrastive:
         return embedded
 
     def loss(
-        self, heads: ContrastiveHeads, features: Features, stream: TokenStream, trunk: nnx.Module
+        self, heads: ContrastiveHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """The mean over pairs of their losses, by `pair_weights`.
 
@@ -212,7 +212,7 @@ class Contrastive:
         if {"video", "audio"} <= {*left, *right}:
             positive &= stream.clips.aligned.reshape(-1)
         scale, has = heads.scale(place), None
-        shared = {"number": stream.clips.number.reshape(-1), "positive": positive, "chunk": self.chunk}
+        shared = {"number": stream.clips.clip_index.reshape(-1), "positive": positive, "chunk": self.chunk}
         same = {}
         if self.repeats != "negatives" and "text" in (*left, *right):
             alike = same_captions(stream, valid)
@@ -247,7 +247,7 @@ class Contrastive:
         """The captions of every clip for the side of text, else its one embedding `b`."""
         if side != ("text",) or heads.captions == 1:
             return b[:, None], valid[:, None]
-        slots = stream.clips.number.shape[1]
+        slots = stream.clips.clip_index.shape[1]
         pooled, has = pool_captions(heads.poolers["text"], features, slots, heads.captions)
         embedded = heads.project("text", pooled)
         return embedded.reshape(-1, heads.captions, embedded.shape[-1]), has.reshape(-1, heads.captions)
@@ -262,7 +262,7 @@ class ContrastiveHeads(nnx.Module):
       captions: of a clip that are told apart, at most.
     """
 
-    def __init__(self, config: Contrastive, model: AnyModel, captions: int, *, rngs: nnx.Rngs):
+    def __init__(self, config: Contrastive, model: ModelConfig, captions: int, *, rngs: nnx.Rngs):
         self.config, self.captions = config, captions
         width, names = feature_width(model), [group_name(group) for group in config.groups]
         self.poolers = nnx.Dict({name: make_pooler(config.pooling_of(name), model, rngs=rngs) for name in names})

@@ -13,11 +13,11 @@ from jaxtyping import Array, Bool, Float, Int
 from mmvideo.model.factory import feature_width, make_pooler
 from mmvideo.model.features import Features
 from mmvideo.model.heads import LinearHead, unit
-from mmvideo.model.kinds import AnyModel
+from mmvideo.model.kinds import ModelConfig
 from mmvideo.model.pool import Pooling
 from mmvideo.objectives.components.modality_groups import group_name
-from mmvideo.objectives.components.requirements import kept_apart, require_modalities
-from mmvideo.objectives.losses.blockwise import NEVER, Side, log_sums, sum_pairs
+from mmvideo.objectives.components.requirements import has_unfused_features, require_modalities
+from mmvideo.objectives.losses.blockwise import NEG_INF, SideEmbeddings, logsumexp_pairs, sum_pairs
 from mmvideo.objectives.losses.masked_mean import mean_where
 from mmvideo.stream import MODALITIES, StreamSpec, TokenStream
 
@@ -69,13 +69,13 @@ class Distillation:
         """The pooled modalities in the order of `MODALITIES`."""
         return tuple(name for name in MODALITIES if name in self.modalities)
 
-    def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> DistillationHeads:
+    def heads(self, model: ModelConfig, spec: StreamSpec, *, rngs: nnx.Rngs) -> DistillationHeads:
         """New heads; raises ValueError if the run lacks a modality."""
         require_modalities(spec, self.group, "distillation")
-        return DistillationHeads(self, model, kept_apart(model, spec, self.group), rngs=rngs)
+        return DistillationHeads(self, model, has_unfused_features(model, spec, self.group), rngs=rngs)
 
     def loss(
-        self, heads: DistillationHeads, features: Features, stream: TokenStream, trunk: nnx.Module
+        self, heads: DistillationHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """The mean over the clips that count. Metrics: how many `clips`, and but for `relational` their mean `cosine`.
 
@@ -90,7 +90,7 @@ class Distillation:
         metrics = {"clips": counted.sum().astype(jnp.float32)}
         if self.form == "relational":
             rows = (x.reshape(-1, x.shape[-1]) for x in (answer, wanted))
-            number = jnp.asarray(stream.clips.number).reshape(-1)
+            number = jnp.asarray(stream.clips.clip_index).reshape(-1)
             scales = 1 / self.temperature, 1 / self.teacher_temperature
             return relational(*rows, counted.reshape(-1), *scales, number, chunk=self.chunk), metrics
         cosines = (unit(answer) * unit(wanted)).sum(axis=-1)
@@ -100,7 +100,7 @@ class Distillation:
 
     def _wanted(self, stream: TokenStream) -> tuple[Float[Array, "B E d"], Bool[Array, "B E"]]:
         """The teacher's vectors, zero where they are not known, and where they are."""
-        name, vectors = self.teacher or group_name(self.group), stream.clips.vectors
+        name, vectors = self.teacher or group_name(self.group), stream.clips.teacher_embeddings
         if name not in vectors:
             raise ValueError(
                 f"distillation wants the teacher's vectors of {name!r}, but there are those of "
@@ -117,7 +117,7 @@ class Distillation:
 class DistillationHeads(nnx.Module):
     """Pooling and a linear map to the width of the teacher."""
 
-    def __init__(self, config: Distillation, model: AnyModel, apart: bool, *, rngs: nnx.Rngs):
+    def __init__(self, config: Distillation, model: ModelConfig, apart: bool, *, rngs: nnx.Rngs):
         width = feature_width(model)
         self.group, self.apart = config.group, apart
         self.pooler = make_pooler(config.pooling, model, rngs=rngs)
@@ -159,15 +159,15 @@ def relational(
     place = jnp.arange(len(valid))
     number = place if number is None else number
 
-    def side(*vectors: Array) -> Side:
-        return Side(vectors if len(vectors) > 1 else vectors[0], valid, place, number)
+    def side(*vectors: Array) -> SideEmbeddings:
+        return SideEmbeddings(vectors if len(vectors) > 1 else vectors[0], valid, place, number)
 
-    student_sum = log_sums(side(scale * own), side(own), chunk)[1]
-    teacher_sum = jax.lax.stop_gradient(log_sums(side(teacher_scale * wanted), side(wanted), chunk)[1])
+    student_sum = logsumexp_pairs(side(scale * own), side(own), chunk)[1]
+    teacher_sum = jax.lax.stop_gradient(logsumexp_pairs(side(teacher_scale * wanted), side(wanted), chunk)[1])
 
     def divergence(sums: tuple[Array, Array], products: tuple[Array, Array], own: Array, other: Array) -> Array:
         told, wanted = (product - log_sum[:, None] for product, log_sum in zip(products, sums, strict=True))
-        return jnp.exp(jnp.where(other, wanted, NEVER)) * jnp.where(other, wanted - told, 0)
+        return jnp.exp(jnp.where(other, wanted, NEG_INF)) * jnp.where(other, wanted - told, 0)
 
     total = sum_pairs(
         divergence,
@@ -176,4 +176,4 @@ def relational(
         side(own, wanted),
         chunk,
     )
-    return total / jnp.maximum((teacher_sum > NEVER / 2).sum(), 1)
+    return total / jnp.maximum((teacher_sum > NEG_INF / 2).sum(), 1)

@@ -10,22 +10,28 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from mmvideo.model.config import Decoder, Model, decoder_dimensions
+from mmvideo.model.config import Decoder, Model, decoder_dims
 from mmvideo.model.factory import feature_width
 from mmvideo.model.features import Features
-from mmvideo.model.fusion.unmask import full_stream
-from mmvideo.model.kinds import AnyModel
+from mmvideo.model.fusion.unmask import unmask_batch
+from mmvideo.model.kinds import ModelConfig
 from mmvideo.model.layers.basic import EPSILON, Linear
 from mmvideo.model.transformer.decoder import MaskedDecoder
-from mmvideo.objectives.components.patch_weights import PredictsPatches
+from mmvideo.objectives.components.patch_weights import PatchObjective
 from mmvideo.objectives.components.requirements import require_targets
 from mmvideo.objectives.components.teacher import Average, Teacher
-from mmvideo.objectives.losses.masked_mean import clips_with, mean_where, stream_rows, tap_places, tokens_at
+from mmvideo.objectives.losses.masked_mean import (
+    clips_with,
+    gather_target_features,
+    gather_targets,
+    mean_where,
+    stream_rows,
+)
 from mmvideo.stream import PADDING, StreamSpec, TokenStream
 
 
 @dataclasses.dataclass(frozen=True)
-class LatentPrediction(PredictsPatches):
+class LatentPrediction(PatchObjective):
     """Predicts the features of hidden patches that an averaged teacher has of the unmasked clip (V-JEPA).
 
     The teacher is the exponential moving average of the trunk's parameters; its features at the top
@@ -63,7 +69,7 @@ class LatentPrediction(PredictsPatches):
                 "give both, the ramp in steps, or neither"
             )
 
-    def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> LatentHeads:
+    def heads(self, model: ModelConfig, spec: StreamSpec, *, rngs: nnx.Rngs) -> LatentHeads:
         """New heads, still without a teacher (see `begin`).
 
         Raises:
@@ -72,12 +78,12 @@ class LatentPrediction(PredictsPatches):
         self.require_patches(model, spec)
         return LatentHeads(self, model, spec, rngs=rngs)
 
-    def begin(self, heads: LatentHeads, trunk: nnx.Module) -> None:
+    def begin(self, heads: LatentHeads, backbone: nnx.Module) -> None:
         """Makes the trunk, as it is, the first teacher."""
-        heads.teacher = Teacher(trunk)
+        heads.teacher = Teacher(backbone)
 
     def loss(
-        self, heads: LatentHeads, features: Features, stream: TokenStream, trunk: nnx.Module
+        self, heads: LatentHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """Absolute error over the hidden tokens, the weighted sum over modalities; in training the teacher moves first.
 
@@ -89,19 +95,19 @@ class LatentPrediction(PredictsPatches):
           ValueError: nothing of a wanted modality is ever hidden.
         """
         answers = heads(features, stream)
-        decay = heads.follow(trunk)
-        full = full_stream(stream)
-        wanted = heads.teacher(trunk, full)
+        decay = heads.follow(backbone)
+        full = unmask_batch(stream)
+        wanted = heads.teacher(backbone, full)
         total, metrics = jnp.float32(0), {"decay": decay}
         for name, answer in answers.items():
-            place = tap_places(wanted, full.targets[name].place)
-            target, hidden = standardise(tokens_at(wanted.top, place)), place != PADDING
+            place = gather_target_features(wanted, full.targets[name].target_index)
+            target, hidden = standardise(gather_targets(wanted.top, place)), place != PADDING
             loss = l1_where(answer, target, hidden)
             mean = jnp.where(hidden[..., None], target, 0).sum((0, 1)) / jnp.maximum(hidden.sum(), 1)
             metrics[f"{name}/loss"] = loss
             metrics[f"{name}/mean_loss"] = l1_where(mean, target, hidden)
             metrics[f"{name}/tokens"] = hidden.sum().astype(jnp.float32)
-            metrics[f"{name}/clips"] = clips_with(stream.targets[name].clip, stream.clips.number.shape[1])
+            metrics[f"{name}/clips"] = clips_with(stream.targets[name].clip, stream.clips.clip_index.shape[1])
             total += getattr(self, name) * loss
         return total, metrics
 
@@ -117,7 +123,7 @@ class LatentHeads(nnx.Module):
         self.deterministic = False
         model = dataclasses.replace(model, decoder=config.predictor)
         self.predictor = MaskedDecoder(model, spec, rngs=rngs)
-        narrow, wide = decoder_dimensions(model).width, feature_width(model)
+        narrow, wide = decoder_dims(model).width, feature_width(model)
         self.answers = nnx.Dict({name: Linear(narrow, wide, axes=("out", "embed"), rngs=rngs) for name in self.names})
         self.steps = Average(jnp.zeros((), jnp.int32))
 
@@ -125,7 +131,7 @@ class LatentHeads(nnx.Module):
         """The answer for each hidden patch, float32; what stands in empty slots means nothing."""
         targets = {name: require_targets(stream, name, "latent_prediction") for name in self.names}
         decoded = self.predictor(stream_rows(features), stream, features.classes[-1])
-        return {name: self.answers[name](tokens_at(decoded, targets[name].place)) for name in self.names}
+        return {name: self.answers[name](gather_targets(decoded, targets[name].target_index)) for name in self.names}
 
     def decay(self) -> Float[Array, ""]:
         """What the teacher keeps of itself in the step at hand."""
@@ -135,7 +141,7 @@ class LatentHeads(nnx.Module):
         share = jnp.minimum(self.steps.get_value() / self.config.ramp, 1)
         return (first + (last - first) * share).astype(jnp.float32)
 
-    def follow(self, trunk: nnx.Module) -> Float[Array, ""]:
+    def follow(self, backbone: nnx.Module) -> Float[Array, ""]:
         """In training moves the teacher towards the trunk and counts the step; gives the decay.
 
         At the start of a step the parameters are those that the step before has made: one behind the
@@ -143,7 +149,7 @@ class LatentHeads(nnx.Module):
         """
         decay = self.decay()
         if not self.deterministic:
-            self.teacher.follow(trunk, decay)
+            self.teacher.follow(backbone, decay)
             self.steps.set_value(self.steps.get_value() + 1)
         return decay
 

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from mmvideo.model.factory import make_trunk
+from mmvideo.model.factory import build_model
 from mmvideo.model.features import Features
-from mmvideo.model.kinds import AnyModel
+from mmvideo.model.kinds import ModelConfig
 from mmvideo.model.pool import pool
 from mmvideo.objectives import AnyObjective
 from mmvideo.objectives.components.modality_groups import embedding_name
-from mmvideo.objectives.components.requirements import kept_apart, require_pooling
+from mmvideo.objectives.components.requirements import has_unfused_features, require_pooling
 from mmvideo.objectives.contrastive import Contrastive, Embedded, group_name
 from mmvideo.stream import StreamSpec, TokenStream
 
@@ -30,7 +30,7 @@ class Learner(nnx.Module):
       rngs: needs the stream `params`.
 
     Attributes:
-      trunk: the `MultimodalTransformer`, or a baseline.
+      backbone: the `MultimodalTransformer`, or a baseline.
       heads: the heads of each objective, by name.
 
     Raises:
@@ -38,13 +38,15 @@ class Learner(nnx.Module):
         starts with its name.
     """
 
-    def __init__(self, model: AnyModel, spec: StreamSpec, objectives: Mapping[str, AnyObjective], *, rngs: nnx.Rngs):
+    def __init__(self, model: ModelConfig, spec: StreamSpec, objectives: Mapping[str, AnyObjective], *, rngs: nnx.Rngs):
         if not objectives:
             raise ValueError("objectives is empty: a run needs at least one, such as contrastive")
         self._objectives = tuple(objectives.items())
         for name, objective in self._objectives:
             _named(name, require_pooling, model, objective)
-        self.trunk = make_trunk(model, spec, rngs=rngs)
+        # Its name in the tree stays trunk: checkpoints and freeze patterns use it, and norms of the gradient are
+        # summed in the order of such names.
+        self.trunk = build_model(model, spec, rngs=rngs)
         self.heads = nnx.Dict(
             {name: _named(name, objective.heads, model, spec, rngs=rngs) for name, objective in self._objectives}
         )
@@ -82,7 +84,7 @@ class Learner(nnx.Module):
     def predict(self, stream: TokenStream) -> dict[str, dict[str, Array]]:
         """What the objectives that answer for single clips say of each, by the objective's name.
 
-        An objective answers by a method `predict(heads, features, stream, trunk)`; its answer is a dict of arrays
+        An objective answers by a method `predict(heads, features, stream, backbone)`; its answer is a dict of arrays
         `[B, E, …]`, of which `known` tells for which clips the others mean something.
         """
         features = self.trunk(stream)
@@ -120,7 +122,7 @@ class Learner(nnx.Module):
         modality; with a fusion that has none (early), from the top.
         """
         features = self.trunk(stream)
-        spec, slots = self.trunk.spec, stream.clips.number.shape[1]
+        spec, slots = self.trunk.spec, stream.clips.clip_index.shape[1]
         groups = [(name,) for name in spec.modalities]
         if {"video", "audio"} <= set(spec.modalities):
             groups.append(("video", "audio"))
@@ -128,8 +130,8 @@ class Learner(nnx.Module):
 
     def _tap(self, features: Features, group: tuple[str, ...]) -> Float[Array, "B L D"]:
         """The tokens from which a group's features are pooled."""
-        trunk = self.trunk
-        return features.tokens(group) if kept_apart(trunk.config, trunk.spec, group) else features.top
+        backbone = self.trunk
+        return features.tokens(group) if has_unfused_features(backbone.config, backbone.spec, group) else features.top
 
 
 def _named(name: str, call, *args, **kwargs):

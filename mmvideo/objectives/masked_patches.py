@@ -9,20 +9,20 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from mmvideo.model.config import Model, decoder_dimensions
+from mmvideo.model.config import Model, decoder_dims
 from mmvideo.model.features import Features
-from mmvideo.model.kinds import AnyModel
+from mmvideo.model.kinds import ModelConfig
 from mmvideo.model.layers.basic import Linear
 from mmvideo.model.transformer.decoder import MaskedDecoder
-from mmvideo.objectives.components.patch_weights import PredictsPatches
+from mmvideo.objectives.components.patch_weights import PatchObjective
 from mmvideo.objectives.components.requirements import require_targets
-from mmvideo.objectives.losses.masked_mean import clips_with, mean_where, stream_rows, tokens_at
+from mmvideo.objectives.losses.masked_mean import clips_with, gather_targets, mean_where, stream_rows
 from mmvideo.objectives.losses.patch_targets import PatchTargets, errors
 from mmvideo.stream import PADDING, StreamSpec, TokenStream
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskedPatches(PredictsPatches):
+class MaskedPatches(PatchObjective):
     """Predicts hidden video and spectrogram patches in one pass of the decoder.
 
     Attributes:
@@ -66,7 +66,7 @@ class MaskedPatches(PredictsPatches):
         """How patches become targets."""
         return PatchTargets(self.pixels, self.target, self.epsilon)
 
-    def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> MaskedPatchesHeads:
+    def heads(self, model: ModelConfig, spec: StreamSpec, *, rngs: nnx.Rngs) -> MaskedPatchesHeads:
         """New heads.
 
         Raises:
@@ -76,7 +76,7 @@ class MaskedPatches(PredictsPatches):
         return MaskedPatchesHeads(self, model, spec, rngs=rngs)
 
     def loss(
-        self, heads: MaskedPatchesHeads, features: Features, stream: TokenStream, trunk: nnx.Module
+        self, heads: MaskedPatchesHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """The error over the hidden tokens that are to be predicted, the weighted sum over modalities.
 
@@ -87,11 +87,11 @@ class MaskedPatches(PredictsPatches):
           ValueError: nothing of a wanted modality is ever hidden.
         """
         predicted = heads(features, stream)
-        slots = stream.clips.number.shape[1]
+        slots = stream.clips.clip_index.shape[1]
         total, metrics = jnp.float32(0), {}
         for name, answer in predicted.items():
             targets = stream.targets[name]
-            hidden = targets.place != PADDING
+            hidden = targets.target_index != PADDING
             wanted, mean, _ = self.targets.of(targets.content, name)
             flat = jnp.zeros_like(mean) if self.normalises else mean
             flat = jnp.tile(flat[..., 0, :], wanted.shape[-1] // flat.shape[-1])
@@ -122,7 +122,7 @@ class MaskedPatchesHeads(nnx.Module):
     def __init__(self, config: MaskedPatches, model: Model, spec: StreamSpec, *, rngs: nnx.Rngs):
         self.names = config.modalities(spec)
         self.decoder = MaskedDecoder(model, spec, rngs=rngs)
-        width = decoder_dimensions(model).width
+        width = decoder_dims(model).width
         self.answers = nnx.Dict(
             {name: Linear(width, getattr(spec, name).size, axes=("embed", "patch"), rngs=rngs) for name in self.names}
         )
@@ -131,4 +131,4 @@ class MaskedPatchesHeads(nnx.Module):
         """The answer for each hidden patch, float32; what stands in empty slots means nothing."""
         targets = {name: require_targets(stream, name, "masked_patches") for name in self.names}
         decoded = self.decoder(stream_rows(features), stream, features.classes[-1])
-        return {name: self.answers[name](tokens_at(decoded, targets[name].place)) for name in self.names}
+        return {name: self.answers[name](gather_targets(decoded, targets[name].target_index)) for name in self.names}

@@ -12,10 +12,10 @@ from jaxtyping import Array, Float
 
 from mmvideo.model.factory import feature_width
 from mmvideo.model.features import Features
-from mmvideo.model.kinds import AnyModel
+from mmvideo.model.kinds import ModelConfig
 from mmvideo.model.layers.basic import Linear
 from mmvideo.objectives.components.requirements import require_modalities, require_targets, require_tokens
-from mmvideo.objectives.losses.masked_mean import clips_with, mean_where, tap_places, tokens_at
+from mmvideo.objectives.losses.masked_mean import clips_with, gather_target_features, gather_targets, mean_where
 from mmvideo.stream import PADDING, StreamSpec, TokenStream
 
 
@@ -30,7 +30,7 @@ class MaskedText:
     weight: float = 1.0
     kind: Literal["masked_text"] = "masked_text"
 
-    def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> MaskedTextHeads:
+    def heads(self, model: ModelConfig, spec: StreamSpec, *, rngs: nnx.Rngs) -> MaskedTextHeads:
         """New heads.
 
         Raises:
@@ -41,7 +41,7 @@ class MaskedText:
         return MaskedTextHeads(feature_width(model), spec.text.vocabulary, rngs=rngs)
 
     def loss(
-        self, heads: MaskedTextHeads, features: Features, stream: TokenStream, trunk: nnx.Module
+        self, heads: MaskedTextHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """Cross entropy over the hidden pieces; with it accuracy, tokens and clips that counted.
 
@@ -49,16 +49,16 @@ class MaskedText:
           ValueError: text is never hidden.
         """
         targets = require_targets(stream, "text", "masked_text")
-        place = tap_places(features, targets.place)
+        place = gather_target_features(features, targets.target_index)
         hidden = place != PADDING
-        logits = heads.logits(tokens_at(features.top, place))
-        pieces = jnp.maximum(targets.content, 0)
-        loss = mean_where(optax.softmax_cross_entropy_with_integer_labels(logits, pieces), hidden)
-        right = (logits.argmax(axis=-1) == pieces).astype(jnp.float32)
+        logits = heads.logits(gather_targets(features.top, place))
+        text_tokens = jnp.maximum(targets.content, 0)
+        loss = mean_where(optax.softmax_cross_entropy_with_integer_labels(logits, text_tokens), hidden)
+        right = (logits.argmax(axis=-1) == text_tokens).astype(jnp.float32)
         return loss, {
             "accuracy": mean_where(right, hidden),
             "tokens": hidden.sum().astype(jnp.float32),
-            "clips": clips_with(targets.clip, stream.clips.number.shape[1]),
+            "clips": clips_with(targets.clip, stream.clips.clip_index.shape[1]),
         }
 
 

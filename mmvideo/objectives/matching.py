@@ -12,16 +12,16 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mmvideo.model.factory import feature_width, fusion_stages, make_pooler
 from mmvideo.model.features import Features
-from mmvideo.model.fusion.re_pair import meeting, regroup
+from mmvideo.model.fusion.re_pair import first_fused_stage, re_pair_stream
 from mmvideo.model.heads import LinearHead
-from mmvideo.model.kinds import AnyModel
+from mmvideo.model.kinds import ModelConfig
 from mmvideo.model.pool import Pooling
-from mmvideo.objectives.components.modality_groups import Group, group_name, in_one_space, parse_pair
+from mmvideo.objectives.components.modality_groups import Group, group_name, parse_pair, shared_embedding_space
 from mmvideo.objectives.components.requirements import require_modalities, require_tokens
 from mmvideo.objectives.losses.masked_mean import binary_cross_entropy, mean_where
 from mmvideo.stream import MODALITIES, StreamSpec, TokenStream
 
-NEVER = -1e9
+NEG_INF = -1e9
 """Score of a mismatch that is not to be drawn."""
 
 
@@ -62,7 +62,7 @@ class Matching:
         """The side that is not text."""
         return next(side for side in parse_pair(self.pair) if side != ("text",))
 
-    def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> MatchingHeads:
+    def heads(self, model: ModelConfig, spec: StreamSpec, *, rngs: nnx.Rngs) -> MatchingHeads:
         """New heads.
 
         Raises:
@@ -71,7 +71,7 @@ class Matching:
         require_modalities(spec, (*self.media, "text"), "matching")
         require_tokens(model, ("text",), "matching")
         last = fusion_stages(model)[-1]
-        if not set(self.media) <= set(last.knows("text")):
+        if not set(self.media) <= set(last.visible_modalities("text")):
             raise ValueError(
                 f"matching: text never sees {group_name(self.media)} with model.fusion.scheme {model.fusion.scheme!r}: "
                 f"choose early, or mid with model.fusion.layer below the depth {last.end}"
@@ -79,7 +79,7 @@ class Matching:
         return MatchingHeads(self.pooling, model, rngs=rngs)
 
     def loss(
-        self, heads: MatchingHeads, features: Features, stream: TokenStream, trunk: nnx.Module
+        self, heads: MatchingHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """Binary cross entropy over the pairs that are right and those that were drawn, all of equal weight.
 
@@ -89,14 +89,14 @@ class Matching:
         Raises:
           ValueError: hard negatives without a contrastive objective that embeds the pair.
         """
-        drawn = self.draw(heads, features, stream)
+        drawn = self.sample_negatives(heads, features, stream)
         own = jnp.arange(drawn.text.size).reshape(drawn.text.shape)
         # The two pairs of a clip stand in neighbouring rows, which stay on its device.
         media, text, wanted = (
             jnp.stack(both, axis=1).reshape(-1, own.shape[1])
             for both in ((own, drawn.media), (drawn.text, own), (drawn.found, drawn.found))
         )
-        mismatched, fits = self.judge(heads, features, trunk, media, text, wanted)
+        mismatched, fits = self.score_pairs(heads, features, backbone, media, text, wanted)
         matched = heads(features, own.shape[1])
         odds = jnp.concatenate([matched.reshape(-1), mismatched.reshape(-1)])
         right = jnp.arange(odds.size) < matched.size
@@ -113,55 +113,55 @@ class Matching:
         }
 
     def predict(
-        self, heads: MatchingHeads, features: Features, stream: TokenStream, trunk: nnx.Module
+        self, heads: MatchingHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> dict[str, Array]:
         """`odds`, the log-odds that a clip's text belongs to its media, and `known`, where it has both; `[B, E]`."""
-        return {"odds": heads(features, stream.clips.number.shape[1]), "known": self._whole(stream)}
+        return {"odds": heads(features, stream.clips.clip_index.shape[1]), "known": self._whole(stream)}
 
     def _whole(self, stream: TokenStream) -> Bool[Array, "B E"]:
         """Which clips have all that is compared."""
         kinds = [MODALITIES.index(name) for name in (*self.media, "text")]
         return jnp.asarray(stream.clips.present)[..., kinds].all(axis=-1)
 
-    def draw(self, heads: MatchingHeads, features: Features, stream: TokenStream) -> Drawn:
+    def sample_negatives(self, heads: MatchingHeads, features: Features, stream: TokenStream) -> HardNegatives:
         """A mismatch for each side of every clip; never itself, nor another view of the same clip.
 
         In training each step draws anew; otherwise every batch with the same chance.
         """
-        number = jnp.asarray(stream.clips.number)
+        number = jnp.asarray(stream.clips.clip_index)
         valid = self._whole(stream).reshape(-1)
         flat = number.reshape(-1)
         allowed = valid[:, None] & valid & (flat[:, None] != flat)
-        score = jnp.where(allowed, self._similarity(features, flat.size), NEVER)
+        score = jnp.where(allowed, self._similarity(features, flat.size), NEG_INF)
         for_media, for_text = jax.random.split(heads.chance())
-        return Drawn(
+        return HardNegatives(
             text=jax.random.categorical(for_media, score, axis=1).reshape(number.shape),
             media=jax.random.categorical(for_text, score.T, axis=1).reshape(number.shape),
             found=allowed.any(axis=1).reshape(number.shape),
         )
 
-    def judge(
+    def score_pairs(
         self,
         heads: MatchingHeads,
         features: Features,
-        trunk: nnx.Module,
+        backbone: nnx.Module,
         media: Int[Array, "R E"],
         text: Int[Array, "R E"],
         wanted: Bool[Array, "R E"],
     ) -> tuple[Float[Array, "R E"], Bool[Array, "R E"]]:
         """Log-odds that the text of one clip belongs to the media of another, and for which pairs there was room.
 
-        Clips are counted through all rows of the batch, `row * E + slot`; see `regroup`.
+        Clips are counted through all rows of the batch, `row * E + slot`; see `re_pair_stream`.
         """
-        new = regroup(features.source, media, text, wanted)
-        again = trunk.resume(features, new, meeting(features.stages, features.modalities))
+        new = re_pair_stream(features.source, media, text, wanted)
+        again = backbone.resume(features, new, first_fused_stage(features.stages, features.modalities))
         return heads(again, media.shape[1]), new.fits
 
     def _similarity(self, features: Features, clips: int) -> Float[Array, "n n"]:
         """What the chance of a mismatch goes by: media of the clip of the row, text of that of the column."""
         if self.negatives == "uniform":
             return jnp.zeros((clips, clips), jnp.float32)
-        sides = in_one_space(features.embedded, [group_name(self.media), "text"])
+        sides = shared_embedding_space(features.embedded, [group_name(self.media), "text"])
         if sides is None:
             raise ValueError(
                 f"matching draws hard negatives by the contrastive similarity of {group_name(self.media)} and text, "
@@ -172,7 +172,7 @@ class Matching:
         return jax.lax.stop_gradient(left @ right.T / self.temperature)
 
 
-class Drawn(NamedTuple):
+class HardNegatives(NamedTuple):
     """For every clip the clip whose text, and the one whose media, it is paired with; and whether there is any."""
 
     text: Int[Array, "B E"]
@@ -183,7 +183,7 @@ class Drawn(NamedTuple):
 class MatchingHeads(nnx.Module):
     """Pooling, layer norm and one number: the log-odds of a match. And the stream of chance that draws mismatches."""
 
-    def __init__(self, pooling: str, model: AnyModel, *, rngs: nnx.Rngs):
+    def __init__(self, pooling: str, model: ModelConfig, *, rngs: nnx.Rngs):
         self.pooler = make_pooler(pooling, model, rngs=rngs)
         self.head = LinearHead(feature_width(model), 1, rngs=rngs)
         self.draws = nnx.RngStream(rngs.params(), tag="matching")

@@ -14,9 +14,9 @@ from jaxtyping import Array, Bool, Float
 from mmvideo.model.factory import feature_width, fusion_stages
 from mmvideo.model.features import Features
 from mmvideo.model.heads import LinearHead
-from mmvideo.model.kinds import AnyModel
+from mmvideo.model.kinds import ModelConfig
 from mmvideo.model.pool import members
-from mmvideo.model.transformer.step_pooling import StepLayers, Steps, pool_steps
+from mmvideo.model.transformer.step_pooling import StepLayers, Steps, pool_frames
 from mmvideo.objectives.components.requirements import require_modalities, require_steps
 from mmvideo.objectives.losses.masked_mean import binary_cross_entropy, mean_where
 from mmvideo.objectives.losses.moment_targets import StepTargets, overlap, ranking, step_targets
@@ -67,7 +67,7 @@ class Moments:
             if getattr(self, name) < 0:
                 raise ValueError(f"moments.{name} {getattr(self, name)} is a weight: it must be 0 or more")
 
-    def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> MomentHeads:
+    def heads(self, model: ModelConfig, spec: StreamSpec, *, rngs: nnx.Rngs) -> MomentHeads:
         """New heads.
 
         Raises:
@@ -76,7 +76,7 @@ class Moments:
         require_modalities(spec, ("video", "text"), "moments")
         require_steps(model, "moments")
         last = fusion_stages(model)[-1]
-        if "text" not in last.knows("video"):
+        if "text" not in last.visible_modalities("video"):
             raise ValueError(
                 f"moments: video never sees text with model.fusion.scheme {model.fusion.scheme!r} and .text "
                 f"{model.fusion.text!r}: choose early, or mid with model.fusion.layer below the depth {last.end}, and "
@@ -85,7 +85,7 @@ class Moments:
         return MomentHeads(self.layers, feature_width(model), spec, rngs=rngs)
 
     def loss(
-        self, heads: MomentHeads, features: Features, stream: TokenStream, trunk: nnx.Module
+        self, heads: MomentHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> tuple[Float[Array, ""], Metrics]:
         """The weighted sum of the five losses, each a mean over the steps of the batch that it is of.
 
@@ -100,7 +100,7 @@ class Moments:
         clips = stream.clips
         if clips.moments is None and clips.saliency is None:
             raise ValueError("moments: the corpus knows of no moments and no saliency: leave this objective out")
-        answers = heads(features, clips.number.shape[1])
+        answers = heads(features, clips.clip_index.shape[1])
         targets = step_targets(self._moments(clips), answers.steps)
         known = answers.known & targets.known
         windows, found = self._window_losses(answers, targets, known)
@@ -116,7 +116,7 @@ class Moments:
         }
 
     def predict(
-        self, heads: MomentHeads, features: Features, stream: TokenStream, trunk: nnx.Module
+        self, heads: MomentHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> dict[str, Array]:
         """What every step of the clips answers; times are in seconds after the start of the view.
 
@@ -126,7 +126,7 @@ class Moments:
           `[B, E, T]`, the middle of the step; `steps` `[B, E, T]`, which steps the clip has; and `known`
           `[B, E]`, whether it has video and text.
         """
-        answers = heads(features, stream.clips.number.shape[1])
+        answers = heads(features, stream.clips.clip_index.shape[1])
         return {
             "windows": jnp.clip(answers.windows, 0, answers.steps.length[..., None, None]),
             "scores": jnp.where(answers.steps.present, jax.nn.sigmoid(answers.foreground), 0),
@@ -139,7 +139,7 @@ class Moments:
     def _moments(self, clips: Clips) -> Float[Array, "B E W 2"]:
         """The moments of the clips; where the corpus knows of none, one that is unknown."""
         if clips.moments is None:
-            return jnp.full((*clips.number.shape, 1, 2), jnp.nan)
+            return jnp.full((*clips.clip_index.shape, 1, 2), jnp.nan)
         return jnp.asarray(clips.moments)
 
     def _window_losses(
@@ -217,7 +217,7 @@ class MomentHeads(nnx.Module):
 
         A distance is a sigmoid times the view's length (UniVTG's code).
         """
-        steps = pool_steps(features.top, features.layout, slots, self.video)
+        steps = pool_frames(features.top, features.layout, slots, self.video)
         given = self.head(self.layers(steps.vector, steps.present))
         distance = jax.nn.sigmoid(given[..., 1:3]) * steps.length[..., None, None]
         windows = steps.time[..., None] + distance * jnp.array([-1.0, 1.0])

@@ -11,16 +11,16 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from mmvideo.model.features import Features
-from mmvideo.model.kinds import AnyModel
+from mmvideo.model.kinds import ModelConfig
 from mmvideo.model.pool import Pooling
-from mmvideo.objectives.components.clip_head import AnswersForClips, PooledHeads
+from mmvideo.objectives.components.clip_head import ClipHeadConfig, PooledHeads
 from mmvideo.objectives.losses.masked_mean import mean_where
 from mmvideo.objectives.losses.patch_targets import errors
 from mmvideo.stream import StreamSpec, TokenStream
 
 
 @dataclasses.dataclass(frozen=True)
-class Regression(AnswersForClips):
+class Regression(ClipHeadConfig):
     """Predicts a number from the pooled features of some modalities.
 
     Attributes:
@@ -57,12 +57,12 @@ class Regression(AnswersForClips):
             raise ValueError(f"regression.range {self.range} must be the lowest and the highest number")
         self.check_pooled()
 
-    def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> PooledHeads:
+    def heads(self, model: ModelConfig, spec: StreamSpec, *, rngs: nnx.Rngs) -> PooledHeads:
         """New heads; raises ValueError as `pooled_heads` does."""
         return self.pooled_heads(1, model, spec, rngs=rngs)
 
     def loss(
-        self, heads: PooledHeads, features: Features, stream: TokenStream, trunk: nnx.Module
+        self, heads: PooledHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """The mean error over the clips whose number is known.
 
@@ -84,7 +84,7 @@ class Regression(AnswersForClips):
         }
 
     def predict(
-        self, heads: PooledHeads, features: Features, stream: TokenStream, trunk: nnx.Module
+        self, heads: PooledHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> dict[str, Array]:
         """`value` `[B, E]` in the corpus's own scale, and `known`: whether the clip has the modalities."""
         answer, present = heads(features, stream)

@@ -10,18 +10,18 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from mmvideo.model.config import Model, decoder_dimensions
+from mmvideo.model.config import Model, decoder_dims
 from mmvideo.model.factory import feature_width
 from mmvideo.model.features import Features
-from mmvideo.model.fusion.unmask import full_stream
+from mmvideo.model.fusion.unmask import unmask_batch
 from mmvideo.model.heads import ProjectionHead
-from mmvideo.model.kinds import AnyModel
+from mmvideo.model.kinds import ModelConfig
 from mmvideo.model.layers.basic import parameter
 from mmvideo.model.transformer.decoder import MaskedDecoder
-from mmvideo.objectives.components.patch_weights import PredictsPatches
-from mmvideo.objectives.components.requirements import kept_apart, require_targets
+from mmvideo.objectives.components.patch_weights import PatchObjective
+from mmvideo.objectives.components.requirements import has_unfused_features, require_targets
 from mmvideo.objectives.losses.contrastive_losses import chance_loss, retrieval_accuracy, softmax_contrastive
-from mmvideo.objectives.losses.masked_mean import clips_with, stream_rows, tap_places, tokens_at
+from mmvideo.objectives.losses.masked_mean import clips_with, gather_target_features, gather_targets, stream_rows
 from mmvideo.objectives.losses.temperature import LARGEST_SCALE, bounded_exp
 from mmvideo.stream import PADDING, StreamSpec, TokenStream
 
@@ -29,7 +29,7 @@ Sides = dict[str, tuple[Float[Array, "B M d"], Float[Array, "B M d"], Bool[Array
 
 
 @dataclasses.dataclass(frozen=True)
-class ContrastiveSpans(PredictsPatches):
+class ContrastiveSpans(PatchObjective):
     """Tells which hidden patch belongs where (MERLOT Reserve, Zellers et al. 2022, section 3.3).
 
     The decoder answers each hidden patch with a vector, made of all that the clip shows, says and
@@ -68,7 +68,7 @@ class ContrastiveSpans(PredictsPatches):
         if self.chunk is not None and self.chunk < 1:
             raise ValueError(f"contrastive_spans.chunk {self.chunk} must be 1 or more, or None")
 
-    def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> SpanHeads:
+    def heads(self, model: ModelConfig, spec: StreamSpec, *, rngs: nnx.Rngs) -> SpanHeads:
         """New heads.
 
         Raises:
@@ -77,7 +77,7 @@ class ContrastiveSpans(PredictsPatches):
         """
         self.require_patches(model, spec)
         for name in self.modalities(spec):
-            if not kept_apart(model, spec, (name,)):
+            if not has_unfused_features(model, spec, (name,)):
                 raise ValueError(
                     f"contrastive_spans looks for {name} as it is before it meets other modalities, but "
                     f"model.fusion.scheme {model.fusion.scheme!r} mixes them from the first layer: choose mid with "
@@ -85,24 +85,24 @@ class ContrastiveSpans(PredictsPatches):
                 )
         return SpanHeads(self, model, spec, rngs=rngs)
 
-    def sides(self, heads: SpanHeads, features: Features, stream: TokenStream, trunk: nnx.Module) -> Sides:
+    def sides(self, heads: SpanHeads, features: Features, stream: TokenStream, backbone: nnx.Module) -> Sides:
         """By modality: unit vectors of answers and of partners, and which slots hold a hidden patch.
 
         Raises:
           ValueError: nothing of a wanted modality is ever hidden.
         """
         answers = heads(features, stream)
-        full = full_stream(stream)
-        whole = trunk(full)
+        full = unmask_batch(stream)
+        whole = backbone(full)
         found = {}
         for name, answer in answers.items():
-            place = full.targets[name].place
-            partner = tokens_at(whole.tokens((name,)), tap_places(whole, place))
+            place = full.targets[name].target_index
+            partner = gather_targets(whole.tokens((name,)), gather_target_features(whole, place))
             found[name] = answer, heads.partners[name](partner), place != PADDING
         return found
 
     def loss(
-        self, heads: SpanHeads, features: Features, stream: TokenStream, trunk: nnx.Module
+        self, heads: SpanHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """Cross entropy of finding each hidden patch by its answer, and the other way round, summed by weight.
 
@@ -110,7 +110,7 @@ class ContrastiveSpans(PredictsPatches):
         `accuracy`; `tokens` and `clips` that counted; `temperature`.
         """
         total, metrics = jnp.float32(0), {}
-        for name, (answer, partner, hidden) in self.sides(heads, features, stream, trunk).items():
+        for name, (answer, partner, hidden) in self.sides(heads, features, stream, backbone).items():
             a, b, valid = answer.reshape(-1, self.width), partner.reshape(-1, self.width), hidden.reshape(-1)
             scale = bounded_exp(heads.log_scale[name][...])
             loss = softmax_contrastive(a, b, valid, scale, chunk=self.chunk)
@@ -119,7 +119,7 @@ class ContrastiveSpans(PredictsPatches):
                 f"{name}/chance_loss": chance_loss(valid, "softmax"),
                 f"{name}/accuracy": retrieval_accuracy(a, b, valid, chunk=self.chunk),
                 f"{name}/tokens": valid.sum().astype(jnp.float32),
-                f"{name}/clips": clips_with(stream.targets[name].clip, stream.clips.number.shape[1]),
+                f"{name}/clips": clips_with(stream.targets[name].clip, stream.clips.clip_index.shape[1]),
                 f"{name}/temperature": 1 / scale,
             }
             total += getattr(self, name) * loss
@@ -131,7 +131,7 @@ class SpanHeads(nnx.Module):
 
     def __init__(self, config: ContrastiveSpans, model: Model, spec: StreamSpec, *, rngs: nnx.Rngs):
         self.names = config.modalities(spec)
-        narrow, wide = decoder_dimensions(model).width, feature_width(model)
+        narrow, wide = decoder_dims(model).width, feature_width(model)
         self.decoder = MaskedDecoder(model, spec, rngs=rngs)
         self.answers = nnx.Dict({name: ProjectionHead(narrow, config.width, rngs=rngs) for name in self.names})
         self.partners = nnx.Dict({name: ProjectionHead(wide, config.width, rngs=rngs) for name in self.names})
@@ -142,4 +142,4 @@ class SpanHeads(nnx.Module):
         """The answer for each hidden patch, of length 1; what stands in empty slots means nothing."""
         targets = {name: require_targets(stream, name, "contrastive_spans") for name in self.names}
         decoded = self.decoder(stream_rows(features), stream, features.classes[-1])
-        return {name: self.answers[name](tokens_at(decoded, targets[name].place)) for name in self.names}
+        return {name: self.answers[name](gather_targets(decoded, targets[name].target_index)) for name in self.names}

@@ -11,9 +11,9 @@ from jaxtyping import Array, Bool, Float
 
 from mmvideo.model.factory import feature_width, fusion_stages, make_pooler
 from mmvideo.model.features import Features
-from mmvideo.model.fusion.stages import outsiders
+from mmvideo.model.fusion.fusion_stages import leaking_modalities
 from mmvideo.model.heads import LinearHead
-from mmvideo.model.kinds import AnyModel
+from mmvideo.model.kinds import ModelConfig
 from mmvideo.model.pool import Pooling
 from mmvideo.objectives.components.requirements import require_modalities
 from mmvideo.objectives.losses.masked_mean import binary_cross_entropy, mean_where
@@ -38,7 +38,7 @@ class Synchrony:
     weight: float = 1.0
     kind: Literal["synchrony"] = "synchrony"
 
-    def heads(self, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> SynchronyHeads:
+    def heads(self, model: ModelConfig, spec: StreamSpec, *, rngs: nnx.Rngs) -> SynchronyHeads:
         """New heads.
 
         Raises:
@@ -46,7 +46,7 @@ class Synchrony:
         """
         require_modalities(spec, MEDIA, "synchrony")
         last = fusion_stages(model)[-1]
-        if not any(set(outsiders(last, (name,), spec.modalities)) & set(MEDIA) for name in MEDIA):
+        if not any(set(leaking_modalities(last, (name,), spec.modalities)) & set(MEDIA) for name in MEDIA):
             raise ValueError(
                 f"synchrony: picture and sound never meet with model.fusion.scheme {model.fusion.scheme!r}: choose "
                 f"early, or mid with model.fusion.media_layer (or layer) below the depth {last.end}"
@@ -54,7 +54,7 @@ class Synchrony:
         return SynchronyHeads(self.pooling, model, rngs=rngs)
 
     def loss(
-        self, heads: SynchronyHeads, features: Features, stream: TokenStream, trunk: nnx.Module
+        self, heads: SynchronyHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
         """Binary cross entropy over the clips that have picture and sound, and a label where one is asked for.
 
@@ -89,7 +89,7 @@ class Synchrony:
 class SynchronyHeads(nnx.Module):
     """Pooling, layer norm and one number: the log-odds of being in time."""
 
-    def __init__(self, pooling: str, model: AnyModel, *, rngs: nnx.Rngs):
+    def __init__(self, pooling: str, model: ModelConfig, *, rngs: nnx.Rngs):
         self.pooler = make_pooler(pooling, model, rngs=rngs)
         self.head = LinearHead(feature_width(model), 1, rngs=rngs)
 

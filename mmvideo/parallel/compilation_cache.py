@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 
 
-def keep_programs() -> Path | None:
+def enable_compilation_cache() -> Path | None:
     """Has JAX keep what it compiles from here on, and take what it kept before.
 
     The folder is that of `JAX_COMPILATION_CACHE_DIR` or of JAX's config where either was given, and else

@@ -17,7 +17,7 @@ ROUNDS = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class Trial:
+class DeviceCheck:
     """What a trial gave.
 
     Attributes:
@@ -29,7 +29,7 @@ class Trial:
     rate: float
 
 
-def multiply(device: jax.Device, size: int, dtype: Any = jnp.bfloat16, calls: int = 10) -> Trial:
+def multiply(device: jax.Device, size: int, dtype: Any = jnp.bfloat16, calls: int = 10) -> DeviceCheck:
     """Products of two square matrices of `size` on one device, two operations a multiply-add."""
     chance = np.random.default_rng(0)
     # Small whole numbers, whose products and sums bfloat16 and float32 hold exactly.
@@ -38,17 +38,17 @@ def multiply(device: jax.Device, size: int, dtype: Any = jnp.bfloat16, calls: in
     product = jax.jit(lambda a, b: jnp.matmul(a, b, preferred_element_type=jnp.float32))
     answer, seconds = _timed(lambda: product(*here), calls)
     rows = slice(0, 8)
-    return Trial(bool(np.array_equal(answer[rows], left[rows] @ right)), 2 * size**3 / seconds)
+    return DeviceCheck(bool(np.array_equal(answer[rows], left[rows] @ right)), 2 * size**3 / seconds)
 
 
-def send(device: jax.Device, size: int) -> Trial:
+def send(device: jax.Device, size: int) -> DeviceCheck:
     """`size` bytes from the host's memory to a device's."""
     numbers = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
     there, seconds = _timed(lambda: jax.device_put(numbers, device), 1)
-    return Trial(bool(np.array_equal(there, numbers)), size / seconds)
+    return DeviceCheck(bool(np.array_equal(there, numbers)), size / seconds)
 
 
-def all_reduce(size: int, calls: int = 3) -> Trial:
+def all_reduce(size: int, calls: int = 3) -> DeviceCheck:
     """A sum over all devices of all processes of an array of `size` bytes on each; every process must call it.
 
     The rate is that of the busiest link, `2 (n - 1) / n` of the size over the time for `n` devices, as nccl-tests
@@ -67,7 +67,7 @@ def all_reduce(size: int, calls: int = 3) -> Trial:
     answer, seconds = _timed(lambda: total(parts), calls)
     expected = sum(map(_part, range(len(devices))))
     right = all((np.asarray(shard.data) == expected).all() for shard in answer.addressable_shards)
-    return Trial(right, 2 * (len(devices) - 1) / len(devices) * size / seconds)
+    return DeviceCheck(right, 2 * (len(devices) - 1) / len(devices) * size / seconds)
 
 
 def _part(place: int) -> float:

@@ -1,7 +1,7 @@
 """Which flags of XLA the installed jaxlib refuses: it ends the process at the first one that it doesn't know.
 
 Flags come and go between releases, so they are tried, each try in a process of its own. What JAX itself has a setting
-for needs no flag: how hard XLA tries (`hide_communication`).
+for needs no flag: how hard XLA tries (`enable_latency_hiding`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LONGEST = 180
 """Seconds that a try may take, finding the devices included."""
 
 
-def hide_communication() -> None:
+def enable_latency_hiding() -> None:
     """Has XLA do at `LEVEL` what it compiles from here on, where several GPUs work together.
 
     A level that was given (`JAX_OPTIMIZATION_LEVEL`, or JAX's config) stays, and so do CPUs, TPUs, which have all of

@@ -14,18 +14,18 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from mmvideo.stream import TokenStream
-from mmvideo.training.checkpoint.checkpoints import Checkpoints, Keeping
+from mmvideo.training.checkpoint.checkpoints import Checkpoints, RetentionPolicy
 from mmvideo.training.checkpoint.storage_errors import storage_errors
 from mmvideo.training.config import Training
-from mmvideo.training.logging.metric_logger import Journal
+from mmvideo.training.logging.metric_logger import MetricLogger
 from mmvideo.training.logging.progress import clock
-from mmvideo.training.logging.time_ledger import Ledger
+from mmvideo.training.logging.time_ledger import TimeLedger
 from mmvideo.training.logging.watchdog import Watchdog
 from mmvideo.training.resume_checks import CORPORA, check_resumed, kept_files, moved_paths
 from mmvideo.training.signals import stop_requests
-from mmvideo.training.state import Blueprint, TrainState, begun, draw_up, learner_of
+from mmvideo.training.state import AbstractTrainState, TrainState, eval_model, init_abstract, warm_started
 from mmvideo.training.step import Metrics, make_step
-from mmvideo.training.workdir import MAY_DIFFER, check_settings, claim, release_on_error
+from mmvideo.training.workdir import RESUMABLE_FIELDS, check_settings, create_or_validate_workdir, release_on_error
 from mmvideo.training.workdir_owner import Owner, owned
 
 Place = Callable[[TokenStream], TokenStream]
@@ -50,7 +50,7 @@ def train(
     on_progress: Callable[[Mapping[str, Any]], None] | None = None,
     watchdog: Watchdog | None = None,
     utilisation: float | None = None,
-    may_differ: Sequence[str] = MAY_DIFFER,
+    may_differ: Sequence[str] = RESUMABLE_FIELDS,
 ) -> TrainState:
     """Trains to `config.steps`, from the newest whole checkpoint of the workdir where there is one.
 
@@ -98,23 +98,23 @@ def train(
         may_differ = (*may_differ, *moved_paths(there))
         check_settings(workdir, config_json, may_differ)
         check_resumed(workdir, there, files, may_differ)
-        new = claim(workdir, config_json, may_differ)
-        ledger = Ledger(workdir / "ledger.jsonl" if first else None, watchdog.beat)
+        new = create_or_validate_workdir(workdir, config_json, may_differ)
+        ledger = TimeLedger(workdir / "ledger.jsonl" if first else None, watchdog.beat)
         asked = stack.enter_context(stop_requests())
         stack.enter_context(jax.set_mesh(mesh))
         with ledger.phase("init"), release_on_error(workdir, new):
-            plan = draw_up(learner_fn, config, mesh)
-            keeping = Keeping(config.keep, config.keep_every, config.best, config.best_mode)
-            checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", keeping, first))
+            plan = init_abstract(learner_fn, config, mesh)
+            retention = RetentionPolicy(config.keep, config.keep_every, config.best, config.best_mode)
+            checkpoints = stack.enter_context(Checkpoints(workdir / "checkpoints", retention, first))
             state, start = _first(plan, checkpoints, begin)
             lost = ledger.begin(start, _machine())
-            journal = Journal(workdir if first else None, start, config, ledger, batches, on_progress, utilisation)
-            stack.enter_context(journal)
+            logger = MetricLogger(workdir if first else None, start, config, ledger, batches, on_progress, utilisation)
+            stack.enter_context(logger)
         for line in _greeting(workdir, start, lost, plan):
-            journal.say(line)
-        run = _Run(plan, config, evaluate, ledger, journal, checkpoints, files, owner)
+            logger.log_text(line)
+        run = _Run(plan, config, evaluate, ledger, logger, checkpoints, files, owner)
         state, step = run.through(state, _steps(plan, state, batches, place, config, ledger, watchdog), asked)
-        journal.say(_farewell(workdir, step, config.steps, ledger))
+        logger.log_text(_farewell(workdir, step, config.steps, ledger))
     return state
 
 
@@ -122,11 +122,11 @@ def train(
 class _Run:
     """What happens between the steps of one start."""
 
-    plan: Blueprint
+    plan: AbstractTrainState
     config: Training
     evaluate: Evaluate | None
-    ledger: Ledger
-    journal: Journal
+    ledger: TimeLedger
+    logger: MetricLogger
     checkpoints: Checkpoints
     assets: Mapping[str, bytes]
     owner: Owner | None
@@ -139,11 +139,11 @@ class _Run:
         if step and _evaluated(self.config, step):
             self.measure(step, state)  # What a stop came before.
         for step, state, metrics in steps:
-            self.journal.add(step, metrics)
+            self.logger.add(step, metrics)
             self.keep_hold()
             stopped = asked(step)
             if stopped or _saved(self.config, step):
-                self.journal.settle(line=True)
+                self.logger.flush(line=True)
                 self.keep_hold(now=True)
                 with self.ledger.phase("checkpoint"):
                     self.checkpoints.save(step, state, self.assets)
@@ -153,7 +153,7 @@ class _Run:
                 self.measure(step, state)
         with self.ledger.phase("checkpoint"):
             self.checkpoints.close()
-        self.journal.settle(line=True)
+        self.logger.flush(line=True)
         return state, step
 
     def keep_hold(self, now: bool = False) -> None:
@@ -163,41 +163,41 @@ class _Run:
 
     def measure(self, step: int, state: TrainState) -> None:
         """Evaluates, marks the checkpoint if it is the best, and writes down what is found."""
-        self.journal.settle()
+        self.logger.flush()
         if self.evaluate is None:
             return
         with self.ledger.phase("evaluation"):
-            found = self.evaluate(learner_of(self.plan.graphdef, state), step)
+            found = self.evaluate(eval_model(self.plan.graphdef, state), step)
         with self.ledger.phase("checkpoint"):
             best = self.checkpoints.measured(step, found)
-        self.journal.evaluated(step, {f"eval/{name}": value for name, value in found.items()})
+        self.logger.evaluated(step, {f"eval/{name}": value for name, value in found.items()})
         if best:
-            self.journal.say(f"step {step} is the best so far: its checkpoint is kept")
+            self.logger.log_text(f"step {step} is the best so far: its checkpoint is kept")
 
 
-def _first(plan: Blueprint, checkpoints: Checkpoints, begin: Begin | None) -> tuple[TrainState, int]:
+def _first(plan: AbstractTrainState, checkpoints: Checkpoints, begin: Begin | None) -> tuple[TrainState, int]:
     """The state to start from and its step: a checkpoint's, or a new one."""
     if checkpoints.latest is None:
         state = plan.create()
-        return (state if begin is None else begun(plan, state, begin)), 0
+        return (state if begin is None else warm_started(plan, state, begin)), 0
     state = checkpoints.restore(plan.abstract)
-    checkpoints.set_aside_after(int(state.step))
+    checkpoints.quarantine_after(int(state.step))
     return state, int(state.step)
 
 
 def _steps(
-    plan: Blueprint,
+    plan: AbstractTrainState,
     state: TrainState,
     batches: Any,
     place: Place,
     config: Training,
-    ledger: Ledger,
+    ledger: TimeLedger,
     watchdog: Watchdog,
 ) -> Iterator[tuple[int, TrainState, Metrics]]:
     """Runs the steps that are left; gives how many are done, the state and the step's metrics, unread."""
     places = jax.tree.map(lambda leaf: leaf.sharding, plan.abstract)
     run_step, start = make_step(plan.graphdef, config, places), int(state.step)
-    for number, stream in ledger.waiting(batches.iterate(start, config.steps)):
+    for number, stream in ledger.timed_iter(batches.iterate(start, config.steps)):
         with ledger.phase("step" if number > start else "compile"):
             watchdog.step = number + 1
             state, metrics = run_step(state, place(stream))
@@ -232,14 +232,14 @@ def _assets(batches: Any, config_json: str) -> dict[str, bytes]:
     return {**files, "config.json": config_json.encode()}
 
 
-def _greeting(workdir: Path, start: int, lost: float, plan: Blueprint) -> list[str]:
+def _greeting(workdir: Path, start: int, lost: float, plan: AbstractTrainState) -> list[str]:
     lines = [f"resuming {workdir} at step {start}; {lost:.1f} s of earlier work are done again"] if start else []
     if plan.portion.frozen:
-        lines.append(f"training {plan.portion.size:,} of {plan.portion.whole:,} numbers")
+        lines.append(f"training {plan.portion.size:,} of {plan.portion.total:,} numbers")
     return lines
 
 
-def _farewell(workdir: Path, step: int, steps: int, ledger: Ledger) -> str:
+def _farewell(workdir: Path, step: int, steps: int, ledger: TimeLedger) -> str:
     goodput = f"goodput {ledger.goodput:.0%} of {clock(ledger.since_first)} since the first start"
     if step < steps:
         stopped = f"stopped at step {step} of {steps} with a checkpoint; run the same command to resume {workdir}"

@@ -30,7 +30,7 @@ def check(step: int, metrics: Mapping[str, float], patience: int) -> None:
         return
     if metrics.get("spike"):
         raise SpikeError(_spike(step, metrics))
-    names = culprits(metrics)
+    names = nonfinite_metrics(metrics)
     what = f"the loss of {', '.join(names)}" if names else "the gradient, though every loss is finite,"
     raise NonFiniteError(
         f"step {step}: {what} is not finite, {int(metrics['bad_in_a_row'])} steps in a row; "
@@ -49,7 +49,7 @@ def _spike(step: int, metrics: Mapping[str, float]) -> str:
     )
 
 
-def culprits(metrics: Mapping[str, float]) -> list[str]:
+def nonfinite_metrics(metrics: Mapping[str, float]) -> list[str]:
     """Names of the objectives whose loss is not finite; "the total" if none of them explains it."""
     losses = {name.split("/")[1]: value for name, value in metrics.items() if _is_objective_loss(name)}
     names = [name for name, value in losses.items() if not math.isfinite(value)]

@@ -85,7 +85,7 @@ def make_optimizer(config: Optimizer, steps: int, rates: Any = None) -> optax.Gr
     Args:
       config: the optimiser's settings.
       steps: batches in the run.
-      rates: for each parameter, or each layer of a stack, its share of the learning rate (`Portion.rates`);
+      rates: for each parameter, or each layer of a stack, its share of the learning rate (`TrainableParams.rates`);
         None: all learn at the same.
 
     Raises:

@@ -14,7 +14,7 @@ from mmvideo.training.config import Spike
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Seen:
+class SpikeState:
     """What is known of the steps before.
 
     Attributes:
@@ -29,10 +29,10 @@ class Seen:
     skipped: Any
 
 
-def no_steps() -> Seen:
+def init_spike_state() -> SpikeState:
     """Before the first step."""
     # Each has a buffer of its own, for the state is donated.
-    return Seen(
+    return SpikeState(
         loss=jnp.zeros((), jnp.float32),
         norm=jnp.zeros((), jnp.float32),
         counted=jnp.zeros((), jnp.int32),
@@ -40,9 +40,13 @@ def no_steps() -> Seen:
     )
 
 
-def judge(
-    seen: Seen | None, loss: Float[Array, ""], norm: Float[Array, ""], finite: Bool[Array, ""], config: Spike | None
-) -> tuple[Bool[Array, ""], Seen | None]:
+def is_spike(
+    seen: SpikeState | None,
+    loss: Float[Array, ""],
+    norm: Float[Array, ""],
+    finite: Bool[Array, ""],
+    config: Spike | None,
+) -> tuple[Bool[Array, ""], SpikeState | None]:
     """Whether a step counts, and what is known after it.
 
     Args:
@@ -71,10 +75,10 @@ def judge(
     def move(mean: Array, new: Array) -> Array:
         return jnp.where(accepted, mean + weight * (new.astype(jnp.float32) - mean), mean)
 
-    return accepted, Seen(move(seen.loss, loss), move(seen.norm, norm), counted, seen.skipped + spike)
+    return accepted, SpikeState(move(seen.loss, loss), move(seen.norm, norm), counted, seen.skipped + spike)
 
 
-def spike_metrics(before: Seen | None, after: Seen | None) -> dict[str, Any]:
+def spike_metrics(before: SpikeState | None, after: SpikeState | None) -> dict[str, Any]:
     """The metrics of a step where spikes are skipped; nothing where they are not."""
     if before is None or after is None:
         return {}

@@ -15,8 +15,8 @@ from jax.sharding import Mesh
 from mmvideo.parallel.rules import follow, shardings
 from mmvideo.training.config import Training
 from mmvideo.training.optimizer import make_optimizer
-from mmvideo.training.spike_guard import no_steps
-from mmvideo.training.trainable import Portion, portion_of
+from mmvideo.training.spike_guard import init_spike_state
+from mmvideo.training.trainable import TrainableParams, trainable_params
 
 
 @jax.tree_util.register_dataclass
@@ -34,7 +34,7 @@ class TrainState:
       ema: average of the parameters, moving or plain, or None.
       skipped: int32, steps whose loss or gradient was not finite, in all.
       bad_in_a_row: int32, how many of the last steps were skipped, for that or as spikes.
-      spikes: `spikes.Seen`, what is known of the steps before, or None where spikes are not skipped.
+      spikes: `spike_guard.SpikeState`, what is known of the steps before, or None where spikes are not skipped.
     """
 
     step: Any
@@ -48,7 +48,7 @@ class TrainState:
 
 
 @dataclasses.dataclass(frozen=True)
-class Blueprint:
+class AbstractTrainState:
     """A run's state before a number of it is computed.
 
     Attributes:
@@ -61,10 +61,10 @@ class Blueprint:
     graphdef: Any
     abstract: TrainState
     create: Callable[[], TrainState]
-    portion: Portion
+    portion: TrainableParams
 
 
-def draw_up(learner_fn: Callable[[nnx.Rngs], nnx.Module], config: Training, mesh: Mesh) -> Blueprint:
+def init_abstract(learner_fn: Callable[[nnx.Rngs], nnx.Module], config: Training, mesh: Mesh) -> AbstractTrainState:
     """The blueprint of a learner's state on a mesh.
 
     Optimiser state lies where its parameters lie, other variables where their own metadata `axes` says.
@@ -80,7 +80,7 @@ def draw_up(learner_fn: Callable[[nnx.Rngs], nnx.Module], config: Training, mesh
 
     with jax.set_mesh(mesh):
         graphdef, params, variables = jax.eval_shape(split)
-        portion = portion_of(nnx.merge(graphdef, params, variables), config)
+        portion = trainable_params(nnx.merge(graphdef, params, variables), config)
         optimizer = make_optimizer(config.optimizer, config.steps, portion.rates)
 
         def build() -> TrainState:
@@ -89,10 +89,10 @@ def draw_up(learner_fn: Callable[[nnx.Rngs], nnx.Module], config: Training, mesh
 
         abstract = jax.eval_shape(build)
         where = nnx.to_pure_dict(shardings(params, mesh))
-        trained = jax.eval_shape(portion.take, abstract.params)
+        trained = jax.eval_shape(portion.partition, abstract.params)
         places = dataclasses.replace(
             follow(abstract, abstract.params, where, mesh),
-            opt_state=follow(abstract.opt_state, trained, portion.pick(where), mesh),
+            opt_state=follow(abstract.opt_state, trained, portion.filter(where), mesh),
             variables=nnx.to_pure_dict(shardings(variables, mesh)),
         )
     abstract = jax.tree.map(
@@ -103,7 +103,7 @@ def draw_up(learner_fn: Callable[[nnx.Rngs], nnx.Module], config: Training, mesh
         with jax.set_mesh(mesh):
             return jax.jit(build, out_shardings=places)()
 
-    return Blueprint(graphdef, abstract, create, portion)
+    return AbstractTrainState(graphdef, abstract, create, portion)
 
 
 def new_state(
@@ -111,7 +111,7 @@ def new_state(
     variables: Any,
     optimizer: optax.GradientTransformation,
     config: Training,
-    portion: Portion | None = None,
+    portion: TrainableParams | None = None,
 ) -> TrainState:
     """The state before the first step. Nothing in it shares a buffer, so all of it may be donated.
 
@@ -123,12 +123,12 @@ def new_state(
     """
     ema = jax.tree.map(jnp.copy, params) if config.averages else None
     counters = {name: jnp.zeros((), jnp.int32) for name in ("step", "skipped", "bad_in_a_row")}
-    opt_state = optimizer.init(params if portion is None else portion.take(params))
-    spikes = None if config.spike is None else no_steps()
+    opt_state = optimizer.init(params if portion is None else portion.partition(params))
+    spikes = None if config.spike is None else init_spike_state()
     return TrainState(params=params, variables=variables, opt_state=opt_state, ema=ema, spikes=spikes, **counters)
 
 
-def begun(plan: Blueprint, state: TrainState, begin: Callable[[nnx.Module], None]) -> TrainState:
+def warm_started(plan: AbstractTrainState, state: TrainState, begin: Callable[[nnx.Module], None]) -> TrainState:
     """A new run's state with what `begin` makes of its learner, laid out as before.
 
     The optimiser's state stays: before the first step it depends on no parameter's value.
@@ -146,7 +146,7 @@ def begun(plan: Blueprint, state: TrainState, begin: Callable[[nnx.Module], None
     return dataclasses.replace(state, params=params, variables=variables, ema=ema)
 
 
-def learner_of(graphdef: Any, state: TrainState) -> nnx.Module:
+def eval_model(graphdef: Any, state: TrainState) -> nnx.Module:
     """The learner with the average of its parameters where one is kept, else the parameters.
 
     It shares the state's buffers, so it ends with the next step.

@@ -14,9 +14,9 @@ from jaxtyping import Array, Float, Int
 from mmvideo.stream import PADDING, TokenStream
 from mmvideo.training.config import Training
 from mmvideo.training.optimizer import make_optimizer, make_schedule
-from mmvideo.training.spike_guard import judge, spike_metrics
+from mmvideo.training.spike_guard import is_spike, spike_metrics
 from mmvideo.training.state import TrainState
-from mmvideo.training.trainable import portion_of
+from mmvideo.training.trainable import trainable_params
 
 Metrics = dict[str, Float[Array, ""]]
 Step = Callable[[TrainState, TokenStream], tuple[TrainState, Metrics]]
@@ -45,23 +45,23 @@ def make_step(graphdef: Any, config: Training, places: TrainState | None = None)
     every = config.optimizer.accumulate
 
     def step(state: TrainState, stream: TokenStream) -> tuple[TrainState, Metrics]:
-        portion = portion_of(nnx.merge(graphdef, state.params, state.variables), config)
+        portion = trainable_params(nnx.merge(graphdef, state.params, state.variables), config)
         optimizer = make_optimizer(config.optimizer, config.steps, portion.rates)
 
         def losses(trained: Any) -> tuple[Any, tuple[Any, Any]]:
-            learner = nnx.merge(graphdef, portion.put(state.params, trained), state.variables)
+            learner = nnx.merge(graphdef, portion.merge(state.params, trained), state.variables)
             total, metrics = learner.losses(stream)
             return total, (metrics, nnx.to_pure_dict(nnx.state(learner, nnx.Not(nnx.Param))))
 
-        trained = portion.take(state.params)
+        trained = portion.partition(state.params)
         (loss, (learned, variables)), grads = jax.value_and_grad(losses, has_aux=True)(trained)
         norm = optax.global_norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(norm)
-        accepted, spikes = judge(state.spikes, loss, norm, finite, config.spike)
+        accepted, spikes = is_spike(state.spikes, loss, norm, finite, config.spike)
         good = state.step - state.skipped - (0 if state.spikes is None else state.spikes.skipped)
         updates, opt_state = optimizer.update(grads, state.opt_state, trained)
-        params = portion.put(state.params, optax.apply_updates(trained, updates))
-        ema = average(state.ema, params, config, good + 1)
+        params = portion.merge(state.params, optax.apply_updates(trained, updates))
+        ema = update_ema(state.ema, params, config, good + 1)
 
         def keep(new: Any, old: Any) -> Any:
             return jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old)
@@ -80,7 +80,7 @@ def make_step(graphdef: Any, config: Training, places: TrainState | None = None)
             "train/loss": loss,
             "grad_norm": norm,
             "learning_rate": schedule(good // every * every),
-            **count(stream),
+            **batch_stats(stream),
             "skipped": ~finite,
             "skipped_total": after.skipped,
             "bad_in_a_row": after.bad_in_a_row,
@@ -91,7 +91,7 @@ def make_step(graphdef: Any, config: Training, places: TrainState | None = None)
     return jax.jit(step, donate_argnums=0, out_shardings=None if places is None else (places, None))
 
 
-def average(ema: Any, params: Any, config: Training, good: Int[Array, ""]) -> Any:
+def update_ema(ema: Any, params: Any, config: Training, good: Int[Array, ""]) -> Any:
     """The average of the parameters behind a batch; None stays None.
 
     A moving one is `decay * ema + (1 - decay) * params` at each update. A plain one follows the parameters up to
@@ -120,10 +120,10 @@ def average(ema: Any, params: Any, config: Training, good: Int[Array, ""]) -> An
     return jax.tree.map(move, ema, params)
 
 
-def count(stream: TokenStream) -> dict[str, Any]:
+def batch_stats(stream: TokenStream) -> dict[str, Any]:
     """How much a global batch holds: clips, tokens, and slots for tokens."""
     return {
-        "clips": jnp.sum(stream.clips.number != PADDING),
-        "tokens": jnp.sum(stream.layout.real),
+        "clips": jnp.sum(stream.clips.clip_index != PADDING),
+        "tokens": jnp.sum(stream.layout.is_token),
         "slots": jnp.asarray(stream.layout.modality.size),
     }

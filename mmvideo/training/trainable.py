@@ -19,7 +19,7 @@ from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mmvideo.model.layers.low_rank import LORA
-from mmvideo.model.transformer.layer_index import ALL, layers_above, rows_below
+from mmvideo.model.transformer.layer_index import ALL, layers_to_output, num_frozen_rows
 from mmvideo.model.transformer.multimodal_transformer import MultimodalTransformer
 from mmvideo.training.config import Training, Tuning
 
@@ -28,30 +28,30 @@ TRUNK, HEADS = "trunk.", "heads."
 
 
 @dataclasses.dataclass(frozen=True)
-class Portion:
+class TrainableParams:
     """What is trained.
 
     Attributes:
       shapes: of all parameters, by dotted name.
       frozen: of those that are frozen, by dotted name, how many rows along the first axis; all of them where
         there are no more.
-      rates: the trained parameters' shares of the learning rate, nested as `take` nests them; None: all are 1.
+      rates: the trained parameters' shares of the learning rate, nested as `partition` nests them; None: all are 1.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
     frozen: Mapping[str, int]
     rates: Any = None
 
-    def take(self, params: Any) -> Any:
+    def partition(self, params: Any) -> Any:
         """The trained parameters: nested dicts without the frozen ones, stacks without their frozen layers."""
         kept = self._kept(params)
         return unflatten_dict({path: value[rows:] if rows else value for path, (value, rows) in kept.items()})
 
-    def pick(self, tree: Any) -> Any:
+    def filter(self, tree: Any) -> Any:
         """What belongs to the trained parameters out of a tree like theirs, such as shardings."""
         return unflatten_dict({path: value for path, (value, _) in self._kept(tree).items()})
 
-    def put(self, params: Any, trained: Any) -> Any:
+    def merge(self, params: Any, trained: Any) -> Any:
         """All parameters, the trained ones taken from `trained`."""
         flat = dict(flatten_dict(params))
         for path, value in flatten_dict(trained).items():
@@ -67,10 +67,10 @@ class Portion:
     def size(self) -> int:
         """How many numbers are trained."""
         frozen = (math.prod(self.shapes[name][1:]) * self._rows(name) for name in self.frozen)
-        return self.whole - sum(frozen)
+        return self.total - sum(frozen)
 
     @property
-    def whole(self) -> int:
+    def total(self) -> int:
         """How many numbers there are."""
         return sum(math.prod(shape) for shape in self.shapes.values())
 
@@ -84,7 +84,7 @@ class Portion:
         return {path: (value, self.frozen.get(name, 0)) for path, name, value in leaves if not self.is_frozen(name)}
 
 
-def portion_of(learner: nnx.Module, config: Training) -> Portion:
+def trainable_params(learner: nnx.Module, config: Training) -> TrainableParams:
     """What a run trains of a learner, which may be abstract.
 
     Raises:
@@ -93,7 +93,7 @@ def portion_of(learner: nnx.Module, config: Training) -> Portion:
     state = nnx.to_flat_state(nnx.state(learner, nnx.Param))
     shapes = {".".join(map(str, path)): variable.get_value().shape for path, variable in state}
     frozen = _frozen(learner, list(shapes), config.tune)
-    found = Portion(shapes, {name: rows for name, rows in frozen.items() if rows})
+    found = TrainableParams(shapes, {name: rows for name, rows in frozen.items() if rows})
     if all(found.is_frozen(name) for name in shapes):
         raise ValueError("training.tune freezes every parameter: nothing is left to train")
     return dataclasses.replace(found, rates=_rates(learner, found, config))
@@ -118,12 +118,12 @@ def _frozen(learner: nnx.Module, names: list[str], tune: Tuning) -> dict[str, in
     """How many rows of each parameter are frozen."""
     rows = dict.fromkeys(names, 0)
     if tune.freeze_layers:
-        trunk = _layered(learner, "training.tune.freeze_layers")
-        if tune.freeze_layers > trunk.stages[-1].end:
+        backbone = _layered(learner, "training.tune.freeze_layers")
+        if tune.freeze_layers > backbone.stages[-1].end:
             raise ValueError(
-                f"training.tune.freeze_layers {tune.freeze_layers}: the model has {trunk.stages[-1].end} layers"
+                f"training.tune.freeze_layers {tune.freeze_layers}: the model has {backbone.stages[-1].end} layers"
             )
-        rows |= {TRUNK + name: count for name, count in rows_below(trunk, tune.freeze_layers).items()}
+        rows |= {TRUNK + name: count for name, count in num_frozen_rows(backbone, tune.freeze_layers).items()}
     if tune.mode != "full":
         thawed = matching(names, tune.thaw, "training.tune.thaw")
         rows |= {
@@ -139,21 +139,21 @@ def _adapts(name: str, tune: Tuning) -> bool:
 
 def _layered(learner: nnx.Module, setting: str) -> MultimodalTransformer:
     """The trunk, which must be one of layers."""
-    trunk = getattr(learner, "trunk", None)
-    if not isinstance(trunk, MultimodalTransformer):
+    backbone = getattr(learner, "trunk", None)
+    if not isinstance(backbone, MultimodalTransformer):
         raise ValueError(f"{setting} counts layers, which only the transformer has: leave it out")
-    return trunk
+    return backbone
 
 
-def _rates(learner: nnx.Module, portion: Portion, config: Training) -> Any:
+def _rates(learner: nnx.Module, portion: TrainableParams, config: Training) -> Any:
     """The trained parameters' shares of the learning rate: numbers, and for stacked layers a column of them."""
     decay, heads = config.optimizer.layer_decay, config.optimizer.head_rate
     if decay == heads == 1:
         return None
     rates = {name: heads if name.startswith(HEADS) else 1.0 for name in portion.shapes}
     if decay != 1:
-        trunk = _layered(learner, "optimizer.layer_decay")
-        rates |= {TRUNK + name: float(decay) ** above for name, above in layers_above(trunk).items()}
+        backbone = _layered(learner, "optimizer.layer_decay")
+        rates |= {TRUNK + name: float(decay) ** above for name, above in layers_to_output(backbone).items()}
 
     def rate(name: str) -> Any:
         if np.ndim(rates[name]) == 0:
@@ -162,7 +162,7 @@ def _rates(learner: nnx.Module, portion: Portion, config: Training) -> Any:
         return column.reshape(-1, *[1] * (len(portion.shapes[name]) - 1))
 
     params = nnx.to_pure_dict(nnx.state(learner, nnx.Param))
-    return unflatten_dict({path: rate(_name(path)) for path in flatten_dict(portion.pick(params))})
+    return unflatten_dict({path: rate(_name(path)) for path in flatten_dict(portion.filter(params))})
 
 
 def _name(path: tuple) -> str:

@@ -17,7 +17,7 @@ class UnreadableError(ValueError):
     """A step, or most of an epoch, couldn't be read: how much of it, the first reason, and what to do."""
 
 
-class Unread:
+class UnreadableClips:
     """Counts the clips of an epoch that gave nothing, from the step on from which the run starts.
 
     Args:

@@ -13,7 +13,7 @@ import jax
 
 from mmvideo.records.whole import write_whole
 
-MAY_DIFFER = (
+RESUMABLE_FIELDS = (
     *(f"training.{name}" for name in ("log_every", "save_every", "keep", "evaluate_every", "patience", "tensorboard")),
     "training.hang_seconds",
     "training.spike.*",
@@ -39,7 +39,7 @@ class WorkdirError(ValueError):
     """A workdir belongs to a run with other settings: which differ, and what to do."""
 
 
-def claim(workdir: Path, config_json: str, may_differ: Sequence[str] = MAY_DIFFER) -> bool:
+def create_or_validate_workdir(workdir: Path, config_json: str, may_differ: Sequence[str] = RESUMABLE_FIELDS) -> bool:
     """Makes the workdir this run's: writes config.json, or compares it with the one that is there.
 
     `training.steps` may be raised, and the settings of `may_differ` may change; config.json then tells
@@ -62,8 +62,9 @@ def claim(workdir: Path, config_json: str, may_differ: Sequence[str] = MAY_DIFFE
     return new
 
 
-def check_settings(workdir: Path, config_json: str, may_differ: Sequence[str] = MAY_DIFFER) -> bool:
-    """Compare the settings with those of the workdir; arguments, result and errors are those of `claim`."""
+def check_settings(workdir: Path, config_json: str, may_differ: Sequence[str] = RESUMABLE_FIELDS) -> bool:
+    """Compare the settings with those of the workdir; arguments, result and errors are those of
+    `create_or_validate_workdir`."""
     path = workdir / "config.json"
     if not path.is_file():
         return True

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from mmvideo.ablation.cells import cells_of, load_suite
-from mmvideo.ablation.fields import differences, with_fields
+from mmvideo.ablation.fields import differences, override
 from mmvideo.ablation.schedule import runs_of
 from mmvideo.ablation.suite import Metric, Study, Tier, grid, named, paired
 from mmvideo.experiment.config import ConfigError, Experiment
@@ -77,16 +77,16 @@ def test_mistakes_name_the_cell_and_the_field():
     with pytest.raises(ConfigError, match="study 'one', cell depth=1: field 'model.dept': .* do you mean 'depth'"):
         cells_of(tier(grid("depth", "model.dept", [1])))
     with pytest.raises(ValueError, match="'x' is asked of 4, which has no fields"):
-        with_fields(BASE, {"model.depth.x": 1})
+        override(BASE, {"model.depth.x": 1})
 
 
 def test_differences_are_told_by_field():
-    other = with_fields(BASE, {"model.width": 64, "name": "other"})
+    other = override(BASE, {"model.width": 64, "name": "other"})
     assert differences({"a": BASE, "b": other}) == {"model.width": {"a": 32, "b": 64}}
 
 
 def test_a_part_that_some_lack_is_told_as_a_whole():
-    silent, louder = with_fields(BASE, {"input.audio": None}), with_fields(BASE, {"input.audio.seconds": 9.0})
+    silent, louder = override(BASE, {"input.audio": None}), override(BASE, {"input.audio.seconds": 9.0})
     assert differences({"a": BASE, "b": silent}) == {"input.audio": {"a": "{…}", "b": None}}
     found = differences({"a": BASE, "b": silent, "c": louder})
     assert found["input.audio"] == {"a": "{…}", "b": None, "c": "{…}"}
@@ -95,8 +95,8 @@ def test_a_part_that_some_lack_is_told_as_a_whole():
 
 
 def test_what_is_empty_for_some_is_told_by_what_is_in_it():
-    gaps = with_fields(BASE, {"input.presence.drop": {"audio": 0.5}})
-    assert differences({"a": BASE, "b": gaps}) == {"input.presence.drop.audio": {"a": None, "b": 0.5}}
+    gaps = override(BASE, {"input.modality_dropout.drop": {"audio": 0.5}})
+    assert differences({"a": BASE, "b": gaps}) == {"input.modality_dropout.drop.audio": {"a": None, "b": 0.5}}
 
 
 def test_a_suite_is_read_or_its_mistake_told(tmp_path):

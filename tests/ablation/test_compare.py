@@ -10,7 +10,7 @@ from handmade import BASE, write_run
 
 from mmvideo.ablation.compare_runs import compare
 from mmvideo.ablation.cost import cost_of
-from mmvideo.ablation.fields import with_fields
+from mmvideo.ablation.fields import override
 from mmvideo.ablation.pages.comparison_page import as_json, document, write_comparison
 from mmvideo.ablation.pages.markdown import markdown
 from mmvideo.ablation.pages.plots import _draw
@@ -27,7 +27,7 @@ def runs(tmp_path_factory):
     folder, found = tmp_path_factory.mktemp("runs"), []
     for (name, seed), value in VALUES.items():
         fields = {"name": f"{name} {seed}", "training.seed": seed, "input.seed": seed, "training.steps": 4}
-        experiment = with_fields(BASE, fields | {"model.width": {"wide": 64, "narrow": 32}[name]})
+        experiment = override(BASE, fields | {"model.width": {"wide": 64, "narrow": 32}[name]})
         metrics = {"losses": {"loss": 2 - value}, "classification": {"joint/top1": value, "joint/clips": 40}}
         metrics["retrieval"] = {"video_to_audio/r@1": 0.5} if seed == 0 and name == "wide" else {}
         found.append(write_run(folder / f"{name}_s{seed}", experiment, metrics))
@@ -114,11 +114,11 @@ def test_costs_are_planned(tmp_path):
         "input.packing": Packing(2, 32, 2),
     }
     for width in (16, 32):
-        write_run(tmp_path / str(width), with_fields(BASE, small | {"model.width": width}), LOSSES)
+        write_run(tmp_path / str(width), override(BASE, small | {"model.width": width}), LOSSES)
     found = compare([tmp_path / "16", tmp_path / "32"])
     told = found.planned
     assert not found.remarks
-    assert told["32"] == cost_of(with_fields(BASE, small | {"model.width": 32}))
+    assert told["32"] == cost_of(override(BASE, small | {"model.width": 32}))
     assert told["16"].parameters < told["32"].parameters
 
 
@@ -137,7 +137,7 @@ def test_costs_are_planned(tmp_path):
     ],
 )
 def test_mistakes_are_one_line(runs, tmp_path, capsys, arguments, words):
-    new = write_run(tmp_path / "new", with_fields(BASE, {"model.depth": 1}), {})
+    new = write_run(tmp_path / "new", override(BASE, {"model.depth": 1}), {})
     places = [argument.format(*runs, folder=tmp_path, new=new) for argument in arguments]
     assert main(["compare", *places, "--quick"]) == 2
     said = capsys.readouterr().err
@@ -146,7 +146,7 @@ def test_mistakes_are_one_line(runs, tmp_path, capsys, arguments, words):
 
 def test_a_run_that_is_not_finished_is_said_so(runs, tmp_path, capsys):
     metrics = {"classification": {"joint/top1": 0.4}}
-    half = write_run(tmp_path / "half", with_fields(BASE, {"training.steps": 4, "model.depth": 1}), metrics, step=2)
+    half = write_run(tmp_path / "half", override(BASE, {"training.steps": 4, "model.depth": 1}), metrics, step=2)
     assert main(["compare", str(runs[0]), str(half), "--quick"]) == 0
     told = capsys.readouterr()
     assert "half is not finished: step 2 of 4" in told.err and "half is not finished: step 2 of 4" in told.out

@@ -16,11 +16,11 @@ from mmvideo.ablation.cells import ACCELERATOR, SHARED, TIERS, Cell, cells_of, l
 from mmvideo.ablation.suite import Study, Suite, fits, labels_of, points
 from mmvideo.experiment.config import Experiment, from_json, load_experiment, to_json
 from mmvideo.experiment.planning.abstract_model import abstract_learner, sketched
-from mmvideo.experiment.tiny import twin
+from mmvideo.experiment.tiny import tiny_twin
 from mmvideo.input.config import Source
-from mmvideo.input.device_put import device_stream
+from mmvideo.input.device_put import device_put_batch
 from mmvideo.input.pipeline import Batches
-from mmvideo.model.config import dimensions
+from mmvideo.model.config import model_dims
 from mmvideo.objectives import Captioning, Classification, Contrastive
 from mmvideo.objectives.learner import Learner
 from mmvideo.parallel.config import Mesh
@@ -115,8 +115,8 @@ def test_cells_of_the_accelerator_are_those_of_the_toy_made_larger(folder):
         (cell.study, cell.labels, cell.seed, cell.place) for cell in large
     ]
     for toy, cell in ((a.experiment, b.experiment) for a, b in zip(small, large, strict=True)):
-        assert dimensions(cell.model).width == 8 * dimensions(toy.model).width and cell.model.compute == "bfloat16"
-        assert dimensions(cell.model).depth == dimensions(toy.model).depth
+        assert model_dims(cell.model).width == 8 * model_dims(toy.model).width and cell.model.compute == "bfloat16"
+        assert model_dims(cell.model).depth == model_dims(toy.model).depth
         seen = [one.input.packing.rows * one.training.steps for one in (toy, cell)]
         assert seen[1] == 40 * seen[0] and cell.training.save_every == 10 * toy.training.save_every
         assert cell.training.optimizer.warmup == 10 * toy.training.optimizer.warmup
@@ -220,7 +220,7 @@ def test_every_choice_of_a_toy_cell_is_taken(chosen):
     taken = set().union(*(found[name] for name in STEPPED))
     for recipe in sorted((ROOT / "configs").rglob("*.py")):
         if recipe.stem in chosen.STEPPED:
-            taken |= set(chosen.choices(runpy.run_path(str(recipe)).get("tiny") or twin(load_experiment(recipe))))
+            taken |= set(chosen.choices(runpy.run_path(str(recipe)).get("tiny") or tiny_twin(load_experiment(recipe))))
     left = {choice: name for name, every in found.items() for choice in every - taken}
     assert {choice: name for choice, name in left.items() if not choice.startswith(tuple(chosen.ELSEWHERE))} == {}
 
@@ -249,7 +249,7 @@ def test_a_toy_cell_takes_a_step(folder, shapes):
 
     mesh = make_mesh(Mesh(data=1), jax.devices()[:1])
     with jax.set_mesh(mesh):
-        stream = device_stream(batches.batch(0), mesh)
+        stream = device_put_batch(batches.batch(0), mesh)
         state = jax.jit(create).lower().compile(FAST)()
         before = jax.tree.map(np.array, state.params)
         step = make_step(nnx.graphdef(nnx.eval_shape(learner)), training).lower(state, stream).compile(FAST)

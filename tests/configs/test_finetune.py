@@ -12,10 +12,10 @@ from chosen import stepped
 from flax.traverse_util import flatten_dict
 
 from mmvideo.experiment.config import Experiment
-from mmvideo.experiment.planning.abstract_model import Abstract, abstract_learner, sketched
+from mmvideo.experiment.planning.abstract_model import AbstractModel, abstract_learner, sketched
 from mmvideo.experiment.weights import warm_start
-from mmvideo.experiment.weights.parameter_diff import Old, compare
-from mmvideo.experiment.weights.parameter_report import Taken
+from mmvideo.experiment.weights.parameter_diff import CheckpointParams, compare_parameters
+from mmvideo.experiment.weights.parameter_report import ParamReport
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "configs" / "finetune").glob("*.py"))
@@ -27,12 +27,12 @@ def defined(recipe: Path) -> dict[str, Experiment]:
     return {name: value for name, value in runpy.run_path(str(recipe)).items() if isinstance(value, Experiment)}
 
 
-def abstract(experiment: Experiment) -> Abstract:
+def abstract(experiment: Experiment) -> AbstractModel:
     return abstract_learner(experiment, sketched(experiment).spec, experiment.model)
 
 
 @functools.cache
-def abstract_recipe(recipe: Path) -> Abstract:
+def abstract_recipe(recipe: Path) -> AbstractModel:
     """Of a pretraining recipe, from which several others go on."""
     return abstract(defined(recipe)["experiment"])
 
@@ -42,26 +42,28 @@ def pretrained(experiment: Experiment) -> Path:
     return ROOT / "configs" / "pretrain" / f"{Path(experiment.training.init_from).name.removesuffix('_ssv2')}.py"
 
 
-def taken(experiment: Experiment) -> Taken:
+def taken(experiment: Experiment) -> ParamReport:
     """What an experiment would take of its pretraining recipe's run, parameters being but shapes."""
     before, here = abstract_recipe(pretrained(experiment)), abstract(experiment)
     given, wanted = (flatten_dict(one.params, sep=".") for one in (before, here))
     arrays = {name: np.broadcast_to(np.float32(0), leaf.shape) for name, leaf in given.items()}
     fresh = {name: np.broadcast_to(np.float32(0), leaf.shape) for name, leaf in wanted.items()}
-    found, how = warm_start.fit(arrays, fresh, before.spec, here.spec, experiment.training)
-    old = Old("the checkpoint", {name: leaf.shape for name, leaf in given.items()}, found, how, before.spec)
-    return compare(old, here.portion, here.spec, experiment.training)
+    found, how = warm_start.fit_parameters(arrays, fresh, before.spec, here.spec, experiment.training)
+    old = CheckpointParams(
+        "the checkpoint", {name: leaf.shape for name, leaf in given.items()}, found, how, before.spec
+    )
+    return compare_parameters(old, here.portion, here.spec, experiment.training)
 
 
 @recipes
 def test_its_trunk_is_that_of_the_pretraining_recipe(recipe):
     result = taken(defined(recipe)["experiment"])
     assert result.surprises == []
-    trunk = {name for name in (*result.loaded, *result.resized) if name.startswith("trunk.")}
+    backbone = {name for name in (*result.loaded, *result.resized) if name.startswith("trunk.")}
     anew = {
         name for name, (_, why) in result.fresh.items() if name.startswith("trunk.") and why != "named by init_fresh"
     }
-    assert len(trunk) > 10 and all("lora" in name for name in anew), "all else of the trunk is taken"
+    assert len(backbone) > 10 and all("lora" in name for name in anew), "all else of the trunk is taken"
 
 
 @recipes

@@ -16,9 +16,9 @@ from flax import nnx
 from mmvideo.cost_model.parameter_counts import count_parameters
 from mmvideo.experiment.config import Experiment, from_json, to_json
 from mmvideo.experiment.planning.abstract_model import abstract_learner, sketched
-from mmvideo.experiment.tiny import twin
+from mmvideo.experiment.tiny import tiny_twin
 from mmvideo.input.config import Source
-from mmvideo.input.device_put import device_stream
+from mmvideo.input.device_put import device_put_batch
 from mmvideo.input.pipeline import Batches
 from mmvideo.objectives.learner import Learner
 from mmvideo.parallel.config import Mesh
@@ -50,7 +50,7 @@ FAST = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes"
 def defined(recipe: Path) -> dict[str, Experiment]:
     """The experiments of a recipe; the twin of one that defines none."""
     names = {name: value for name, value in runpy.run_path(str(recipe)).items() if isinstance(value, Experiment)}
-    return {"tiny": twin(names["experiment"])} | names
+    return {"tiny": tiny_twin(names["experiment"])} | names
 
 
 @functools.cache
@@ -124,7 +124,7 @@ def test_the_tiny_twin_takes_a_step(recipe, shapes):
         return new_state(nnx.to_pure_dict(params), nnx.to_pure_dict(rest), optimizer, tiny.training)
 
     with jax.set_mesh(mesh):
-        stream = device_stream(batches.batch(0), mesh)
+        stream = device_put_batch(batches.batch(0), mesh)
         state = jax.jit(create).lower().compile(FAST)()
         before = jax.tree.map(np.array, state.params)
         graphdef = nnx.graphdef(nnx.eval_shape(learner))

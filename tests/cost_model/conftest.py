@@ -11,8 +11,8 @@ from flax import nnx
 from mmvideo.cost_model.flops import Products, count_products
 from mmvideo.cost_model.parameter_counts import PARTS, part_of
 from mmvideo.experiment.planning.abstract_batch import abstract_stream
-from mmvideo.input.collate import RowShape
-from mmvideo.input.planning.token_counts import BUDGETS
+from mmvideo.input.collate import BatchShape
+from mmvideo.input.planning.token_counts import TOKEN_BUDGETS
 from mmvideo.model.config import Model
 from mmvideo.model.transformer.multimodal_transformer import MultimodalTransformer
 from mmvideo.stream import StreamSpec, TokenStream
@@ -22,8 +22,8 @@ Trunk = Callable[[Model, StreamSpec], tuple[dict, Callable[[Mapping[str, int]], 
 
 def row(spec: StreamSpec, tokens: Mapping[str, int]) -> TokenStream:
     """An abstract row of one clip with so many tokens of each modality."""
-    budget = {**dict.fromkeys(BUDGETS, 0), **tokens, "tokens": sum(tokens.values()), "clips": 1}
-    return abstract_stream(RowShape(spec, np.array([budget[name] for name in BUDGETS]), (), ()), 1)
+    budget = {**dict.fromkeys(TOKEN_BUDGETS, 0), **tokens, "tokens": sum(tokens.values()), "clips": 1}
+    return abstract_stream(BatchShape(spec, np.array([budget[name] for name in TOKEN_BUDGETS]), (), ()), 1)
 
 
 def make_trunk(model: Model, spec: StreamSpec) -> tuple[dict, Callable[[Mapping[str, int]], Products]]:
@@ -42,6 +42,6 @@ def make_trunk(model: Model, spec: StreamSpec) -> tuple[dict, Callable[[Mapping[
 
 
 @pytest.fixture(scope="session")
-def trunk() -> Trunk:
+def backbone() -> Trunk:
     """`make_trunk`, for modules that cannot import it."""
     return make_trunk

@@ -10,22 +10,22 @@ import numpy as np
 import pytest
 
 from mmvideo.cost_model.attention_flops import attention_flops, space_flops
-from mmvideo.model.config import Fusion, Model, Sharing, VideoEncoder, dimensions
-from mmvideo.model.fusion import stages
-from mmvideo.stream import MODALITIES, Layout, PatchSpec, StreamSpec, TextSpec, group_spans
+from mmvideo.model.config import Fusion, Model, Sharing, VideoEncoder, model_dims
+from mmvideo.model.fusion.fusion_stages import stages
+from mmvideo.stream import MODALITIES, PatchSpec, StreamSpec, TextSpec, TokenLayout, attention_spans
 
 SPEC = StreamSpec(PatchSpec((1, 4, 4, 3), (2, 3, 3), 0.5), PatchSpec((4, 8), (5, 2, 1), 0.2), TextSpec(40, 6, 4))
 TOKENS = {"video": 18, "audio": 10, "text": 6}
 SMALL = Model(depth=5, width=24, heads=2, feed_forward=48, attention="xla")
 
 
-def layout(captions: int) -> Layout:
+def layout(captions: int) -> TokenLayout:
     """One clip with the tokens of `TOKENS`, its text in so many captions."""
     modality = np.concatenate([np.full(TOKENS[name], kind) for kind, name in enumerate(MODALITIES)])
     caption = np.where(modality == 2, np.cumsum(modality == 2) - 1, 0) // (TOKENS["text"] // captions)
     grid = np.stack([0 * modality, np.where(modality == 2, caption, 0), 0 * modality], axis=-1)
     zeros = jnp.zeros((1, len(modality)), jnp.int32)
-    return Layout(zeros, jnp.asarray(modality[None]), zeros, zeros.astype(jnp.float32), jnp.asarray(grid[None]))
+    return TokenLayout(zeros, jnp.asarray(modality[None]), zeros, zeros.astype(jnp.float32), jnp.asarray(grid[None]))
 
 
 @pytest.mark.parametrize("text", ["bidirectional", "causal"])
@@ -34,8 +34,8 @@ def layout(captions: int) -> Layout:
 def test_pairs_are_those_of_the_spans(fusion, captions, text):
     model = Model(depth=5, width=24, heads=2, feed_forward=48, fusion=Fusion(*fusion, text=text))
     pairs = 0
-    for stage in stages(model.fusion, dimensions(model).depth):
-        spans = group_spans(layout(captions), stage.groups, stage.causal)
+    for stage in stages(model.fusion, model_dims(model).depth):
+        spans = attention_spans(layout(captions), stage.groups, stage.causal)
         pairs += (stage.end - stage.first) * int((spans[..., 1] - spans[..., 0]).sum())
     assert attention_flops(model, TOKENS, captions) == 4 * 24 * pairs
 
@@ -50,12 +50,12 @@ def test_pairs_are_those_of_the_spans(fusion, captions, text):
     ],
     ids=["late", "bottleneck", "two", "depths"],
 )
-def test_rows_of_one_modality_hold_no_other_pairs(trunk, settings):
+def test_rows_of_one_modality_hold_no_other_pairs(backbone, settings):
     """Where nothing is shared, each modality has a row of its own, and the dense count is the one within spans."""
     model = Model(
         depth=5, width=24, heads=2, feed_forward=48, attention="xla", sharing=Sharing("nothing", "nothing"), **settings
     )
-    _, count = trunk(model, SPEC)
+    _, count = backbone(model, SPEC)
     assert attention_flops(model, TOKENS) == count(TOKENS).activations["trunk"]
 
 
@@ -64,9 +64,9 @@ def test_a_modality_that_is_not_there_takes_nothing():
     assert alone == attention_flops(SMALL, {"video": 18}) == 4 * 24 * 5 * 18**2
 
 
-def test_dense_is_no_less(trunk):
+def test_dense_is_no_less(backbone):
     model = Model(depth=5, width=24, heads=2, feed_forward=48, attention="xla", fusion=Fusion("mid", 3), class_tokens=1)
-    _, count = trunk(model, SPEC)
+    _, count = backbone(model, SPEC)
     assert jax.device_count() and attention_flops(model, TOKENS) < count(TOKENS).activations["trunk"]
 
 

@@ -25,24 +25,24 @@ TOWERS = {
 @pytest.mark.parametrize(
     ("size", "patch", "millions"), [("S", 16, 22), ("B", 16, 86), ("L", 16, 304), ("H", 14, 632), ("g", 14, 1011)]
 )
-def test_parameters_of_the_named_sizes(trunk, size, patch, millions):
+def test_parameters_of_the_named_sizes(backbone, size, patch, millions):
     """ViT (Dosovitskiy et al. 2021, table 1), DeiT-S and g (Zhai et al. 2022, table 2), on one frame of 224 pixels."""
     cells = 224 // patch
     spec = StreamSpec(video=PatchSpec((1, patch, patch, 3), (1, cells, cells), 1.0))
-    params, _ = trunk(Model(size=size), spec)
+    params, _ = backbone(Model(size=size), spec)
     total = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
     assert total / 1e6 == pytest.approx(millions, rel=0.02)
 
 
 @pytest.fixture(scope="module")
-def vatt(trunk):
+def vatt(backbone):
     """Counts the products of the three towers of VATT-MBS with a share of their video and audio tokens."""
     counters = {}
     for name, (spec, _, numbers) in TOWERS.items():
         model = Model(
             **numbers, feed_forward=4 * numbers["width"], fusion=Fusion("late"), position="learned", attention="xla"
         )
-        counters[name] = trunk(model, StreamSpec(**{name: spec}))[1]
+        counters[name] = backbone(model, StreamSpec(**{name: spec}))[1]
 
     def count(share: float) -> list[Products]:
         tokens = {name: round(number * (1 if name == "text" else share)) for name, (_, number, _) in TOWERS.items()}
@@ -73,9 +73,9 @@ def test_vatt_at_two_flops_a_multiply_add(vatt, dropped, honest):
 
 
 @pytest.mark.parametrize(("size", "multiply_adds"), [("S", 57), ("B", 180)])
-def test_videomae_counts_multiply_adds(trunk, size, multiply_adds):
+def test_videomae_counts_multiply_adds(backbone, size, multiply_adds):
     """GFLOPs of a view of 16 frames as the field's tables have them for VideoMAE: one for each multiply-add."""
     spec = StreamSpec(video=PatchSpec((2, 16, 16, 3), (8, 14, 14), 0.27))
     model = Model(size=size, fusion=Fusion("early"), position="sincos_1d", attention="xla")
-    _, count = trunk(model, spec)
+    _, count = backbone(model, spec)
     assert count({"video": 1568}).total / 2e9 == pytest.approx(multiply_adds, rel=0.01)

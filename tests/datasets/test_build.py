@@ -95,15 +95,15 @@ KILLED = """
 import os, signal, sys
 # A shell that starts this in the background hands down an ignored SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from mmvideo.datasets import shard
+from mmvideo.datasets import write_shard
 from mmvideo.datasets.build import build
 
-read = shard.read_clip
+read = write_shard.read_clip
 def read_clip(row, *settings):
     if row.id == "clip4":
         os.kill(os.getpid(), signal.SIGKILL if sys.argv[3] == "kill" else signal.SIGINT)
     return read(row, *settings)
-shard.read_clip = read_clip
+write_shard.read_clip = read_clip
 build(sys.argv[1], sys.argv[2], name="same", processes=1, shard_clips=2)
 """
 

@@ -9,7 +9,7 @@ import pytest
 
 from mmvideo.datasets.build import build
 from mmvideo.datasets.corpus import Corpus, CorpusError, open_corpus
-from mmvideo.datasets.inspect_corpus import make_card, show
+from mmvideo.datasets.inspect_corpus import inspect, make_card
 from mmvideo.datasets.inspection_page import render
 from mmvideo.datasets.manifests.manifest import ManifestError
 
@@ -23,7 +23,7 @@ def folder(clips, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(folder, tmp_path_factory):
-    path = show(folder, "train", tmp_path_factory.mktemp("page") / "deep" / "page.html", clips=24)
+    path = inspect(folder, "train", tmp_path_factory.mktemp("page") / "deep" / "page.html", clips=24)
     return path.read_text(encoding="utf-8")
 
 
@@ -52,17 +52,17 @@ def test_nothing_is_fetched_and_the_players_hold_the_media(page, folder):
 
 def test_the_sample_follows_the_seed(folder, tmp_path):
     def shown(seed):
-        page = show(folder, "train", tmp_path / "page.html", clips=2, seed=seed).read_text()
+        page = inspect(folder, "train", tmp_path / "page.html", clips=2, seed=seed).read_text()
         return re.findall(r"<code>(.*?)</code>", page)
 
     assert shown(0) == shown(0) and len(shown(0)) == 2
     assert len({tuple(shown(seed)) for seed in range(6)}) > 1
     with pytest.raises(ValueError, match="clips must be at least 1"):
-        show(folder, "train", tmp_path / "page.html", clips=0)
+        inspect(folder, "train", tmp_path / "page.html", clips=0)
 
 
 def test_clips_that_are_not_built_are_shown(clips, tmp_path):
-    page = show(clips, "train", tmp_path / "page.html", clips=3).read_text(encoding="utf-8")
+    page = inspect(clips, "train", tmp_path / "page.html", clips=3).read_text(encoding="utf-8")
     assert len(re.findall(r"<article", page)) == 3 and "3 of 5 clips, drawn at random" in page
     assert f"{clips}, not built yet" in page and "data:video/mp4" in page
     bare = tmp_path / "bare"
@@ -70,17 +70,17 @@ def test_clips_that_are_not_built_are_shown(clips, tmp_path):
         (bare / name).parent.mkdir(parents=True, exist_ok=True)
         content = b"no film" if number is None else (clips / "media" / f"{number}.mp4").read_bytes()
         (bare / name).write_bytes(content)
-    page = show(bare, "train", tmp_path / "bare.html").read_text(encoding="utf-8")
+    page = inspect(bare, "train", tmp_path / "bare.html").read_text(encoding="utf-8")
     assert set(re.findall(r"<code>(.*?)</code>", page)) == {"cat/one", "dog/two"}
     assert "dog/bad: " in page and "2 of 3 clips" in page and page.count(">dog</span>") >= 1
     assert sorted(path.name for path in bare.iterdir()) == ["cat", "dog"]
-    manifest = show(clips / "manifest.jsonl", "test", tmp_path / "page.html").read_text(encoding="utf-8")
+    manifest = inspect(clips / "manifest.jsonl", "test", tmp_path / "page.html").read_text(encoding="utf-8")
     assert re.findall(r"<code>(.*?)</code>", manifest) == ["clip3"]
     with pytest.raises(CorpusError, match="has no split 'validation'; it has train, test"):
-        show(clips, "validation", tmp_path / "page.html")
+        inspect(clips, "validation", tmp_path / "page.html")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ManifestError, match="no media files"):
-        show(tmp_path / "empty", "train", tmp_path / "page.html")
+        inspect(tmp_path / "empty", "train", tmp_path / "page.html")
 
 
 def test_a_clip_that_cannot_be_decoded_says_so(folder):

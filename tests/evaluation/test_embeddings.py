@@ -15,9 +15,9 @@ from mmvideo.evaluation.inference import spread
 from mmvideo.evaluation.qualitative.gallery import clip_view, gallery_queries
 from mmvideo.evaluation.qualitative.visualize import attention_views, content_of, reconstructions
 from mmvideo.evaluation.runner import EvaluationResult, evaluate, write_result
-from mmvideo.evaluation.tasks.retrieval import Probes, Retrieval
+from mmvideo.evaluation.tasks.retrieval import ProbeEvaluator, RetrievalEvaluator
 from mmvideo.input.config import Packing, Source
-from mmvideo.input.device_put import device_stream
+from mmvideo.input.device_put import device_put_batch
 from mmvideo.input.pipeline import Batches
 from mmvideo.parallel.config import Mesh
 from mmvideo.parallel.mesh import make_mesh
@@ -29,7 +29,7 @@ def found(learner, batches):
 
 
 def test_every_clip_comes_once_in_order(found, batches):
-    assert found.number.tolist() == list(range(9))
+    assert found.clip_index.tolist() == list(range(9))
     assert found.ids == [batches.clip_id(number) for number in range(9)]
     assert set(found.vectors) == {"video", "audio", "text"}
     assert {"video", "audio", "text", "video+audio"} <= set(found.features)
@@ -41,7 +41,7 @@ def test_every_clip_comes_once_in_order(found, batches):
 def test_neither_packing_nor_mesh_changes_an_embedding(found, learner, config):
     other = dataclasses.replace(config, packing=Packing(rows=8, tokens=140, clips=2))
     mesh = make_mesh(Mesh(data=4, fsdp=2))
-    place = functools.partial(device_stream, mesh=mesh)
+    place = functools.partial(device_put_batch, mesh=mesh)
     again = embed_corpus(learner, Batches(other, masked=False, train=False), place)
     assert again.ids == found.ids
     for name in found.vectors:
@@ -86,8 +86,8 @@ def test_evaluators_write_their_files(learner, batches, config, corpus, tmp_path
     train = Batches(dataclasses.replace(config, sources=(Source(corpus, "train"),)), masked=False, train=False)
     kinds = batches.annotations.single
     measures = [
-        Retrieval(batches, "shapes", "test", oracle={"text_to_video/r@1": 0.5}),
-        Probes(train, batches, kinds, "shapes", "test", neighbours=3, classes=batches.classes),
+        RetrievalEvaluator(batches, "shapes", "test", oracle={"text_to_video/r@1": 0.5}),
+        ProbeEvaluator(train, batches, kinds, "shapes", "test", neighbours=3, classes=batches.classes),
     ]
     results = evaluate(measures, learner, None, tmp_path, step=7)
     assert sorted(path.name for path in (tmp_path / "evals").iterdir()) == [
@@ -118,7 +118,7 @@ def test_evaluators_write_their_files(learner, batches, config, corpus, tmp_path
 
 def test_a_label_that_is_not_there_is_named(learner, batches, tmp_path):
     with pytest.raises(ValueError, match=r"label 'mood', which the corpus lacks; it has: .*visual"):
-        evaluate([Probes(batches, batches, ("mood",), "shapes", "test")], learner, None, tmp_path, 1)
+        evaluate([ProbeEvaluator(batches, batches, ("mood",), "shapes", "test")], learner, None, tmp_path, 1)
 
 
 def test_a_metric_that_is_not_finite_is_null(tmp_path):
@@ -152,8 +152,8 @@ def test_reconstructions_show_what_was_hidden(learner, config, batches):
 
 def _find(stream, batches, clip: str) -> tuple[int, int]:
     """Row and slot of a clip in a batch."""
-    for row, slot in zip(*np.nonzero(stream.clips.number >= 0), strict=True):
-        if batches.clip_id(int(stream.clips.number[row, slot])) == clip:
+    for row, slot in zip(*np.nonzero(stream.clips.clip_index >= 0), strict=True):
+        if batches.clip_id(int(stream.clips.clip_index[row, slot])) == clip:
             return int(row), int(slot)
     raise AssertionError(f"{clip} is not in the batch")
 

@@ -82,3 +82,19 @@ def test_heads_of_a_run_from_before_after_fusion_read_what_they_were_trained_on(
     assert not experiment.objectives["motion"].after_fusion, "a new one is of the picture alone"
     raw["objectives"]["motion"] = {"kind": "classification", "label": "visual", "classes": 6}
     assert not from_json(json.dumps(raw)).objectives["motion"].after_fusion
+
+
+def test_fields_of_a_file_from_before_they_were_renamed_are_read():
+    raw = json.loads(to_json(load_experiment(ROOT / "configs" / "pretrain" / "trimodal.py")))
+    raw["input"]["presence"] = raw["input"].pop("modality_dropout")
+    raw["input"]["drop"] = raw["input"].pop("drop_token")
+    read = from_json(json.dumps(raw))
+    assert read == load_experiment(ROOT / "configs" / "pretrain" / "trimodal.py")
+    assert read.input.modality_dropout.drop
+
+
+def test_an_old_name_beside_the_new_one_is_refused():
+    raw = json.loads(to_json(load_experiment(RECIPES[0])))
+    raw["input"]["presence"] = raw["input"]["modality_dropout"]
+    with pytest.raises(ConfigError, match="there is no field 'input" + ".presence'"):
+        from_json(json.dumps(raw))

@@ -59,5 +59,7 @@ def test_generative_objectives_train_evaluate_and_write_captions(tiny, tmp_path,
     captioning = experiment.objectives["captioning"]
     found = captioning.generate(learner.heads["captioning"], stream, learner.trunk)
     tokenizer = Tokenizer(trained.assets["tokenizer.model"])
-    captions = [tokenizer.decode(pieces) for pieces in found.pieces[found.written].tolist()]
-    assert len(captions) == (stream.clips.number >= 0).sum() and all(isinstance(caption, str) for caption in captions)
+    captions = [tokenizer.decode(text_tokens) for text_tokens in found.text_tokens[found.written].tolist()]
+    assert len(captions) == (stream.clips.clip_index >= 0).sum() and all(
+        isinstance(caption, str) for caption in captions
+    )

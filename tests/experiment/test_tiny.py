@@ -8,11 +8,11 @@ import pytest
 
 from mmvideo.evaluation.config import Evaluation
 from mmvideo.experiment.config import Experiment
-from mmvideo.experiment.planning.abstract_batch import outline
-from mmvideo.experiment.tiny import twin
+from mmvideo.experiment.planning.abstract_batch import batch_outline
+from mmvideo.experiment.tiny import tiny_twin
 from mmvideo.input.config import Audio, Input, Masking, Packing, Source, Text, Video, Views
-from mmvideo.model.config import Decoder, Fusion, Model, dimensions
-from mmvideo.model.fusion import stages
+from mmvideo.model.config import Decoder, Fusion, Model, model_dims
+from mmvideo.model.fusion.fusion_stages import stages
 from mmvideo.objectives import Classification, Contrastive, Moments, Regression
 from mmvideo.objectives.generation.config import Decoding
 from mmvideo.parallel.config import Mesh
@@ -41,7 +41,7 @@ LARGE = Experiment(
 
 @pytest.fixture(scope="module")
 def tiny() -> Experiment:
-    return twin(LARGE)
+    return tiny_twin(LARGE)
 
 
 def kept(value, small: tuple[str, ...]) -> dict:
@@ -65,7 +65,7 @@ def test_every_choice_is_kept(tiny):
 
 
 def test_modalities_meet_in_the_same_order(tiny):
-    small, large = (stages(e.model.fusion, dimensions(e.model).depth) for e in (tiny, LARGE))
+    small, large = (stages(e.model.fusion, model_dims(e.model).depth) for e in (tiny, LARGE))
     assert [stage.groups for stage in small] == [stage.groups for stage in large]
 
 
@@ -84,12 +84,12 @@ def test_modalities_meet_in_the_same_order(tiny):
     ],
 )
 def test_where_they_meet(fusion, depth, found):
-    small = twin(dataclasses.replace(LARGE, model=Model(size="B", depth=depth, fusion=fusion))).model.fusion
+    small = tiny_twin(dataclasses.replace(LARGE, model=Model(size="B", depth=depth, fusion=fusion))).model.fusion
     assert (small.layer, small.media_layer) == found
 
 
 def test_it_is_small_and_its_rows_hold_its_clips(tiny):
-    sketch = outline(tiny.input)
+    sketch = batch_outline(tiny.input)
     assert sketch.clips == tiny.input.packing.clips == 2
     assert tiny.input.packing.tokens == 2 * sketch.need["tokens"] < 200
     assert (tiny.input.video.frames, tiny.input.video.size, tiny.input.video.fps) == (4, 56, 2.5)
@@ -100,7 +100,7 @@ def test_it_is_small_and_its_rows_hold_its_clips(tiny):
 def test_a_span_longer_than_a_shape_is_cut():
     """Four spans of 1.6 s take 6.4 s, a shape lasts for 1.6."""
     long = dataclasses.replace(LARGE.input, audio=Audio(seconds=40.0, patch=(160, 128)), masking=Masking(audio=0.25))
-    audio = twin(dataclasses.replace(LARGE, input=long)).input.audio
+    audio = tiny_twin(dataclasses.replace(LARGE, input=long)).input.audio
     assert audio.patch == (32, 128) and audio.seconds < 1.6
 
 
@@ -119,7 +119,7 @@ def test_what_is_measured_is_kept_in_fewer_views():
         rerank=50,
         decoding=Decoding(method="beam", beams=8, length=40),
     )
-    small = twin(dataclasses.replace(LARGE, evaluation=asked)).evaluation
+    small = tiny_twin(dataclasses.replace(LARGE, evaluation=asked)).evaluation
     assert (small.tasks, small.average, small.captions) == (asked.tasks, "logits", "all")
     assert small.views == Views(clips=2, crops=1, resize_shorter=64) and small.sources == ()
     assert (small.rerank, small.decoding) == (4, Decoding(method="beam", beams=2, length=12))
@@ -131,10 +131,10 @@ def test_several_classes_numbers_and_moments_have_their_own_corpora():
         "verb": Classification("verb", 97),
         "sentiment": Regression("sentiment", range=(-5.0, 5.0)),
     }
-    small = twin(dataclasses.replace(LARGE, objectives=objectives))
+    small = tiny_twin(dataclasses.replace(LARGE, objectives=objectives))
     labels = [(one.label, getattr(one, "classes", None)) for one in small.objectives.values()]
     assert labels == [("elements", 16), ("verb", 6), ("mood", None)]
     assert small.objectives["sentiment"].range == (-3.0, 3.0)
-    long = twin(dataclasses.replace(LARGE, objectives={"moments": Moments()}))
+    long = tiny_twin(dataclasses.replace(LARGE, objectives={"moments": Moments()}))
     assert long.input.sources == (Source("corpora/quickstart/scenes"),)
     assert (long.input.video.frames, long.input.video.fps) == (16, 0.5), "a view of 32 s"

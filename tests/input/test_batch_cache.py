@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from mmvideo.input.batch_cache import Kept
+from mmvideo.input.batch_cache import BatchCache
 from mmvideo.input.config import Audio, Input, Masking, Packing, Source, Text, Video
 from mmvideo.input.pipeline import Batches
 
@@ -61,7 +61,7 @@ def test_a_damaged_file_is_made_again(plain, kept, tmp_path, caplog):
     damages.append(_archive(path, change=True))
     for place in np.random.default_rng(0).integers(0, len(whole), 25):
         damages.append(whole[:place] + bytes([whole[place] ^ 0x20]) + whole[place + 1 :])
-    reader = Kept(path.parent, lambda: plain[0])
+    reader = BatchCache(path.parent, lambda: plain[0])
     told = 0
     for damage in damages:
         path.write_bytes(damage)
@@ -72,7 +72,7 @@ def test_a_damaged_file_is_made_again(plain, kept, tmp_path, caplog):
     assert told >= len(damages) - 3 and caplog.text.count("is made again") == told
     path.write_bytes(damages[6])
     assert equal(dict(Batches(kept).iterate(0, 1))[0], plain[0])
-    assert equal(Kept(path.parent, lambda: plain[0])._read(0), plain[0])
+    assert equal(BatchCache(path.parent, lambda: plain[0])._read(0), plain[0])
 
 
 def _archive(path, change=False, **note) -> bytes:

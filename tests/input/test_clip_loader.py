@@ -12,10 +12,10 @@ from mmvideo.datasets.clip_table import ClipTable
 from mmvideo.datasets.corpus import Corpus, Record, open_corpus
 from mmvideo.input.annotations.captions import no_captions
 from mmvideo.input.clip_loader import ClipLoader, Tokens
-from mmvideo.input.config import Audio, Drop, Input, Masking, Video
-from mmvideo.input.mixture import Mixture
-from mmvideo.input.planning.sampled_examples import Picks
-from mmvideo.input.planning.token_counts import Sizes, clip_sizes
+from mmvideo.input.config import Audio, DropToken, Input, Masking, Video
+from mmvideo.input.mixture import CorpusMixture
+from mmvideo.input.planning.sampled_examples import SampledExamples
+from mmvideo.input.planning.token_counts import TokenCounts, clip_sizes
 from mmvideo.input.transforms.patchify import audio_patches, video_frames
 from mmvideo.input.view_reader import UnreadableClip
 from mmvideo.media.spectrogram import spectrogram
@@ -38,7 +38,7 @@ def film() -> Corpus:
     return open_corpus("samples:film", "train")
 
 
-def _loader(corpus: Corpus, seconds: float, media: bytes, train: bool = False) -> tuple[ClipLoader, Sizes]:
+def _loader(corpus: Corpus, seconds: float, media: bytes, train: bool = False) -> tuple[ClipLoader, TokenCounts]:
     """A loader of one clip that is said to last so long and has these bytes."""
     table = dataclasses.replace(
         corpus.table,
@@ -49,8 +49,8 @@ def _loader(corpus: Corpus, seconds: float, media: bytes, train: bool = False) -
     )
     records = [dataclasses.replace(corpus[0], media=media)]
 
-    mixture = Mixture([InMemory(records, table)])
-    nothing = (Masking(), Drop())
+    mixture = CorpusMixture([InMemory(records, table)])
+    nothing = (Masking(), DropToken())
     tracks = mixture.has_video, mixture.has_audio
     sizes = clip_sizes(mixture.seconds, *tracks, no_captions(1), CONFIG, *nothing)
     return ClipLoader(mixture, sizes, no_captions(1), CONFIG, *nothing, train), sizes
@@ -58,8 +58,8 @@ def _loader(corpus: Corpus, seconds: float, media: bytes, train: bool = False) -
 
 def _load(loader: ClipLoader, place: tuple[int, int] = (0, 0)) -> tuple[dict[str, Tokens], bool]:
     """Pictures and sound of the one clip."""
-    picks = Picks(np.array([0]), np.array([[-1]]), np.array([[True, True, False]]), np.array([True]))
-    loaded = loader.load(picks, 0, place)
+    sampled = SampledExamples(np.array([0]), np.array([[-1]]), np.array([[True, True, False]]), np.array([True]))
+    loaded = loader.load(sampled, 0, place)
     return loaded.tokens, loaded.damaged
 
 

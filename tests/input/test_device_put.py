@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType
 
-from mmvideo.input.device_put import device_stream
-from mmvideo.stream import Clips, Layout, TokenStream
+from mmvideo.input.device_put import device_put_batch
+from mmvideo.stream import Clips, TokenLayout, TokenStream
 
 
 def _mesh(**axes: int) -> jax.sharding.Mesh:
@@ -22,7 +22,7 @@ def _stream(rows: int) -> TokenStream:
         return rng.integers(0, 9, (rows, *shape)).astype(np.int32)
 
     time = rng.normal(size=(rows, 12)).astype(np.float32)
-    layout = Layout(numbers(12), numbers(12), numbers(12), time, numbers(12, 3))
+    layout = TokenLayout(numbers(12), numbers(12), numbers(12), time, numbers(12, 3))
     clips = Clips(numbers(3), rng.random((rows, 3, 3)) < 0.5, {"class": numbers(3)})
     return TokenStream({"text": numbers(7)}, layout, {}, None, clips)
 
@@ -30,7 +30,7 @@ def _stream(rows: int) -> TokenStream:
 @pytest.mark.parametrize("axes", [{"data": 8}, {"data": 2, "fsdp": 4}, {"data": 2, "fsdp": 2, "tensor": 2}])
 def test_every_device_holds_its_rows(axes: dict[str, int]):
     stream = _stream(16)
-    placed = device_stream(stream, _mesh(**axes))
+    placed = device_put_batch(stream, _mesh(**axes))
     parts = axes.get("data", 1) * axes.get("fsdp", 1)
     for here, there in zip(jax.tree.leaves(stream), jax.tree.leaves(placed), strict=True):
         assert np.array_equal(here, np.asarray(there))
@@ -42,4 +42,4 @@ def test_every_device_holds_its_rows(axes: dict[str, int]):
 
 def test_rows_that_do_not_divide_are_named():
     with pytest.raises(ValueError, match=r"12 rows does not divide among 8 parts \(data 4 x fsdp 2\).*multiple of 8"):
-        device_stream(_stream(12), _mesh(data=4, fsdp=2))
+        device_put_batch(_stream(12), _mesh(data=4, fsdp=2))

@@ -35,8 +35,8 @@ def test_targets_are_the_weighted_sum_of_both_clips(tmp_path):
     for step in range(8):
         clips = mixed.batch(step).clips
         for row in range(2):
-            picks = mixed._planner.row(2 * step + row).picks
-            for slot, (own, other) in enumerate(zip(picks.clip.tolist(), picks.partner.tolist(), strict=True)):
+            sampled = mixed._planner.row(2 * step + row).sampled
+            for slot, (own, other) in enumerate(zip(sampled.clip.tolist(), sampled.partner.tolist(), strict=True)):
                 share = clips.mixed.share[row, slot]
                 for kind, values in known.items():
                     expected = share * values[own] + (1 - share) * values[other]

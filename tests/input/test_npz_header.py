@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.lib import format as npy
 
-from mmvideo.input.annotations.teacher_embeddings import read_vectors, write_vectors
+from mmvideo.input.annotations.teacher_embeddings import read_teacher_embeddings, write_teacher_embeddings
 from mmvideo.input.npz_header import check_sizes
 
 
@@ -25,19 +25,19 @@ def claiming(shape: tuple[int, ...]) -> bytes:
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_an_array_that_claims_another_size_is_told(tmp_path, shape, method):
     path = tmp_path / "vectors.npz"
-    write_vectors(path, ["a"], {"video": np.zeros((1, 3))})
+    write_teacher_embeddings(path, ["a"], {"video": np.zeros((1, 3))})
     with zipfile.ZipFile(path, "a", method) as file:
         file.writestr("audio.npy", claiming(shape))
     tracemalloc.start()
     with pytest.raises(ValueError, match=r"input.embeddings: .*array 'audio' claims [\d,]+ bytes, .* holds 12 of it"):
-        read_vectors(path)
+        read_teacher_embeddings(path)
     assert tracemalloc.get_traced_memory()[1] < 10**7
     tracemalloc.stop()
 
 
 def test_every_damage_is_one_error_that_names_the_file(tmp_path):
     path = tmp_path / "vectors.npz"
-    write_vectors(path, ["a", "b"], {"video": np.ones((2, 3)), "audio": np.ones((2, 2))})
+    write_teacher_embeddings(path, ["a", "b"], {"video": np.ones((2, 3)), "audio": np.ones((2, 2))})
     check_sizes(path)
     sound = path.read_bytes()
     chance = np.random.default_rng(0)
@@ -46,7 +46,7 @@ def test_every_damage_is_one_error_that_names_the_file(tmp_path):
         broken[place] ^= 1 << int(chance.integers(8))
         path.write_bytes(broken)
         try:
-            ids, groups = read_vectors(path)
+            ids, groups = read_teacher_embeddings(path)
         except ValueError as error:
             assert str(path) in str(error)
         else:  # A time stamp, or another byte of the archive that says nothing of the arrays.
@@ -55,5 +55,5 @@ def test_every_damage_is_one_error_that_names_the_file(tmp_path):
 
 
 def test_no_half_written_file_stays(tmp_path):
-    write_vectors(tmp_path / "vectors.npz", ["a"], {"video": np.zeros((1, 3))})
+    write_teacher_embeddings(tmp_path / "vectors.npz", ["a"], {"video": np.zeros((1, 3))})
     assert [path.name for path in tmp_path.iterdir()] == ["vectors.npz"]

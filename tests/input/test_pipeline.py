@@ -11,7 +11,7 @@ import pytest
 
 from mmvideo.input.config import Audio, Input, Masking, Packing, Source, Text, Video
 from mmvideo.input.pipeline import Batches
-from mmvideo.input.planning.token_counts import BUDGETS
+from mmvideo.input.planning.token_counts import TOKEN_BUDGETS
 from mmvideo.input.transforms import patchify
 from mmvideo.stream import MODALITIES, Modality, TokenStream
 
@@ -67,11 +67,11 @@ def test_any_number_of_processes_make_the_same_batch(stream: TokenStream, count:
 
 
 def test_another_seed_sees_other_clips(stream: TokenStream):
-    assert not np.array_equal(Batches(_with(seed=1)).batch(3).clips.number, stream.clips.number)
+    assert not np.array_equal(Batches(_with(seed=1)).batch(3).clips.clip_index, stream.clips.clip_index)
 
 
 def test_shapes_and_types(batches: Batches, stream: TokenStream):
-    slots = dict(zip(BUDGETS, batches.shape.budget.tolist(), strict=True))
+    slots = dict(zip(TOKEN_BUDGETS, batches.shape.budget.tolist(), strict=True))
     assert {k: (v.shape, str(v.dtype)) for k, v in stream.content.items()} == {
         "video": ((4, slots["video"], 2 * 16 * 16 * 3), "uint8"),
         "audio": ((4, slots["audio"], 256), "float32"),
@@ -81,7 +81,7 @@ def test_shapes_and_types(batches: Batches, stream: TokenStream):
     assert stream.decode.modality.shape == (4, slots["decode"])
     assert stream.targets["video"].content.shape == (4, slots["video_hidden"], 1536)
     assert stream.targets["text"].content.shape == (4, slots["text_hidden"])
-    assert stream.clips.number.shape == (4, 4)
+    assert stream.clips.clip_index.shape == (4, 4)
 
 
 def test_clips_stand_together_modality_by_modality(stream: TokenStream):
@@ -97,18 +97,18 @@ def test_the_index_names_every_content_once_and_in_its_modality(batches: Batches
     starts = np.cumsum([0] + [stream.content[name].shape[1] for name in batches.spec.modalities])
     for row in range(4):
         real = stream.layout.modality[row] >= 0
-        index, modality = stream.layout.index[row][real], stream.layout.modality[row][real]
+        index, modality = stream.layout.source_index[row][real], stream.layout.modality[row][real]
         assert len(set(index.tolist())) == len(index)
         assert (np.searchsorted(starts, index, side="right") - 1 == modality).all()
 
 
 def test_the_decoder_row_weaves_encoded_tokens_and_targets(stream: TokenStream):
-    length, hidden_v = stream.layout.modality.shape[1], stream.targets["video"].place.shape[1]
+    length, hidden_v = stream.layout.modality.shape[1], stream.targets["video"].target_index.shape[1]
     for row in range(4):
         real = np.flatnonzero(stream.decode.modality[row] >= 0)
         assert (real == np.arange(len(real))).all()
         for place in real:
-            index = int(stream.decode.index[row, place])
+            index = int(stream.decode.source_index[row, place])
             if index < length:
                 for name in ("modality", "clip", "time", "grid"):
                     assert np.array_equal(
@@ -119,11 +119,11 @@ def test_the_decoder_row_weaves_encoded_tokens_and_targets(stream: TokenStream):
             name = "video" if index < hidden_v else "audio"
             target = stream.targets[name]
             index -= 0 if name == "video" else hidden_v
-            assert target.place[row, index] == place
+            assert target.target_index[row, index] == place
             assert target.clip[row, index] == stream.decode.clip[row, place]
             assert stream.decode.modality[row, place] == Modality[name.upper()]
         encoded = (stream.layout.modality[row] == 0) | (stream.layout.modality[row] == 1)
-        shown = stream.decode.index[row][real]
+        shown = stream.decode.source_index[row][real]
         assert set(shown[shown < length].tolist()) == set(np.flatnonzero(encoded).tolist())
 
 
@@ -131,9 +131,9 @@ def test_hidden_text_is_replaced_where_its_target_says(batches: Batches, stream:
     base = stream.content["video"].shape[1] + stream.content["audio"].shape[1]
     mask_id, target = batches.tokenizer.mask_id, stream.targets["text"]
     for row in range(4):
-        filled = target.place[row] >= 0
-        pieces = stream.layout.index[row][target.place[row][filled]] - base
-        assert (stream.content["text"][row][pieces] == mask_id).all()
+        filled = target.target_index[row] >= 0
+        text_tokens = stream.layout.source_index[row][target.target_index[row][filled]] - base
+        assert (stream.content["text"][row][text_tokens] == mask_id).all()
         assert (target.content[row][filled] != mask_id).all()
         assert (stream.content["text"][row] == mask_id).sum() == filled.sum() > 0
 
@@ -147,33 +147,33 @@ def test_marks_stand_around_a_caption_and_are_never_hidden(begin: bool):
     base = stream.content["audio"].shape[1]
     for row, slot in np.argwhere(stream.clips.present[..., Modality.TEXT]):
         here = (stream.layout.clip[row] == slot) & (stream.layout.modality[row] == Modality.TEXT)
-        pieces = stream.content["text"][row][stream.layout.index[row][here] - base]
-        number = int(stream.clips.number[row, slot])
+        text_tokens = stream.content["text"][row][stream.layout.source_index[row][here] - base]
+        number = int(stream.clips.clip_index[row, slot])
         words = batches.tokenizer.encode(batches.corpus.captions(number)[0])[:-1][: 5 - begin]
-        assert len(pieces) == len(words) + 1 + begin
-        assert pieces[-1] == spec.end_id and (not begin or pieces[0] == spec.begin_id)
-        assert (pieces[begin:-1] == spec.mask_id).sum() == int(0.9 * len(words) + 0.5)
+        assert len(text_tokens) == len(words) + 1 + begin
+        assert text_tokens[-1] == spec.end_id and (not begin or text_tokens[0] == spec.begin_id)
+        assert (text_tokens[begin:-1] == spec.mask_id).sum() == int(0.9 * len(words) + 0.5)
 
 
 def test_clips_say_that_nothing_is_shifted_and_that_nothing_more_is_known(stream: TokenStream):
     assert stream.clips.aligned.shape == (4, 4) and stream.clips.aligned.all()
-    assert stream.clips.vectors == {}
+    assert stream.clips.teacher_embeddings == {}
 
 
 def _patches(stream: TokenStream, number: int) -> dict[str, dict[tuple, np.ndarray]]:
     """Every patch of a clip, encoded or hidden, by modality and grid cell."""
-    row, slot = np.argwhere(stream.clips.number == number)[0]
+    row, slot = np.argwhere(stream.clips.clip_index == number)[0]
     starts = {"video": 0, "audio": stream.content["video"].shape[1]}
     found: dict[str, dict[tuple, np.ndarray]] = {"video": {}, "audio": {}}
     for place in np.flatnonzero((stream.layout.clip[row] == slot) & (stream.layout.modality[row] < 2)):
         name = MODALITIES[stream.layout.modality[row, place]]
-        content = stream.content[name][row, stream.layout.index[row, place] - starts[name]]
+        content = stream.content[name][row, stream.layout.source_index[row, place] - starts[name]]
         found[name][tuple(stream.layout.grid[row, place].tolist())] = content
     for name in ("video", "audio"):
         if name in stream.targets:
             target = stream.targets[name]
             for i in np.flatnonzero(target.clip[row] == slot):
-                cell = tuple(stream.decode.grid[row, target.place[row, i]].tolist())
+                cell = tuple(stream.decode.grid[row, target.target_index[row, i]].tolist())
                 assert cell not in found[name]
                 found[name][cell] = target.content[row, i]
     return found
@@ -184,7 +184,9 @@ def test_shown_and_hidden_patches_make_up_the_whole_clip():
     masked = Batches(config, train=False)
     whole = Batches(config, train=False, masked=False)
     assert whole.batch(0).targets == {} and whole.batch(0).decode is None
-    common = set(masked.batch(0).clips.number[0].tolist()) & set(whole.batch(0).clips.number.ravel().tolist()) - {-1}
+    common = set(masked.batch(0).clips.clip_index[0].tolist()) & set(
+        whole.batch(0).clips.clip_index.ravel().tolist()
+    ) - {-1}
     assert common
     for number in common:
         a, b = _patches(masked.batch(0), number), _patches(whole.batch(0), number)
@@ -220,12 +222,12 @@ def test_patches_are_the_middle_of_the_decoded_clip():
 def test_evaluation_gives_every_clip_once_and_ends_with_empty_rows(masked: bool):
     config = _with(sources=(Source("samples:sounds", "test"), Source("samples:sounds", "train")))
     batches = Batches(config, masked=masked, train=False)
-    numbers = [batches.batch(step).clips.number for step in range(batches.steps_per_epoch)]
+    numbers = [batches.batch(step).clips.clip_index for step in range(batches.steps_per_epoch)]
     flat = np.concatenate(numbers).ravel()
     assert sorted(flat[flat >= 0].tolist()) == list(range(131))
     assert batches.skipped == []
     after = batches.batch(batches.steps_per_epoch)
-    assert (after.clips.number == -1).all() and (after.layout.modality == -1).all()
+    assert (after.clips.clip_index == -1).all() and (after.layout.modality == -1).all()
     assert numbers[0].shape == numbers[-1].shape
     firsts = [n for batch in numbers for n in batch[:, 0].tolist() if n >= 0]
     assert firsts == sorted(firsts)
@@ -238,7 +240,7 @@ def test_evaluation_is_the_same_whatever_the_seed():
 
 
 def test_a_missing_modality_has_no_tokens(stream: TokenStream, batches: Batches):
-    sounds = stream.clips.number >= batches.corpus.first[1]
+    sounds = stream.clips.clip_index >= batches.corpus.first[1]
     assert sounds.any()
     assert not stream.clips.present[sounds][:, Modality.VIDEO].any()
     assert stream.clips.present[sounds][:, Modality.AUDIO].all()
@@ -248,8 +250,8 @@ def test_a_missing_modality_has_no_tokens(stream: TokenStream, batches: Batches)
 
 
 def test_labels_are_merged_over_the_sources(stream: TokenStream, batches: Batches):
-    for row, slot in np.argwhere(stream.clips.number >= 0):
-        number = int(stream.clips.number[row, slot])
+    for row, slot in np.argwhere(stream.clips.clip_index >= 0):
+        number = int(stream.clips.clip_index[row, slot])
         source, _ = batches.corpus.locate(number)
         record = batches.corpus.record(number)
         for kind, names in batches.classes.items():
@@ -268,14 +270,14 @@ def test_default_settings_fill_the_rows_of_the_samples():
     assert all(t / (r * config.packing.tokens) >= 0.95 for t, r in zip(tokens, rows, strict=True))
     # The rows hold what the plan says.
     row = batches._row(0)
-    needs = batches._sizes.table(batches._planner.row(0).picks)
+    needs = batches._sizes.table(batches._planner.row(0).sampled)
     assert (row.layout.modality >= 0).sum() == needs[:, 0].sum()
 
 
 def test_weights_are_honoured():
     sources = (Source("samples:sounds", weight=3.0), Source("samples:film", weight=1.0))
     batches = Batches(_with(sources=sources))
-    clips = batches._planner.epoch(0).picks.clip
+    clips = batches._planner.epoch(0).sampled.clip
     assert (len(clips), (clips < 98).sum()) == (180, 135)
 
 
@@ -344,8 +346,8 @@ def test_an_unreadable_clip_leaves_a_hole_and_moves_nothing(tmp_path: Path):
     config = _with(sources=(Source(str(tmp_path / "corpus")),))
     sound = Batches(config)
     whole = sound.batch(0)
-    row, slot = np.argwhere(whole.clips.number >= 0)[1]
-    number = int(whole.clips.number[row, slot])
+    row, slot = np.argwhere(whole.clips.clip_index >= 0)[1]
+    number = int(whole.clips.clip_index[row, slot])
     media = sound.corpus.record(number).media
     middle = media[len(media) // 2 : len(media) // 2 + 64]
     (shard,) = [p for p in (tmp_path / "corpus").glob("*train*array_record*") if middle in p.read_bytes()]
@@ -355,19 +357,19 @@ def test_an_unreadable_clip_leaves_a_hole_and_moves_nothing(tmp_path: Path):
     holed = broken.batch(0)
     assert [clip for clip, _ in broken.skipped] == [sound.clip_id(number)]
     assert "cannot be read" in broken.skipped[0][1]
-    assert holed.clips.number[row, slot] == -1
+    assert holed.clips.clip_index[row, slot] == -1
     assert not holed.clips.present[row, slot].any()
     assert all((labels[row, slot] == -1) for labels in holed.clips.labels.values())
     lost = whole.layout.clip == slot
     lost[np.arange(len(lost)) != row] = False
     assert lost.sum() > 0
     assert (holed.layout.modality[lost] == -1).all() and (holed.layout.clip[lost] == -1).all()
-    for name in ("index", "modality", "clip", "time", "grid"):
+    for name in ("source_index", "modality", "clip", "time", "grid"):
         assert np.array_equal(getattr(holed.layout, name)[~lost], getattr(whole.layout, name)[~lost])
     for name, target in holed.targets.items():
         gone = whole.targets[name].clip == slot
         gone[np.arange(len(gone)) != row] = False
-        assert (target.place[gone] == -1).all()
+        assert (target.target_index[gone] == -1).all()
         assert np.array_equal(target.content[~gone], whole.targets[name].content[~gone])
     broken.batch(0)
     assert len(broken.skipped) == 1
@@ -383,7 +385,7 @@ def test_only_clips_whose_words_tell_no_sides_are_flipped():
     flipped = {True: set(), False: set()}
     for step in range(4):
         ours, theirs = batches.batch(step), straight.batch(step)
-        for number in set(ours.clips.number.ravel().tolist()) - {-1}:
+        for number in set(ours.clips.clip_index.ravel().tolist()) - {-1}:
             a, b = _patches(ours, number)["video"], _patches(theirs, number)["video"]
             flipped[bool(flips[number])].add(all(np.array_equal(a[cell], b[cell]) for cell in a))
     # Nothing else is drawn otherwise: a clip is the same, or its other side.

@@ -8,9 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from mmvideo.input.config import Audio, Drop, Input, Masking, Mixing, Packing, Presence, Source, Text, Video
+from mmvideo.input.config import Audio, DropToken, Input, Masking, Mixing, ModalityDropout, Packing, Source, Text, Video
 from mmvideo.input.pipeline import Batches
-from mmvideo.input.planning.token_counts import BUDGETS
+from mmvideo.input.planning.token_counts import TOKEN_BUDGETS
 from mmvideo.stream import MODALITIES, Modality, TokenStream
 
 PLAIN = Input(
@@ -25,7 +25,7 @@ PLAIN = Input(
 BARE = Audio(seconds=1.0, waveform=400, sample_rate=16000)
 KINDS = {
     "captions": {"text": Text(length=12, captions=2, begin=True)},
-    "drop": {"drop": Drop(video=0.3, audio=0.4, text=0.2)},
+    "drop": {"drop_token": DropToken(video=0.3, audio=0.4, text=0.2)},
     "masks": {
         "masking": Masking(
             video=0.6, video_kind="blocks", decode=0.5, audio=0.51, audio_kind="time_frequency", text=0.2
@@ -34,7 +34,9 @@ KINDS = {
     "waveform": {"audio": BARE},
     "mixing": {"mixing": Mixing(mixup=0.8, cutmix=1.0, share=0.8)},
     "presence": {
-        "presence": Presence(drop={"video": 0.3, "text": 0.3}, groups=("text-video", "text-video+audio", "audio"))
+        "modality_dropout": ModalityDropout(
+            drop={"video": 0.3, "text": 0.3}, groups=("text-video", "text-video+audio", "audio")
+        )
     },
 }
 TOGETHER = {key: value for kind in KINDS.values() for key, value in kind.items()}
@@ -66,38 +68,38 @@ def test_rows_hold_what_was_planned(kind: str, train: bool):
     config = _with(**{"together": TOGETHER, "uniform": UNIFORM}.get(kind, KINDS.get(kind)))
     batches = Batches(config, train=train)
     for number in range(3):
-        row, picks = batches._row(number), batches._planner.row(number).picks
-        planned = batches._sizes.table(picks)
+        row, sampled = batches._row(number), batches._planner.row(number).sampled
+        planned = batches._sizes.table(sampled)
         assert (planned.sum(axis=0) <= batches.shape.budget).all()
         for slot, needs in enumerate(planned):
-            counted = dict.fromkeys(BUDGETS, 0) | {"clips": 1}
+            counted = dict.fromkeys(TOKEN_BUDGETS, 0) | {"clips": 1}
             for name in MODALITIES:
                 here = (row.layout.clip == slot) & (row.layout.modality == Modality[name.upper()])
                 counted[name] = here.sum()
                 counted[f"{name}_hidden"] = (row.targets[name].clip == slot).sum() if name in row.targets else 0
             counted["tokens"] = sum(counted[name] for name in MODALITIES)
             counted["decode"] = (row.decode.clip == slot).sum()
-            assert [counted[name] for name in BUDGETS] == needs.tolist()
-            assert np.array_equal(row.clips.present[slot], picks.present[slot])
-        assert row.clips.number[: len(picks)].tolist() == picks.clip.tolist()
+            assert [counted[name] for name in TOKEN_BUDGETS] == needs.tolist()
+            assert np.array_equal(row.clips.present[slot], sampled.present[slot])
+        assert row.clips.clip_index[: len(sampled)].tolist() == sampled.clip.tolist()
 
 
 def test_the_decoder_sees_what_is_encoded_and_what_is_predicted(together: Batches):
     stream = together.batch(0)
     length = stream.layout.modality.shape[1]
     for row in range(4):
-        real = np.flatnonzero(stream.decode.real[row])
-        index = stream.decode.index[row, real]
+        real = np.flatnonzero(stream.decode.is_token[row])
+        index = stream.decode.source_index[row, real]
         assert len(set(index.tolist())) == len(index)
         encoded = np.flatnonzero((stream.layout.modality[row] == 0) | (stream.layout.modality[row] == 1))
         assert sorted(index[index < length].tolist()) == encoded.tolist()
         first = length
         for name in ("video", "audio"):
             target = stream.targets[name]
-            filled = np.flatnonzero(target.place[row] >= 0)
-            assert (stream.decode.index[row, target.place[row, filled]] == first + filled).all()
-            assert (stream.decode.modality[row, target.place[row, filled]] == Modality[name.upper()]).all()
-            first += target.place.shape[1]
+            filled = np.flatnonzero(target.target_index[row] >= 0)
+            assert (stream.decode.source_index[row, target.target_index[row, filled]] == first + filled).all()
+            assert (stream.decode.modality[row, target.target_index[row, filled]] == Modality[name.upper()]).all()
+            first += target.target_index.shape[1]
 
 
 def test_everything_together_is_the_same_for_any_number_of_processes_and_after_resuming(together: Batches):
@@ -112,12 +114,12 @@ def test_everything_together_is_the_same_for_any_number_of_processes_and_after_r
 
 def test_masked_evaluation_shows_all_that_a_clip_has_and_drops_nothing():
     plain, changed = (Batches(_with(**changes), train=False) for changes in ({}, TOGETHER))
-    everything = changed._planner.row(0).picks
+    everything = changed._planner.row(0).sampled
     assert everything.aligned.all() and (everything.caption.shape[1] == 1)
     film = everything.clip < changed.corpus.first[1]
     assert film.any() and everything.present[film].all()
-    text = changed._sizes.table(everything)[:, BUDGETS.index("text")]
-    lengths = plain._sizes.table(plain._planner.row(0).picks)[:, BUDGETS.index("text")]
+    text = changed._sizes.table(everything)[:, TOKEN_BUDGETS.index("text")]
+    lengths = plain._sizes.table(plain._planner.row(0).sampled)[:, TOKEN_BUDGETS.index("text")]
     # A begin mark more, but for captions that are cut to the same length.
     assert (text[: len(lengths)] >= lengths[: len(text)]).all()
     stream = changed.batch(0)
@@ -129,7 +131,7 @@ def test_masked_evaluation_shows_all_that_a_clip_has_and_drops_nothing():
 
 
 def test_dropped_tokens_are_neither_encoded_nor_predicted():
-    config = _with(drop=Drop(video=0.5, audio=0.25), masking=Masking(video=0.5, audio=0.5))
+    config = _with(drop_token=DropToken(video=0.5, audio=0.25), masking=Masking(video=0.5, audio=0.5))
     stream = Batches(config).batch(0)
     video = Modality.VIDEO
     for row, slot in np.argwhere(stream.clips.present[..., video])[:4]:
@@ -149,16 +151,19 @@ def test_several_captions_stand_one_behind_the_other_each_with_its_marks(togethe
     orders = set()
     for row, slot in np.argwhere(stream.clips.present[..., Modality.TEXT]):
         here = (stream.layout.clip[row] == slot) & (stream.layout.modality[row] == Modality.TEXT)
-        pieces, grid = stream.content["text"][row][stream.layout.index[row][here] - base], stream.layout.grid[row][here]
-        own = batches.corpus.captions(int(stream.clips.number[row, slot]))
+        text_tokens, grid = (
+            stream.content["text"][row][stream.layout.source_index[row][here] - base],
+            stream.layout.grid[row][here],
+        )
+        own = batches.corpus.captions(int(stream.clips.clip_index[row, slot]))
         assert len(own) == 2 and set(grid[:, 1].tolist()) == {0, 1}
         assert (np.diff(grid[:, 1]) >= 0).all() and (grid[:, 0] == 0).all()
         found = []
         for caption in range(2):
             these = grid[:, 1] == caption
             assert grid[these, 2].tolist() == list(range(these.sum()))
-            assert (pieces[these][0], pieces[these][-1]) == (spec.begin_id, spec.end_id)
-            found.append(pieces[these][1:].tolist())
+            assert (text_tokens[these][0], text_tokens[these][-1]) == (spec.begin_id, spec.end_id)
+            found.append(text_tokens[these][1:].tolist())
         encoded = [batches.tokenizer.encode(text) for text in own]
         assert sorted(found) == sorted(encoded)
         orders.add(found == encoded)
@@ -192,8 +197,8 @@ def _content(batches: Batches, name: str) -> dict[int, np.ndarray]:
         base = sum(stream.content[before].shape[1] for before in MODALITIES[:modality])
         for row, slot in np.argwhere(stream.clips.present[..., modality]):
             here = (stream.layout.clip[row] == slot) & (stream.layout.modality[row] == modality)
-            content = stream.content[name][row][stream.layout.index[row][here] - base]
-            found[int(stream.clips.number[row, slot])] = content
+            content = stream.content[name][row][stream.layout.source_index[row][here] - base]
+            found[int(stream.clips.clip_index[row, slot])] = content
     return found
 
 
@@ -202,7 +207,7 @@ def test_evaluation_shows_only_the_modalities_that_are_asked_for():
     assert batches.spec.modalities == MODALITIES
     assert {reason for _, reason in batches.skipped} == {"has no video and no text"}
     stream = batches.batch(0)
-    real = stream.clips.number >= 0
+    real = stream.clips.clip_index >= 0
     assert (stream.clips.present[real] == [True, False, True]).all()
     assert not (stream.layout.modality == Modality.AUDIO).any()
     words = Batches(PLAIN, masked=False, train=False, modalities=("text",))
@@ -223,7 +228,7 @@ def test_bare_sound_is_cut_into_its_samples():
     media = batches.corpus.record(0).media
     heard = decode(media, start=start, end=start + 1.0, times=[0.125, 0.875], size=(64, 114)).samples
     here = (stream.layout.clip[0] == 0) & (stream.layout.modality[0] == Modality.AUDIO)
-    patches = stream.content["audio"][0][stream.layout.index[0][here] - stream.content["video"].shape[1]]
+    patches = stream.content["audio"][0][stream.layout.source_index[0][here] - stream.content["video"].shape[1]]
     np.testing.assert_allclose(patches.ravel(), heard[:16000], atol=1e-6)
     np.testing.assert_allclose(stream.layout.time[0][here], (np.arange(40) + 0.5) * 0.025, rtol=1e-6)
 
@@ -236,7 +241,7 @@ def test_sound_without_pictures_is_turned_and_sound_with_them_only_made_louder_o
         base = ours.content["video"].shape[1]
         for row, slot in np.argwhere(ours.clips.present[..., Modality.AUDIO]):
             here = (ours.layout.clip[row] == slot) & (ours.layout.modality[row] == Modality.AUDIO)
-            place = ours.layout.index[row][here] - base
+            place = ours.layout.source_index[row][here] - base
             if len(place) < 40:
                 continue
             a, b = (stream.content["audio"][row][place].ravel() for stream in (ours, theirs))
@@ -256,7 +261,7 @@ def test_sound_without_pictures_is_turned_and_sound_with_them_only_made_louder_o
         ({"audio": Audio(noise=-0.1)}, r"input.audio.noise=-0.1 must be 0 or more"),
         ({"audio": Audio(waveform=128, noise=0.1)}, "time_masks, mel_masks and noise are for a spectrogram"),
         ({"text": Text(captions=0)}, r"input.text.captions=0 must be from 1 to 63"),
-        ({"drop": Drop(audio=1.0)}, r"input.drop.audio=1.0 must be at least 0 and below 1"),
+        ({"drop_token": DropToken(audio=1.0)}, r"input.drop_token.audio=1.0 must be at least 0 and below 1"),
         ({"masking": Masking(video=0.5, decode=0.0)}, r"input.masking.decode=0.0 must be above 0"),
         ({"audio": Audio(waveform=0)}, r"input.audio.waveform=0 and sample_rate=48000 must be 1 or more"),
         ({"audio": Audio(waveform=128, mel_masks=1)}, "time_masks, mel_masks and noise are for a spectrogram"),
@@ -267,13 +272,22 @@ def test_sound_without_pictures_is_turned_and_sound_with_them_only_made_louder_o
         ({"audio": Audio(misaligned=1.5)}, r"input.audio.misaligned=1.5 must be from 0 to 1"),
         ({"audio": Audio(misaligned=0.5, shift=0.0)}, r"shift=0.0 must be positive"),
         ({"audio": Audio(misaligned=0.5, shift=60.0)}, "lower input.audio.shift"),
-        ({"presence": Presence(drop={"smell": 0.5})}, "input.presence.drop names 'smell'"),
-        ({"presence": Presence(drop={"video": 1.5})}, r"input.presence.drop\['video'\]=1.5 must be from 0 to 1"),
-        ({"presence": Presence(groups=("text-smell",))}, "'smell' is none of video, audio, text"),
-        ({"presence": Presence(groups=("text-video",)), "text": None}, "need text, but input.text is None"),
-        ({"presence": Presence(groups=("text-video",), weights=(1.0, 2.0))}, "input.presence.weights"),
+        ({"modality_dropout": ModalityDropout(drop={"smell": 0.5})}, "input.modality_dropout.drop names 'smell'"),
         (
-            {"presence": Presence(groups=("video-audio",)), "sources": (Source("samples:sounds"),)},
+            {"modality_dropout": ModalityDropout(drop={"video": 1.5})},
+            r"input.modality_dropout.drop\['video'\]=1.5 must be from 0 to 1",
+        ),
+        ({"modality_dropout": ModalityDropout(groups=("text-smell",))}, "'smell' is none of video, audio, text"),
+        (
+            {"modality_dropout": ModalityDropout(groups=("text-video",)), "text": None},
+            "need text, but input.text is None",
+        ),
+        (
+            {"modality_dropout": ModalityDropout(groups=("text-video",), weights=(1.0, 2.0))},
+            "input.modality_dropout.weights",
+        ),
+        (
+            {"modality_dropout": ModalityDropout(groups=("video-audio",)), "sources": (Source("samples:sounds"),)},
             "no clip has all modalities of one of them",
         ),
         ({"embeddings": "nowhere.npz"}, "input.embeddings: no file nowhere.npz"),

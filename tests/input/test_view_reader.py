@@ -10,11 +10,11 @@ import numpy as np
 from mmvideo.datasets.build import build
 from mmvideo.datasets.corpus import open_corpus
 from mmvideo.input.annotations.captions import no_captions
-from mmvideo.input.config import Drop, Input, Masking, Video, Views
-from mmvideo.input.mixture import Mixture
+from mmvideo.input.config import DropToken, Input, Masking, Video, Views
+from mmvideo.input.mixture import CorpusMixture
 from mmvideo.input.planning.token_counts import clip_sizes
-from mmvideo.input.rng import clip_draws
-from mmvideo.input.view_reader import FootageReader
+from mmvideo.input.rng import clip_rngs
+from mmvideo.input.view_reader import ViewReader
 
 CONFIG = Input(video=Video(fps=5.0, frames=4, size=64, tubelet=(2, 16, 16)), audio=None, text=None)
 
@@ -36,11 +36,11 @@ def write_combed(path: Path) -> None:
 
 
 def read(corpus: Path) -> np.ndarray:
-    mixture = Mixture([open_corpus(corpus, "train")])
+    mixture = CorpusMixture([open_corpus(corpus, "train")])
     tracks = mixture.has_video, mixture.has_audio
-    sizes = clip_sizes(mixture.seconds, *tracks, no_captions(1), CONFIG, Masking(), Drop())
-    reader = FootageReader(mixture, sizes, CONFIG, False, Views())
-    return reader.read(0, (True, False), clip_draws(0, False, (0, 0))).frames
+    sizes = clip_sizes(mixture.seconds, *tracks, no_captions(1), CONFIG, Masking(), DropToken())
+    reader = ViewReader(mixture, sizes, CONFIG, False, Views())
+    return reader.read(0, (True, False), clip_rngs(0, False, (0, 0))).frames
 
 
 def test_fields_are_shown_as_the_build_was_told(tmp_path):

@@ -25,7 +25,7 @@ from mmvideo.objectives.learner import Learner
 from mmvideo.stream import PADDING, StreamSpec, TokenStream
 from mmvideo.training.config import Optimizer, Training
 from mmvideo.training.optimizer import make_optimizer
-from mmvideo.training.state import learner_of, new_state
+from mmvideo.training.state import eval_model, new_state
 from mmvideo.training.step import make_step
 
 FAST = {"xla_backend_optimization_level": 1}
@@ -124,7 +124,7 @@ def label_onsets(clips: Clips, corpus: str, split: str) -> None:
     for name, events in (("first_bounce", "bounces"), ("first_beep", "beeps")):
         onset = np.array([int(10 * table.attributes(clip)[events][0]) for clip in range(len(table))], np.int32)
         for stream in clips.batches:
-            number = stream.clips.number
+            number = stream.clips.clip_index
             stream.clips.labels[name] = np.where(number == PADDING, PADDING, onset[number]).astype(np.int32)
 
 
@@ -147,7 +147,7 @@ def teach(
         todo = todo or list(draw.permutation(len(clips.batches)))
         state, metrics = step(state, clips.batches[todo.pop()])
         assert not metrics["skipped"]
-    learner = learner_of(graphdef, state)
+    learner = eval_model(graphdef, state)
     learner.eval()
     return learner
 

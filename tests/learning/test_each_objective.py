@@ -158,7 +158,7 @@ def test_distillation_alone_hands_on_what_its_teacher_saw(lesson, random):
     batches = []
     for stream, (vector, present) in zip(masked.batches, vectors(teacher, masked, "video"), strict=True):
         known_vectors = {"video": np.where(present[..., None], vector, np.nan).astype(np.float32)}
-        clips = dataclasses.replace(stream.clips, vectors=known_vectors)
+        clips = dataclasses.replace(stream.clips, teacher_embeddings=known_vectors)
         batches.append(dataclasses.replace(stream, clips=clips))
     student = teach(
         MODEL, {"it": Distillation(MODEL.width)}, dataclasses.replace(masked, batches=batches), 80, seed=SEED + 1

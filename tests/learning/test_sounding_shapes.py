@@ -10,7 +10,7 @@ import pytest
 from lessons import SLOWER, SMALL, WIDER, accuracies, decoded, finer, label_onsets, settings, teach
 
 from mmvideo.datasets.shapes import ShapesConfig, ceilings
-from mmvideo.input.config import Packing, Presence
+from mmvideo.input.config import ModalityDropout, Packing
 from mmvideo.model.config import Fusion
 from mmvideo.objectives import Classification, Synchrony
 
@@ -94,7 +94,7 @@ def test_modality_dropout_keeps_more_when_the_sound_is_taken_away(many_shapes):
     config = finer(many_shapes, text=None, packing=Packing(rows=32, tokens=148, clips=2))
     config = dataclasses.replace(config, video=dataclasses.replace(config.video, tubelet=(2, 16, 16)))
     config = dataclasses.replace(config, audio=dataclasses.replace(config.audio, patch=(4, 64)))
-    gaps = dataclasses.replace(config, presence=Presence(drop={"audio": 0.5}))
+    gaps = dataclasses.replace(config, modality_dropout=ModalityDropout(drop={"audio": 0.5}))
     whole, silent = decoded(config, split="test"), decoded(config, split="test", modalities=("video",))
     objective, lost = tells("instrument", 4, require="any"), {}
     for name, train in (("always whole", decoded(config)), ("with gaps", decoded(gaps))):

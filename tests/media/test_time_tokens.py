@@ -75,9 +75,9 @@ def test_each_moment_is_a_piece(kind):
     with pytest.warns(UserWarning):
         tokenizer = train([*captions, text], 90, kind, time_tokens=12)
     assert tokenizer.time_tokens == 12 and tokenizer.answer_id is None
-    pieces = tokenizer.encode(text)
-    assert sum(tokenizer.piece(piece).startswith("<t=") for piece in pieces) == 4
-    assert tokenizer.decode(pieces) == text
+    text_tokens = tokenizer.encode(text)
+    assert sum(tokenizer.piece(piece).startswith("<t=") for piece in text_tokens) == 4
+    assert tokenizer.decode(text_tokens) == text
     with pytest.warns(UserWarning):
         assert train(captions, 90, kind).time_tokens == 0
 
@@ -87,7 +87,7 @@ def test_the_mark_before_answers_is_a_piece_where_texts_have_it():
     with pytest.warns(UserWarning):
         tokenizer = train(texts, 100)
     assert tokenizer.piece(tokenizer.answer_id) == "<answer>"
-    pieces = tokenizer.encode(texts[0])
-    assert pieces.count(tokenizer.answer_id) == 1 and tokenizer.decode(pieces) == texts[0]
+    text_tokens = tokenizer.encode(texts[0])
+    assert text_tokens.count(tokenizer.answer_id) == 1 and tokenizer.decode(text_tokens) == texts[0]
     with pytest.raises(ValueError, match="-1 time tokens"):
         train(texts, 100, time_tokens=-1)

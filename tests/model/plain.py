@@ -23,7 +23,7 @@ def plain_features(model, stream, weights, start):
       start: from `embedded`; what the tokens are when they enter the first layer is taken as given.
     """
     (x, turn), found = start, {}
-    for row, slot in sorted({(r, s) for r, s in zip(*np.nonzero(stream.clips.number >= 0), strict=True)}):
+    for row, slot in sorted({(r, s) for r, s in zip(*np.nonzero(stream.clips.clip_index >= 0), strict=True)}):
         clip = {}
         for kind, name in enumerate(MODALITIES):
             own = (stream.layout.clip[row] == slot) & (stream.layout.modality[row] == kind)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmvideo.stream import MODALITIES, PADDING, Clips, Layout, PatchSpec, StreamSpec, Targets, TextSpec, TokenStream
+from mmvideo.stream import (
+    MODALITIES,
+    PADDING,
+    Clips,
+    PatchSpec,
+    StreamSpec,
+    Targets,
+    TextSpec,
+    TokenLayout,
+    TokenStream,
+)
 
 SPEC = StreamSpec(
     video=PatchSpec((2, 4, 4, 3), (4, 2, 3), 0.25),
@@ -25,8 +35,8 @@ def make_clip(seed: int, *, video=6, audio=5, text=4, hide_video=0, hide_audio=0
         content = numbers.astype(np.uint8) if name == "video" else (numbers / 128.0 - 1).astype(np.float32)
         clip[name] = (content, (grid[:, 0] + 0.5) * patches.seconds, grid, hidden)
     grid = np.stack([np.zeros(text), np.zeros(text), np.arange(text)], axis=-1)
-    pieces = np.random.default_rng([seed, len(clip)]).integers(5, 50, text).astype(np.int32)
-    clip["text"] = (pieces, np.zeros(text), grid, 0)
+    text_tokens = np.random.default_rng([seed, len(clip)]).integers(5, 50, text).astype(np.int32)
+    clip["text"] = (text_tokens, np.zeros(text), grid, 0)
     return clip
 
 
@@ -68,7 +78,7 @@ def make_stream(
                     aim = targets[name]
                     into = slice(masked[name], masked[name] + hide)
                     aim.content[row, into] = values[shown:]
-                    aim.place[row, into] = decode_place + shown + np.arange(hide)
+                    aim.target_index[row, into] = decode_place + shown + np.arange(hide)
                     aim.clip[row, into] = slot
                     source = np.concatenate(
                         [place + np.arange(shown), length + kind * hidden + np.arange(into.start, into.stop)]
@@ -81,13 +91,13 @@ def make_stream(
     return TokenStream(content, layout, targets, decode, Clips(number, present, {}))
 
 
-def _empty(batch: int, length: int) -> Layout:
+def _empty(batch: int, length: int) -> TokenLayout:
     shape = (batch, length)
-    return Layout(np.zeros(shape, np.int32), np.full(shape, PADDING, np.int32), np.full(shape, PADDING, np.int32),
+    return TokenLayout(np.zeros(shape, np.int32), np.full(shape, PADDING, np.int32), np.full(shape, PADDING, np.int32),
                   np.zeros(shape, np.float32), np.zeros((*shape, 3), np.int32))  # fmt: skip
 
 
-def _write(layout: Layout, row: int, place: int, index, kind: int, slot: int, time, grid) -> None:
+def _write(layout: TokenLayout, row: int, place: int, index, kind: int, slot: int, time, grid) -> None:
     into = slice(place, place + len(index))
-    layout.index[row, into], layout.modality[row, into], layout.clip[row, into] = index, kind, slot
+    layout.source_index[row, into], layout.modality[row, into], layout.clip[row, into] = index, kind, slot
     layout.time[row, into], layout.grid[row, into] = time, grid

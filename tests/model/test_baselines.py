@@ -12,7 +12,7 @@ from mmvideo.model.baselines.canvas import frames, spectrograms, strips, texts
 from mmvideo.model.baselines.config import CnnLstm, FrameLstm
 from mmvideo.model.baselines.convolution import Convolution
 from mmvideo.model.baselines.lstm import Lstm
-from mmvideo.model.factory import feature_width, make_trunk
+from mmvideo.model.factory import build_model, feature_width
 from mmvideo.stream import MODALITIES, PADDING, StreamSpec
 
 SIZES = dict(channels=(4, 6), width=10, word=8, dense=(12, 7), compute="float32")
@@ -22,13 +22,13 @@ both = pytest.mark.parametrize("kind", KINDS)
 
 @pytest.fixture(scope="module")
 def trunks(streams):
-    return {kind: make_trunk(config, streams.SPEC, rngs=nnx.Rngs(0)) for kind, config in KINDS.items()}
+    return {kind: build_model(config, streams.SPEC, rngs=nnx.Rngs(0)) for kind, config in KINDS.items()}
 
 
 @nnx.jit
-def run(trunk, stream):
-    trunk.eval()
-    return trunk(stream)
+def run(backbone, stream):
+    backbone.eval()
+    return backbone(stream)
 
 
 def of_clip(features, row, slot):
@@ -49,7 +49,9 @@ def numpy_frames(stream, spec, row, slot):
     pictures, present = np.zeros((steps * t, rows * y, columns * x, 3)), np.zeros(steps * t, bool)
     for place in np.flatnonzero((stream.layout.clip[row] == slot) & (stream.layout.modality[row] == 0)):
         step, up, along = stream.layout.grid[row, place]
-        patch = stream.content["video"][row, stream.layout.index[row, place]].astype(np.float64).reshape(spec.patch)
+        patch = (
+            stream.content["video"][row, stream.layout.source_index[row, place]].astype(np.float64).reshape(spec.patch)
+        )
         here = slice(step * t, step * t + t), slice(up * y, up * y + y), slice(along * x, along * x + x)
         pictures[here] = patch / 127.5 - 1
         present[here[0]] = True
@@ -62,7 +64,7 @@ def numpy_spectrogram(stream, spec, row, slot):
     picture, present = np.zeros((spec.grid[0] * t, spec.grid[1] * mel)), np.zeros(spec.grid[0], bool)
     for place in np.flatnonzero((stream.layout.clip[row] == slot) & (stream.layout.modality[row] == 1)):
         step, band, _ = stream.layout.grid[row, place]
-        index = stream.layout.index[row, place] - stream.content["video"].shape[1]
+        index = stream.layout.source_index[row, place] - stream.content["video"].shape[1]
         patch = stream.content["audio"][row, index].reshape(t, mel)
         picture[step * t : step * t + t, band * mel : band * mel + mel] = patch
         present[step] = True
@@ -81,7 +83,7 @@ def test_tokens_are_put_back_where_they_were(streams):
     pictures, seen = frames(on_device, spec.video)
     heard, steps = strips(on_device, spec.audio)
     whole, sounding = spectrograms(on_device, spec.audio)
-    pieces, said = texts(on_device, spec.text)
+    text_tokens, said = texts(on_device, spec.text)
     for slot, (row, place) in enumerate([(0, 0), (0, 1), (1, 0), (1, 3)]):
         want, present = numpy_frames(stream, spec.video, row, place)
         np.testing.assert_allclose(pictures[row, place], want, atol=1e-6)
@@ -92,20 +94,20 @@ def test_tokens_are_put_back_where_they_were(streams):
         np.testing.assert_array_equal(steps[row, place], present)
         assert sounding[row, place, 0] == present.any()
         text = clips[slot]["text"][0] if slot < 3 else []
-        np.testing.assert_array_equal(pieces[row, place, 0], np.pad(text, (0, 8 - len(text))))
+        np.testing.assert_array_equal(text_tokens[row, place, 0], np.pad(text, (0, 8 - len(text))))
         np.testing.assert_array_equal(said[row, place, 0], np.arange(8) < len(text))
 
 
 def test_several_captions_are_read_one_by_one(streams):
     """Two captions are a token each, those of the clip with the one and of the clip with the other."""
     spec = dataclasses.replace(streams.SPEC, text=dataclasses.replace(streams.SPEC.text, captions=3))
-    trunk = make_trunk(KINDS["cnn_lstm"], spec, rngs=nnx.Rngs(0))
+    backbone = build_model(KINDS["cnn_lstm"], spec, rngs=nnx.Rngs(0))
     both, first, second = clips = [streams.make_clip(1, audio=0, text=6) for _ in range(3)]
-    pieces, time, grid, _ = both["text"]
+    text_tokens, time, grid, _ = both["text"]
     grid[4:] = [(0, 1, 0), (0, 1, 1)]
-    first["text"] = pieces[:4], time[:4], grid[:4], 0
-    second["text"] = pieces[4:], time[4:], grid[4:], 0
-    features = run(trunk, streams.make_stream([clips]))
+    first["text"] = text_tokens[:4], time[:4], grid[:4], 0
+    second["text"] = text_tokens[4:], time[4:], grid[4:], 0
+    features = run(backbone, streams.make_stream([clips]))
     text = np.asarray(features.layout.modality)[0] == 2
     here = [np.flatnonzero(text & (features.layout.clip[0] == slot)) for slot in range(3)]
     assert [len(places) for places in here] == [2, 1, 1]
@@ -211,9 +213,9 @@ def test_an_absent_modality_changes_nothing_else(streams, trunks, kind, gone):
 def test_a_stream_without_a_modality_is_one_of_clips_without_it(streams, trunks, kind):
     stream = streams.make_stream([[streams.make_clip(1, audio=0)]])
     layout = stream.layout
-    index = np.where(layout.modality == 2, layout.index - stream.content["audio"].shape[1], layout.index)
+    index = np.where(layout.modality == 2, layout.source_index - stream.content["audio"].shape[1], layout.source_index)
     content = {name: stream.content[name] for name in ("video", "text")}
-    less = dataclasses.replace(stream, content=content, layout=dataclasses.replace(layout, index=index))
+    less = dataclasses.replace(stream, content=content, layout=dataclasses.replace(layout, source_index=index))
     with_room, without = (of_clip(run(trunks[kind], one), 0, 0) for one in (stream, less))
     assert set(without) == {"video", "text"}
     for name in without:
@@ -228,15 +230,15 @@ def test_every_parameter_is_used(streams, trunks, kind):
     weight = np.random.default_rng(0).normal(size=(2, 2, 12, 7))
 
     @nnx.jit
-    def gradient(trunk):
-        trunk.eval()
+    def gradient(backbone):
+        backbone.eval()
 
-        def loss(trunk):
-            features = trunk(stream)
-            real = features.layout.real[..., None]
+        def loss(backbone):
+            features = backbone(stream)
+            real = features.layout.is_token[..., None]
             return sum(jnp.where(real, tap * w, 0).sum() for tap, w in zip(features.taps, weight, strict=True))
 
-        return nnx.grad(loss)(trunk)
+        return nnx.grad(loss)(backbone)
 
     for path, leaf in jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(gradient(trunks[kind]))):
         assert np.isfinite(leaf).all() and np.abs(leaf).max() > 0, path
@@ -260,9 +262,9 @@ def test_dropout_is_alive_in_training_only_and_on_the_top_only(streams, trunks, 
     stream = streams.make_stream([[streams.make_clip(1)]])
 
     @nnx.jit
-    def twice(trunk):
-        trunk.train()
-        return trunk(stream).taps, trunk(stream).taps
+    def twice(backbone):
+        backbone.train()
+        return backbone(stream).taps, backbone(stream).taps
 
     once, again = twice(trunks[kind])
     calm = run(trunks[kind], stream)
@@ -277,7 +279,7 @@ def test_dropout_is_alive_in_training_only_and_on_the_top_only(streams, trunks, 
 @both
 def test_bfloat16_is_close_to_float32(streams, trunks, kind):
     stream = streams.make_stream([[streams.make_clip(1), streams.make_clip(2)]])
-    coarse = make_trunk(dataclasses.replace(KINDS[kind], compute="bfloat16"), streams.SPEC, rngs=nnx.Rngs(0))
+    coarse = build_model(dataclasses.replace(KINDS[kind], compute="bfloat16"), streams.SPEC, rngs=nnx.Rngs(0))
     params = nnx.state(coarse, nnx.Param)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(params))
     top = run(coarse, stream).top
@@ -291,10 +293,10 @@ def test_runs_that_they_cannot_serve_are_refused(streams, trunks):
     for config in KINDS.values():
         wave = dataclasses.replace(streams.SPEC, audio=dataclasses.replace(streams.SPEC.audio, patch=(32,)))
         with pytest.raises(ValueError, match="raw waveform.*kind transformer"):
-            make_trunk(config, wave, rngs=nnx.Rngs(0))
+            build_model(config, wave, rngs=nnx.Rngs(0))
         with pytest.raises(ValueError, match="no modality"):
-            make_trunk(config, StreamSpec(), rngs=nnx.Rngs(0))
-        silent = make_trunk(config, dataclasses.replace(streams.SPEC, audio=None), rngs=nnx.Rngs(0))
+            build_model(config, StreamSpec(), rngs=nnx.Rngs(0))
+        silent = build_model(config, dataclasses.replace(streams.SPEC, audio=None), rngs=nnx.Rngs(0))
         with pytest.raises(ValueError, match="built for \\['video', 'text'\\]"):
             jax.eval_shape(silent, streams.make_stream([[streams.make_clip(1)]]))
 

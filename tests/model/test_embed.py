@@ -10,7 +10,7 @@ from flax import nnx
 
 from mmvideo.model.embed import Embedder, PatchEmbedder, TextEmbedder
 from mmvideo.model.layers.inflate import inflate, inflate_video
-from mmvideo.stream import Layout, PatchSpec, StreamSpec, TextSpec, TokenStream
+from mmvideo.stream import PatchSpec, StreamSpec, TextSpec, TokenLayout, TokenStream
 
 WIDTH = 5
 
@@ -93,8 +93,8 @@ def test_patches_of_sound_are_embedded_as_they_are(patch):
 
 def test_text_takes_rows_of_its_table():
     embedder = TextEmbedder(TextSpec(20, 4, 3), WIDTH, "float32", rngs=nnx.Rngs(0))
-    pieces = np.array([[3, 19, 3], [0, 1, 2]], np.int32)
-    np.testing.assert_array_equal(embedder(jnp.asarray(pieces)), np.asarray(embedder.table[...])[pieces])
+    text_tokens = np.array([[3, 19, 3], [0, 1, 2]], np.int32)
+    np.testing.assert_array_equal(embedder(jnp.asarray(text_tokens)), np.asarray(embedder.table[...])[text_tokens])
 
 
 def test_a_waveform_is_woven_between_pictures_and_words():
@@ -109,7 +109,9 @@ def test_a_waveform_is_woven_between_pictures_and_words():
     kinds = np.array([[0, 0, 1, 1, 1, 2, 2, -1]], np.int32)
     index = np.array([[0, 1, 2, 3, 4, 6, 7, 0]], np.int32)
     zero = np.zeros_like(index)
-    layout = Layout(index, kinds, np.where(kinds < 0, -1, 0), zero.astype(np.float32), np.zeros((1, 8, 3), np.int32))
+    layout = TokenLayout(
+        index, kinds, np.where(kinds < 0, -1, 0), zero.astype(np.float32), np.zeros((1, 8, 3), np.int32)
+    )
     stream = TokenStream(content, layout, {}, None, None)
     tokens = np.asarray(embedder(jax.tree.map(jnp.asarray, stream)))[0]
     modality = np.asarray(embedder.modality.table[...])
@@ -137,7 +139,7 @@ def test_the_convolution_stem_is_whispers_clip_by_clip(streams):
     index = np.array([[0] + [1 + slot for slot in range(len(places))] + [0]], np.int32)
     content = np.concatenate([each.reshape(-1, 2 * bins) for each in sound] + [np.full((2, 2 * bins), 7.0, np.float32)])
     video = np.zeros((1, 1, spec.video.size), np.uint8)
-    layout = Layout(index, kinds, clip, np.zeros_like(index, np.float32), grid)
+    layout = TokenLayout(index, kinds, clip, np.zeros_like(index, np.float32), grid)
     stream = TokenStream({"video": video, "audio": content[None]}, layout, {}, None, None)
     got = np.asarray(jax.jit(embedder)(jax.tree.map(jnp.asarray, stream)))[0, 1:-1]
 

@@ -64,8 +64,8 @@ def test_padding_content_is_irrelevant(streams, build, scheme):
     model = build(fusion=SCHEMES[scheme])
     rows = [[streams.make_clip(1), streams.make_clip(2)], [streams.make_clip(3)]]
     clean, dirty = streams.make_stream(rows), streams.make_stream(rows, garbage=7)
-    real = dirty.layout.real
-    for field, junk in (("index", 3), ("time", 1e3), ("grid", 5)):
+    real = dirty.layout.is_token
+    for field, junk in (("source_index", 3), ("time", 1e3), ("grid", 5)):
         values = np.array(getattr(dirty.layout, field))
         values[~real] = junk
         dirty = dataclasses.replace(dirty, layout=dataclasses.replace(dirty.layout, **{field: values}))
@@ -73,7 +73,7 @@ def test_padding_content_is_irrelevant(streams, build, scheme):
 
     @nnx.jit
     def gradient(model, stream):
-        mask = stream.layout.real[..., None]
+        mask = stream.layout.is_token[..., None]
         return nnx.grad(lambda model: jnp.square(jnp.where(mask, model(stream).top, 0)).mean())(model)
 
     for a, b in zip(run(model, clean), run(model, dirty), strict=True):
@@ -120,7 +120,10 @@ def test_a_stream_without_a_modality_runs(streams, build, settings):
 )
 def test_how_layers_are_run_changes_neither_values_nor_gradients(streams, build, other):
     stream = streams.make_stream([[streams.make_clip(1), streams.make_clip(2)]])
-    weight = np.random.default_rng(0).normal(size=(*stream.layout.index.shape, 24)) * stream.layout.real[..., None]
+    weight = (
+        np.random.default_rng(0).normal(size=(*stream.layout.source_index.shape, 24))
+        * stream.layout.is_token[..., None]
+    )
 
     @nnx.jit
     def loss_and_gradient(model):
@@ -146,7 +149,10 @@ def test_how_layers_are_run_changes_neither_values_nor_gradients(streams, build,
 def test_every_parameter_is_used(streams, build, settings):
     model = build(**settings)
     stream = streams.make_stream([[streams.make_clip(1, video=24, audio=12, text=8)]], length=50)
-    weight = np.random.default_rng(0).normal(size=(*stream.layout.index.shape, 24)) * stream.layout.real[..., None]
+    weight = (
+        np.random.default_rng(0).normal(size=(*stream.layout.source_index.shape, 24))
+        * stream.layout.is_token[..., None]
+    )
     loss = nnx.jit(nnx.grad(lambda model: sum((tap * weight).sum() for tap in model(stream).taps)))
     gradient = loss(model)
     for path, leaf in jax.tree_util.tree_leaves_with_path(nnx.to_pure_dict(gradient)):
@@ -159,7 +165,7 @@ def test_bfloat16_is_close_to_float32(streams, build):
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(nnx.state(model)))
     top = run(model, stream)[-1]
     assert top.dtype == jnp.bfloat16
-    real = stream.layout.real
+    real = stream.layout.is_token
     error = np.asarray(top, np.float32)[real] - np.asarray(run(build(), stream)[-1])[real]
     # The features have unit variance: 8 bits of mantissa over three layers leave about a percent.
     assert np.sqrt(np.square(error).mean()) < 0.02

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from mmvideo.model.config import SIZES, Decoder, Fusion, Model, Sharing, dimensions
+from mmvideo.model.config import SIZES, Decoder, Fusion, Model, Sharing, model_dims
 from mmvideo.model.heads import LinearHead, ProjectionHead
 from mmvideo.model.layers.basic import gelu
 from mmvideo.model.positions.schemes import rotate, rotation, sincos
 from mmvideo.model.transformer.decoder import MaskedDecoder
 from mmvideo.model.transformer.multimodal_transformer import MultimodalTransformer
-from mmvideo.stream import Layout
+from mmvideo.stream import TokenLayout
 
 
 def layout_at(time, y, x):
@@ -23,7 +23,7 @@ def layout_at(time, y, x):
     time = np.asarray([time], np.float32)
     grid = np.stack([np.zeros_like(time), np.array([y]), np.array([x])], -1).astype(np.int32)
     zero = np.zeros(time.shape, np.int32)
-    return Layout(zero, zero, zero, time, grid)
+    return TokenLayout(zero, zero, zero, time, grid)
 
 
 def test_rotary_scores_depend_on_differences_of_seconds_and_cells_only():
@@ -114,23 +114,23 @@ def test_a_decoder_with_class_tokens_reads_those_of_each_clip_and_modality(strea
     for sees in ("modality", "clip"):
         decoder = Decoder(depth=2, width=12, heads=2, sees=sees, class_tokens=True)
         config = tiny(class_tokens=2, decoder=decoder)
-        trunk, decoder = (
+        backbone, decoder = (
             kind(config, streams.SPEC, rngs=nnx.Rngs(0)) for kind in (MultimodalTransformer, MaskedDecoder)
         )
 
         @nnx.jit
-        def run(trunk, decoder, stream, more):
-            features = trunk(stream)
+        def run(backbone, decoder, stream, more):
+            features = backbone(stream)
             return decoder(features.top, stream, features.classes[-1] + more)
 
-        together, separate = run(trunk, decoder, packed, 0.0), run(trunk, decoder, alone, 0.0)
+        together, separate = run(backbone, decoder, packed, 0.0), run(backbone, decoder, alone, 0.0)
         assert together.shape[1] == packed.decode.clip.shape[1]
         for slot in range(3):
             mine, own = packed.decode.clip[0] == slot, alone.decode.clip[slot] == 0
             np.testing.assert_allclose(together[0][mine], separate[slot][own], atol=1e-5)
-        other = np.zeros((1, packed.clips.number.shape[1], 3, 2, 24), np.float32)
+        other = np.zeros((1, packed.clips.clip_index.shape[1], 3, 2, 24), np.float32)
         other[0, 0, 0] = np.random.default_rng(0).normal(size=(2, 24))  # the picture's, of the first clip
-        moved = np.abs(np.asarray(run(trunk, decoder, packed, other)) - together)[0].max(axis=-1) > 1e-4
+        moved = np.abs(np.asarray(run(backbone, decoder, packed, other)) - together)[0].max(axis=-1) > 1e-4
         kind, clip = packed.decode.modality[0], packed.decode.clip[0]
         reached = (clip == 0) & ((kind == 0) | (sees == "clip"))
         np.testing.assert_array_equal(moved[clip >= 0], reached[clip >= 0])
@@ -159,7 +159,7 @@ def test_decoder_predicts_each_hidden_place_differently_and_not_from_what_was_hi
     stream = streams.make_stream([[clip]])
     run = nnx.jit(lambda model, decoder, stream: decoder(model(stream).top, stream))
     out = np.asarray(run(model, decoder, stream))
-    place = stream.targets["video"].place[0]
+    place = stream.targets["video"].target_index[0]
     hidden = out[0][place[place >= 0]]
     assert hidden.shape == (3, 12) and np.linalg.norm(hidden[0] - hidden[1]) > 1e-3
     content = {name: np.zeros_like(target.content) for name, target in stream.targets.items()}
@@ -235,4 +235,4 @@ def test_wrong_numbers_are_refused():
         (Model(width=5, heads=1, position="sincos"), "sin-cos"),
     ):
         with pytest.raises(ValueError, match=message):
-            dimensions(model)
+            model_dims(model)

@@ -11,7 +11,7 @@ from flax import nnx
 
 from mmvideo.model.config import AttentionPooling
 from mmvideo.model.features import Features
-from mmvideo.model.fusion.stages import TOGETHER, Stage
+from mmvideo.model.fusion.fusion_stages import TOGETHER, Stage
 from mmvideo.model.pool import Pooler, pool
 from mmvideo.stream import MODALITIES
 
@@ -25,7 +25,7 @@ def features(streams):
     stream = streams.make_stream(rows)
     draw = np.random.default_rng(0)
     taps = draw.normal(size=(2, *stream.layout.modality.shape, WIDTH)).astype(np.float32)
-    taps[:, ~stream.layout.real] = np.nan
+    taps[:, ~stream.layout.is_token] = np.nan
     classes = draw.normal(size=(2, 2, SLOTS, 3, 2, WIDTH)).astype(np.float32)
     stages = (Stage(0, 1, TOGETHER), Stage(1, 2, TOGETHER))
     layout = jax.tree.map(jnp.asarray, stream.layout)

@@ -13,12 +13,12 @@ SPEC = dataclasses.replace(SILENT_MARKS, text=dataclasses.replace(SILENT_MARKS.t
 SMALL = dataclasses.replace(TINY, depth=2, fusion=Fusion("mid", 1, text="causal"))
 
 
-def caption(seed, modalities, pieces, captions=(), hidden=()):
+def caption(seed, modalities, text_tokens, captions=(), hidden=()):
     """A clip with the given pieces between its marks, and further captions behind."""
     clip = random_clip(seed, [name for name in modalities if name != "text"], hide=False)
     if "text" not in modalities:
         return clip
-    texts = [np.array([BEGIN, *text, END], np.int32) for text in (pieces, *captions)]
+    texts = [np.array([BEGIN, *text, END], np.int32) for text in (text_tokens, *captions)]
     grid = np.concatenate(
         [np.stack([np.zeros(len(t)), np.full(len(t), n), np.arange(len(t))], -1) for n, t in enumerate(texts)]
     ).astype(np.int32)

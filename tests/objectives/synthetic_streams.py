@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mmvideo.input.clip_loader import Tokens
-from mmvideo.input.collate import RowShape, assemble_row, stack_rows
+from mmvideo.input.collate import BatchShape, assemble_row, stack_rows
 from mmvideo.model.config import Decoder, Fusion, Model
 from mmvideo.stream import PatchSpec, StreamSpec, TextSpec, TokenStream
 
@@ -65,7 +65,7 @@ def make_stream(
     largest = [_needs(random_clip(0, hide=hide)) for hide in (True, False)]
     budget = slots * np.max([*needs, *largest], axis=0)
     labels = dict(labels or {})
-    shape = RowShape(spec, budget, tuple(hidden), tuple(labels))
+    shape = BatchShape(spec, budget, tuple(hidden), tuple(labels))
     made = [
         assemble_row(shape, np.array(n, np.int64), [clips[i] for i in n], needs[list(n)].reshape(-1, 9), labels)
         for n in parts
@@ -74,7 +74,7 @@ def make_stream(
 
 
 def _needs(clip: Mapping[str, Tokens]) -> list[int]:
-    """What a clip needs of each of `sizes.BUDGETS`."""
+    """What a clip needs of each of `token_counts.TOKEN_BUDGETS`."""
     total = {name: len(clip[name].hidden) if name in clip else 0 for name in HIDDEN}
     gone = {name: int(clip[name].hidden.sum()) if name in clip else 0 for name in HIDDEN}
     video, audio = total["video"] - gone["video"], total["audio"] - gone["audio"]

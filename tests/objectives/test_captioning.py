@@ -13,7 +13,7 @@ from synthetic_streams import TINY, make_stream, part, random_clip
 
 from mmvideo.model.config import Fusion, Sharing
 from mmvideo.model.features import Features
-from mmvideo.model.fusion import stages
+from mmvideo.model.fusion.fusion_stages import stages
 from mmvideo.model.transformer.multimodal_transformer import MultimodalTransformer
 from mmvideo.objectives import Captioning
 from mmvideo.stream import PADDING, Modality
@@ -112,9 +112,9 @@ def test_the_loss_is_the_reference(objective, clips_counted):
 
 def test_without_a_begin_mark_the_first_piece_is_not_told():
     clips = [{**random_clip(0, ("video",), hide=False), "text": part(np.array([7, 8, 9, 3], np.int32), None)}]
-    _, pieces, _ = Captioning().next_pieces(on_device(make_stream(clips, 1, 2)))
-    place = Captioning().next_pieces(on_device(make_stream(clips, 1, 2)))[0]
-    assert [int(piece) for piece in pieces[0][place[0] != PADDING]] == [8, 9, 3]
+    _, text_tokens, _ = Captioning().next_tokens(on_device(make_stream(clips, 1, 2)))
+    place = Captioning().next_tokens(on_device(make_stream(clips, 1, 2)))[0]
+    assert [int(piece) for piece in text_tokens[0][place[0] != PADDING]] == [8, 9, 3]
 
 
 def test_dropped_pieces_are_not_bridged():
@@ -123,8 +123,8 @@ def test_dropped_pieces_are_not_bridged():
     kept = [0, 1, 3, 4]
     text = clip["text"]
     less = type(text)(text.content[kept], text.hidden[kept], text.grid[kept], text.time[kept])
-    place, pieces, _ = Captioning().next_pieces(on_device(make_stream([{**clip, "text": less}], 1, 1, spec=SPEC)))
-    assert [int(piece) for piece in pieces[0][place[0] != PADDING]] == [7, END]
+    place, text_tokens, _ = Captioning().next_tokens(on_device(make_stream([{**clip, "text": less}], 1, 1, spec=SPEC)))
+    assert [int(piece) for piece in text_tokens[0][place[0] != PADDING]] == [7, END]
 
 
 def test_no_caption_gives_nothing():
@@ -166,13 +166,13 @@ def test_wrong_settings(settings, words):
 def test_a_piece_knows_nothing_of_those_behind_it():
     """Below the fusion layer and above it, also where class tokens and registers stand in the rows."""
     model = dataclasses.replace(SMALL, class_tokens=1, registers=1, sharing=Sharing("nothing", "norms"))
-    trunk = MultimodalTransformer(model, SPEC, rngs=nnx.Rngs(0))
-    see = jax.jit(lambda stream: trunk(stream).taps)
+    backbone = MultimodalTransformer(model, SPEC, rngs=nnx.Rngs(0))
+    see = jax.jit(lambda stream: backbone(stream).taps)
     one, other = (
         on_device(make_stream([caption(0, ("video", "audio", "text"), text)], 1, 2, spec=SPEC))
         for text in ([7, 8, 9], [7, 20, 21])
     )
-    real = int(one.layout.real.sum())
+    real = int(one.layout.is_token.sum())
     for left, right in zip(see(one), see(other), strict=True):
         np.testing.assert_array_equal(left[0, : real - 3], right[0, : real - 3])
         assert (np.abs(left - right)[0, real - 3 : real].max(axis=-1) > 1e-3).all()

@@ -13,7 +13,7 @@ from synthetic_streams import SPEC, TINY, make_stream, random_clip
 from mmvideo.model.transformer.multimodal_transformer import MultimodalTransformer
 from mmvideo.objectives import Classification
 from mmvideo.objectives.learner import Learner
-from mmvideo.stream import Mixed
+from mmvideo.stream import MixupTargets
 
 NO_TRUNK = nnx.Module()
 LABELS = {"shape": np.array([0, 2, -1, 1, 3], np.int32)}
@@ -24,8 +24,8 @@ def batch():
     """Five clips: the third has no label, the fourth no sound, the fifth a label beyond the classes."""
     clips = [random_clip(n, ("video", "text") if n == 3 else ("video", "audio", "text"), hide=False) for n in range(5)]
     stream = jax.tree.map(jnp.asarray, make_stream(clips, rows=2, slots=3, labels=LABELS, hidden=()))
-    trunk = MultimodalTransformer(TINY, SPEC, rngs=nnx.Rngs(0))
-    return stream, jax.jit(lambda stream: trunk(stream))(stream)
+    backbone = MultimodalTransformer(TINY, SPEC, rngs=nnx.Rngs(0))
+    return stream, jax.jit(lambda stream: backbone(stream))(stream)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "map"])
@@ -147,7 +147,9 @@ def test_mixed_clips_are_answered_by_shares(batch, form):
     share = jnp.array([[1.0, 0.7, 1.0], [1.0, 1.0, 1.0]])
     other = jnp.array([[-1, 1, -1], [-1, -1, -1]], jnp.int32)
     objective = Classification("shape", 3, smoothing=0.2, form=form)
-    value, metrics, logits, _ = answered(objective, with_clips(stream, mixed=Mixed(share, {"shape": other})), features)
+    value, metrics, logits, _ = answered(
+        objective, with_clips(stream, mixed=MixupTargets(share, {"shape": other})), features
+    )
     targets = np.array([[1, 0, 0], [0, 0.3, 0.7]])
     smooth = targets * 0.8 + 0.2 / 3
     if form == "softmax":
@@ -159,7 +161,7 @@ def test_mixed_clips_are_answered_by_shares(batch, form):
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     np.testing.assert_allclose(metrics["accuracy"], targets[[0, 1], logits[:2].argmax(axis=1)].mean(), rtol=1e-6)
     assert metrics["clips"] == 2
-    unknown = with_clips(stream, mixed=Mixed(share.at[0, 0].set(0.9), {"shape": other}))
+    unknown = with_clips(stream, mixed=MixupTargets(share.at[0, 0].set(0.9), {"shape": other}))
     assert answered(objective, unknown, features)[1]["clips"] == 1
 
 

@@ -24,8 +24,8 @@ def with_captions(clip, lengths, seed):
     """The clip with captions of these numbers of pieces."""
     draw = np.random.default_rng(seed)
     grid = np.array([(0, caption, place) for caption, length in enumerate(lengths) for place in range(length)])
-    pieces, count = draw.integers(5, 40, len(grid)).astype(np.int32), len(grid)
-    text = Tokens(pieces, np.zeros(count, bool), grid.astype(np.int32), np.zeros(count, np.float32))
+    text_tokens, count = draw.integers(5, 40, len(grid)).astype(np.int32), len(grid)
+    text = Tokens(text_tokens, np.zeros(count, bool), grid.astype(np.int32), np.zeros(count, np.float32))
     return {**clip, "text": text}
 
 
@@ -33,7 +33,7 @@ LENGTHS = [(3, 2), (4,), (1, 2, 3), (2, 2, 2)]
 
 
 @pytest.fixture(scope="module")
-def trunk():
+def backbone():
     return MultimodalTransformer(TINY, THREE, rngs=nnx.Rngs(0))
 
 
@@ -43,13 +43,13 @@ def clips():
 
 
 @pytest.fixture(scope="module")
-def batch(trunk, clips):
+def batch(backbone, clips):
     """Two rows of clips, the last without sound and one with its sound shifted; and its features."""
     clips = [*clips, random_clip(9, ("video", "text"), hide=False)]
     stream = make_stream(clips, rows=2, slots=3, spec=THREE, hidden=())
     stream.clips.aligned[0, 1] = False
     stream = jax.tree.map(jnp.asarray, stream)
-    return stream, jax.jit(lambda stream: trunk(stream))(stream)
+    return stream, jax.jit(lambda stream: backbone(stream))(stream)
 
 
 def evaluate(objective, stream, features, **changes):
@@ -59,7 +59,7 @@ def evaluate(objective, stream, features, **changes):
     return *objective.loss(heads, features, stream, NO_TRUNK), objective.embeddings(heads, features, stream), heads
 
 
-def test_captions_are_pooled_one_by_one(trunk, clips, batch):
+def test_captions_are_pooled_one_by_one(backbone, clips, batch):
     """As if each stood alone in a clip of its own."""
     stream, features = batch
     pooled, has = pool_captions(MEAN, features, 3, 3)
@@ -69,7 +69,7 @@ def test_captions_are_pooled_one_by_one(trunk, clips, batch):
         own = text.grid[:, 1] == caption
         lone = {"text": Tokens(text.content[own], text.hidden[own], text.grid[own] * [1, 0, 1], text.time[own])}
         alone = make_stream([lone], rows=1, slots=1, spec=THREE, hidden=())
-        tokens = trunk(alone).tokens(("text",))[0, : own.sum()]
+        tokens = backbone(alone).tokens(("text",))[0, : own.sum()]
         np.testing.assert_allclose(pooled[clip // 3, clip % 3, caption], tokens.mean(axis=0), rtol=1e-4, atol=1e-5)
 
 

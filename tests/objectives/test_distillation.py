@@ -73,10 +73,10 @@ def batch():
     stream.clips.aligned[1, 0] = False
     vectors = np.random.default_rng(5).normal(size=(2, 3, 8)).astype(np.float32)
     vectors[1, 1] = np.nan
-    clips = dataclasses.replace(stream.clips, vectors={"video": vectors, "video+audio": 2 * vectors})
+    clips = dataclasses.replace(stream.clips, teacher_embeddings={"video": vectors, "video+audio": 2 * vectors})
     stream = jax.tree.map(jnp.asarray, dataclasses.replace(stream, clips=clips))
-    trunk = MultimodalTransformer(TINY, SPEC, rngs=nnx.Rngs(0))
-    return stream, vectors.reshape(6, 8), jax.jit(lambda stream: trunk(stream))(stream)
+    backbone = MultimodalTransformer(TINY, SPEC, rngs=nnx.Rngs(0))
+    return stream, vectors.reshape(6, 8), jax.jit(lambda stream: backbone(stream))(stream)
 
 
 def slow_loss(form, answers, vectors):
@@ -117,7 +117,7 @@ def test_the_loss_is_the_reference(batch, form, group, clips, factor):
 @pytest.mark.parametrize("form", ["cosine", "mse", "relational"])
 def test_no_clip_has_a_teacher(batch, form):
     stream, _, features = batch
-    clips = dataclasses.replace(stream.clips, vectors={"video": jnp.full((2, 3, 8), jnp.nan)})
+    clips = dataclasses.replace(stream.clips, teacher_embeddings={"video": jnp.full((2, 3, 8), jnp.nan)})
     stream, objective = dataclasses.replace(stream, clips=clips), Distillation(8, form=form)
     graph, state = nnx.split(objective.heads(TINY, SPEC, rngs=nnx.Rngs(1)))
     value, gradient = jax.value_and_grad(

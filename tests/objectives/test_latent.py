@@ -11,8 +11,8 @@ import pytest
 from flax import nnx
 from synthetic_streams import SPEC, TINY, make_stream, random_clip
 
-from mmvideo.evaluation.runner import Subject
-from mmvideo.evaluation.tasks.held_out_losses import Losses
+from mmvideo.evaluation.runner import EvaluatedModel
+from mmvideo.evaluation.tasks.held_out_losses import LossEvaluator
 from mmvideo.experiment.config import Experiment
 from mmvideo.experiment.weights.load import restore
 from mmvideo.model.config import Decoder, Fusion
@@ -23,7 +23,7 @@ from mmvideo.parallel.mesh import make_mesh
 from mmvideo.parallel.rules import batch_sharding
 from mmvideo.training.checkpoint.checkpoints import Checkpoints
 from mmvideo.training.config import Optimizer, Training
-from mmvideo.training.state import draw_up
+from mmvideo.training.state import init_abstract
 from mmvideo.training.step import make_step
 
 SMALL = dataclasses.replace(TINY, depth=1, fusion=Fusion("early"))
@@ -110,8 +110,8 @@ def reference(learner, stream, decay):
     losses, flat, signs = {}, {}, {}
     for kind, name in enumerate(("video", "audio")):
         target, found, aims = stream.targets[name], [], []
-        for row, slot in zip(*np.nonzero(np.asarray(target.place) >= 0), strict=True):
-            cell = np.asarray(stream.decode.grid[row, target.place[row, slot]])
+        for row, slot in zip(*np.nonzero(np.asarray(target.target_index) >= 0), strict=True):
+            cell = np.asarray(stream.decode.grid[row, target.target_index[row, slot]])
             here = (
                 (whole.layout.clip[row] == target.clip[row, slot])
                 & (whole.layout.modality[row] == kind)
@@ -196,7 +196,7 @@ def plan():
         return Learner(SMALL, SPEC, {"latent": OBJECTIVE}, rngs=rngs)
 
     with jax.set_mesh(mesh):
-        blueprint = draw_up(learner, training, mesh)
+        blueprint = init_abstract(learner, training, mesh)
         yield mesh, training, blueprint, make_step(blueprint.graphdef, training)
 
 
@@ -216,8 +216,8 @@ def test_the_teacher_survives_a_run(plan, stream, tmp_path):
     mesh, training, blueprint, step = plan
     first, second, broken = batches(mesh, stream)
     state = blueprint.create()
-    trunk, teacher = state.params["trunk"], state.variables["heads"]["latent"]["teacher"]["parameters"]
-    for path, parameter in jax.tree.leaves_with_path(trunk):
+    backbone, teacher = state.params["trunk"], state.variables["heads"]["latent"]["teacher"]["parameters"]
+    for path, parameter in jax.tree.leaves_with_path(backbone):
         average = teacher[".".join(key.key for key in path)]
         assert average.sharding == parameter.sharding and bits(average) == bits(parameter)
     assert teacher["blocks.qkv_kernel"].addressable_shards[0].data.size * 4 == teacher["blocks.qkv_kernel"].size
@@ -259,5 +259,5 @@ def test_a_restored_learner_measures_held_out_losses(plan, stream, tmp_path):
         def iterate(self, start, stop):
             yield 0, jax.device_put(stream, batch_sharding(mesh))
 
-    found = Losses(Batches(), "clips", "test").run(Subject(learner)).metrics
+    found = LossEvaluator(Batches(), "clips", "test").run(EvaluatedModel(learner)).metrics
     assert np.isfinite(list(found.values())).all() and found["latent/audio/tokens"] == 6

@@ -27,7 +27,7 @@ from mmvideo.objectives import (
     Regression,
     Synchrony,
 )
-from mmvideo.objectives.components.modality_groups import group_and_space, in_one_space
+from mmvideo.objectives.components.modality_groups import group_and_space, shared_embedding_space
 from mmvideo.objectives.learner import Learner
 
 PAIRS = ("video-text", "audio-text", "video-audio", "video+audio-text")
@@ -124,7 +124,9 @@ def test_objectives_of_every_kind_are_learned_in_one_step():
     stream.clips.aligned[1, 0] = False
     vectors = {"video+audio": np.random.default_rng(0).normal(size=(2, 3, 5)).astype(np.float32)}
     sizes = {"size": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3, 1)}
-    stream = dataclasses.replace(stream, clips=dataclasses.replace(stream.clips, vectors=vectors, targets=sizes))
+    stream = dataclasses.replace(
+        stream, clips=dataclasses.replace(stream.clips, teacher_embeddings=vectors, targets=sizes)
+    )
     total, metrics, gradients = losses_and_gradients(new_learner(model, spec, MIXTURE), stream)
     losses = {name: metrics[f"{name}/loss"] for name in MIXTURE}
     assert all(np.isfinite(loss) and loss > 0 for loss in losses.values())
@@ -171,7 +173,7 @@ def test_a_batch_in_which_no_clip_qualifies(learner, clip):
 def test_the_same_clip_twice_is_no_negative(learner):
     stream = make_stream([random_clip(0), random_clip(0)], rows=2, slots=3, labels={"shape": np.zeros(2, np.int32)})
     _, apart, _ = losses_and_gradients(learner, stream)
-    stream.clips.number[:] = 7
+    stream.clips.clip_index[:] = 7
     _, same, _ = losses_and_gradients(learner, stream)
     np.testing.assert_allclose(apart["contrastive/video-text/loss"], np.log(2), rtol=1e-4)
     assert same["contrastive/video-text/loss"] == 0
@@ -210,9 +212,9 @@ def test_the_main_space_is_that_of_the_words():
 def test_names_tell_what_can_be_compared():
     names = ["video", "text", "video@other", "video+audio@other", "text@other"]
     assert [group_and_space(name) for name in names[1:3]] == [("text", ""), ("video", "other")]
-    assert in_one_space(names, ["video", "text"]) == ["video", "text"]
-    assert in_one_space(names, ["video+audio", "text"]) == ["video+audio@other", "text@other"]
-    assert in_one_space(names, ["audio", "text"]) is None
+    assert shared_embedding_space(names, ["video", "text"]) == ["video", "text"]
+    assert shared_embedding_space(names, ["video+audio", "text"]) == ["video+audio@other", "text@other"]
+    assert shared_embedding_space(names, ["audio", "text"]) is None
 
 
 def test_features_of_a_modality_know_of_no_other(learner):

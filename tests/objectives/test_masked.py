@@ -13,7 +13,7 @@ from synthetic_streams import SPEC, TINY, make_stream, random_clip
 from mmvideo.model.config import Decoder
 from mmvideo.model.transformer.multimodal_transformer import MultimodalTransformer
 from mmvideo.objectives import MaskedPatches, MaskedText
-from mmvideo.objectives.losses.masked_mean import tokens_at
+from mmvideo.objectives.losses.masked_mean import gather_targets
 from mmvideo.objectives.losses.patch_targets import PatchTargets
 from mmvideo.stream import PADDING
 
@@ -77,8 +77,8 @@ def batch():
     """Features and a stream in which one clip is silent, one blind and one wordless."""
     clips = [random_clip(0), random_clip(1, ("video", "text")), random_clip(2, ("audio",)), random_clip(3)]
     stream = jax.tree.map(jnp.asarray, make_stream(clips, rows=2, slots=3))
-    trunk = MultimodalTransformer(TINY, SPEC, rngs=nnx.Rngs(0))
-    return clips, stream, trunk(stream)
+    backbone = MultimodalTransformer(TINY, SPEC, rngs=nnx.Rngs(0))
+    return clips, stream, backbone(stream)
 
 
 def hidden_patches(clips, name):
@@ -203,7 +203,7 @@ def test_text_loss_is_the_reference(batch):
     objective = MaskedText()
     heads = objective.heads(TINY, SPEC, rngs=nnx.Rngs(2))
     loss, metrics = objective.loss(heads, features, stream, NO_TRUNK)
-    logits = np.asarray(heads.logits(tokens_at(features.top, stream.targets["text"].place)), np.float64)
+    logits = np.asarray(heads.logits(gather_targets(features.top, stream.targets["text"].target_index)), np.float64)
     hidden = [(0, 0, 0, 2), (0, 1, 0, 3), (0, 2, 1, 2), (0, 3, 1, 3), (1, 0, 3, 2), (1, 1, 3, 3)]
     told = [(logits[row, place], clips[clip]["text"].content[piece]) for row, place, clip, piece in hidden]
 
@@ -224,7 +224,7 @@ def test_pieces_whose_tokens_the_trunk_dropped_are_no_loss(batch):
     _, stream, features = batch
     objective = MaskedText()
     heads = objective.heads(TINY, SPEC, rngs=nnx.Rngs(2))
-    place = stream.targets["text"].place
+    place = stream.targets["text"].target_index
     taps = tuple(jnp.roll(tap, 1, axis=1) for tap in features.taps)
     there = jnp.broadcast_to(jnp.arange(taps[0].shape[1]) + 1, taps[0].shape[:2]) % taps[0].shape[1]
     moved = dataclasses.replace(features, taps=taps, place=there)
@@ -239,5 +239,5 @@ def test_hidden_pieces_are_read_where_they_stand(batch):
     """Of the token at a target's place: its layout tells which piece of which clip it is."""
     _, stream, _ = batch
     grid = stream.layout.grid.astype(jnp.float32)
-    at = tokens_at(grid, stream.targets["text"].place)
+    at = gather_targets(grid, stream.targets["text"].target_index)
     assert at[0, :5, 2].tolist() == [2, 3, 2, 3, 0]

@@ -12,8 +12,8 @@ from synthetic_streams import SPEC, TINY, make_stream, random_clip
 
 from mmvideo.model.config import Fusion, Sharing
 from mmvideo.model.features import Features
-from mmvideo.model.fusion import stages
-from mmvideo.model.fusion.gather import Source
+from mmvideo.model.fusion.fusion_stages import stages
+from mmvideo.model.fusion.gather import TokenPool
 from mmvideo.objectives import Contrastive, Matching
 from mmvideo.objectives.learner import Learner
 
@@ -61,12 +61,12 @@ def made_features(stream, clips, text_room):
     budgets = {"video": stream.content["video"].shape[1], "audio": stream.content["audio"].shape[1], "text": text_room}
     embedded = {
         name: (
-            jnp.asarray(draw.normal(size=(*stream.clips.number.shape, 8)), jnp.float32),
+            jnp.asarray(draw.normal(size=(*stream.clips.clip_index.shape, 8)), jnp.float32),
             stream.clips.present[..., 0],
         )
         for name in ("video", "text")
     }
-    source = Source.of(stream.layout, clips, budgets)
+    source = TokenPool.of(stream.layout, clips, budgets)
     plan = stages(Fusion("early"), 1)
     return Features((top,), stream.layout, (none,), None, plan, SPEC.modalities, (top,), source, embedded)
 
@@ -85,7 +85,7 @@ def test_the_loss_is_the_reference(text_room, left_out):
         return objective.loss(heads, there, stream, Echo())
 
     (value, metrics), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(features.top)
-    drawn = jax.jit(lambda: objective.draw(heads, features, stream))()
+    drawn = jax.jit(lambda: objective.sample_negatives(heads, features, stream))()
     top, layout = np.asarray(features.top, np.float64), stream.layout
     texts = {
         clip: np.flatnonzero((layout.clip[clip // slots] == clip % slots) & (layout.modality[clip // slots] == 2))
@@ -128,8 +128,8 @@ def test_the_loss_is_the_reference(text_room, left_out):
 def test_mismatches_are_drawn_in_proportion():
     """The softmax over the clips that may be drawn: whole ones, and of no clip another view."""
     stream = on_device(make_stream(CLIPS, rows=2, slots=4))
-    number = stream.clips.number.at[1, 1].set(stream.clips.number[0, 0])
-    stream = dataclasses.replace(stream, clips=dataclasses.replace(stream.clips, number=number))
+    number = stream.clips.clip_index.at[1, 1].set(stream.clips.clip_index[0, 0])
+    stream = dataclasses.replace(stream, clips=dataclasses.replace(stream.clips, clip_index=number))
     features, objective, times = made_features(stream, 4, 24), Matching(temperature=4.0), 20_000
     heads = objective.heads(SMALL, SPEC, rngs=nnx.Rngs(0))
 
@@ -137,7 +137,7 @@ def test_mismatches_are_drawn_in_proportion():
     def draw(count):
         own = nnx.clone(heads)
         own.draws.count.set_value(count)
-        return objective.draw(own, features, stream)
+        return objective.sample_negatives(own, features, stream)
 
     drawn = jax.lax.map(draw, jnp.arange(times, dtype=jnp.uint32), batch_size=1000)
     video, text = (np.asarray(features.embedded[name][0], np.float64).reshape(8, 8) for name in ("video", "text"))
@@ -234,7 +234,7 @@ def run(graph, params, variables, stream):
         return own[0], (own[1], nnx.to_pure_dict(nnx.state(learner, nnx.Not(nnx.Param))))
 
     learner = nnx.merge(graph, params, variables)
-    drawn = objective_of(learner).draw(learner.heads["matching"], seen(learner, stream), stream)
+    drawn = objective_of(learner).sample_negatives(learner.heads["matching"], seen(learner, stream), stream)
     return jax.value_and_grad(loss, has_aux=True)(params), drawn
 
 

@@ -13,7 +13,7 @@ from synthetic_streams import SPEC, TINY, make_stream, part
 from mmvideo.model.config import Fusion, VideoEncoder
 from mmvideo.model.kinds import FrameLstm
 from mmvideo.model.transformer.multimodal_transformer import MultimodalTransformer
-from mmvideo.model.transformer.step_pooling import pool_steps
+from mmvideo.model.transformer.step_pooling import pool_frames
 from mmvideo.objectives import Moments
 from mmvideo.objectives.learner import Learner
 from mmvideo.objectives.losses.moment_targets import overlap, ranking, step_targets
@@ -39,12 +39,12 @@ FOREGROUND = {0: {1: 0, 2: 0, 3: 1, 4: 1}, 1: {1: 0}, 4: {}, 6: {0: 0, 1: 0, 4: 
 
 def tokens(number):
     draw = np.random.default_rng(number)
-    steps, pieces, _, _ = CLIPS[number]
+    steps, text_tokens, _, _ = CLIPS[number]
     clip = {}
     if steps:
         clip["video"] = part(draw.integers(0, 256, (2 * steps, LONG.video.size)).astype(np.uint8), LONG.video)
-    if pieces:
-        clip["text"] = part(draw.integers(5, 40, pieces).astype(np.int32), None)
+    if text_tokens:
+        clip["text"] = part(draw.integers(5, 40, text_tokens).astype(np.int32), None)
     return clip
 
 
@@ -65,13 +65,13 @@ def with_clips(stream, **changes):
 @pytest.fixture(scope="module")
 def batch():
     stream = stream_of(range(len(CLIPS)), rows=3, slots=3)
-    trunk = MultimodalTransformer(TINY, LONG, rngs=nnx.Rngs(0))
-    return stream, jax.jit(lambda stream: trunk(stream))(stream)
+    backbone = MultimodalTransformer(TINY, LONG, rngs=nnx.Rngs(0))
+    return stream, jax.jit(lambda stream: backbone(stream))(stream)
 
 
 def test_targets_are_those_by_hand(batch):
     stream, features = batch
-    steps = pool_steps(features.top, features.layout, 3, LONG.video)
+    steps = pool_frames(features.top, features.layout, 3, LONG.video)
     found = step_targets(stream.clips.moments, steps)
     known = found.known.reshape(-1).tolist()
     assert known == [True, True, True, False, True, True, True, False, False]
@@ -136,7 +136,7 @@ def test_the_loss_is_the_reference(batch):
 
     (value, metrics), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(state)
     heads = nnx.merge(graph, state)
-    steps = pool_steps(features.top, features.layout, 3, LONG.video)
+    steps = pool_frames(features.top, features.layout, 3, LONG.video)
     given = np.asarray(heads.head(heads.layers(steps.vector, steps.present)), np.float64).reshape(9, STEPS, 4)
 
     def total(added):

@@ -25,8 +25,8 @@ def batch():
     targets = {"sentiment": SENTIMENT[..., None], "axes": np.zeros((2, 3, 2), np.float32)}
     stream = dataclasses.replace(stream, clips=dataclasses.replace(stream.clips, targets=targets))
     stream = jax.tree.map(jnp.asarray, stream)
-    trunk = MultimodalTransformer(TINY, SPEC, rngs=nnx.Rngs(0))
-    return stream, jax.jit(lambda stream: trunk(stream))(stream)
+    backbone = MultimodalTransformer(TINY, SPEC, rngs=nnx.Rngs(0))
+    return stream, jax.jit(lambda stream: backbone(stream))(stream)
 
 
 @pytest.mark.parametrize("range", [None, (-3.0, 3.0), (-3.0, 5.0)])

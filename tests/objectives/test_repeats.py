@@ -121,7 +121,7 @@ def texts(hide):
 @pytest.mark.parametrize("hide", [False, True])
 def test_equal_captions_are_found_in_a_batch(hide):
     stream = texts(hide)
-    number = np.asarray(stream.clips.number).reshape(-1)
+    number = np.asarray(stream.clips.clip_index).reshape(-1)
     slot = {clip: int(np.flatnonzero(number == clip)[0]) for clip in range(6)}
     alike = np.asarray(same_captions(stream, jnp.asarray(number >= 0)))
     found = {clip: int(alike[slot[clip]]) for clip in range(6)}

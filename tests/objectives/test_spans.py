@@ -71,8 +71,8 @@ def reference(stream, sides):
     losses, hits = {}, {}
     for kind, name in enumerate(("video", "audio")):
         target, a, b = stream.targets[name], [], []
-        for row, slot in zip(*np.nonzero(np.asarray(target.place) >= 0), strict=True):
-            cell = np.asarray(stream.decode.grid[row, target.place[row, slot]])
+        for row, slot in zip(*np.nonzero(np.asarray(target.target_index) >= 0), strict=True):
+            cell = np.asarray(stream.decode.grid[row, target.target_index[row, slot]])
             here = (
                 (whole.layout.clip[row] == target.clip[row, slot])
                 & (whole.layout.modality[row] == kind)

@@ -11,7 +11,7 @@ from synthetic_streams import SPEC, TINY, make_stream, random_clip
 
 from mmvideo.model.config import Fusion
 from mmvideo.model.features import Features
-from mmvideo.model.fusion import stages
+from mmvideo.model.fusion.fusion_stages import stages
 from mmvideo.objectives import Synchrony
 
 CLIPS = [("video", "audio"), ("video", "audio", "text"), ("video", "text"), ("video", "audio"), ("audio",)]

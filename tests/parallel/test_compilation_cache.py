@@ -9,12 +9,12 @@ import pytest
 
 COMPILES = """
 import jax
-from mmvideo.parallel.compilation_cache import keep_programs
+from mmvideo.parallel.compilation_cache import enable_compilation_cache
 
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 found = []
 jax.monitoring.register_event_listener(lambda event, **_: found.append(event))
-print(keep_programs())
+print(enable_compilation_cache())
 jax.block_until_ready(jax.jit(lambda x: x @ x)(jax.numpy.ones((8, 8))))
 print("/jax/compilation_cache/cache_hits" in found)
 """

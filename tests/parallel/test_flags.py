@@ -7,7 +7,7 @@ import os
 import jax
 import pytest
 
-from mmvideo.parallel.flags import given_flags, hide_communication, refused_flags
+from mmvideo.parallel.flags import enable_latency_hiding, given_flags, refused_flags
 
 
 def test_flags_are_read_as_xla_reads_them(tmp_path):
@@ -47,7 +47,7 @@ def test_only_several_gpus_are_given_a_level_and_one_that_was_set_stays(monkeypa
     before = jax.config.jax_optimization_level
     try:
         jax.config.update("jax_optimization_level", given)
-        hide_communication()
+        enable_latency_hiding()
         assert jax.config.jax_optimization_level == taken
     finally:
         jax.config.update("jax_optimization_level", before)

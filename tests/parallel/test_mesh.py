@@ -124,7 +124,7 @@ def test_the_model_splits_rows_and_tokens_as_the_rules_do():
 def loss(model, stream):
     """Something in which every row meets every other: pooled features of all clips against each other."""
     features = model(stream)
-    total = jnp.square(jnp.where(stream.layout.real[..., None], features.top, 0)[..., :5]).mean()
+    total = jnp.square(jnp.where(stream.layout.is_token[..., None], features.top, 0)[..., :5]).mean()
     pooled, present = pool(features.tokens(("video",)), stream.layout, ("video",), 4)
     pooled = (pooled * present[..., None]).reshape(-1, pooled.shape[-1])
     return total + jnp.square(pooled @ pooled.T / pooled.shape[-1]).mean()

@@ -22,7 +22,7 @@ from mmvideo.media.spectrogram import spectrogram
 from mmvideo.model.config import Block, Fusion, Model, Sharing
 from mmvideo.model.transformer.multimodal_transformer import MultimodalTransformer
 from mmvideo.objectives import Contrastive, MaskedPatches
-from mmvideo.objectives.losses.masked_mean import tokens_at
+from mmvideo.objectives.losses.masked_mean import gather_targets
 from mmvideo.stream import PatchSpec, StreamSpec, TextSpec
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -72,7 +72,7 @@ def videomae() -> Pairs:
     spec, content, grid = of_video(golden, 4, (2, 4, 4))
     decoder = dataclasses.replace(found.model.decoder, depth=2, width=12, heads=2)
     model = small(found.model, decoder=decoder)
-    trunk = fill(
+    backbone = fill(
         built(model, spec),
         golden.patches("videomae.embeddings.patch_embeddings.projection", "embed.video.dense")
         | golden.layers("videomae.encoder.layer", VIDEO_MAE, "blocks", 2)
@@ -90,7 +90,7 @@ def videomae() -> Pairs:
     )
     hides = golden.given["hidden"][0]
     stream = make_stream([{"video": (content[~hides], grid[~hides])}], [{"video": (content[hides], grid[hides])}])
-    top, told = run(lambda t, h, s: ((f := t(s)).top, answers(h, f, s)), trunk, heads, stream=stream)
+    top, told = run(lambda t, h, s: ((f := t(s)).top, answers(h, f, s)), backbone, heads, stream=stream)
     return {"encoder": (top, golden.out["encoded"]), "pixels": (told, golden.out["answers"])}
 
 
@@ -99,7 +99,7 @@ def videomae_classification() -> Pairs:
     golden, found = Golden("videomae_classification"), recipe("finetune/kinetics400")
     spec, content, grid = of_video(golden, 4, (2, 4, 4))
     model = small(found.model)
-    trunk = fill(
+    backbone = fill(
         built(model, spec),
         golden.patches("videomae.embeddings.patch_embeddings.projection", "embed.video.dense")
         | golden.layers("videomae.encoder.layer", VIDEO_MAE, "blocks", 2),
@@ -111,7 +111,7 @@ def videomae_classification() -> Pairs:
         golden.norm("fc_norm", "logits.norm") | golden.dense("classifier", "logits.dense"),
     )
     stream = make_stream([{"video": (content, grid)}])
-    return {"logits": (run(lambda t, h, s: h(t(s), s)[0][:, 0], trunk, heads, stream=stream), golden.out["logits"])}
+    return {"logits": (run(lambda t, h, s: h(t(s), s)[0][:, 0], backbone, heads, stream=stream), golden.out["logits"])}
 
 
 def vit_mae() -> Pairs:
@@ -120,7 +120,7 @@ def vit_mae() -> Pairs:
     spec, content, grid = of_video(golden, 1, (1, 4, 4))
     decoder = dataclasses.replace(found.model.decoder, depth=2, width=16, heads=2)
     model = small(found.model, decoder=decoder)
-    trunk = fill(
+    backbone = fill(
         built(model, spec),
         golden.patches("vit.embeddings.patch_embeddings.projection", "embed.video.dense")
         | {"extra.classes": golden.w["vit.embeddings.cls_token"]}
@@ -141,11 +141,11 @@ def vit_mae() -> Pairs:
     kept = np.argsort(golden.given["order"][0])[: (~hides).sum()]
     stream = make_stream([{"video": (content[kept], grid[kept])}], [{"video": (content[hides], grid[hides])}])
 
-    def both(trunk, heads, stream):
-        features = trunk(stream)
+    def both(backbone, heads, stream):
+        features = backbone(stream)
         return features.top, features.classes[-1][:, 0, 0], answers(heads, features, stream)
 
-    top, own, told = run(both, trunk, heads, stream=stream)
+    top, own, told = run(both, backbone, heads, stream=stream)
     wanted = golden.out["encoded"]
     return {
         "encoder": (top, wanted[:, 1:]),
@@ -165,7 +165,7 @@ def ast() -> Pairs:
     kernel = golden.w[prefix + "embeddings.patch_embeddings.projection.weight"]
     table = golden.w[prefix + "embeddings.position_embeddings"][0]
     tokens = [golden.w[f"{prefix}embeddings.{name}_token"][0, 0] for name in ("cls", "distillation")]
-    trunk = fill(
+    backbone = fill(
         built(model, spec),
         {
             "embed.audio.dense.kernel": kernel[:, 0].transpose(2, 1, 0).reshape(16, -1),
@@ -183,7 +183,7 @@ def ast() -> Pairs:
         golden.norm("classifier.layernorm", "logits.norm") | golden.dense("classifier.dense", "logits.dense"),
     )
     stream = make_stream([{"audio": (content.reshape(-1, 16), grid)}])
-    top, logits = run(lambda t, h, s: ((f := t(s)).top, h(f, s)[0][:, 0]), trunk, heads, stream=stream)
+    top, logits = run(lambda t, h, s: ((f := t(s)).top, h(f, s)[0][:, 0]), backbone, heads, stream=stream)
     wanted = golden.out["encoded"][:, 2:].reshape(1, bins, steps, -1).swapaxes(1, 2).reshape(top.shape)
     return {"encoder": (top, wanted), "logits": (logits, golden.out["logits"])}
 
@@ -194,7 +194,7 @@ def vivit() -> Pairs:
     spec, content, grid = of_video(golden, 4, (2, 8, 8))
     model = small(found.model)
     table = golden.w["vivit.embeddings.position_embeddings"][0]
-    trunk = fill(
+    backbone = fill(
         built(model, spec),
         golden.patches("vivit.embeddings.patch_embeddings.projection", "embed.video.dense")
         | {"position.tables.video": table[1:], "extra.classes": golden.w["vivit.embeddings.cls_token"] + table[:1]}
@@ -205,7 +205,7 @@ def vivit() -> Pairs:
     objective = dataclasses.replace(found.objectives["classification"], classes=5)
     heads = fill(objective.heads(model, spec, rngs=nnx.Rngs(0)), golden.dense("classifier", "logits.dense"))
     stream = make_stream([{"video": (content, grid)}])
-    top, logits = run(lambda t, h, s: ((f := t(s)).top, h(f, s)[0][:, 0]), trunk, heads, stream=stream)
+    top, logits = run(lambda t, h, s: ((f := t(s)).top, h(f, s)[0][:, 0]), backbone, heads, stream=stream)
     return {"encoder": (top, golden.out["encoded"][:, 1:]), "logits": (logits, golden.out["logits"])}
 
 
@@ -215,7 +215,7 @@ def timesformer() -> Pairs:
     spec, content, grid = of_video(golden, 3, (1, 8, 8))
     model = small(Model(fusion=Fusion("early"), class_tokens=1, position="learned_1d"))
     space, time = (golden.w[f"embeddings.{name}_embeddings"][0] for name in ("position", "time"))
-    trunk = fill(
+    backbone = fill(
         built(model, spec),
         golden.patches("embeddings.patch_embeddings.projection", "embed.video.dense")
         | {
@@ -226,7 +226,7 @@ def timesformer() -> Pairs:
         | golden.norm("layernorm", "norms.fused"),
         zero=("embed.modality",),
     )
-    features = run(lambda t, s: t(s), trunk, stream=make_stream([{"video": (content, grid)}]))
+    features = run(lambda t, s: t(s), backbone, stream=make_stream([{"video": (content, grid)}]))
     wanted = golden.out["encoded"]
     return {
         # Place by place, and within a place step by step.
@@ -256,7 +256,7 @@ def cav_mae() -> Pairs:
         own = [golden.w[f"{prefix}modality_{name}"][0, 0] for name in ("v", "a")]
         return np.stack([*own, np.zeros_like(own[0])])
 
-    trunk = fill(
+    backbone = fill(
         built(model, spec),
         golden.patches("patch_embed_v.proj", "embed.video.dense")
         | {
@@ -298,11 +298,11 @@ def cav_mae() -> Pairs:
     orders = {name: hides.pop(f"{name} order") for name in ("video", "audio")}
     stream = make_stream([seen], [hides])
 
-    def both(trunk, heads, stream):
-        features = trunk(stream)
+    def both(backbone, heads, stream):
+        features = backbone(stream)
         return features.taps, heads(features, stream)
 
-    (apart, joint), told = run(both, trunk, heads, stream=stream)
+    (apart, joint), told = run(both, backbone, heads, stream=stream)
     wanted = golden.out["joint"]
     patch = golden.out["sound_patches"][:, orders["audio"]].reshape(1, -1, 16, 16).swapaxes(2, 3).reshape(1, -1, 256)
     return {
@@ -324,16 +324,16 @@ def _towers(golden: Golden, lengths: list[int]) -> tuple[StreamSpec, object]:
     return spec, make_stream(rows)
 
 
-def _compared(golden: Golden, objective: Contrastive, trunk, heads, stream, bias: float) -> Pairs:
-    def embed(trunk, heads, stream):
-        features = trunk(stream)
+def _compared(golden: Golden, objective: Contrastive, backbone, heads, stream, bias: float) -> Pairs:
+    def embed(backbone, heads, stream):
+        features = backbone(stream)
         return features.taps[0], {
             name: both[0][:, 0] for name, both in objective.embeddings(heads, features, stream).items()
         }
 
-    taps, embedded = run(embed, trunk, heads, stream=stream)
+    taps, embedded = run(embed, backbone, heads, stream=stream)
     logits = heads.scale(0) * embedded["video"] @ embedded["text"].T + bias
-    count = np.asarray(stream.layout.real).sum(axis=1) - 16
+    count = np.asarray(stream.layout.is_token).sum(axis=1) - 16
     texts = [(taps[row, 16 : 16 + count[row]], golden.out["text_tokens"][row, : count[row]]) for row in range(2)]
     return {
         "text tokens": tuple(np.concatenate(side) for side in zip(*texts, strict=True)),
@@ -349,7 +349,7 @@ def siglip() -> Pairs:
     spec, stream = _towers(golden, [8, 8])
     pooling = dataclasses.replace(found.model.attention_pooling, feed_forward=48)
     model = small(found.model, attention_pooling=pooling)
-    trunk = fill(
+    backbone = fill(
         built(model, spec),
         golden.patches("vision_model.embeddings.patch_embedding", "embed.video.dense")
         | {
@@ -383,7 +383,7 @@ def siglip() -> Pairs:
         | golden.dense("text_model.head", "projections.text.dense")
         | {"log_scale": golden.w["logit_scale"], "bias": golden.w["logit_bias"]},
     )
-    return _compared(golden, objective, trunk, heads, stream, float(golden.w["logit_bias"][0]))
+    return _compared(golden, objective, backbone, heads, stream, float(golden.w["logit_bias"][0]))
 
 
 def clip() -> Pairs:
@@ -402,7 +402,7 @@ def clip() -> Pairs:
     )
     table = golden.w["vision_model.embeddings.position_embedding.weight"]
     own = golden.w["vision_model.embeddings.class_embedding"] + table[0]
-    trunk = fill(
+    backbone = fill(
         built(model, spec),
         golden.patches("vision_model.embeddings.patch_embedding", "embed.video.dense")
         | {
@@ -429,7 +429,7 @@ def clip() -> Pairs:
             "log_scale": golden.w["logit_scale"][None],
         },
     )
-    return _compared(golden, objective, trunk, heads, stream, 0.0)
+    return _compared(golden, objective, backbone, heads, stream, 0.0)
 
 
 def vjepa2() -> Pairs:
@@ -439,7 +439,7 @@ def vjepa2() -> Pairs:
     objective = found.objectives["latent_prediction"]
     predictor = dataclasses.replace(objective.predictor, depth=2, width=24, heads=2)
     model = small(found.model, width=40, feed_forward=80)
-    trunk = fill(
+    backbone = fill(
         built(model, spec),
         golden.patches("encoder.embeddings.patch_embeddings.proj", "embed.video.dense")
         | golden.layers("encoder.layer", V_JEPA, "blocks", 2)
@@ -458,12 +458,12 @@ def vjepa2() -> Pairs:
     kept, wanted = golden.given["kept"][0], golden.given["wanted"][0]
     whole = make_stream([{"video": (content, grid)}])
     part = make_stream([{"video": (content[kept], grid[kept])}], [{"video": (content[wanted], grid[wanted])}])
-    top = run(lambda t, s: t(s).top, trunk, stream=whole)
+    top = run(lambda t, s: t(s).top, backbone, stream=whole)
 
     def told(heads, stream):
         # transformers' class gives the predictor some of the tokens of an encoder that has seen all.
         decoded = heads.predictor(top[:, kept], stream)
-        return heads.answers["video"](tokens_at(decoded, stream.targets["video"].place))
+        return heads.answers["video"](gather_targets(decoded, stream.targets["video"].target_index))
 
     return {
         "encoder": (top, golden.out["encoded"]),
@@ -489,7 +489,7 @@ def whisper() -> Pairs:
         kernel = golden.w[f"{theirs}.weight"]
         stem[f"embed.audio.{ours}.kernel"] = kernel.transpose(2, 1, 0).reshape(-1, len(kernel))
         stem[f"embed.audio.{ours}.bias"] = golden.w[f"{theirs}.bias"]
-    trunk = fill(
+    backbone = fill(
         built(model, spec),
         stem
         | {"position.tables.audio": golden.w["embed_positions.weight"]}
@@ -498,7 +498,7 @@ def whisper() -> Pairs:
         zero=("embed.modality",),
     )
     stream = make_stream([{"audio": (rows.reshape(9, 20), cells(9, 1, 1))}])
-    top = run(lambda t, s: t(s).top, trunk, stream=stream)
+    top = run(lambda t, s: t(s).top, backbone, stream=stream)
     made = spectrogram(golden.given["sound"], WHISPER_FEATURES)
     return {"features": (made.T[None], golden.out["features"]), "encoder": (top, golden.out["encoded"])}
 
@@ -517,7 +517,7 @@ def bert() -> Pairs:
     )
     kinds = np.zeros((3, 24), np.float32)
     kinds[2] = golden.w["embeddings.token_type_embeddings.weight"][0]
-    trunk = fill(
+    backbone = fill(
         built(model, StreamSpec(text=TextSpec(30, 8, 29))),
         {
             "embed.text.table": golden.w["embeddings.word_embeddings.weight"],
@@ -530,7 +530,7 @@ def bert() -> Pairs:
     grid = np.stack([0 * words, 0 * words, np.arange(len(words))], axis=-1)
     return {
         "encoder": (
-            run(lambda t, s: t(s).top, trunk, stream=make_stream([{"text": (words, grid)}])),
+            run(lambda t, s: t(s).top, backbone, stream=make_stream([{"text": (words, grid)}])),
             golden.out["encoded"],
         )
     }

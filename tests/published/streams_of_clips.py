@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmvideo.stream import MODALITIES, PADDING, Clips, Layout, Targets, TokenStream
+from mmvideo.stream import MODALITIES, PADDING, Clips, Targets, TokenLayout, TokenStream
 
 Part = tuple[np.ndarray, np.ndarray]
 """Content of tokens, and their cells `[N, 3]`."""
@@ -66,10 +66,10 @@ def _padded(values: np.ndarray, count: int) -> np.ndarray:
     return np.pad(values, [(0, count - len(values))] + [(0, 0)] * (values.ndim - 1))
 
 
-def _layout(parts: list, length: int) -> Layout:
+def _layout(parts: list, length: int) -> TokenLayout:
     index, kind, grid = (np.concatenate([part[field] for part in parts]) for field in range(3))
     rest = length - len(index)
-    return Layout(
+    return TokenLayout(
         np.pad(index, (0, rest)).astype(np.int32),
         np.pad(kind, (0, rest), constant_values=PADDING).astype(np.int32),
         np.pad(np.zeros(len(index)), (0, rest), constant_values=PADDING).astype(np.int32),
@@ -78,6 +78,6 @@ def _layout(parts: list, length: int) -> Layout:
     )
 
 
-def _stacked(layouts: list[Layout]) -> Layout:
-    fields = ("index", "modality", "clip", "time", "grid")
-    return Layout(*(np.stack([getattr(layout, field) for layout in layouts]) for field in fields))
+def _stacked(layouts: list[TokenLayout]) -> TokenLayout:
+    fields = ("source_index", "modality", "clip", "time", "grid")
+    return TokenLayout(*(np.stack([getattr(layout, field) for layout in layouts]) for field in fields))

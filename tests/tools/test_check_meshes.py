@@ -33,7 +33,7 @@ def test_a_gradient_that_is_off_is_told(check):
 def test_the_batch_is_packed_lacks_something_and_divides(check, hide):
     stream = check.batch(hide)
     assert stream.layout.modality.shape[0] == 8 and stream.layout.modality.shape[1] % 8 == 0
-    there = stream.clips.number >= 0
+    there = stream.clips.clip_index >= 0
     assert there.sum() == check.CLIPS and there.sum(axis=1).max() > 1
     assert not stream.clips.present[there].all()
     assert (stream.decode is not None) == hide

@@ -13,7 +13,7 @@ from training_toy import Toy, ToyBatches, quick, same_bits, toy_train
 
 from mmvideo.training.config import Tuning
 from mmvideo.training.optimizer import make_optimizer
-from mmvideo.training.state import learner_of, new_state
+from mmvideo.training.state import eval_model, new_state
 from mmvideo.training.step import make_step
 
 
@@ -64,7 +64,7 @@ def test_evaluation_takes_the_mean():
     state, step, graphdef = begin(average_from=1, optimizer={"warmup": 0})
     for number in range(3):
         state, _ = step(state, ToyBatches().batch(number))
-    kernel = learner_of(graphdef, state).inner.kernel[...]
+    kernel = eval_model(graphdef, state).inner.kernel[...]
     np.testing.assert_array_equal(kernel, state.ema["inner"]["kernel"])
     assert not np.array_equal(kernel, state.params["inner"]["kernel"])
 

@@ -20,7 +20,7 @@ from mmvideo.training.checkpoint.checkpoint_manifest import (
     read_record,
 )
 from mmvideo.training.logging.metric_writers import MetricsWriter
-from mmvideo.training.logging.time_ledger import Ledger
+from mmvideo.training.logging.time_ledger import TimeLedger
 
 
 def test_a_run_resumes_over_damaged_lines(tmp_path, capsys):
@@ -47,7 +47,7 @@ def test_lines_of_a_ledger_without_checksums_that_lack_a_key_are_left_out(tmp_pa
     whole = {"run": 1, "from_step": 0, "to_step": 2, "at": 100.0, "wall": 5.0}
     broken = [{**whole, "to_step": "2"}, {"run": 1, "from_step": 0, "to_st%p": 2, "at": 100.0}, {**whole, "at": None}]
     path.write_text("".join(json.dumps(line) + "\n" for line in (whole, *broken)))
-    assert Ledger(path).begin(2) == 0.0
+    assert TimeLedger(path).begin(2) == 0.0
     assert "3 of 4 lines are damaged" in capsys.readouterr().err
 
 

@@ -13,8 +13,8 @@ import pytest
 from flax import nnx
 from training_toy import PlainToy, ToyBatches, quick
 
-from mmvideo.model.config import Block, Dimensions
-from mmvideo.model.transformer.block import Blocks
+from mmvideo.model.config import Block, ModelDims
+from mmvideo.model.transformer.block import TransformerStack
 from mmvideo.training.config import MOMENTS, Optimizer
 from mmvideo.training.optimizer import decayed, make_optimizer, make_schedule
 from mmvideo.training.state import new_state
@@ -53,13 +53,13 @@ def test_wrong_settings_are_named(settings, message):
 
 
 def test_decay_takes_matrices_and_leaves_the_rest():
-    blocks = Blocks(Dimensions(depth=2, width=8, heads=2, feed_forward=16), rngs=nnx.Rngs(0))
+    blocks = TransformerStack(ModelDims(depth=2, width=8, heads=2, feed_forward=16), rngs=nnx.Rngs(0))
     params = nnx.to_pure_dict(nnx.state(blocks, nnx.Param))
     taken = {name for name, decays in decayed(params).items() if decays}
     assert taken == {"qkv_kernel", "out_kernel", "up_kernel", "down_kernel"}
     special = Block(activation="swiglu", qk_norm=True, layer_scale=1.0)
-    numbers = Dimensions(depth=2, width=8, heads=2, feed_forward=16)
-    own = Blocks(numbers, special, sharing="nothing", modalities=("video", "text"), rngs=nnx.Rngs(0))
+    numbers = ModelDims(depth=2, width=8, heads=2, feed_forward=16)
+    own = TransformerStack(numbers, special, sharing="nothing", modalities=("video", "text"), rngs=nnx.Rngs(0))
     marks = decayed(nnx.to_pure_dict(nnx.state(own, nnx.Param)))
     for owner in ("video", "text"):
         assert {name for name, decays in marks[owner].items() if decays} == taken | {"gate_kernel"}
@@ -135,7 +135,7 @@ def test_accumulated_small_batches_equal_a_big_one():
 
 def test_muon_makes_the_update_of_each_matrix_orthogonal_and_leaves_the_rest_to_adam():
     rng = np.random.default_rng(0)
-    blocks = Blocks(Dimensions(depth=2, width=8, heads=2, feed_forward=16), rngs=nnx.Rngs(0))
+    blocks = TransformerStack(ModelDims(depth=2, width=8, heads=2, feed_forward=16), rngs=nnx.Rngs(0))
     params = nnx.to_pure_dict(nnx.state(blocks, nnx.Param))
     grads = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), params)
     settings = Optimizer(name="muon", learning_rate=1.0, warmup=0, schedule="constant", weight_decay=0.0, clip=None)

@@ -11,8 +11,8 @@ import pytest
 from mmvideo.records.lines import read_lines, write_lines
 from mmvideo.training.logging.metric_writers import summarise
 from mmvideo.training.logging.progress import Progress, clock, short
-from mmvideo.training.logging.time_ledger import Ledger, lost_work, productive_seconds
-from mmvideo.training.workdir import WorkdirError, claim
+from mmvideo.training.logging.time_ledger import TimeLedger, lost_work, productive_seconds
+from mmvideo.training.workdir import WorkdirError, create_or_validate_workdir
 
 
 def stretch(first, last, wall):
@@ -29,15 +29,15 @@ def test_work_past_the_resumed_step_is_lost_once():
 
 
 def test_nested_phases_are_booked_once(tmp_path):
-    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger = TimeLedger(tmp_path / "ledger.jsonl")
     with ledger.phase("evaluation"), ledger.phase("wait"):
         sum(range(100_000))
-    assert list(ledger.waiting([1, 2])) == [1, 2]
+    assert list(ledger.timed_iter([1, 2])) == [1, 2]
     spent = ledger.write(3)
     (line,) = read_lines(tmp_path / "ledger.jsonl")
     assert line["wall"] == pytest.approx(sum(spent.values()), rel=1e-9)
     assert spent["wait"] > spent["evaluation"] and spent["wait"] < ledger.elapsed
-    assert Ledger(tmp_path / "ledger.jsonl").begin(1) == pytest.approx(line["wall"] * 2 / 3)
+    assert TimeLedger(tmp_path / "ledger.jsonl").begin(1) == pytest.approx(line["wall"] * 2 / 3)
 
 
 def test_goodput_is_what_the_model_has_of_all_the_time_since_the_first_start(tmp_path):
@@ -51,7 +51,7 @@ def test_goodput_is_what_the_model_has_of_all_the_time_since_the_first_start(tmp
     assert productive_seconds(lines, 15) == pytest.approx(20.0 * 0.7 + 8.0)
     write_lines(tmp_path / "ledger.jsonl", lines)
     beats = []
-    ledger = Ledger(tmp_path / "ledger.jsonl", beats.append)
+    ledger = TimeLedger(tmp_path / "ledger.jsonl", beats.append)
     assert ledger.begin(10, {"devices": 8}) == pytest.approx(20.0)
     assert ledger.goodput == pytest.approx(0.14, abs=1e-3) and ledger.since_first == pytest.approx(100.0, abs=1.0)
     resumed = read_lines(tmp_path / "ledger.jsonl")[-1]
@@ -126,16 +126,18 @@ def test_settings_that_differ_are_listed(tmp_path):
     def settings(**changes):
         return json.dumps({"training": {"steps": 10, "keep": 2}, "model": {"width": 8, "taps": [1, 2]}} | changes)
 
-    claim(tmp_path, settings())
-    claim(tmp_path, settings(training={"steps": 20, "keep": 5}))
+    create_or_validate_workdir(tmp_path, settings())
+    create_or_validate_workdir(tmp_path, settings(training={"steps": 20, "keep": 5}))
     with pytest.raises(WorkdirError, match=r"training\.steps \(20 there, 10 here\)"):
-        claim(tmp_path, settings())
+        create_or_validate_workdir(tmp_path, settings())
     with pytest.raises(WorkdirError, match=r"model\.taps\.1 \(2 there, 3 here\); model\.width \(8 there, \"absent"):
-        claim(tmp_path, settings(training={"steps": 20, "keep": 5}, model={"taps": [1, 3]}))
-    claim(tmp_path, settings(training={"steps": 20, "keep": 5}, model={"width": 9, "taps": [1, 2]}), ["model.*"])
+        create_or_validate_workdir(tmp_path, settings(training={"steps": 20, "keep": 5}, model={"taps": [1, 3]}))
+    create_or_validate_workdir(
+        tmp_path, settings(training={"steps": 20, "keep": 5}, model={"width": 9, "taps": [1, 2]}), ["model.*"]
+    )
     (tmp_path / "config.json").write_text('{"training": ')
     with pytest.raises(WorkdirError, match="is not JSON"):
-        claim(tmp_path, settings())
+        create_or_validate_workdir(tmp_path, settings())
 
 
 SEPARATORS = "\u2028\u2029\u0085\v\f\x1c\x1d\x1e"

@@ -19,7 +19,7 @@ from mmvideo.training.checkpoint.checkpoint_manifest import make_record
 from mmvideo.training.config import Training
 from mmvideo.training.loop import _assets
 from mmvideo.training.resume_checks import check_resumed, kept_files, moved_paths
-from mmvideo.training.workdir import MAY_DIFFER, WorkdirError
+from mmvideo.training.workdir import RESUMABLE_FIELDS, WorkdirError
 
 
 def settings(corpus: Path, **changes) -> Experiment:
@@ -51,7 +51,7 @@ def trained(shapes, tmp_path) -> Path:
 def resume(workdir: Path, experiment: Experiment, **changed: bytes) -> None:
     there = kept_files(workdir / "checkpoints")
     here = files_of(experiment) | {name.replace("_", "."): data for name, data in changed.items()}
-    check_resumed(workdir, there, here, (*MAY_DIFFER, *moved_paths(there)))
+    check_resumed(workdir, there, here, (*RESUMABLE_FIELDS, *moved_paths(there)))
 
 
 def manifest_of(shapes: Path) -> list[dict]:

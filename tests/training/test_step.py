@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 from training_toy import Toy, ToyBatches, quick, same_bits
 
-from mmvideo.training.nan_guard import NonFiniteError, check, culprits
+from mmvideo.training.nan_guard import NonFiniteError, check, nonfinite_metrics
 from mmvideo.training.optimizer import make_optimizer
 from mmvideo.training.state import new_state
 from mmvideo.training.step import make_step
@@ -96,7 +96,7 @@ def test_the_guard_has_patience_and_names_step_and_objective():
 
 def test_a_bad_gradient_with_finite_losses_is_told_apart():
     metrics = {"train/loss": 1.0, "train/value/loss": 1.0, "bad_in_a_row": 1.0}
-    assert culprits(metrics) == []
+    assert nonfinite_metrics(metrics) == []
     with pytest.raises(NonFiniteError, match="the gradient, though every loss is finite"):
         check(1, metrics, patience=1)
-    assert culprits({"train/loss": np.inf, "train/value/loss": 1.0}) == ["the total"]
+    assert nonfinite_metrics({"train/loss": np.inf, "train/value/loss": 1.0}) == ["the total"]

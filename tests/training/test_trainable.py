@@ -13,7 +13,7 @@ from flax import nnx
 from flax.traverse_util import flatten_dict
 from synthetic_streams import SPEC, TINY, make_stream, random_clip
 
-from mmvideo.experiment.build_learner import make_ready
+from mmvideo.experiment.build_learner import configure_tuning
 from mmvideo.model.config import Block, Fusion
 from mmvideo.objectives import Classification, LatentPrediction
 from mmvideo.objectives.learner import Learner
@@ -22,9 +22,9 @@ from mmvideo.parallel.mesh import make_mesh
 from mmvideo.parallel.rules import batch_sharding
 from mmvideo.training.config import Lora, Optimizer, Training, Tuning
 from mmvideo.training.optimizer import make_optimizer
-from mmvideo.training.state import draw_up
+from mmvideo.training.state import init_abstract
 from mmvideo.training.step import make_step
-from mmvideo.training.trainable import portion_of
+from mmvideo.training.trainable import trainable_params
 
 STAGED = dataclasses.replace(TINY, width=16, heads=2, feed_forward=32)
 MODEL = dataclasses.replace(STAGED, fusion=Fusion("early"), block=Block(drop_path=0.2))
@@ -50,7 +50,7 @@ def config(tune=Tuning(), optimizer=ADAM, **settings):  # noqa: B008
 def learner_of(training, model=MODEL, objectives=None):
     def build(rngs):
         learner = Learner(model, SPEC, objectives or OBJECTIVES, rngs=rngs)
-        make_ready(learner, training.tune, rngs)
+        configure_tuning(learner, training.tune, rngs)
         return learner
 
     return build
@@ -60,7 +60,7 @@ def learner_of(training, model=MODEL, objectives=None):
 def planned(training, mesh=Mesh(), model=MODEL):  # noqa: B008
     """The plan of a state, and the batch on the devices."""
     mesh = make_mesh(mesh, jax.devices()[: int(np.prod([abs(n) for n in dataclasses.astuple(mesh)]))])
-    plan = draw_up(learner_of(training, model), training, mesh)
+    plan = init_abstract(learner_of(training, model), training, mesh)
     return plan, jax.device_put(stream(), jax.tree.map(lambda _: batch_sharding(mesh), stream())), mesh
 
 
@@ -115,7 +115,7 @@ def test_heads_leave_the_trunk_as_it_is_in_bits_and_keep_no_moments_of_it():
     heads = sum(value.size for name, value in before.items() if name.startswith("heads."))
     assert sizes(state.opt_state) == 2 * heads  # Adam's two moments
     training = config(Tuning("heads"))
-    assert portion_of(whole_learner(training), training).size == heads
+    assert trainable_params(whole_learner(training), training).size == heads
 
 
 def test_what_is_frozen_costs_no_backward_pass():
@@ -191,8 +191,8 @@ def test_the_first_layers_keep_their_bits():
 def updates(training, model):
     """What a gradient of ones makes of every trained parameter of a new learner, by name."""
     learner = whole_learner(training, model)
-    portion = portion_of(learner, training)
-    trained = portion.take(nnx.to_pure_dict(nnx.state(learner, nnx.Param)))
+    portion = trainable_params(learner, training)
+    trained = portion.partition(nnx.to_pure_dict(nnx.state(learner, nnx.Param)))
     optimizer = make_optimizer(training.optimizer, training.steps, portion.rates)
     made, _ = optimizer.update(jax.tree.map(jnp.ones_like, trained), optimizer.init(trained), trained)
     return named(made), named(trained)
@@ -271,7 +271,7 @@ def test_factors_and_moments_are_split_over_a_mesh():
 def test_settings_that_cannot_be_meant_are_named(tune, optimizer, words):
     training = config(tune, optimizer)
     with pytest.raises(ValueError, match=words):
-        portion_of(whole_learner(training), training)
+        trainable_params(whole_learner(training), training)
 
 
 def test_values_out_of_range_are_named():

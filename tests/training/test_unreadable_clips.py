@@ -26,10 +26,10 @@ class LostBatches(ToyBatches):
     def batch(self, step):
         stream = super().batch(step)
         count = self.lost.get(step, 0)
-        number = np.where(np.arange(self.rows)[:, None] < count, PADDING, stream.clips.number)
+        number = np.where(np.arange(self.rows)[:, None] < count, PADDING, stream.clips.clip_index)
         if count:
             self.skipped += [(f"clip {step}.{place}", "it is damaged") for place in range(count)]
-        return dataclasses.replace(stream, clips=dataclasses.replace(stream.clips, number=number))
+        return dataclasses.replace(stream, clips=dataclasses.replace(stream.clips, clip_index=number))
 
     def planned(self, step):
         return Planned(step // self.per_epoch, self.rows, self.per_epoch * self.rows)

@@ -22,7 +22,7 @@ from mmvideo.parallel import config
 from mmvideo.parallel.mesh import make_mesh
 from mmvideo.parallel.processes import initialize
 from mmvideo.parallel.rules import batch_sharding
-from mmvideo.stream import PADDING, Clips, Layout, Modality, TokenStream
+from mmvideo.stream import PADDING, Clips, Modality, TokenLayout, TokenStream
 from mmvideo.training.config import Optimizer, Training
 from mmvideo.training.loop import train
 from mmvideo.training.state import TrainState
@@ -91,7 +91,7 @@ class ToyBatches:
         if step in self.half_bad:
             time[0, 0] = np.inf
         index = np.tile(np.arange(TOKENS, dtype=np.int32), (self.rows, 1))
-        layout = Layout(index, modality, np.minimum(modality, 0), time, np.zeros((self.rows, TOKENS, 3), np.int32))
+        layout = TokenLayout(index, modality, np.minimum(modality, 0), time, np.zeros((self.rows, TOKENS, 3), np.int32))
         kind = (audio.mean(axis=(1, 2)) > 0).astype(np.int32)[:, None]
         number = np.arange(self.rows, dtype=np.int32)[:, None] + step * self.rows
         clips = Clips(number, np.tile([False, True, False], (self.rows, 1, 1)), {"kind": kind})

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from mmvideo.media.decode import decode
-from mmvideo.media.frames.frame_converter import Painter
+from mmvideo.media.frames.frame_converter import FrameConverter
 from mmvideo.media.transcode import transcode
 
 COLOURS = np.array(
@@ -139,7 +139,7 @@ def chroma_cost(size: tuple[int, int], target: tuple[int, int], turns: int = 60)
     draw = np.random.default_rng(0)
     half = (size[0] // 2, size[1] // 2)
     frame = filled([draw.integers(16, 235, shape).astype(np.uint8) for shape in (size, half, half)], "yuv420p")
-    tool, painter = VideoReformatter(), Painter(None, target, "bicubic")
+    tool, painter = VideoReformatter(), FrameConverter(None, target, "bicubic")
 
     def plain() -> None:
         tool.reformat(frame, target[1], target[0], "rgb24", interpolation=Interpolation.BICUBIC, threads=1).to_ndarray()

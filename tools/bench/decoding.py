@@ -4,9 +4,9 @@ COMMAND  python tools/bench/decoding.py [--size nano] [--lengths 8 32 64 128] [-
 COST     1 core, 2 minutes, with the size nano
 
 Rows hold clips of video, sound and text, as many as fit. For every length of text: the time of one piece of all
-clips early and late in the text by the step that reads one piece (`model.cache.read`), that of a pass of the trunk over
-everything, which was a step before keys and values were kept, and the FLOPs of both as XLA counts them. All are
-medians of interleaved runs of one process, so that their ratios hold on a machine that does other things too.
+clips early and late in the text by the step that reads one piece (`model.kv_cache.decode_step`), that of a pass of the
+trunk over everything, which was a step before keys and values were kept, and the FLOPs of both as XLA counts them. All
+are medians of interleaved runs of one process, so that their ratios hold on a machine that does other things too.
 
 Exit code 1 if a late piece costs more than 1.2 times an early one, or the cached step less than 2 times fewer FLOPs.
 """
@@ -28,9 +28,9 @@ import numpy as np
 from flax import nnx
 
 from mmvideo.model.config import Fusion, Model
-from mmvideo.model.transformer.kv_cache import read, see, unwritten
+from mmvideo.model.transformer.kv_cache import decode_step, empty_cache, prefill
 from mmvideo.model.transformer.multimodal_transformer import MultimodalTransformer
-from mmvideo.stream import Clips, Layout, PatchSpec, StreamSpec, TextSpec, TokenStream
+from mmvideo.stream import Clips, PatchSpec, StreamSpec, TextSpec, TokenLayout, TokenStream
 
 VIDEO, AUDIO = (8, 7, 7), (16, 8, 1)
 """Grids of a clip."""
@@ -61,7 +61,7 @@ def make_stream(length: int) -> tuple[StreamSpec, TokenStream]:
     within = np.tile(np.concatenate([np.arange(count) for count in counts]), CLIPS)
     grid = np.tile(np.concatenate(grids), (CLIPS, 1))
     index = bases[modality] + clip * np.array(counts)[modality] + within
-    layout = Layout(index, modality, clip, grid[:, 0] * np.array([0.25, 0.16, 0])[modality], grid)
+    layout = TokenLayout(index, modality, clip, grid[:, 0] * np.array([0.25, 0.16, 0])[modality], grid)
     layout = jax.tree.map(lambda field: np.broadcast_to(field, (ROWS, *field.shape)), layout)
     layout = dataclasses.replace(
         jax.tree.map(lambda field: field.astype(np.int32), layout), time=layout.time.astype(np.float32)
@@ -74,16 +74,16 @@ def steps(size: str, length: int) -> tuple[Callable, Callable, float, float]:
     """A cached step `(number) -> ready`, a whole pass `() -> ready`, and the FLOPs of both."""
     spec, stream = make_stream(length)
     config = Model(size, fusion=Fusion("mid", 2, text="causal"), compute="float32", scan=False)
-    trunk = MultimodalTransformer(config, spec, rngs=nnx.Rngs(0))
-    graph, state = nnx.split(trunk)
-    seen = jax.jit(lambda state, stream: see(nnx.merge(graph, state), stream))(state, stream)
-    written = tuple(kept.roomy(length) for kept in unwritten(seen, CLIPS))
+    backbone = MultimodalTransformer(config, spec, rngs=nnx.Rngs(0))
+    graph, state = nnx.split(backbone)
+    seen = jax.jit(lambda state, stream: prefill(nnx.merge(graph, state), stream))(state, stream)
+    written = tuple(kept.pad_to(length) for kept in empty_cache(seen, CLIPS))
     piece = jnp.full((ROWS, 1, CLIPS, 1), 7, jnp.int32)
 
     def one(state, seen, written, number):
         known = jnp.broadcast_to(jnp.arange(length) < number, (ROWS, CLIPS, length))
-        top, new = read(nnx.merge(graph, state), seen, written, piece, piece * 0 + number, known)
-        return top, tuple(old.put(more, number) for old, more in zip(written, new, strict=True))
+        top, new = decode_step(nnx.merge(graph, state), seen, written, piece, piece * 0 + number, known)
+        return top, tuple(old.update(more, number) for old, more in zip(written, new, strict=True))
 
     def everything(state, stream):
         return nnx.merge(graph, state)(stream).top

@@ -30,7 +30,7 @@ from pathlib import Path
 
 from mmvideo.input.config import Input, Masking, Packing, Source
 from mmvideo.input.pipeline import Batches
-from mmvideo.stream import padding_share
+from mmvideo.stream import padding_fraction
 
 RATE, FULL = 0.75, 0.95
 """Targets: share of bare decoding's speed, and share of token slots that hold tokens (`samples:all`)."""
@@ -71,8 +71,8 @@ def _measure(name: str, path: str, rounds: int) -> dict:
     for turn in range(rounds):
         started, clips = time.process_time(), 0
         for _, stream in batches.iterate(turn * batches.steps_per_epoch, (turn + 1) * batches.steps_per_epoch):
-            clips += int((stream.clips.number >= 0).sum())
-            filled.append(1 - padding_share(stream.layout))
+            clips += int((stream.clips.clip_index >= 0).sum())
+            filled.append(1 - padding_fraction(stream.layout))
         loader.append(clips / (time.process_time() - started))
         started = time.process_time()
         for clip in media:

@@ -37,7 +37,7 @@ from mmvideo.parallel.config import Mesh
 from mmvideo.parallel.mesh import make_mesh
 from mmvideo.stream import StreamSpec, TokenStream
 from mmvideo.training.config import Training
-from mmvideo.training.state import Blueprint, draw_up
+from mmvideo.training.state import AbstractTrainState, init_abstract
 from mmvideo.training.step import make_step
 
 LOOP, GROWTH = 1.05, 1.3
@@ -101,7 +101,7 @@ def now() -> np.ndarray:
     return np.array([time.perf_counter(), time.process_time()])
 
 
-def bare_step(plan: Blueprint, training: Training, stream: TokenStream) -> Callable[[int], np.ndarray]:
+def bare_step(plan: AbstractTrainState, training: Training, stream: TokenStream) -> Callable[[int], np.ndarray]:
     """`(steps) -> what a step has taken`, the step alone, on a state of its own."""
     places = jax.tree.map(lambda leaf: leaf.sharding, plan.abstract)
     program, box = make_step(plan.graphdef, training, places), [plan.create()]
@@ -133,7 +133,7 @@ def measure_loop(size: str | None, batch: int, blocks: int, block: int) -> dict[
         return Learner(model(size), streams, objectives(CASE), rngs=rngs)
 
     with jax.set_mesh(mesh):
-        bare = bare_step(draw_up(learner, training, mesh), training, jax.device_put(made))
+        bare = bare_step(init_abstract(learner, training, mesh), training, jax.device_put(made))
     batches = Interleaved(made, bare, block)
     with tempfile.TemporaryDirectory() as folder:
         train(
@@ -161,7 +161,7 @@ def measure_depth(size: str | None, batch: int, rounds: int) -> dict[str, Any]:
 
         jax.clear_caches()
         with jax.set_mesh(mesh):
-            plan = draw_up(learner, training, mesh)
+            plan = init_abstract(learner, training, mesh)
             began = time.perf_counter()
             make_step(plan.graphdef, training).lower(plan.abstract, made).compile()
             return time.perf_counter() - began

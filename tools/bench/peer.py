@@ -38,7 +38,7 @@ from step import peak_flops, row
 
 from mmvideo.cost_model.flops import count_flops
 from mmvideo.input.clip_loader import Tokens
-from mmvideo.input.collate import RowShape, assemble_row, stack_rows
+from mmvideo.input.collate import BatchShape, assemble_row, stack_rows
 from mmvideo.model.config import SIZES, Block, Decoder, Fusion, Model
 from mmvideo.objectives import MaskedPatches
 from mmvideo.objectives.learner import Learner
@@ -46,7 +46,7 @@ from mmvideo.parallel.config import Mesh
 from mmvideo.parallel.mesh import make_mesh
 from mmvideo.stream import PatchSpec, StreamSpec, TokenStream
 from mmvideo.training.config import Optimizer, Training
-from mmvideo.training.state import Blueprint, TrainState, draw_up
+from mmvideo.training.state import AbstractTrainState, TrainState, init_abstract
 from mmvideo.training.step import make_step
 
 PATCH, STEPS, HIDDEN = (2, 16, 16), 8, 0.9
@@ -94,7 +94,7 @@ def make_inputs(batch: int, cells: int) -> Inputs:
     places = np.stack(np.unravel_index(np.arange(hidden.shape[1]), (STEPS, cells, cells)), axis=-1).astype(np.int32)
     seen, unseen, every = shown * STEPS, hidden.shape[1] - shown * STEPS, hidden.shape[1]
     needs = np.array([[seen, 1, seen, 0, 0, unseen, 0, 0, every]])
-    shape, rows = RowShape(spec, needs[0], ("video",), ()), []
+    shape, rows = BatchShape(spec, needs[0], ("video",), ()), []
     for number in range(batch):
         patches = rearrange(
             videos[number], "(t a) (y b) (x c) rgb -> (t y x) (a b c rgb)", a=PATCH[0], b=PATCH[1], c=PATCH[2]
@@ -122,10 +122,12 @@ def make_model(size: str, compute: str) -> Model:
     )
 
 
-def make_plan(model: Model, cells: int) -> Blueprint:
+def make_plan(model: Model, cells: int) -> AbstractTrainState:
     """The learner's state, not yet computed."""
     objectives = {"masked_patches": MaskedPatches(audio=0.0, target="channel", epsilon="deviation")}
-    return draw_up(lambda rngs: Learner(model, make_spec(cells), objectives, rngs=rngs), TRAINING, make_mesh(Mesh()))
+    return init_abstract(
+        lambda rngs: Learner(model, make_spec(cells), objectives, rngs=rngs), TRAINING, make_mesh(Mesh())
+    )
 
 
 def stirred(params: Any) -> Any:
@@ -143,8 +145,8 @@ def stirred(params: Any) -> Any:
 def peer_weights(params: Any) -> dict[str, np.ndarray]:
     """Our parameters under the names, and in the layouts, of `VideoMAEForPreTraining`."""
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
-    trunk, heads = params["trunk"], params["heads"]["masked_patches"]
-    decoder, embed = heads["decoder"], trunk["embed"]
+    backbone, heads = params["trunk"], params["heads"]["masked_patches"]
+    decoder, embed = heads["decoder"], backbone["embed"]
     # Ours sees 2 p - 1 of a pixel p in [0, 1], the peer's (p - mean) / deviation.
     kernel = embed["video"]["dense"]["kernel"].reshape(*PATCH, 3, -1)
     bias = embed["video"]["dense"]["bias"] + embed["modality"]["table"][0]
@@ -153,8 +155,8 @@ def peer_weights(params: Any) -> dict[str, np.ndarray]:
     named = {
         "videomae.embeddings.patch_embeddings.projection.weight": kernel,
         "videomae.embeddings.patch_embeddings.projection.bias": bias,
-        "videomae.layernorm.weight": trunk["norms"]["fused"]["scale"],
-        "videomae.layernorm.bias": trunk["norms"]["fused"]["bias"],
+        "videomae.layernorm.weight": backbone["norms"]["fused"]["scale"],
+        "videomae.layernorm.bias": backbone["norms"]["fused"]["bias"],
         "encoder_to_decoder.weight": decoder["narrow"]["kernel"].T,
         "mask_token": decoder["mask"][None, None],
         "decoder.norm.weight": decoder["norm"]["scale"],
@@ -162,7 +164,10 @@ def peer_weights(params: Any) -> dict[str, np.ndarray]:
         "decoder.head.weight": heads["answers"]["video"]["kernel"].T,
         "decoder.head.bias": heads["answers"]["video"]["bias"],
     }
-    for prefix, blocks in (("videomae.encoder.layer", trunk["blocks"]), ("decoder.decoder_layers", decoder["blocks"])):
+    for prefix, blocks in (
+        ("videomae.encoder.layer", backbone["blocks"]),
+        ("decoder.decoder_layers", decoder["blocks"]),
+    ):
         for number in range(len(blocks["out_bias"])):
             layer = _peer_layer({name: stack[number] for name, stack in blocks.items()})
             named |= {f"{prefix}.{number}.{name}": value for name, value in layer.items()}
@@ -293,7 +298,7 @@ def exact_loss(size: str, cells: int, params: Any, stream: TokenStream) -> float
         return float(jax.jit(lambda params: nnx.merge(graph, params, {}).losses(stream)[0])(params))
 
 
-def our_step(plan: Blueprint, state: TrainState, stream: TokenStream) -> Run:
+def our_step(plan: AbstractTrainState, state: TrainState, stream: TokenStream) -> Run:
     """Our training step, each call from where the one before has ended."""
     program, box = make_step(plan.graphdef, TRAINING), [state]
 

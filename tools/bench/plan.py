@@ -6,9 +6,9 @@ COST     1 core, 10 seconds a recipe and number of devices; with --compile 10 to
 
 Without --compile each line is a plan and the time that it took. With it the same step is compiled by the device's own
 compiler where that is installed (`mmvideo/experiment/planning/xla_compile.py`); no accelerator is needed for either.
-`arguments` (parameters, optimiser, average, batch) must agree, and `all` too, which is these and what a step works with: gradients
-and activations. Elsewhere the step is compiled for as many CPU devices, for which XLA counts more work than for an
-accelerator, since it computes bfloat16 in float32.
+`arguments` (parameters, optimiser, average, batch) must agree, and `all` too, which is these and what a step works
+with: gradients and activations. Elsewhere the step is compiled for as many CPU devices, for which XLA counts more work
+than for an accelerator, since it computes bfloat16 in float32.
 
 Exit code 1 if arguments, or all of an accelerator's bytes, differ by more than 5 %.
 """
@@ -29,14 +29,14 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from mmvideo.cost_model.devices import device_named
 from mmvideo.experiment.config import Experiment, load_experiment
-from mmvideo.experiment.planning.device_plan import Launch, as_dict, compile_launch, plan_launch
+from mmvideo.experiment.planning.device_plan import DevicePlan, as_dict, compile_launch, plan_devices
 
 RECIPES = Path(__file__).parents[2] / "configs" / "pretrain"
 NEAR = 0.05
 """Largest difference that is let pass."""
 
 
-def compare(experiment: Experiment, launch: Launch) -> dict[str, Any]:
+def compare(experiment: Experiment, launch: DevicePlan) -> dict[str, Any]:
     """The bytes of a launch beside XLA's."""
     planned, found = compile_launch(experiment, launch)
     memory = planned.memory
@@ -52,7 +52,7 @@ def compare(experiment: Experiment, launch: Launch) -> dict[str, Any]:
     }
 
 
-def line(name: str, launch: Launch, seconds: float, told: dict[str, Any] | None) -> str:
+def line(name: str, launch: DevicePlan, seconds: float, told: dict[str, Any] | None) -> str:
     """A plan, and how XLA's bytes relate to it."""
     mesh = "x".join(str(size) for size in launch.sizes.values())
     cells = f"{name:20}{launch.devices:>4} {mesh:>9}{launch.rows:>7}{launch.memory.total / 2**30:>9.2f}{launch.fits:>7}"
@@ -94,7 +94,7 @@ def main() -> int:
                 fewer = dataclasses.replace(experiment.input, packing=packing)
                 experiment = dataclasses.replace(experiment, input=fewer)
             began = time.perf_counter()
-            launch = plan_launch(experiment, device, devices)
+            launch = plan_devices(experiment, device, devices)
             seconds = time.perf_counter() - began
             told = compare(experiment, launch) if options.compile else None
             wrong += told is not None and apart(told)

@@ -31,7 +31,7 @@ import numpy as np
 
 from mmvideo.evaluation.retrieval.dual_softmax import dual_softmax_ranks
 from mmvideo.evaluation.retrieval.exact_search import most_similar
-from mmvideo.evaluation.retrieval.retrieval_metrics import rank
+from mmvideo.evaluation.retrieval.recall_at_k import rank
 from mmvideo.parallel.config import Mesh
 from mmvideo.parallel.mesh import make_mesh
 

@@ -44,17 +44,17 @@ from mmvideo.cost_model.attention_flops import attention_flops
 from mmvideo.cost_model.devices import device_of_kind
 from mmvideo.cost_model.flops import count_flops
 from mmvideo.input.clip_loader import Tokens
-from mmvideo.input.collate import RowShape, assemble_row, stack_rows
+from mmvideo.input.collate import BatchShape, assemble_row, stack_rows
 from mmvideo.input.planning.packer import pack
-from mmvideo.input.planning.token_counts import BUDGETS
-from mmvideo.model.config import Block, Fusion, Model, dimensions, plain
+from mmvideo.input.planning.token_counts import TOKEN_BUDGETS
+from mmvideo.model.config import Block, Fusion, Model, dense_reference, model_dims
 from mmvideo.objectives import Captioning, Classification, Contrastive
 from mmvideo.objectives.learner import Learner
 from mmvideo.parallel.config import Mesh
 from mmvideo.parallel.mesh import make_mesh
 from mmvideo.stream import PatchSpec, StreamSpec, TextSpec, TokenStream
 from mmvideo.training.config import Optimizer, Training
-from mmvideo.training.state import draw_up
+from mmvideo.training.state import init_abstract
 from mmvideo.training.step import make_step
 
 STEPS, CELLS, SOUND, PIECES = 8, (14, 14), (64, 8), 48
@@ -88,7 +88,7 @@ def spec(small: bool) -> StreamSpec:
 
 def model(case: Case) -> Model:
     """The transformer of a case."""
-    depth = dimensions(Model(size=case.size)).depth
+    depth = model_dims(Model(size=case.size)).depth
     fusion = Fusion("early")
     if case.task == "trimodal":
         fusion = Fusion("mid", layer=max(2 * depth // 3, 1), text="causal")
@@ -147,9 +147,9 @@ def make_batch(case: Case, batch: int, spec: StreamSpec) -> TokenStream:
     needs = np.array([_needs(tokens) for tokens in clips])
     budget = np.array(_needs(clip(0, STEPS, spec)))
     slots = STEPS if case.rows == "packed" else 1
-    budget[BUDGETS.index("clips")] = slots
+    budget[TOKEN_BUDGETS.index("clips")] = slots
     row = pack(needs, budget) if case.rows == "packed" else np.arange(batch)
-    shape = RowShape(spec, budget, (), ("class",))
+    shape = BatchShape(spec, budget, (), ("class",))
     labels = {"class": np.arange(batch) % CLASSES}
     made = []
     for number in range(row.max() + 1):
@@ -159,7 +159,7 @@ def make_batch(case: Case, batch: int, spec: StreamSpec) -> TokenStream:
 
 
 def _needs(tokens: dict[str, Tokens]) -> list[int]:
-    """What a clip needs of each of `sizes.BUDGETS`; nothing is hidden."""
+    """What a clip needs of each of `token_counts.TOKEN_BUDGETS`; nothing is hidden."""
     count = {name: len(part.hidden) for name, part in tokens.items()}
     return [sum(count.values()), 1, count["video"], count["audio"], count["text"], 0, 0, 0, 0]
 
@@ -176,10 +176,10 @@ def step_flops(case: Case, batch: int, spec: StreamSpec) -> float:
 
 def _clip_flops(case: Case, steps: int, spec: StreamSpec) -> float:
     """FLOPs of loss and gradient for one clip; dense attention is put in its place by that within spans."""
-    counted = plain(model(case))
+    counted = dense_reference(model(case))
     tokens = clip(0, steps, spec)
     needs = np.array([_needs(tokens)])
-    shape = RowShape(spec, needs[0], (), ("class",))
+    shape = BatchShape(spec, needs[0], (), ("class",))
     stream = stack_rows([assemble_row(shape, np.arange(1), [tokens], needs, {"class": np.zeros(1, np.int64)})])
 
     def build() -> Learner:
@@ -191,7 +191,7 @@ def _clip_flops(case: Case, steps: int, spec: StreamSpec) -> float:
         return nnx.merge(graphdef, params, rest).losses(stream)[0]
 
     counts = {name: len(part.hidden) for name, part in tokens.items()}
-    numbers = dimensions(counted)
+    numbers = model_dims(counted)
     dense = 4 * numbers.width * numbers.depth * sum(counts.values()) ** 2
     flops = count_flops(jax.value_and_grad(loss), nnx.to_pure_dict(params), nnx.to_pure_dict(rest), stream)
     # The gradient of a product is two products of its size.
@@ -207,10 +207,10 @@ def measure(case: Case, batch: int, small: bool, steps: int) -> dict[str, Any]:
         return Learner(model(case), streams, objectives(case), rngs=rngs)
 
     with jax.set_mesh(mesh):
-        blueprint = draw_up(learner, training, mesh)
-        state, stream = blueprint.create(), jax.device_put(made)
+        abstract_state = init_abstract(learner, training, mesh)
+        state, stream = abstract_state.create(), jax.device_put(made)
         began = time.perf_counter()
-        program = make_step(blueprint.graphdef, training).lower(state, stream).compile()
+        program = make_step(abstract_state.graphdef, training).lower(state, stream).compile()
         compiled = time.perf_counter() - began
         times = []
         for number in range(steps + 3):
@@ -220,7 +220,7 @@ def measure(case: Case, batch: int, small: bool, steps: int) -> dict[str, Any]:
             # The first steps settle clocks and allocations.
             times += [time.perf_counter() - began] if number >= 3 else []
     seconds, memory = statistics.median(times), program.memory_analysis()
-    real = int(np.asarray(made.layout.real).sum())
+    real = int(np.asarray(made.layout.is_token).sum())
     flops, peak = step_flops(case, batch, streams), peak_flops()
     return dataclasses.asdict(case) | {
         "clips": batch,

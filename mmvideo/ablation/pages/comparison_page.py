@@ -19,13 +19,13 @@ from mmvideo.ablation.pages.document import (
     Panel,
     Section,
     Table,
-    best,
-    entries,
-    large,
-    told,
+    bold_best,
+    format_entries,
+    format_estimate,
+    format_large,
 )
+from mmvideo.ablation.pages.result_files import write_files
 from mmvideo.ablation.pages.setting_labels import written
-from mmvideo.ablation.pages.write_pages import write_files
 from mmvideo.ablation.statistics import Estimate, estimate
 from mmvideo.evaluation.report.parts.markup import duration
 from mmvideo.evaluation.report.parts.metric_names import is_hundredfold, is_share, less_is_better
@@ -53,7 +53,7 @@ def document(comparison: Comparison) -> Document:
 def _settings(comparison: Comparison) -> Section:
     """Fields in which the columns differ."""
     rows = [
-        (Entry(field, code=True), *entries(*(written(values.get(column.name)) for column in comparison.columns)))
+        (Entry(field, code=True), *format_entries(*(written(values.get(column.name)) for column in comparison.columns)))
         for field, values in comparison.differences.items()
     ]
     lead = "" if rows else "The runs differ in nothing but their seeds."
@@ -68,8 +68,8 @@ def _metrics(comparison: Comparison) -> Section:
     for number, metric in enumerate(comparison.metrics):
         found = estimates(comparison, metric)
         # Of the others it isn't known which are better, or they are counts.
-        first = best(found, not _less(metric)) if number < comparison.headlines else None
-        row = [Entry(told(one, _scale(metric)), place == first) for place, one in enumerate(found)]
+        first = bold_best(found, not _less(metric)) if number < comparison.headlines else None
+        row = [Entry(format_estimate(one, _scale(metric)), place == first) for place, one in enumerate(found)]
         rows.append((Entry(label(metric)), *row))
     tables = [Table(head, tuple(rows[: comparison.headlines]))] if comparison.headlines else []
     rest = tuple(rows[comparison.headlines :])
@@ -85,8 +85,8 @@ def _gains(comparison: Comparison) -> Section:
     first, *others = comparison.columns
     rows = []
     for metric in comparison.metrics[: comparison.headlines] or comparison.metrics:
-        found = [told(gain, _scale(metric), signed=True) for gain in gains(comparison, metric)]
-        rows.append(entries(label(metric), *found))
+        found = [format_estimate(gain, _scale(metric), signed=True) for gain in gains(comparison, metric)]
+        rows.append(format_entries(label(metric), *found))
     lead = (
         f"What each has more than {first.name}, as differences of runs of one seed with their 95 % interval: one that "
         "does not contain 0 tells the two apart."
@@ -97,7 +97,7 @@ def _gains(comparison: Comparison) -> Section:
 
 def _cost(comparison: Comparison) -> Section:
     head = ("", *(column.name for column in comparison.columns))
-    rows = [entries(name, *told) for name, told in cost_rows(comparison).items()]
+    rows = [format_entries(name, *told) for name, told in cost_rows(comparison).items()]
     note = "As planned: FLOPs, forward and backward, and parameters. Measured, in the median over runs: the rest."
     return Section("cost", "Cost", "", (Table(head, tuple(rows), note=note),))
 
@@ -113,9 +113,9 @@ def cost_rows(comparison: Comparison) -> dict[str, list[str]]:
         seconds = _median(column, "seconds")
         row = {
             "steps": f"{column.runs[0].experiment.training.steps:,}",
-            "train FLOPs": large(planned.flops if planned else None),
-            "parameters": large(planned.parameters if planned else None),
-            "clips/s": large(_median(column, "clips_per_second")),
+            "train FLOPs": format_large(planned.flops if planned else None),
+            "parameters": format_large(planned.parameters if planned else None),
+            "clips/s": format_large(_median(column, "clips_per_second")),
             "GiB on a device": DASH if size is None else f"{size / 2**30:.3g}{kind}",
             "time": duration(seconds) if seconds else DASH,
         }
@@ -132,7 +132,7 @@ def _median(column: Column, name: str) -> float | None:
 def _runs(comparison: Comparison) -> Section:
     """Where they lie."""
     rows = [
-        entries(column.name, str(run.seed), str(run.workdir), str(run.record.step))
+        format_entries(column.name, str(run.seed), str(run.workdir), str(run.record.step))
         for column in comparison.columns
         for run in column.runs
     ]

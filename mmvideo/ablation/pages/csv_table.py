@@ -6,7 +6,7 @@ import csv
 import io
 from typing import Any
 
-from mmvideo.ablation.results import Outcome, Results, Row
+from mmvideo.ablation.results import CellOutcome, Results, Row
 
 FIRST = ("status", "why", "place", "commit", "machine")
 COST = ("train_flops", "parameters", "planned_device_bytes", "device_bytes", "clips_per_second", "seconds")
@@ -39,7 +39,7 @@ def spreadsheet(results: Results) -> str:
     return file.getvalue()
 
 
-def _cost(row: Row, outcome: Outcome) -> list[Any]:
+def _cost(row: Row, outcome: CellOutcome) -> list[Any]:
     planned, record = row.planned, outcome.record
     told = [planned.flops, planned.parameters, planned.bytes] if planned else [None] * 3
     return [*told, *([record.device_bytes, record.clips_per_second] if record else [None] * 2), outcome.seconds]

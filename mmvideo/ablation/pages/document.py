@@ -146,12 +146,12 @@ def _is_number(label: str) -> bool:
     return True
 
 
-def entries(*texts: str) -> tuple[Entry, ...]:
+def format_entries(*texts: str) -> tuple[Entry, ...]:
     """Plain places of a row."""
     return tuple(Entry(text) for text in texts)
 
 
-def told(estimate: Estimate | None, scale: float = 1.0, signed: bool = False) -> str:
+def format_estimate(estimate: Estimate | None, scale: float = 1.0, signed: bool = False) -> str:
     """`52.3 ± 1.1`: a mean and half of its interval, in digits that the interval gives a meaning; a dash for none.
 
     Args:
@@ -172,7 +172,7 @@ def decimals(size: float) -> int:
     return 3 if size == 0 else min(max(1 - math.floor(math.log10(size * (1 + 1e-9))), 0), 5)
 
 
-def large(value: float | None, unit: str = "") -> str:
+def format_large(value: float | None, unit: str = "") -> str:
     """`1234567` as `1.23 M`; a dash for none."""
     if value is None:
         return DASH
@@ -182,7 +182,7 @@ def large(value: float | None, unit: str = "") -> str:
     return f"{value:.3g}{' ' if unit else ''}{unit}"
 
 
-def best(estimates: Sequence[Estimate | None], higher: bool = True) -> int | None:
+def bold_best(estimates: Sequence[Estimate | None], higher: bool = True) -> int | None:
     """The place of the best mean; None where fewer than two are known, or they are equal."""
     known = {place: one.mean for place, one in enumerate(estimates) if one is not None}
     if len(set(known.values())) < 2:

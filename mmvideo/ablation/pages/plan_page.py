@@ -10,13 +10,13 @@ from pathlib import Path
 
 from mmvideo.ablation.cells import Cell
 from mmvideo.ablation.cost import Cost
-from mmvideo.ablation.forecast import Outlook
-from mmvideo.ablation.pages.document import DASH, Document, Entry, Section, Table, entries, large
+from mmvideo.ablation.forecast import CostForecast
+from mmvideo.ablation.pages.document import DASH, Document, Entry, Section, Table, format_entries, format_large
 from mmvideo.ablation.pages.markdown import markdown
 from mmvideo.ablation.suite import Suite, Tier
 from mmvideo.cost_model.devices import USABLE, Device
 from mmvideo.experiment.config import Experiment
-from mmvideo.experiment.planning.device_plan import pace
+from mmvideo.experiment.planning.device_plan import step_time
 from mmvideo.records.whole import write_whole
 from mmvideo.training.checkpoint.storage_errors import size_in_words
 
@@ -30,7 +30,7 @@ READING = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Planned:
+class PlannedTier:
     """What a plan tells.
 
     Attributes:
@@ -49,19 +49,19 @@ class Planned:
     cells: Sequence[Cell]
     runs: Mapping[str, Experiment]
     costs: Mapping[str, Cost]
-    outlook: Outlook
+    outlook: CostForecast
     device: Device | None
     script: str | None
 
 
-def write_plan(plan: Planned, folder: str | Path) -> Path:
+def write_plan(plan: PlannedTier, folder: str | Path) -> Path:
     """Writes `plan.md` and gives its path."""
     path = Path(folder) / "plan.md"
     write_whole(path, markdown(document(plan)))
     return path
 
 
-def document(plan: Planned) -> Document:
+def document(plan: PlannedTier) -> Document:
     """The page."""
     command = f"mmvideo ablate experiments/{plan.suite.name} --tier {plan.name}"
     lead = (f"Held fixed: {plan.suite.fixed}.", f"`{command}` runs it.")
@@ -76,7 +76,7 @@ def document(plan: Planned) -> Document:
     return Document(f"{plan.suite.title}: the {plan.name} tier, planned", lead, tuple(_facts(plan)), tuple(parts))
 
 
-def _facts(plan: Planned) -> list[tuple[str, str]]:
+def _facts(plan: PlannedTier) -> list[tuple[str, str]]:
     """All runs together."""
     found, tier = plan.outlook, plan.tier
     told = [
@@ -86,7 +86,7 @@ def _facts(plan: Planned) -> list[tuple[str, str]]:
     ]
     if plan.device is None or found.hours is None:
         return told
-    paces = dict.fromkeys("MFU {:.3g}, {}".format(*pace(run, plan.device, 1, 0.0)) for run in plan.runs.values())
+    paces = dict.fromkeys("MFU {:.3g}, {}".format(*step_time(run, plan.device, 1, 0.0)) for run in plan.runs.values())
     numbers = devices_in_words(plan.costs.values())
     usable = size_in_words(plan.device.memory * USABLE)
     return [
@@ -97,17 +97,17 @@ def _facts(plan: Planned) -> list[tuple[str, str]]:
     ]
 
 
-def _study(plan: Planned, name: str) -> Section:
+def _study(plan: PlannedTier, name: str) -> Section:
     """The runs of a table, of its first seed: others cost the same."""
     own = [cell for cell in plan.cells if cell.study == name and cell.seed == plan.cells[0].seed]
     axes = tuple(own[0].labels)
-    rows = tuple(entries(*cell.labels.values()) + _figures(plan, cell.place) for cell in own)
+    rows = tuple(format_entries(*cell.labels.values()) + _figures(plan, cell.place) for cell in own)
     return Section(name, name, tables=(_table(axes, rows),))
 
 
-def _shared(plan: Planned, places: Sequence[str]) -> Section:
+def _shared(plan: PlannedTier, places: Sequence[str]) -> Section:
     """Runs from which cells start."""
-    rows = tuple(entries(place) + _figures(plan, place) for place in places)
+    rows = tuple(format_entries(place) + _figures(plan, place) for place in places)
     lead = "From these the cells above start; each is trained once."
     return Section("shared", "Runs that cells share", lead, (_table(("run",), rows),))
 
@@ -117,12 +117,12 @@ def _table(words: tuple[str, ...], rows: tuple[tuple[Entry, ...], ...]) -> Table
     return Table((*words, *figures), rows, words=len(words))
 
 
-def _figures(plan: Planned, place: str) -> tuple[Entry, ...]:
+def _figures(plan: PlannedTier, place: str) -> tuple[Entry, ...]:
     """The numbers of a run."""
     cost = plan.costs[place]
     kept = plan.runs[place].training.keep or 1
-    return entries(
-        large(cost.parameters),
+    return format_entries(
+        format_large(cost.parameters),
         f"{cost.steps:,}",
         _scientific(cost.flops),
         size_in_words(cost.bytes),
@@ -154,12 +154,12 @@ def _rows(cost: Cost) -> str:
     """How many a device has, and whether they fit."""
     if cost.rows is None:
         return DASH
-    if cost.turns == 0:
+    if cost.grad_accum_steps == 0:
         return f"{cost.rows:,}: not one fits"
-    return f"{cost.rows:,} fit" if cost.turns == 1 else f"{cost.rows:,} in {cost.turns} turns"
+    return f"{cost.rows:,} fit" if cost.grad_accum_steps == 1 else f"{cost.rows:,} in {cost.grad_accum_steps} turns"
 
 
-def _data(plan: Planned) -> Section:
+def _data(plan: PlannedTier) -> Section:
     """Corpora and checkpoints that must be at hand."""
     runs = list(plan.runs.values())
     trained = {source.path for run in runs for source in run.input.sources}

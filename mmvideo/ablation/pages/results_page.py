@@ -9,10 +9,20 @@ from collections.abc import Iterable
 from mmvideo.ablation.cells import tier_of
 from mmvideo.ablation.git import last_change
 from mmvideo.ablation.pages import published_columns
-from mmvideo.ablation.pages.document import DASH, Document, Entry, Section, Table, best, entries, large, told
+from mmvideo.ablation.pages.document import (
+    DASH,
+    Document,
+    Entry,
+    Section,
+    Table,
+    bold_best,
+    format_entries,
+    format_estimate,
+    format_large,
+)
 from mmvideo.ablation.pages.panels import panels
 from mmvideo.ablation.pages.setting_labels import change_lines
-from mmvideo.ablation.results import Outcome, Results, Row, StudyResults
+from mmvideo.ablation.results import CellOutcome, Results, Row, StudyResults
 from mmvideo.ablation.statistics import Estimate, Verdict, estimate
 from mmvideo.ablation.suite import Claim, Metric, Tier
 from mmvideo.ablation.worker import CELLS
@@ -81,7 +91,7 @@ def _asked(results: Results, tier: Tier) -> list[tuple[str, str]]:
     return [("studies", f"{', '.join(asked)}; {len(asked)} of {count}")] if len(asked) < count else []
 
 
-def _settled(name: str, outcome: Outcome) -> str:
+def _settled(name: str, outcome: CellOutcome) -> str:
     """When the suite that a run was made with was committed."""
     changed = last_change(f"experiments/{name}/suite.py", outcome.commit)
     return f"committed {changed}" if changed else ""
@@ -97,7 +107,7 @@ def _listed(words: Iterable[str]) -> str:
     return "; ".join(dict.fromkeys(filter(None, words))) or DASH
 
 
-def _versions(outcome: Outcome) -> str:
+def _versions(outcome: CellOutcome) -> str:
     return ", ".join(f"{name} {version}" for name, version in outcome.versions.items() if version)
 
 
@@ -126,7 +136,9 @@ def _findings(results: Results, judged: Iterable[tuple[StudyResults, Claim, Verd
     """What is made of the verdicts."""
     said = tier_of(results.suite, results.tier).findings
     rows = [
-        entries(claim.text, verdict.outcome, said[claim.text]) for _, claim, verdict in judged if claim.text in said
+        format_entries(claim.text, verdict.outcome, said[claim.text])
+        for _, claim, verdict in judged
+        if claim.text in said
     ]
     return Table(("claim", "verdict", "what is made of it"), tuple(rows), words=3, title="In words", printed=False)
 
@@ -142,9 +154,9 @@ def _claim(study: StudyResults, claim: Claim, verdict: Verdict) -> tuple[Entry, 
     metric = next((metric for metric in study.study.metrics if metric.name == claim.metric), None)
     scale = scale_of(metric) if metric else 1.0
     p = DASH if verdict.p is None else "< 0.001" if verdict.p < 0.001 else f"{verdict.p:.3f}"
-    return entries(
+    return format_entries(
         f"{claim.text}\n({verdict.why})" if verdict.why else claim.text,
-        verdict.outcome, told(verdict.gain, scale, signed=True), p, f"{scale * claim.margin:g}",
+        verdict.outcome, format_estimate(verdict.gain, scale, signed=True), p, f"{scale * claim.margin:g}",
         str(verdict.gain.seeds) if verdict.gain else "0", head_of(metric) if metric else claim.metric,
         study.study.name, f"{claim.source} ({published_columns.EVIDENCE[claim.mark]})",
     )  # fmt: skip
@@ -153,7 +165,7 @@ def _claim(study: StudyResults, claim: Claim, verdict: Verdict) -> tuple[Entry, 
 def _unfinished(results: Results) -> Section:
     """Cells that have no result, with why."""
     lacking = [outcome for outcome in results.outcomes if outcome.status != "done"]
-    rows = [entries(outcome.cell.title, outcome.status, outcome.why) for outcome in lacking]
+    rows = [format_entries(outcome.cell.title, outcome.status, outcome.why) for outcome in lacking]
     table = Table(("cell", "", "why"), tuple(rows), words=3, printed=False)
     lead = f"{len(lacking)} of {len(results.outcomes)} cells. They are no part of any mean."
     return Section("unfinished", "Failed and missing cells", lead, (table,))
@@ -187,7 +199,7 @@ def _table(study: StudyResults) -> Table:
     axes, metrics = [axis.name for axis in study.study.axes], study.study.metrics
     columns = published_columns.columns(study)
     ours = [[estimate(list(row.values(metric).values())) for row in study.rows] for metric in metrics]
-    bold = [best(of, metric.higher) for of, metric in zip(ours, metrics, strict=True)]
+    bold = [bold_best(of, metric.higher) for of, metric in zip(ours, metrics, strict=True)]
     rows, measured = [], _tells_bytes(study)
     for place, row in enumerate(study.rows):
         seeds = max((len(row.values(metric)) for metric in metrics), default=0)
@@ -195,10 +207,10 @@ def _table(study: StudyResults) -> Table:
             Entry(_mean(of[place], metric, seeds), place == first)
             for of, first, metric in zip(ours, bold, metrics, strict=True)
         ]
-        others = entries(
+        others = format_entries(
             str(seeds), *(published_columns.place(row, column) for column in columns), *_cost(row, measured)
         )
-        rows.append((*entries(*row.labels.values()), *means, *others))
+        rows.append((*format_entries(*row.labels.values()), *means, *others))
     groups = [*([("", len(axes))] if axes else []), ("ours", len(metrics) + 1)]
     groups += [(f"published, {one}", count) for one, count in published_columns.sources(columns)]
     cost = ("train FLOPs", "parameters", "clips/s", "GiB" if measured else "GiB, planned", "time")
@@ -209,7 +221,7 @@ def _table(study: StudyResults) -> Table:
 def _mean(found: Estimate | None, metric: Metric, seeds: int) -> str:
     """A mean; of fewer seeds than others of its row have, it says so."""
     fewer = f" ({found.seeds} of {seeds} seeds)" if found is not None and found.seeds < seeds else ""
-    return told(found, scale_of(metric)) + fewer
+    return format_estimate(found, scale_of(metric)) + fewer
 
 
 def _tells_bytes(study: StudyResults) -> bool:
@@ -222,9 +234,9 @@ def _cost(row: Row, measured: bool) -> tuple[str, ...]:
     used, planned, seconds = row.median("device_bytes"), row.planned, row.median("seconds")
     size = used if used is not None else planned.bytes if planned else None
     return (
-        large(planned.flops if planned else None),
-        large(planned.parameters if planned else None),
-        large(row.median("clips_per_second")),
+        format_large(planned.flops if planned else None),
+        format_large(planned.parameters if planned else None),
+        format_large(row.median("clips_per_second")),
         DASH if size is None else f"{size / 2**30:.3g}" + (" (planned)" if used is None and measured else ""),
         DASH if seconds is None else duration(seconds),
     )
@@ -239,7 +251,9 @@ def _cost_note(measured: bool) -> str:
 def _unmatched(study: StudyResults) -> Table:
     """Published numbers for cells that the tier does not have."""
     rows = [
-        entries(published_columns.cell_of(one), f"{name}: {value:g}", one.source, published_columns.EVIDENCE[one.mark])
+        format_entries(
+            published_columns.cell_of(one), f"{name}: {value:g}", one.source, published_columns.EVIDENCE[one.mark]
+        )
         for one in study.unmatched
         for name, value in one.values.items()
     ]
@@ -255,7 +269,7 @@ def _cells(results: Results, study: StudyResults, linked: bool) -> Table:
         links = tuple((f"seed {cell.cell.seed}", _address(results, cell)) for cell in begun) if linked else ()
         places = "\n".join(cell.cell.place for cell in begun) or DASH
         changes = Entry("\n".join(change_lines(row.changed)) or "as the base", code=bool(row.changed))
-        made = entries(_listed(cell.commit for cell in row.cells), _listed(map(_versions, row.cells)))
+        made = format_entries(_listed(cell.commit for cell in row.cells), _listed(map(_versions, row.cells)))
         rows.append(
             (Entry(", ".join(row.labels.values())), changes, Entry(places, links=links, code=bool(begun)), *made)
         )
@@ -264,7 +278,7 @@ def _cells(results: Results, study: StudyResults, linked: bool) -> Table:
     return Table(head, tuple(rows), 5, title=title, folded=True)
 
 
-def _address(results: Results, outcome: Outcome) -> str:
+def _address(results: Results, outcome: CellOutcome) -> str:
     """The report of a cell, or its workdir, from the folder of the tier."""
     from urllib.parse import quote
 

@@ -24,7 +24,7 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`": did you mean 'x'?"` for the nearest known name, or nothing."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" (did you mean '{near[0]}'?)" if near else ""
@@ -69,7 +69,7 @@ def take_value(arguments: Sequence[str], flag: str, what: str) -> tuple[str | No
     return value, rest
 
 
-def chosen_step(text: str | None) -> int | str | None:
+def parse_step(text: str | None) -> int | str | None:
     """The step that a `--step` names: a number, or `best`; None where there is no such flag.
 
     Raises:
@@ -107,7 +107,7 @@ def parse_fields(default: T, arguments: Sequence[str], prog: str) -> T:
         raise UsageError(f"{_plain(said.getvalue())}; see {prog} --help") from None
     if unknown:
         flag = unknown[0].split("=")[0]
-        near = suggestion(flag.lstrip("-"), fields(default))
+        near = did_you_mean(flag.lstrip("-"), fields(default))
         raise UsageError(f"there is no field '{flag.lstrip('-')}'{near}; {prog} --help lists them")
     return parsed
 

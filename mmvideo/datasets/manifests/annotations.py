@@ -33,7 +33,7 @@ Label = str | tuple[str, ...] | float
 """What is known of one kind: a class name, several of them, or a number."""
 
 
-class Wrong(ValueError):
+class AnnotationError(ValueError):
     """What is wrong with one row of a manifest."""
 
 
@@ -93,7 +93,7 @@ def merge(found: Sequence[tuple[str, Annotations]]) -> Annotations:
 
 
 def read_labels(values: Mapping[str, Any]) -> dict[str, Label | int]:
-    """The labels of a row. A whole number stays one, since other rows decide what it is (see `settle`).
+    """The labels of a row. A whole number stays one, since other rows decide what it is (see `normalise_labels`).
 
     Raises:
       Wrong: a kind without a usable name, or something that is no label.
@@ -101,30 +101,34 @@ def read_labels(values: Mapping[str, Any]) -> dict[str, Label | int]:
     labels = dict(object_of(values, "labels"))
     if "label" in values:
         if isinstance(values["label"], (list, float)):
-            raise Wrong(
+            raise AnnotationError(
                 f"'label' must be one class name, not {json.dumps(values['label'])[:60]}; several or a number go into "
                 '\'labels\', such as "labels": {"events": ["dog", "bark"]}'
             )
         if labels.get("label", values["label"]) != values["label"]:
-            raise Wrong("'label' and 'labels' disagree; give one of them")
+            raise AnnotationError("'label' and 'labels' disagree; give one of them")
         labels["label"] = values["label"]
     for kind in labels:
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", kind):
-            raise Wrong(f"'{kind}' can't be a kind of label; use letters, digits and _")
+            raise AnnotationError(f"'{kind}' can't be a kind of label; use letters, digits and _")
     return {kind: _label(kind, value) for kind, value in labels.items() if value is not None}
 
 
 def _label(kind: str, value: Any) -> Label | int:
     if isinstance(value, list):
         if not all(_is_name(name) for name in value) or len(set(map(str, value))) < len(value):
-            raise Wrong(f"label '{kind}' must list different class names, not {json.dumps(value)[:60]}")
+            raise AnnotationError(f"label '{kind}' must list different class names, not {json.dumps(value)[:60]}")
         return tuple(map(str, value))
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise Wrong(f"label '{kind}' must be a finite number, not {json.dumps(value)}; leave out what is unknown")
+            raise AnnotationError(
+                f"label '{kind}' must be a finite number, not {json.dumps(value)}; leave out what is unknown"
+            )
         return value
     if not _is_name(value):
-        raise Wrong(f"label '{kind}' must be one class name, a list of them or a number, not {json.dumps(value)[:60]}")
+        raise AnnotationError(
+            f"label '{kind}' must be one class name, a list of them or a number, not {json.dumps(value)[:60]}"
+        )
     return value
 
 
@@ -132,9 +136,9 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, (str, int)) and not isinstance(value, bool) and "\n" not in str(value) and value != ""
 
 
-def settle(
+def normalise_labels(
     rows: Sequence[tuple[int, Mapping[str, Label | int]]],
-) -> tuple[list[dict[str, Label]], list[tuple[int, Wrong]]]:
+) -> tuple[list[dict[str, Label]], list[tuple[int, AnnotationError]]]:
     """What the whole numbers among labels are, when the labels of all rows are known with their lines.
 
     Returns:
@@ -151,7 +155,9 @@ def settle(
             sort, where = sorts.get(kind, ("single", line))
             own = _sort(value) or ("single" if sort == "several" else sort)
             if own != sort:
-                wrong.append((line, Wrong(f"label '{kind}' is {SORTS[own]}, but {SORTS[sort]} on line {where}")))
+                wrong.append(
+                    (line, AnnotationError(f"label '{kind}' is {SORTS[own]}, but {SORTS[sort]} on line {where}"))
+                )
 
     def settled(kind: str, value: Label | int) -> Label:
         if _sort(value) is None:
@@ -182,12 +188,12 @@ def check_classes(labels: Mapping[str, Label], classes: Mapping[str, Sequence[st
         if kind not in classes:
             continue
         if isinstance(value, float):
-            raise Wrong(f"label '{kind}' is the number {value:g}, but classes.json lists classes of it")
+            raise AnnotationError(f"label '{kind}' is the number {value:g}, but classes.json lists classes of it")
         for name in (value,) if isinstance(value, str) else value:
             if name not in classes[kind]:
                 near = difflib.get_close_matches(name, classes[kind], n=1)
                 hint = f"; did you mean '{near[0]}'?" if near else "; add it there or correct the row"
-                raise Wrong(f"class '{name}' of label '{kind}' isn't in classes.json{hint}")
+                raise AnnotationError(f"class '{name}' of label '{kind}' isn't in classes.json{hint}")
 
 
 def read_moments(values: Mapping[str, Any], length: float | None) -> tuple[tuple[float, float], ...] | None:
@@ -204,7 +210,7 @@ def read_moments(values: Mapping[str, Any], length: float | None) -> tuple[tuple
         return None
     moments = values["moments"]
     if not isinstance(moments, list) or not all(isinstance(one, list) and len(one) == 2 for one in moments):
-        raise Wrong(f"'moments' must be a list of [start, end] in seconds, not {json.dumps(moments)[:60]}")
+        raise AnnotationError(f"'moments' must be a list of [start, end] in seconds, not {json.dumps(moments)[:60]}")
     return tuple(sorted(_stretch("moments", start, end, length) for start, end in moments))
 
 
@@ -220,12 +226,14 @@ def read_saliency(values: Mapping[str, Any]) -> Saliency | None:
     if isinstance(given, list):
         given = {"step": WINDOW, "scores": given}
     if not isinstance(given, dict) or set(given) != {"step", "scores"} or not isinstance(given["scores"], list):
-        raise Wrong(f'\'saliency\' must be {{"step": seconds, "scores": […]}} or a list, not {json.dumps(given)[:60]}')
+        raise AnnotationError(
+            f'\'saliency\' must be {{"step": seconds, "scores": […]}} or a list, not {json.dumps(given)[:60]}'
+        )
     if not _is_number(given["step"]) or given["step"] <= 0:
-        raise Wrong(f"'saliency' must have a step of more than 0 seconds, not {json.dumps(given['step'])}")
+        raise AnnotationError(f"'saliency' must have a step of more than 0 seconds, not {json.dumps(given['step'])}")
     for score in given["scores"]:
         if score is not None and not (_is_number(score) and 0 <= score <= 1):
-            raise Wrong(f"'saliency' must have scores from 0 to 1, or null, not {json.dumps(score)}")
+            raise AnnotationError(f"'saliency' must have scores from 0 to 1, or null, not {json.dumps(score)}")
     return Saliency(float(given["step"]), tuple(None if s is None else float(s) for s in given["scores"]))
 
 
@@ -237,20 +245,22 @@ def check_events(values: Mapping[str, Any], length: float | None) -> None:
     """
     events = values.get("events", [])
     if not isinstance(events, list):
-        raise Wrong(f"'events' must be a list, not {json.dumps(events)[:60]}")
+        raise AnnotationError(f"'events' must be a list, not {json.dumps(events)[:60]}")
     for event in events:
         whole = isinstance(event, dict) and {"start", "end", "caption"} <= set(event)
         if not whole or not isinstance(event["caption"], str):
-            raise Wrong(f'\'events\' must hold {{"start", "end", "caption"}}, not {json.dumps(event)[:60]}')
+            raise AnnotationError(f'\'events\' must hold {{"start", "end", "caption"}}, not {json.dumps(event)[:60]}')
         _stretch("events", event["start"], event["end"], length)
 
 
 def _stretch(name: str, start: Any, end: Any, length: float | None) -> tuple[float, float]:
     """A stretch of the clip, checked."""
     if not (_is_number(start) and _is_number(end) and 0 <= start < end):
-        raise Wrong(f"'{name}' must go from a start of 0 s or more to a later end, not {json.dumps([start, end])}")
+        raise AnnotationError(
+            f"'{name}' must go from a start of 0 s or more to a later end, not {json.dumps([start, end])}"
+        )
     if length is not None and start >= length:
-        raise Wrong(
+        raise AnnotationError(
             f"'{name}' has {json.dumps([start, end])} s, but the clip lasts {length:g} s; count from its own start"
         )
     return float(start), float(end)
@@ -268,5 +278,5 @@ def object_of(values: Mapping[str, Any], name: str) -> dict:
     """
     value = values.get(name, {})
     if not isinstance(value, dict):
-        raise Wrong(f"'{name}' must be an object, not {json.dumps(value)[:60]}")
+        raise AnnotationError(f"'{name}' must be an object, not {json.dumps(value)[:60]}")
     return value

@@ -26,14 +26,14 @@ from pathlib import Path
 from typing import Any
 
 from mmvideo.datasets.manifests.annotations import (
-    Wrong,
+    AnnotationError,
     check_classes,
     check_events,
+    normalise_labels,
     object_of,
     read_labels,
     read_moments,
     read_saliency,
-    settle,
 )
 from mmvideo.datasets.manifests.folder import find_clips
 from mmvideo.datasets.manifests.manifest_reader import ManifestError, raw_rows, without_twins
@@ -80,10 +80,10 @@ def read_manifest(path: str | Path, allow_outside: bool = False) -> list[Manifes
             if not allow_outside:
                 _check_inside(path.parent, row.media)
             if row.id in seen:
-                raise Wrong(f"id '{row.id}' is already used on line {seen[row.id]}; ids must differ")
+                raise AnnotationError(f"id '{row.id}' is already used on line {seen[row.id]}; ids must differ")
             seen[row.id] = line
             rows.append(row)
-        except Wrong as error:
+        except AnnotationError as error:
             wrong.append((line, error))
     rows, unlike = _settled(rows, read_classes(path.parent))
     wrong = sorted(wrong + unlike, key=lambda pair: pair[0])
@@ -105,7 +105,7 @@ def read_classes(folder: Path) -> dict[str, list[str]]:
         return {}
     try:
         classes = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=without_twins)
-    except Wrong as error:
+    except AnnotationError as error:
         raise ManifestError(f"{path}: {error}") from None
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"{path}: isn't JSON ({error})") from None
@@ -139,11 +139,11 @@ def class_names(rows: Iterable[ManifestRow], fixed: dict[str, list[str]]) -> dic
     return {kind: list(fixed[kind]) if kind in fixed else sorted(found[kind], key=natural) for kind in sorted(found)}
 
 
-def _row(path: Path, line: int, values: dict[str, Any] | Wrong) -> ManifestRow:
-    if isinstance(values, Wrong):
+def _row(path: Path, line: int, values: dict[str, Any] | AnnotationError) -> ManifestRow:
+    if isinstance(values, AnnotationError):
         raise values
     if not isinstance(values, dict):
-        raise Wrong('isn\'t an object; write {"id": …, "media": …} on a line')
+        raise AnnotationError('isn\'t an object; write {"id": …, "media": …} on a line')
     # A file's name may well be of other bytes.
     found = find_unpaired({name: value for name, value in values.items() if name != "media"})
     return _plain_row(path.parent, line, values) if found is None else _left_out(path, line, values, *found)
@@ -185,28 +185,28 @@ def _plain_row(folder: Path, line: int, values: dict[str, Any]) -> ManifestRow:
 
 def _settled(rows: list[ManifestRow], classes: dict[str, list[str]]) -> tuple[list[ManifestRow], list]:
     """Rows whose labels are what the other rows make of them, and lines and errors of those that can't be."""
-    labels, wrong = settle([(row.line, row.labels) for row in rows])
+    labels, wrong = normalise_labels([(row.line, row.labels) for row in rows])
     rows = [dataclasses.replace(row, labels=own) for row, own in zip(rows, labels, strict=True)]
     for row in rows:
         try:
             check_classes(row.labels, classes)
-        except Wrong as error:
+        except AnnotationError as error:
             wrong.append((row.line, error))
     return rows, wrong
 
 
 def _text(values: dict, name: str, meaning: str) -> str:
     if name not in values:
-        raise Wrong(f"no '{name}' ({meaning})")
+        raise AnnotationError(f"no '{name}' ({meaning})")
     if not isinstance(values[name], str) or not values[name].strip():
-        raise Wrong(f"'{name}' must be a text ({meaning}), not {json.dumps(values[name])}")
+        raise AnnotationError(f"'{name}' must be a text ({meaning}), not {json.dumps(values[name])}")
     return values[name]
 
 
 def _texts(values: dict, name: str) -> tuple[str, ...]:
     texts = values.get(name, [])
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise Wrong(f"'{name}' must be a list of texts, not {json.dumps(texts)[:60]}")
+        raise AnnotationError(f"'{name}' must be a list of texts, not {json.dumps(texts)[:60]}")
     return tuple(texts)
 
 
@@ -220,7 +220,7 @@ def _captions(values: dict) -> tuple[str, ...]:
 def _split(values: dict) -> str:
     split = values.get("split", "train")
     if not isinstance(split, str) or not re.fullmatch(r"[A-Za-z]\w*", split, re.ASCII) or split == "all":
-        raise Wrong(f"'split' must be a word such as train or test, not {json.dumps(split)} ('all' is taken)")
+        raise AnnotationError(f"'split' must be a word such as train or test, not {json.dumps(split)} ('all' is taken)")
     return split
 
 
@@ -228,24 +228,24 @@ def _cut(values: dict) -> tuple[float | None, float | None]:
     for name in ("start", "end"):
         value = values.get(name, 0)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-            raise Wrong(f"'{name}' must be a number of seconds from 0, not {json.dumps(value)}")
+            raise AnnotationError(f"'{name}' must be a number of seconds from 0, not {json.dumps(value)}")
     start, end = values.get("start"), values.get("end")
     if end is not None and end <= (start or 0):
-        raise Wrong(f"'end' ({end:g}) must be greater than 'start' ({start or 0:g})")
+        raise AnnotationError(f"'end' ({end:g}) must be greater than 'start' ({start or 0:g})")
     return (None if start is None else float(start)), (None if end is None else float(end))
 
 
 def _check_inside(folder: Path, media: Path) -> None:
     """Refuse media outside of a folder, as its path says; links in the folder lead where their owner wants."""
     if not Path(os.path.normpath(media)).is_relative_to(os.path.normpath(folder)):
-        raise Wrong(
+        raise AnnotationError(
             f"the file '{media}' lies outside of {folder}; move it there, or allow it (`data build --allow-outside`)"
         )
 
 
 def _media(folder: Path, name: str) -> Path:
     if re.match(r"[a-z0-9]+://", name):
-        raise Wrong(f"'{name}' is an address, not a file; download it first")
+        raise AnnotationError(f"'{name}' is an address, not a file; download it first")
     path = folder / name
     try:
         there = path.is_file()
@@ -253,11 +253,11 @@ def _media(folder: Path, name: str) -> Path:
         there = False
     if not there:
         kind = "is a folder" if "\0" not in name and path.is_dir() else "doesn't exist"
-        raise Wrong(f"the file '{name}' {kind}; paths are relative to {folder}")
+        raise AnnotationError(f"the file '{name}' {kind}; paths are relative to {folder}")
     return path
 
 
-def _summary(path: Path, wrong: list[tuple[int, Wrong]]) -> str:
+def _summary(path: Path, wrong: list[tuple[int, AnnotationError]]) -> str:
     """All that is wrong on one line: the first few rows, and how many more."""
     line, first = wrong[0]
     others = [f"line {line}: {text}" for line, text in wrong[1:_SHOWN]]

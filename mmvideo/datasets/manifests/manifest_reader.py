@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmvideo.datasets.manifests.annotations import Wrong, object_of
+from mmvideo.datasets.manifests.annotations import AnnotationError, object_of
 
 _JSON_CELLS = ("captions", "labels", "tags", "attributes", "moments", "saliency", "events")
 MISSING = ("nan", "<na>", "nat")
@@ -26,7 +26,7 @@ class ManifestError(ValueError):
     """A manifest is wrong: which file and line, what is wrong there and what to write instead."""
 
 
-def raw_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | Wrong]]:
+def raw_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | AnnotationError]]:
     """Line number and values of each row; an undecodable line comes as what is wrong with it."""
     text = _read(path)
     if path.suffix.lower() == ".csv":
@@ -53,16 +53,16 @@ def _read(path: Path) -> str:
         ) from None
 
 
-def _json_row(words: str) -> Any | Wrong:
+def _json_row(words: str) -> Any | AnnotationError:
     try:
         return json.loads(words, object_pairs_hook=without_twins)
     except json.JSONDecodeError as error:
-        return Wrong(f"isn't JSON ({error.msg}, column {error.colno}); write one object a line")
-    except Wrong as error:
+        return AnnotationError(f"isn't JSON ({error.msg}, column {error.colno}); write one object a line")
+    except AnnotationError as error:
         return error
     # Whole numbers of thousands of digits, and lists in lists in lists.
     except (ValueError, RecursionError) as error:
-        return Wrong(f"isn't JSON that can be read ({error}); write one object a line")
+        return AnnotationError(f"isn't JSON that can be read ({error}); write one object a line")
 
 
 def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -70,11 +70,11 @@ def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
         twin = next(name for place, (name, _) in enumerate(pairs) if name in dict(pairs[:place]))
-        raise Wrong(f"has two values of '{twin}'; give one of them")
+        raise AnnotationError(f"has two values of '{twin}'; give one of them")
     return values
 
 
-def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any] | Wrong]]:
+def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any] | AnnotationError]]:
     # A reader of the file's own lines would end them at separators that mean nothing in CSV, such as U+2028.
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     missing: collections.Counter[str] = collections.Counter()
@@ -85,7 +85,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any] | Wro
                 continue
             try:
                 yield reader.line_num, _csv_row(names, cells, missing)
-            except Wrong as error:
+            except AnnotationError as error:
                 yield reader.line_num, error
     except csv.Error as error:
         raise ManifestError(f"{path}:{reader.line_num}: isn't CSV ({error})") from None
@@ -124,11 +124,11 @@ def _csv_row(names: list[str], cells: list[str], missing: collections.Counter[st
       Wrong: it has other columns than the first line, or a cell can't be read.
     """
     if len(cells) != len(names):
-        raise Wrong("has not as many cells as the first line has columns; quote cells with commas")
+        raise AnnotationError("has not as many cells as the first line has columns; quote cells with commas")
     values = {}
     for place, (name, cell) in enumerate(zip(names, map(str.strip, cells), strict=True), 1):
         if cell and not name:
-            raise Wrong(f"has a cell in column {place}, which has no name on the first line")
+            raise AnnotationError(f"has a cell in column {place}, which has no name on the first line")
         if cell.lower() in MISSING:
             missing[name] += 1
         elif cell:
@@ -142,9 +142,9 @@ def _cell(name: str, cell: str) -> Any:
         try:
             return json.loads(cell, object_pairs_hook=without_twins)
         except json.JSONDecodeError as error:
-            raise Wrong(f"'{name}' isn't JSON ({error.msg})") from None
+            raise AnnotationError(f"'{name}' isn't JSON ({error.msg})") from None
         except (ValueError, RecursionError) as error:
-            raise Wrong(f"'{name}' can't be read ({error})") from None
+            raise AnnotationError(f"'{name}' can't be read ({error})") from None
     if name == "captions":
         return [cell]
     if name == "tags":
@@ -153,7 +153,7 @@ def _cell(name: str, cell: str) -> Any:
         try:
             return float(cell)
         except ValueError:
-            raise Wrong(f"'{name}' must be a number of seconds, not '{cell}'") from None
+            raise AnnotationError(f"'{name}' must be a number of seconds, not '{cell}'") from None
     return cell
 
 
@@ -166,7 +166,7 @@ def _with_label_columns(cells: dict[str, Any]) -> dict[str, Any]:
     for match in columns:
         sort, kind = match.groups()
         if kind in labels:
-            raise Wrong(f"label '{kind}' has two columns; give one of them")
+            raise AnnotationError(f"label '{kind}' has two columns; give one of them")
         cell = cells[match[0]]
         if sort == "labels":
             labels[kind] = [name.strip() for name in cell.split("|") if name.strip()]
@@ -174,7 +174,7 @@ def _with_label_columns(cells: dict[str, Any]) -> dict[str, Any]:
             try:
                 labels[kind] = float(cell)
             except ValueError:
-                raise Wrong(f"'{match[0]}' must be a number, not '{cell}'") from None
+                raise AnnotationError(f"'{match[0]}' must be a number, not '{cell}'") from None
         else:
             labels[kind] = cell
     rest = {name: cell for name, cell in cells.items() if not _LABEL_COLUMN.fullmatch(name)}

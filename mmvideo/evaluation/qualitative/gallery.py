@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mmvideo.evaluation import retrieval
 from mmvideo.evaluation.embeddings import Embeddings
 from mmvideo.evaluation.report.run_data import ClipGroup, ClipView, GalleryQuery, JudgedClip, Ranked
-from mmvideo.evaluation.retrieval import exact_search
+from mmvideo.evaluation.retrieval import exact_search, recall_at_k
 
 DIRECTIONS: tuple[tuple[str, str], ...] = (("text", "video"), ("audio", "video"), ("video", "text"))
 """Directions shown by choice; a corpus that has none of them shows the first that it has."""
@@ -37,12 +36,12 @@ def gallery_queries(
       captions: the captions of each clip by its number. In directions with text, clips whose first captions are
         equal are right for each other, only one of them asks, and one caption stands for them; None: all differ.
     """
-    possible = retrieval.directions(list(found.vectors))
+    possible = recall_at_k.directions(list(found.vectors))
     chosen = [pair for pair in DIRECTIONS if pair in possible] or possible[:1]
 
     @functools.cache
     def view(clip: int) -> ClipView:
-        return clip_view(record(int(found.number[clip])))
+        return clip_view(record(int(found.clip_index[clip])))
 
     return [
         query for source, target in chosen for query in _direction(found, source, target, count, best, view, captions)
@@ -61,7 +60,7 @@ def _direction(
     """The queries of one direction."""
     both = np.flatnonzero(found.present[source] & found.present[target])
     alike = captions is not None and "text" in (source, target)
-    group = _same_caption([captions[number] for number in found.number[both]]) if alike else np.arange(len(both))
+    group = _same_caption([captions[number] for number in found.clip_index[both]]) if alike else np.arange(len(both))
     distinct = np.flatnonzero(group == np.arange(len(both)))
     # The middles of `count` equal stretches, so that no query is chosen for its result.
     place = ((np.arange(count) + 0.5) * len(distinct) / count).astype(int)
@@ -69,7 +68,7 @@ def _direction(
     searched = distinct if target == "text" else np.arange(len(both))
     query, gallery = found.vectors[source][both[asked]], found.vectors[target][both[searched]]
     entries, similarity = exact_search.most_similar(query, gallery, best)
-    worst = retrieval.rank(query, gallery, group[asked], group[searched]).worst
+    worst = recall_at_k.rank(query, gallery, group[asked], group[searched]).worst
     queries = []
     for row, own in enumerate(asked):
         right = group[searched] == group[own]

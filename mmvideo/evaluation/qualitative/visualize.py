@@ -15,7 +15,7 @@ from jaxtyping import Int, Num
 from mmvideo.evaluation.inference import Place, to_host
 from mmvideo.evaluation.report.parts.images import HIDDEN
 from mmvideo.evaluation.report.run_data import AttentionView, Reconstruction
-from mmvideo.model.config import dimensions
+from mmvideo.model.config import model_dims
 from mmvideo.stream import MODALITIES, PADDING, Modality, PatchSpec, StreamSpec, TokenStream
 
 
@@ -71,7 +71,7 @@ def reconstructions(
     for name in [name for name in MODALITIES if name in answers]:
         clips = [spot for spot in _clips(stream, name) if _hidden(stream, name, *spot).any()]
         for row, slot in clips[:count]:
-            number = int(stream.clips.number[row, slot])
+            number = int(stream.clips.clip_index[row, slot])
             picture = _picture(stream, learner.trunk.spec, name, answers[name], row, slot)
             pictures.append(Reconstruction(clip_id(number), name, *picture, note))
     return pictures
@@ -102,7 +102,7 @@ def _reconstruct(graph: nnx.GraphDef, state: Any, stream: TokenStream) -> tuple[
 
 def _clips(stream: TokenStream, modality: str) -> list[tuple[int, int]]:
     """Row and slot of the clips that have a modality, one of each row before a second of any."""
-    has = (stream.clips.number != PADDING) & stream.clips.present[..., MODALITIES.index(modality)]
+    has = (stream.clips.clip_index != PADDING) & stream.clips.present[..., MODALITIES.index(modality)]
     return sorted(((int(row), int(slot)) for row, slot in np.argwhere(has)), key=lambda spot: (spot[1], spot[0]))
 
 
@@ -115,7 +115,7 @@ def _tokens(stream: TokenStream, modality: str, row: int, slot: int) -> np.ndarr
 def _hidden(stream: TokenStream, modality: str, row: int, slot: int) -> np.ndarray:
     """Which target slots hold a clip's hidden patches."""
     targets = stream.targets[modality]
-    return (targets.clip[row] == slot) & (targets.place[row] != PADDING)
+    return (targets.clip[row] == slot) & (targets.target_index[row] != PADDING)
 
 
 def content_of(stream: TokenStream, modality: str, row: int, slot: int) -> tuple[np.ndarray, np.ndarray]:
@@ -123,7 +123,9 @@ def content_of(stream: TokenStream, modality: str, row: int, slot: int) -> tuple
     tokens = _tokens(stream, modality, row, slot)
     before = [name for name in MODALITIES[: MODALITIES.index(modality)] if name in stream.content]
     offset = sum(stream.content[name].shape[1] for name in before)
-    return stream.content[modality][row, stream.layout.index[row, tokens] - offset], stream.layout.grid[row, tokens]
+    return stream.content[modality][row, stream.layout.source_index[row, tokens] - offset], stream.layout.grid[
+        row, tokens
+    ]
 
 
 def _picture(
@@ -134,7 +136,7 @@ def _picture(
     seen, seen_cells = content_of(stream, modality, row, slot)
     hidden = _hidden(stream, modality, row, slot)
     targets = stream.targets[modality]
-    cells = stream.decode.grid[row, targets.place[row][hidden]]
+    cells = stream.decode.grid[row, targets.target_index[row][hidden]]
     every = np.concatenate([seen_cells, cells])
     grid = tuple(int(size) for size in every.max(axis=0) + 1)
     fill = HIDDEN if modality == "video" else np.nan
@@ -164,17 +166,21 @@ def attention_views(
     Where neither of them sees the pictures (late fusion), where the pictures look themselves.
 
     Args:
-      learner: its `trunk`; without an `attention_map` over every token of video there are no views.
+      learner: its backbone; without an `attention_map` over every token of video there are no views.
       stream: a batch in which nothing is hidden.
       clip_id, caption: name and first caption of a clip by its number.
       place: puts the batch onto the devices.
       count: how many clips.
       layer: in which layer; None is the last.
     """
-    trunk = learner.trunk
-    if trunk.spec.video is None or not hasattr(trunk, "attention_map") or trunk.config.video_encoder is not None:
+    backbone = learner.trunk
+    if (
+        backbone.spec.video is None
+        or not hasattr(backbone, "attention_map")
+        or backbone.config.video_encoder is not None
+    ):
         return []
-    layer = dimensions(learner.trunk.config).depth - 1 if layer is None else layer
+    layer = model_dims(learner.trunk.config).depth - 1 if layer is None else layer
     rows = min(count, stream.layout.modality.shape[0])
     graph, state = nnx.split(learner)
     weights, stream = to_host(_attend(graph, state, stream if place is None else place(stream), layer, rows))
@@ -188,7 +194,7 @@ def attention_views(
             heat = np.zeros(grid, np.float32)
             heat[tuple(places.T)] = cells / max(float(cells.sum()), 1e-30)
             frames = unpatchify(patches, places, learner.trunk.spec.video, grid, HIDDEN)
-            number = int(stream.clips.number[row, slot])
+            number = int(stream.clips.clip_index[row, slot])
             views.append(AttentionView(clip_id(number), caption(number), source, layer, frames, heat, shares))
     return views
 

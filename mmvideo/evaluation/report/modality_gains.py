@@ -32,7 +32,7 @@ def subsets(modalities: Sequence[str]) -> tuple[str, ...]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Added:
+class ModalityGain:
     """One measure of the table.
 
     Attributes:
@@ -48,7 +48,7 @@ class Added:
     adds: dict[str, float | None]
 
 
-def added(variants: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[Added]:
+def gains_by_modality(variants: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[ModalityGain]:
     """The rows of the table.
 
     Args:
@@ -64,7 +64,7 @@ def added(variants: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[Added
         for measure in _measures(task, metrics[WHOLE]):
             values = {shown: found.get(measure) for shown, found in metrics.items()}
             adds = {one: _difference(measure, values, _without(one, modalities)) for one in modalities}
-            rows.append(Added(task, measure, values, adds))
+            rows.append(ModalityGain(task, measure, values, adds))
     return rows
 
 
@@ -92,7 +92,7 @@ def _difference(measure: str, values: Mapping[str, float | None], rest: str) -> 
     return less - whole if less_is_better(measure) else whole - less
 
 
-def table_lines(rows: Sequence[Added]) -> list[str]:
+def table_lines(rows: Sequence[ModalityGain]) -> list[str]:
     """The table as lines of text, shares as they are; a dash where the model can't answer."""
     if not rows:
         return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmvideo.evaluation.report.modality_gains import added
+from mmvideo.evaluation.report.modality_gains import gains_by_modality
 from mmvideo.evaluation.report.parts import confusion, curve_plots, result_tables, sampled_answers
 from mmvideo.evaluation.report.parts.markup import Part, number, section, tag, text
 from mmvideo.evaluation.report.run_data import ClipGroup
@@ -175,7 +175,7 @@ def modalities(variants: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Part:
         "value bold; a model that uses both picture and sound is better with both than with either."
     )
     measured = {name: {one: found["metrics"] for one, found in of.items()} for name, of in variants.items()}
-    parts = [result_tables.added_table(added(measured)), *_partial_notes(variants)]
+    parts = [result_tables.added_table(gains_by_modality(measured)), *_partial_notes(variants)]
     for name, metrics in measured.items():
         parts += [tag("h3", text(name.replace("_", " ").capitalize())), result_tables.ablation_table(name, metrics)]
     title = "Modalities"
@@ -194,7 +194,7 @@ def _partial_notes(variants: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> l
     if unseen:
         notes.append(
             f"No clip of the training lacked {' or '.join(unseen)}: what falls without it may be the surprise, not "
-            "what it tells. Train with modality dropout (input.presence.drop) to know."
+            "what it tells. Train with modality dropout (input.modality_dropout.drop) to know."
         )
     return [tag("p", text(said), class_="note warning") for said in notes]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float, Int
 
-from mmvideo.evaluation.retrieval.exact_search import BLOCK, TIE, right_pairs
+from mmvideo.evaluation.retrieval.exact_search import BLOCK, TIE, positive_pairs
 
 SCALE = 100.0
 """What cosines are multiplied by in the softmax where nothing else is said: the scale of CLIP's logits, with which
@@ -40,7 +40,7 @@ def dual_softmax_ranks(
       block: queries and entries compared at a time.
     """
     weight = log_weights(query, gallery, scale, block=block)
-    right = right_pairs(query, gallery, query_group, gallery_group)
+    right = positive_pairs(query, gallery, query_group, gallery_group)
     best = np.full(len(query), np.nan)
     np.fmax.at(best, right.query, _scores(right.similarity, weight[right.entry], scale))
     slack = TIE * (1 + scale) * np.abs(best)

@@ -33,7 +33,7 @@ _RESTING = 1e-12  # float64 similarities of unit vectors differ by less from blo
 
 
 @dataclasses.dataclass(frozen=True)
-class RightPairs:
+class PositivePairs:
     """Queries with the entries that are right for them: `p` pairs, query by query, the most similar entry first.
 
     Attributes:
@@ -52,12 +52,12 @@ class RightPairs:
     gallery_group: Int[np.ndarray, "m"]
 
 
-def right_pairs(
+def positive_pairs(
     query: Float[np.ndarray, "n d"],
     gallery: Float[np.ndarray, "m d"],
     query_group: Int[np.ndarray, "n"],
     gallery_group: Int[np.ndarray, "m"],
-) -> RightPairs:
+) -> PositivePairs:
     """All pairs of a query and an entry of the same group."""
     order = np.argsort(gallery_group, kind="stable")
     start = np.searchsorted(gallery_group[order], query_group, side="left")
@@ -67,7 +67,7 @@ def right_pairs(
     entry = order[np.arange(len(asked)) + np.repeat(start - first[:-1], count)]
     similarity = products(query, gallery, asked, entry)
     by_query = np.lexsort((np.where(np.isnan(similarity), np.inf, -similarity), asked))
-    return RightPairs(asked, entry[by_query], similarity[by_query], first, query_group, gallery_group)
+    return PositivePairs(asked, entry[by_query], similarity[by_query], first, query_group, gallery_group)
 
 
 def named_pairs(
@@ -75,7 +75,7 @@ def named_pairs(
     gallery: Float[np.ndarray, "m d"],
     rows: Int[np.ndarray, "p"],
     entries: Int[np.ndarray, "p"],
-) -> RightPairs:
+) -> PositivePairs:
     """The pairs of these queries and entries, where what is right is no partition into groups.
 
     Such as of the distinct captions of clips with several each. The groups are empty: only the host searches by them.
@@ -84,7 +84,7 @@ def named_pairs(
     order = np.lexsort((np.where(np.isnan(similarity), np.inf, -similarity), rows))
     first = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(query)))])
     none = np.zeros(0, np.int64)
-    return RightPairs(rows[order], entries[order], similarity[order], first, none, none)
+    return PositivePairs(rows[order], entries[order], similarity[order], first, none, none)
 
 
 def products(
@@ -102,10 +102,10 @@ def products(
     return result
 
 
-def wrong_before(
+def count_higher_ranked_negatives(
     query: Float[np.ndarray, "n d"],
     gallery: Float[np.ndarray, "m d"],
-    right: RightPairs,
+    right: PositivePairs,
     *,
     block: tuple[int, int] = BLOCK,
     mesh: Mesh | None = None,
@@ -133,7 +133,7 @@ def wrong_before(
         some = pairs[start : start + block[0]]
         asked, row = np.unique(right.query[some], return_inverse=True)
         chunk = _Chunk.of(query[asked], row, right.similarity[some], error, *_entries_of(right, asked))
-        room = _room(asked, gallery, block[1])
+        room = _buffer_size(asked, gallery, block[1])
         for begin in range(0, len(gallery), block[1]):
             more = chunk.compare(gallery[begin : begin + block[1]], begin, room)
             worse[some] += more[0]
@@ -145,7 +145,7 @@ def wrong_before(
 
 
 def _on_mesh(
-    query: np.ndarray, gallery: np.ndarray, right: RightPairs, error: float, mesh: Mesh
+    query: np.ndarray, gallery: np.ndarray, right: PositivePairs, error: float, mesh: Mesh
 ) -> tuple[np.ndarray, np.ndarray]:
     """The wrong entries that clearly stand before each right pair, and those of which it is in doubt."""
     asked = query[right.query]
@@ -163,7 +163,7 @@ def _bars(bar: Float[np.ndarray, "p"], error: Float[np.ndarray, "p"]) -> tuple[n
     return np.nextafter(low, -infinity), np.nextafter(high, infinity)
 
 
-def _entries_of(right: RightPairs, asked: Int[np.ndarray, "a"]) -> tuple[np.ndarray, np.ndarray]:
+def _entries_of(right: PositivePairs, asked: Int[np.ndarray, "a"]) -> tuple[np.ndarray, np.ndarray]:
     """The right entries of some queries in the order of the gallery, and the place of each one's query in `asked`."""
     count = right.first[asked + 1] - right.first[asked]
     pairs = np.arange(count.sum()) + np.repeat(right.first[asked] - np.cumsum(count) + count, count)
@@ -202,7 +202,7 @@ class _Chunk:
 
     def compare(self, gallery: Float[np.ndarray, "m d"], begin: int, room: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """How many wrong entries of a part of the gallery are not clearly less similar, and clearly more."""
-        similarity = _quick(self.query, gallery, room)
+        similarity = _scores_f32(self.query, gallery, room)
         known = slice(*np.searchsorted(self.right, [begin, begin + len(gallery)]))
         similarity[self.owner[known], self.right[known] - begin] = -np.inf
         if len(self.query) < len(self.row):
@@ -265,7 +265,7 @@ def _best_right(
     query: np.ndarray, gallery: np.ndarray, query_group: np.ndarray, gallery_group: np.ndarray
 ) -> np.ndarray:
     """Similarity of each query to the most similar entry that is right; NaN without one."""
-    right = right_pairs(query, gallery, query_group, gallery_group)
+    right = positive_pairs(query, gallery, query_group, gallery_group)
     best, answered = np.full(len(query), np.nan), np.diff(right.first) > 0
     best[answered] = right.similarity[right.first[:-1][answered]]
     return best
@@ -296,15 +296,15 @@ def most_similar(
     error = _error(query.shape[1]) * _norms(gallery).max(initial=0)
     if mesh is not None and entries.size:
         candidates = mesh_candidates(query, gallery, kept, mesh)
-        return _surely_best(query, gallery, *candidates, width, MESH_ERROR * error, block)
+        return _exact_topk(query, gallery, *candidates, width, MESH_ERROR * error, block)
     for start in range(0, len(query) if width else 0, BLOCK[0]):
         some = slice(start, start + BLOCK[0])
         candidates = _candidates(query[some], gallery, kept, block)
-        entries[some], similarities[some] = _surely_best(query[some], gallery, *candidates, width, error, block)
+        entries[some], similarities[some] = _exact_topk(query[some], gallery, *candidates, width, error, block)
     return entries, similarities
 
 
-def _surely_best(
+def _exact_topk(
     query: np.ndarray, gallery: np.ndarray, found: np.ndarray, least: np.ndarray, width: int, error: float, block: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Of the candidates that float32 found the `width` best by float64, where that is certain to be right."""
@@ -325,9 +325,9 @@ def _candidates(query: np.ndarray, gallery: np.ndarray, kept: int, block: int) -
     """The `kept` best entries of each query in float32, in no order, and the least similarity among them."""
     quick = query.astype(np.float32)
     best, place = np.zeros((len(query), 0), np.float32), np.zeros((len(query), 0), np.int64)
-    room = _room(query, gallery, block)
+    room = _buffer_size(query, gallery, block)
     for begin in range(0, len(gallery), block):
-        similarity = _quick(quick, gallery[begin : begin + block], room)
+        similarity = _scores_f32(quick, gallery[begin : begin + block], room)
         np.fmax(similarity, -np.float32(np.inf), out=similarity)
         full = best.shape[1] == kept
         rows = np.flatnonzero(similarity.max(axis=1) > best.min(axis=1)) if full else np.arange(len(query))
@@ -355,12 +355,12 @@ def _whole_row(query: np.ndarray, gallery: np.ndarray, width: int, block: int) -
     return near[order], exact[order]
 
 
-def _room(rows: np.ndarray, gallery: np.ndarray, block: int) -> np.ndarray:
+def _buffer_size(rows: np.ndarray, gallery: np.ndarray, block: int) -> np.ndarray:
     """Where the similarities of one block after another are put: fresh memory each time costs as much as they do."""
     return np.empty((len(rows), min(block, len(gallery))), np.float32)
 
 
-def _quick(query: np.ndarray, gallery: np.ndarray, room: np.ndarray) -> np.ndarray:
+def _scores_f32(query: np.ndarray, gallery: np.ndarray, room: np.ndarray) -> np.ndarray:
     """Similarities in float32, to be used before the next ones."""
     return np.matmul(query, gallery.astype(np.float32, copy=False).T, out=room[:, : len(gallery)])
 

@@ -15,11 +15,11 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Bool, Float, Int
 
-from mmvideo.datasets.re_paired import PairedClips
+from mmvideo.datasets.re_paired import RePairedClips
 from mmvideo.evaluation.inference import to_host
-from mmvideo.evaluation.retrieval.retrieval_metrics import Direction
+from mmvideo.evaluation.retrieval.recall_at_k import Direction
 from mmvideo.evaluation.retrieval.texts import same_pass
-from mmvideo.evaluation.runner import Subject
+from mmvideo.evaluation.runner import EvaluatedModel
 from mmvideo.input.pipeline import Batches
 from mmvideo.objectives import AnyObjective, Matching
 from mmvideo.objectives.components.modality_groups import group_name
@@ -48,7 +48,7 @@ def matching_of(objectives: Mapping[str, AnyObjective]) -> tuple[str, Matching]:
     )
 
 
-def judged(direction: Direction, matching: Matching) -> bool:
+def is_matched(direction: Direction, matching: Matching) -> bool:
     """Whether a direction is between what the matching head compares: text, and its media."""
     return {direction.source, direction.target} == {"text", group_name(matching.media)}
 
@@ -63,8 +63,8 @@ def shortlist(direction: Direction, k: int) -> Int[np.ndarray, "n k2"]:
     return entries
 
 
-def candidate_odds(
-    subject: Subject,
+def match_logits(
+    subject: EvaluatedModel,
     batches: Batches,
     number: Int[np.ndarray, "c"],
     directions: Sequence[tuple[Direction, Int[np.ndarray, "_ _"]]],
@@ -90,7 +90,9 @@ def candidate_odds(
         return [np.zeros(entries.shape) for entries in wanted]
     # Pairs of one clip stand together, so that its record is read from a warm cache.
     order = sorted(place, key=lambda pair: pair[0])
-    found = pair_odds(subject, batches, number[[clip for clip, _ in order]], [words for _, words in order], modalities)
+    found = pair_logits(
+        subject, batches, number[[clip for clip, _ in order]], [words for _, words in order], modalities
+    )
     odds = np.empty(len(place))
     odds[[place[pair] for pair in order]] = found
     return [odds[entries] for entries in wanted]
@@ -104,8 +106,8 @@ def _pairs(direction: Direction, entries: Int[np.ndarray, "n k"]) -> list[tuple[
     return list(zip(media.clip[clip].tolist(), texts.words[text].tolist(), strict=True))
 
 
-def pair_odds(
-    subject: Subject,
+def pair_logits(
+    subject: EvaluatedModel,
     batches: Batches,
     clips: Int[np.ndarray, "p"],
     words: Sequence[str],
@@ -124,7 +126,7 @@ def pair_odds(
       modalities: all that is shown of a clip; None shows what it has.
     """
     name, _ = matching_of(subject.learner.objectives)
-    paired = same_pass(batches, PairedClips(batches.corpus.corpora, clips, words), modalities)
+    paired = same_pass(batches, RePairedClips(batches.corpus.corpora, clips, words), modalities)
     graph, state = nnx.split(subject.learner)
     odds = np.full(len(clips), np.nan)
     for _, stream in paired.iterate(0, paired.steps_per_epoch):
@@ -140,7 +142,7 @@ def _odds(graph: nnx.GraphDef, name: str, state: Any, stream: TokenStream) -> tu
     learner = nnx.merge(graph, state)
     learner.eval()
     answer = learner.predict(stream)[name]
-    return stream.clips.number, answer["known"], answer["odds"]
+    return stream.clips.clip_index, answer["known"], answer["odds"]
 
 
 def reranked(

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from mmvideo.datasets.in_memory import LooseClips
-from mmvideo.evaluation.runner import Subject
+from mmvideo.datasets.in_memory import InMemoryClips
+from mmvideo.evaluation.runner import EvaluatedModel
 from mmvideo.input.config import Source
 from mmvideo.input.pipeline import Batches
 
@@ -60,7 +60,7 @@ def same_pass(batches: Batches, corpus: Any, modalities: Sequence[str] | None = 
 
     Args:
       batches: one pass over the clips of an evaluation.
-      corpus: the other clips, as `LooseClips` or `PairedClips`.
+      corpus: the other clips, as `InMemoryClips` or `RePairedClips`.
       modalities: all that is shown of a clip; None shows what it has.
     """
     return Batches(
@@ -83,10 +83,10 @@ def text_batches(batches: Batches, words: Sequence[str]) -> Batches:
     """
     if batches.tokenizer is None:
         raise ValueError("the run reads no text: set input.text and train with captions, or ask for nothing by words")
-    return same_pass(batches, LooseClips([], words))
+    return same_pass(batches, InMemoryClips([], words))
 
 
-def embed_texts(subject: Subject, texts: Batches) -> Float[np.ndarray, "t d"]:
+def embed_texts(subject: EvaluatedModel, texts: Batches) -> Float[np.ndarray, "t d"]:
     """Unit embeddings of the texts of `text_batches`, in their order.
 
     Raises:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mmvideo.evaluation.metrics.captions.answers import answer_metrics
 from mmvideo.evaluation.metrics.captions.caption_metrics import caption_metrics
-from mmvideo.evaluation.runner import EvaluationResult, Subject
+from mmvideo.evaluation.runner import EvaluatedModel, EvaluationResult
 from mmvideo.media.text import ANSWER
 from mmvideo.objectives.generation.config import Decoding
 from mmvideo.stream import TokenStream
@@ -33,11 +33,11 @@ class Writing:
         """Pieces `[B, E, T]`, how many of them were given, log probability, and which clips got a text."""
         objective = learner.objectives[self.objective]
         found = objective.generate(learner.heads[self.objective], stream, learner.trunk, self.decoding)
-        return {"pieces": found.pieces, "given": found.given, "score": found.score, "written": found.written}
+        return {"text_tokens": found.text_tokens, "given": found.given, "score": found.score, "written": found.written}
 
 
 @dataclasses.dataclass(frozen=True)
-class Texts:
+class GeneratedCaptions:
     """What was written for clips: their ids, the texts, their log probabilities, and how many clips got none."""
 
     ids: list[str]
@@ -47,24 +47,24 @@ class Texts:
     without: int
 
 
-def write(subject: Subject, batches: Any, objective: str, decoding: Decoding) -> Texts:
+def write(subject: EvaluatedModel, batches: Any, objective: str, decoding: Decoding) -> GeneratedCaptions:
     """The texts that a captioning objective writes, of each clip once, in the order of the corpus."""
     found = subject.answers(batches, Writing(objective, decoding))
     answers, tokenizer = found.answers, batches.tokenizer
     rows = np.flatnonzero(answers["written"])
-    texts = [tokenizer.decode(answers["pieces"][row, answers["given"][row] :].tolist()).strip() for row in rows]
-    numbers = found.number[rows].tolist()
-    return Texts(
+    texts = [tokenizer.decode(answers["text_tokens"][row, answers["given"][row] :].tolist()).strip() for row in rows]
+    numbers = found.clip_index[rows].tolist()
+    return GeneratedCaptions(
         [batches.clip_id(number) for number in numbers],
         numbers,
         texts,
         answers["score"][rows].astype(float).tolist(),
-        len(found.number) - len(rows),
+        len(found.clip_index) - len(rows),
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class Captions:
+class CaptioningEvaluator:
     """Captions against all references of their clip.
 
     Attributes:
@@ -90,7 +90,7 @@ class Captions:
     together: Sequence[Sequence[str]] = ()
     name: str = "captioning"
 
-    def run(self, subject: Subject) -> EvaluationResult:
+    def run(self, subject: EvaluatedModel) -> EvaluationResult:
         """Metrics as `metrics.captioning` names them, and `facts/{name}`: captions whose value is that of the first
         reference, of those whose reference says it; `without_media` counts clips that show nothing to tell of."""
         found = write(subject, self.batches, self.objective, self.decoding)
@@ -125,7 +125,7 @@ class Captions:
 
 
 @dataclasses.dataclass(frozen=True)
-class Questions:
+class QuestionAnsweringEvaluator:
     """Answers that a run writes, against the right ones: exact match after the usual normalisation.
 
     Attributes:
@@ -144,7 +144,7 @@ class Questions:
     decoding: Decoding = Decoding()
     name: str = "question_answering"
 
-    def run(self, subject: Subject) -> EvaluationResult:
+    def run(self, subject: EvaluatedModel) -> EvaluationResult:
         """Metrics as `metrics.answers` names them, the questions told apart by their first two words."""
         found = write(subject, self.batches, self.objective, self.decoding)
         asked = {clip: self.references[n][0].split(ANSWER) for clip, n in zip(found.ids, found.numbers, strict=True)}

@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import expit, softmax
 
-from mmvideo.evaluation.inference import Answers
+from mmvideo.evaluation.inference import Predictions
 from mmvideo.evaluation.metrics import classification, multilabel, regression
 from mmvideo.evaluation.multi_view import mean_over_views, predictions, views_protocol
-from mmvideo.evaluation.runner import EvaluationResult, Subject
+from mmvideo.evaluation.runner import EvaluatedModel, EvaluationResult
 from mmvideo.objectives import Classification, Regression
 
 Average = Literal["probabilities", "logits"]
@@ -24,7 +24,7 @@ SHOWN = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class Classes:
+class ClassificationEvaluator:
     """Accuracy, recall, F1, confusions, average precision of every classification objective of a run.
 
     Attributes:
@@ -43,14 +43,14 @@ class Classes:
     actions: Sequence[Sequence[str]] = ()
     name: str = "classification"
 
-    def run(self, subject: Subject) -> EvaluationResult:
+    def run(self, subject: EvaluatedModel) -> EvaluationResult:
         """Metrics `{objective}/{metric}` as `metrics.classification` or `metrics.multilabel` names them.
 
         Raises:
           ValueError: the corpus lacks the label, has other classes than the objective, or an action names no objective.
         """
         found = subject.answers(self.batches, predictions)
-        ids = [self.batches.clip_id(int(number)) for number in found.number[found.first]]
+        ids = [self.batches.clip_id(int(number)) for number in found.clip_index[found.first]]
         rows: list[dict[str, Any]] = [{"id": clip, "truth": {}, "scores": {}} for clip in ids]
         metrics, details = {}, {}
         protocol = {"average": f"of the {self.average} of a clip's views"} | views_protocol(found)
@@ -85,7 +85,7 @@ class Classes:
         return names + [f"class {number}" for number in range(len(names), objective.classes)]
 
     def _clips(
-        self, found: Answers, name: str, objective: Classification
+        self, found: Predictions, name: str, objective: Classification
     ) -> tuple[Float[np.ndarray, "m C"], Int[np.ndarray, " m"] | Float[np.ndarray, "m C"]]:
         """Probabilities of every clip that was answered, and its truth; unknown for those that were not."""
         answer = found.answers[name]
@@ -102,7 +102,7 @@ class Classes:
 
 
 @dataclasses.dataclass(frozen=True)
-class Numbers:
+class RegressionEvaluator:
     """Error and correlation of every regression objective of a run; of sentiments (-3 to 3) their own metrics too.
 
     Attributes:
@@ -115,10 +115,10 @@ class Numbers:
     split: str
     name: str = "regression"
 
-    def run(self, subject: Subject) -> EvaluationResult:
+    def run(self, subject: EvaluatedModel) -> EvaluationResult:
         """Metrics `{objective}/{metric}` as `metrics.regression` names them."""
         found = subject.answers(self.batches, predictions)
-        ids = [self.batches.clip_id(int(number)) for number in found.number[found.first]]
+        ids = [self.batches.clip_id(int(number)) for number in found.clip_index[found.first]]
         rows: list[dict[str, Any]] = [{"id": clip, "truth": {}, "scores": {}} for clip in ids]
         metrics, details = {}, {}
         for name, objective in subject.learner.objectives.items():

@@ -9,14 +9,14 @@ from typing import Any
 from mmvideo.evaluation.metrics.captions.dense_captions import Event, dense_caption_metrics
 from mmvideo.evaluation.metrics.captions.java_scorers import METEOR_VARIABLE, Meteor, jar
 from mmvideo.evaluation.metrics.captions.soda import soda_metrics
-from mmvideo.evaluation.runner import EvaluationResult, Subject
+from mmvideo.evaluation.runner import EvaluatedModel, EvaluationResult
 from mmvideo.evaluation.tasks.captioning import evenly, write
 from mmvideo.media.time_tokens import read_events
 from mmvideo.objectives.generation.config import Decoding
 
 
 @dataclasses.dataclass(frozen=True)
-class DenseCaptions:
+class DenseCaptioningEvaluator:
     """Events that a run writes of a whole video, against those that its manifest tells (`events`).
 
     Attributes:
@@ -33,7 +33,7 @@ class DenseCaptions:
     decoding: Decoding = Decoding()
     name: str = "dense_captioning"
 
-    def run(self, subject: Subject) -> EvaluationResult:
+    def run(self, subject: EvaluatedModel) -> EvaluationResult:
         """Metrics of `metrics.dense_captions` and `metrics.soda`; METEOR and SODA_c where METEOR's jar is named."""
         found = write(subject, self.batches, self.objective, self.decoding)
         corpus, bins = self.batches.corpus, self.batches.tokenizer.time_tokens

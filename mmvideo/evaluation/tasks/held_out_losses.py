@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from mmvideo.evaluation.inference import nothing_read, to_host
-from mmvideo.evaluation.runner import EvaluationResult, Subject
+from mmvideo.evaluation.runner import EvaluatedModel, EvaluationResult
 from mmvideo.stream import PADDING, TokenStream
 
 PROTOCOL = {
@@ -25,7 +25,7 @@ COUNTS = ("tokens", "clips")
 
 
 @dataclasses.dataclass(frozen=True)
-class Losses:
+class LossEvaluator:
     """What every objective tells of held-out clips.
 
     Attributes:
@@ -38,7 +38,7 @@ class Losses:
     split: str
     name: str = "losses"
 
-    def run(self, subject: Subject) -> EvaluationResult:
+    def run(self, subject: EvaluatedModel) -> EvaluationResult:
         """Metrics as the learner names them: `masked_patches/video/loss` beside `masked_patches/video/mean_loss`.
 
         Raises:
@@ -62,7 +62,7 @@ def _losses(graph: nnx.GraphDef, state: Any, stream: TokenStream) -> tuple[dict[
     learner = nnx.merge(graph, state)
     learner.eval()
     _, metrics = learner.losses(stream)
-    return metrics, (stream.clips.number != PADDING).sum()
+    return metrics, (stream.clips.clip_index != PADDING).sum()
 
 
 def pooled(batches: list[Mapping[str, float]]) -> dict[str, float]:

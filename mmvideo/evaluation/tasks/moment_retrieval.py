@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from mmvideo.evaluation.inference import Answers
+from mmvideo.evaluation.inference import Predictions
 from mmvideo.evaluation.metrics import moments
 from mmvideo.evaluation.multi_view import predictions, views_protocol
-from mmvideo.evaluation.runner import EvaluationResult, Subject
+from mmvideo.evaluation.runner import EvaluatedModel, EvaluationResult
 from mmvideo.evaluation.tasks import moment_decoding
 
 LEVELS = 4
@@ -19,7 +19,7 @@ LEVELS = 4
 
 
 @dataclasses.dataclass(frozen=True)
-class FoundMoments:
+class MomentRetrievalEvaluator:
     """Moments and highlights of every clip with a query, as QVHighlights scores them.
 
     Attributes:
@@ -36,15 +36,15 @@ class FoundMoments:
     iou: float = 0.7
     name: str = "moments"
 
-    def run(self, subject: Subject) -> EvaluationResult:
+    def run(self, subject: EvaluatedModel) -> EvaluationResult:
         """Metrics as `metrics.moments` names them; clips without moments are left out and counted."""
         found = subject.answers(self.batches, predictions)
         answer = found.answers[self.objective]
-        stops, every = np.append(found.first[1:], len(found.number)), self._every(found)
+        stops, every = np.append(found.first[1:], len(found.clip_index)), self._every(found)
         said, true, unanswered = [], [], 0
         for first, stop in zip(found.first, stops, strict=True):
             rows = np.arange(first, stop)[answer["known"][first:stop]]
-            truth = self._truth(int(found.number[first]), every)
+            truth = self._truth(int(found.clip_index[first]), every)
             if truth is None or not len(rows):
                 unanswered += 1
                 continue
@@ -66,13 +66,13 @@ class FoundMoments:
         clips = len(found.first)
         return EvaluationResult(metrics, rows, protocol, self.dataset, self.split, clips, details=details)
 
-    def _every(self, found: Answers) -> float:
+    def _every(self, found: Predictions) -> float:
         """Seconds of a stretch that has a saliency: 2, as in QVHighlights, where the corpus says nothing.
 
         Raises:
           ValueError: stretches of different lengths.
         """
-        told = (self.batches.corpus.moments.of(int(number))[1] for number in found.number[found.first])
+        told = (self.batches.corpus.moments.of(int(number))[1] for number in found.clip_index[found.first])
         steps = {saliency.step for saliency in told if saliency is not None}
         if len(steps) > 1:
             raise ValueError(
@@ -100,7 +100,7 @@ class FoundMoments:
         return truth
 
     def _said(
-        self, found: Answers, answer: dict[str, Any], rows: np.ndarray, truth: dict[str, Any], every: float
+        self, found: Predictions, answer: dict[str, Any], rows: np.ndarray, truth: dict[str, Any], every: float
     ) -> dict[str, Any]:
         """What the views of a clip say together."""
         start, steps = found.start[rows].astype(np.float64), answer["steps"][rows]

@@ -11,17 +11,16 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from mmvideo.evaluation import retrieval
 from mmvideo.evaluation.embeddings import Embeddings
-from mmvideo.evaluation.retrieval import reranking
+from mmvideo.evaluation.retrieval import recall_at_k, reranking
 from mmvideo.evaluation.retrieval.dual_softmax import SCALE
 from mmvideo.evaluation.retrieval.texts import MEANING, Texts, Which, embed_texts, text_batches, texts_of
-from mmvideo.evaluation.runner import EvaluationResult, Subject
+from mmvideo.evaluation.runner import EvaluatedModel, EvaluationResult
 from mmvideo.evaluation.tasks import probes
 
 
 @dataclasses.dataclass(frozen=True)
-class Retrieval:
+class RetrievalEvaluator:
     """Retrieval in every direction that the learner embeds.
 
     Attributes:
@@ -47,7 +46,7 @@ class Retrieval:
     modalities: tuple[str, ...] | None = None
     name: str = "retrieval"
 
-    def run(self, subject: Subject) -> EvaluationResult:
+    def run(self, subject: EvaluatedModel) -> EvaluationResult:
         """Metrics of `retrieval`; each clip's predictions are its ranks and best-ranked clips.
 
         With `rerank` also `{direction}/reranked/…` in the directions that a matching head compares. With all
@@ -58,9 +57,9 @@ class Retrieval:
           ValueError: `rerank` without a matching objective.
         """
         found = subject.embeddings(self.batches)
-        directions = retrieval.directions_of(self._sides(subject, found), len(found.ids), jax.sharding.get_mesh())
+        directions = recall_at_k.directions_of(self._sides(subject, found), len(found.ids), jax.sharding.get_mesh())
         oracle = self.oracle if self.captions == "first" else None
-        metrics = retrieval.retrieval(directions, oracle, dual_softmax=self.dual_softmax)
+        metrics = recall_at_k.retrieval(directions, oracle, dual_softmax=self.dual_softmax)
         rows = [{"id": clip, "truth": clip, "ranks": {}, "scores": {}} for clip in found.ids]
         for one in directions:
             entries, similarity = one.most_similar(self.best)
@@ -69,20 +68,20 @@ class Retrieval:
         protocol = self._protocol(directions, metrics | again)
         return EvaluationResult(metrics | again, rows, protocol, self.dataset, self.split, len(found.ids))
 
-    def _sides(self, subject: Subject, found: Embeddings) -> dict[str, retrieval.Side]:
+    def _sides(self, subject: EvaluatedModel, found: Embeddings) -> dict[str, recall_at_k.Side]:
         """What stands for the clips in each modality; a clip is called by its row in `found`."""
-        sides = retrieval.sides(found.vectors, found.present)
+        sides = recall_at_k.sides(found.vectors, found.present)
         if "text" not in sides or not len(sides["text"].clip):
             return sides
         texts = self._texts
-        row = np.searchsorted(found.number, texts.clip).clip(max=len(found.number) - 1)
-        kept = np.flatnonzero((found.number[row] == texts.clip) & found.present["text"][row])
+        row = np.searchsorted(found.clip_index, texts.clip).clip(max=len(found.clip_index) - 1)
+        kept = np.flatnonzero((found.clip_index[row] == texts.clip) & found.present["text"][row])
         words = np.array(texts.words, object)[kept]
         if self.captions == "first":
             vectors = found.vectors["text"][row[kept]]
         else:
             vectors = embed_texts(subject, self._text_batches)[kept]
-        return sides | {"text": retrieval.Side(vectors, row[kept], words)}
+        return sides | {"text": recall_at_k.Side(vectors, row[kept], words)}
 
     @functools.cached_property
     def _texts(self) -> Texts:
@@ -94,22 +93,22 @@ class Retrieval:
 
     def _rerank(
         self,
-        subject: Subject,
+        subject: EvaluatedModel,
         found: Embeddings,
-        directions: Sequence[retrieval.Direction],
+        directions: Sequence[recall_at_k.Direction],
         predictions: list[dict[str, Any]],
     ) -> dict[str, float | int]:
         """Metrics of the directions that the matching head judges again; adds what it says to the predictions."""
         if not self.rerank:
             return {}
         _, matching = reranking.matching_of(subject.learner.objectives)
-        asked = [one for one in directions if reranking.judged(one, matching) and len(one.query.clip)]
+        asked = [one for one in directions if reranking.is_matched(one, matching) and len(one.query.clip)]
         lists = [(one, reranking.shortlist(one, self.rerank)) for one in asked]
-        judged = reranking.candidate_odds(subject, self.batches, found.number, lists, self.modalities)
+        judged = reranking.match_logits(subject, self.batches, found.clip_index, lists, self.modalities)
         metrics: dict[str, float | int] = {}
         for (one, entries), odds in zip(lists, judged, strict=True):
             worst, best = reranking.reranked(one, entries, odds)
-            own = retrieval.rank_metrics(worst, best)
+            own = recall_at_k.rank_metrics(worst, best)
             metrics |= {f"{one.name}/reranked/{name}": value for name, value in own.items()}
             order = np.argsort(-odds, axis=1, kind="stable")[:, : self.best]
             first = (np.take_along_axis(values, order, axis=1) for values in (entries, odds))
@@ -119,7 +118,7 @@ class Retrieval:
     def _predict(
         self,
         ids: Sequence[str],
-        direction: retrieval.Direction,
+        direction: recall_at_k.Direction,
         name: str,
         ranks: Int[np.ndarray, "n"],
         entries: Int[np.ndarray, "n k"],
@@ -140,21 +139,21 @@ class Retrieval:
                     predictions[clip][kind][name] = value
 
     def _protocol(
-        self, directions: Sequence[retrieval.Direction], metrics: Mapping[str, float | int]
+        self, directions: Sequence[recall_at_k.Direction], metrics: Mapping[str, float | int]
     ) -> dict[str, Any]:
         """What was measured, in words and numbers."""
-        protocol: dict[str, Any] = dict(retrieval.PROTOCOL)
+        protocol: dict[str, Any] = dict(recall_at_k.PROTOCOL)
         if any("text" in (one.source, one.target) for one in directions):
             words, length = self._texts.words, self.batches.config.text.length
             cut = self._texts.cut(self.batches)
             protocol["captions"] = MEANING[self.captions]
             protocol["texts"] = f"{len(words)} texts, of which {cut} were cut to {length} pieces (input.text.length)"
         if any("/distinct/" in name for name in metrics):
-            protocol["distinct"] = retrieval.DISTINCT
+            protocol["distinct"] = recall_at_k.DISTINCT
         if any("/by_clip/" in name for name in metrics):
-            protocol["by_clip"] = retrieval.BY_CLIP
+            protocol["by_clip"] = recall_at_k.BY_CLIP
         if self.dual_softmax is not None:
-            protocol["dsl"] = retrieval.DUAL_SOFTMAX.format(scale=self.dual_softmax)
+            protocol["dsl"] = recall_at_k.DUAL_SOFTMAX.format(scale=self.dual_softmax)
         if self.rerank:
             judged = sorted({name.split("/")[0] for name in metrics if "/reranked/" in name})
             protocol["reranked"] = reranking.PROTOCOL.format(k=self.rerank, directions=", ".join(judged) or "none")
@@ -175,7 +174,7 @@ def _counted(clips: Int[np.ndarray, "m"]) -> Iterable[int]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Probes:
+class ProbeEvaluator:
     """Linear and k-NN probes of the frozen features, for every kind of label and every modality.
 
     Attributes:
@@ -199,7 +198,7 @@ class Probes:
     oracle: Mapping[str, float] | None = None
     name: str = "probes"
 
-    def run(self, subject: Subject) -> EvaluationResult:
+    def run(self, subject: EvaluatedModel) -> EvaluationResult:
         """Metrics `{kind}/{modality}/{linear or knn}/{name}` for every name of `probes.classification`.
 
         Also `{kind}/{modality}/oracle` where it is known.

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from mmvideo.evaluation.embeddings import Embeddings
 from mmvideo.evaluation.metrics.classification import classification_metrics
 from mmvideo.evaluation.retrieval.texts import embed_texts, text_batches
-from mmvideo.evaluation.runner import EvaluationResult, Subject
+from mmvideo.evaluation.runner import EvaluatedModel, EvaluationResult
 from mmvideo.objectives.components.modality_groups import group_and_space
 
 PROMPTS: tuple[str, ...] = ("{}", "a video of {}", "the sound of {}")
@@ -27,7 +27,7 @@ _LIKELIEST = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class ZeroShot:
+class ZeroShotEvaluator:
     """Classification by class names alone, for every kind of label and every group of media that is embedded.
 
     Attributes:
@@ -57,7 +57,7 @@ class ZeroShot:
                 f"evaluation.zero_shot names the label '{lacking[0]}', which {self.dataset} lacks; it has: {have}"
             )
 
-    def run(self, subject: Subject) -> EvaluationResult:
+    def run(self, subject: EvaluatedModel) -> EvaluationResult:
         """Metrics `{kind}/{group}/{name}` for every name of `classification_metrics`.
 
         Predictions are the likeliest classes with their cosines. A clip that lacks the group or the label is left

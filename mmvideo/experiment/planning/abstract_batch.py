@@ -12,8 +12,8 @@ import numpy as np
 
 from mmvideo.input.annotations import captions
 from mmvideo.input.checks import check_config
-from mmvideo.input.collate import RowShape, empty_row
-from mmvideo.input.config import Drop, Input, Masking
+from mmvideo.input.collate import BatchShape, empty_row
+from mmvideo.input.config import DropToken, Input, Masking
 from mmvideo.input.planning import token_counts
 from mmvideo.input.transforms import patchify
 from mmvideo.stream import PADDING, StreamSpec, TextSpec, TokenStream
@@ -26,12 +26,13 @@ _PAD, _BEGIN, _END, _MASK, _ANSWER = 0, 2, 3, 4, 5
 
 
 @dataclasses.dataclass(frozen=True)
-class Outline:
+class BatchOutline:
     """What is known of the streams of a config.
 
     Attributes:
       spec: modalities, patches and vocabulary.
-      need: what the largest clip needs of each of `sizes.BUDGETS`, with what is hidden and dropped taken out.
+      need: what the largest clip needs of each of `token_counts.TOKEN_BUDGETS`, with what is hidden and dropped taken
+        out.
       whole: what it needs where nothing is hidden or dropped.
       clips: how many such clips fill a row.
       shape: the static shape of a row of the run, filled with them.
@@ -43,14 +44,14 @@ class Outline:
     need: dict[str, int]
     whole: dict[str, int]
     clips: int
-    shape: RowShape
-    single: RowShape
-    unmasked: RowShape
+    shape: BatchShape
+    single: BatchShape
+    unmasked: BatchShape
 
 
-def outline(
+def batch_outline(
     config: Input, labels: tuple[str, ...] = (), numbers: tuple[str, ...] = (), moments: bool = False
-) -> Outline:
+) -> BatchOutline:
     """The streams of a config whose clips all are as long as the views, with every modality and the longest caption.
 
     Args:
@@ -64,7 +65,7 @@ def outline(
     """
     check_config(config, 1)
     spec = stream_spec(config)
-    need, whole = _need(config, config.masking, config.drop), _need(config, Masking(), Drop())
+    need, whole = _need(config, config.masking, config.drop_token), _need(config, Masking(), DropToken())
     packing = config.packing
     room = {"tokens": packing.tokens, "clips": packing.clips}
     room |= {name: value for name in spec.modalities if (value := getattr(packing, name)) is not None}
@@ -78,7 +79,7 @@ def outline(
     hidden = tuple(name for name in spec.modalities if getattr(config.masking, name) > 0)
     full = {name: clips * count for name, count in need.items()} | room
     told = {"kinds": labels, "targets": dict.fromkeys(numbers, 1), "moments": 1 if moments else None}
-    return Outline(
+    return BatchOutline(
         spec,
         need,
         whole,
@@ -94,7 +95,7 @@ def stream_spec(config: Input) -> StreamSpec:
     video = None if config.video is None else patchify.video_spec(config.video)
     audio = None
     if config.audio is not None:
-        audio = patchify.audio_spec(config.audio, token_counts.longest_sound(config.audio))
+        audio = patchify.audio_spec(config.audio, token_counts.longest_audio(config.audio))
     text = None
     if config.text is not None:
         begin = _BEGIN if config.text.begin else PADDING
@@ -114,29 +115,29 @@ def vocabulary(config: Input) -> int:
     return config.text.vocabulary or captions.VOCABULARY
 
 
-def abstract_stream(shape: RowShape, rows: int) -> TokenStream:
+def abstract_stream(shape: BatchShape, rows: int) -> TokenStream:
     """A batch of rows of a shape, without a number in it."""
     return jax.tree.map(lambda array: jax.ShapeDtypeStruct((rows, *array.shape), array.dtype), empty_row(shape))
 
 
-def _need(config: Input, masking: Masking, drop: Drop) -> dict[str, int]:
+def _need(config: Input, masking: Masking, drop: DropToken) -> dict[str, int]:
     """What the largest clip needs of each budget."""
     everything, text = np.ones(1, bool), config.text
     words = captions.no_captions(1)
     if text is not None:
-        pieces = np.zeros(text.captions * text.length, np.int32)
+        text_tokens = np.zeros(text.captions * text.length, np.int32)
         words = captions.Captions(
-            pieces, text.length * np.arange(text.captions + 1), np.array([0, text.captions]), text.begin
+            text_tokens, text.length * np.arange(text.captions + 1), np.array([0, text.captions]), text.begin
         )
     known = token_counts.clip_sizes(np.full(1, _LONG), everything, everything, words, config, masking, drop)
     has = np.array([[config.video is not None, config.audio is not None, text is not None]])
     need = known.largest(np.zeros(1, np.int64), has, words, text.captions if text else 1)
-    return dict(zip(token_counts.BUDGETS, need[0].tolist(), strict=True))
+    return dict(zip(token_counts.TOKEN_BUDGETS, need[0].tolist(), strict=True))
 
 
 def _shape(
     spec: StreamSpec, budget: Mapping[str, int], hidden: tuple[str, ...], told: Mapping[str, Any], mixed: bool = False
-) -> RowShape:
-    return RowShape(
-        spec, np.array([budget[name] for name in token_counts.BUDGETS], np.int64), hidden, mixed=mixed, **told
+) -> BatchShape:
+    return BatchShape(
+        spec, np.array([budget[name] for name in token_counts.TOKEN_BUDGETS], np.int64), hidden, mixed=mixed, **told
     )

@@ -12,20 +12,20 @@ from flax.traverse_util import unflatten_dict
 
 from mmvideo.experiment.build_learner import make_learner
 from mmvideo.experiment.config import Experiment
-from mmvideo.experiment.planning.abstract_batch import Outline, outline
-from mmvideo.model.config import Model, plain
-from mmvideo.model.kinds import AnyModel
+from mmvideo.experiment.planning.abstract_batch import BatchOutline, batch_outline
+from mmvideo.model.config import Model, dense_reference
+from mmvideo.model.kinds import ModelConfig
 from mmvideo.objectives import Moments, Regression
 from mmvideo.objectives.learner import Learner
 from mmvideo.stream import StreamSpec, TokenStream
-from mmvideo.training.trainable import Portion, portion_of
+from mmvideo.training.trainable import TrainableParams, trainable_params
 
 BLOCK = 128
 """Keys that a fused kernel of attention holds at once."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Abstract:
+class AbstractModel:
     """A learner without a number in it.
 
     Attributes:
@@ -41,7 +41,7 @@ class Abstract:
     params: Any
     rest: Any
     axes: Any
-    portion: Portion
+    portion: TrainableParams
 
     def merged(self, params: Any, rest: Any) -> Learner:
         """The learner with these arrays."""
@@ -50,13 +50,13 @@ class Abstract:
     @property
     def trained(self) -> Any:
         """Shapes of the trained parameters."""
-        return jax.eval_shape(self.portion.take, self.params)
+        return jax.eval_shape(self.portion.partition, self.params)
 
 
-def sketched(experiment: Experiment) -> Outline:
-    """The streams of an experiment, with all that its objectives ask of a clip; raises as `outline` does."""
+def sketched(experiment: Experiment) -> BatchOutline:
+    """The streams of an experiment, with all that its objectives ask of a clip; raises as `batch_outline` does."""
     moments = any(isinstance(objective, Moments) for objective in experiment.objectives.values())
-    return outline(experiment.input, labels(experiment), numbers(experiment), moments)
+    return batch_outline(experiment.input, labels(experiment), numbers(experiment), moments)
 
 
 def labels(experiment: Experiment) -> tuple[str, ...]:
@@ -75,12 +75,12 @@ def _labelled(experiment: Experiment, fits: Callable[[Any], bool]) -> list[str]:
     return [objective.label for objective in named if getattr(objective, "label", None) is not None]
 
 
-def counting(model: AnyModel) -> AnyModel:
+def for_flops(model: ModelConfig) -> ModelConfig:
     """The model as its products are counted: dense attention, nothing computed twice."""
-    return plain(model) if isinstance(model, Model) else model
+    return dense_reference(model) if isinstance(model, Model) else model
 
 
-def rehearsed(model: AnyModel) -> AnyModel:
+def for_memory(model: ModelConfig) -> ModelConfig:
     """The model as its bytes are told: attention in small blocks of keys, as fused kernels have it.
 
     With blocks as large as those of the chunked backend, which are made for CPUs, their scores would be counted, which
@@ -91,7 +91,7 @@ def rehearsed(model: AnyModel) -> AnyModel:
     return dataclasses.replace(model, attention="auto", chunk=BLOCK)
 
 
-def abstract_learner(experiment: Experiment, spec: StreamSpec, model: AnyModel) -> Abstract:
+def abstract_learner(experiment: Experiment, spec: StreamSpec, model: ModelConfig) -> AbstractModel:
     """The learner of an experiment, with `model` in place of the experiment's own.
 
     Raises:
@@ -104,11 +104,11 @@ def abstract_learner(experiment: Experiment, spec: StreamSpec, model: AnyModel) 
     learner = nnx.eval_shape(build)
     graphdef, params, rest = nnx.split(learner, nnx.Param, ...)
     axes = unflatten_dict({path: leaf.get_metadata().get("axes") for path, leaf in nnx.to_flat_state(params)})
-    portion = portion_of(learner, experiment.training)
-    return Abstract(spec, graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(rest), axes, portion)
+    portion = trainable_params(learner, experiment.training)
+    return AbstractModel(spec, graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(rest), axes, portion)
 
 
-def gradient_of(learner: Abstract) -> Callable[[Any, Any, Any, TokenStream], Any]:
+def gradient_of(learner: AbstractModel) -> Callable[[Any, Any, Any, TokenStream], Any]:
     """The gradient of the loss, as a function of the trained parameters, of all, of other variables, and of a batch.
 
     Beside it stand the loss and the other variables as they are behind it, such as a teacher that has moved: a step
@@ -116,7 +116,7 @@ def gradient_of(learner: Abstract) -> Callable[[Any, Any, Any, TokenStream], Any
     """
 
     def loss(trained: Any, params: Any, rest: Any, stream: TokenStream) -> Any:
-        whole = learner.merged(learner.portion.put(params, trained), rest)
+        whole = learner.merged(learner.portion.merge(params, trained), rest)
         total, _ = whole.losses(stream)
         return total, nnx.to_pure_dict(nnx.state(whole, nnx.Not(nnx.Param)))
 

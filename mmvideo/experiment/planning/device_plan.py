@@ -12,14 +12,14 @@ import jax.numpy as jnp
 from mmvideo.cost_model.collectives import expected_traffic
 from mmvideo.cost_model.compile_targets import target
 from mmvideo.cost_model.devices import USABLE, Device
-from mmvideo.cost_model.memory import Memory, cut
+from mmvideo.cost_model.memory import Memory, shard_factor
 from mmvideo.experiment.config import Experiment
-from mmvideo.experiment.planning.abstract_batch import Outline, abstract_stream
-from mmvideo.experiment.planning.abstract_model import abstract_learner, rehearsed, sketched
-from mmvideo.experiment.planning.host_cpu import cores_per_clip
+from mmvideo.experiment.planning.abstract_batch import BatchOutline, abstract_stream
+from mmvideo.experiment.planning.abstract_model import abstract_learner, for_memory, sketched
+from mmvideo.experiment.planning.host_cpu import cpu_seconds_per_clip
 from mmvideo.experiment.planning.plan import Plan, clip_flops, plan
 from mmvideo.experiment.planning.step_memory import step_memory
-from mmvideo.experiment.planning.xla_compile import Compiled, ask_compiler
+from mmvideo.experiment.planning.xla_compile import Compiled, compile_in_subprocess
 from mmvideo.model.config import Model
 from mmvideo.parallel.config import Mesh
 from mmvideo.parallel.mesh import AXES, axis_sizes
@@ -32,11 +32,12 @@ ASSUMED = 0.25
 
 TWICE = {"full": 11 / 9, "attention": 10 / 9}
 """What a step takes with a remat policy relative to one without, by its products with weights
-(`model/layers/remat.py`). What `dots` and `full` repeat of attention is not in it; `dots` was measured to be as fast as none."""
+(`model/layers/remat.py`). What `dots` and `full` repeat of attention is not in it; `dots` was measured to be as fast as
+none."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Launch:
+class DevicePlan:
     """What a run needs of each device, and how fast it may go.
 
     Attributes:
@@ -47,7 +48,7 @@ class Launch:
       rows: that one device has of a batch.
       memory: bytes on one device, with those rows, as rehearsed.
       bytes: all of them: the rehearsed ones, or XLA's.
-      each: bytes that one more row would take.
+      bytes_per_row: bytes that one more row would take.
       compiled: whether the device's own compiler was asked for them.
       fits: the most rows that a device has room for; 0 if not even one.
       padding: share of token slots that are empty, if every clip were the largest.
@@ -67,7 +68,7 @@ class Launch:
     rows: int
     memory: Memory
     bytes: int
-    each: float
+    bytes_per_row: float
     compiled: bool
     fits: int
     padding: float
@@ -84,7 +85,7 @@ class Launch:
         return round(self.device.memory * USABLE)
 
     @property
-    def turns(self) -> int:
+    def grad_accum_steps(self) -> int:
         """Into how many parts the batch must be cut, gradients being added up, so that it fits; 0 if nothing does."""
         return math.ceil(self.rows / self.fits) if self.fits else 0
 
@@ -94,7 +95,7 @@ class Launch:
         return self.plan.run.clips / self.seconds
 
 
-def fitted(mesh: Mesh, devices: int) -> Mesh:
+def fit_mesh(mesh: Mesh, devices: int) -> Mesh:
     """The mesh itself if it fits, else one whose axes are cut down to what divides the devices, `data` taking the rest.
 
     The axes keep as much as they can, the last one first, since it has the fastest links.
@@ -110,9 +111,9 @@ def fitted(mesh: Mesh, devices: int) -> Mesh:
     return mesh
 
 
-def plan_launch(
+def plan_devices(
     experiment: Experiment, device: Device, devices: int, mesh: Mesh | None = None, mfu: float | None = None
-) -> Launch:
+) -> DevicePlan:
     """Plans a launch without its corpus and without a device of its kind.
 
     Args:
@@ -125,17 +126,17 @@ def plan_launch(
     Raises:
       ValueError: settings that cannot work, or a given mesh that doesn't fit.
     """
-    used = fitted(experiment.mesh, devices) if mesh is None else mesh
+    used = fit_mesh(experiment.mesh, devices) if mesh is None else mesh
     refitted = mesh is None and used != experiment.mesh
     sizes = dict(zip(AXES, axis_sizes(used, devices), strict=True))
     experiment = dataclasses.replace(experiment, mesh=used)
     sketch = sketched(experiment)
     found = plan(experiment, devices)
-    rows = -(-experiment.input.packing.rows // cut("batch", sizes))
+    rows = -(-experiment.input.packing.rows // shard_factor("batch", sizes))
     each, usable = _bytes_of_a_row(experiment, sketch, found.memory, rows, sizes), round(device.memory * USABLE)
     flops = found.run.clips * clip_flops(experiment)
-    mfu, source, seconds = pace(experiment, device, devices, flops, mfu)
-    return Launch(
+    mfu, source, seconds = step_time(experiment, device, devices, flops, mfu)
+    return DevicePlan(
         device=device,
         devices=devices,
         sizes=sizes,
@@ -144,7 +145,7 @@ def plan_launch(
         rows=rows,
         memory=found.memory,
         bytes=found.memory.total,
-        each=each,
+        bytes_per_row=each,
         compiled=False,
         fits=_fits(rows, usable - found.memory.total, each),
         padding=1 - found.run.tokens / found.run.slots,
@@ -152,12 +153,12 @@ def plan_launch(
         mfu=mfu,
         source=source,
         seconds=seconds,
-        cores=found.run.clips / seconds * cores_per_clip(experiment.input),
+        cores=found.run.clips / seconds * cpu_seconds_per_clip(experiment.input),
         traffic=expected_traffic(found.memory.parameters, found.memory.gradients, sizes) * _narrowed(experiment),
     )
 
 
-def own_compiler(launch: Launch) -> bool:
+def own_compiler(launch: DevicePlan) -> bool:
     """Whether the devices' own compiler is installed, and knows so many of them."""
     try:
         return target(launch.device, launch.devices) is not None
@@ -165,7 +166,7 @@ def own_compiler(launch: Launch) -> bool:
         return False
 
 
-def compile_launch(experiment: Experiment, launch: Launch) -> tuple[Launch, Compiled]:
+def compile_launch(experiment: Experiment, launch: DevicePlan) -> tuple[DevicePlan, Compiled]:
     """A step of the launch as XLA compiles it, beside the launch with the rows that were compiled.
 
     Those are as many as fit, if the recipe's don't.
@@ -174,16 +175,16 @@ def compile_launch(experiment: Experiment, launch: Launch) -> tuple[Launch, Comp
       ValueError: the program does not compile.
     """
     mesh = Mesh(**launch.sizes)
-    rows = max(min(launch.rows, launch.fits), 1) * cut("batch", launch.sizes)
+    rows = max(min(launch.rows, launch.fits), 1) * shard_factor("batch", launch.sizes)
     packing = dataclasses.replace(experiment.input.packing, rows=rows)
     smaller = dataclasses.replace(experiment, mesh=mesh, input=dataclasses.replace(experiment.input, packing=packing))
-    found = ask_compiler(smaller, launch.devices, target(launch.device, launch.devices))
+    found = compile_in_subprocess(smaller, launch.devices, target(launch.device, launch.devices))
     if rows == launch.plan.run.rows:
         return launch, found
-    return plan_launch(smaller, launch.device, launch.devices, mesh, launch.mfu), found
+    return plan_devices(smaller, launch.device, launch.devices, mesh, launch.mfu), found
 
 
-def corrected(launch: Launch, planned: Launch, found: Compiled) -> Launch:
+def with_compiled_bytes(launch: DevicePlan, planned: DevicePlan, found: Compiled) -> DevicePlan:
     """The launch with XLA's bytes, and with the rows that fit by them, if they are those of the device's own compiler.
 
     Args:
@@ -193,11 +194,11 @@ def corrected(launch: Launch, planned: Launch, found: Compiled) -> Launch:
     """
     if not found.own:
         return launch
-    each = launch.each * found.scratch / (planned.memory.gradients + planned.memory.activations)
+    each = launch.bytes_per_row * found.scratch / (planned.memory.gradients + planned.memory.activations)
     return dataclasses.replace(
         launch,
         bytes=found.total + round((launch.rows - planned.rows) * each),
-        each=each,
+        bytes_per_row=each,
         compiled=True,
         fits=_fits(planned.rows, launch.usable - found.total, each),
     )
@@ -209,11 +210,11 @@ def _fits(rows: int, left: int, each: float) -> int:
 
 
 def _bytes_of_a_row(
-    experiment: Experiment, sketch: Outline, memory: Memory, rows: int, sizes: Mapping[str, int]
+    experiment: Experiment, sketch: BatchOutline, memory: Memory, rows: int, sizes: Mapping[str, int]
 ) -> float:
     """What rows take grows in proportion, so that two numbers of them tell."""
     other = 2 * rows if rows < 8 else rows // 2
-    learner = abstract_learner(experiment, sketch.spec, rehearsed(experiment.model))
+    learner = abstract_learner(experiment, sketch.spec, for_memory(experiment.model))
     second = step_memory(experiment, learner, abstract_stream(sketch.shape, other), sizes)
     return (memory.total - second.total) / (rows - other)
 
@@ -234,18 +235,22 @@ def _utilisation(experiment: Experiment, device: Device) -> tuple[float, str]:
     return mfu / again, f"{source}, less what remat computes again" if again > 1 else source
 
 
-def pace(
+def step_time(
     experiment: Experiment, device: Device, devices: int, flops: float, mfu: float | None = None
 ) -> tuple[float, str, float]:
-    """How fast a step of so many model FLOPs goes: MFU, where that comes from, and seconds, as of `plan_launch`."""
+    """How fast a step of so many model FLOPs goes: MFU, where that comes from, and seconds, as of `plan_devices`."""
     mfu, source = _utilisation(experiment, device) if mfu is None else (mfu, "as asked for")
     return mfu, source, flops / (devices * device.flops * mfu)
 
 
-def as_dict(launch: Launch) -> dict[str, Any]:
+def as_dict(launch: DevicePlan) -> dict[str, Any]:
     """The launch as plain values for JSON, without the plan of the run."""
     found = dataclasses.asdict(dataclasses.replace(launch, plan=None))
     del found["plan"]
     found["device"] = launch.device.name
     found["memory"]["total"] = launch.memory.total
-    return found | {"usable": launch.usable, "turns": launch.turns, "clips_per_second": launch.clips_per_second}
+    return found | {
+        "usable": launch.usable,
+        "grad_accum_steps": launch.grad_accum_steps,
+        "clips_per_second": launch.clips_per_second,
+    }

@@ -18,7 +18,7 @@ AUDIO = 1 / 1300 + 0.0015
 1.5 ms on the same kind of core."""
 
 
-def cores_per_clip(config: Input) -> float:
+def cpu_seconds_per_clip(config: Input) -> float:
     """Seconds that a core takes for a clip that fills the views."""
     video = 0.0 if config.video is None else config.video.frames / config.video.fps
     audio = 0.0 if config.audio is None else config.audio.seconds

@@ -9,17 +9,17 @@ from typing import Any
 
 from mmvideo.cost_model.attention_flops import attention_flops, space_flops
 from mmvideo.cost_model.flops import Products, count_flops, count_products
-from mmvideo.cost_model.memory import Memory, cut
+from mmvideo.cost_model.memory import Memory, shard_factor
 from mmvideo.cost_model.parameter_counts import PARTS, count_parameters, part_of
-from mmvideo.cost_model.sharding_table import layout
+from mmvideo.cost_model.sharding_table import sharding_table
 from mmvideo.experiment.config import Experiment
-from mmvideo.experiment.planning.abstract_batch import Outline, abstract_stream
+from mmvideo.experiment.planning.abstract_batch import BatchOutline, abstract_stream
 from mmvideo.experiment.planning.abstract_model import (
-    Abstract,
+    AbstractModel,
     abstract_learner,
-    counting,
+    for_flops,
+    for_memory,
     gradient_of,
-    rehearsed,
     sketched,
 )
 from mmvideo.experiment.planning.step_memory import step_memory
@@ -64,7 +64,7 @@ class Plan:
 
     Attributes:
       name: of the experiment.
-      whole: tokens of the largest clip in each of `sizes.BUDGETS`, with nothing hidden.
+      whole: tokens of the largest clip in each of `token_counts.TOKEN_BUDGETS`, with nothing hidden.
       need: the same with what masking and DropToken take out.
       parameters: by part of the learner.
       trained: how many of them are trained.
@@ -105,8 +105,8 @@ def plan(experiment: Experiment, devices: int | None = None) -> Plan:
       ValueError: settings that cannot work.
     """
     sketch = sketched(experiment)
-    learner = abstract_learner(experiment, sketch.spec, rehearsed(experiment.model))
-    counted = abstract_learner(experiment, sketch.spec, counting(experiment.model))
+    learner = abstract_learner(experiment, sketch.spec, for_memory(experiment.model))
+    counted = abstract_learner(experiment, sketch.spec, for_flops(experiment.model))
     rows = experiment.input.packing.rows
     batch = abstract_stream(sketch.shape, rows)
     sizes = mesh_sizes(experiment, devices)
@@ -143,12 +143,12 @@ def load(experiment: Experiment) -> Load:
 def memory(experiment: Experiment, devices: int | None = None) -> Memory:
     """`Plan.memory` alone, for a fraction of the tracing; arguments and errors as of `plan`."""
     sketch = sketched(experiment)
-    learner = abstract_learner(experiment, sketch.spec, rehearsed(experiment.model))
+    learner = abstract_learner(experiment, sketch.spec, for_memory(experiment.model))
     return _memory(experiment, sketch, learner, mesh_sizes(experiment, devices))
 
 
-def _memory(experiment: Experiment, sketch: Outline, learner: Abstract, sizes: dict[str, int]) -> Memory:
-    rows = -(-experiment.input.packing.rows // cut("batch", sizes))
+def _memory(experiment: Experiment, sketch: BatchOutline, learner: AbstractModel, sizes: dict[str, int]) -> Memory:
+    rows = -(-experiment.input.packing.rows // shard_factor("batch", sizes))
     return step_memory(experiment, learner, abstract_stream(sketch.shape, rows), sizes)
 
 
@@ -163,7 +163,7 @@ def parameter_layout(experiment: Experiment, devices: int | None = None) -> str:
       ValueError: settings that cannot work.
     """
     learner = abstract_learner(experiment, sketched(experiment).spec, experiment.model)
-    return layout(learner.params, learner.axes, mesh_sizes(experiment, devices))
+    return sharding_table(learner.params, learner.axes, mesh_sizes(experiment, devices))
 
 
 def mesh_sizes(experiment: Experiment, devices: int | None) -> dict[str, int]:
@@ -191,7 +191,7 @@ def _losses(learner: Learner, stream: TokenStream) -> Any:
     return learner.losses(stream)
 
 
-def _products(learner: Abstract, program: Callable[[Learner, TokenStream], Any], stream: TokenStream) -> Products:
+def _products(learner: AbstractModel, program: Callable[[Learner, TokenStream], Any], stream: TokenStream) -> Products:
     """What a program of the learner multiplies."""
 
     def run(variables: dict[str, Any], stream: TokenStream) -> Any:
@@ -201,7 +201,7 @@ def _products(learner: Abstract, program: Callable[[Learner, TokenStream], Any],
     return count_products(run, weights, stream, part=lambda path: part_of(path[1:]), order=PARTS)
 
 
-def _outside(experiment: Experiment, sketch: Outline, counts: Mapping[str, int], encoder: Products) -> int:
+def _outside(experiment: Experiment, sketch: BatchOutline, counts: Mapping[str, int], encoder: Products) -> int:
     """FLOPs of the trunk's dense attention for a clip in which a query meets a key outside its span.
 
     Args:
@@ -220,9 +220,9 @@ def _outside(experiment: Experiment, sketch: Outline, counts: Mapping[str, int],
     return encoder.activations.get("trunk", 0) - needed
 
 
-def batch_flops(experiment: Experiment, sketch: Outline) -> int:
+def batch_flops(experiment: Experiment, sketch: BatchOutline) -> int:
     """FLOPs of training for a step, forward and backward, attention dense: those of `Run.flops`."""
-    counted = abstract_learner(experiment, sketch.spec, counting(experiment.model))
+    counted = abstract_learner(experiment, sketch.spec, for_flops(experiment.model))
     return _training_flops(counted, abstract_stream(sketch.shape, experiment.input.packing.rows))
 
 
@@ -233,7 +233,7 @@ def clip_flops(experiment: Experiment) -> float:
     count as nothing.
     """
     sketch = sketched(experiment)
-    counted = abstract_learner(experiment, sketch.spec, counting(experiment.model))
+    counted = abstract_learner(experiment, sketch.spec, for_flops(experiment.model))
     single = abstract_stream(sketch.single, 1)
     dense = _training_flops(counted, single)
     outside = _outside(experiment, sketch, sketch.need, _products(counted, _encode, single))
@@ -241,6 +241,6 @@ def clip_flops(experiment: Experiment) -> float:
     return dense - outside * dense / _products(counted, _losses, single).total
 
 
-def _training_flops(learner: Abstract, batch: TokenStream) -> int:
+def _training_flops(learner: AbstractModel, batch: TokenStream) -> int:
     """FLOPs of the losses of a batch and of their gradient."""
     return count_flops(gradient_of(learner), learner.trained, learner.params, learner.rest, batch)

@@ -18,7 +18,7 @@ from mmvideo.cost_model.devices import device_of_kind
 from mmvideo.cost_model.memory import Memory
 from mmvideo.experiment.config import Experiment
 from mmvideo.experiment.planning.abstract_model import sketched
-from mmvideo.experiment.planning.device_plan import Launch, plan_launch
+from mmvideo.experiment.planning.device_plan import DevicePlan, plan_devices
 from mmvideo.experiment.planning.plan import Load, clip_flops, load, memory
 from mmvideo.records.lines import read_lines
 
@@ -71,7 +71,7 @@ def planned_and_measured(experiment: Experiment, workdir: str | Path) -> list[Fi
     settled = own[1:] or own
     devices, kind = starts[-1]["devices"], starts[-1]["kind"]
     device = device_of_kind(kind)
-    launch = None if device is None else plan_launch(experiment, device, devices, experiment.mesh)
+    launch = None if device is None else plan_devices(experiment, device, devices, experiment.mesh)
     # A whole plan counts more than is shown here, and traces the model three times more.
     run, bytes_held = load(experiment), memory(experiment, devices) if launch is None else launch.plan.memory
     return [
@@ -106,7 +106,7 @@ def _step_figures(run: Load, lines: Sequence[Mapping[str, Any]], token_flops: fl
 
 
 def _speed_figures(
-    planned: Memory, launch: Launch | None, lines: Sequence[Mapping[str, Any]], where: str
+    planned: Memory, launch: DevicePlan | None, lines: Sequence[Mapping[str, Any]], where: str
 ) -> list[Figure]:
     """How fast it went, and what it took of a device."""
     median = statistics.median(line["seconds_per_step"] for line in lines)
@@ -131,7 +131,7 @@ def _speed_figures(
     ]
 
 
-def _run_figures(run: Load, launch: Launch | None, ledger: Sequence[Mapping[str, Any]]) -> list[Figure]:
+def _run_figures(run: Load, launch: DevicePlan | None, ledger: Sequence[Mapping[str, Any]]) -> list[Figure]:
     """The whole of the run."""
     spent = {name: math.fsum(line.get(name, 0.0) for line in ledger) for name in ("wall", "wait", "step")}
     hours = "" if launch is None else f"{run.steps * launch.seconds / 3600:,.3g} h"

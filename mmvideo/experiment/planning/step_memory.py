@@ -8,17 +8,17 @@ from typing import Any
 import jax
 import optax
 
-from mmvideo.cost_model.memory import Memory, cut, share_bytes, tree_bytes, ways
+from mmvideo.cost_model.memory import Memory, shard_factor, shard_factors, share_bytes, tree_bytes
 from mmvideo.cost_model.peak_memory import peak_bytes
 from mmvideo.experiment.config import Experiment
-from mmvideo.experiment.planning.abstract_model import Abstract, gradient_of
+from mmvideo.experiment.planning.abstract_model import AbstractModel, gradient_of
 from mmvideo.stream import TokenStream
 from mmvideo.training.optimizer import make_optimizer
 
 
 def step_memory(
     experiment: Experiment,
-    learner: Abstract,
+    learner: AbstractModel,
     batch: TokenStream,
     sizes: Mapping[str, int],
     update: int | None = None,
@@ -39,7 +39,9 @@ def step_memory(
     whole, moved = tree_bytes(trained), share_bytes(trained, axes, sizes)
     parameters, optimizer, average = held_bytes(experiment, learner, sizes)
     # Loss and other variables are whole on every device.
-    shares = [1.0] * (1 + len(jax.tree.leaves(learner.rest))) + [1 / parts for parts in ways(trained, axes, sizes)]
+    shares = [1.0] * (1 + len(jax.tree.leaves(learner.rest))) + [
+        1 / parts for parts in shard_factors(trained, axes, sizes)
+    ]
     gradient = gradient_of(learner)
     backward = peak_bytes(gradient, learner.trained, learner.params, learner.rest, batch, shares=shares) - moved
     update = update_bytes(experiment, learner) if update is None else update
@@ -49,11 +51,11 @@ def step_memory(
         optimizer=optimizer,
         average=average,
         batch=tree_bytes(batch),
-        activations=max(backward // cut("length", sizes), round(update * moved / whole), 0),
+        activations=max(backward // shard_factor("length", sizes), round(update * moved / whole), 0),
     )
 
 
-def held_bytes(experiment: Experiment, learner: Abstract, sizes: Mapping[str, int]) -> tuple[int, int, int]:
+def held_bytes(experiment: Experiment, learner: AbstractModel, sizes: Mapping[str, int]) -> tuple[int, int, int]:
     """Bytes of parameters (other variables included), optimiser and average on one device; see `step_memory`.
 
     With one device along each axis they are those of a checkpoint.
@@ -70,7 +72,7 @@ def held_bytes(experiment: Experiment, learner: Abstract, sizes: Mapping[str, in
     )
 
 
-def update_bytes(experiment: Experiment, learner: Abstract) -> int:
+def update_bytes(experiment: Experiment, learner: AbstractModel) -> int:
     """Bytes that the optimiser works with beside what it holds, on a device that holds all of it; rows change nothing.
 
     New moments and parameters are written in the place of the old ones; what Muon multiplies on the way is not.
@@ -80,12 +82,12 @@ def update_bytes(experiment: Experiment, learner: Abstract) -> int:
     return peak_bytes(optimizer.update, trained, state, trained, shares=[0.0] * 2 * len(jax.tree.leaves(state)))
 
 
-def _optimizer(experiment: Experiment, learner: Abstract) -> optax.GradientTransformation:
+def _optimizer(experiment: Experiment, learner: AbstractModel) -> optax.GradientTransformation:
     return make_optimizer(experiment.training.optimizer, experiment.training.steps, learner.portion.rates)
 
 
-def _trained_axes(learner: Abstract) -> list[tuple[str | None, ...] | None]:
-    return _leaves(learner.portion.pick(learner.axes))
+def _trained_axes(learner: AbstractModel) -> list[tuple[str | None, ...] | None]:
+    return _leaves(learner.portion.filter(learner.axes))
 
 
 def _leaves(axes: Any) -> list[tuple[str | None, ...] | None]:

@@ -4,8 +4,8 @@
 
 It is a process of its own, since how many devices a platform pretends to have must be said before JAX starts, and since
 it is ended as soon as XLA has assigned its buffers (`cost_model/buffer_assignment.py`): machine code is not needed.
-Compiling allocates nothing, so that shapes may be those of a cluster. The accelerator's own compiler is asked where it is
-installed, which needs no accelerator: JAX's CUDA plugin for GPUs (`pip install "mmvideo[cuda]"`), libtpu for TPUs
+Compiling allocates nothing, so that shapes may be those of a cluster. The accelerator's own compiler is asked where it
+is installed, which needs no accelerator: JAX's CUDA plugin for GPUs (`pip install "mmvideo[cuda]"`), libtpu for TPUs
 (`pip install "jax[tpu]"`). Everything else is compiled for as many CPU devices. Those compute bfloat16 in float32 and
 fuse less, so that XLA counts more bytes for a step's work there than an accelerator needs; arguments are the same to
 the byte, and collectives the same but for how they are merged.
@@ -79,7 +79,7 @@ class Compiled:
         return self.arguments + self.scratch
 
 
-def ask_compiler(experiment: Experiment, devices: int, target: Target | None = None) -> Compiled:
+def compile_in_subprocess(experiment: Experiment, devices: int, target: Target | None = None) -> Compiled:
     """Has a step of an experiment compiled in a process of its own, as far as it takes to know its bytes.
 
     Args:
@@ -153,22 +153,24 @@ def compile_step(experiment: Experiment, devices: list[Any]) -> None:
 
     from mmvideo.experiment.build_learner import make_learner
     from mmvideo.experiment.planning.abstract_batch import abstract_stream
-    from mmvideo.experiment.planning.abstract_model import rehearsed, sketched
+    from mmvideo.experiment.planning.abstract_model import for_memory, sketched
     from mmvideo.parallel.rules import batch_sharding
-    from mmvideo.training.state import draw_up
+    from mmvideo.training.state import init_abstract
     from mmvideo.training.step import make_step
 
-    sketch, shape, model = sketched(experiment), axis_sizes(experiment.mesh, len(devices)), rehearsed(experiment.model)
+    sketch, shape, model = sketched(experiment), axis_sizes(experiment.mesh, len(devices)), for_memory(experiment.model)
     mesh = Mesh(np.array(devices).reshape(shape), AXES, axis_types=(AxisType.Auto,) * len(AXES))
-    blueprint = draw_up(lambda rngs: make_learner(experiment, sketch.spec, rngs, model), experiment.training, mesh)
+    abstract_state = init_abstract(
+        lambda rngs: make_learner(experiment, sketch.spec, rngs, model), experiment.training, mesh
+    )
     rows = batch_sharding(mesh)
     batch = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=rows),
         abstract_stream(sketch.shape, experiment.input.packing.rows),
     )
-    places = jax.tree.map(lambda leaf: leaf.sharding, blueprint.abstract)
+    places = jax.tree.map(lambda leaf: leaf.sharding, abstract_state.abstract)
     with jax.set_mesh(mesh):
-        lowered = make_step(blueprint.graphdef, experiment.training, places).lower(blueprint.abstract, batch)
+        lowered = make_step(abstract_state.graphdef, experiment.training, places).lower(abstract_state.abstract, batch)
         lowered.compile(OPTIONS.get(devices[0].platform))
 
 

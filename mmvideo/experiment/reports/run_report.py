@@ -16,11 +16,11 @@ from mmvideo.evaluation.qualitative.visualize import attention_views, reconstruc
 from mmvideo.evaluation.report.run_data import read_run
 from mmvideo.evaluation.report.run_page import write_report
 from mmvideo.experiment.config import Experiment
-from mmvideo.experiment.evaluators import compares, shown_batches
+from mmvideo.experiment.evaluators import has_contrastive, shown_batches
 from mmvideo.experiment.planning.planned_vs_measured import planned_and_measured
 from mmvideo.experiment.reports.examples import examples
 from mmvideo.experiment.weights.load import Step, restore
-from mmvideo.input.device_put import device_stream
+from mmvideo.input.device_put import device_put_batch
 from mmvideo.input.pipeline import Batches
 from mmvideo.parallel.mesh import make_mesh
 from mmvideo.records.lines import read_lines
@@ -39,7 +39,7 @@ def report(experiment: Experiment, workdir: str | Path, step: Step = None) -> Pa
     """
     workdir = Path(workdir)
     mesh = make_mesh(experiment.mesh)
-    place = functools.partial(device_stream, mesh=mesh)
+    place = functools.partial(device_put_batch, mesh=mesh)
     with jax.set_mesh(mesh):
         learner, assets, step = restore(experiment, workdir, mesh, step)
         plain = shown_batches(experiment, assets)
@@ -64,7 +64,7 @@ def report(experiment: Experiment, workdir: str | Path, step: Step = None) -> Pa
 
 def _gallery(experiment: Experiment, learner, plain: Batches, place) -> list:
     """Queries with their best clips; none where nothing is compared."""
-    if not compares(experiment):
+    if not has_contrastive(experiment):
         return []
     found = embed_corpus(learner, plain, place)
     if jax.process_index() != 0:

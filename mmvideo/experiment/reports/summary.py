@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from mmvideo.evaluation.metrics.captions.caption_metrics import SHORT
-from mmvideo.evaluation.report.modality_gains import MEASURES, WHOLE, added, table_lines
+from mmvideo.evaluation.report.modality_gains import MEASURES, WHOLE, gains_by_modality, table_lines
 from mmvideo.evaluation.results import read_result
-from mmvideo.evaluation.runner import partial_name
+from mmvideo.evaluation.runner import subset_name
 
 
-def headline(workdir: Path, modalities: tuple[str, ...] | None = None, dataset: str | None = None) -> list[str]:
+def summary_lines(workdir: Path, modalities: tuple[str, ...] | None = None, dataset: str | None = None) -> list[str]:
     """What was measured of retrieval, classes, numbers, captions, answers, moments and masked losses, as lines of text.
 
     Args:
@@ -21,8 +21,8 @@ def headline(workdir: Path, modalities: tuple[str, ...] | None = None, dataset: 
       dataset: what the clips are called, where they are not the run's.
     """
     lines, unseen = [], {}
-    for name, told in TOLD.items():
-        found = _evaluation(workdir, partial_name(name, modalities, dataset))
+    for name, told in SUMMARY_LINES.items():
+        found = _evaluation(workdir, subset_name(name, modalities, dataset))
         protocol = found.get("protocol", {})
         lines += told(found.get("metrics", {}))
         for objective, lacking in protocol.get("not_answerable", {}).items():
@@ -35,26 +35,26 @@ def headline(workdir: Path, modalities: tuple[str, ...] | None = None, dataset: 
 
 NEVER_MISSING = (
     "no clip of the training lacked {0}: what falls here may be the surprise, not what {0} tells "
-    "(train with input.presence.drop)"
+    "(train with input.modality_dropout.drop)"
 )
 
 
-def adds(workdir: Path, groups: Sequence[str], dataset: str | None = None) -> list[str]:
+def gain_lines(workdir: Path, groups: Sequence[str], dataset: str | None = None) -> list[str]:
     """The table of what each modality adds, from what was measured with everything and with these groups alone."""
     shown = {WHOLE: None} | {group: tuple(group.split("+")) for group in groups}
     variants = {
         task: {
             name: found["metrics"]
             for name, modalities in shown.items()
-            if (found := _evaluation(workdir, partial_name(task, modalities, dataset)))
+            if (found := _evaluation(workdir, subset_name(task, modalities, dataset)))
         }
         for task in MEASURES
     }
-    lines = table_lines(added({task: of for task, of in variants.items() if len(of) > 1}))
+    lines = table_lines(gains_by_modality({task: of for task, of in variants.items() if len(of) > 1}))
     unseen: dict[str, None] = {}
     for group in groups:
         for task in MEASURES if lines else ():
-            found = _evaluation(workdir, partial_name(task, shown[group], dataset))
+            found = _evaluation(workdir, subset_name(task, shown[group], dataset))
             unseen |= dict.fromkeys(found.get("protocol", {}).get("never_missing", ()))
     return lines + ([NEVER_MISSING.format(" or ".join(unseen))] if unseen else [])
 
@@ -161,7 +161,7 @@ def _captioning_lines(metrics: Mapping[str, float]) -> list[str]:
     return _chosen("captioning", columns)(metrics)
 
 
-TOLD: dict[str, Callable[[Mapping[str, float]], list[str]]] = {
+SUMMARY_LINES: dict[str, Callable[[Mapping[str, float]], list[str]]] = {
     "retrieval": _retrieval_lines,
     "zero_shot": _chosen("zero-shot", {"top-1": "top1", "top-5": "top5", "per class": "class_mean_accuracy"}),
     "classification": _chosen(

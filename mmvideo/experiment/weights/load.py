@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float
 
-from mmvideo.datasets.in_memory import LooseClips
+from mmvideo.datasets.in_memory import InMemoryClips
 from mmvideo.evaluation.embeddings import embed_corpus
 from mmvideo.experiment.build_learner import make_learner
 from mmvideo.experiment.config import Experiment
@@ -106,7 +106,7 @@ def stream_spec(fields: Mapping) -> StreamSpec:
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
+class TrainedModel:
     """A trained model that embeds files and words into the space it was trained for.
 
     Attributes:
@@ -139,7 +139,7 @@ class Trained:
         """
         if not (len(files) or len(texts)):
             raise ValueError("nothing to embed: give files, texts, or both")
-        loose = LooseClips(files, texts)
+        loose = InMemoryClips(files, texts)
         settings = dataclasses.replace(self.experiment.input, sources=(Source("files and texts"),), embeddings=None)
         batches = Batches(settings, masked=False, train=False, assets=self.assets, corpora=[loose])
         found = embed_corpus(self.learner, batches)
@@ -158,7 +158,7 @@ def _rows(name: str, files: int, texts: int) -> slice:
     return slice(files, files + texts) if group_and_space(name)[0] == "text" else slice(0, files)
 
 
-def load(workdir: str | Path, step: Step = None) -> Trained:
+def load(workdir: str | Path, step: Step = None) -> TrainedModel:
     """Opens a trained model, low-rank updates merged into its matrices.
 
     Args:
@@ -173,4 +173,4 @@ def load(workdir: str | Path, step: Step = None) -> Trained:
     mesh = make_mesh(experiment.mesh)
     learner, assets, step = restore(experiment, workdir, mesh, step)
     merge_lora(learner.trunk)
-    return Trained(experiment, learner, assets, step)
+    return TrainedModel(experiment, learner, assets, step)

@@ -7,15 +7,15 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from mmvideo.experiment.weights.parameter_report import Shape, Taken, modalities_of, objective_of, patterns
+from mmvideo.experiment.weights.parameter_report import ParamReport, Shape, modalities_of, objective_of, patterns
 from mmvideo.model.layers.low_rank import LORA
 from mmvideo.stream import StreamSpec
 from mmvideo.training.config import Training
-from mmvideo.training.trainable import Portion, matching
+from mmvideo.training.trainable import TrainableParams, matching
 
 
 @dataclasses.dataclass(frozen=True)
-class Old:
+class CheckpointParams:
     """What a checkpoint gives.
 
     Attributes:
@@ -40,7 +40,9 @@ ROOMS = {
 """Parts of a trunk that a setting leaves out as a whole, and why a checkpoint's stay behind then."""
 
 
-def compare(old: Old, portion: Portion, spec: StreamSpec, config: Training) -> Taken:
+def compare_parameters(
+    old: CheckpointParams, portion: TrainableParams, spec: StreamSpec, config: Training
+) -> ParamReport:
     """Puts every parameter into its group, and says what nothing explains.
 
     Args:
@@ -68,7 +70,7 @@ def compare(old: Old, portion: Portion, spec: StreamSpec, config: Training) -> T
         *_lacking("training.init_ignore", "of it has no place here", _unexplained(ignored), found),
         *_stuck([name for name, (_, why) in fresh.items() if why and portion.is_frozen(name)], new),
     ]
-    return Taken(
+    return ParamReport(
         old.source,
         {name: new[name] for name in both if name not in how},
         {name: (old.shapes[name], new[name], how[name]) for name in both if name in how},

@@ -20,7 +20,7 @@ SHOWN = 4
 
 
 @dataclasses.dataclass(frozen=True)
-class Taken:
+class ParamReport:
     """Every parameter of the new model, and every one of the checkpoint, in one of five groups.
 
     Attributes:

@@ -17,7 +17,7 @@ from mmvideo.experiment.config import Experiment, load_experiment
 from mmvideo.experiment.find_config import CONFIG, ConfigError, find_run
 from mmvideo.training.checkpoint.checkpoint_manifest import RECORD, read_record
 from mmvideo.training.checkpoint.checkpoints import CheckpointError, Checkpoints
-from mmvideo.training.workdir import MAY_DIFFER, PATHS, differences
+from mmvideo.training.workdir import PATHS, RESUMABLE_FIELDS, differences
 
 if TYPE_CHECKING:
     from mmvideo.experiment.weights.load import Step
@@ -61,7 +61,7 @@ def check_config(workdir: str | Path, step: Step = None) -> None:
     if here == copy:
         return
     there, here = json.loads(copy), json.loads(here)
-    wrong = differences(there, here, (*MAY_DIFFER, *PATHS))
+    wrong = differences(there, here, (*RESUMABLE_FIELDS, *PATHS))
     if wrong:
         raise ConfigError(
             f"{folder / CONFIG} is not what the checkpoint of step {step} was trained with: {'; '.join(wrong)}"

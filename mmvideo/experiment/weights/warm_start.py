@@ -14,8 +14,8 @@ from flax import nnx
 from jax.experimental import multihost_utils
 
 from mmvideo.experiment.weights.load import Step, stream_spec
-from mmvideo.experiment.weights.parameter_diff import Old, compare
-from mmvideo.experiment.weights.parameter_report import Taken, objective_of
+from mmvideo.experiment.weights.parameter_diff import CheckpointParams, compare_parameters
+from mmvideo.experiment.weights.parameter_report import ParamReport, objective_of
 from mmvideo.model.layers.inflate import inflate_video
 from mmvideo.model.positions.resize import resize_positions
 from mmvideo.model.transformer.lora import merged_parameters
@@ -24,7 +24,7 @@ from mmvideo.objectives.learner import Learner
 from mmvideo.stream import StreamSpec
 from mmvideo.training.checkpoint.checkpoints import CheckpointError, Checkpoints
 from mmvideo.training.config import Training
-from mmvideo.training.trainable import portion_of
+from mmvideo.training.trainable import trainable_params
 
 TOKENIZER, CLASSES = "tokenizer.model", "classes.json"
 """The assets that say what pieces of text and numbers of classes mean."""
@@ -55,7 +55,9 @@ class Source:
         return stream_spec(json.loads(self.assets["spec.json"]))
 
 
-def start_from(config: Training, assets: Mapping[str, bytes], workdir: str | Path | None, learner: Learner) -> None:
+def start_from_checkpoint(
+    config: Training, assets: Mapping[str, bytes], workdir: str | Path | None, learner: Learner
+) -> None:
     """Gives a new learner the parameters of the checkpoint `config.init_from`; prints what was done, and writes it.
 
     Args:
@@ -72,10 +74,10 @@ def start_from(config: Training, assets: Mapping[str, bytes], workdir: str | Pat
     new = {".".join(map(str, path)): variable for path, variable in nnx.to_flat_state(state)}
     source = open_source(Path(config.init_from))
     here = {name: _whole(variable.get_value()) for name, variable in new.items() if _fits_by_rows(name)}
-    fitted, how = fit(source.parameters, here, source.spec, learner.trunk.spec, config)
+    fitted, how = fit_parameters(source.parameters, here, source.spec, learner.trunk.spec, config)
     shapes = {name: tuple(value.shape) for name, value in source.parameters.items()}
-    old = Old(source.what.removeprefix("training.init_from "), shapes, fitted, how, source.spec)
-    taken = compare(old, portion_of(learner, config), learner.trunk.spec, config)
+    old = CheckpointParams(source.what.removeprefix("training.init_from "), shapes, fitted, how, source.spec)
+    taken = compare_parameters(old, trainable_params(learner, config), learner.trunk.spec, config)
     values = {name: fitted[name] for name in (*taken.loaded, *taken.resized)}
     _check(source, values, taken, new, learner, assets)
     for name, value in values.items():
@@ -123,7 +125,7 @@ def _checkpoint(path: Path) -> tuple[Path, Step]:
     return folder, None
 
 
-def fit(
+def fit_parameters(
     parameters: Arrays, here: Mapping[str, np.ndarray], before: StreamSpec, spec: StreamSpec, config: Training
 ) -> tuple[Arrays, dict[str, str]]:
     """The parameters of a checkpoint made to fit a new model, and how, by name, those that had to be.
@@ -155,7 +157,7 @@ def _changed(old: Mapping[str, np.ndarray], new: Mapping[str, np.ndarray]) -> li
 def _check(
     source: Source,
     values: Arrays,
-    taken: Taken,
+    taken: ParamReport,
     new: Mapping[str, Any],
     learner: Learner,
     assets: Mapping[str, bytes],
@@ -163,12 +165,12 @@ def _check(
     """Raises unless what is taken means the same here, and all else is as expected."""
     if not values:
         raise CheckpointError(f"{source.what} has no parameter that this model has; it is another kind of model")
-    pieces = [name for name in values if "vocab" in (new[name].get_metadata().get("axes") or ())]
-    if pieces and source.assets.get(TOKENIZER) != assets.get(TOKENIZER):
+    text_tokens = [name for name in values if "vocab" in (new[name].get_metadata().get("axes") or ())]
+    if text_tokens and source.assets.get(TOKENIZER) != assets.get(TOKENIZER):
         raise CheckpointError(
-            f"{source.what} was trained with another tokenizer, so {min(pieces)} means other pieces here; set "
+            f"{source.what} was trained with another tokenizer, so {min(text_tokens)} means other pieces here; set "
             f"input.text.tokenizer to {source.folder / 'record' / TOKENIZER}, or let training.init_fresh name "
-            + " ".join(f"'{name}'" for name in sorted(pieces))
+            + " ".join(f"'{name}'" for name in sorted(text_tokens))
         )
     _check_classes(source, values, learner, assets)
     if taken.surprises:

@@ -14,17 +14,17 @@ from mmvideo.datasets.corpus import splits
 from mmvideo.evaluation.embeddings import embed_corpus
 from mmvideo.experiment.weights.load import Step, restore
 from mmvideo.experiment.weights.verified_config import load_run
-from mmvideo.input.annotations.teacher_embeddings import write_vectors
+from mmvideo.input.annotations.teacher_embeddings import write_teacher_embeddings
 from mmvideo.input.config import Source
-from mmvideo.input.device_put import device_stream
+from mmvideo.input.device_put import device_put_batch
 from mmvideo.input.pipeline import Batches
-from mmvideo.parallel.compilation_cache import keep_programs
+from mmvideo.parallel.compilation_cache import enable_compilation_cache
 from mmvideo.parallel.mesh import make_mesh
 from mmvideo.parallel.processes import initialize
 
 
 @dataclasses.dataclass(frozen=True)
-class Written:
+class WrittenEmbeddings:
     """What a file of embeddings holds.
 
     Attributes:
@@ -47,7 +47,7 @@ def write_embeddings(
     named: Sequence[str] = (),
     features: bool = False,
     step: Step = None,
-) -> Written:
+) -> WrittenEmbeddings:
     """Embeds the clips of corpora by a checkpoint of a run, and writes ids and vectors as one .npz file.
 
     Args:
@@ -63,7 +63,7 @@ def write_embeddings(
       ValueError: no run, no checkpoint, no such corpus or split, or a run that embeds nothing.
     """
     initialize()
-    keep_programs()
+    enable_compilation_cache()
     experiment = load_run(workdir, step)
     sources = tuple(Source(str(path), split) for path in corpora for split in named or splits(path))
     mesh = make_mesh(experiment.mesh)
@@ -77,7 +77,7 @@ def write_embeddings(
             process_count=jax.process_count(),
             assets=assets,
         )
-        found = embed_corpus(learner, batches, functools.partial(device_stream, mesh=mesh))
+        found = embed_corpus(learner, batches, functools.partial(device_put_batch, mesh=mesh))
     vectors, present = (found.features, found.featured) if features else (found.vectors, found.present)
     groups = {group: np.where(present[group][:, None], vectors[group], np.nan) for group in vectors}
     groups = {group: values for group, values in groups.items() if present[group].any()}
@@ -86,6 +86,6 @@ def write_embeddings(
             f"{workdir} embeds nothing: it has no contrastive objective; write features of its trunk with --features"
         )
     if jax.process_index() == 0:
-        write_vectors(out, found.ids, groups)
+        write_teacher_embeddings(out, found.ids, groups)
     known = {group: int(present[group].sum()) for group in groups}
-    return Written(len(found.ids), known, {group: v.shape[1] for group, v in groups.items()}, batches.skipped)
+    return WrittenEmbeddings(len(found.ids), known, {group: v.shape[1] for group, v in groups.items()}, batches.skipped)

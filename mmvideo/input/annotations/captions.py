@@ -25,13 +25,13 @@ class Captions:
     """The captions of `n` clips as pieces, one behind the other.
 
     Attributes:
-      pieces: the pieces of all captions.
-      start: where each caption starts in `pieces`, and the end of the last one.
+      text_tokens: the pieces of all captions.
+      start: where each caption starts in `text_tokens`, and the end of the last one.
       first: the number of each clip's first caption, and the number of captions; a clip has `first[i + 1] - first[i]`.
       begin: whether a begin mark stands before each, as an end mark stands behind each.
     """
 
-    pieces: Int[np.ndarray, " p"]
+    text_tokens: Int[np.ndarray, " p"]
     start: Int[np.ndarray, " c1"]
     first: Int[np.ndarray, " n1"]
     begin: bool = False
@@ -77,21 +77,23 @@ class Captions:
 
     def get(self, caption: int) -> Int[np.ndarray, " t"]:
         """The pieces of one caption; none for -1."""
-        return self.pieces[self.start[caption] : self.start[caption + 1]] if caption >= 0 else self.pieces[:0]
+        return self.text_tokens[self.start[caption] : self.start[caption + 1]] if caption >= 0 else self.text_tokens[:0]
 
 
 def encode(captions: Iterable[Sequence[str]], tokenizer: Tokenizer, text: Text) -> Captions:
     """The captions of every clip as pieces; one that is longer than `text.length` is cut and keeps its marks."""
-    pieces: list[np.ndarray] = []
+    text_tokens: list[np.ndarray] = []
     first = [0]
     begin = [tokenizer.bos_id] if text.begin else []
     for texts in captions:
         for caption in texts:
             words = tokenizer.encode(caption)[:-1][: text.length - 1 - len(begin)]
-            pieces.append(np.asarray([*begin, *words, tokenizer.eos_id], np.int32))
-        first.append(len(pieces))
-    start = np.concatenate([[0], np.cumsum([len(ids) for ids in pieces], dtype=np.int64)]).astype(np.int64)
-    return Captions(np.concatenate([np.zeros(0, np.int32), *pieces]), start, np.asarray(first, np.int64), text.begin)
+            text_tokens.append(np.asarray([*begin, *words, tokenizer.eos_id], np.int32))
+        first.append(len(text_tokens))
+    start = np.concatenate([[0], np.cumsum([len(ids) for ids in text_tokens], dtype=np.int64)]).astype(np.int64)
+    return Captions(
+        np.concatenate([np.zeros(0, np.int32), *text_tokens]), start, np.asarray(first, np.int64), text.begin
+    )
 
 
 def text_spec(text: Text, tokenizer: Tokenizer) -> TextSpec:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from mmvideo.datasets.manifests.annotations import Saliency
-from mmvideo.input.transforms.crops import Stretch
+from mmvideo.input.transforms.crops import TemporalWindow
 from mmvideo.stream import PADDING, Clips, PatchSpec
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ class Moments:
         return moments, None if table.saliency is None else table.saliency[clip]
 
 
-def note_moments(clips: Clips, moments: Moments, views: Sequence[Stretch | None], video: PatchSpec | None) -> None:
+def fill_moments(
+    clips: Clips, moments: Moments, views: Sequence[TemporalWindow | None], video: PatchSpec | None
+) -> None:
     """Writes what is told of the views of an assembled row's clips.
 
     Args:
@@ -54,7 +56,7 @@ def note_moments(clips: Clips, moments: Moments, views: Sequence[Stretch | None]
       video: patch and grid of the pictures; None without.
     """
     for slot, view in enumerate(views):
-        number = int(clips.number[slot])
+        number = int(clips.clip_index[slot])
         if number == PADDING:
             continue
         known, saliency = moments.of(number)
@@ -100,7 +102,7 @@ def view_saliency(
     return scores
 
 
-def _steps(view: Stretch, video: PatchSpec) -> tuple[Float[np.ndarray, " t"], float]:
+def _steps(view: TemporalWindow, video: PatchSpec) -> tuple[Float[np.ndarray, " t"], float]:
     """The middle of each tubelet step of a view, in seconds after the start of the clip, and how long a step is."""
     frames = video.patch[0]
     middles = view.start + view.times.reshape(-1, frames).mean(1) if len(view.times) else np.zeros(0)

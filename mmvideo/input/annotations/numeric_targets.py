@@ -64,9 +64,9 @@ class NumberTargets:
         return targets
 
 
-def note_targets(clips: Clips, targets: NumberTargets) -> None:
+def fill_targets(clips: Clips, targets: NumberTargets) -> None:
     """Writes the targets of an assembled row's clips."""
-    for kind, values in targets.of(clips.number).items():
+    for kind, values in targets.of(clips.clip_index).items():
         clips.targets[kind][:] = values
 
 

@@ -24,7 +24,7 @@ IDS = "ids"
 
 
 @dataclasses.dataclass(frozen=True)
-class Vectors:
+class TeacherEmbeddings:
     """The vectors of the clips of a mixture.
 
     Attributes:
@@ -46,7 +46,9 @@ class Vectors:
         return vectors[row] if row >= 0 else np.full(vectors.shape[1], np.nan, np.float32)
 
 
-def write_vectors(path: str | Path, ids: Sequence[str], groups: Mapping[str, Float[np.ndarray, "n _"]]) -> None:
+def write_teacher_embeddings(
+    path: str | Path, ids: Sequence[str], groups: Mapping[str, Float[np.ndarray, "n _"]]
+) -> None:
     """Writes the file, whole or not at all.
 
     Raises:
@@ -59,7 +61,7 @@ def write_vectors(path: str | Path, ids: Sequence[str], groups: Mapping[str, Flo
         np.savez(draft, **{IDS: np.asarray(ids, np.str_)}, **arrays)
 
 
-def read_vectors(path: str | Path) -> tuple[list[str], dict[str, Float32[np.ndarray, "n _"]]]:
+def read_teacher_embeddings(path: str | Path) -> tuple[list[str], dict[str, Float32[np.ndarray, "n _"]]]:
     """Ids and vectors by group.
 
     Raises:
@@ -95,7 +97,7 @@ def read_vectors(path: str | Path) -> tuple[list[str], dict[str, Float32[np.ndar
     return ids, {group: vectors.astype(np.float32) for group, vectors in arrays.items()}
 
 
-def match_vectors(path: str | Path, clips: Sequence[str], required: bool) -> Vectors:
+def match_teacher_embeddings(path: str | Path, clips: Sequence[str], required: bool) -> TeacherEmbeddings:
     """The vectors of the clips with these ids, in their order; how many are missing is said.
 
     Args:
@@ -104,9 +106,9 @@ def match_vectors(path: str | Path, clips: Sequence[str], required: bool) -> Vec
       required: whether it is an error when no clip is in the file.
 
     Raises:
-      ValueError: see `required`; and those of `read_vectors`.
+      ValueError: see `required`; and those of `read_teacher_embeddings`.
     """
-    ids, groups = read_vectors(path)
+    ids, groups = read_teacher_embeddings(path)
     place = {clip: row for row, clip in enumerate(ids)}
     row = np.array([place.get(clip, -1) for clip in clips], np.int64)
     missing = np.flatnonzero(row < 0)
@@ -119,7 +121,7 @@ def match_vectors(path: str | Path, clips: Sequence[str], required: bool) -> Vec
         _LOG.warning(
             "%s knows nothing of %d of %d clips, such as %s", path, len(missing), len(clips), clips[int(missing[0])]
         )
-    return Vectors(row, groups)
+    return TeacherEmbeddings(row, groups)
 
 
 def _once(path: str | Path, ids: Sequence[str]) -> None:

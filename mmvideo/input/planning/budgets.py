@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 
 from mmvideo.input.config import Packing
 from mmvideo.input.planning.packer import pack
-from mmvideo.input.planning.token_counts import BUDGETS
+from mmvideo.input.planning.token_counts import TOKEN_BUDGETS
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,9 +31,9 @@ _SAMPLE = 2048
 """Clips from which the budgets are derived."""
 
 
-def room_for(largest: Int[np.ndarray, " 9"], packing: Packing) -> Packing:
+def grow_packing(largest: Int[np.ndarray, " 9"], packing: Packing) -> Packing:
     """A packing whose rows hold the largest clip, whatever the config says."""
-    need = dict(zip(BUDGETS, largest.tolist(), strict=True))
+    need = dict(zip(TOKEN_BUDGETS, largest.tolist(), strict=True))
     limits = {name: getattr(packing, name) for name in ("tokens", "video", "audio", "text")}
     wider = {name: max(limit, need[name]) for name, limit in limits.items() if limit is not None}
     return dataclasses.replace(packing, **wider)
@@ -45,7 +45,7 @@ def choose_budgets(
     packing: Packing,
     describe: Callable[[int], str],
 ) -> Int[np.ndarray, " 9"]:
-    """Budgets of a row in the order of `BUDGETS`.
+    """Budgets of a row in the order of `TOKEN_BUDGETS`.
 
     Args:
       sizes: needs of clips in the order in which they are packed.
@@ -58,7 +58,7 @@ def choose_budgets(
     """
     fixed = {"tokens": packing.tokens, "clips": packing.clips}
     fixed |= {name: v for name in ("video", "audio", "text") if (v := getattr(packing, name)) is not None}
-    for column, name in enumerate(BUDGETS):
+    for column, name in enumerate(TOKEN_BUDGETS):
         if largest[column] > fixed.get(name, largest[column]):
             raise ValueError(
                 f"{describe(column)} needs {largest[column]} {name if name == 'tokens' else name + ' tokens'}, but "
@@ -71,7 +71,7 @@ def choose_budgets(
     return next(budget for budget, full in zip(choices, filled, strict=True) if full >= max(filled) - _LOSS)
 
 
-def with_floors(
+def enforce_minimum(
     budget: Int[np.ndarray, " 9"],
     largest: Int[np.ndarray, " 9"],
     modalities: Sequence[str],
@@ -90,10 +90,10 @@ def with_floors(
     """
     budget = budget.copy()
     for name in modalities:
-        column = BUDGETS.index(name)
+        column = TOKEN_BUDGETS.index(name)
         budget[column] = max(budget[column], 8)
         if name in hidden:
-            masked = BUDGETS.index(f"{name}_hidden")
+            masked = TOKEN_BUDGETS.index(f"{name}_hidden")
             if largest[column] and not largest[masked]:
                 raise ValueError(f"input.masking.{name}={hidden[name]} hides not one token of any clip; raise it")
             budget[masked] = max(budget[masked], 8)
@@ -134,7 +134,7 @@ def _with_slack(sizes: np.ndarray, largest: np.ndarray, fixed: dict[str, int], s
     need = np.minimum(np.maximum(np.where(total > 0, slack, 1) * total / rows, largest), most)
     budget = (np.ceil(need / 8) * 8).astype(np.int64)
     for name, value in fixed.items():
-        budget[BUDGETS.index(name)] = value
+        budget[TOKEN_BUDGETS.index(name)] = value
     encoded_and_hidden = budget[2] + budget[3] + budget[5] + budget[6]
     budget[8] = min(budget[8], encoded_and_hidden)
     return budget

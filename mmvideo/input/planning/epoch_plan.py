@@ -17,10 +17,10 @@ import numpy as np
 from jaxtyping import Int
 
 from mmvideo.input.planning.packer import pack
-from mmvideo.input.planning.sampled_examples import Picks
-from mmvideo.input.planning.sampler import Picker
-from mmvideo.input.planning.token_counts import Sizes
-from mmvideo.input.rng import Purpose, generator
+from mmvideo.input.planning.sampled_examples import SampledExamples
+from mmvideo.input.planning.sampler import ExampleSampler
+from mmvideo.input.planning.token_counts import TokenCounts
+from mmvideo.input.rng import RngStream, generator
 
 _KEPT = 3
 """Planned epochs that stay in memory: threads still work on one while the next begins."""
@@ -31,12 +31,12 @@ class Epoch:
     """An epoch laid out in rows.
 
     Attributes:
-      picks: the clip at each position of the epoch, and what is shown of it.
+      sampled: the clip at each position of the epoch, and what is shown of it.
       member: positions, row by row.
       start: where each row starts in `member`, and the end of the last.
     """
 
-    picks: Picks
+    sampled: SampledExamples
     member: Int[np.ndarray, " n"]
     start: Int[np.ndarray, " r1"]
 
@@ -51,7 +51,7 @@ class Row:
 
     epoch: int
     position: Int[np.ndarray, " e"]
-    picks: Picks
+    sampled: SampledExamples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Planned:
     of: int
 
 
-class Order:
+class EpochOrder:
     """The clips of every epoch, before they are packed.
 
     Training draws each source's clips in passes: a pass is a new order of all of them, and an epoch goes
@@ -95,7 +95,7 @@ class Order:
             return np.concatenate(self.members)
         parts = [self._drawn(source, epoch) for source in range(len(self.members))]
         clips = np.concatenate(parts)
-        return clips[generator(self.seed, Purpose.EPOCH, epoch).permutation(len(clips))]
+        return clips[generator(self.seed, RngStream.EPOCH, epoch).permutation(len(clips))]
 
     def _drawn(self, source: int, epoch: int) -> np.ndarray:
         """What an epoch draws from one source: places `[epoch * count, (epoch + 1) * count)` of its passes."""
@@ -104,7 +104,7 @@ class Order:
             return members[:0]
         start, stop = epoch * count, (epoch + 1) * count
         passes = range(start // len(members), -(-stop // len(members)))
-        orders = [members[generator(self.seed, Purpose.PASS, source, p).permutation(len(members))] for p in passes]
+        orders = [members[generator(self.seed, RngStream.PASS, source, p).permutation(len(members))] for p in passes]
         skipped = start - passes.start * len(members)
         return np.concatenate(orders)[skipped : skipped + count]
 
@@ -112,43 +112,43 @@ class Order:
 class Planner:
     """Lays out epochs and finds rows in them. Safe to use from many threads."""
 
-    def __init__(self, order: Order, picker: Picker, sizes: Sizes, budget: Int[np.ndarray, " 9"]):
-        self.order, self.picker, self.sizes, self.budget = order, picker, sizes, budget
+    def __init__(self, order: EpochOrder, sampler: ExampleSampler, sizes: TokenCounts, budget: Int[np.ndarray, " 9"]):
+        self.order, self.sampler, self.sizes, self.budget = order, sampler, sizes, budget
         self._ends: list[int] = []
         self._epochs: collections.OrderedDict[int, Epoch] = collections.OrderedDict()
         self._lock = threading.Lock()
 
-    def needs(self, epoch: int) -> tuple[Picks, Int[np.ndarray, "n 9"]]:
+    def needs(self, epoch: int) -> tuple[SampledExamples, Int[np.ndarray, "n 9"]]:
         """What is shown at every position of an epoch, and what it needs of a row."""
-        picks = self.picker.pick(self.order.clips(epoch), epoch)
-        return picks, self.sizes.table(picks)
+        sampled = self.sampler.pick(self.order.clips(epoch), epoch)
+        return sampled, self.sizes.table(sampled)
 
     def plan(self, epoch: int) -> Epoch:
         """An epoch's rows; in the order of the corpus for evaluation, else in a drawn one."""
-        picks, needs = self.needs(epoch)
+        sampled, needs = self.needs(epoch)
         row = pack(needs, self.budget)
         rows = int(row.max(initial=-1)) + 1
         if self.order.shuffled:
             # Packing puts the large clips first: drawn rows make the batches alike.
-            rank = generator(self.order.seed, Purpose.ROWS, epoch).permutation(rows)
+            rank = generator(self.order.seed, RngStream.ROWS, epoch).permutation(rows)
         else:
-            first = np.full(rows, len(picks))
-            np.minimum.at(first, row, np.arange(len(picks)))
+            first = np.full(rows, len(sampled))
+            np.minimum.at(first, row, np.arange(len(sampled)))
             rank = np.argsort(np.argsort(first, kind="stable"), kind="stable")
         row = rank[row]
         member = np.argsort(row, kind="stable")
         start = np.searchsorted(row[member], np.arange(rows + 1))
-        return Epoch(picks, member, start)
+        return Epoch(sampled, member, start)
 
     def row(self, number: int) -> Row:
         """Row `number` of the endless sequence; past the end of evaluation's one epoch it is empty."""
         epoch, place = self.locate(number)
         if epoch > 0 and not self.order.shuffled:
             none = np.zeros(0, np.int64)
-            return Row(epoch, none, self.picker.pick(none, epoch))
+            return Row(epoch, none, self.sampler.pick(none, epoch))
         planned = self.epoch(epoch)
         position = planned.member[planned.start[place] : planned.start[place + 1]]
-        return Row(epoch, position, planned.picks[position])
+        return Row(epoch, position, planned.sampled[position])
 
     def planned(self, first: int, count: int) -> Planned:
         """What `count` rows from `first` on are to read."""

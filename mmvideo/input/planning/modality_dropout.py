@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
-from mmvideo.input.config import Presence
+from mmvideo.input.config import ModalityDropout
 from mmvideo.stream import MODALITIES
 
 DRAWS = 1 + len(MODALITIES)
@@ -26,7 +26,7 @@ def members(groups: Sequence[str]) -> Bool[np.ndarray, "g 3"]:
         for name in re.split(r"[-+]", group):
             if name not in MODALITIES:
                 raise ValueError(
-                    f"input.presence.groups names {group!r}, but {name!r} is none of {', '.join(MODALITIES)}"
+                    f"input.modality_dropout.groups names {group!r}, but {name!r} is none of {', '.join(MODALITIES)}"
                 )
             result[row, MODALITIES.index(name)] = True
     return result
@@ -38,7 +38,7 @@ def serves(has: Bool[np.ndarray, "n 3"], groups: Sequence[str]) -> Bool[np.ndarr
 
 
 def shown(
-    has: Bool[np.ndarray, "n 3"], presence: Presence, uniform: Float[np.ndarray, "n 4"]
+    has: Bool[np.ndarray, "n 3"], presence: ModalityDropout, uniform: Float[np.ndarray, "n 4"]
 ) -> Bool[np.ndarray, "n 3"]:
     """The modalities that clips show, by numbers drawn from [0, 1).
 
@@ -56,7 +56,7 @@ def shown(
     return kept | stays
 
 
-def _grouped(has: np.ndarray, presence: Presence, uniform: np.ndarray) -> np.ndarray:
+def _grouped(has: np.ndarray, presence: ModalityDropout, uniform: np.ndarray) -> np.ndarray:
     """What is left of clips that show one drawn group; a clip that can serve none stays as it is."""
     weights = np.ones(len(presence.groups)) if presence.weights is None else np.asarray(presence.weights, np.float64)
     edges = np.cumsum(serves(has, presence.groups) * weights, axis=1)

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int
 
 
 @dataclasses.dataclass(frozen=True)
-class Picks:
+class SampledExamples:
     """Clips, and what of them is shown.
 
     Attributes:
@@ -37,6 +37,6 @@ class Picks:
     def __len__(self) -> int:
         return len(self.clip)
 
-    def __getitem__(self, which: Any) -> Picks:
+    def __getitem__(self, which: Any) -> SampledExamples:
         """Those at some places."""
-        return Picks(*(getattr(self, field.name)[which] for field in dataclasses.fields(self)))
+        return SampledExamples(*(getattr(self, field.name)[which] for field in dataclasses.fields(self)))

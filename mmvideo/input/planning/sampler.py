@@ -7,19 +7,19 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from mmvideo.input.annotations.captions import Captions
-from mmvideo.input.config import Input, Mixing, Presence, Views
-from mmvideo.input.mixture import Mixture
+from mmvideo.input.config import Input, Mixing, ModalityDropout, Views
+from mmvideo.input.mixture import CorpusMixture
 from mmvideo.input.planning import modality_dropout
-from mmvideo.input.planning.sampled_examples import Picks
-from mmvideo.input.planning.token_counts import Sizes, samples
-from mmvideo.input.rng import Purpose, generator
+from mmvideo.input.planning.sampled_examples import SampledExamples
+from mmvideo.input.planning.token_counts import TokenCounts, samples
+from mmvideo.input.rng import RngStream, generator
 from mmvideo.input.transforms import audio_shift, mixup
 from mmvideo.input.transforms.crops import view_seconds
 from mmvideo.input.transforms.eval_views import view_counts
 from mmvideo.stream import Modality
 
 
-class Picker:
+class ExampleSampler:
     """Draws what is shown of the clips of an epoch; in evaluation everything, with the first caption.
 
     Args:
@@ -44,7 +44,7 @@ class Picker:
     ):
         self.has, self.captions, self.shiftable = has, captions, shiftable
         self.seed, self.train = config.seed, train
-        self.presence = config.presence if train else Presence()
+        self.presence = config.modality_dropout if train else ModalityDropout()
         self.mixing = config.mixing if train else Mixing()
         self.views = np.ones(len(has), np.int64) if views is None else views
         self.misaligned = config.audio.misaligned if misaligned and config.audio is not None else 0.0
@@ -52,26 +52,26 @@ class Picker:
         most = int(np.diff(captions.first).max(initial=1))
         self.count = min(config.text.captions, most) if train and config.text is not None else 1
 
-    def pick(self, clips: Int[np.ndarray, " n"], epoch: int) -> Picks:
+    def pick(self, clips: Int[np.ndarray, " n"], epoch: int) -> SampledExamples:
         """What is shown of these clips, which stand in this order in an epoch; each as often as it has views."""
         clips, view = self._viewed(clips)
-        uniform = self._uniform(Purpose.CAPTION, epoch, len(clips), self.count) if self.train else None
+        uniform = self._uniform(RngStream.CAPTION, epoch, len(clips), self.count) if self.train else None
         caption = self.captions.choose(clips, uniform)
         present = self.has[clips]
-        if self.presence != Presence():
+        if self.presence != ModalityDropout():
             present = modality_dropout.shown(
-                present, self.presence, self._uniform(Purpose.PRESENCE, epoch, len(clips), modality_dropout.DRAWS)
+                present, self.presence, self._uniform(RngStream.PRESENCE, epoch, len(clips), modality_dropout.DRAWS)
             )
         aligned = np.ones(len(clips), bool)
         if self.misaligned:
             both = present[:, Modality.VIDEO] & present[:, Modality.AUDIO] & self.shiftable[clips]
-            aligned = ~both | (self._uniform(Purpose.MISALIGN, epoch, len(clips), 1)[:, 0] >= self.misaligned)
+            aligned = ~both | (self._uniform(RngStream.MISALIGN, epoch, len(clips), 1)[:, 0] >= self.misaligned)
         caption = np.where(present[:, Modality.TEXT, None], caption, -1)
         partner = None
         if self.mixing.active:
-            uniform = self._uniform(Purpose.PARTNER, epoch, len(clips), mixup.DRAWS)
-            partner = mixup.choose_partners(clips, self.has[clips], present, self.mixing.share, uniform)
-        return Picks(clips, caption, present, aligned, view, partner)
+            uniform = self._uniform(RngStream.PARTNER, epoch, len(clips), mixup.DRAWS)
+            partner = mixup.sample_partners(clips, self.has[clips], present, self.mixing.share, uniform)
+        return SampledExamples(clips, caption, present, aligned, view, partner)
 
     def _viewed(self, clips: Int[np.ndarray, " n"]) -> tuple[Int[np.ndarray, " v"], Int[np.ndarray, " v"]]:
         """Every clip once a view, and the number of the view."""
@@ -79,27 +79,27 @@ class Picker:
         first = np.repeat(np.cumsum(counts) - counts, counts)
         return np.repeat(clips, counts), np.arange(len(first)) - first
 
-    def _uniform(self, purpose: Purpose, epoch: int, clips: int, numbers: int) -> np.ndarray:
+    def _uniform(self, purpose: RngStream, epoch: int, clips: int, numbers: int) -> np.ndarray:
         return generator(self.seed, purpose, epoch).random((clips, numbers))
 
 
-def make_picker(
-    corpus: Mixture,
-    sizes: Sizes,
+def make_sampler(
+    corpus: CorpusMixture,
+    sizes: TokenCounts,
     captions: Captions,
     config: Input,
     shown: Bool[np.ndarray, " 3"],
     train: bool,
     misaligned: bool,
     views: Views = Views(),
-) -> Picker:
+) -> ExampleSampler:
     """The picker of the clips of a corpus.
 
     Args:
       corpus, sizes, captions: the clips, the steps of each, and their captions.
       config: the settings.
       shown: modalities that may be shown of any clip.
-      train, misaligned: see `Picker`.
+      train, misaligned: see `ExampleSampler`.
       views: of an evaluation.
 
     Raises:
@@ -112,13 +112,13 @@ def make_picker(
     able = audio_shift.shiftable(corpus.seconds, sizes.video_steps, heard, config.video, config.audio)
     lengths = view_seconds(corpus.seconds, sizes.video_steps, heard, config.video, config.audio)
     counts = view_counts(corpus.seconds, lengths, views)
-    picker = Picker(has & shown, captions, able, config, train, misaligned, counts)
-    groups = picker.presence.groups
+    sampler = ExampleSampler(has & shown, captions, able, config, train, misaligned, counts)
+    groups = sampler.presence.groups
     if groups and not modality_dropout.serves(has, groups).any():
-        raise ValueError(f"input.presence.groups {groups}: no clip has all modalities of one of them")
-    if picker.misaligned and not able.any():
+        raise ValueError(f"input.modality_dropout.groups {groups}: no clip has all modalities of one of them")
+    if sampler.misaligned and not able.any():
         raise ValueError(
-            f"input.audio.misaligned={picker.misaligned}: no clip with pictures has {2 * config.audio.shift} seconds "
+            f"input.audio.misaligned={sampler.misaligned}: no clip with pictures has {2 * config.audio.shift} seconds "
             "of sound or lasts so much longer than a view; lower input.audio.shift"
         )
-    return picker
+    return sampler

@@ -14,14 +14,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mmvideo.input.annotations.captions import Captions
-from mmvideo.input.config import Audio, Drop, Input, Masking, Video
-from mmvideo.input.planning.sampled_examples import Picks
+from mmvideo.input.config import Audio, DropToken, Input, Masking, Video
+from mmvideo.input.planning.sampled_examples import SampledExamples
 from mmvideo.input.transforms import masking, patchify
 from mmvideo.input.transforms.drop_token import kept_count
 from mmvideo.input.transforms.dual_masking import predicted_count
 from mmvideo.stream import Modality
 
-BUDGETS = (
+TOKEN_BUDGETS = (
     "tokens", "clips", "video", "audio", "text", "video_hidden", "audio_hidden", "text_hidden", "decode",
 )  # fmt: skip
 """What a row has only so much of: `L`, `E`, the encoded tokens of each modality, the hidden ones, and the
@@ -32,7 +32,7 @@ _EDGE = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
-class Sizes:
+class TokenCounts:
     """Steps and tokens of every clip and caption of a corpus.
 
     Attributes:
@@ -54,10 +54,10 @@ class Sizes:
     text_hidden: Int[np.ndarray, " c"]
     decoded: bool = False
 
-    def table(self, picks: Picks) -> Int[np.ndarray, "m 9"]:
-        """What picked clips need of each of `BUDGETS`."""
-        text, hidden = (_of_captions(values, picks.caption) for values in (self.text, self.text_hidden))
-        return self._table(picks.clip, picks.present, text, hidden)
+    def table(self, sampled: SampledExamples) -> Int[np.ndarray, "m 9"]:
+        """What picked clips need of each of `TOKEN_BUDGETS`."""
+        text, hidden = (_of_captions(values, sampled.caption) for values in (self.text, self.text_hidden))
+        return self._table(sampled.clip, sampled.present, text, hidden)
 
     def largest(
         self, clips: Int[np.ndarray, " m"], has: Bool[np.ndarray, "m 3"], captions: Captions, count: int
@@ -101,7 +101,7 @@ def samples(seconds: Float[np.ndarray, " n"], audio: Audio) -> Int[np.ndarray, "
 def audio_steps(seconds: Float[np.ndarray, " n"], audio: Audio) -> Int[np.ndarray, " n"]:
     """Time steps of the patches of clips that last so long."""
     distinct, inverse = np.unique(samples(seconds, audio), return_inverse=True)
-    rows = np.array([sound_rows(int(count), audio) for count in distinct], np.int64)
+    rows = np.array([count_audio_rows(int(count), audio) for count in distinct], np.int64)
     return patchify.audio_steps(rows, audio)[inverse]
 
 
@@ -112,8 +112,8 @@ def clip_sizes(
     captions: Captions,
     config: Input,
     mask: Masking,
-    drop: Drop,
-) -> Sizes:
+    drop: DropToken,
+) -> TokenCounts:
     """Steps and tokens of every clip and caption, when so much is hidden and dropped."""
     nothing = np.zeros(len(seconds), np.int64)
     steps_v, cells, steps_a, bands = nothing, 0, nothing, 0
@@ -126,7 +126,7 @@ def clip_sizes(
     hidden_v, hidden_a = masking.hidden_video(steps_v, cells, mask), masking.hidden_audio(steps_a, bands, mask)
     hidden_t = masking.hidden_text(captions.words, mask)
     predicted_t = kept_count(hidden_t, drop.text)
-    return Sizes(
+    return TokenCounts(
         steps_v,
         steps_a,
         video=kept_count(steps_v * cells - hidden_v, drop.video),
@@ -139,13 +139,13 @@ def clip_sizes(
     )
 
 
-def sound_rows(count: int, audio: Audio) -> int:
+def count_audio_rows(count: int, audio: Audio) -> int:
     """Rows of the spectrogram of so many samples, or the samples themselves where they are cut into patches."""
     from mmvideo.media.spectrogram import frame_count
 
     return count if audio.waveform else frame_count(count, audio.spectrogram)
 
 
-def longest_sound(audio: Audio) -> int:
+def longest_audio(audio: Audio) -> int:
     """Rows of the spectrogram of the longest view, or its samples."""
-    return sound_rows(int(samples(np.array([audio.seconds]), audio)[0]), audio)
+    return count_audio_rows(int(samples(np.array([audio.seconds]), audio)[0]), audio)

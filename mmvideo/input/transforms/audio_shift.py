@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mmvideo.input.config import Audio, Video
-from mmvideo.input.transforms.crops import Stretch, view_seconds
+from mmvideo.input.transforms.crops import TemporalWindow, view_seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Shift:
 
     Attributes:
       start: seconds after the start of the clip at which it begins.
-      turn: samples by which it is then turned round, later; 0 for not at all.
+      roll: samples by which it is then turned round, later; 0 for not at all.
     """
 
     start: float
-    turn: int = 0
+    roll: int = 0
 
 
 def shiftable(
@@ -52,7 +52,7 @@ def shiftable(
     return both & ((room >= 2 * audio.shift) | (samples >= 2 * _least(audio)))
 
 
-def draw_shift(seconds: float, stretch: Stretch, audio: Audio, rng: np.random.Generator) -> Shift:
+def sample_shift(seconds: float, stretch: TemporalWindow, audio: Audio, rng: np.random.Generator) -> Shift:
     """Where the sound of a clip of so many seconds, whose view is given and which is shiftable, comes from."""
     room = seconds - stretch.seconds
     if room < 2 * audio.shift:

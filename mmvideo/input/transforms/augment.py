@@ -27,7 +27,7 @@ ERASED_ASPECT = 1 / 0.3
 """Largest ratio of an erased rectangle's sides."""
 
 
-def tells_sides(texts: Iterable[str]) -> bool:
+def mentions_left_right(texts: Iterable[str]) -> bool:
     """Whether captions or class names speak of sides, of turning, or of writing; such a clip is never flipped."""
     return any(_SIDED.search(text.replace("_", " ")) for text in texts)
 
@@ -65,7 +65,7 @@ def erase_rectangle(frames: UInt8[np.ndarray, "T H W 3"], rng: np.random.Generat
     return frames
 
 
-def roll_sound(heard: Float32[np.ndarray, " S"], turned: bool, rng: np.random.Generator) -> Float32[np.ndarray, " S"]:
+def roll_audio(heard: Float32[np.ndarray, " S"], turned: bool, rng: np.random.Generator) -> Float32[np.ndarray, " S"]:
     """Sound made louder or softer, by half at most, and turned round by any time, as AudioMAE is fine-tuned.
 
     The factor is 0.5 more than a number from Beta(10, 10).

@@ -16,7 +16,7 @@ from mmvideo.input.transforms.eval_views import begin, crop_place, phase
 
 
 @dataclasses.dataclass(frozen=True)
-class Square:
+class SpatialCrop:
     """How a picture is scaled and which part of it is kept.
 
     Attributes:
@@ -29,7 +29,7 @@ class Square:
 
 
 @dataclasses.dataclass(frozen=True)
-class Stretch:
+class TemporalWindow:
     """The stretch of time of a view.
 
     Attributes:
@@ -48,7 +48,7 @@ class Stretch:
     heard: float = 0.0
 
 
-def draw_stretch(
+def sample_window(
     seconds: float,
     steps: int,
     samples: int,
@@ -57,7 +57,7 @@ def draw_stretch(
     rng: np.random.Generator | None,
     views: Views = Views(),
     view: int = 0,
-) -> Stretch:
+) -> TemporalWindow:
     """The stretch of a clip of so many seconds.
 
     Args:
@@ -76,18 +76,18 @@ def draw_stretch(
     room = max(seconds - length, 0.0)
     start = begin(room, view, views) if rng is None else room * rng.random()
     times = (np.arange(frames) + 0.5) / video.fps if video else np.zeros(0)
-    return Stretch(start, length, times, samples)
+    return TemporalWindow(start, length, times, samples)
 
 
 def _whole(
     seconds: float, frames: int, samples: int, audio: Audio | None, within: float | Float[np.ndarray, " t"]
-) -> Stretch:
+) -> TemporalWindow:
     """All of a clip, one frame of each of its equal parts (Wang et al. 2016, arXiv 1608.00859, section 3.1), and the
     sound of its middle; `within` says where in its part a frame lies, in [0, 1)."""
     times = (np.arange(frames) + within) * (seconds / frames)
     # In whole samples, so that sound that lasts as long as the clip begins with it.
     heard = max(int(seconds * audio.hertz) - samples, 0) // 2 / audio.hertz if audio else 0.0
-    return Stretch(0.0, seconds, times, samples, heard)
+    return TemporalWindow(0.0, seconds, times, samples, heard)
 
 
 def view_seconds(
@@ -106,9 +106,9 @@ def view_seconds(
     return np.asarray(np.maximum(pictures, sound))
 
 
-def draw_square(
+def sample_crop(
     width: int, height: int, video: Video, rng: np.random.Generator | None, views: Views = Views(), view: int = 0
-) -> Square:
+) -> SpatialCrop:
     """The square of a picture of `width` and `height` pixels.
 
     The whole picture is scaled so that the square's side is `video.size`; so the square is cut out
@@ -132,7 +132,7 @@ def draw_square(
         corner = [r // 2 for r in room]
         longer = int(width >= height)
         corner[longer] = crop_place(room[longer], view, views)
-        return Square(scaled, (corner[0], corner[1]))
+        return SpatialCrop(scaled, (corner[0], corner[1]))
     share = rng.uniform(video.crop_scale, 1.0) if video.crop_scale < 1 else 1.0
     aspect = 1.0
     if video.crop_aspect != (1.0, 1.0):
@@ -141,7 +141,7 @@ def draw_square(
     cut_height = min(shorter * np.sqrt(share / aspect), float(height))
     scaled = _scaled(width, height, side, cut_width, cut_height, video.rounding)
     corner = [int(rng.integers(0, length - side + 1)) for length in scaled]
-    return Square(scaled, (corner[0], corner[1]))
+    return SpatialCrop(scaled, (corner[0], corner[1]))
 
 
 def _scaled(

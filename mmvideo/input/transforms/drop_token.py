@@ -17,7 +17,7 @@ def kept_count(tokens: Int[np.ndarray, "*n"], share: float) -> Int[np.ndarray, "
     return tokens - share_of(share, tokens)
 
 
-def keep(hidden: Bool[np.ndarray, " N"], share: float, rng: np.random.Generator) -> Bool[np.ndarray, " N"]:
+def drop_token_mask(hidden: Bool[np.ndarray, " N"], share: float, rng: np.random.Generator) -> Bool[np.ndarray, " N"]:
     """True where a token stays, drawn among the hidden ones and among the others."""
     if share == 0:
         return np.ones_like(hidden)

@@ -25,7 +25,7 @@ def predicted_count(hidden: Int[np.ndarray, " n"], masking: Masking) -> Int[np.n
     return np.clip(np.floor(masking.decode * hidden + 0.5).astype(np.int64), np.minimum(hidden, 1), hidden)
 
 
-def predicted(
+def decoder_mask(
     hidden: Bool[np.ndarray, " tokens"],
     steps: int,
     cells: tuple[int, int],

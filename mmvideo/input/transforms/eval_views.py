@@ -46,9 +46,9 @@ def crop_place(room: int, view: int, views: Views) -> int:
     return room // 2 if views.crops == 1 else room * (view % views.crops) // (views.crops - 1)
 
 
-def note_views(clips: Clips, view: Int[np.ndarray, " e"], start: Float[np.ndarray, " e"]) -> None:
+def fill_views(clips: Clips, view: Int[np.ndarray, " e"], start: Float[np.ndarray, " e"]) -> None:
     """Writes which view each clip of an assembled row shows, and how many seconds after the clip's start it starts; 0
     for a clip that could not be read."""
     here = slice(len(view))
-    read = clips.number[here] != PADDING
+    read = clips.clip_index[here] != PADDING
     clips.view[here], clips.start[here] = np.where(read, view, 0), np.where(read, start, 0)

@@ -24,7 +24,7 @@ _MEDIA = [Modality.VIDEO, Modality.AUDIO]
 
 
 @dataclasses.dataclass(frozen=True)
-class Blend:
+class MixupSample:
     """How another clip is mixed into one.
 
     Attributes:
@@ -37,7 +37,7 @@ class Blend:
     box: tuple[int, int, int, int] | None = None
 
 
-def choose_partners(
+def sample_partners(
     clips: Int[np.ndarray, " n"],
     has: Bool[np.ndarray, "n 3"],
     present: Bool[np.ndarray, "n 3"],
@@ -70,7 +70,7 @@ def choose_partners(
     return partner
 
 
-def draw_blend(mixing: Mixing, size: int, rng: np.random.Generator) -> Blend:
+def sample_mixup(mixing: Mixing, size: int, rng: np.random.Generator) -> MixupSample:
     """How a clip is mixed, its pictures being squares of `size` pixels, 0 where it shows none.
 
     Cutmix draws the share, and the box of the rest of the area around a drawn middle; what of it lies outside the
@@ -80,15 +80,15 @@ def draw_blend(mixing: Mixing, size: int, rng: np.random.Generator) -> Blend:
     strength = mixing.cutmix if cut else mixing.mixup
     share = float(rng.beta(strength, strength))
     if not cut or not size:
-        return Blend(share)
+        return MixupSample(share)
     side = int(size * np.sqrt(1 - share))
     first = rng.integers(0, size, 2) - side // 2
     (top, left), (bottom, right) = np.maximum(first, 0).tolist(), np.minimum(first + side, size).tolist()
-    return Blend(1 - (bottom - top) * (right - left) / size**2, (top, bottom, left, right))
+    return MixupSample(1 - (bottom - top) * (right - left) / size**2, (top, bottom, left, right))
 
 
-def blend_frames(
-    own: UInt8[np.ndarray, "T H W 3"], other: UInt8[np.ndarray, "T H W 3"], blend: Blend
+def mix_frames(
+    own: UInt8[np.ndarray, "T H W 3"], other: UInt8[np.ndarray, "T H W 3"], blend: MixupSample
 ) -> UInt8[np.ndarray, "T H W 3"]:
     """The pictures of a clip with those of another mixed in."""
     if blend.box is not None:
@@ -100,7 +100,7 @@ def blend_frames(
     return np.rint(share * own + (1 - share) * other).astype(np.uint8)
 
 
-def blend_sound(
+def mix_audio(
     own: Float32[np.ndarray, " _"] | None, other: Float32[np.ndarray, " _"] | None, length: int, share: float
 ) -> Float32[np.ndarray, " _"]:
     """Samples of a clip with another's mixed in, each around its own mean, as AST is trained (arXiv 2104.01778).
@@ -117,7 +117,7 @@ def blend_sound(
     return mixed
 
 
-def note_mixed(
+def fill_mixup_targets(
     clips: Clips,
     partner: Int[np.ndarray, " e"],
     share: Float[np.ndarray, " e"],

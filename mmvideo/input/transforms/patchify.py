@@ -84,7 +84,7 @@ def audio_patches(
     return windows.reshape(-1, t * mel)
 
 
-def video_places(
+def video_positions(
     steps: int, video: Video, times: Float[np.ndarray, " t"]
 ) -> tuple[Int[np.ndarray, "N 3"], Float[np.ndarray, " N"]]:
     """Grid cell and middle in seconds of the tokens of `steps` tubelet steps, whose frames are shown at `times`."""
@@ -95,7 +95,7 @@ def video_places(
     return grid, (grid[:, 0] + np.float32(0.5)) * np.float32(spec.seconds)
 
 
-def audio_places(steps: int, audio: Audio) -> tuple[Int[np.ndarray, "N 3"], Float[np.ndarray, " N"]]:
+def audio_positions(steps: int, audio: Audio) -> tuple[Int[np.ndarray, "N 3"], Float[np.ndarray, " N"]]:
     """Grid cell and middle in seconds of the tokens of `steps` time steps."""
     grid = _grid(steps, audio_bands(audio), 1)
     if audio.waveform:
@@ -104,11 +104,11 @@ def audio_places(steps: int, audio: Audio) -> tuple[Int[np.ndarray, "N 3"], Floa
     return grid, middle * np.float32(audio.spectrogram.hop_seconds)
 
 
-def text_places(pieces: int, caption: int = 0) -> tuple[Int[np.ndarray, "N 3"], Float[np.ndarray, " N"]]:
+def text_positions(text_tokens: int, caption: int = 0) -> tuple[Int[np.ndarray, "N 3"], Float[np.ndarray, " N"]]:
     """Grid cell, which is 0, the number of the caption and that of the piece in it, and time, which is 0."""
-    grid = _grid(1, 1, pieces)
+    grid = _grid(1, 1, text_tokens)
     grid[:, 1] = caption
-    return grid, np.zeros(pieces, np.float32)
+    return grid, np.zeros(text_tokens, np.float32)
 
 
 def _grid(t: int, y: int, x: int) -> np.ndarray:

@@ -16,7 +16,7 @@ MOST_ASPECT = 8.0
 """Width of a stored pixel over its height up to which it is believed, and as much below 1; real ones are within 3."""
 
 
-class Painter:
+class FrameConverter:
     """Turns decoded frames into upright RGB ones of one size.
 
     Args:

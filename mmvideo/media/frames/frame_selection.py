@@ -16,7 +16,7 @@ from mmvideo.media.config import LIMITS, Limits
 from mmvideo.media.containers.container import MediaError, check_time
 from mmvideo.media.containers.damage import Damage
 from mmvideo.media.frames.displayed import picture_decoder
-from mmvideo.media.frames.frame_converter import Painter
+from mmvideo.media.frames.frame_converter import FrameConverter
 
 SLACK = 1e-3
 """Seconds by which a frame may come after the time asked for; Matroska rounds its times to milliseconds."""
@@ -35,7 +35,7 @@ class Selection:
 
     def __init__(
         self,
-        painter: Painter,
+        painter: FrameConverter,
         start: float | int,
         end: float | int,
         times: Sequence[float] | np.ndarray | None,

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from mmvideo.model.attention.scores import capped, visible
+from mmvideo.model.attention.scores import apply_soft_cap, span_mask
 from mmvideo.model.layers.remat import named
 
 LOWEST = -1e30
@@ -39,7 +39,7 @@ def chunked_attention(
       q, k, v: queries, keys, values; scores are divided by `sqrt(H)`.
       spans: `[start, end)` of the keys that each query sees, at least one.
       chunk: keys a block, 1 or more.
-      soft_cap: see `mmvideo.model.attention.scores.capped`.
+      soft_cap: see `mmvideo.model.attention.scores.apply_soft_cap`.
     """
     return _forward(q, k, v, spans, chunk, soft_cap)[0]
 
@@ -60,8 +60,8 @@ def _starts(blocks: Array) -> Array:
 def _scores(q: Array, k: Array, spans: Array, start: Array, soft_cap: float | None) -> tuple[Array, Array]:
     """Scores `[B, N, Q, K]` of a block in float32, and the mask of the keys seen."""
     scores = jnp.einsum("bqnh,bknh->bnqk", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
-    scores = capped(scores, soft_cap)
-    return scores, visible(spans - start, k.shape[1])
+    scores = apply_soft_cap(scores, soft_cap)
+    return scores, span_mask(spans - start, k.shape[1])
 
 
 def _forward(q: Array, k: Array, v: Array, spans: Array, chunk: int, soft_cap: float | None) -> tuple[Array, tuple]:

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from mmvideo.model.attention.scores import visible
+from mmvideo.model.attention.scores import span_mask
 
 
 def cudnn_attention(
@@ -63,11 +63,11 @@ def _bias(q: Array, k: Array, v: Array, spans: Array, implementation: str) -> Ar
     queries = q.shape[1]
     q, k, v = (jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, 0), (0, 0))) for x in (q, k, v))
     first = jnp.broadcast_to(jnp.asarray([0, 1], spans.dtype), (len(spans), queries % 2, 2))
-    mask = visible(jnp.concatenate([spans, first], axis=1), k.shape[1])
+    mask = span_mask(jnp.concatenate([spans, first], axis=1), k.shape[1])
     return jax.nn.dot_product_attention(q, k, v, mask=mask, implementation=implementation)[:, :queries]
 
 
-def cudnn_obstacle(platform: str, dtype: Any, head: int, soft_cap: float | None) -> str | None:
+def cudnn_unsupported_reason(platform: str, dtype: Any, head: int, soft_cap: float | None) -> str | None:
     """Why cuDNN can't do it, or None if it can."""
     if platform != "gpu" or "NVIDIA" not in jax.devices()[0].device_kind:
         return "it needs an NVIDIA GPU"

@@ -28,10 +28,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from mmvideo.model.attention.chunked import chunked_attention
-from mmvideo.model.attention.cudnn import cudnn_attention, cudnn_obstacle
-from mmvideo.model.attention.scores import HIDDEN, capped, visible
-from mmvideo.model.attention.splash import splash_attention, splash_obstacle
-from mmvideo.model.attention.tokamax import tokamax_attention, tokamax_obstacle
+from mmvideo.model.attention.cudnn import cudnn_attention, cudnn_unsupported_reason
+from mmvideo.model.attention.scores import MASKED_SCORE, apply_soft_cap, span_mask
+from mmvideo.model.attention.splash import splash_attention, splash_unsupported_reason
+from mmvideo.model.attention.tokamax import tokamax_attention, tokamax_unsupported_reason
 from mmvideo.model.layers.remat import named
 from mmvideo.model.sharding import on_own_queries, token_parts
 
@@ -108,7 +108,7 @@ def attend(
         backend = choose(call)
     if backend not in BACKENDS:
         raise ValueError(f"model.attention {backend!r} is not a backend: choose auto or one of {', '.join(BACKENDS)}")
-    obstacle = obstacle_of(backend, call)
+    obstacle = unsupported_reason(backend, call)
     if obstacle is not None:
         raise ValueError(f"model.attention {backend!r} can't be used here: {obstacle}; auto takes one that can")
     attention = partial(BACKENDS[backend], call=call)
@@ -122,18 +122,18 @@ def choose(call: Call) -> str:
     """The backend that `auto` takes for a call."""
     for longest, backend in AUTOMATIC.get(call.platform, AUTOMATIC["default"]):
         short = call.length <= longest if longest is not None else call.whole or backend != "cudnn"
-        if short and obstacle_of(backend, call) is None:
+        if short and unsupported_reason(backend, call) is None:
             return backend
     raise ValueError(f"no attention backend for rows of {call.length} tokens on {call.platform}")
 
 
-def obstacle_of(backend: str, call: Call) -> str | None:
+def unsupported_reason(backend: str, call: Call) -> str | None:
     """Why a backend can't do a call, or None if it can."""
     if backend == "cudnn":
-        return cudnn_obstacle(call.platform, call.dtype, call.head, call.soft_cap)
+        return cudnn_unsupported_reason(call.platform, call.dtype, call.head, call.soft_cap)
     if backend == "splash":
-        return splash_obstacle(call.platform, call.length)
-    return tokamax_obstacle() if backend == "tokamax" else None
+        return splash_unsupported_reason(call.platform, call.length)
+    return tokamax_unsupported_reason() if backend == "tokamax" else None
 
 
 def attention_weights(
@@ -148,8 +148,8 @@ def attention_weights(
     `soft_cap` is given.
     """
     scores = jnp.einsum("bqnh,bknh->bnqk", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
-    scores = capped(scores, soft_cap)
-    return jax.nn.softmax(jnp.where(visible(spans, k.shape[1]), scores, HIDDEN), axis=-1)
+    scores = apply_soft_cap(scores, soft_cap)
+    return jax.nn.softmax(jnp.where(span_mask(spans, k.shape[1]), scores, MASKED_SCORE), axis=-1)
 
 
 def _reference(q: Array, k: Array, v: Array, spans: Array, call: Call) -> Array:

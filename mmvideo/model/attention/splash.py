@@ -36,7 +36,7 @@ def splash_attention(
     Args:
       q, k, v: scores are divided by `sqrt(H)`.
       spans: `[start, end)` for each query, at least one key each.
-      soft_cap: see `mmvideo.model.attention.scores.capped`.
+      soft_cap: see `mmvideo.model.attention.scores.apply_soft_cap`.
       interpret: runs the kernel step by step on any platform, for tests.
     """
     queries = q.shape[1]
@@ -88,7 +88,7 @@ def _within(packed: Array, key: Array) -> Array:
     return (key >= jax.lax.shift_right_logical(packed, 16)) & (key < (packed & LONGEST))
 
 
-def splash_obstacle(platform: str, length: int) -> str | None:
+def splash_unsupported_reason(platform: str, length: int) -> str | None:
     """Why splash attention can't do it, or None if it can."""
     if platform != "tpu":
         return "it needs a TPU"

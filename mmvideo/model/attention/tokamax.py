@@ -34,7 +34,7 @@ def tokamax_attention(
     Args:
       q, k, v: scores are divided by `sqrt(H)`; the Mosaic kernels take bfloat16 and float16 only.
       spans: `[start, end)` for each query, at least one key each.
-      soft_cap: see `mmvideo.model.attention.scores.capped`.
+      soft_cap: see `mmvideo.model.attention.scores.apply_soft_cap`.
       operators: names of tokamax's operators, the preferred one first.
 
     Raises:
@@ -59,7 +59,7 @@ def tokamax_attention(
     raise NotImplementedError(f"no operator of tokamax can do it: {'; '.join(reasons)}")
 
 
-def tokamax_obstacle() -> str | None:
+def tokamax_unsupported_reason() -> str | None:
     """Why tokamax can't do it, or None if it can."""
     if importlib.util.find_spec("tokamax") is None:
         return 'it needs the package tokamax: pip install "mmvideo[tokamax]" (Python 3.12 or newer)'

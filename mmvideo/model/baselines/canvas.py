@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 from mmvideo.model.sharding import by_rows
 from mmvideo.stream import MODALITIES, PatchSpec, TextSpec, TokenStream
 
-Pictures = tuple[Float[Array, "B E F H W c"], Bool[Array, "B E F"]]
+Images = tuple[Float[Array, "B E F H W c"], Bool[Array, "B E F"]]
 """Pictures of every clip, and which of them are there."""
 
 
@@ -46,12 +46,12 @@ def canvas(stream: TokenStream, name: str, grid: tuple[int, int, int]) -> Canvas
     if name not in stream.content:
         return None
     content, layout = stream.content[name], stream.layout
-    slots, cells = stream.clips.number.shape[1], grid[0] * grid[1] * grid[2]
+    slots, cells = stream.clips.clip_index.shape[1], grid[0] * grid[1] * grid[2]
     inside = (layout.grid < jnp.array(grid)).all(axis=-1) & (layout.modality == MODALITIES.index(name))
     cell = (layout.grid * jnp.array([grid[1] * grid[2], grid[2], 1])).sum(axis=-1)
     # Out of bounds is left out: tokens of other modalities, padding.
     place = jnp.where(inside, layout.clip * cells + cell, slots * cells)
-    source = _sources(layout.index - _offset(stream, name), place, slots * cells)
+    source = _sources(layout.source_index - _offset(stream, name), place, slots * cells)
     present = source >= 0
     index = jnp.maximum(source, 0).reshape(*source.shape, *[1] * (content.ndim - 2))
     taken = jnp.take_along_axis(content, index, axis=1)
@@ -76,7 +76,7 @@ def _offset(stream: TokenStream, name: str) -> int:
     return sum(stream.content[other].shape[1] for other in before)
 
 
-def frames(stream: TokenStream, spec: PatchSpec) -> Pictures | None:
+def frames(stream: TokenStream, spec: PatchSpec) -> Images | None:
     """The frames of every clip, `c` = 3, pixels in [-1, 1]; grey where a patch is absent.
 
     A frame is there if any of its patches is.
@@ -90,7 +90,7 @@ def frames(stream: TokenStream, spec: PatchSpec) -> Pictures | None:
     return pixels, repeat(found.present.any(axis=(-2, -1)), "B E T -> B E (T t)", t=t)
 
 
-def strips(stream: TokenStream, spec: PatchSpec) -> Pictures | None:
+def strips(stream: TokenStream, spec: PatchSpec) -> Images | None:
     """The spectrogram of every clip, one strip for each time step of the grid, `c` = 1; 0 where a patch is absent.
 
     Patches that overlap are set side by side, since a stream does not tell by how much they do.
@@ -102,7 +102,7 @@ def strips(stream: TokenStream, spec: PatchSpec) -> Pictures | None:
     return strip, found.present.any(axis=(-2, -1))
 
 
-def spectrograms(stream: TokenStream, spec: PatchSpec) -> Pictures | None:
+def spectrograms(stream: TokenStream, spec: PatchSpec) -> Images | None:
     """The whole spectrogram of every clip as one picture, time downwards."""
     found = strips(stream, spec)
     if found is None:

@@ -6,7 +6,7 @@ from flax import nnx
 
 from mmvideo.model.baselines.canvas import frames, spectrograms
 from mmvideo.model.baselines.config import CnnLstm
-from mmvideo.model.baselines.convolution import PictureEncoder
+from mmvideo.model.baselines.convolution import ImageEncoder
 from mmvideo.model.baselines.late_fusion import LateFusion, TextBranch, Vectors, check_run, mean_present
 from mmvideo.stream import PatchSpec, StreamSpec, TokenStream
 
@@ -18,7 +18,7 @@ class FramesBranch(nnx.Module):
         self.config, self.spec = config, spec
         _, y, x, colours = spec.patch
         size = (spec.grid[1] * y, spec.grid[2] * x, colours)
-        self.encode = PictureEncoder(size, config.channels, config.width, rngs=rngs)
+        self.encode = ImageEncoder(size, config.channels, config.width, rngs=rngs)
 
     def __call__(self, stream: TokenStream) -> Vectors | None:
         found = frames(stream, self.spec)
@@ -35,7 +35,7 @@ class SpectrogramBranch(nnx.Module):
     def __init__(self, config: CnnLstm, spec: PatchSpec, *, rngs: nnx.Rngs):
         self.config, self.spec = config, spec
         (steps, bands, _), (t, mel) = spec.grid, spec.patch
-        self.encode = PictureEncoder((steps * t, bands * mel, 1), config.channels, config.width, rngs=rngs)
+        self.encode = ImageEncoder((steps * t, bands * mel, 1), config.channels, config.width, rngs=rngs)
 
     def __call__(self, stream: TokenStream) -> Vectors | None:
         found = spectrograms(stream, self.spec)

@@ -40,7 +40,7 @@ def halve(x: Float[Array, "n H W o"]) -> Float[Array, "n h w o"]:
     return rearrange(x, "n (h y) (w x) o -> n h w (y x) o", y=2, x=2).max(axis=3)
 
 
-class PictureEncoder(nnx.Module):
+class ImageEncoder(nnx.Module):
     """Convolutions, then a dense layer with ReLU over all that is left of the picture.
 
     Args:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flax import nnx
 
-from mmvideo.model.baselines.canvas import Pictures, frames, strips
+from mmvideo.model.baselines.canvas import Images, frames, strips
 from mmvideo.model.baselines.config import FrameLstm
-from mmvideo.model.baselines.convolution import PictureEncoder
+from mmvideo.model.baselines.convolution import ImageEncoder
 from mmvideo.model.baselines.late_fusion import LateFusion, TextBranch, Vectors, check_run
 from mmvideo.model.baselines.lstm import Lstm
 from mmvideo.stream import PatchSpec, StreamSpec, TokenStream
@@ -22,10 +22,10 @@ class SequenceBranch(nnx.Module):
 
     def __init__(self, config: FrameLstm, shape: tuple[int, int, int], *, rngs: nnx.Rngs):
         self.compute = config.compute
-        self.encode = PictureEncoder(shape, config.channels, config.width, rngs=rngs)
+        self.encode = ImageEncoder(shape, config.channels, config.width, rngs=rngs)
         self.lstm = Lstm(config.width, config.width, rngs=rngs)
 
-    def run(self, found: Pictures | None) -> Vectors | None:
+    def run(self, found: Images | None) -> Vectors | None:
         """The last state of the LSTM; None for no pictures."""
         if found is None:
             return None

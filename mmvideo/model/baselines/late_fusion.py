@@ -12,10 +12,10 @@ from mmvideo.model.baselines.config import Baseline
 from mmvideo.model.baselines.lstm import Lstm
 from mmvideo.model.embed import TextEmbedder
 from mmvideo.model.features import Features
-from mmvideo.model.fusion.stages import APART, TOGETHER, Stage
+from mmvideo.model.fusion.fusion_stages import APART, TOGETHER, Stage
 from mmvideo.model.layers.basic import Linear, parameter
 from mmvideo.model.sharding import by_rows
-from mmvideo.stream import MODALITIES, PADDING, Layout, StreamSpec, TextSpec, TokenStream
+from mmvideo.stream import MODALITIES, PADDING, StreamSpec, TextSpec, TokenLayout, TokenStream
 
 STAGES = (Stage(0, 1, APART, "apart"), Stage(1, 2, TOGETHER))
 """Each modality by itself, then all of the clip."""
@@ -36,9 +36,9 @@ class TextBranch(nnx.Module):
         found = texts(stream, self.spec)
         if found is None:
             return None
-        pieces, present = found
-        words = self.words(pieces.reshape(pieces.shape[0], -1))
-        return self.lstm(words.reshape(*pieces.shape, -1), present), present.any(axis=-1)
+        text_tokens, present = found
+        words = self.words(text_tokens.reshape(text_tokens.shape[0], -1))
+        return self.lstm(words.reshape(*text_tokens.shape, -1), present), present.any(axis=-1)
 
 
 class LateFusion(nnx.Module):
@@ -98,7 +98,7 @@ class LateFusion(nnx.Module):
         found = self.branches[name](stream)
         if found is not None:
             return found
-        shape = (*stream.clips.number.shape, self.spec.text.captions if name == "text" else 1)
+        shape = (*stream.clips.clip_index.shape, self.spec.text.captions if name == "text" else 1)
         return jnp.zeros((*shape, self.config.width), self.config.compute), jnp.zeros(shape, jnp.bool_)
 
     def _fuse(self, found: dict[str, Vectors]) -> Float[Array, "B E D"]:
@@ -131,7 +131,7 @@ def mean_present(vectors: Float[Array, "B E k w"], present: Bool[Array, "B E k"]
     return jnp.where(present[..., None], vectors, 0).sum(axis=2) / count
 
 
-def one_token_each(present: dict[str, Bool[Array, "B E _"]]) -> Layout:
+def one_token_each(present: dict[str, Bool[Array, "B E _"]]) -> TokenLayout:
     """Rows in which each clip has a place for each vector of each modality, padding where it lacks it.
 
     Args:
@@ -144,8 +144,8 @@ def one_token_each(present: dict[str, Bool[Array, "B E _"]]) -> Layout:
     clip = jnp.arange(slots, dtype=jnp.int32)[:, None]
     zero = jnp.zeros_like(whole, jnp.int32)
     grid = jnp.stack([zero, jnp.where(whole, caption, 0), zero], axis=-1)
-    return Layout(
-        index=jnp.broadcast_to(jnp.arange(slots * count, dtype=jnp.int32), (batch, slots * count)),
+    return TokenLayout(
+        source_index=jnp.broadcast_to(jnp.arange(slots * count, dtype=jnp.int32), (batch, slots * count)),
         modality=jnp.where(whole, modality, PADDING).reshape(batch, -1),
         clip=jnp.where(whole, clip, PADDING).reshape(batch, -1),
         time=jnp.zeros((batch, slots * count), jnp.float32),

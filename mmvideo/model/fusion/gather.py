@@ -2,7 +2,7 @@
 
 Class, register and bottleneck tokens stand behind the tokens of their modality and clip, so that every
 rule of attention stays a span. The stream knows nothing of them: a stage lists its tokens as a
-`Source`, `[tokens of the stream's row | extra tokens]`, in which every token has a fixed place, and
+`TokenPool`, `[tokens of the stream's row | extra tokens]`, in which every token has a fixed place, and
 `Source.rows` says where each of them stands in rows sorted by clip, modality and place. One row may hold
 all modalities, or there may be one row for each, compact within that modality's own budget.
 
@@ -23,11 +23,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from mmvideo.model.sharding import by_rows, by_tokens, divisible, token_parts, whole_rows
-from mmvideo.stream import MODALITIES, PADDING, Layout, Modality
+from mmvideo.stream import MODALITIES, PADDING, Modality, TokenLayout
 
 
 @dataclasses.dataclass(frozen=True)
-class Extra:
+class SpecialTokens:
     """Extra tokens: `count` for each clip and each of the modalities, `[E, modalities, count]` in a source."""
 
     modalities: tuple[str, ...]
@@ -40,33 +40,33 @@ class Extra:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Rows:
+class PackedRows:
     """Rows in which some modalities stand.
 
     Attributes:
       layout: what stands where; None if nothing asks for it.
-      there: the place in the source of each token of the row; None if the row is the source.
-      back: the place in the row of each token of the source, `PADDING` if it stands elsewhere or is none.
+      gather_index: the place in the source of each token of the row; None if the row is the source.
+      scatter_index: the place in the row of each token of the source, `PADDING` if it stands elsewhere or is none.
       modalities: those of the row, in their order within a clip.
     """
 
-    layout: Layout | None
-    there: Int[Array, "B S"] | None
-    back: Int[Array, "B T"] | None
+    layout: TokenLayout | None
+    gather_index: Int[Array, "B S"] | None
+    scatter_index: Int[Array, "B T"] | None
     modalities: tuple[str, ...] = dataclasses.field(metadata={"static": True})
 
-    def take(self, source: Float[Array, "B T *rest"]) -> Float[Array, "B S *rest"]:
+    def gather(self, source: Float[Array, "B T *rest"]) -> Float[Array, "B S *rest"]:
         """The tokens of the row; zero in padding."""
-        return source if self.there is None else move(source, self.there, self.back)
+        return source if self.gather_index is None else permute_tokens(source, self.gather_index, self.scatter_index)
 
-    def give(self, tokens: Float[Array, "B S *rest"]) -> Float[Array, "B T *rest"]:
+    def scatter(self, tokens: Float[Array, "B S *rest"]) -> Float[Array, "B T *rest"]:
         """The tokens in their places of the source; zero where the source has others."""
-        return tokens if self.there is None else move(tokens, self.back, self.there)
+        return tokens if self.gather_index is None else permute_tokens(tokens, self.scatter_index, self.gather_index)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Source:
+class TokenPool:
     """What a stage works on: the tokens of the stream's row, then extra ones.
 
     Attributes:
@@ -77,14 +77,14 @@ class Source:
       extras: the extra tokens, in their order in the source.
     """
 
-    layout: Layout
+    layout: TokenLayout
     tokens: int = dataclasses.field(metadata={"static": True})
     clips: int = dataclasses.field(metadata={"static": True})
     budgets: tuple[tuple[str, int], ...] = dataclasses.field(metadata={"static": True})
-    extras: tuple[Extra, ...] = dataclasses.field(default=(), metadata={"static": True})
+    extras: tuple[SpecialTokens, ...] = dataclasses.field(default=(), metadata={"static": True})
 
     @classmethod
-    def of(cls, layout: Layout, clips: int, budgets: Mapping[str, int]) -> Source:
+    def of(cls, layout: TokenLayout, clips: int, budgets: Mapping[str, int]) -> TokenPool:
         """The source of a row without extra tokens."""
         return cls(layout, layout.modality.shape[1], clips, tuple(budgets.items()))
 
@@ -93,7 +93,7 @@ class Source:
         """Those that the stream has, in the order of `MODALITIES`."""
         return tuple(name for name in MODALITIES if name in dict(self.budgets))
 
-    def with_extra(self, extra: Extra) -> Source:
+    def with_extra(self, extra: SpecialTokens) -> TokenPool:
         """The source with more extra tokens behind it, for the modalities that a clip has tokens of.
 
         An extra token has no position: its time and cell are 0. Of several captions it belongs to the last.
@@ -103,11 +103,11 @@ class Source:
         layout = jax.tree.map(lambda *each: jnp.concatenate(each, axis=1), self.layout, more)
         return dataclasses.replace(self, layout=layout, extras=(*self.extras, extra))
 
-    def rows(self, modalities: Sequence[str]) -> Rows:
+    def rows(self, modalities: Sequence[str]) -> PackedRows:
         """Rows of the tokens of some modalities, sorted by clip, then modality in the given order, then place."""
         if tuple(modalities) == self.modalities and not self.extras:
-            return Rows(self.layout, None, None, self.modalities)
-        return arrange(self.layout, tuple(modalities), divisible(self._length(modalities)))
+            return PackedRows(self.layout, None, None, self.modalities)
+        return sort_rows(self.layout, tuple(modalities), divisible(self._length(modalities)))
 
     def _length(self, modalities: Sequence[str]) -> int:
         """Places that such rows need, whatever their clips have: a clip has extra tokens only where it has others."""
@@ -119,7 +119,7 @@ class Source:
         )
 
 
-def _extra_layout(row: Layout, extra: Extra, clips: int) -> Layout:
+def _extra_layout(row: TokenLayout, extra: SpecialTokens, clips: int) -> TokenLayout:
     """The layout of extra tokens, `[B, E * modalities * count]`."""
     kinds = np.array([MODALITIES.index(name) for name in extra.modalities], np.int32)
     own = _own(row, kinds, clips)
@@ -131,8 +131,8 @@ def _extra_layout(row: Layout, extra: Extra, clips: int) -> Layout:
     real = own.any(axis=-1, keepdims=True)
     last = jnp.where(own, row.grid[:, None, None, :, 1], 0).max(axis=-1, initial=0, keepdims=True)
     caption = jnp.where(kinds[:, None] == Modality.TEXT, last, 0)
-    return Layout(
-        index=flat(jnp.int32(0)),
+    return TokenLayout(
+        source_index=flat(jnp.int32(0)),
         modality=flat(jnp.where(real, kinds[:, None], PADDING)),
         clip=flat(jnp.where(real, np.arange(clips, dtype=np.int32)[:, None, None], PADDING)),
         time=flat(jnp.zeros((), row.time.dtype)),
@@ -140,13 +140,13 @@ def _extra_layout(row: Layout, extra: Extra, clips: int) -> Layout:
     )
 
 
-def _own(row: Layout, kinds: np.ndarray, clips: int) -> Bool[Array, "B E m L"]:
+def _own(row: TokenLayout, kinds: np.ndarray, clips: int) -> Bool[Array, "B E m L"]:
     """Which tokens are of a clip and of a modality."""
     of_clip = row.clip[:, None] == np.arange(clips)[:, None]
     return of_clip[:, :, None] & (row.modality[:, None] == kinds[:, None])[:, None]
 
 
-def arrange(source: Layout, modalities: tuple[str, ...], length: int) -> Rows:
+def sort_rows(source: TokenLayout, modalities: tuple[str, ...], length: int) -> PackedRows:
     """Rows of the tokens of some modalities of a source, sorted by clip, then modality in the given order, then place.
 
     Args:
@@ -170,19 +170,21 @@ def arrange(source: Layout, modalities: tuple[str, ...], length: int) -> Rows:
         places = there.reshape(*there.shape, *ones)
         return jnp.where(places != PADDING, jnp.take_along_axis(field, jnp.maximum(places, 0), axis=1), empty)
 
-    layout = Layout(
-        index=jnp.maximum(there, 0),
+    layout = TokenLayout(
+        source_index=jnp.maximum(there, 0),
         modality=taken(source.modality, PADDING),
         clip=taken(source.clip, PADDING),
         time=taken(source.time, 0),
         grid=taken(source.grid, 0),
     )
     # Every device knows the layout of its rows whole: what is reckoned with it needs no word from the others.
-    return jax.tree.map(by_rows, Rows(layout, there, back, modalities))
+    return jax.tree.map(by_rows, PackedRows(layout, there, back, modalities))
 
 
 @jax.custom_vjp
-def move(x: Float[Array, "B S *rest"], there: Int[Array, "B T"], back: Int[Array, "B S"]) -> Float[Array, "B T *rest"]:
+def permute_tokens(
+    x: Float[Array, "B S *rest"], there: Int[Array, "B T"], back: Int[Array, "B S"]
+) -> Float[Array, "B T *rest"]:
     """Tokens taken to other places: `out[t] = x[there[t]]`, zero where `there` is `PADDING`.
 
     Args:
@@ -212,4 +214,4 @@ def _move_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array, n
     return _taken(gradient, back), *none
 
 
-move.defvjp(_move_forward, _move_backward)
+permute_tokens.defvjp(_move_forward, _move_backward)

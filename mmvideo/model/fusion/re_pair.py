@@ -10,17 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from mmvideo.model.fusion.gather import Source
-from mmvideo.model.fusion.stages import Stage
+from mmvideo.model.fusion.fusion_stages import Stage
+from mmvideo.model.fusion.gather import TokenPool
 from mmvideo.model.sharding import by_tokens
-from mmvideo.stream import MODALITIES, PADDING, Layout, Modality
+from mmvideo.stream import MODALITIES, PADDING, Modality, TokenLayout
 
 KINDS = len(MODALITIES)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Regrouped:
+class RePaired:
     """New rows of old tokens.
 
     Letters: `R` new rows, `S` places in one, `E` clip slots.
@@ -33,18 +33,18 @@ class Regrouped:
       budgets: the most tokens that a new row has of each modality of the stream.
     """
 
-    layout: Layout
+    layout: TokenLayout
     token: Int[Array, "R S"]
     owner: Int[Array, "R E 3"]
     fits: Bool[Array, "R E"]
     budgets: tuple[tuple[str, int], ...] = dataclasses.field(metadata={"static": True})
 
-    def carry(self, x: Float[Array, "B T D"], source: Source) -> tuple[Float[Array, "R U D"], Source]:
+    def carry(self, x: Float[Array, "B T D"], source: TokenPool) -> tuple[Float[Array, "R U D"], TokenPool]:
         """The tokens of the old rows in the new ones; what stands for a modality of a clip goes with its owner."""
         width, clips = x.shape[-1], source.clips
         tokens = x[:, : source.tokens].reshape(-1, width)[self.token]
-        parts = [jnp.where(self.layout.real[..., None], tokens, 0)]
-        new, first = Source.of(self.layout, clips, dict(self.budgets)), source.tokens
+        parts = [jnp.where(self.layout.is_token[..., None], tokens, 0)]
+        new, first = TokenPool.of(self.layout, clips, dict(self.budgets)), source.tokens
         for extra in source.extras:
             kinds = np.array([MODALITIES.index(name) for name in extra.modalities])
             each = x[:, first : first + extra.size(clips)].reshape(-1, len(kinds), extra.count, width)
@@ -54,15 +54,21 @@ class Regrouped:
         return by_tokens(jnp.concatenate(parts, axis=1)), new
 
 
-def meeting(plan: tuple[Stage, ...], modalities: tuple[str, ...]) -> int | None:
+def first_fused_stage(plan: tuple[Stage, ...], modalities: tuple[str, ...]) -> int | None:
     """Number of the first stage in which text meets other modalities of the run; None if it never does."""
     for number, stage in enumerate(plan):
-        if any("text" in stage.knows(name) or name in stage.knows("text") for name in modalities if name != "text"):
+        if any(
+            "text" in stage.visible_modalities(name) or name in stage.visible_modalities("text")
+            for name in modalities
+            if name != "text"
+        ):
             return number
     return None
 
 
-def regroup(source: Source, media: Int[Array, "R E"], text: Int[Array, "R E"], wanted: Bool[Array, "R E"]) -> Regrouped:
+def re_pair_stream(
+    source: TokenPool, media: Int[Array, "R E"], text: Int[Array, "R E"], wanted: Bool[Array, "R E"]
+) -> RePaired:
     """Rows in which each clip has the media of one clip and the text of another.
 
     Clips are counted through all rows, `row * E + slot`. They are put into a row in order; one for
@@ -86,12 +92,12 @@ def regroup(source: Source, media: Int[Array, "R E"], text: Int[Array, "R E"], w
     need = jnp.where(fits[..., None], need, 0).reshape(len(media), -1)
     start = first[owner, kinds].reshape(need.shape)
     layout, token = _lay_out(row, start, need, room[Modality.TEXT] + room[-1])
-    return Regrouped(layout, token, owner.astype(jnp.int32), fits, tuple(budgets.items()))
+    return RePaired(layout, token, owner.astype(jnp.int32), fits, tuple(budgets.items()))
 
 
 def _lay_out(
-    old: Layout, start: Int[Array, "R P"], need: Int[Array, "R P"], length: int
-) -> tuple[Layout, Int[Array, "R S"]]:
+    old: TokenLayout, start: Int[Array, "R P"], need: Int[Array, "R P"], length: int
+) -> tuple[TokenLayout, Int[Array, "R S"]]:
     """Rows of `P` parts, the modalities of every clip, one behind the other; and the old token in each place.
 
     Args:
@@ -106,8 +112,8 @@ def _lay_out(
     real, part = part < need.shape[1], jnp.minimum(part, need.shape[1] - 1)
     token = place + jnp.take_along_axis(start - (ends - need), part, axis=1)
     token = jnp.where(real, token, 0).astype(jnp.int32)
-    layout = Layout(
-        index=jnp.zeros_like(token),
+    layout = TokenLayout(
+        source_index=jnp.zeros_like(token),
         modality=jnp.where(real, part % KINDS, PADDING),
         clip=jnp.where(real, part // KINDS, PADDING),
         time=jnp.where(real, old.time.reshape(-1)[token], 0),
@@ -116,10 +122,10 @@ def _lay_out(
     return layout, token
 
 
-def _ranges(layout: Layout, clips: int) -> tuple[Int[Array, "n 3"], Int[Array, "n 3"]]:
+def _ranges(layout: TokenLayout, clips: int) -> tuple[Int[Array, "n 3"], Int[Array, "n 3"]]:
     """The first token, counted through all rows, and the number of tokens of each modality of every clip."""
     batch, length = layout.modality.shape
-    kind = jnp.where(layout.real, layout.clip * KINDS + layout.modality, PADDING)
+    kind = jnp.where(layout.is_token, layout.clip * KINDS + layout.modality, PADDING)
     own = kind[:, None] == jnp.arange(clips * KINDS)[:, None]
     first = own.argmax(axis=-1) + length * jnp.arange(batch)[:, None]
     return first.reshape(-1, KINDS), own.sum(axis=-1).reshape(-1, KINDS)

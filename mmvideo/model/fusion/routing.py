@@ -9,15 +9,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from mmvideo.model.fusion.gather import Rows, Source
-from mmvideo.model.fusion.stages import Stage
+from mmvideo.model.fusion.fusion_stages import Stage
+from mmvideo.model.fusion.gather import PackedRows, TokenPool
 from mmvideo.model.positions.schemes import Rotation
-from mmvideo.stream import PADDING, Layout, group_spans
+from mmvideo.stream import PADDING, TokenLayout, attention_spans
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Woven:
+class Interleaved:
     """One row of all modalities, woven of several rows that stand one behind the other.
 
     Letters: `W` places of the woven row, `Z` places of all rows together.
@@ -25,34 +25,34 @@ class Woven:
     Attributes:
       rows: the woven row.
       spans: what each of its tokens sees.
-      there: the place among the rows' of each of its tokens.
-      back: the place in it of each token of the rows.
+      gather_index: the place among the rows' of each of its tokens.
+      scatter_index: the place in it of each token of the rows.
     """
 
-    rows: Rows
+    rows: PackedRows
     spans: Int[Array, "B W 2"]
-    there: Int[Array, "B W"]
-    back: Int[Array, "B Z"]
+    gather_index: Int[Array, "B W"]
+    scatter_index: Int[Array, "B Z"]
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Copies:
+class BottleneckCopies:
     """The copies of bottleneck tokens in one row.
 
     Attributes:
-      there: the place in the row of each copy, `PADDING` for that of a modality which is elsewhere or
+      gather_index: the place in the row of each copy, `PADDING` for that of a modality which is elsewhere or
         which the clip lacks; copies in the order clip, modality, token.
-      back: which copy each token of the row is, or `PADDING`.
+      scatter_index: which copy each token of the row is, or `PADDING`.
     """
 
-    there: Int[Array, "B c"]
-    back: Int[Array, "B S"]
+    gather_index: Int[Array, "B c"]
+    scatter_index: Int[Array, "B S"]
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Route:
+class TokenRouting:
     """The way of a stage's tokens through its layers.
 
     Attributes:
@@ -66,44 +66,44 @@ class Route:
       whole: for each row, or for the woven one, what `attend` asks of `whole`.
     """
 
-    rows: tuple[Rows, ...]
+    rows: tuple[PackedRows, ...]
     spans: tuple[Int[Array, "B _ 2"], ...]
     rotations: tuple[Rotation | None, ...]
-    woven: Woven | None = None
-    copies: tuple[Copies, ...] = ()
+    woven: Interleaved | None = None
+    copies: tuple[BottleneckCopies, ...] = ()
     shape: tuple[int, int, int] = dataclasses.field(default=(0, 0, 0), metadata={"static": True})
     cross: bool = dataclasses.field(default=False, metadata={"static": True})
     whole: tuple[bool, ...] = dataclasses.field(default=(False,), metadata={"static": True})
 
-    def only(self, number: int) -> Route:
+    def only(self, number: int) -> TokenRouting:
         """The route of one of the rows, where each keeps to itself."""
-        return Route(
+        return TokenRouting(
             (self.rows[number],), (self.spans[number],), (self.rotations[number],), whole=(self.whole[number],)
         )
 
 
-def plan_route(
-    source: Source,
+def plan_routing(
+    source: TokenPool,
     stage: Stage,
     separate: bool,
     cross: bool,
-    rotate: Callable[[Layout], Rotation | None],
+    rotate: Callable[[TokenLayout], Rotation | None],
     weave: bool = False,
-) -> Route:
+) -> TokenRouting:
     """The route of a stage.
 
     Args:
       source: its tokens; the copies of bottleneck tokens come last.
       stage: who sees whom.
       separate: whether each modality has a row of its own.
-      cross: as of the `Route`.
+      cross: as of the `TokenRouting`.
       rotate: the rotation of the tokens of a layout.
       weave: whether to weave rows also where each could keep to itself.
     """
     order = tuple(name for name in stage.order if name in source.modalities)
     rows = tuple(source.rows(part) for part in ([(name,) for name in order] if separate else [order]))
     spans = tuple(_spans(row, stage) for row in rows)
-    woven = _weave(source, rows, stage, order) if weave or (separate and stage.joins(order)) else None
+    woven = _interleave(source, rows, stage, order) if weave or (separate and stage.mixes(order)) else None
     copies, shape = (), (0, 0, 0)
     if stage.bottlenecks:
         last = source.extras[-1]
@@ -112,11 +112,11 @@ def plan_route(
     attending = rows if woven is None else (woven.rows,)
     whole = tuple(source.clips == 1 and _sees_all(row.modalities, stage) for row in attending)
     rotations = tuple(rotate(row.layout) for row in rows)
-    return Route(rows, spans, rotations, woven, copies, shape, cross, whole)
+    return TokenRouting(rows, spans, rotations, woven, copies, shape, cross, whole)
 
 
-def _spans(rows: Rows, stage: Stage) -> Int[Array, "B S 2"]:
-    return group_spans(rows.layout, stage.groups, stage.causal, stage.order)
+def _spans(rows: PackedRows, stage: Stage) -> Int[Array, "B S 2"]:
+    return attention_spans(rows.layout, stage.groups, stage.causal, stage.order)
 
 
 def _sees_all(modalities: tuple[str, ...], stage: Stage) -> bool:
@@ -125,28 +125,30 @@ def _sees_all(modalities: tuple[str, ...], stage: Stage) -> bool:
     return set(modalities) <= set(group) and not set(modalities) & set(stage.causal) and group != ("text",)
 
 
-def _weave(source: Source, rows: tuple[Rows, ...], stage: Stage, order: tuple[str, ...]) -> Woven:
+def _interleave(source: TokenPool, rows: tuple[PackedRows, ...], stage: Stage, order: tuple[str, ...]) -> Interleaved:
     joint = source.rows(order)
     length = source.layout.modality.shape[1]
     places = jnp.arange(length, dtype=jnp.int32)
     first, back, home = 0, [], jnp.full(source.layout.modality.shape, PADDING, jnp.int32)
     for row in rows:
         size = row.layout.modality.shape[1]
-        there = jnp.broadcast_to(places, home.shape) if row.there is None else row.there
-        own = jnp.broadcast_to(places, home.shape) if row.back is None else row.back
-        back.append(there if joint.back is None else looked_up(joint.back, there))
+        there = jnp.broadcast_to(places, home.shape) if row.gather_index is None else row.gather_index
+        own = jnp.broadcast_to(places, home.shape) if row.scatter_index is None else row.scatter_index
+        back.append(there if joint.scatter_index is None else take_or_padding(joint.scatter_index, there))
         home = jnp.where(own != PADDING, first + own, home)
         first += size
-    there = home if joint.there is None else looked_up(home, joint.there)
-    return Woven(joint, _spans(joint, stage), there, jnp.concatenate(back, axis=1))
+    there = home if joint.gather_index is None else take_or_padding(home, joint.gather_index)
+    return Interleaved(joint, _spans(joint, stage), there, jnp.concatenate(back, axis=1))
 
 
-def looked_up(table: Int[Array, "B T"], places: Int[Array, "B S"]) -> Int[Array, "B S"]:
+def take_or_padding(table: Int[Array, "B T"], places: Int[Array, "B S"]) -> Int[Array, "B S"]:
     """The entry of each place; `PADDING` stays."""
     return jnp.where(places != PADDING, jnp.take_along_axis(table, jnp.maximum(places, 0), axis=1), PADDING)
 
 
-def _copies(rows: Rows, count: int) -> Copies:
+def _copies(rows: PackedRows, count: int) -> BottleneckCopies:
     """The last `count` tokens of the source in a row."""
-    first = rows.back.shape[1] - count
-    return Copies(rows.back[:, first:], jnp.where(rows.there >= first, rows.there - first, PADDING))
+    first = rows.scatter_index.shape[1] - count
+    return BottleneckCopies(
+        rows.scatter_index[:, first:], jnp.where(rows.gather_index >= first, rows.gather_index - first, PADDING)
+    )

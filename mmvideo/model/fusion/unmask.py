@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from mmvideo.model.fusion.sorting import clip_order, join_rows, take_tokens
-from mmvideo.stream import MODALITIES, PADDING, Layout, Modality, TokenStream
+from mmvideo.stream import MODALITIES, PADDING, Modality, TokenLayout, TokenStream
 
 
-def full_stream(stream: TokenStream) -> TokenStream:
+def unmask_batch(stream: TokenStream) -> TokenStream:
     """The stream with every hidden patch and piece back in the rows of its layout.
 
     A row is as long as the decoder's with the row's text behind it. Patches that the stream doesn't
@@ -30,7 +30,7 @@ def full_stream(stream: TokenStream) -> TokenStream:
         for name, patches in stream.content.items()
     }
     if "text" in content:
-        content["text"] = true_pieces(stream)
+        content["text"] = original_text_ids(stream)
     if stream.decode is None:
         return dataclasses.replace(stream, content=content)
     both = _media_and_text(stream)
@@ -39,52 +39,56 @@ def full_stream(stream: TokenStream) -> TokenStream:
     decoded = stream.decode.modality.shape[1]
     targets = {}
     for name, target in stream.targets.items():
-        place = jnp.maximum(target.place, 0) + (decoded if name == "text" else 0)
-        place = jnp.where(target.place == PADDING, PADDING, jnp.take_along_axis(stands, place, axis=1))
-        targets[name] = dataclasses.replace(target, place=place)
+        place = jnp.maximum(target.target_index, 0) + (decoded if name == "text" else 0)
+        place = jnp.where(target.target_index == PADDING, PADDING, jnp.take_along_axis(stands, place, axis=1))
+        targets[name] = dataclasses.replace(target, target_index=place)
     length = decoded + (content["text"].shape[1] if "text" in content else 0)
     layout = take_tokens(both, order[:, :length])
     return dataclasses.replace(stream, content=content, layout=layout, targets=targets, decode=None)
 
 
-def true_pieces(stream: TokenStream) -> Int[Array, "B N"]:
+def original_text_ids(stream: TokenStream) -> Int[Array, "B N"]:
     """The text of a stream with the hidden pieces in the places of the mask piece."""
-    pieces = stream.content["text"]
+    text_tokens = stream.content["text"]
     if "text" not in stream.targets:
-        return pieces
+        return text_tokens
     target = stream.targets["text"]
-    slot = jnp.take_along_axis(stream.layout.index, jnp.maximum(target.place, 0), axis=1) - text_base(stream)
-    slot = jnp.where(target.place == PADDING, pieces.shape[1], slot)
-    return jax.vmap(lambda row, at, true: row.at[at].set(true, mode="drop"))(pieces, slot, target.content)
+    slot = jnp.take_along_axis(stream.layout.source_index, jnp.maximum(target.target_index, 0), axis=1) - text_offset(
+        stream
+    )
+    slot = jnp.where(target.target_index == PADDING, text_tokens.shape[1], slot)
+    return jax.vmap(lambda row, at, true: row.at[at].set(true, mode="drop"))(text_tokens, slot, target.content)
 
 
-def text_base(stream: TokenStream) -> int:
+def text_offset(stream: TokenStream) -> int:
     """Where text begins in the source that `stream.layout.index` counts in."""
     return sum(stream.content[name].shape[1] for name in MODALITIES[:-1] if name in stream.content)
 
 
-def _media_and_text(stream: TokenStream) -> Layout:
+def _media_and_text(stream: TokenStream) -> TokenLayout:
     """The decoder's rows and behind them the text of the encoder's; `index` counts in the full content."""
     source = _sources(stream)
-    media = dataclasses.replace(stream.decode, index=jnp.take_along_axis(source, stream.decode.index, axis=1))
+    media = dataclasses.replace(
+        stream.decode, source_index=jnp.take_along_axis(source, stream.decode.source_index, axis=1)
+    )
     text = dataclasses.replace(
         stream.layout,
-        index=source[:, : stream.layout.index.shape[1]],
+        source_index=source[:, : stream.layout.source_index.shape[1]],
         modality=jnp.where(stream.layout.modality == Modality.TEXT, Modality.TEXT, PADDING),
     )
     both = join_rows(media, text)
-    return dataclasses.replace(both, index=jnp.where(both.real, both.index, 0))
+    return dataclasses.replace(both, source_index=jnp.where(both.is_token, both.source_index, 0))
 
 
 def _sources(stream: TokenStream) -> Int[Array, "B S"]:
     """Where what `stream.decode.index` counts stands in the full content, in which hidden patches follow shown ones."""
-    batch = stream.layout.index.shape[0]
-    shown, hidden, end = jnp.zeros_like(stream.layout.index), [], 0
+    batch = stream.layout.source_index.shape[0]
+    shown, hidden, end = jnp.zeros_like(stream.layout.source_index), [], 0
     for number, name in enumerate(MODALITIES):
         if name not in stream.content:
             continue
         moved = sum(part.shape[1] for part in hidden)
-        shown = jnp.where(stream.layout.modality == number, stream.layout.index + moved, shown)
+        shown = jnp.where(stream.layout.modality == number, stream.layout.source_index + moved, shown)
         end += stream.content[name].shape[1]
         if name in stream.targets and name != "text":
             count = stream.targets[name].content.shape[1]

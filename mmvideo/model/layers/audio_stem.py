@@ -76,7 +76,7 @@ def joined_patches(stream: TokenStream, name: str) -> Bool[Array, "B N"]:
     names = [other for other in MODALITIES if other in stream.content]
     first = sum(stream.content[other].shape[1] for other in names[: names.index(name)])
     own = layout.modality == MODALITIES.index(name)
-    place = jnp.where(own, layout.index - first, count)
+    place = jnp.where(own, layout.source_index - first, count)
     row = jnp.arange(len(place))[:, None]
 
     def scattered(values: Int[Array, "B L"]) -> Int[Array, "B N"]:

@@ -14,7 +14,7 @@ EPSILON = 1e-6
 """Added to the variance in layer norm where nothing else is said (as ViT and its successors do)."""
 
 
-lean = functools.partial(jax.checkpoint, prevent_cse=False)
+rematerialized = functools.partial(jax.checkpoint, prevent_cse=False)
 """Keeps the arguments of a function for its gradient, and computes what lies between again.
 
 For chains of operations on single numbers: in float32 their intermediate results are several times as large as
@@ -56,7 +56,7 @@ def layer_norm(
 ) -> Float[Array, "*batch D"]:
     """Layer norm over the width, computed in float32, in the dtype of `x` (Ba et al. 2016, section 3)."""
 
-    @lean
+    @rematerialized
     def normed(x: Array, scale: Array, bias: Array | float) -> Array:
         wide = x.astype(jnp.float32)
         centred = wide - wide.mean(axis=-1, keepdims=True)
@@ -66,7 +66,7 @@ def layer_norm(
     return normed(x, scale, bias)
 
 
-@lean
+@rematerialized
 def gelu(x: Float[Array, "*batch F"]) -> Float[Array, "*batch F"]:
     """`x` times the normal distribution function of `x`, exact to 1e-6 (Hendrycks and Gimpel 2016, section 2).
 
@@ -77,20 +77,20 @@ def gelu(x: Float[Array, "*batch F"]) -> Float[Array, "*batch F"]:
     return (0.5 * wide * (1.0 + jax.lax.erf(wide * 0.5**0.5))).astype(x.dtype)
 
 
-@lean
+@rematerialized
 def gelu_tanh(x: Float[Array, "*batch F"]) -> Float[Array, "*batch F"]:
     """`gelu` with the distribution function by a hyperbolic tangent (Hendrycks and Gimpel 2016, section 2)."""
     return jax.nn.gelu(x.astype(jnp.float32), approximate=True).astype(x.dtype)
 
 
-@lean
+@rematerialized
 def gelu_quick(x: Float[Array, "*batch F"]) -> Float[Array, "*batch F"]:
     """`x sigmoid(1.702 x)`, the coarser approximation of `gelu` (Hendrycks and Gimpel 2016, section 2; CLIP's code)."""
     wide = x.astype(jnp.float32)
     return (wide * jax.nn.sigmoid(1.702 * wide)).astype(x.dtype)
 
 
-@lean
+@rematerialized
 def swish(x: Float[Array, "*batch F"]) -> Float[Array, "*batch F"]:
     """`x sigmoid(x)`, the gate of SwiGLU (Shazeer 2020, section 2)."""
     wide = x.astype(jnp.float32)

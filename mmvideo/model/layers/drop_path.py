@@ -23,7 +23,7 @@ def drop_rates(rate: float, first: int, end: int, depth: int, count: int | None 
     return rate * (first + np.arange(count) * (end - first) / count) / max(depth - 1, 1)
 
 
-def kept_branches(
+def drop_path_scales(
     key: Key[Array, ""], rates: Float[np.ndarray, " n"], rows: int, clips: int, rescale: bool = True
 ) -> Float[Array, "n 2 B E"]:
     """The factor of every clip's two branches in each layer: 0 where it is skipped, else one over the share kept.

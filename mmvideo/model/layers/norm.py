@@ -12,14 +12,14 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from mmvideo.model.config import Block
-from mmvideo.model.layers.basic import layer_norm, lean, parameter
+from mmvideo.model.layers.basic import layer_norm, parameter, rematerialized
 from mmvideo.stream import MODALITIES
 
 
 def rms_norm(x: Float[Array, "*batch D"], scale: Float[Array, "*#batch D"], epsilon: float) -> Float[Array, "*batch D"]:
     """`x` over its root mean square, computed in float32 (Zhang and Sennrich 2019, eq. 4)."""
 
-    @lean
+    @rematerialized
     def normed(x: Array, scale: Array) -> Array:
         wide = x.astype(jnp.float32)
         return (wide * jax.lax.rsqrt(jnp.square(wide).mean(axis=-1, keepdims=True) + epsilon) * scale).astype(x.dtype)
@@ -39,7 +39,7 @@ def norm(
     return layer_norm(x, scale, bias, block.epsilon)
 
 
-def chosen(
+def select_by_modality(
     weights: Float[Array, "m D"], kinds: Int[Array, "*batch"], modalities: tuple[str, ...]
 ) -> Float[Array, "*batch D"]:
     """The weights of each token: the row of its modality.
@@ -94,4 +94,6 @@ class Norm(nnx.Module):
     def _weights(self, name: str, kinds: Array | None) -> Array:
         if not self.own:
             return getattr(self, name)[...]
-        return chosen(jnp.stack([getattr(getattr(self, owner), name)[...] for owner in self.own]), kinds, self.own)
+        return select_by_modality(
+            jnp.stack([getattr(getattr(self, owner), name)[...] for owner in self.own]), kinds, self.own
+        )

@@ -12,7 +12,7 @@
 
 | `model.remat` | keeps | computed again |
 |---|---|---|
-| `none` | about 16 D, all that the gradient reads | norms and activations (`layers.lean`) |
+| `none` | about 16 D, all that the gradient reads | norms and activations (`basic.rematerialized`) |
 | `products` | 9 D: all five | what works on single numbers: norms, rotation, activations |
 | `dots` | 8 D: all but `attended` | that, and attention |
 | `attention` | 5 D: the first three | that of `products`, and the feed-forward's first product: a ninth of all |

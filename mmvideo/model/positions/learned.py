@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from mmvideo.model.layers.basic import normal, parameter
 from mmvideo.model.positions.sincos import flat_place
 from mmvideo.model.sharding import whole
-from mmvideo.stream import Layout, Modality, StreamSpec
+from mmvideo.stream import Modality, StreamSpec, TokenLayout
 
 AXES = {"video": ("time", "y", "x"), "audio": ("time", "y")}
 """Names of the axes of each patched modality's grid; the third axis of a spectrogram has one cell."""
@@ -29,7 +29,7 @@ class AxisTables(nnx.Module):
         for name, *_, size in self.sizes:
             setattr(self, name, parameter(normal(rngs, (size, width)), "place", "embed"))
 
-    def __call__(self, layout: Layout) -> Float[Array, "B L D"]:
+    def __call__(self, layout: TokenLayout) -> Float[Array, "B L D"]:
         # One product with ones where a row is meant: its gradient is a product too, where that of
         # a gather would be a slow scatter.
         ones = [
@@ -50,13 +50,13 @@ class FlatTables(nnx.Module):
         for name, size in self.sizes:
             setattr(self, name, parameter(normal(rngs, (size, width)), "place", "embed"))
 
-    def __call__(self, layout: Layout) -> Float[Array, "B L D"]:
+    def __call__(self, layout: TokenLayout) -> Float[Array, "B L D"]:
         table = jnp.concatenate([getattr(self, name)[...] for name, _ in self.sizes], axis=0)
         row, first = flat_place(layout, self.spec), 0
         for name, size in self.sizes:
             row = row + jnp.where(layout.modality == Modality[name.upper()], first, 0)
             first += size
-        return jnp.where(layout.real[..., None], jnp.take(whole(table), row, axis=0, mode="clip"), 0)
+        return jnp.where(layout.is_token[..., None], jnp.take(whole(table), row, axis=0, mode="clip"), 0)
 
 
 def axis_tables(spec: StreamSpec) -> dict[str, tuple[int, int, int]]:

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 
 from mmvideo.model.positions.learned import AxisTables, FlatTables
 from mmvideo.model.positions.sincos import sincos_1d, sincos_2d, sincos_3d
-from mmvideo.stream import Layout, StreamSpec
+from mmvideo.stream import StreamSpec, TokenLayout
 
 SECONDS = (0.5, 128.0)
 """Shortest and longest wavelength of time, in seconds."""
@@ -52,7 +52,7 @@ def _waves(count: int, wavelengths: tuple[float, float]) -> np.ndarray:
     return (2.0 * np.pi / np.geomspace(*wavelengths, count)).astype(np.float32)
 
 
-def angles(layout: Layout, pairs: int) -> Float[Array, "B L pairs"]:
+def angles(layout: TokenLayout, pairs: int) -> Float[Array, "B L pairs"]:
     """The angle of each pair of numbers, in radians, float32."""
     time, y, x = frequencies(pairs)
     grid = layout.grid.astype(jnp.float32)
@@ -60,13 +60,13 @@ def angles(layout: Layout, pairs: int) -> Float[Array, "B L pairs"]:
     return jnp.concatenate(parts, axis=-1).astype(jnp.float32)
 
 
-def rotation(layout: Layout, head: int) -> Rotation:
+def rotation(layout: TokenLayout, head: int) -> Rotation:
     """Cosine and sine by which `rotate` turns queries and keys of heads of width `head`."""
     angle = angles(layout, head // 2)[:, :, None, :]
     return jnp.cos(angle), jnp.sin(angle)
 
 
-def cell_rotation(layout: Layout, head: int) -> Rotation:
+def cell_rotation(layout: TokenLayout, head: int) -> Rotation:
     """Cosine and sine of `rotary_3d`, as the code of V-JEPA 2 has them (`rotate_queries_or_keys`).
 
     `d = 2 floor(floor(H / 3) / 2)` numbers turn by the cell in time, the next `d` by that in y, the next by that in x,
@@ -99,7 +99,7 @@ def rotate(x: Float[Array, "B L N H"], turn: Rotation) -> Float[Array, "B L N H"
     return jnp.concatenate(turned, axis=-1).astype(x.dtype)
 
 
-def sincos(layout: Layout, width: int) -> Float[Array, "B L D"]:
+def sincos(layout: TokenLayout, width: int) -> Float[Array, "B L D"]:
     """Sines, then cosines, of the angles of time, y and x (Vaswani et al. 2017, section 3.5)."""
     angle = angles(layout, width // 2)
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
@@ -121,18 +121,18 @@ class Position(nnx.Module):
         learned = {"learned": AxisTables, "learned_1d": FlatTables}
         self.tables = learned[scheme](spec, width, rngs=rngs) if scheme in learned else None
 
-    def add(self, x: Float[Array, "B L D"], layout: Layout) -> Float[Array, "B L D"]:
+    def add(self, x: Float[Array, "B L D"], layout: TokenLayout) -> Float[Array, "B L D"]:
         """The tokens with their positions added; rotary and none add nothing."""
         added = self._added(layout)
         return x if added is None else x + added.astype(x.dtype)
 
-    def rotation(self, layout: Layout) -> Rotation | None:
+    def rotation(self, layout: TokenLayout) -> Rotation | None:
         """How queries and keys turn; None unless the scheme is a rotary one."""
         if self.scheme == "rotary_3d":
             return cell_rotation(layout, self.head)
         return rotation(layout, self.head) if self.scheme == "rotary" else None
 
-    def _added(self, layout: Layout) -> Float[Array, "B L D"] | None:
+    def _added(self, layout: TokenLayout) -> Float[Array, "B L D"] | None:
         if self.tables is not None:
             return self.tables(layout)
         match self.scheme:

@@ -20,17 +20,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from mmvideo.stream import Layout, Modality, PatchSpec, StreamSpec
+from mmvideo.stream import Modality, PatchSpec, StreamSpec, TokenLayout
 
 
-def sincos_1d(layout: Layout, spec: StreamSpec, width: int) -> Float[Array, "B L D"]:
+def sincos_1d(layout: TokenLayout, spec: StreamSpec, width: int) -> Float[Array, "B L D"]:
     """The sinusoid over the flat grid; `width` is even (VideoMAE, `get_sinusoid_encoding_table`)."""
     angles = _angles(flat_place(layout, spec), width // 2)
     pairs = jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1)
     return pairs.reshape(*pairs.shape[:-2], width)
 
 
-def sincos_2d(layout: Layout, width: int, time_first: bool = False) -> Float[Array, "B L D"]:
+def sincos_2d(layout: TokenLayout, width: int, time_first: bool = False) -> Float[Array, "B L D"]:
     """Half of the numbers for each of two axes; `width` is a multiple of 4 (MAE, `get_2d_sincos_pos_embed`).
 
     The second axis stands first, as in the code that everyone has copied since. CAV-MAE calls that code with a grid of
@@ -45,14 +45,14 @@ def sincos_2d(layout: Layout, width: int, time_first: bool = False) -> Float[Arr
     return _text_or(grid, layout)
 
 
-def sincos_3d(layout: Layout, width: int) -> Float[Array, "B L D"]:
+def sincos_3d(layout: TokenLayout, width: int) -> Float[Array, "B L D"]:
     """A third of the numbers for each of three axes; `width` is even (V-JEPA, `get_3d_sincos_pos_embed`)."""
     third = 2 * -(-width // 6)
     grid = jnp.concatenate([_axis(layout.grid[..., axis], third) for axis in range(3)], axis=-1)[..., :width]
     return _text_or(grid, layout)
 
 
-def flat_place(layout: Layout, spec: StreamSpec) -> Int[Array, "B L"]:
+def flat_place(layout: TokenLayout, spec: StreamSpec) -> Int[Array, "B L"]:
     """The number of each token's cell when its modality's grid is read row by row; of text that of the piece.
 
     A cell beyond the grid counts as the last one of its axis. Padding is 0.
@@ -70,7 +70,7 @@ def flat_place(layout: Layout, spec: StreamSpec) -> Int[Array, "B L"]:
     return place.astype(jnp.int32)
 
 
-def _text_or(grid: Float[Array, "B L D"], layout: Layout) -> Float[Array, "B L D"]:
+def _text_or(grid: Float[Array, "B L D"], layout: TokenLayout) -> Float[Array, "B L D"]:
     """What the grid gives, and for pieces of text their number over the whole width."""
     is_text = (layout.modality == Modality.TEXT)[..., None]
     return jnp.where(is_text, _axis(layout.grid[..., 2], grid.shape[-1]), grid)

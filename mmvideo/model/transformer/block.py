@@ -18,19 +18,19 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from mmvideo.model.config import Block, Dimensions
-from mmvideo.model.fusion.gather import Rows
+from mmvideo.model.config import Block, ModelDims
+from mmvideo.model.fusion.gather import PackedRows
 from mmvideo.model.layers import fp8
 from mmvideo.model.layers.basic import ACTIVATIONS, parameter, xavier
 from mmvideo.model.layers.low_rank import LORA, adapted
-from mmvideo.model.layers.norm import chosen, norm
+from mmvideo.model.layers.norm import norm, select_by_modality
 from mmvideo.model.layers.remat import named
 from mmvideo.model.positions.schemes import Rotation, rotate
 
-Layer = dict[str, Any]
+LayerParams = dict[str, Any]
 """The weights of one layer, or of several stacked, by name; those that a modality owns lie under its name."""
 
-OWN: dict[str, tuple[str, ...]] = {
+PER_MODALITY: dict[str, tuple[str, ...]] = {
     "everything": (),
     "norms": ("attention_norm", "feed_forward_norm"),
     "feed_forward": ("feed_forward_norm", "feed_forward"),
@@ -39,10 +39,10 @@ OWN: dict[str, tuple[str, ...]] = {
 """The pieces of a layer of which each modality has its own, by what `config.Sharing` says."""
 
 QKV, Q, KV = slice(0, 3), slice(0, 1), slice(1, 3)
-"""Which of queries, keys and values `project` makes."""
+"""Which of queries, keys and values `qkv_projection` makes."""
 
 
-class Blocks(nnx.Module):
+class TransformerStack(nnx.Module):
     """The weights of a stack of layers.
 
     Weights are Xavier-uniform, those that write to the residual stream divided by
@@ -50,10 +50,10 @@ class Blocks(nnx.Module):
     2019, section 2.3).
 
     Args:
-      numbers: the sizes; `depth` is that of the whole model.
+      dims: the sizes; `depth` is that of the whole model.
       block: what a layer is made of.
       count: layers of this stack; None is the model's depth.
-      sharing: what the modalities share, a key of `OWN`.
+      sharing: what the modalities share, a key of `PER_MODALITY`.
       modalities: who owns what is not shared; each may have its own number of layers, by `counts`.
 
     Raises:
@@ -62,7 +62,7 @@ class Blocks(nnx.Module):
 
     def __init__(
         self,
-        numbers: Dimensions,
+        dims: ModelDims,
         block: Block = Block(),
         count: int | None = None,
         sharing: str = "everything",
@@ -73,42 +73,42 @@ class Blocks(nnx.Module):
     ):
         if block.quantized is not None:
             fp8.check_qwix()
-        count = numbers.depth if count is None else count
-        self.owners = modalities if OWN[sharing] else ()
-        for piece, make in PIECES.items():
-            if piece not in OWN[sharing]:
-                for name, value in make(numbers, block, count, rngs).items():
+        count = dims.depth if count is None else count
+        self.owners = modalities if PER_MODALITY[sharing] else ()
+        for piece, make in SUBMODULES.items():
+            if piece not in PER_MODALITY[sharing]:
+                for name, value in make(dims, block, count, rngs).items():
                     setattr(self, name, value)
         for owner in self.owners:
             own: dict[str, nnx.Param] = {}
-            for piece in OWN[sharing]:
-                own |= PIECES[piece](numbers, block, (counts or {}).get(owner, count), rngs)
+            for piece in PER_MODALITY[sharing]:
+                own |= SUBMODULES[piece](dims, block, (counts or {}).get(owner, count), rngs)
             setattr(self, owner, nnx.Dict(own))
 
-    def layers(self) -> Layer:
+    def layers(self) -> LayerParams:
         """The weights of all layers, stacked; with their low-rank updates, where they have some (`lora.add_lora`)."""
         weights = nnx.to_pure_dict(nnx.state(self, nnx.Param))
         factors = weights.pop(LORA, None)
         return weights if factors is None else adapted(weights, factors, self.lora_scale)
 
 
-def _norm_weights(name: str, numbers: Dimensions, block: Block, count: int) -> dict[str, nnx.Param]:
-    weights = {f"{name}_scale": parameter(jnp.ones((count, numbers.width)), "layers", "norm")}
+def _norm_weights(name: str, dims: ModelDims, block: Block, count: int) -> dict[str, nnx.Param]:
+    weights = {f"{name}_scale": parameter(jnp.ones((count, dims.width)), "layers", "norm")}
     if block.norm == "layer":
-        weights[f"{name}_bias"] = parameter(jnp.zeros((count, numbers.width)), "layers", "norm")
+        weights[f"{name}_bias"] = parameter(jnp.zeros((count, dims.width)), "layers", "norm")
     return weights
 
 
-def _attention_norm(numbers: Dimensions, block: Block, count: int, rngs: nnx.Rngs) -> dict[str, nnx.Param]:
-    return _norm_weights("attention", numbers, block, count)
+def _attention_norm(dims: ModelDims, block: Block, count: int, rngs: nnx.Rngs) -> dict[str, nnx.Param]:
+    return _norm_weights("attention", dims, block, count)
 
 
-def _feed_forward_norm(numbers: Dimensions, block: Block, count: int, rngs: nnx.Rngs) -> dict[str, nnx.Param]:
-    return _norm_weights("feed_forward", numbers, block, count)
+def _feed_forward_norm(dims: ModelDims, block: Block, count: int, rngs: nnx.Rngs) -> dict[str, nnx.Param]:
+    return _norm_weights("feed_forward", dims, block, count)
 
 
-def _attention(numbers: Dimensions, block: Block, count: int, rngs: nnx.Rngs) -> dict[str, nnx.Param]:
-    width, heads, head, damped = numbers.width, numbers.heads, numbers.head, (2 * numbers.depth) ** -0.5
+def _attention(dims: ModelDims, block: Block, count: int, rngs: nnx.Rngs) -> dict[str, nnx.Param]:
+    width, heads, head, damped = dims.width, dims.heads, dims.head, (2 * dims.depth) ** -0.5
     qkv = xavier(rngs, (count, width, 3, heads, head), width, width)
     out = damped * xavier(rngs, (count, heads, head, width), width, width)
     weights = {"qkv_kernel": parameter(qkv, "layers", "embed", "qkv", "heads", "head")}
@@ -119,11 +119,11 @@ def _attention(numbers: Dimensions, block: Block, count: int, rngs: nnx.Rngs) ->
         weights["query_scale"] = parameter(jnp.ones((count, head)), "layers", "head")
         weights["key_scale"] = parameter(jnp.ones((count, head)), "layers", "head")
     weights["out_kernel"] = parameter(out, "layers", "heads", "head", "embed")
-    return weights | _ending("attention", "out", numbers, block, count)
+    return weights | _ending("attention", "out", dims, block, count)
 
 
-def _feed_forward(numbers: Dimensions, block: Block, count: int, rngs: nnx.Rngs) -> dict[str, nnx.Param]:
-    width, inner, damped = numbers.width, numbers.feed_forward, (2 * numbers.depth) ** -0.5
+def _feed_forward(dims: ModelDims, block: Block, count: int, rngs: nnx.Rngs) -> dict[str, nnx.Param]:
+    width, inner, damped = dims.width, dims.feed_forward, (2 * dims.depth) ** -0.5
     weights = {}
     for name in ("gate", "up") if block.activation == "swiglu" else ("up",):
         up = xavier(rngs, (count, width, inner), width, inner)
@@ -132,12 +132,12 @@ def _feed_forward(numbers: Dimensions, block: Block, count: int, rngs: nnx.Rngs)
             weights[f"{name}_bias"] = parameter(jnp.zeros((count, inner)), "layers", "mlp")
     down = damped * xavier(rngs, (count, inner, width), inner, width)
     weights["down_kernel"] = parameter(down, "layers", "mlp", "embed")
-    return weights | _ending("feed_forward", "down", numbers, block, count)
+    return weights | _ending("feed_forward", "down", dims, block, count)
 
 
-def _ending(branch: str, last: str, numbers: Dimensions, block: Block, count: int) -> dict[str, nnx.Param]:
+def _ending(branch: str, last: str, dims: ModelDims, block: Block, count: int) -> dict[str, nnx.Param]:
     """The bias of a branch's last map, and the factor of what the branch adds."""
-    weights, shape = {}, (count, numbers.width)
+    weights, shape = {}, (count, dims.width)
     if block.biases != "none":
         weights[f"{last}_bias"] = parameter(jnp.zeros(shape), "layers", "norm")
     if block.layer_scale is not None:
@@ -145,7 +145,7 @@ def _ending(branch: str, last: str, numbers: Dimensions, block: Block, count: in
     return weights
 
 
-PIECES = {
+SUBMODULES = {
     "attention_norm": _attention_norm,
     "attention": _attention,
     "feed_forward_norm": _feed_forward_norm,
@@ -154,7 +154,7 @@ PIECES = {
 """What makes the weights of each piece of `count` layers."""
 
 
-def weights_of(layer: Layer, modalities: tuple[str, ...]) -> Layer:
+def layer_params_for(layer: LayerParams, modalities: tuple[str, ...]) -> LayerParams:
     """The weights that a row of these modalities meets in a layer: shared ones, and their own.
 
     Of a single modality they lie side by side. A row of several can differ in its norms only; those
@@ -167,23 +167,27 @@ def weights_of(layer: Layer, modalities: tuple[str, ...]) -> Layer:
     return shared | (own[0] if own else {})
 
 
-def normed(x: Float[Array, "B S D"], weights: Layer, branch: str, rows: Rows, block: Block) -> Float[Array, "B S D"]:
+def apply_norm(
+    x: Float[Array, "B S D"], weights: LayerParams, branch: str, rows: PackedRows, block: Block
+) -> Float[Array, "B S D"]:
     """`x` through the norm of a branch, `attention` or `feed_forward`."""
     scale, bias = weights[f"{branch}_scale"], weights.get(f"{branch}_bias")
     if scale.ndim == 2:
         kinds, owners = rows.layout.modality, rows.modalities
-        scale = chosen(scale, kinds, owners)
-        bias = None if bias is None else chosen(bias, kinds, owners)
+        scale = select_by_modality(scale, kinds, owners)
+        bias = None if bias is None else select_by_modality(bias, kinds, owners)
     return norm(x, block, scale, bias)
 
 
-def entering(x: Float[Array, "B S D"], weights: Layer, branch: str, rows: Rows, block: Block) -> Float[Array, "B S D"]:
+def pre_norm(
+    x: Float[Array, "B S D"], weights: LayerParams, branch: str, rows: PackedRows, block: Block
+) -> Float[Array, "B S D"]:
     """What enters a branch: `x`, normed if the norm comes first."""
-    return normed(x, weights, branch, rows, block) if block.order == "pre" else x
+    return apply_norm(x, weights, branch, rows, block) if block.order == "pre" else x
 
 
-def project(
-    x: Float[Array, "B S D"], weights: Layer, rotation: Rotation | None, block: Block, wanted: slice = QKV
+def qkv_projection(
+    x: Float[Array, "B S D"], weights: LayerParams, rotation: Rotation | None, block: Block, wanted: slice = QKV
 ) -> tuple[Float[Array, "B S N H"], ...]:
     """Queries, keys and values, or those `wanted`; normed if the block says so and turned to their positions."""
     # "blcnh" leaves the product in its natural order: no transposition of the largest activation.
@@ -202,13 +206,13 @@ def project(
     return tuple(parts)
 
 
-def attention_out(mixed: Float[Array, "B S N H"], weights: Layer, block: Block) -> Float[Array, "B S D"]:
+def output_projection(mixed: Float[Array, "B S N H"], weights: LayerParams, block: Block) -> Float[Array, "B S D"]:
     """What attention adds, from the mixed values of its heads."""
     out = _product("blnh,nhd->bld", mixed, weights["out_kernel"], block)
     return named(_biased(out, weights, "out"), "attention_out")
 
 
-def feed_forward(x: Float[Array, "B S D"], weights: Layer, block: Block) -> Float[Array, "B S D"]:
+def feed_forward(x: Float[Array, "B S D"], weights: LayerParams, block: Block) -> Float[Array, "B S D"]:
     """What the feed-forward adds."""
     activation = ACTIVATIONS[block.activation]
     inner = named(_dense(x, weights, "up", block), "inner")
@@ -219,12 +223,12 @@ def feed_forward(x: Float[Array, "B S D"], weights: Layer, block: Block) -> Floa
     return named(_dense(inner, weights, "down", block), "feed_forward_out")
 
 
-def added(
+def residual_add(
     x: Float[Array, "B S D"],
     branch: Float[Array, "B S D"],
-    weights: Layer,
+    weights: LayerParams,
     name: str,
-    rows: Rows,
+    rows: PackedRows,
     block: Block,
     kept: Float[Array, "B E"] | None,
 ) -> Float[Array, "B S D"]:
@@ -245,10 +249,10 @@ def added(
         factor = jnp.take_along_axis(kept, jnp.maximum(rows.layout.clip, 0), axis=1)
         branch = branch * factor[..., None].astype(x.dtype)
     x = x + branch
-    return normed(x, weights, name, rows, block) if block.order == "post" else x
+    return apply_norm(x, weights, name, rows, block) if block.order == "post" else x
 
 
-def _dense(x: Array, weights: Layer, name: str, block: Block) -> Array:
+def _dense(x: Array, weights: LayerParams, name: str, block: Block) -> Array:
     return _biased(_product("bli,io->blo", x, weights[f"{name}_kernel"], block), weights, name)
 
 
@@ -258,6 +262,6 @@ def _product(subscripts: str, x: Array, kernel: Array, block: Block) -> Array:
     return jnp.einsum(subscripts, x, kernel) if block.quantized is None else fp8.product(subscripts, x, kernel)
 
 
-def _biased(x: Array, weights: Layer, name: str) -> Array:
+def _biased(x: Array, weights: LayerParams, name: str) -> Array:
     bias = weights.get(f"{name}_bias")
     return x if bias is None else x + bias.astype(x.dtype)

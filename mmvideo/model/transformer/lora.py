@@ -20,14 +20,14 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mmvideo.model.layers.basic import normal, parameter
 from mmvideo.model.layers.low_rank import LORA, PRODUCTS, adapted
-from mmvideo.model.transformer.block import Blocks, Layer
+from mmvideo.model.transformer.block import LayerParams, TransformerStack
 
 
-def add_lora(trunk: nnx.Module, rank: int, alpha: float, targets: Sequence[str], *, rngs: nnx.Rngs) -> None:
+def add_lora(backbone: nnx.Module, rank: int, alpha: float, targets: Sequence[str], *, rngs: nnx.Rngs) -> None:
     """Gives the layers of a trunk low-rank updates, which change nothing yet.
 
     Args:
-      trunk: changed in place; every stack of layers in it is meant, those of a space encoder too.
+      backbone: changed in place; every stack of layers in it is meant, those of a space encoder too.
       rank: `r`.
       alpha: the updates are scaled by `alpha / rank`.
       targets: keys of `PRODUCTS`.
@@ -37,7 +37,7 @@ def add_lora(trunk: nnx.Module, rank: int, alpha: float, targets: Sequence[str],
       ValueError: a target that no layer of the trunk has.
     """
     found: set[str] = set()
-    for blocks in stacks(trunk):
+    for blocks in stacks(backbone):
         factors = _factors(blocks, rank, targets, rngs)
         found |= {path[-1].removesuffix("_a_kernel") for path in flatten_dict(factors)}
         blocks.lora, blocks.lora_scale = _modules(factors), alpha / rank
@@ -47,14 +47,14 @@ def add_lora(trunk: nnx.Module, rank: int, alpha: float, targets: Sequence[str],
         )
 
 
-def stacks(trunk: nnx.Module) -> list[Blocks]:
+def stacks(backbone: nnx.Module) -> list[TransformerStack]:
     """Every stack of layers in a trunk."""
-    return [module for _, module in nnx.iter_graph(trunk) if isinstance(module, Blocks)]
+    return [module for _, module in nnx.iter_graph(backbone) if isinstance(module, TransformerStack)]
 
 
-def merge_lora(trunk: nnx.Module) -> None:
+def merge_lora(backbone: nnx.Module) -> None:
     """Adds the low-rank updates of a trunk to its matrices for good, and takes them away."""
-    for blocks in stacks(trunk):
+    for blocks in stacks(backbone):
         if not hasattr(blocks, LORA):
             continue
         layers = jax.jit(adapted, static_argnums=2)(*_weights(blocks), blocks.lora_scale)
@@ -90,7 +90,7 @@ def merged_parameters(parameters: Mapping[str, Any], scale: Callable[[int], floa
     return flatten_dict(merge(unflatten_dict(parameters, sep=".")), sep=".")
 
 
-def _weights(blocks: Blocks) -> tuple[Layer, Layer]:
+def _weights(blocks: TransformerStack) -> tuple[LayerParams, LayerParams]:
     """The weights of a stack without its updates, and those."""
     layers = nnx.to_pure_dict(nnx.state(blocks, nnx.Param))
     return layers, layers.pop(LORA)

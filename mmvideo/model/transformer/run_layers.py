@@ -10,8 +10,8 @@ What the modalities share decides how their tokens lie, so that nothing is compu
 
 Rows of one modality each have its spans contiguous already. Where modalities see each other, queries, keys
 and values alone are woven into one row, clip by clip, and what attention gives goes back; the way is a gather in
-both directions, and so is its gradient (`rows.move`). A stage in which modalities neither share nor see anything
-is a stack of its own for each, which may then differ in depth.
+both directions, and so is its gradient (`gather.permute_tokens`). A stage in which modalities neither share nor see
+anything is a stack of its own for each, which may then differ in depth.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from jaxtyping import Array, Float, Int
 
 from mmvideo.model.attention.dispatch import attend, attention_weights
 from mmvideo.model.config import Block, Model
-from mmvideo.model.fusion.gather import Rows, move
-from mmvideo.model.fusion.routing import Route
+from mmvideo.model.fusion.gather import PackedRows, permute_tokens
+from mmvideo.model.fusion.routing import TokenRouting
 from mmvideo.model.layers.remat import Remat
 from mmvideo.model.positions.schemes import Rotation
 from mmvideo.model.sharding import by_tokens
 from mmvideo.model.transformer.block import (
     KV,
     QKV,
-    Layer,
+    LayerParams,
     Q,
-    added,
-    attention_out,
-    entering,
     feed_forward,
-    project,
-    weights_of,
+    layer_params_for,
+    output_projection,
+    pre_norm,
+    qkv_projection,
+    residual_add,
 )
 from mmvideo.stream import MODALITIES, PADDING
 
@@ -49,7 +49,7 @@ Tokens = tuple[Array, ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class Computing:
+class ComputeConfig:
     """What layers are made of, and how they are computed; the latter changes no result beyond rounding."""
 
     block: Block = Block()
@@ -59,28 +59,28 @@ class Computing:
     scan: bool = True
 
     @classmethod
-    def of(cls, model: Model) -> Computing:
+    def of(cls, model: Model) -> ComputeConfig:
         """The settings of a model's config."""
         return cls(model.block, model.attention, model.chunk, Remat.of(model), model.scan)
 
 
 def run_layers(
     x: Float[Array, "B L D"],
-    layers: Layer,
+    layers: LayerParams,
     spans: Int[Array, "B L 2"],
     rotation: Rotation | None,
-    computing: Computing,
+    computing: ComputeConfig,
 ) -> Float[Array, "B L D"]:
     """Runs stacked layers that share everything over one row, all with the same spans."""
-    route = Route((Rows(None, None, None, MODALITIES),), (spans,), (rotation,))
-    return run_route((x,), layers, route, computing)[0]
+    route = TokenRouting((PackedRows(None, None, None, MODALITIES),), (spans,), (rotation,))
+    return run_routed_layers((x,), layers, route, computing)[0]
 
 
-def run_route(
+def run_routed_layers(
     xs: Tokens,
-    layers: Layer,
-    route: Route,
-    computing: Computing,
+    layers: LayerParams,
+    route: TokenRouting,
+    computing: ComputeConfig,
     kept: Float[Array, "depth 2 B E"] | None = None,
 ) -> Tokens:
     """Runs stacked layers one after the other over the rows of a stage.
@@ -93,8 +93,8 @@ def run_route(
       kept: for each layer the factors of every clip's attention and feed-forward; None: they are 1.
     """
 
-    def body(xs: Tokens, layer: tuple[Layer, Array | None]) -> tuple[Tokens, None]:
-        return tuple(by_tokens(x) for x in apply_layer(xs, *layer, route, computing)), None
+    def body(xs: Tokens, layer: tuple[LayerParams, Array | None]) -> tuple[Tokens, None]:
+        return tuple(by_tokens(x) for x in transformer_layer(xs, *layer, route, computing)), None
 
     if computing.remat is not None:
         # Within a scan the loop itself keeps XLA from merging the two computations.
@@ -106,43 +106,45 @@ def run_route(
     return xs
 
 
-def apply_layer(
-    xs: Tokens, layer: Layer, kept: Float[Array, "2 B E"] | None, route: Route, computing: Computing
+def transformer_layer(
+    xs: Tokens, layer: LayerParams, kept: Float[Array, "2 B E"] | None, route: TokenRouting, computing: ComputeConfig
 ) -> Tokens:
     """One layer, in the dtype of `xs`."""
-    block, weights = computing.block, [weights_of(layer, rows.modalities) for rows in route.rows]
+    block, weights = computing.block, [layer_params_for(layer, rows.modalities) for rows in route.rows]
 
     def add(branch: str, number: int, xs: Tokens, given: list[Array]) -> Tokens:
         factor = None if kept is None else kept[number]
         parts = zip(xs, given, weights, route.rows, strict=True)
-        return tuple(added(x, y, own, branch, rows, block, factor) for x, y, own, rows in parts)
+        return tuple(residual_add(x, y, own, branch, rows, block, factor) for x, y, own, rows in parts)
 
     mixed = _mixed(xs, weights, route, computing)
-    xs = add("attention", 0, xs, [attention_out(each, own, block) for each, own in zip(mixed, weights, strict=True)])
+    xs = add(
+        "attention", 0, xs, [output_projection(each, own, block) for each, own in zip(mixed, weights, strict=True)]
+    )
     inner = [
-        feed_forward(entering(x, own, "feed_forward", rows, block), own, block)
+        feed_forward(pre_norm(x, own, "feed_forward", rows, block), own, block)
         for x, own, rows in zip(xs, weights, route.rows, strict=True)
     ]
     xs = add("feed_forward", 1, xs, inner)
-    return _meet(xs, route) if route.copies else xs
+    return _average_bottlenecks(xs, route) if route.copies else xs
 
 
-def layer_weights(xs: Tokens, layer: Layer, route: Route, block: Block) -> Float[Array, "B N W W"]:
+def layer_weights(xs: Tokens, layer: LayerParams, route: TokenRouting, block: Block) -> Float[Array, "B N W W"]:
     """The attention weights of one layer for its input `xs`, in the woven row, float32, for pictures."""
-    woven, weights = route.woven, [weights_of(layer, rows.modalities) for rows in route.rows]
-    (q,) = _woven(route, xs, weights, block, Q)
+    woven, weights = route.woven, [layer_params_for(layer, rows.modalities) for rows in route.rows]
+    (q,) = _interleave_tokens(route, xs, weights, block, Q)
     if not route.cross:
-        k, _ = _woven(route, xs, weights, block, KV)
+        k, _ = _interleave_tokens(route, xs, weights, block, KV)
         return attention_weights(q, k, woven.spans, block.soft_cap)
     total = jnp.float32(0)
     for rows, own in zip(route.rows, weights, strict=True):
-        k, _ = _woven(route, xs, [own] * len(weights), block, KV)
+        k, _ = _interleave_tokens(route, xs, [own] * len(weights), block, KV)
         mine = woven.rows.layout.modality == MODALITIES.index(rows.modalities[0])
         total += jnp.where(mine[:, None, :, None], attention_weights(q, k, woven.spans, block.soft_cap), 0)
     return total
 
 
-def _mixed(xs: Tokens, weights: list[Layer], route: Route, computing: Computing) -> Tokens:
+def _mixed(xs: Tokens, weights: list[LayerParams], route: TokenRouting, computing: ComputeConfig) -> Tokens:
     """The mixed values `[B, S, N, H]` of every row's tokens."""
     block, whole = computing.block, route.whole
 
@@ -155,45 +157,58 @@ def _mixed(xs: Tokens, weights: list[Layer], route: Route, computing: Computing)
         return tuple(mix(number, *each) for number, each in enumerate(zip(made, route.spans, strict=True)))
     spans = route.woven.spans
     if not route.cross:
-        return _unwoven(route, mix(0, _woven(route, xs, weights, block, QKV), spans))
-    q, mixed = _woven(route, xs, weights, block, Q), []
+        return _split_tokens(route, mix(0, _interleave_tokens(route, xs, weights, block, QKV), spans))
+    q, mixed = _interleave_tokens(route, xs, weights, block, Q), []
     for number, own in enumerate(weights):
         # What all tokens are to the queries of this modality: its own weights make their keys and values.
-        answers = _woven(route, xs, [own] * len(weights), block, KV)
-        mixed.append(_unwoven(route, mix(0, q + answers, spans))[number])
+        answers = _interleave_tokens(route, xs, [own] * len(weights), block, KV)
+        mixed.append(_split_tokens(route, mix(0, q + answers, spans))[number])
     return tuple(mixed)
 
 
-def _projected(route: Route, number: int, x: Array, own: Layer, block: Block, wanted: slice) -> tuple[Array, ...]:
+def _projected(
+    route: TokenRouting, number: int, x: Array, own: LayerParams, block: Block, wanted: slice
+) -> tuple[Array, ...]:
     """Those wanted of queries, keys and values of one row's tokens."""
     rows = route.rows[number]
-    return project(entering(x, own, "attention", rows, block), own, route.rotations[number], block, wanted)
+    return qkv_projection(pre_norm(x, own, "attention", rows, block), own, route.rotations[number], block, wanted)
 
 
-def _woven(route: Route, xs: Tokens, weights: list[Layer], block: Block, wanted: slice) -> tuple[Array, ...]:
+def _interleave_tokens(
+    route: TokenRouting, xs: Tokens, weights: list[LayerParams], block: Block, wanted: slice
+) -> tuple[Array, ...]:
     """Those wanted of queries, keys and values, each `[B, W, N, H]` in the woven row."""
     parts = enumerate(zip(xs, weights, strict=True))
     made = [_projected(route, number, x, own, block, wanted) for number, (x, own) in parts]
     woven = route.woven
-    return tuple(move(jnp.concatenate(parts, axis=1), woven.there, woven.back) for parts in zip(*made, strict=True))
+    return tuple(
+        permute_tokens(jnp.concatenate(parts, axis=1), woven.gather_index, woven.scatter_index)
+        for parts in zip(*made, strict=True)
+    )
 
 
-def _unwoven(route: Route, x: Float[Array, "B W N H"]) -> Tokens:
+def _split_tokens(route: TokenRouting, x: Float[Array, "B W N H"]) -> Tokens:
     """What stands in the woven row, back in the rows."""
     sizes = [rows.layout.modality.shape[1] for rows in route.rows]
-    return tuple(jnp.split(move(x, route.woven.back, route.woven.there), np.cumsum(sizes)[:-1], axis=1))
+    return tuple(
+        jnp.split(permute_tokens(x, route.woven.scatter_index, route.woven.gather_index), np.cumsum(sizes)[:-1], axis=1)
+    )
 
 
-def _meet(xs: Tokens, route: Route) -> Tokens:
+def _average_bottlenecks(xs: Tokens, route: TokenRouting) -> Tokens:
     """Each copy of a bottleneck token becomes their mean over the modalities that the clip has (MBT, eq. 8 and 9)."""
     clips, modalities, count = route.shape
     shape = (len(xs[0]), clips, modalities, count)
-    copies = sum(move(x, each.there, each.back) for x, each in zip(xs, route.copies, strict=True))
-    there = sum((each.there != PADDING).astype(jnp.float32) for each in route.copies).reshape(*shape, 1)
+    copies = sum(
+        permute_tokens(x, each.gather_index, each.scatter_index) for x, each in zip(xs, route.copies, strict=True)
+    )
+    there = sum((each.gather_index != PADDING).astype(jnp.float32) for each in route.copies).reshape(*shape, 1)
     total = copies.astype(jnp.float32).reshape(*shape, -1).sum(axis=2, keepdims=True)
     mean = total / jnp.maximum(there.sum(axis=2, keepdims=True), 1)
     mean = jnp.broadcast_to(mean, (*shape, mean.shape[-1])).reshape(copies.shape).astype(copies.dtype)
     return tuple(
-        jnp.where((each.back != PADDING)[..., None], move(mean, each.back, each.there), x)
+        jnp.where(
+            (each.scatter_index != PADDING)[..., None], permute_tokens(mean, each.scatter_index, each.gather_index), x
+        )
         for x, each in zip(xs, route.copies, strict=True)
     )

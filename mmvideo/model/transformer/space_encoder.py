@@ -15,18 +15,18 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from mmvideo.model.config import Model, dimensions
-from mmvideo.model.fusion.gather import Extra, Rows, Source, arrange
+from mmvideo.model.config import Model, model_dims
+from mmvideo.model.fusion.gather import PackedRows, SpecialTokens, TokenPool, sort_rows
 from mmvideo.model.fusion.sorting import join_rows
 from mmvideo.model.layers.basic import normal, parameter
-from mmvideo.model.layers.drop_path import drop_rates, kept_branches
+from mmvideo.model.layers.drop_path import drop_path_scales, drop_rates
 from mmvideo.model.layers.norm import Norm
 from mmvideo.model.pool import pool
 from mmvideo.model.positions.schemes import Position
-from mmvideo.model.transformer.block import Blocks
-from mmvideo.model.transformer.run_layers import Computing
+from mmvideo.model.transformer.block import TransformerStack
+from mmvideo.model.transformer.run_layers import ComputeConfig
 from mmvideo.model.transformer.step_groups import VIDEO, arrange_steps
-from mmvideo.stream import PADDING, Layout, Modality, PatchSpec, StreamSpec
+from mmvideo.stream import PADDING, Modality, PatchSpec, StreamSpec, TokenLayout
 
 
 class SpaceEncoder(nnx.Module):
@@ -48,21 +48,21 @@ class SpaceEncoder(nnx.Module):
         depth = config.video_encoder.depth
         if depth < 1:
             raise ValueError(f"model.video_encoder.depth is {depth}: it must be 1 or more")
-        self.numbers = numbers = dataclasses.replace(dimensions(config), depth=depth)
+        self.dims = dims = dataclasses.replace(model_dims(config), depth=depth)
         self.config, self.grid = config, spec.grid
         space = StreamSpec(video=dataclasses.replace(spec, grid=(1, *spec.grid[1:])))
-        self.position = Position(config.position, space, numbers.width, numbers.head, rngs=rngs)
-        self.blocks = Blocks(numbers, config.block, rngs=rngs)
-        self.norm = Norm(numbers.width, config.block)
+        self.position = Position(config.position, space, dims.width, dims.head, rngs=rngs)
+        self.blocks = TransformerStack(dims, config.block, rngs=rngs)
+        self.norm = Norm(dims.width, config.block)
         self.deterministic = False
         if config.video_encoder.pooling == "class":
-            self.class_token = parameter(normal(rngs, (1, 1, numbers.width)), None, "place", "embed")
+            self.class_token = parameter(normal(rngs, (1, 1, dims.width)), None, "place", "embed")
         if config.block.drop_path:
             self.drop_path = nnx.RngStream(rngs.params(), tag="drop_path")
 
     def __call__(
-        self, x: Float[Array, "B L D"], layout: Layout, clips: int, budgets: dict[str, int]
-    ) -> tuple[Float[Array, "B K D"], Rows, dict[str, int]]:
+        self, x: Float[Array, "B L D"], layout: TokenLayout, clips: int, budgets: dict[str, int]
+    ) -> tuple[Float[Array, "B K D"], PackedRows, dict[str, int]]:
         """Rows in which each step of video is one token.
 
         Args:
@@ -82,54 +82,54 @@ class SpaceEncoder(nnx.Module):
         budgets = budgets | {"video": min(budgets["video"], count)}
         others = dataclasses.replace(layout, modality=jnp.where(step == PADDING, layout.modality, PADDING))
         both = join_rows(others, self._steps_layout(layout, step, present))
-        rows = arrange(both, tuple(budgets), min(x.shape[1], sum(budgets.values())))
-        return rows.take(jnp.concatenate([x, pooled], axis=1)), rows, budgets
+        rows = sort_rows(both, tuple(budgets), min(x.shape[1], sum(budgets.values())))
+        return rows.gather(jnp.concatenate([x, pooled], axis=1)), rows, budgets
 
     def _pooled(
-        self, x: Array, layout: Layout, count: int, budget: int
+        self, x: Array, layout: TokenLayout, count: int, budget: int
     ) -> tuple[Float[Array, "B S D"], Bool[Array, "B S"]]:
         """The token of each step, and which steps a row has."""
-        x, source = self.position.add(x, layout), Source.of(layout, count, {"video": budget})
+        x, source = self.position.add(x, layout), TokenPool.of(layout, count, {"video": budget})
         with_class = self.config.video_encoder.pooling == "class"
         if with_class:
-            source = source.with_extra(Extra(VIDEO, 1))
+            source = source.with_extra(SpecialTokens(VIDEO, 1))
             own = jnp.broadcast_to(self.class_token[...].astype(x.dtype), (len(x), count, x.shape[-1]))
             x = jnp.concatenate([x, own], axis=1)
         cells = self.grid[1] * self.grid[2] + with_class
-        steps = arrange_steps(source, budget + with_class * min(count, budget), cells, self.numbers)
-        rows, computing, kept = steps.rows, Computing.of(self.config), self._kept(len(x), count)
-        y = self.norm(steps.run(rows.take(x), self.blocks.layers(), self.position.rotation, computing, kept))
+        steps = arrange_steps(source, budget + with_class * min(count, budget), cells, self.dims)
+        rows, computing, kept = steps.rows, ComputeConfig.of(self.config), self._kept(len(x), count)
+        y = self.norm(steps.run(rows.gather(x), self.blocks.layers(), self.position.rotation, computing, kept))
         mean, present = pool(y, rows.layout, VIDEO, count)
-        return (rows.give(y)[:, source.tokens :] if with_class else mean.astype(x.dtype)), present
+        return (rows.scatter(y)[:, source.tokens :] if with_class else mean.astype(x.dtype)), present
 
     def _kept(self, batch: int, count: int) -> Float[Array, "depth 2 B S"] | None:
         """What stochastic depth leaves of every step's branches; None: all."""
-        rate, depth = self.config.block.drop_path, self.numbers.depth
+        rate, depth = self.config.block.drop_path, self.dims.depth
         if not rate or self.deterministic:
             return None
         rates, rescale = drop_rates(rate, 0, depth, depth), self.config.block.drop_path_rescale
-        return kept_branches(self.drop_path(), rates, batch, count, rescale)
+        return drop_path_scales(self.drop_path(), rates, batch, count, rescale)
 
-    def _steps_layout(self, layout: Layout, step: Int[Array, "B L"], present: Bool[Array, "B S"]) -> Layout:
+    def _steps_layout(self, layout: TokenLayout, step: Int[Array, "B L"], present: Bool[Array, "B S"]) -> TokenLayout:
         """The layout of the steps, of which each has the time of its tokens."""
-        numbers = jnp.arange(present.shape[1], dtype=jnp.int32)
-        first = jnp.argmax(step[:, None] == numbers[:, None], axis=-1)
+        dims = jnp.arange(present.shape[1], dtype=jnp.int32)
+        first = jnp.argmax(step[:, None] == dims[:, None], axis=-1)
         zero = jnp.zeros_like(first, jnp.int32)
-        return Layout(
-            index=zero,
+        return TokenLayout(
+            source_index=zero,
             modality=jnp.where(present, jnp.int32(Modality.VIDEO), PADDING),
-            clip=jnp.where(present, numbers // self.grid[0], PADDING),
+            clip=jnp.where(present, dims // self.grid[0], PADDING),
             time=jnp.where(present, jnp.take_along_axis(layout.time, first, axis=1), 0),
-            grid=jnp.stack([jnp.where(present, numbers % self.grid[0], 0), zero, zero], axis=-1),
+            grid=jnp.stack([jnp.where(present, dims % self.grid[0], 0), zero, zero], axis=-1),
         )
 
 
-def trunk_spec(spec: StreamSpec) -> StreamSpec:
+def backbone_spec(spec: StreamSpec) -> StreamSpec:
     """The spec of the rows that a trunk behind a space encoder sees: video has a token a step."""
     return dataclasses.replace(spec, video=dataclasses.replace(spec.video, grid=(spec.video.grid[0], 1, 1)))
 
 
-def _by_step(layout: Layout, step: Int[Array, "B L"]) -> Layout:
+def _by_step(layout: TokenLayout, step: Int[Array, "B L"]) -> TokenLayout:
     """The layout of the video alone, in which every step is a clip that begins at time 0."""
     return dataclasses.replace(
         layout,

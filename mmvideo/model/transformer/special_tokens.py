@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from mmvideo.model.config import Model
-from mmvideo.model.fusion.gather import Extra, Source
+from mmvideo.model.fusion.gather import SpecialTokens, TokenPool
 from mmvideo.model.layers.basic import normal, parameter
 from mmvideo.stream import MODALITIES, StreamSpec
 
@@ -35,8 +35,8 @@ class ExtraTokens(nnx.Module):
         self, config: Model, modalities: tuple[str, ...], fused: tuple[str, ...], width: int, *, rngs: nnx.Rngs
     ):
         self.classes_of = config.class_tokens
-        self.constant = Extra(modalities, config.registers + config.class_tokens)
-        self.narrow = Extra(fused, config.fusion.bottlenecks)
+        self.constant = SpecialTokens(modalities, config.registers + config.class_tokens)
+        self.narrow = SpecialTokens(fused, config.fusion.bottlenecks)
         if config.registers:
             shape = (len(modalities), config.registers, width)
             self.registers = parameter(normal(rngs, shape), None, "place", "embed")
@@ -46,19 +46,19 @@ class ExtraTokens(nnx.Module):
         if fused:
             self.bottlenecks = parameter(normal(rngs, (config.fusion.bottlenecks, width)), "place", "embed")
 
-    def join(self, x: Float[Array, "B L D"], source: Source) -> tuple[Float[Array, "B T D"], Source]:
+    def join(self, x: Float[Array, "B L D"], source: TokenPool) -> tuple[Float[Array, "B T D"], TokenPool]:
         """The tokens of a row with registers and class tokens behind them."""
         own = [getattr(self, name)[...] for name in ("registers", "classes") if hasattr(self, name)]
         if not own:
             return x, source
         return _behind(x, jnp.concatenate(own, axis=1), source), source.with_extra(self.constant)
 
-    def narrowed(self, x: Float[Array, "B T D"], source: Source) -> tuple[Float[Array, "B U D"], Source]:
+    def narrowed(self, x: Float[Array, "B T D"], source: TokenPool) -> tuple[Float[Array, "B U D"], TokenPool]:
         """The tokens of a source with copies of the bottleneck tokens behind them."""
         copies = jnp.broadcast_to(self.bottlenecks[...], (len(self.narrow.modalities), *self.bottlenecks.shape))
         return _behind(x, copies, source), source.with_extra(self.narrow)
 
-    def class_tokens(self, x: Float[Array, "B T D"], source: Source) -> Float[Array, "B E 3 C D"]:
+    def class_tokens(self, x: Float[Array, "B T D"], source: TokenPool) -> Float[Array, "B E 3 C D"]:
         """The class tokens in a source; zero for a modality that the run lacks."""
         count, width = self.classes_of, x.shape[-1]
         if not count:
@@ -71,7 +71,7 @@ class ExtraTokens(nnx.Module):
         return jnp.stack([own[:, :, known.index(name)] if name in known else none for name in MODALITIES], axis=2)
 
 
-def _behind(x: Float[Array, "B T D"], extra: Float[Array, "m c D"], source: Source) -> Float[Array, "B U D"]:
+def _behind(x: Float[Array, "B T D"], extra: Float[Array, "m c D"], source: TokenPool) -> Float[Array, "B U D"]:
     """The tokens with extra ones for each clip behind them."""
     each = jnp.broadcast_to(extra.astype(x.dtype), (len(x), source.clips, *extra.shape))
     return jnp.concatenate([x, each.reshape(len(x), -1, x.shape[-1])], axis=1)

@@ -11,31 +11,31 @@ import jax
 from flax import nnx
 from jaxtyping import Array
 
-from mmvideo.model.config import Model, dimensions
-from mmvideo.model.fusion.stages import Stage
-from mmvideo.model.transformer.block import Blocks, Layer
+from mmvideo.model.config import Model, model_dims
+from mmvideo.model.fusion.fusion_stages import Stage
+from mmvideo.model.transformer.block import LayerParams, TransformerStack
 
 
 def make_stacks(config: Model, stages: tuple[Stage, ...], owners: tuple[str, ...], *, rngs: nnx.Rngs) -> nnx.Module:
-    """The layers of all stages: a `Blocks`, or an `nnx.Dict` of two.
+    """The layers of all stages: a `TransformerStack`, or an `nnx.Dict` of two.
 
     Args:
       config: the model.
       stages: its stages.
       owners: the modalities of the run, who own what is not shared.
     """
-    numbers, block, sharing = dimensions(config), config.block, config.sharing
+    dims, block, sharing = model_dims(config), config.block, config.sharing
     if sharing.apart == sharing.fused and not config.depths:
-        return Blocks(numbers, block, None, sharing.apart, owners, rngs=rngs)
+        return TransformerStack(dims, block, None, sharing.apart, owners, rngs=rngs)
     meet, made = _meet(stages), {}
     if meet:
-        made["apart"] = Blocks(numbers, block, meet, sharing.apart, owners, config.depths, rngs=rngs)
-    if meet < numbers.depth:
-        made["fused"] = Blocks(numbers, block, numbers.depth - meet, sharing.fused, owners, rngs=rngs)
+        made["apart"] = TransformerStack(dims, block, meet, sharing.apart, owners, config.depths, rngs=rngs)
+    if meet < dims.depth:
+        made["fused"] = TransformerStack(dims, block, dims.depth - meet, sharing.fused, owners, rngs=rngs)
     return nnx.Dict(made)
 
 
-def layers_of(stacks: nnx.Module, stages: tuple[Stage, ...], first: int, end: int) -> Layer:
+def layers_of(stacks: nnx.Module, stages: tuple[Stage, ...], first: int, end: int) -> LayerParams:
     """The weights of layers `first` to `end - 1`, which lie in one stage.
 
     A modality with another number of layers gives those in the same part of its own.
@@ -48,7 +48,7 @@ def layers_of(stacks: nnx.Module, stages: tuple[Stage, ...], first: int, end: in
     return jax.tree.map(cut, stack.layers())
 
 
-def layer_of(stacks: nnx.Module, stages: tuple[Stage, ...], layer: int) -> Layer:
+def layer_of(stacks: nnx.Module, stages: tuple[Stage, ...], layer: int) -> LayerParams:
     """The weights of one layer; of a modality with another number of them, the one at the same share."""
     stack, start, count = _stack(stacks, stages, layer)
     return jax.tree.map(lambda weights: weights[_own(layer - start, weights, count)], stack.layers())
@@ -59,10 +59,10 @@ def _own(layer: int, weights: Array, count: int) -> int:
     return layer * len(weights) // count
 
 
-def _stack(stacks: nnx.Module, stages: tuple[Stage, ...], layer: int) -> tuple[Blocks, int, int]:
+def _stack(stacks: nnx.Module, stages: tuple[Stage, ...], layer: int) -> tuple[TransformerStack, int, int]:
     """The stack that holds a layer, the first of its layers, and their number."""
     meet, depth = _meet(stages), stages[-1].end
-    if isinstance(stacks, Blocks):
+    if isinstance(stacks, TransformerStack):
         return stacks, 0, depth
     return (stacks["apart"], 0, meet) if layer < meet else (stacks["fused"], meet, depth - meet)
 

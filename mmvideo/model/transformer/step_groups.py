@@ -17,15 +17,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
-from mmvideo.model.config import Dimensions
-from mmvideo.model.fusion.gather import Rows, Source, arrange
-from mmvideo.model.fusion.routing import Route, looked_up
+from mmvideo.model.config import ModelDims
+from mmvideo.model.fusion.fusion_stages import APART
+from mmvideo.model.fusion.gather import PackedRows, TokenPool, sort_rows
+from mmvideo.model.fusion.routing import TokenRouting, take_or_padding
 from mmvideo.model.fusion.sorting import take_tokens
-from mmvideo.model.fusion.stages import APART
 from mmvideo.model.positions.schemes import Rotation
-from mmvideo.model.transformer.block import Layer
-from mmvideo.model.transformer.run_layers import Computing, run_route
-from mmvideo.stream import PADDING, Layout, group_spans
+from mmvideo.model.transformer.block import LayerParams
+from mmvideo.model.transformer.run_layers import ComputeConfig, run_routed_layers
+from mmvideo.stream import PADDING, TokenLayout, attention_spans
 
 VIDEO = ("video",)
 
@@ -39,52 +39,52 @@ class StepRows:
       cuts: into how many rows each row is cut to run through layers: one, or one for every step.
     """
 
-    rows: Rows
+    rows: PackedRows
     cuts: int
 
     def run(
         self,
         x: Float[Array, "B W D"],
-        layers: Layer,
-        rotate: Callable[[Layout], Rotation | None],
-        computing: Computing,
+        layers: LayerParams,
+        rotate: Callable[[TokenLayout], Rotation | None],
+        computing: ComputeConfig,
         kept: Float[Array, "depth 2 B S"] | None,
     ) -> Float[Array, "B W D"]:
-        """Runs layers over the tokens; the last of the arguments are as of `run_route`."""
+        """Runs layers over the tokens; the last of the arguments are as of `run_routed_layers`."""
         layout = jax.tree.map(self._cut, self.rows.layout)
         if self.cuts > 1:
-            layout = dataclasses.replace(layout, clip=jnp.where(layout.real, 0, PADDING))
+            layout = dataclasses.replace(layout, clip=jnp.where(layout.is_token, 0, PADDING))
             kept = None if kept is None else kept.reshape(*kept.shape[:2], -1, 1)
-        rows, spans = Rows(layout, None, None, VIDEO), group_spans(layout, APART)
-        route = Route((rows,), (spans,), (rotate(layout),), whole=(self.cuts > 1,))
-        return run_route((self._cut(x),), layers, route, computing, kept)[0].reshape(x.shape)
+        rows, spans = PackedRows(layout, None, None, VIDEO), attention_spans(layout, APART)
+        route = TokenRouting((rows,), (spans,), (rotate(layout),), whole=(self.cuts > 1,))
+        return run_routed_layers((self._cut(x),), layers, route, computing, kept)[0].reshape(x.shape)
 
     def _cut(self, field: Shaped[Array, "B W *rest"]) -> Shaped[Array, "b w *rest"]:
         return field.reshape(field.shape[0] * self.cuts, field.shape[1] // self.cuts, *field.shape[2:])
 
 
-def arrange_steps(source: Source, length: int, cells: int, numbers: Dimensions) -> StepRows:
+def arrange_steps(source: TokenPool, length: int, cells: int, dims: ModelDims) -> StepRows:
     """The rows of the tokens of all steps.
 
     Args:
       source: video only; its clips are the steps.
       length: the most tokens that a row has.
       cells: the most tokens of a step.
-      numbers: of the layers; they decide what takes less.
+      dims: of the layers; they decide what takes less.
     """
-    rows, steps = arrange(source.layout, VIDEO, length), source.clips
-    if layer_products(steps * cells, cells, numbers) <= layer_products(length, length, numbers):
+    rows, steps = sort_rows(source.layout, VIDEO, length), source.clips
+    if layer_products(steps * cells, cells, dims) <= layer_products(length, length, dims):
         return StepRows(_spread(rows, steps, cells), steps)
     return StepRows(rows, 1)
 
 
-def layer_products(tokens: int, keys: int, numbers: Dimensions) -> int:
+def layer_products(tokens: int, keys: int, dims: ModelDims) -> int:
     """Multiply-adds of a layer over so many tokens, each weighed against so many keys."""
-    width = numbers.width
-    return tokens * (4 * width * width + 2 * width * numbers.feed_forward + 2 * width * keys)
+    width = dims.width
+    return tokens * (4 * width * width + 2 * width * dims.feed_forward + 2 * width * keys)
 
 
-def _spread(rows: Rows, steps: int, cells: int) -> Rows:
+def _spread(rows: PackedRows, steps: int, cells: int) -> PackedRows:
     """Compact rows brought to `[steps * cells]` places, each step at the first of its own."""
     size = (rows.layout.clip[:, None] == jnp.arange(steps)[:, None]).sum(axis=-1)
     first = jnp.cumsum(size, axis=1) - size
@@ -95,4 +95,6 @@ def _spread(rows: Rows, steps: int, cells: int) -> Rows:
     layout = dataclasses.replace(
         layout, modality=jnp.where(real, layout.modality, PADDING), clip=jnp.where(real, layout.clip, PADDING)
     )
-    return Rows(layout, looked_up(rows.there, taken), looked_up(moved, rows.back), VIDEO)
+    return PackedRows(
+        layout, take_or_padding(rows.gather_index, taken), take_or_padding(moved, rows.scatter_index), VIDEO
+    )

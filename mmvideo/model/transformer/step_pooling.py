@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from mmvideo.model.layers.basic import LayerNorm, Linear, gelu
 from mmvideo.model.pool import members, pool
-from mmvideo.stream import PADDING, Layout, Modality, PatchSpec
+from mmvideo.stream import PADDING, Modality, PatchSpec, TokenLayout
 
 VIDEO = ("video",)
 
@@ -37,7 +37,7 @@ class Steps(NamedTuple):
         return self.time.max(axis=-1) + self.seconds / 2
 
 
-def pool_steps(tokens: Float[Array, "B L D"], layout: Layout, clips: int, video: PatchSpec) -> Steps:
+def pool_frames(tokens: Float[Array, "B L D"], layout: TokenLayout, clips: int, video: PatchSpec) -> Steps:
     """The tokens of video pooled over space.
 
     Args:

@@ -11,9 +11,9 @@ import dataclasses
 
 from flax import nnx
 
-from mmvideo.model.config import Model, dimensions
-from mmvideo.model.fusion.stages import APART, Stage
-from mmvideo.model.transformer.block import OWN, PIECES, Layer
+from mmvideo.model.config import Model, model_dims
+from mmvideo.model.fusion.fusion_stages import APART, Stage
+from mmvideo.model.transformer.block import PER_MODALITY, SUBMODULES, LayerParams
 
 
 class AloneNorms(nnx.Module):
@@ -40,14 +40,14 @@ class AloneNorms(nnx.Module):
                 f"model.sharing.fused {config.sharing.fused!r} to everything"
             )
         self.stage = dataclasses.replace(stages[1], groups=APART)
-        self.names, numbers = modalities, dimensions(config)
+        self.names, dims = modalities, model_dims(config)
         for name in modalities:
             made: dict[str, nnx.Param] = {}
-            for piece in OWN["norms"]:
-                made |= PIECES[piece](numbers, config.block, self.stage.end - self.stage.first, rngs)
+            for piece in PER_MODALITY["norms"]:
+                made |= SUBMODULES[piece](dims, config.block, self.stage.end - self.stage.first, rngs)
             setattr(self, name, nnx.Dict(made))
 
-    def layers(self, fused: Layer) -> Layer:
+    def layers(self, fused: LayerParams) -> LayerParams:
         """The fused layers with the norms of each modality in place of their own."""
         own = {name: nnx.to_pure_dict(nnx.state(getattr(self, name), nnx.Param)) for name in self.names}
         replaced = own[self.names[0]]

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from mmvideo.model.features import Features
-from mmvideo.model.fusion.unmask import text_base, true_pieces
+from mmvideo.model.fusion.unmask import original_text_ids, text_offset
 from mmvideo.model.pool import Pooler
-from mmvideo.stream import PADDING, Layout, Modality, TokenStream
+from mmvideo.stream import PADDING, Modality, TokenLayout, TokenStream
 
 
 def pool_captions(
@@ -30,7 +30,7 @@ def pool_captions(
     return pooled.reshape(-1, clips, captions, pooled.shape[-1]), has.reshape(-1, clips, captions)
 
 
-def by_caption(layout: Layout, captions: int) -> Layout:
+def by_caption(layout: TokenLayout, captions: int) -> TokenLayout:
     """The layout of text only, in which every caption is a clip: caption `k` of clip `e` is clip `e * captions + k`."""
     own = (layout.modality == Modality.TEXT) & (layout.grid[..., 1] < captions)
     return dataclasses.replace(layout, clip=jnp.where(own, layout.clip * captions + layout.grid[..., 1], PADDING))
@@ -61,14 +61,14 @@ def count_same(alike: Int[Array, " n"], valid: Bool[Array, " n"]) -> Int[Array, 
 
 def _text_hash(stream: TokenStream, seed: int) -> UInt32[Array, "B E"]:
     """A number of each clip's text: the sum over its pieces of a mix of piece and place."""
-    layout, pieces = stream.layout, true_pieces(stream)
+    layout, text_tokens = stream.layout, original_text_ids(stream)
     own = layout.modality == Modality.TEXT
-    at = jnp.where(own, layout.index - text_base(stream), 0)
-    piece = jnp.take_along_axis(pieces, at, axis=1).astype(jnp.uint32)
+    at = jnp.where(own, layout.source_index - text_offset(stream), 0)
+    piece = jnp.take_along_axis(text_tokens, at, axis=1).astype(jnp.uint32)
     word = piece * jnp.uint32(0x01000193)
     for axis in range(layout.grid.shape[-1]):
         word = _mixed((word ^ layout.grid[..., axis].astype(jnp.uint32)) + jnp.uint32(seed))
-    member = own[:, None] & (layout.clip[:, None] == jnp.arange(stream.clips.number.shape[1])[:, None])
+    member = own[:, None] & (layout.clip[:, None] == jnp.arange(stream.clips.clip_index.shape[1])[:, None])
     return jnp.where(member, word[:, None], jnp.uint32(0)).sum(axis=-1, dtype=jnp.uint32)
 
 

@@ -11,13 +11,13 @@ from jaxtyping import Array, Bool, Float
 from mmvideo.model.factory import feature_width, make_pooler
 from mmvideo.model.features import Features
 from mmvideo.model.heads import LinearHead
-from mmvideo.model.kinds import AnyModel
+from mmvideo.model.kinds import ModelConfig
 from mmvideo.model.pool import Pooling
-from mmvideo.objectives.components.requirements import require_alone, require_modalities
+from mmvideo.objectives.components.requirements import require_modalities, require_unfused
 from mmvideo.stream import MODALITIES, StreamSpec, TokenStream
 
 
-class AnswersForClips:
+class ClipHeadConfig:
     """The settings that objectives share which answer for a clip from its pooled tokens."""
 
     kind: str
@@ -40,7 +40,7 @@ class AnswersForClips:
         if self.head_norm is not None and not self.head_norm > 0:
             raise ValueError(f"{self.kind}.head_norm {self.head_norm} must be above 0, or None for no norm")
 
-    def pooled_heads(self, out: int, model: AnyModel, spec: StreamSpec, *, rngs: nnx.Rngs) -> PooledHeads:
+    def pooled_heads(self, out: int, model: ModelConfig, spec: StreamSpec, *, rngs: nnx.Rngs) -> PooledHeads:
         """New heads of `out` numbers.
 
         Raises:
@@ -48,14 +48,14 @@ class AnswersForClips:
         """
         require_modalities(spec, self.modalities, self.kind)
         if not self.after_fusion:
-            require_alone(model, spec, self.modalities, self.kind)
+            require_unfused(model, spec, self.modalities, self.kind)
         return PooledHeads(self, out, model, rngs=rngs)
 
 
 class PooledHeads(nnx.Module):
     """A pooler, layer norm (where `head_norm` asks for it), dropout and a linear map."""
 
-    def __init__(self, config: AnswersForClips, out: int, model: AnyModel, *, rngs: nnx.Rngs):
+    def __init__(self, config: ClipHeadConfig, out: int, model: ModelConfig, *, rngs: nnx.Rngs):
         width = feature_width(model)
         self.modalities, self.require = config.modalities, config.require
         self.after_fusion = config.after_fusion
@@ -64,7 +64,7 @@ class PooledHeads(nnx.Module):
 
     def __call__(self, features: Features, stream: TokenStream) -> tuple[Float[Array, "B E o"], Bool[Array, "B E"]]:
         """The answers in float32, and which clips have the modalities that are required."""
-        slots = stream.clips.number.shape[1]
+        slots = stream.clips.clip_index.shape[1]
         pooled, present = self.pooler(features, self.tap(features), self.modalities, slots)
         if self.require == "any":
             places = [MODALITIES.index(name) for name in self.modalities]

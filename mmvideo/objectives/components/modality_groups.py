@@ -52,7 +52,7 @@ def group_and_space(name: str) -> tuple[str, str]:
     return group, space
 
 
-def in_one_space(names: Iterable[str], groups: Sequence[str]) -> list[str] | None:
+def shared_embedding_space(names: Iterable[str], groups: Sequence[str]) -> list[str] | None:
     """The names of groups in the first space that has all of them, the main one before others; None if none has."""
     known = list(names)
     spaces = dict.fromkeys(group_and_space(name)[1] for name in known)

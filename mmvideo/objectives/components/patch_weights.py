@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from mmvideo.model.kinds import AnyModel
+from mmvideo.model.kinds import ModelConfig
 from mmvideo.model.transformer.decoder import PREDICTED
 from mmvideo.objectives.components.requirements import require_tokens
 from mmvideo.stream import StreamSpec
 
 
-class PredictsPatches:
+class PatchObjective:
     """What the objectives share that answer hidden patches: the weights `video` and `audio`, 0 leaves one out."""
 
     kind: str
@@ -24,7 +24,7 @@ class PredictsPatches:
         """What is predicted in a run: of the modalities that it has, those with a weight above 0."""
         return tuple(name for name in PREDICTED if name in spec.modalities and getattr(self, name) > 0)
 
-    def require_patches(self, model: AnyModel, spec: StreamSpec) -> None:
+    def require_patches(self, model: ModelConfig, spec: StreamSpec) -> None:
         """Raises ValueError if the run has no modality to predict, or the model keeps no tokens of one."""
         if not self.modalities(spec):
             wanted = " or ".join(name for name in PREDICTED if getattr(self, name) > 0)

@@ -6,8 +6,8 @@ from typing import Any
 
 from mmvideo.model.config import Model
 from mmvideo.model.factory import fusion_stages
-from mmvideo.model.fusion.stages import Stage, outsiders
-from mmvideo.model.kinds import AnyModel
+from mmvideo.model.fusion.fusion_stages import Stage, leaking_modalities
+from mmvideo.model.kinds import ModelConfig
 from mmvideo.stream import StreamSpec, Targets, TokenStream
 
 
@@ -29,7 +29,7 @@ def require_targets(stream: TokenStream, modality: str, kind: str) -> Targets:
     return stream.targets[modality]
 
 
-def require_tokens(model: AnyModel, modalities: tuple[str, ...], what: str) -> None:
+def require_tokens(model: ModelConfig, modalities: tuple[str, ...], what: str) -> None:
     """Raises ValueError if the model keeps no features of single tokens of some of these modalities."""
     if not isinstance(model, Model):
         raise ValueError(
@@ -43,7 +43,7 @@ def require_tokens(model: AnyModel, modalities: tuple[str, ...], what: str) -> N
         )
 
 
-def require_steps(model: AnyModel, what: str) -> None:
+def require_steps(model: ModelConfig, what: str) -> None:
     """Raises ValueError if the model keeps no features of single time steps of video."""
     if not isinstance(model, Model):
         raise ValueError(
@@ -52,7 +52,7 @@ def require_steps(model: AnyModel, what: str) -> None:
         )
 
 
-def require_pooling(model: AnyModel, objective: Any) -> None:
+def require_pooling(model: ModelConfig, objective: Any) -> None:
     """Raises ValueError if an objective pools class tokens, which the model does not have."""
     if getattr(objective, "pooling", "mean") == "class" and not getattr(model, "class_tokens", 0):
         raise ValueError(
@@ -61,29 +61,29 @@ def require_pooling(model: AnyModel, objective: Any) -> None:
         )
 
 
-def kept_apart(model: AnyModel, spec: StreamSpec, modalities: tuple[str, ...]) -> bool:
+def has_unfused_features(model: ModelConfig, spec: StreamSpec, modalities: tuple[str, ...]) -> bool:
     """Whether some layer has features of these modalities alone: `Features.tokens` then gives them."""
-    return any(not outsiders(stage, modalities, spec.modalities) for stage in fusion_stages(model))
+    return any(not leaking_modalities(stage, modalities, spec.modalities) for stage in fusion_stages(model))
 
 
-def require_alone(model: AnyModel, spec: StreamSpec, modalities: tuple[str, ...], what: str) -> None:
+def require_unfused(model: ModelConfig, spec: StreamSpec, modalities: tuple[str, ...], what: str) -> None:
     """Refuse a group of modalities that no layer keeps from the others, or that meets only where others are seen.
 
     Raises:
       ValueError: naming the modalities that would be known, and the settings that change it.
     """
     plan = fusion_stages(model)
-    alone = [stage for stage in plan if not outsiders(stage, modalities, spec.modalities)]
+    alone = [stage for stage in plan if not leaking_modalities(stage, modalities, spec.modalities)]
     group, ways = " + ".join(modalities), "choose fusion.scheme mid or late, or a higher fusion.layer"
     if not alone:
-        others = ", ".join(outsiders(plan[0], modalities, spec.modalities))
+        others = ", ".join(leaking_modalities(plan[0], modalities, spec.modalities))
         raise ValueError(
             f"{what} is to know {group} only, and {others} can be seen from the first layer on: {ways}, or say "
             f"{what}.after_fusion=True if it may know {others} too"
         )
     later = [stage for stage in plan[plan.index(alone[-1]) + 1 :] if _meets(stage, modalities)]
     if later and not _meets(alone[-1], modalities):
-        others = ", ".join(outsiders(later[0], modalities, spec.modalities))
+        others = ", ".join(leaking_modalities(later[0], modalities, spec.modalities))
         raise ValueError(
             f"{what} is to know {group} together, and they meet only in layers where {others} can be seen: set "
             f"fusion.media_layer below fusion.layer, or fusion.text causal, or say {what}.after_fusion=True if it may "
@@ -93,4 +93,4 @@ def require_alone(model: AnyModel, spec: StreamSpec, modalities: tuple[str, ...]
 
 def _meets(stage: Stage, modalities: tuple[str, ...]) -> bool:
     """Whether some of these modalities know of each other in a stage."""
-    return any(len(set(stage.knows(name)) & set(modalities)) > 1 for name in modalities)
+    return any(len(set(stage.visible_modalities(name)) & set(modalities)) > 1 for name in modalities)

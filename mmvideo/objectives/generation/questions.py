@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from mmvideo.model.fusion.unmask import text_base, true_pieces
-from mmvideo.objectives.generation.generate import Prompt
+from mmvideo.model.fusion.unmask import original_text_ids, text_offset
+from mmvideo.objectives.generation.text_generation import Prompt
 from mmvideo.stream import PADDING, Modality, TokenStream
 
 
@@ -15,7 +15,7 @@ def answering(stream: TokenStream, mark: int) -> Bool[Array, "B L"]:
     """Which tokens of first captions are the mark or stand behind it: what follows each of them is of an answer."""
     caption, end = _first_captions(stream), jnp.iinfo(jnp.int32).max
     found = caption & (_pieces(stream) == mark)
-    slots, place = stream.clips.number.shape[1], stream.layout.grid[..., 2]
+    slots, place = stream.clips.clip_index.shape[1], stream.layout.grid[..., 2]
     own = stream.layout.clip[:, None] == jnp.arange(slots)[:, None]
     first = jnp.where(own & found[:, None], place[:, None], end).min(axis=-1)
     return caption & (place >= jnp.take_along_axis(first, jnp.maximum(stream.layout.clip, 0), axis=1))
@@ -30,18 +30,18 @@ def questions(stream: TokenStream, mark: int, length: int) -> Prompt:
       length: of a text at most; a question that leaves no room for an answer counts as none.
     """
     layout, count = stream.layout, length - 1
-    slots = stream.clips.number.shape[1]
+    slots = stream.clips.clip_index.shape[1]
     # A caption's piece 0 is the begin mark.
     place = jnp.where(_first_captions(stream), layout.grid[..., 2] - 1, PADDING)
     at = jnp.where((place >= 0) & (place < count), layout.clip * count + place, slots * count)
 
-    def put(row: Array, pieces: Array) -> Array:
-        return jnp.full(slots * count, PADDING, jnp.int32).at[row].set(pieces, mode="drop")
+    def put(row: Array, text_tokens: Array) -> Array:
+        return jnp.full(slots * count, PADDING, jnp.int32).at[row].set(text_tokens, mode="drop")
 
-    pieces = jax.vmap(put)(at, _pieces(stream)).reshape(len(at), slots, count)
-    marked = pieces == mark
+    text_tokens = jax.vmap(put)(at, _pieces(stream)).reshape(len(at), slots, count)
+    marked = text_tokens == mark
     until = jnp.where(marked.any(axis=-1), marked.argmax(axis=-1) + 1, 0)
-    return Prompt(jnp.maximum(pieces, 0), jnp.where(until < count, until, 0).astype(jnp.int32))
+    return Prompt(jnp.maximum(text_tokens, 0), jnp.where(until < count, until, 0).astype(jnp.int32))
 
 
 def _first_captions(stream: TokenStream) -> Bool[Array, "B L"]:
@@ -51,6 +51,6 @@ def _first_captions(stream: TokenStream) -> Bool[Array, "B L"]:
 
 def _pieces(stream: TokenStream) -> Int[Array, "B L"]:
     """The piece of each token of text, also of a hidden one."""
-    pieces = true_pieces(stream)
-    slot = jnp.clip(stream.layout.index - text_base(stream), 0, pieces.shape[1] - 1)
-    return jnp.take_along_axis(pieces, slot, axis=1)
+    text_tokens = original_text_ids(stream)
+    slot = jnp.clip(stream.layout.source_index - text_offset(stream), 0, text_tokens.shape[1] - 1)
+    return jnp.take_along_axis(text_tokens, slot, axis=1)

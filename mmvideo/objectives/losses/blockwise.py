@@ -17,11 +17,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mmvideo.model.sharding import by_rows
 
-NEVER = -1e9
+NEG_INF = -1e9
 """Product of a pair that takes no part, and logarithm of an empty sum; finite, so that gradients are."""
 
 
-class Side(NamedTuple):
+class SideEmbeddings(NamedTuple):
     """One side of a comparison.
 
     Attributes:
@@ -39,8 +39,8 @@ class Side(NamedTuple):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def log_sums(
-    rows: Side, columns: Side, chunk: int | None
+def logsumexp_pairs(
+    rows: SideEmbeddings, columns: SideEmbeddings, chunk: int | None
 ) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, " m"]]:
     """Logarithms of the sums of `exp(row · column)`: own, and with others by row and by column.
 
@@ -51,20 +51,22 @@ def log_sums(
 
     Returns:
       For each row the sum over the columns that belong to it, and over those that belong to others;
-      for each column the sum over the rows that it does not belong to. `NEVER` for an empty sum.
+      for each column the sum over the rows that it does not belong to. `NEG_INF` for an empty sum.
     """
     return _sweep(rows, columns, chunk, jax.nn.logsumexp, jnp.logaddexp)
 
 
-def nearest(
-    rows: Side, columns: Side, chunk: int | None
+def max_pairs(
+    rows: SideEmbeddings, columns: SideEmbeddings, chunk: int | None
 ) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, " m"]]:
-    """The greatest products in place of the sums of `log_sums`; without a gradient."""
+    """The greatest products in place of the sums of `logsumexp_pairs`; without a gradient."""
     rows, columns = jax.lax.stop_gradient((rows, columns))
     return _sweep(rows, columns, chunk, jnp.max, jnp.maximum)
 
 
-def sum_pairs(each: Callable[..., Array], parameters: Any, rows: Side, columns: Side, chunk: int | None) -> Array:
+def sum_pairs(
+    each: Callable[..., Array], parameters: Any, rows: SideEmbeddings, columns: SideEmbeddings, chunk: int | None
+) -> Array:
     """The sum of `each(parameters, products, own, other)` over all pairs of a row and a column.
 
     Args:
@@ -72,52 +74,58 @@ def sum_pairs(each: Callable[..., Array], parameters: Any, rows: Side, columns: 
         an array, or a tuple of one for each of the vectors; `own` is True where row and column belong
         together, `other` where they are compared as strangers.
       parameters: what else its gradient is wanted for.
-      rows, columns, chunk: as of `log_sums`.
+      rows, columns, chunk: as of `logsumexp_pairs`.
     """
 
     @jax.checkpoint
-    def block_sum(parameters: Any, rows: Side, block: Side) -> Array:
+    def block_sum(parameters: Any, rows: SideEmbeddings, block: SideEmbeddings) -> Array:
         products = jax.tree.map(_products, rows.vector, block.vector)
         return each(parameters, products, *_relation(rows, block)).sum()
 
-    def step(total: Array, block: Side) -> tuple[Array, None]:
+    def step(total: Array, block: SideEmbeddings) -> tuple[Array, None]:
         return total + block_sum(parameters, rows, block), None
 
     total, _ = jax.lax.scan(step, jnp.float32(0), _split(columns, chunk))
     return total
 
 
-def _sweep(rows: Side, columns: Side, chunk: int | None, reduce: Callable, join: Callable) -> tuple[Array, ...]:
+def _sweep(
+    rows: SideEmbeddings, columns: SideEmbeddings, chunk: int | None, reduce: Callable, join: Callable
+) -> tuple[Array, ...]:
     """Own, others by row, others by column, each reduced over its pairs block by block."""
 
-    def step(so_far: tuple[Array, Array], block: Side) -> tuple[tuple[Array, Array], Array]:
+    def step(so_far: tuple[Array, Array], block: SideEmbeddings) -> tuple[tuple[Array, Array], Array]:
         products = _products(rows.vector, block.vector)
-        own, other = (jnp.where(counted, products, NEVER) for counted in _relation(rows, block))
+        own, other = (jnp.where(counted, products, NEG_INF) for counted in _relation(rows, block))
         so_far = join(so_far[0], reduce(own, axis=1)), join(so_far[1], reduce(other, axis=1))
         return so_far, reduce(other, axis=0)
 
-    none = jnp.full(len(rows.valid), NEVER)
+    none = jnp.full(len(rows.valid), NEG_INF)
     (own, by_row), by_column = jax.lax.scan(step, (none, none), _split(columns, chunk))
     return own, by_row, _joined(by_column, len(columns.valid))
 
 
-def _log_sums_forward(rows: Side, columns: Side, chunk: int | None) -> tuple[tuple[Array, ...], tuple]:
-    sums = log_sums(rows, columns, chunk)
+def _log_sums_forward(
+    rows: SideEmbeddings, columns: SideEmbeddings, chunk: int | None
+) -> tuple[tuple[Array, ...], tuple]:
+    sums = logsumexp_pairs(rows, columns, chunk)
     return sums, (rows, columns, sums)
 
 
-def _log_sums_backward(chunk: int | None, kept: tuple, gradients: tuple[Array, ...]) -> tuple[Side, Side]:
+def _log_sums_backward(
+    chunk: int | None, kept: tuple, gradients: tuple[Array, ...]
+) -> tuple[SideEmbeddings, SideEmbeddings]:
     """The gradient by a product is that by the sum times its share of the sum, `exp(product - log sum)`."""
     rows, columns, (own_sum, row_sum, column_sum) = kept
     own_gradient, row_gradient, column_gradient = gradients
 
-    def step(total: Array, given: tuple[Side, Array, Array]) -> tuple[Array, Array]:
+    def step(total: Array, given: tuple[SideEmbeddings, Array, Array]) -> tuple[Array, Array]:
         block, block_sum, block_gradient = given
         products = _products(rows.vector, block.vector)
         own, other = _relation(rows, block)
 
         def share(counted: Array, log_sum: Array) -> Array:
-            return jnp.exp(jnp.where(counted, products - log_sum, NEVER))
+            return jnp.exp(jnp.where(counted, products - log_sum, NEG_INF))
 
         by_product = (
             share(own, own_sum[:, None]) * own_gradient[:, None]
@@ -130,13 +138,13 @@ def _log_sums_backward(chunk: int | None, kept: tuple, gradients: tuple[Array, .
     blocks = _split((columns, column_sum, column_gradient), chunk)
     row_vectors, column_vectors = jax.lax.scan(step, jnp.zeros_like(rows.vector), blocks)
     column_vectors = _joined(column_vectors, len(columns.valid))
-    return Side(row_vectors, None, None, None), Side(column_vectors, None, None, None)
+    return SideEmbeddings(row_vectors, None, None, None), SideEmbeddings(column_vectors, None, None, None)
 
 
-log_sums.defvjp(_log_sums_forward, _log_sums_backward)
+logsumexp_pairs.defvjp(_log_sums_forward, _log_sums_backward)
 
 
-def _relation(rows: Side, columns: Side) -> tuple[Bool[Array, "n m"], Bool[Array, "n m"]]:
+def _relation(rows: SideEmbeddings, columns: SideEmbeddings) -> tuple[Bool[Array, "n m"], Bool[Array, "n m"]]:
     """Which pairs belong together, and which are compared as strangers."""
     both = rows.valid[:, None] & columns.valid[None, :]
     together = rows.place[:, None] == columns.place[None, :]

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from mmvideo.objectives.losses.blockwise import Side, log_sums, nearest, sum_pairs
+from mmvideo.objectives.losses.blockwise import SideEmbeddings, logsumexp_pairs, max_pairs, sum_pairs
 from mmvideo.objectives.losses.masked_mean import mean_where
 
 Direction = Literal["both", "forward", "backward"]
@@ -51,12 +51,12 @@ def softmax_contrastive(
     """
     counted = _counted(valid, positive)
     rows, columns = _rows(scale * a, valid, number, place), _columns(b, valid, number, place=place)
-    own, by_row, by_column = log_sums(rows, columns, chunk)
+    own, by_row, by_column = logsumexp_pairs(rows, columns, chunk)
     if place is None:
         forward, backward = (jnp.logaddexp(own, others) - own for others in (by_row, by_column))
     else:
         # The columns' own sums are of other rows than the rows' own.
-        own_column, _, _ = log_sums(columns, rows, chunk)
+        own_column, _, _ = logsumexp_pairs(columns, rows, chunk)
         forward = jnp.logaddexp(own, by_row) - scale * (a * _mean_of_place(b, counted, place)).sum(axis=1)
         backward = jnp.logaddexp(own_column, by_column) - scale * (b * _mean_of_place(a, counted, place)).sum(axis=1)
     each = {"forward": forward, "backward": backward, "both": (forward + backward) / 2}[direction]
@@ -91,7 +91,7 @@ def mil_nce(
     """
     valid = valid & has.any(axis=1)
     columns = _columns(b, valid, number, has)
-    own, by_row, by_column = log_sums(_rows(scale * a, valid, number), columns, chunk)
+    own, by_row, by_column = logsumexp_pairs(_rows(scale * a, valid, number), columns, chunk)
     by_column = jax.nn.logsumexp(by_column.reshape(has.shape), axis=1)
     others = {"forward": by_row, "backward": by_column, "both": jnp.logaddexp(by_row, by_column)}[direction]
     return mean_where(jnp.logaddexp(own, others) - own, _counted(valid, positive))
@@ -144,9 +144,9 @@ def retrieval_accuracy(
     same score 0. Any scale of `a` will do.
     """
     rows, columns = _rows(a, valid, number, place), _columns(b, valid, number, has, place)
-    own, by_row, by_column = nearest(rows, columns, chunk)
+    own, by_row, by_column = max_pairs(rows, columns, chunk)
     if place is not None:
-        own_column = nearest(columns, rows, chunk)[0].reshape(len(valid), -1).max(axis=1)
+        own_column = max_pairs(columns, rows, chunk)[0].reshape(len(valid), -1).max(axis=1)
     else:
         own_column = own
     by_column = by_column.reshape(len(valid), -1).max(axis=1)
@@ -203,9 +203,9 @@ def _rows(
     valid: Bool[Array, " n"],
     number: Int[Array, "n *r"] | None,
     place: Int[Array, " n"] | None = None,
-) -> Side:
+) -> SideEmbeddings:
     own = jnp.arange(len(valid)) if place is None else place
-    return Side(a, valid, own, own if number is None else number)
+    return SideEmbeddings(a, valid, own, own if number is None else number)
 
 
 def _columns(
@@ -214,14 +214,14 @@ def _columns(
     number: Int[Array, "n *r"] | None,
     has: Bool[Array, "n k"] | None = None,
     place: Int[Array, " n"] | None = None,
-) -> Side:
+) -> SideEmbeddings:
     """Candidates one behind the other."""
     if has is None:
         return _rows(b, valid, number, place)
     row = jnp.repeat(jnp.arange(len(valid)), has.shape[1])
     valid = (has & valid[:, None]).reshape(-1)
     own = row if place is None else place[row]
-    return Side(b.reshape(-1, b.shape[-1]), valid, own, own if number is None else number[row])
+    return SideEmbeddings(b.reshape(-1, b.shape[-1]), valid, own, own if number is None else number[row])
 
 
 def _mean_of_place(

@@ -16,7 +16,7 @@ def mean_where(values: Float[Array, "*n"], counted: Bool[Array, "*n"]) -> Float[
     return jnp.where(counted, values, 0).sum() / jnp.maximum(counted.sum(), 1)
 
 
-def tokens_at(tokens: Float[Array, "B L D"], place: Int[Array, "B M"]) -> Float[Array, "B M D"]:
+def gather_targets(tokens: Float[Array, "B L D"], place: Int[Array, "B M"]) -> Float[Array, "B M D"]:
     """The tokens at the places of targets, float32; zero where `place` is `PADDING`.
 
     No two targets may name one place (see `weave`, whose backward pass is a gather again).
@@ -24,7 +24,7 @@ def tokens_at(tokens: Float[Array, "B L D"], place: Int[Array, "B M"]) -> Float[
     return weave(tokens, jnp.maximum(place, 0), place != PADDING).astype(jnp.float32)
 
 
-def tap_places(features: Features, place: Int[Array, "B M"]) -> Int[Array, "B M"]:
+def gather_target_features(features: Features, place: Int[Array, "B M"]) -> Int[Array, "B M"]:
     """Where the tokens at these places of the stream's rows stand in the rows of the taps; `PADDING` if they don't."""
     if features.place is None:
         return place

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float
 
 from mmvideo.model.transformer.step_pooling import Steps
 
-NEVER = -1e9
+NEG_INF = -1e9
 """Score of a step that is not compared; finite, so that gradients are."""
 
 
@@ -84,5 +84,5 @@ def ranking(
       The loss of every step, and whether it is counted and any counted one is less salient.
     """
     lower = counted[..., None, :] & (wanted[..., None, :] < wanted[..., :, None])
-    others = jax.nn.logsumexp(jnp.where(lower, logit[..., None, :], NEVER), axis=-1)
+    others = jax.nn.logsumexp(jnp.where(lower, logit[..., None, :], NEG_INF), axis=-1)
     return jax.nn.softplus(others - logit), counted & lower.any(axis=-1)

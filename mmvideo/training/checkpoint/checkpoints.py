@@ -36,12 +36,12 @@ from mmvideo.training.checkpoint.checkpoint_manifest import (
     read_record,
 )
 from mmvideo.training.checkpoint.checksums import digests
-from mmvideo.training.checkpoint.cleanup import sweep
+from mmvideo.training.checkpoint.cleanup import remove_partial
 from mmvideo.training.checkpoint.restore import read_part
 from mmvideo.training.checkpoint.retention import (
     MARK,
     Best,
-    Keeping,
+    RetentionPolicy,
     is_better,
     metric_of,
     preservation,
@@ -52,7 +52,7 @@ from mmvideo.training.checkpoint.serialization import assemble, fill, flat, part
 from mmvideo.training.checkpoint.storage_errors import StorageError, size_in_words, storage_error
 from mmvideo.training.state import TrainState
 
-__all__ = ["CheckpointError", "Checkpoints", "DamagedCheckpoint", "Keeping", "StorageError"]
+__all__ = ["CheckpointError", "Checkpoints", "DamagedCheckpoint", "RetentionPolicy", "StorageError"]
 
 DAMAGED = "damaged-"
 
@@ -67,15 +67,15 @@ class Checkpoints:
 
     Args:
       folder: `WORKDIR/checkpoints`, on a file system that all processes share.
-      keeping: which of them stay.
+      retention: which of them stay.
       loud: whether a fallback on an older checkpoint, and slow storage, are told on stderr.
     """
 
-    def __init__(self, folder: str | Path, keeping: Keeping = Keeping(), loud: bool = True):
+    def __init__(self, folder: str | Path, retention: RetentionPolicy = RetentionPolicy(), loud: bool = True):
         # What Orbax logs as an error it raises as well.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         self.folder = Path(folder).resolve()
-        self._keeping = keeping
+        self._keeping = retention
         self._loud = loud
         self._writer: ocp.CheckpointManager | None = None
         self._saving: tuple[int, int] | None = None
@@ -140,7 +140,7 @@ class Checkpoints:
                 writer.close()
 
     def measured(self, step: int, metrics: Mapping[str, float | None]) -> bool:
-        """Marks the checkpoint of this step if it is the best so far by `keeping.metric`; tells whether it did.
+        """Marks the checkpoint of this step if it is the best so far by `retention.metric`; tells whether it did.
 
         Raises:
           ValueError: there is no such metric.
@@ -234,7 +234,7 @@ class Checkpoints:
         """The files saved with the arrays: config.json, tokenizer, statistics, by name."""
         return self.newest(lambda found: read_record(self.folder / str(found) / RECORD)[1], step)
 
-    def set_aside_after(self, step: int) -> None:
+    def quarantine_after(self, step: int) -> None:
         """Renames the checkpoints past `step`, which are damaged, so that the run can save these steps again."""
         if jax.process_index() == 0:
             for later in self.steps():
@@ -255,7 +255,7 @@ class Checkpoints:
         if self._writer is None:
             self._best = read_best(self.folder)
             if jax.process_index() == 0:
-                sweep(self.folder)
+                remove_partial(self.folder)
             options = ocp.CheckpointManagerOptions(
                 preservation_policy=preservation(self._keeping, lambda: self._best and self._best.step),
                 create=True,

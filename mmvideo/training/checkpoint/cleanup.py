@@ -20,7 +20,7 @@ MOVING = (errno.ENOTEMPTY, errno.ENOENT)
 """What removing a folder raises in which somebody writes or removes files."""
 
 
-def sweep(folder: Path) -> None:
+def remove_partial(folder: Path) -> None:
     """Removes what unfinished saves left in a folder of checkpoints, until nothing comes back.
 
     Raises:

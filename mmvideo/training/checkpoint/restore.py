@@ -74,11 +74,11 @@ def _read_arrays(folder: Path, part: str, wanted: Mapping[str, Any]) -> dict[str
         with _one_complaint_only(), ocp.StandardCheckpointer() as reader:
             return reader.restore(folder / part, dict(wanted))
 
-    _together(check, folder, part)
-    return _together(read, folder, part)
+    _agree_across_hosts(check, folder, part)
+    return _agree_across_hosts(read, folder, part)
 
 
-def _together(action: Callable[[], Found], folder: Path, part: str) -> Found:
+def _agree_across_hosts(action: Callable[[], Found], folder: Path, part: str) -> Found:
     """What an action gives in this process; where it fails in any, all of them raise alike.
 
     Raises:

@@ -24,7 +24,7 @@ MARK = "best.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Keeping:
+class RetentionPolicy:
     """What is kept of a run's checkpoints.
 
     Attributes:
@@ -59,11 +59,11 @@ class Best:
 KEYS = tuple(field.name for field in dataclasses.fields(Best))
 
 
-def preservation(keeping: Keeping, best: Callable[[], int | None]) -> Any:
+def preservation(retention: RetentionPolicy, best: Callable[[], int | None]) -> Any:
     """Orbax's policy for these settings; `best` tells the marked step."""
-    chosen = [policies.LatestN(keeping.newest), _Marked(best)]
-    if keeping.every is not None:
-        chosen.append(policies.EveryNSteps(keeping.every))
+    chosen = [policies.LatestN(retention.newest), _Marked(best)]
+    if retention.every is not None:
+        chosen.append(policies.EveryNSteps(retention.every))
     return policies.AnyPreservationPolicy(chosen)
 
 
@@ -78,31 +78,31 @@ class _Marked:
         return [checkpoint.step == self.best() for checkpoint in checkpoints]
 
 
-def is_better(keeping: Keeping, metrics: Mapping[str, float | None], best: Best | None) -> bool:
+def is_better(retention: RetentionPolicy, metrics: Mapping[str, float | None], best: Best | None) -> bool:
     """Whether an evaluation found more than the best so far; a value that is missing or not finite is no candidate.
 
     Raises:
       ValueError: the evaluation has no such metric.
     """
-    value = metric_of(keeping, metrics)
+    value = metric_of(retention, metrics)
     if value is None or not math.isfinite(value):
         return False
-    if best is None or (best.metric, best.mode) != (keeping.metric, keeping.mode):
+    if best is None or (best.metric, best.mode) != (retention.metric, retention.mode):
         return True
-    return value > best.value if keeping.mode == "max" else value < best.value
+    return value > best.value if retention.mode == "max" else value < best.value
 
 
-def metric_of(keeping: Keeping, metrics: Mapping[str, float | None]) -> float | None:
+def metric_of(retention: RetentionPolicy, metrics: Mapping[str, float | None]) -> float | None:
     """The metric that decides.
 
     Raises:
       ValueError: there is none of that name, with the nearest names that there are.
     """
-    name = keeping.metric.removeprefix("eval/")
+    name = retention.metric.removeprefix("eval/")
     if name not in metrics:
         near = difflib.get_close_matches(name, list(metrics), n=3, cutoff=0.3) or sorted(metrics)[:3]
         raise ValueError(
-            f"training.best {keeping.metric!r} is no metric of this run's evaluation, such as {', '.join(near)}; "
+            f"training.best {retention.metric!r} is no metric of this run's evaluation, such as {', '.join(near)}; "
             "name one of evals/*.json as EVALUATION/METRIC, and run the same command to resume"
         )
     return metrics[name]

@@ -12,14 +12,14 @@ from mmvideo.records.lines import write_lines
 from mmvideo.training.config import Training
 from mmvideo.training.logging.metric_writers import MetricsWriter, summarise, was_skipped
 from mmvideo.training.logging.progress import Progress
-from mmvideo.training.logging.time_ledger import Ledger
+from mmvideo.training.logging.time_ledger import TimeLedger
 from mmvideo.training.nan_guard import check
-from mmvideo.training.unreadable_clips import Unread
+from mmvideo.training.unreadable_clips import UnreadableClips
 
 Show = Callable[[Mapping[str, Any]], None]
 
 
-class Journal:
+class MetricLogger:
     """Keeps the numbers of the steps since the last line.
 
     Args:
@@ -27,7 +27,7 @@ class Journal:
       start: step that the run starts from.
       config: says how often there is a line, and when too many bad steps stop the run.
       ledger: the account whose lines go with those of the metrics.
-      batches: what it `skipped` is counted and listed in `skipped.jsonl`; `Unread` looks at `planned`.
+      batches: what it `skipped` is counted and listed in `skipped.jsonl`; `UnreadableClips` looks at `planned`.
       show: gets each line instead of the screen.
       utilisation: as `metrics.summarise` takes it.
     """
@@ -37,7 +37,7 @@ class Journal:
         workdir: Path | None,
         start: int,
         config: Training,
-        ledger: Ledger,
+        ledger: TimeLedger,
         batches: Any,
         show: Show | None,
         utilisation: float | None = None,
@@ -50,9 +50,9 @@ class Journal:
         self._step = start
         self._pending: tuple[int, Mapping[str, jax.Array]] | None = None
         self._window: list[dict[str, float]] = []
-        self._unreadable, self._unread = 0, Unread(batches)
+        self._unreadable, self._unread = 0, UnreadableClips(batches)
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> MetricLogger:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
@@ -64,10 +64,10 @@ class Journal:
 
     def add(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
         """Takes a step's metrics unread, and reads those of the step before: the device stays busy."""
-        self.settle()
+        self.flush()
         self._pending = (step, metrics)
 
-    def settle(self, line: bool = False) -> None:
+    def flush(self, line: bool = False) -> None:
         """Waits for the last step's metrics, checks them, and writes a line where one is due or asked for.
 
         Raises:
@@ -88,11 +88,11 @@ class Journal:
 
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
         """Writes a line of those of an evaluation's metrics that have none yet."""
-        untold = self._writer.untold(step, metrics) if self._writer is not None else {}
+        untold = self._writer.new_metrics(step, metrics) if self._writer is not None else {}
         if untold:
             self._put({"step": step, **untold})
 
-    def say(self, text: str) -> None:
+    def log_text(self, text: str) -> None:
         """Tells the person in front of the screen."""
         if self._progress is not None:
             self._progress.say(text)

@@ -33,7 +33,7 @@ class MetricsWriter:
         self._file = self._path.open("a", encoding="utf-8")
         self._events = _events(workdir / "tensorboard", step) if tensorboard else None
 
-    def untold(self, step: int, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    def new_metrics(self, step: int, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """Those metrics of an evaluation that no line tells yet: a resumed run may have measured them before."""
         return {name: value for name, value in metrics.items() if (step, name) not in self._told}
 

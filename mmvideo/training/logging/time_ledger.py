@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 from mmvideo.records.lines import append_line, read_lines
 
-NAMES = ("init", "compile", "wait", "step", "checkpoint", "evaluation", "other")
+PHASES = ("init", "compile", "wait", "step", "checkpoint", "evaluation", "other")
 
 NEEDS = {"run": int, "from_step": int, "to_step": int, "at": (int, float)}
 """What every line must have to be counted."""
@@ -32,7 +32,7 @@ NEEDS = {"run": int, "from_step": int, "to_step": int, "at": (int, float)}
 T = TypeVar("T")
 
 
-class Ledger:
+class TimeLedger:
     """The running account of one process; only one with a path writes it down.
 
     Args:
@@ -44,7 +44,7 @@ class Ledger:
         self._path, self._beat = path, beat
         self._lines = read_lines(path, NEEDS) if path is not None else []
         self._run = 1 + max((line.get("run", 0) for line in self._lines), default=0)
-        self._seconds = dict.fromkeys(NAMES, 0.0)
+        self._seconds = dict.fromkeys(PHASES, 0.0)
         self._open = ["other"]
         self._mark = self._start = time.perf_counter()
         self._step, self._productive = 0, 0.0
@@ -63,7 +63,7 @@ class Ledger:
             self._open.pop()
             self._beat(self._open[-1])
 
-    def waiting(self, items: Iterable[T]) -> Iterator[T]:
+    def timed_iter(self, items: Iterable[T]) -> Iterator[T]:
         """The items, with the time until each one comes booked under `wait`."""
         source = iter(items)
         while True:
@@ -103,7 +103,7 @@ class Ledger:
         """
         self._book()
         seconds = dict(self._seconds)
-        self._seconds = dict.fromkeys(NAMES, 0.0)
+        self._seconds = dict.fromkeys(PHASES, 0.0)
         counts = {name: count for name, count in (("skipped", skipped), ("spikes", spikes)) if count}
         line = {"run": self._run, "from_step": self._step, "to_step": step, "at": time.time()}
         line |= {"wall": sum(seconds.values()), **seconds, **counts}

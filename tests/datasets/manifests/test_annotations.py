@@ -11,7 +11,7 @@ import pytest
 
 from mmvideo.datasets.build import BuildError, build
 from mmvideo.datasets.corpus import open_corpus
-from mmvideo.datasets.inspect_corpus import show
+from mmvideo.datasets.inspect_corpus import inspect
 from mmvideo.datasets.manifests.annotations import Annotations, Saliency, merge
 from mmvideo.datasets.manifests.manifest import ManifestError, class_names, read_manifest
 
@@ -155,7 +155,7 @@ def test_a_set_in_which_every_list_is_empty_is_built(clips, tmp_path):
     corpus = open_corpus(tmp_path / "out", "train")
     assert corpus.classes == {"events": []} and corpus.table.several == {"events": [[]]}
     assert corpus[0].several == {"events": []}
-    assert "none" in show(tmp_path / "out", "train", tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "none" in inspect(tmp_path / "out", "train", tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_kinds_of_several_corpora():
@@ -242,7 +242,7 @@ def test_a_corpus_without_them_is_what_it_was(clips, tmp_path):
 
 def test_the_page_shows_them(annotated, tmp_path):
     build(annotated, tmp_path / "out", processes=1)
-    page = show(tmp_path / "out", "train", tmp_path / "page.html").read_text(encoding="utf-8")
+    page = inspect(tmp_path / "out", "train", tmp_path / "page.html").read_text(encoding="utf-8")
     assert "Classes of “events”, several a clip" in page and "Numbers of “mood”, mean 1.23, 2 unknown" in page
     assert "<span>events</span> dog, bark</span>" in page and "<span>events</span> none</span>" in page
     width = 100 * 0.25 / open_corpus(tmp_path / "out", "train").table.seconds[0]

@@ -24,7 +24,7 @@ from mmvideo.evaluation.report.run_data import (
     read_run,
 )
 from mmvideo.evaluation.report.run_page import page, write_report
-from mmvideo.evaluation.retrieval.retrieval_metrics import directions_of, retrieval, sides
+from mmvideo.evaluation.retrieval.recall_at_k import directions_of, retrieval, sides
 
 SECTIONS = [
     "summary", "retrieval", "probes", "gallery", "curves", "reconstruction",

@@ -16,7 +16,7 @@ from mmvideo.evaluation.report.parts.metric_names import best, full_label, writt
 from mmvideo.evaluation.report.run_data import ClipGroup, ClipView, JudgedClip, ReportData, read_run
 from mmvideo.evaluation.report.run_page import page, write_report
 from mmvideo.evaluation.report.task_sections import kind, shown, split
-from mmvideo.evaluation.runner import EvaluationResult, partial_name, write_result
+from mmvideo.evaluation.runner import EvaluationResult, subset_name, write_result
 
 MOVES = ["rises", "falls", "bounces", "turns left", "turns right", "stands", "<flies & lands>"]
 SOUNDS = ["beep", "hiss", "knock", "chirp", "hum", "click", "whistle", "buzz", "bell", "drum", "never heard"]
@@ -198,7 +198,7 @@ def test_of_many_classes_those_with_the_most_mistakes_are_shown(data):
 def test_partial_evaluations_stand_side_by_side():
     assert kind("classification.video+audio") == "classification" == kind("classification")
     assert kind("evaluation.v2") == "evaluation.v2", "only modalities are split off"
-    assert kind(partial_name("moments", ("text",))) == "moments" and shown("moments.text") == "text"
+    assert kind(subset_name("moments", ("text",))) == "moments" and shown("moments.text") == "text"
     names = [
         "retrieval.video+text",
         "retrieval.text",

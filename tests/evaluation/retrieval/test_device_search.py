@@ -8,8 +8,8 @@ import pytest
 
 from mmvideo.evaluation.retrieval import device_search
 from mmvideo.evaluation.retrieval.device_search import mesh_candidates, mesh_counts, mesh_for
-from mmvideo.evaluation.retrieval.exact_search import most_similar, right_pairs, wrong_before
-from mmvideo.evaluation.retrieval.retrieval_metrics import Direction, Side
+from mmvideo.evaluation.retrieval.exact_search import count_higher_ranked_negatives, most_similar, positive_pairs
+from mmvideo.evaluation.retrieval.recall_at_k import Direction, Side
 from mmvideo.parallel.config import Mesh
 from mmvideo.parallel.mesh import make_mesh
 
@@ -47,9 +47,11 @@ def blocks(request, monkeypatch):
 
 def test_counts_and_best_entries_are_those_of_the_host(mesh, case, blocks):
     query, gallery, own, groups = case
-    right = right_pairs(query, gallery, own, groups)
+    right = positive_pairs(query, gallery, own, groups)
     for expected, found in zip(
-        wrong_before(query, gallery, right), wrong_before(query, gallery, right, mesh=mesh), strict=True
+        count_higher_ranked_negatives(query, gallery, right),
+        count_higher_ranked_negatives(query, gallery, right, mesh=mesh),
+        strict=True,
     ):
         np.testing.assert_array_equal(found, expected)
     for k in (3, 400):

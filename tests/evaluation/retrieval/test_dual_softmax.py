@@ -7,7 +7,7 @@ import pytest
 
 from mmvideo.evaluation.retrieval.dual_softmax import dual_softmax_ranks, log_weights
 from mmvideo.evaluation.retrieval.exact_search import TIE
-from mmvideo.evaluation.retrieval.retrieval_metrics import rank
+from mmvideo.evaluation.retrieval.recall_at_k import rank
 
 
 def _unit(array: np.ndarray) -> np.ndarray:

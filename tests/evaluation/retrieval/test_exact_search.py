@@ -8,10 +8,10 @@ import pytest
 from mmvideo.evaluation.retrieval import exact_search
 from mmvideo.evaluation.retrieval.exact_search import (
     TIE,
+    count_higher_ranked_negatives,
     group_ranks,
     most_similar,
-    right_pairs,
-    wrong_before,
+    positive_pairs,
 )
 
 
@@ -51,8 +51,8 @@ def test_counts_are_those_of_the_whole_matrix(name, block):
     query, gallery = _case(name)
     draw = np.random.default_rng(1)
     query_group, gallery_group = draw.integers(0, 150, 300), draw.integers(0, 150, 300)
-    right = right_pairs(query, gallery, query_group, gallery_group)
-    worse, better = wrong_before(query, gallery, right, block=block)
+    right = positive_pairs(query, gallery, query_group, gallery_group)
+    worse, better = count_higher_ranked_negatives(query, gallery, right, block=block)
     expected = _whole(query, gallery, query_group, gallery_group)
     np.testing.assert_array_equal(right.query, expected[:, 0])
     np.testing.assert_array_equal(worse, expected[:, 1])
@@ -73,10 +73,10 @@ def test_float32_alone_would_count_wrongly():
 @pytest.mark.parametrize("few", [1, 10**9])
 def test_pairs_one_by_one_and_whole_blocks_agree(few, monkeypatch):
     query, gallery = _case("near ties")
-    right = right_pairs(query, gallery, np.arange(300), np.arange(300))
-    usual = wrong_before(query, gallery, right)
+    right = positive_pairs(query, gallery, np.arange(300), np.arange(300))
+    usual = count_higher_ranked_negatives(query, gallery, right)
     monkeypatch.setattr(exact_search, "_FEW", few)
-    for expected, found in zip(usual, wrong_before(query, gallery, right), strict=True):
+    for expected, found in zip(usual, count_higher_ranked_negatives(query, gallery, right), strict=True):
         np.testing.assert_array_equal(found, expected)
 
 
@@ -85,9 +85,9 @@ def test_vectors_of_any_length_and_of_float64():
     draw = np.random.default_rng(0)
     query, gallery = 1e3 * (1 + 1e-6 * draw.normal(size=(80, 16))), 1e-4 * (1 + 1e-6 * draw.normal(size=(90, 16)))
     group = np.arange(90)
-    right = right_pairs(query, gallery, group[:80], group)
+    right = positive_pairs(query, gallery, group[:80], group)
     expected = _whole(query, gallery, group[:80], group)
-    for column, found in enumerate(wrong_before(query, gallery, right, block=(32, 32)), 1):
+    for column, found in enumerate(count_higher_ranked_negatives(query, gallery, right, block=(32, 32)), 1):
         np.testing.assert_array_equal(found, expected[:, column])
     assert len(np.unique(expected[:, 1])) > 3
 
@@ -97,8 +97,8 @@ def test_what_is_not_a_number_stands_before_everything():
     broken = gallery.copy()
     broken[[3, 50]] = np.nan
     group = np.arange(300)
-    usual = wrong_before(query, gallery, right_pairs(query, gallery, group, group))
-    spoilt = wrong_before(query, broken, right_pairs(query, broken, group, group), block=(64, 16))
+    usual = count_higher_ranked_negatives(query, gallery, positive_pairs(query, gallery, group, group))
+    spoilt = count_higher_ranked_negatives(query, broken, positive_pairs(query, broken, group, group), block=(64, 16))
     for before, after in zip(usual, spoilt, strict=True):
         assert (after[[3, 50]] == 299).all()
         others = np.setdiff1d(group, [3, 50])

@@ -15,10 +15,10 @@ from mmvideo.evaluation.embeddings import Embeddings
 from mmvideo.evaluation.metrics.classification import classification_metrics
 from mmvideo.evaluation.qualitative.gallery import gallery_queries
 from mmvideo.evaluation.report.parts.metric_tables import repeated_note, retrieval_table
-from mmvideo.evaluation.retrieval.retrieval_metrics import Side, directions_of, distinct_captions, retrieval
-from mmvideo.evaluation.runner import Subject
-from mmvideo.evaluation.tasks.retrieval import Retrieval
-from mmvideo.evaluation.tasks.zero_shot import ZeroShot
+from mmvideo.evaluation.retrieval.recall_at_k import Side, directions_of, distinct_captions, retrieval
+from mmvideo.evaluation.runner import EvaluatedModel
+from mmvideo.evaluation.tasks.retrieval import RetrievalEvaluator
+from mmvideo.evaluation.tasks.zero_shot import ZeroShotEvaluator
 from mmvideo.input.pipeline import Batches
 
 
@@ -141,11 +141,11 @@ def named(corpus, tmp_path_factory) -> str:
 def test_the_evaluators_agree_on_real_clips(named, config, matcher):
     sources = (dataclasses.replace(config.sources[0], path=named),)
     batches = Batches(dataclasses.replace(config, sources=sources), masked=False, train=False)
-    subject = Subject(matcher)
-    found = Retrieval(batches, "shapes", "test").run(subject)
+    subject = EvaluatedModel(matcher)
+    found = RetrievalEvaluator(batches, "shapes", "test").run(subject)
     told = {captions[0] for captions in batches.corpus.all_captions()}
     assert told == {name.replace("_", " ") for name in batches.classes["joint"]} and len(told) == 2
-    zero = ZeroShot(batches, ("joint",), "shapes", "test", prompts=("{}",)).run(subject)
+    zero = ZeroShotEvaluator(batches, ("joint",), "shapes", "test", prompts=("{}",)).run(subject)
     for group in ("video", "audio", "video+audio"):
         distinct = found.metrics[f"{group}_to_text/distinct/r@1"]
         assert distinct == pytest.approx(zero.metrics[f"joint/{group}/top1"], abs=0.01)

@@ -9,17 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmvideo.evaluation.retrieval.reranking import TIE, candidate_odds, pair_odds, reranked, shortlist
-from mmvideo.evaluation.retrieval.retrieval_metrics import Side, directions_of
+from mmvideo.evaluation.retrieval.recall_at_k import Side, directions_of
+from mmvideo.evaluation.retrieval.reranking import TIE, match_logits, pair_logits, reranked, shortlist
 from mmvideo.evaluation.retrieval.texts import texts_of
-from mmvideo.evaluation.runner import Subject
-from mmvideo.evaluation.tasks.retrieval import Retrieval
+from mmvideo.evaluation.runner import EvaluatedModel
+from mmvideo.evaluation.tasks.retrieval import RetrievalEvaluator
 from mmvideo.input.pipeline import Batches
 
 
 @pytest.fixture(scope="module")
-def subject(matcher) -> Subject:
-    return Subject(matcher)
+def subject(matcher) -> EvaluatedModel:
+    return EvaluatedModel(matcher)
 
 
 @pytest.fixture(scope="module")
@@ -30,21 +30,21 @@ def words(batches) -> list[str]:
 def test_odds_are_those_of_the_loss(matcher, subject, config, batches, words):
     """True pairs and mismatches, for each clip with the text of each, as the loss puts them together on the device."""
     media, text = np.divmod(np.arange(81), 9)
-    found = pair_odds(subject, batches, media, [words[clip] for clip in text]).reshape(9, 9)
+    found = pair_logits(subject, batches, media, [words[clip] for clip in text]).reshape(9, 9)
     wide = dataclasses.replace(config, packing=dataclasses.replace(config.packing, rows=16))
     stream = Batches(wide, masked=False, train=False).batch(0)
-    number = np.asarray(stream.clips.number)
+    number = np.asarray(stream.clips.clip_index)
     assert sorted(number[number >= 0]) == list(range(9))
     place = np.argsort(np.where(number.ravel() >= 0, number.ravel(), 99))[:9]
     objective, heads = matcher.objectives["matching"], matcher.heads["matching"]
     matcher.eval()
 
     @jax.jit
-    def judge(owners):
+    def score_pairs(owners):
         features = matcher.trunk(jax.tree.map(jnp.asarray, stream))
         wanted = jnp.asarray(number >= 0)
         own = jnp.arange(number.size).reshape(number.shape)
-        mismatched, fits = objective.judge(heads, features, matcher.trunk, own, owners, wanted)
+        mismatched, fits = objective.score_pairs(heads, features, matcher.trunk, own, owners, wanted)
         return heads(features, number.shape[1]), mismatched, fits
 
     expected = np.zeros((9, 9))
@@ -52,7 +52,7 @@ def test_odds_are_those_of_the_loss(matcher, subject, config, batches, words):
         # Clip n gets the text of clip n + turn.
         owners = np.zeros(number.size, np.int64)
         owners[place] = place[(np.arange(9) + turn) % 9]
-        matched, mismatched, fits = map(np.asarray, judge(owners.reshape(number.shape)))
+        matched, mismatched, fits = map(np.asarray, score_pairs(owners.reshape(number.shape)))
         assert fits[number >= 0].all()
         expected[np.arange(9), (np.arange(9) + turn) % 9] = mismatched.ravel()[place]
         if turn == 0:
@@ -62,7 +62,7 @@ def test_odds_are_those_of_the_loss(matcher, subject, config, batches, words):
 
 
 def test_pairs_of_clips_that_lack_something_are_not_judged(subject, batches, words):
-    found = pair_odds(subject, batches, np.arange(3), words[:3], modalities=("video", "text"))
+    found = pair_logits(subject, batches, np.arange(3), words[:3], modalities=("video", "text"))
     assert np.isnan(found).all(), "the head compares text with video and sound"
 
 
@@ -122,14 +122,14 @@ def test_a_tie_at_the_end_of_the_shortlist_counts_against_the_model():
 )
 def test_the_evaluator_ranks_by_the_head(which, subject, matcher, batches):
     """With a list of the whole gallery the order is that of the head alone, which is asked pair by pair."""
-    result = Retrieval(batches, "shapes", "test", captions=which, rerank=50).run(subject)
+    result = RetrievalEvaluator(batches, "shapes", "test", captions=which, rerank=50).run(subject)
     assert {name.split("/")[0] for name in result.metrics if "/reranked/" in name} == {
         "text_to_video+audio", "video+audio_to_text",
     }  # fmt: skip
     texts = texts_of(batches, which)
     count = len(texts.words)
     media, text = np.divmod(np.arange(9 * count), count)
-    odds = pair_odds(subject, batches, media, [texts.words[one] for one in text]).reshape(9, count)
+    odds = pair_logits(subject, batches, media, [texts.words[one] for one in text]).reshape(9, count)
     forward = [1 + sum(odds[:, t] >= odds[clip, t] - TIE) - 1 for t, clip in enumerate(texts.clip)]
     backward = [
         1 + sum(odds[clip][texts.clip != clip] >= odds[clip][texts.clip == clip].max() - TIE) for clip in range(9)
@@ -148,26 +148,26 @@ def test_each_pair_is_judged_once_and_comes_back_in_its_place(subject, batches, 
     found = {"video+audio": side, "text": dataclasses.replace(side, words=np.array(words, object))}
     one, other = directions_of(found, 9)
     lists = [np.array([[3, 1], [0, 7]] + [[2, 2]] * 7), np.array([[5, 8]] * 9)]
-    odds = candidate_odds(subject, batches, np.arange(9), list(zip([one, other], lists, strict=True)))
+    odds = match_logits(subject, batches, np.arange(9), list(zip([one, other], lists, strict=True)))
     media = [(one.source == "text", lists[0]), (other.source == "text", lists[1])]
     for (by_text, entries), values in zip(media, odds, strict=True):
         query = np.repeat(np.arange(9), 2)
         clips, texts = (entries.ravel(), query) if by_text else (query, entries.ravel())
-        expected = pair_odds(subject, batches, clips, [words[text] for text in texts])
+        expected = pair_logits(subject, batches, clips, [words[text] for text in texts])
         np.testing.assert_allclose(values.ravel(), expected, atol=2e-5)
 
 
 def test_without_a_matching_head_it_says_so(learner, batches):
     with pytest.raises(ValueError, match="evaluation.rerank asks a matching head, and the run has none"):
-        Retrieval(batches, "shapes", "test", rerank=3).run(Subject(learner))
+        RetrievalEvaluator(batches, "shapes", "test", rerank=3).run(EvaluatedModel(learner))
 
 
 def test_what_the_head_cannot_judge_is_null(subject, batches, config):
     """Shown pictures and words alone, it judges no pair: right ones stand last, and the file holds no odd number."""
     seen = Batches(config, masked=False, train=False, modalities=("video", "text"), assets=batches.assets())
-    result = Retrieval(seen, "shapes", "test", rerank=4, modalities=("video", "text")).run(subject)
+    result = RetrievalEvaluator(seen, "shapes", "test", rerank=4, modalities=("video", "text")).run(subject)
     assert not any("/reranked/" in name for name in result.metrics) and result.protocol["reranked"].endswith("none")
-    whole = Retrieval(batches, "shapes", "test", rerank=4, modalities=("video", "text")).run(subject)
+    whole = RetrievalEvaluator(batches, "shapes", "test", rerank=4, modalities=("video", "text")).run(subject)
     assert whole.metrics["text_to_video+audio/reranked/r@1"] == 0
     told = [row["scores"]["text_to_video+audio/reranked"] for row in whole.predictions]
     assert all(set(scores.values()) == {None} for scores in told)

@@ -10,27 +10,27 @@ import textwrap
 import numpy as np
 import pytest
 
-from mmvideo.evaluation.runner import Subject
-from mmvideo.evaluation.tasks.retrieval import Retrieval
-from mmvideo.evaluation.tasks.zero_shot import ZeroShot
+from mmvideo.evaluation.runner import EvaluatedModel
+from mmvideo.evaluation.tasks.retrieval import RetrievalEvaluator
+from mmvideo.evaluation.tasks.zero_shot import ZeroShotEvaluator
 
 WORKER = """
     import functools, json, pickle, sys
     import jax
     from flax import nnx
-    from mmvideo.evaluation import mesh_search
-    from mmvideo.evaluation.tasks.retrieval import Retrieval
-    from mmvideo.evaluation.runner import Subject
-    from mmvideo.evaluation.tasks.zero_shot import ZeroShot
+    from mmvideo.evaluation.retrieval import device_search
+    from mmvideo.evaluation.tasks.retrieval import RetrievalEvaluator
+    from mmvideo.evaluation.runner import EvaluatedModel
+    from mmvideo.evaluation.tasks.zero_shot import ZeroShotEvaluator
     from mmvideo.input.pipeline import Batches
-    from mmvideo.input.device_put import device_stream
+    from mmvideo.input.device_put import device_put_batch
     from mmvideo.objectives.learner import Learner
     from mmvideo.parallel.config import Mesh
     from mmvideo.parallel.mesh import make_mesh
     from mmvideo.parallel.processes import initialize
     from mmvideo.parallel.rules import shardings
 
-    mesh_search.WORTH = 0  # The devices of both search.
+    device_search.WORTH = 0  # The devices of both search.
     number, count = initialize()
     mesh = make_mesh(Mesh(data=2, fsdp=2))
     with open(sys.argv[1], "rb") as file:
@@ -40,9 +40,9 @@ WORKER = """
     with jax.set_mesh(mesh):
         graph, abstract = nnx.split(nnx.eval_shape(build))
         state = jax.jit(lambda: nnx.state(build()), out_shardings=shardings(abstract, mesh))()
-        subject = Subject(nnx.merge(graph, state), functools.partial(device_stream, mesh=mesh))
-        found = Retrieval(batches, "shapes", "test", captions="all", rerank=4).run(subject)
-        named = ZeroShot(batches, ("visual",), "shapes", "test").run(subject)
+        subject = EvaluatedModel(nnx.merge(graph, state), functools.partial(device_put_batch, mesh=mesh))
+        found = RetrievalEvaluator(batches, "shapes", "test", captions="all", rerank=4).run(subject)
+        named = ZeroShotEvaluator(batches, ("visual",), "shapes", "test").run(subject)
     print(json.dumps([found.metrics, named.metrics, [row["ranks"] for row in found.predictions]]))
 """
 
@@ -51,9 +51,9 @@ WORKER = """
 def test_two_processes_measure_what_one_does(matcher, batches, config, tmp_path, launch):
     """Nine clips and 27 texts, which no batch of four rows divides; both processes end with the same numbers."""
     (tmp_path / "run").write_bytes(pickle.dumps((config, matcher.trunk.config, matcher.objectives)))
-    subject = Subject(matcher)
-    found = Retrieval(batches, "shapes", "test", captions="all", rerank=4).run(subject)
-    named = ZeroShot(batches, ("visual",), "shapes", "test").run(subject)
+    subject = EvaluatedModel(matcher)
+    found = RetrievalEvaluator(batches, "shapes", "test", captions="all", rerank=4).run(subject)
+    named = ZeroShotEvaluator(batches, ("visual",), "shapes", "test").run(subject)
     printed = launch([sys.executable, "-c", textwrap.dedent(WORKER), str(tmp_path / "run")])
     for metrics, others, ranks in (json.loads(lines[-1]) for lines in printed):
         assert ranks == [row["ranks"] for row in found.predictions]

@@ -10,8 +10,8 @@ import pytest
 from mmvideo.datasets.corpus import open_corpus
 from mmvideo.evaluation.embeddings import embed_corpus
 from mmvideo.evaluation.retrieval.texts import Texts, embed_texts, text_batches, texts_of
-from mmvideo.evaluation.runner import Subject
-from mmvideo.evaluation.tasks.retrieval import Retrieval
+from mmvideo.evaluation.runner import EvaluatedModel
+from mmvideo.evaluation.tasks.retrieval import RetrievalEvaluator
 from mmvideo.input.config import Text
 from mmvideo.input.pipeline import Batches
 
@@ -54,8 +54,8 @@ def _told(config, corpus, batches, captions) -> Batches:
 
 
 @pytest.fixture(scope="module")
-def subject(matcher) -> Subject:
-    return Subject(matcher)
+def subject(matcher) -> EvaluatedModel:
+    return EvaluatedModel(matcher)
 
 
 def _unit_rank(similarity: np.ndarray, right: np.ndarray) -> int:
@@ -83,12 +83,12 @@ def test_the_texts_of_clips(retold, captions):
 
 def test_texts_that_are_cut_are_counted(config, batches):
     """One that has as many pieces as there is room for is whole; with a begin mark it is one too long."""
-    pieces = [len(batches.tokenizer.encode(told[0])) for told in batches.corpus.all_captions()]
+    text_tokens = [len(batches.tokenizer.encode(told[0])) for told in batches.corpus.all_captions()]
     words = Texts([told[0] for told in batches.corpus.all_captions()], np.arange(9))
     for begin in (False, True):
-        text = Text(length=sorted(pieces)[4], begin=begin)
+        text = Text(length=sorted(text_tokens)[4], begin=begin)
         other = Batches(dataclasses.replace(config, text=text), masked=False, train=False)
-        assert words.cut(other) == sum(count + begin > text.length for count in pieces) > 0
+        assert words.cut(other) == sum(count + begin > text.length for count in text_tokens) > 0
 
 
 @pytest.mark.parametrize("which", ["all", "paragraph"])
@@ -96,7 +96,7 @@ def test_ranks_are_those_of_texts_embedded_beside_their_clips(
     which, matcher, subject, config, corpus, batches, captions, retold
 ):
     """The reference embeds each text in a pass of its own over whole clips, and compares one pair at a time."""
-    result = Retrieval(retold, "shapes", "test", captions=which, dual_softmax=None).run(subject)
+    result = RetrievalEvaluator(retold, "shapes", "test", captions=which, dual_softmax=None).run(subject)
     texts = texts_of(retold, which)
     media = embed_corpus(matcher, retold)
     beside = np.zeros((len(texts.words), 16))
@@ -104,7 +104,7 @@ def test_ranks_are_those_of_texts_embedded_beside_their_clips(
         own = [np.flatnonzero(texts.clip == clip)[turn : turn + 1] for clip in range(9)]
         told = [[texts.words[place] for place in places] for places in own]
         found = embed_corpus(matcher, _told(config, corpus, batches, told))
-        for row, clip in enumerate(found.number):
+        for row, clip in enumerate(found.clip_index):
             beside[own[clip]] = found.vectors["text"][row]
     clips = np.array([0, 1, 3, 4, 5, 6, 7, 8])
     for group in ("video", "audio", "video+audio"):
@@ -127,7 +127,7 @@ def test_ranks_are_those_of_texts_embedded_beside_their_clips(
 
 
 def test_predictions_name_each_caption(subject, retold):
-    result = Retrieval(retold, "shapes", "test", captions="all", best=22).run(subject)
+    result = RetrievalEvaluator(retold, "shapes", "test", captions="all", best=22).run(subject)
     first, bare = result.predictions[0], result.predictions[2]
     assert len(first["ranks"]["text_to_video"]) == len(first["scores"]["text_to_video"]) == 3
     scores = first["scores"]["video_to_text"]
@@ -140,10 +140,12 @@ def test_predictions_name_each_caption(subject, retold):
 
 
 def test_first_captions_need_no_pass_of_their_own(subject, batches):
-    once = Retrieval(batches, "shapes", "test", oracle={"text_to_video/r@1": 0.5}).run(subject)
+    once = RetrievalEvaluator(batches, "shapes", "test", oracle={"text_to_video/r@1": 0.5}).run(subject)
     assert "text_to_video/oracle" in once.metrics and once.protocol["captions"].startswith("first:")
     assert all(isinstance(row["ranks"]["text_to_video"], int) for row in once.predictions)
-    several = Retrieval(batches, "shapes", "test", oracle={"text_to_video/r@1": 0.5}, captions="all").run(subject)
+    several = RetrievalEvaluator(batches, "shapes", "test", oracle={"text_to_video/r@1": 0.5}, captions="all").run(
+        subject
+    )
     assert "text_to_video/oracle" not in several.metrics, "the oracle knows first captions alone"
     assert several.metrics["text_to_video/clips"] == 27
 
@@ -151,11 +153,11 @@ def test_first_captions_need_no_pass_of_their_own(subject, batches):
 def test_media_that_is_missing_is_left_out_and_counted(matcher, config, batches):
     silent = Batches(config, masked=False, train=False, modalities=("video", "text"), assets=batches.assets())
     for which in ("first", "all"):
-        metrics = Retrieval(silent, "shapes", "test", captions=which).run(Subject(matcher)).metrics
+        metrics = RetrievalEvaluator(silent, "shapes", "test", captions=which).run(EvaluatedModel(matcher)).metrics
         assert metrics["text_to_audio/clips"] == 0 and metrics["text_to_audio/left_out"] == 9
         assert metrics["text_to_video/left_out"] == 0
     wordless = Batches(config, masked=False, train=False, modalities=("video", "audio"), assets=batches.assets())
-    metrics = Retrieval(wordless, "shapes", "test", captions="all").run(Subject(matcher)).metrics
+    metrics = RetrievalEvaluator(wordless, "shapes", "test", captions="all").run(EvaluatedModel(matcher)).metrics
     assert metrics["text_to_video/left_out"] == 9 and metrics["video_to_audio/clips"] == 9
 
 
@@ -171,7 +173,7 @@ def test_texts_of_a_clip_that_cannot_be_read_are_left_out(subject, config, corpu
     damaged = Batches(
         config, masked=False, train=False, assets=batches.assets(), corpora=[Damaged(corpus, "test", told)]
     )
-    result = Retrieval(damaged, "shapes", "test", captions="all", rerank=3).run(subject)
+    result = RetrievalEvaluator(damaged, "shapes", "test", captions="all", rerank=3).run(subject)
     assert result.clips == 8 and [row["id"] for row in result.predictions] == [
         batches.clip_id(number) for number in range(9) if number != 4
     ]

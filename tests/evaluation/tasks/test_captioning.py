@@ -9,8 +9,8 @@ import pytest
 from flax import nnx
 
 from mmvideo.datasets.shapes import known_facts
-from mmvideo.evaluation.runner import Subject
-from mmvideo.evaluation.tasks.captioning import Captions, evenly, shares
+from mmvideo.evaluation.runner import EvaluatedModel
+from mmvideo.evaluation.tasks.captioning import CaptioningEvaluator, evenly, shares
 from mmvideo.input.pipeline import Batches
 from mmvideo.model.config import Fusion, Model
 from mmvideo.objectives import Captioning
@@ -25,17 +25,17 @@ def wordless(config) -> Batches:
 
 
 @pytest.fixture(scope="module")
-def writer(wordless) -> Subject:
+def writer(wordless) -> EvaluatedModel:
     model = Model(
         depth=2, width=32, heads=2, feed_forward=64, compute="float32", fusion=Fusion("mid", 1, text="causal")
     )
-    return Subject(Learner(model, wordless.spec, {"captioning": Captioning()}, rngs=nnx.Rngs(0)))
+    return EvaluatedModel(Learner(model, wordless.spec, {"captioning": Captioning()}, rngs=nnx.Rngs(0)))
 
 
-def evaluator(batches: Batches, **options) -> Captions:
+def evaluator(batches: Batches, **options) -> CaptioningEvaluator:
     references = batches.corpus.all_captions()
     facts = known_facts([own[0] for own in references])
-    return Captions(batches, "captioning", references, "shapes", "test", facts=facts, **options)
+    return CaptioningEvaluator(batches, "captioning", references, "shapes", "test", facts=facts, **options)
 
 
 def test_every_clip_gets_one_caption(writer, wordless):

@@ -10,10 +10,10 @@ import pytest
 from flax import nnx
 from scipy.special import softmax
 
-from mmvideo.evaluation.inference import Answers
+from mmvideo.evaluation.inference import Predictions
 from mmvideo.evaluation.multi_view import mean_over_views, views_protocol
-from mmvideo.evaluation.runner import Subject
-from mmvideo.evaluation.tasks.classification import Classes, Numbers
+from mmvideo.evaluation.runner import EvaluatedModel
+from mmvideo.evaluation.tasks.classification import ClassificationEvaluator, RegressionEvaluator
 from mmvideo.input.config import Packing
 from mmvideo.input.pipeline import Batches
 from mmvideo.model.config import Fusion, Model
@@ -49,24 +49,24 @@ def test_a_head_of_video_sees_the_same_whatever_is_heard(batches, config):
 
 def by_clip(logits, stream):
     """The logits of every clip of a batch, by its number."""
-    number = stream.clips.number
+    number = stream.clips.clip_index
     return {int(number[at]): np.asarray(logits)[at] for at in zip(*np.nonzero(number >= 0), strict=True)}
 
 
-def evaluator(batches, **options) -> Classes:
-    return Classes(batches, batches.classes, "shapes", "test", **options)
+def evaluator(batches, **options) -> ClassificationEvaluator:
+    return ClassificationEvaluator(batches, batches.classes, "shapes", "test", **options)
 
 
 def test_scores_are_those_of_the_learner_by_clip(classifier, batches):
-    result = evaluator(batches).run(Subject(classifier))
+    result = evaluator(batches).run(EvaluatedModel(classifier))
     stream = batches.batch(0)
     logits = np.asarray(classifier.predict(stream)["visual"]["logits"])
     classes = batches.classes["visual"]
     seen = 0
-    for row, slot in zip(*np.nonzero(stream.clips.number >= 0), strict=True):
-        told = result.predictions[int(stream.clips.number[row, slot])]
+    for row, slot in zip(*np.nonzero(stream.clips.clip_index >= 0), strict=True):
+        told = result.predictions[int(stream.clips.clip_index[row, slot])]
         wanted = softmax(logits[row, slot])
-        assert told["id"] == batches.clip_id(int(stream.clips.number[row, slot]))
+        assert told["id"] == batches.clip_id(int(stream.clips.clip_index[row, slot]))
         assert told["truth"]["visual"] == classes[int(stream.clips.labels["visual"][row, slot])]
         assert next(iter(told["scores"]["visual"])) == classes[int(wanted.argmax())]
         for name, score in told["scores"]["visual"].items():
@@ -76,7 +76,7 @@ def test_scores_are_those_of_the_learner_by_clip(classifier, batches):
 
 
 def test_metrics_agree_with_the_predictions(classifier, batches):
-    result = evaluator(batches, actions=[("visual", "audio")]).run(Subject(classifier))
+    result = evaluator(batches, actions=[("visual", "audio")]).run(EvaluatedModel(classifier))
     right = {
         name: [next(iter(row["scores"][name])) == row["truth"][name] for row in result.predictions]
         for name in ("visual", "audio")
@@ -91,20 +91,20 @@ def test_metrics_agree_with_the_predictions(classifier, batches):
 
 def test_an_action_of_an_unknown_objective_is_refused(classifier, batches):
     with pytest.raises(ValueError, match="no classification objective 'verb'; there are: visual, audio"):
-        evaluator(batches, actions=[("verb", "audio")]).run(Subject(classifier))
+        evaluator(batches, actions=[("verb", "audio")]).run(EvaluatedModel(classifier))
 
 
 def test_a_corpus_of_other_classes_is_refused(classifier, batches):
-    few = Classes(batches, {"visual": ["a"] * 7, "audio": ["b"] * 16}, "other", "test")
+    few = ClassificationEvaluator(batches, {"visual": ["a"] * 7, "audio": ["b"] * 16}, "other", "test")
     with pytest.raises(ValueError, match="objective 'visual' has 6 classes, but other has 7"):
-        few.run(Subject(classifier))
+        few.run(EvaluatedModel(classifier))
 
 
-def answers(views: list[int], **more) -> Answers:
+def answers(views: list[int], **more) -> Predictions:
     number = np.repeat(np.arange(len(views)), views)
     view = np.concatenate([np.arange(count) for count in views])
     n = len(number)
-    return Answers(
+    return Predictions(
         number, view, np.zeros(n), np.ones((n, 3), bool), more.get("labels", {}), more.get("targets", {}), {}
     )
 
@@ -120,7 +120,7 @@ def test_views_are_averaged_by_clip_and_unknown_ones_left_out():
     assert views_protocol(answers([2, 2]))["views"] == 2
 
 
-class Told(Subject):
+class Told(EvaluatedModel):
     """A subject whose answers are given."""
 
     def __init__(self, objectives, found):
@@ -140,7 +140,7 @@ def test_probabilities_and_logits_are_averaged_as_the_protocol_says(average):
     found = answers([3], labels={"kind": np.zeros(3, np.int64)})
     found.answers["head"] = {"logits": logits, "known": np.ones(3, bool)}
     told = Told({"head": Classification("kind", 2)}, found)
-    result = Classes(BATCHES, {"kind": ["a", "b"]}, "set", "test", average).run(told)
+    result = ClassificationEvaluator(BATCHES, {"kind": ["a", "b"]}, "set", "test", average).run(told)
     scores = result.predictions[0]["scores"]["head"]
     wanted = softmax(logits, axis=1).mean(axis=0) if average == "probabilities" else softmax(logits.mean(axis=0))
     assert scores["a"] == pytest.approx(wanted[0], abs=1e-6)
@@ -158,10 +158,10 @@ def test_several_labels_and_numbers_come_from_targets():
         "mood": Regression("mood", range=(-3.0, 3.0)),
     }
     told = Told(objectives, found)
-    tags = Classes(BATCHES, {"events": ["dog", "cat"]}, "set", "test").run(told)
+    tags = ClassificationEvaluator(BATCHES, {"events": ["dog", "cat"]}, "set", "test").run(told)
     assert tags.metrics["tags/mAP"] == 1.0 and tags.metrics["tags/left_out"] == 1
     assert [row["truth"]["tags"] for row in tags.predictions] == [["dog"], ["cat"], None]
-    numbers = Numbers(BATCHES, "set", "test").run(told)
+    numbers = RegressionEvaluator(BATCHES, "set", "test").run(told)
     assert numbers.metrics["mood/mae"] == pytest.approx(0.25)
     assert numbers.metrics["mood/left_out"] == 1 and "mood/acc7" in numbers.metrics
 
@@ -170,7 +170,7 @@ def test_jitted_answers_do_not_depend_on_the_batch(classifier, batches, config):
     other = Batches(
         dataclasses.replace(config, packing=Packing(rows=2, tokens=140, clips=2)), masked=False, train=False
     )
-    one, two = (evaluator(b).run(Subject(classifier)) for b in (batches, other))
+    one, two = (evaluator(b).run(EvaluatedModel(classifier)) for b in (batches, other))
     for a, b in zip(one.predictions, two.predictions, strict=True):
         assert a["id"] == b["id"]
         np.testing.assert_allclose(*([*row["scores"]["audio"].values()] for row in (a, b)), atol=1e-5)

@@ -7,8 +7,8 @@ import shutil
 
 import pytest
 
-from mmvideo.evaluation.runner import Subject
-from mmvideo.evaluation.tasks.held_out_losses import Losses, pooled
+from mmvideo.evaluation.runner import EvaluatedModel
+from mmvideo.evaluation.tasks.held_out_losses import LossEvaluator, pooled
 from mmvideo.input.config import Packing
 from mmvideo.input.pipeline import Batches
 
@@ -31,7 +31,7 @@ def test_the_size_of_batches_changes_no_masked_loss(learner, config):
     def measured(rows: int) -> dict[str, float]:
         packing = Packing(rows=rows, tokens=80, clips=3)
         batches = Batches(dataclasses.replace(config, packing=packing), masked=True, train=False)
-        result = Losses(batches, "shapes", "test").run(Subject(learner))
+        result = LossEvaluator(batches, "shapes", "test").run(EvaluatedModel(learner))
         assert result.clips == 9
         return result.metrics
 
@@ -53,9 +53,9 @@ def test_clips_of_which_none_can_be_read_have_no_losses_and_no_embeddings(learne
     assert sum(_unread(batches, number) for number in range(9)) == 9
     said = r"the corpus gave no clip to evaluate \(9 were skipped, such as .*its record cannot be read"
     with pytest.raises(ValueError, match=said):
-        Losses(batches, "shapes", "test").run(Subject(learner))
+        LossEvaluator(batches, "shapes", "test").run(EvaluatedModel(learner))
     with pytest.raises(ValueError, match=said):
-        Subject(learner).embeddings(batches)
+        EvaluatedModel(learner).embeddings(batches)
 
 
 def _unread(batches, number) -> bool:

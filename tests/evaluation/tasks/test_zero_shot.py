@@ -9,8 +9,8 @@ from flax import nnx
 from mmvideo.datasets.manifests.annotations import Annotations
 from mmvideo.evaluation.embeddings import embed_corpus
 from mmvideo.evaluation.retrieval.texts import text_batches
-from mmvideo.evaluation.runner import Subject
-from mmvideo.evaluation.tasks.zero_shot import PROMPTS, ZeroShot, mean_direction
+from mmvideo.evaluation.runner import EvaluatedModel
+from mmvideo.evaluation.tasks.zero_shot import PROMPTS, ZeroShotEvaluator, mean_direction
 from mmvideo.input.pipeline import Batches
 from mmvideo.model.config import Fusion, Model
 from mmvideo.objectives import MaskedPatches
@@ -19,7 +19,7 @@ from mmvideo.objectives.learner import Learner
 
 def test_scores_are_cosines_to_the_mean_of_prompts(matcher, batches):
     kinds = ("visual", "audio")
-    result = ZeroShot(batches, kinds, "shapes", "test").run(Subject(matcher))
+    result = ZeroShotEvaluator(batches, kinds, "shapes", "test").run(EvaluatedModel(matcher))
     found = embed_corpus(matcher, batches)
     for kind in kinds:
         names = batches.classes[kind]
@@ -52,26 +52,26 @@ def test_the_mean_of_directions_is_one():
 def test_underscores_are_spaces(batches, monkeypatch):
     monkeypatch.setattr(batches, "classes", {"act": ["play_flute", "run"]})
     monkeypatch.setattr(batches, "annotations", Annotations(single=("act",)))
-    shown = ZeroShot(batches, ("act",), "shapes", "test", prompts=("{}", "someone who {}s"))
+    shown = ZeroShotEvaluator(batches, ("act",), "shapes", "test", prompts=("{}", "someone who {}s"))
     words = [captions[0] for captions in shown._text_batches.corpus.all_captions()]
     assert words == ["play flute", "someone who play flutes", "run", "someone who runs"]
 
 
 def test_clips_without_the_media_are_left_out(matcher, config, batches):
     seen = Batches(config, masked=False, train=False, modalities=("video",), assets=batches.assets())
-    metrics = ZeroShot(seen, ("visual",), "shapes", "test").run(Subject(matcher)).metrics
+    metrics = ZeroShotEvaluator(seen, ("visual",), "shapes", "test").run(EvaluatedModel(matcher)).metrics
     assert metrics["visual/video/clips"] == 9
     assert not any(name.startswith(("visual/audio", "visual/video+audio")) for name in metrics)
 
 
 def test_what_is_wrong_is_told(matcher, batches, config):
     with pytest.raises(ValueError, match="evaluation.prompts 'a film' has not one place for the class name"):
-        ZeroShot(batches, ("visual",), "shapes", "test", prompts=("{}", "a film"))
+        ZeroShotEvaluator(batches, ("visual",), "shapes", "test", prompts=("{}", "a film"))
     with pytest.raises(ValueError, match="evaluation.prompts is empty"):
-        ZeroShot(batches, ("visual",), "shapes", "test", prompts=())
+        ZeroShotEvaluator(batches, ("visual",), "shapes", "test", prompts=())
     with pytest.raises(ValueError, match="evaluation.zero_shot names the label 'mood', which shapes lacks; it has: "):
-        ZeroShot(batches, ("mood",), "shapes", "test")
+        ZeroShotEvaluator(batches, ("mood",), "shapes", "test")
     model = Model(depth=1, width=16, heads=2, feed_forward=32, fusion=Fusion("late"), compute="float32")
     blind = Learner(model, batches.spec, {"masked": MaskedPatches()}, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="the run embeds no text"):
-        ZeroShot(batches, ("visual",), "shapes", "test").run(Subject(blind))
+        ZeroShotEvaluator(batches, ("visual",), "shapes", "test").run(EvaluatedModel(blind))

@@ -15,7 +15,7 @@ from flax.traverse_util import flatten_dict
 from mmvideo.cli.main import main
 from mmvideo.cost_model.memory import tree_bytes
 from mmvideo.experiment.config import Experiment, from_json, to_json
-from mmvideo.experiment.planning.abstract_batch import abstract_stream, outline
+from mmvideo.experiment.planning.abstract_batch import abstract_stream, batch_outline
 from mmvideo.experiment.planning.abstract_model import abstract_learner
 from mmvideo.experiment.planning.plan import Plan, as_dict
 from mmvideo.experiment.planning.plan import plan as make_plan
@@ -41,7 +41,7 @@ def batches(tiny) -> Batches:
 
 def test_the_outline_is_the_pipelines_own(tiny, batches):
     """Spec and row of the corpus, whose longest clips fill the views."""
-    sketch = outline(tiny.input)
+    sketch = batch_outline(tiny.input)
     assert dataclasses.replace(sketch.spec.text, mask_id=0, answer_id=0) == dataclasses.replace(
         batches.spec.text, mask_id=0, answer_id=0, end_id=sketch.spec.text.end_id
     )
@@ -56,7 +56,7 @@ def test_the_outline_is_the_pipelines_own(tiny, batches):
 
 def test_no_clip_is_larger_than_the_largest(tiny, batches):
     needs = batches._planner.needs(0)[1]
-    assert (needs.max(axis=0)[:7] <= np.array(list(outline(tiny.input).need.values()))[:7]).all()
+    assert (needs.max(axis=0)[:7] <= np.array(list(batch_outline(tiny.input).need.values()))[:7]).all()
 
 
 def test_parameters_are_those_of_the_learner(tiny, batches):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from mmvideo.experiment.reports.summary import headline
+from mmvideo.experiment.reports.summary import summary_lines
 
 
 def written(workdir, name, metrics, **protocol):
@@ -16,7 +16,7 @@ def written(workdir, name, metrics, **protocol):
 
 def test_counts_stand_beside_accuracies(tmp_path):
     written(tmp_path, "classification", {"kind/top1": 1.0, "kind/clips": 4, "kind/left_out": 4, "kind/ties": 1})
-    head, row = headline(tmp_path)
+    head, row = summary_lines(tmp_path)
     assert head.split() == ["classification", "top-1", "n", "left", "out", "ties"]
     assert row.split() == ["kind", "1.000", "4", "4", "1"]
 
@@ -26,7 +26,7 @@ def test_counts_stand_beside_recalls_equal_captions_as_one_too(tmp_path):
     more = {"r@1": 0.66, "r@5": 0.9, "r@10": 1.0, "median_rank": 1.0, "chance": 0.1, "clips": 500, "ties": 2}
     metrics |= {"ties": 500} | {f"distinct/{name}": value for name, value in more.items()}
     written(tmp_path, "retrieval", {f"video_to_text/{name}": value for name, value in metrics.items()})
-    head, plain, distinct = headline(tmp_path)
+    head, plain, distinct = summary_lines(tmp_path)
     assert head.split()[-6:] == ["chance", "oracle", "n", "left", "out", "ties"]
     assert plain.split()[-5:] == ["0.0020", "–", "500", "3", "500"]
     assert distinct.split() == ["equal", "captions", "as", "1", *"0.660 0.900 1.000 1 0.1000 – 500 – 2".split()]
@@ -36,15 +36,15 @@ def test_counts_stand_beside_recalls_equal_captions_as_one_too(tmp_path):
 def test_short_references_are_no_case_for_bleu(tmp_path):
     metrics = {"exact_match": 0.25, "bleu_4": 0.9, "rouge_l": 0.8, "cider_d": 2.0, "clips": 8, "left_out": 0}
     written(tmp_path, "captioning", metrics | {"reference_length_mean": 4.0})
-    assert headline(tmp_path)[0].split()[:4] == ["captioning", "exact", "ROUGE-L", "CIDEr-D"]
+    assert summary_lines(tmp_path)[0].split()[:4] == ["captioning", "exact", "ROUGE-L", "CIDEr-D"]
     written(tmp_path, "captioning", metrics | {"reference_length_mean": 8.0})
-    assert headline(tmp_path)[0].split()[:3] == ["captioning", "BLEU-4", "exact"]
+    assert summary_lines(tmp_path)[0].split()[:3] == ["captioning", "BLEU-4", "exact"]
 
 
 def test_what_is_not_answerable_is_told(tmp_path):
     metrics = {"seen/top1": 0.5, "seen/clips": 8, "both/clips": 0, "both/left_out": 8}
     written(tmp_path, "classification.video", metrics, not_answerable={"both": ["audio"]}, never_missing=["audio"])
-    lines = headline(tmp_path, ("video",))
+    lines = summary_lines(tmp_path, ("video",))
     assert [line.split()[0] for line in lines] == ["classification", "seen", "both", "no"]
     assert "not answerable: it needs audio, which is not shown" in lines[2]
-    assert "no clip of the training lacked audio" in lines[3] and "input.presence.drop" in lines[3]
+    assert "no clip of the training lacked audio" in lines[3] and "input.modality_dropout.drop" in lines[3]

@@ -29,8 +29,8 @@ from mmvideo.parallel.mesh import make_mesh
 from mmvideo.training.checkpoint.checkpoints import CheckpointError, Checkpoints, DamagedCheckpoint
 from mmvideo.training.checkpoint.retention import Best, write_best
 from mmvideo.training.config import Training
-from mmvideo.training.state import TrainState, draw_up
-from mmvideo.training.workdir import claim
+from mmvideo.training.state import TrainState, init_abstract
+from mmvideo.training.workdir import create_or_validate_workdir
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def trained(shapes, tmp_path_factory) -> tuple[Path, TrainState]:
         mesh=Mesh(data=2, fsdp=4),
     )
     batches = Batches(experiment.input)
-    plan = draw_up(
+    plan = init_abstract(
         lambda rngs: make_learner(experiment, batches.spec, rngs), experiment.training, make_mesh(experiment.mesh)
     )
     state = plan.create()
@@ -98,9 +98,9 @@ def test_the_average_is_exported_exactly_and_opens_on_another_mesh(trained, tmp_
     assert note["average"] == "moving" and note["numbers"] == sum(value.size for value in wanted.values())
     # The teacher of an objective is made anew from the model.
     teacher = named(nnx.to_pure_dict(nnx.state(opened.learner.heads["latent"].teacher)))
-    trunk = {name.removeprefix("trunk."): value for name, value in found.items() if name.startswith("trunk.")}
+    backbone = {name.removeprefix("trunk."): value for name, value in found.items() if name.startswith("trunk.")}
     assert len(teacher) > 10
-    assert all(any(np.array_equal(value, own) for own in trunk.values()) for value in teacher.values())
+    assert all(any(np.array_equal(value, own) for own in backbone.values()) for value in teacher.values())
 
 
 def test_bfloat16_halves_the_matrices_and_rounds_nothing_else(trained, tmp_path):
@@ -169,12 +169,14 @@ def test_scanned_and_unrolled_layers_take_each_others_checkpoints(trained):
     assert scanned.model.scan
     unrolled = dataclasses.replace(scanned, model=dataclasses.replace(scanned.model, scan=False, remat="full"))
     spec, mesh = Batches(scanned.input).spec, make_mesh(Mesh(data=4, fsdp=2))
-    plan = draw_up(lambda rngs: make_learner(unrolled, spec, rngs), unrolled.training, mesh)
+    plan = init_abstract(lambda rngs: make_learner(unrolled, spec, rngs), unrolled.training, mesh)
     resumed = Checkpoints(folder / "checkpoints").restore(plan.abstract, 5)
     for part in ("params", "opt_state", "ema"):
         one, other = named(getattr(state, part)), named(getattr(resumed, part))
         assert one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
-    assert not claim(folder, to_json(unrolled)) and not claim(folder, to_json(scanned))
+    assert not create_or_validate_workdir(folder, to_json(unrolled)) and not create_or_validate_workdir(
+        folder, to_json(scanned)
+    )
     stream = jax.device_put(Batches(scanned.input, masked=False, train=False).batch(0))
     one, other = (restore(each, folder, make_mesh(each.mesh))[0].embed(stream) for each in (scanned, unrolled))
     for name in one:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from mmvideo.experiment.build_learner import make_ready
+from mmvideo.experiment.build_learner import configure_tuning
 from mmvideo.experiment.config import to_json
 from mmvideo.experiment.run import run
 from mmvideo.experiment.weights.load import load, restore
-from mmvideo.experiment.weights.warm_start import start_from
+from mmvideo.experiment.weights.warm_start import start_from_checkpoint
 from mmvideo.input.config import Masking
 from mmvideo.model.config import Fusion, Model, Sharing
 from mmvideo.objectives import Classification, Contrastive, LatentPrediction
@@ -22,7 +22,7 @@ from mmvideo.parallel.mesh import make_mesh
 from mmvideo.stream import PatchSpec, StreamSpec, TextSpec
 from mmvideo.training.checkpoint.checkpoints import CheckpointError, Checkpoints
 from mmvideo.training.config import Lora, Training, Tuning
-from mmvideo.training.state import begun, draw_up
+from mmvideo.training.state import init_abstract, warm_started
 
 MODEL = Model(depth=2, width=16, heads=2, feed_forward=16, fusion=Fusion("late"), position="learned")
 SMALL = StreamSpec(PatchSpec((2, 4, 4, 3), (4, 2, 3), 0.5), PatchSpec((4, 8), (6, 2, 1), 0.2), TextSpec(50, 8, 4))
@@ -31,16 +31,16 @@ MESH = Mesh(fsdp=2)
 ASSETS = {"tokenizer.model": b"pieces"}
 
 
-def blueprint(model=MODEL, spec=SMALL, objectives=None, **training):
+def abstract_state(model=MODEL, spec=SMALL, objectives=None, **training):
     objectives = objectives or {"contrastive": Contrastive()}
     config = Training(**training)
 
     def build(rngs):
         learner = Learner(model, spec, objectives, rngs=rngs)
-        make_ready(learner, config.tune, rngs)
+        configure_tuning(learner, config.tune, rngs)
         return learner
 
-    return draw_up(build, config, make_mesh(MESH)), config
+    return init_abstract(build, config, make_mesh(MESH)), config
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def trained(tmp_path_factory):
 
 def save(folder, spec=SMALL, assets=ASSETS, change=None, **settings):
     """Writes a new model as the checkpoint of step 3; gives its parameters by name."""
-    plan, config = blueprint(spec=spec, **{"seed": 7, **settings})
+    plan, config = abstract_state(spec=spec, **{"seed": 7, **settings})
     state = plan.create()
     if change is not None:
         state = dataclasses.replace(state, params=change(state.params))
@@ -69,9 +69,13 @@ def named(params):
 
 def begin(folder, assets=ASSETS, workdir=None, **changes):
     """A new run's state, and the state that it would have had without `init_from`."""
-    plan, config = blueprint(init_from=str(folder), **{"ema": 0.9, **changes})
+    plan, config = abstract_state(init_from=str(folder), **{"ema": 0.9, **changes})
     fresh = plan.create()
-    return begun(plan, fresh, lambda learner: start_from(config, assets, workdir, learner)), fresh, plan
+    return (
+        warm_started(plan, fresh, lambda learner: start_from_checkpoint(config, assets, workdir, learner)),
+        fresh,
+        plan,
+    )
 
 
 def test_parameters_come_from_the_checkpoint_and_lie_where_they_should(trained, capsys):
@@ -300,8 +304,8 @@ def test_low_rank_updates_start_on_a_checkpoint_and_are_merged_by_the_next(train
     def stir(params):
         lora = dict(params["trunk"]["blocks"]["lora"])
         lora["out_b_kernel"] = lora["out_b_kernel"] + 0.5
-        trunk = {**params["trunk"], "blocks": {**params["trunk"]["blocks"], "lora": lora}}
-        return {**params, "trunk": trunk}
+        backbone = {**params["trunk"], "blocks": {**params["trunk"]["blocks"], "lora": lora}}
+        return {**params, "trunk": backbone}
 
     tuned = save(tmp_path, change=stir, tune=tune)
     merged = named(begin(tmp_path)[0].params)

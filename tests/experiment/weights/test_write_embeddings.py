@@ -13,7 +13,7 @@ from mmvideo.cli.main import main
 from mmvideo.experiment.config import Experiment, to_json
 from mmvideo.experiment.evaluators import evaluators
 from mmvideo.experiment.weights.load import load
-from mmvideo.input.annotations.teacher_embeddings import read_vectors
+from mmvideo.input.annotations.teacher_embeddings import read_teacher_embeddings
 from mmvideo.input.pipeline import Batches
 
 
@@ -80,20 +80,20 @@ def test_embeddings_are_written_and_carried_by_another_runs_streams(copied: Path
     out = tmp_path / "teacher.npz"
     assert main(["predict", "embed", str(copied), str(shapes), "--out", str(out)]) == 0
     assert "56 clips, 0 skipped" in capsys.readouterr().out
-    ids, groups = read_vectors(out)
+    ids, groups = read_teacher_embeddings(out)
     assert len(ids) == 56 and set(groups) >= {"video", "audio", "text"}
     for vectors in groups.values():
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     student = dataclasses.replace(load(copied).experiment.input, embeddings=str(out))
     batches = Batches(student)
     stream = batches.batch(0)
-    for row, slot in np.argwhere(stream.clips.number >= 0):
-        place = ids.index(batches.clip_id(int(stream.clips.number[row, slot])))
-        assert np.array_equal(stream.clips.vectors["video"][row, slot], groups["video"][place])
+    for row, slot in np.argwhere(stream.clips.clip_index >= 0):
+        place = ids.index(batches.clip_id(int(stream.clips.clip_index[row, slot])))
+        assert np.array_equal(stream.clips.teacher_embeddings["video"][row, slot], groups["video"][place])
     features = tmp_path / "features.npz"
     arguments = ["predict", "embed", str(copied), str(shapes), "--split", "test", "--features", "--out", str(features)]
     assert main(arguments) == 0
-    ids, groups = read_vectors(features)
+    ids, groups = read_teacher_embeddings(features)
     assert len(ids) == 16 and groups["video"].shape == (16, 32)
 
 

@@ -87,7 +87,7 @@ def make(corpus: str, **options) -> Batches:
 def flat(batches: Batches, steps: range) -> list[tuple[int, int, int, TokenStream]]:
     """Number and slot of every clip of some batches of one row, with the batch's number and stream."""
     streams = [(step, batches.batch(step)) for step in steps]
-    return [(int(n), slot, step, s) for step, s in streams for slot, n in enumerate(s.clips.number[0]) if n >= 0]
+    return [(int(n), slot, step, s) for step, s in streams for slot, n in enumerate(s.clips.clip_index[0]) if n >= 0]
 
 
 def test_the_middle_of_each_clip(corpus):
@@ -120,7 +120,7 @@ def test_training_cuts_them_to_the_view_that_it_draws(corpus):
         if number != 0:
             continue
         here = np.flatnonzero((stream.layout.clip[0] == slot) & (stream.layout.modality[0] == 0))
-        patches = stream.content["video"][0, stream.layout.index[0, here]]
+        patches = stream.content["video"][0, stream.layout.source_index[0, here]]
         frames = video_frames(patches, (2, 32, 32), 32, 32).astype(np.int16)
         # Frames at 4 a second of a file at 8 a second, the first an eighth of a second behind the start.
         shown = [int(np.abs(whole - frame).mean((1, 2, 3)).argmin()) for frame in frames]

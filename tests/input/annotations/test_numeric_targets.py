@@ -57,7 +57,7 @@ def make(folder: Path, *names: str, **options) -> Batches:
 def found(batches: Batches) -> dict[str, np.ndarray]:
     """The targets of every clip, in the order of their numbers."""
     streams = [batches.batch(step) for step in range(batches.steps_per_epoch)]
-    numbers = np.concatenate([stream.clips.number.ravel() for stream in streams])
+    numbers = np.concatenate([stream.clips.clip_index.ravel() for stream in streams])
     order = [np.flatnonzero(numbers == number)[0] for number in range(len(batches.corpus))]
     names = streams[0].clips.targets
     flat = {
@@ -136,5 +136,5 @@ def test_a_clip_that_cannot_be_read_has_no_targets(folder, tmp_path):
     batches = make(tmp_path, "one")
     stream = batches.batch(0)
     assert len(batches.skipped) == 1
-    lost = stream.clips.number == -1
+    lost = stream.clips.clip_index == -1
     assert all(np.isnan(values[lost]).all() for values in stream.clips.targets.values())

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from mmvideo.input.config import Packing
-from mmvideo.input.planning.budgets import choose_budgets, fill, room_for
+from mmvideo.input.planning.budgets import choose_budgets, fill, grow_packing
 from mmvideo.input.planning.packer import pack
-from mmvideo.input.planning.sampled_examples import Picks
-from mmvideo.input.planning.token_counts import BUDGETS, Sizes
+from mmvideo.input.planning.sampled_examples import SampledExamples
+from mmvideo.input.planning.token_counts import TOKEN_BUDGETS, TokenCounts
 
 
 def _needs(clips: int, seed: int, video: float, audio: float) -> np.ndarray:
@@ -20,12 +20,12 @@ def _needs(clips: int, seed: int, video: float, audio: float) -> np.ndarray:
     steps_a = np.where(kind != 0, rng.integers(1, 13, clips), 0)
     hidden_v, hidden_a = steps_v * round(16 * video), steps_a * round(8 * audio)
     text = rng.integers(5, 25, clips)
-    sizes = Sizes(
+    sizes = TokenCounts(
         steps_v, steps_a, steps_v * 16 - hidden_v, steps_a * 8 - hidden_a, hidden_v, hidden_a,
         text=text, text_hidden=text // 6, decoded=video > 0 or audio > 0,
     )  # fmt: skip
     everyone = np.arange(clips)
-    return sizes.table(Picks(everyone, everyone[:, None], np.ones((clips, 3), bool), np.ones(clips, bool)))
+    return sizes.table(SampledExamples(everyone, everyone[:, None], np.ones((clips, 3), bool), np.ones(clips, bool)))
 
 
 @pytest.mark.parametrize(("video", "audio"), [(0.0, 0.0), (0.5, 0.5), (0.9, 0.0), (0.75, 0.75)])
@@ -34,7 +34,7 @@ def test_derived_budgets_let_rows_be_full_with_little_slack(clips: int, video: f
     needs = _needs(clips, 1, video, audio)
     budget = choose_budgets(needs, needs.max(axis=0), Packing(tokens=512, clips=24), lambda column: "a clip")
     rows = int(pack(needs, budget).max()) + 1
-    shares = dict(zip(BUDGETS, fill(needs, rows, budget), strict=True))
+    shares = dict(zip(TOKEN_BUDGETS, fill(needs, rows, budget), strict=True))
     assert shares["tokens"] > 0.95
     for name in ("video", "audio", "text", "decode"):
         if shares[name]:
@@ -61,6 +61,6 @@ def test_a_clip_that_no_row_can_hold_is_named_with_the_setting_to_change():
 
 def test_rows_of_evaluation_have_room_for_the_largest_clip():
     largest = _needs(300, 3, 0.0, 0.0).max(axis=0)
-    wide = room_for(largest, Packing(tokens=100, video=32))
+    wide = grow_packing(largest, Packing(tokens=100, video=32))
     assert (wide.tokens, wide.video, wide.audio) == (largest[0], largest[2], None)
-    assert room_for(largest, Packing(tokens=10_000)) == Packing(tokens=10_000)
+    assert grow_packing(largest, Packing(tokens=10_000)) == Packing(tokens=10_000)

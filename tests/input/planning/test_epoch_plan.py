@@ -8,9 +8,9 @@ import pytest
 from mmvideo.input.annotations.captions import Captions
 from mmvideo.input.config import Input, Source
 from mmvideo.input.mixture import epoch_counts
-from mmvideo.input.planning.epoch_plan import Order, Planner, Row
-from mmvideo.input.planning.sampler import Picker
-from mmvideo.input.planning.token_counts import Sizes
+from mmvideo.input.planning.epoch_plan import EpochOrder, Planner, Row
+from mmvideo.input.planning.sampler import ExampleSampler
+from mmvideo.input.planning.token_counts import TokenCounts
 
 
 def _planner(clips: int = 100, seed: int = 0, shuffled: bool = True) -> Planner:
@@ -22,15 +22,15 @@ def _planner(clips: int = 100, seed: int = 0, shuffled: bool = True) -> Planner:
     start = np.concatenate([[0], np.cumsum(rng.integers(3, 12, first[-1]))])
     captions = Captions(np.zeros(start[-1], np.int32), start, first)
     text = np.diff(start)
-    sizes = Sizes(video // 16, audio // 8, video, audio, nothing, nothing, text, np.zeros_like(text))
-    order = Order([np.arange(clips)], [clips], seed, shuffled)
+    sizes = TokenCounts(video // 16, audio // 8, video, audio, nothing, nothing, text, np.zeros_like(text))
+    order = EpochOrder([np.arange(clips)], [clips], seed, shuffled)
     has = np.stack([video > 0, audio > 0, each > 0], axis=1)
-    picker = Picker(has, captions, np.ones(clips, bool), Input(seed=seed), shuffled, False)
-    return Planner(order, picker, sizes, np.array([256, 6, 256, 256, 256, 0, 0, 0, 0]))
+    sampler = ExampleSampler(has, captions, np.ones(clips, bool), Input(seed=seed), shuffled, False)
+    return Planner(order, sampler, sizes, np.array([256, 6, 256, 256, 256, 0, 0, 0, 0]))
 
 
 def _listed(row: Row) -> tuple:
-    return row.epoch, row.position.tolist(), row.picks.clip.tolist(), row.picks.caption[:, 0].tolist()
+    return row.epoch, row.position.tolist(), row.sampled.clip.tolist(), row.sampled.caption[:, 0].tolist()
 
 
 def _rows(planner: Planner, count: int) -> list[tuple]:
@@ -57,7 +57,7 @@ def test_what_a_stretch_of_rows_is_to_read():
         assert (planned.epoch, planned.of) == (rows[first][0], 100)
     once = _planner(shuffled=False)
     ends = len(once.epoch(0))
-    assert once.planned(ends - 1, 9).clips == len(once.row(ends - 1).picks) > 0
+    assert once.planned(ends - 1, 9).clips == len(once.row(ends - 1).sampled) > 0
     assert once.planned(ends + 5, 9).clips == 0
 
 
@@ -95,9 +95,9 @@ def test_evaluation_has_one_epoch_in_the_order_of_the_corpus():
 
 def test_chosen_captions_belong_to_their_clips():
     planner = _planner()
-    picks, _ = planner.needs(0)
-    clip, caption = picks.clip, picks.caption[:, 0]
-    first = planner.picker.captions.first
+    sampled, _ = planner.needs(0)
+    clip, caption = sampled.clip, sampled.caption[:, 0]
+    first = planner.sampler.captions.first
     none = first[clip] == first[clip + 1]
     assert (caption[none] == -1).all()
     assert ((caption >= first[clip]) & (caption < first[clip + 1]))[~none].all()
@@ -106,7 +106,7 @@ def test_chosen_captions_belong_to_their_clips():
 @pytest.mark.parametrize("counts", [(30, 70), (90, 10), (250, 20)])
 def test_weights_give_each_source_its_share_and_never_leave_a_clip_out(counts: tuple[int, int]):
     members = [np.arange(40), np.arange(40, 100)]
-    order = Order(members, counts, 3, True)
+    order = EpochOrder(members, counts, 3, True)
     drawn = [order.clips(epoch) for epoch in range(12)]
     for clips in drawn:
         assert ((clips < 40).sum(), (clips >= 40).sum()) == counts

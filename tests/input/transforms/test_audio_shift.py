@@ -9,8 +9,8 @@ import pytest
 
 from mmvideo.input.config import Audio, Input, Masking, Packing, Source, Video
 from mmvideo.input.pipeline import Batches
-from mmvideo.input.transforms.audio_shift import Shift, draw_shift, shiftable
-from mmvideo.input.transforms.crops import Stretch, draw_stretch
+from mmvideo.input.transforms.audio_shift import Shift, sample_shift, shiftable
+from mmvideo.input.transforms.crops import TemporalWindow, sample_window
 from mmvideo.stream import Modality
 
 AUDIO = Audio(seconds=1.0, waveform=400, sample_rate=16000, misaligned=0.5, shift=0.4)
@@ -39,9 +39,9 @@ def test_another_stretch_lies_in_the_clip_and_far_enough_away():
     starts = []
     for seed in range(300):
         rng = np.random.default_rng(seed)
-        stretch = draw_stretch(4.0, 2, 16000, Video(fps=8.0), Audio(seconds=1.0), rng)
-        shift = draw_shift(4.0, stretch, Audio(seconds=1.0, shift=1.2), rng)
-        assert shift.turn == 0 and 0 <= shift.start <= 3.0
+        stretch = sample_window(4.0, 2, 16000, Video(fps=8.0), Audio(seconds=1.0), rng)
+        shift = sample_shift(4.0, stretch, Audio(seconds=1.0, shift=1.2), rng)
+        assert shift.roll == 0 and 0 <= shift.start <= 3.0
         assert abs(shift.start - stretch.start) >= 1.2
         starts.append(shift.start)
     assert min(starts) < 0.1 and max(starts) > 2.9
@@ -49,17 +49,19 @@ def test_another_stretch_lies_in_the_clip_and_far_enough_away():
 
 def test_what_is_turned_is_far_from_its_place_on_both_sides():
     audio = Audio(seconds=1.0, shift=0.4)
-    stretch = Stretch(0.1, 1.0, np.zeros(0), 16000)
-    turns = [draw_shift(1.5, stretch, audio, np.random.default_rng(seed)) for seed in range(300)]
+    stretch = TemporalWindow(0.1, 1.0, np.zeros(0), 16000)
+    turns = [sample_shift(1.5, stretch, audio, np.random.default_rng(seed)) for seed in range(300)]
     assert {shift.start for shift in turns} == {0.1}
-    assert min(shift.turn for shift in turns) >= 6400 and max(shift.turn for shift in turns) <= 9600
-    assert len({shift.turn for shift in turns}) > 100
-    assert draw_shift(1.5, stretch, Audio(seconds=1.0, shift=0.5), np.random.default_rng(0)) == Shift(0.1, 8000)
+    assert min(shift.roll for shift in turns) >= 6400 and max(shift.roll for shift in turns) <= 9600
+    assert len({shift.roll for shift in turns}) > 100
+    assert sample_shift(1.5, stretch, Audio(seconds=1.0, shift=0.5), np.random.default_rng(0)) == Shift(0.1, 8000)
 
 
 def _sound(stream, row: int, slot: int) -> np.ndarray:
     here = (stream.layout.clip[row] == slot) & (stream.layout.modality[row] == Modality.AUDIO)
-    return stream.content["audio"][row][stream.layout.index[row][here] - stream.content["video"].shape[1]].ravel()
+    return stream.content["audio"][row][
+        stream.layout.source_index[row][here] - stream.content["video"].shape[1]
+    ].ravel()
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +81,7 @@ def test_shifted_sound_is_the_clips_own_from_elsewhere(pair: tuple[Batches, Batc
     film = moved.clips.present[..., Modality.VIDEO]
     assert moved.clips.aligned[~film].all()
     for row, slot in np.argwhere(film):
-        number = int(moved.clips.number[row, slot])
+        number = int(moved.clips.clip_index[row, slot])
         seconds, before, after = aligned.corpus.seconds[number], _sound(plain, row, slot), _sound(moved, row, slot)
         whole = decode(aligned.corpus.record(number).media, video=False).samples
         assert not moved.clips.aligned[row, slot]
@@ -110,16 +112,16 @@ def test_as_many_are_shifted_as_planned_and_never_the_same_ones():
     able = batches._picker.shiftable
     shares, moved = [], []
     for epoch in range(12):
-        picks, _ = batches._planner.needs(epoch)
-        assert not (~picks.aligned & ~able[picks.clip]).any()
-        shares.append((~picks.aligned)[able[picks.clip]].mean())
-        moved.append(set(picks.clip[~picks.aligned].tolist()))
+        sampled, _ = batches._planner.needs(epoch)
+        assert not (~sampled.aligned & ~able[sampled.clip]).any()
+        shares.append((~sampled.aligned)[able[sampled.clip]].mean())
+        moved.append(set(sampled.clip[~sampled.aligned].tolist()))
     assert able.sum() > 60 and abs(np.mean(shares) - 0.5) < 5 * (0.25 / (12 * able.sum())) ** 0.5
     assert moved[0] != moved[1]
     stream = batches.batch(0)
-    sounds = stream.clips.number >= batches.corpus.first[1]
+    sounds = stream.clips.clip_index >= batches.corpus.first[1]
     assert stream.clips.aligned[sounds].all() and not stream.clips.aligned.all()
-    assert stream.clips.aligned[stream.clips.number < 0].all()
+    assert stream.clips.aligned[stream.clips.clip_index < 0].all()
 
 
 def test_sound_that_ends_before_its_picture_is_silent_and_no_fault(tmp_path):

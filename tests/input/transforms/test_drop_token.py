@@ -14,7 +14,7 @@ def test_hidden_and_visible_tokens_lose_the_same_share(share: float):
     for seed in range(20):
         rng = np.random.default_rng(seed)
         hidden = rng.random(int(rng.integers(1, 60))) < rng.random()
-        kept = drop_token.keep(hidden, share, rng)
+        kept = drop_token.drop_token_mask(hidden, share, rng)
         for kind in (hidden, ~hidden):
             assert kept[kind].sum() == drop_token.kept_count(np.array([kind.sum()]), share)[0]
             assert kept[kind].sum() >= kind.any()
@@ -23,7 +23,9 @@ def test_hidden_and_visible_tokens_lose_the_same_share(share: float):
 
 def test_every_token_is_dropped_as_often_as_any_other():
     hidden = np.arange(16) < 8
-    counts = sum(drop_token.keep(hidden, 0.25, np.random.default_rng(seed)).astype(int) for seed in range(4000))
+    counts = sum(
+        drop_token.drop_token_mask(hidden, 0.25, np.random.default_rng(seed)).astype(int) for seed in range(4000)
+    )
     # 3000 expected each; five standard deviations of a binomial are 137.
     assert abs(counts - 3000).max() < 137
 
@@ -36,7 +38,7 @@ def test_as_many_hidden_tokens_are_predicted_as_planned(kind: str, hide: str, sh
     for steps in (1, 2, 4, 7):
         rng = np.random.default_rng(steps)
         hidden = masking.video_mask(steps, (4, 6), config, rng)
-        predicted = dual_masking.predicted(hidden, steps, (4, 6), config, rng)
+        predicted = dual_masking.decoder_mask(hidden, steps, (4, 6), config, rng)
         assert predicted.sum() == dual_masking.predicted_count(np.array([hidden.sum()]), config)[0]
         assert not (predicted & ~hidden).any()
         assert predicted.any() == hidden.any()
@@ -53,7 +55,7 @@ def test_the_running_cell_is_the_published_pattern(share: float):
         cells = [np.tile(queue[(np.arange(4) + phase + step) % 4].reshape(2, 2), (2, 3)) for step in range(8)]
         patterns.append(tuple((hidden & (np.stack(cells).ravel() == 0)).tolist()))
     rngs = (np.random.default_rng(seed) for seed in range(40))
-    found = {tuple(dual_masking.predicted(hidden, 8, (4, 6), config, rng).tolist()) for rng in rngs}
+    found = {tuple(dual_masking.decoder_mask(hidden, 8, (4, 6), config, rng).tolist()) for rng in rngs}
     assert found == set(patterns)
 
 
@@ -61,7 +63,7 @@ def test_whole_steps_are_predicted():
     config = Masking(video=0.5, decode=0.5, decode_kind="frame")
     rng = np.random.default_rng(0)
     hidden = masking.video_mask(6, (4, 4), config, rng)
-    predicted = dual_masking.predicted(hidden, 6, (4, 4), config, rng).reshape(6, 16)
+    predicted = dual_masking.decoder_mask(hidden, 6, (4, 4), config, rng).reshape(6, 16)
     whole = (predicted == hidden.reshape(6, 16)).all(axis=1)
     assert whole.sum() == 3 and not predicted[~whole].any()
 

@@ -10,7 +10,7 @@ import pytest
 
 from mmvideo.input.config import Audio, Input, Masking, Packing, Source, Video, Views
 from mmvideo.input.pipeline import Batches
-from mmvideo.input.transforms.crops import draw_square
+from mmvideo.input.transforms.crops import sample_crop
 from mmvideo.input.transforms.eval_views import begin, view_counts
 from mmvideo.input.transforms.patchify import video_frames
 from mmvideo.stream import Modality, TokenStream
@@ -33,8 +33,8 @@ def _pass(batches: Batches) -> dict[tuple[int, int], tuple[TokenStream, int, int
     found = {}
     for step in range(batches.steps_per_epoch):
         stream = batches.batch(step)
-        for row, slot in np.argwhere(stream.clips.number >= 0).tolist():
-            key = int(stream.clips.number[row, slot]), int(stream.clips.view[row, slot])
+        for row, slot in np.argwhere(stream.clips.clip_index >= 0).tolist():
+            key = int(stream.clips.clip_index[row, slot]), int(stream.clips.view[row, slot])
             assert key not in found
             found[key] = stream, row, slot
     return found
@@ -44,7 +44,7 @@ def _video(place: tuple[TokenStream, int, int]) -> np.ndarray:
     """The patches of one view in order."""
     stream, row, slot = place
     here = (stream.layout.clip[row] == slot) & (stream.layout.modality[row] == Modality.VIDEO)
-    return stream.content["video"][row][stream.layout.index[row][here]]
+    return stream.content["video"][row][stream.layout.source_index[row][here]]
 
 
 def test_stretches_are_spread_from_the_start_to_the_end():
@@ -87,7 +87,7 @@ def test_every_view_comes_exactly_once_however_it_is_packed(views: Views, rows: 
     used = np.array([pictures.views_of(n) > 0 for n in range(len(pictures.corpus))])
     assert used.tolist() == pictures.corpus.has_video.tolist() and not used.all()
     after = batches.batch(batches.steps_per_epoch)
-    assert (after.clips.number == -1).all() and (after.clips.view == 0).all()
+    assert (after.clips.clip_index == -1).all() and (after.clips.view == 0).all()
 
 
 @pytest.mark.slow(reason="decodes every clip of the samples")
@@ -105,7 +105,7 @@ def test_views_begin_where_they_say_and_show_what_is_there():
             start = (seconds - 1.0) * (view // 3) / 2
             assert stream.clips.start[row, slot] == np.float32(start)
             width, height = int(corpus.width[number]), int(corpus.height[number])
-            square = draw_square(width, height, video, None, views, view)
+            square = sample_crop(width, height, video, None, views, view)
             times = [0.125, 0.375, 0.625, 0.875]
             media = corpus.record(number).media
             clip = decode(media, start=start, end=start + 1.0, times=times, size=square.size)
@@ -135,19 +135,21 @@ def test_one_view_is_the_middle_and_a_short_clip_gives_views_that_are_alike():
         stream, row, slot = found[short, view]
         assert stream.clips.start[row, slot] == 0
         here = (stream.layout.clip[row] == slot) & (stream.layout.modality[row] == Modality.AUDIO)
-        contents.append(stream.content["audio"][row][stream.layout.index[row][here] - stream.content["video"].shape[1]])
+        contents.append(
+            stream.content["audio"][row][stream.layout.source_index[row][here] - stream.content["video"].shape[1]]
+        )
     assert np.array_equal(contents[0], contents[1]) and np.array_equal(contents[0], contents[2])
 
 
 def test_squares_of_a_larger_picture_and_of_a_tall_one():
     video = Video(size=32)
     views = Views(crops=3, resize_shorter=48)
-    squares = [draw_square(200, 100, video, None, views, view) for view in range(3)]
+    squares = [sample_crop(200, 100, video, None, views, view) for view in range(3)]
     assert {square.size for square in squares} == {(48, 96)}
     assert [square.corner for square in squares] == [(8, 0), (8, 32), (8, 64)]
-    tall = [draw_square(100, 200, video, None, Views(crops=3), view) for view in range(3)]
+    tall = [sample_crop(100, 200, video, None, Views(crops=3), view) for view in range(3)]
     assert [square.corner for square in tall] == [(0, 0), (16, 0), (32, 0)]
-    assert [draw_square(80, 80, video, None, Views(crops=3), view).corner for view in range(3)] == [(0, 0)] * 3
+    assert [sample_crop(80, 80, video, None, Views(crops=3), view).corner for view in range(3)] == [(0, 0)] * 3
 
 
 def test_uniform_views_are_read_from_the_whole_clip_in_real_seconds():
@@ -173,7 +175,7 @@ def test_uniform_views_are_read_from_the_whole_clip_in_real_seconds():
         sound = here & (layout.modality[row] == Modality.AUDIO)
         middle = (seconds - 1.0) / 2
         np.testing.assert_allclose(layout.time[row][sound].min(), middle + 0.08, atol=1e-3)
-        content = stream.content["audio"][row][layout.index[row][sound] - stream.content["video"].shape[1]]
+        content = stream.content["audio"][row][layout.source_index[row][sound] - stream.content["video"].shape[1]]
         start = int((seconds - 1.0) * 16000 / 2)
         heard = decode(media, video=False).samples[start : start + 16000]
         rows = spectrogram(heard, config.audio.spectrogram)[:16, :16]
@@ -186,8 +188,8 @@ def test_training_says_where_its_views_start():
     for step in range(2 * batches.steps_per_epoch):
         clips = batches.batch(step).clips
         assert (clips.view == 0).all() and clips.mixed is None
-        for row, slot in np.argwhere(clips.number >= 0):
-            starts.setdefault(int(clips.number[row, slot]), set()).add(float(clips.start[row, slot]))
+        for row, slot in np.argwhere(clips.clip_index >= 0):
+            starts.setdefault(int(clips.clip_index[row, slot]), set()).add(float(clips.start[row, slot]))
     films = [starts[n] for n in range(int(batches.corpus.first[1])) if n in starts]
     room = batches.corpus.seconds - 1.0
     assert all(max(s) <= room[n] + 1e-6 for n, s in starts.items() if room[n] > 0)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from mmvideo.datasets.corpus import open_corpus
-from mmvideo.input.config import Audio, Input, Masking, Mixing, Packing, Presence, Source, Video
+from mmvideo.input.config import Audio, Input, Masking, Mixing, ModalityDropout, Packing, Source, Video
 from mmvideo.input.pipeline import Batches
-from mmvideo.input.rng import clip_draws
-from mmvideo.input.transforms.mixup import choose_partners, draw_blend, note_mixed
+from mmvideo.input.rng import clip_rngs
+from mmvideo.input.transforms.mixup import fill_mixup_targets, sample_mixup, sample_partners
 from mmvideo.input.transforms.patchify import video_frames
-from mmvideo.stream import Clips, Mixed, Modality, TokenStream
+from mmvideo.stream import Clips, MixupTargets, Modality, TokenStream
 
 PLAIN = Input(
     sources=(Source("samples:film"), Source("samples:sounds")),
@@ -41,7 +41,7 @@ def _content(stream: TokenStream, row: int, slot: int) -> dict[str, np.ndarray]:
     for name, base in (("video", 0), ("audio", stream.content["video"].shape[1])):
         here = (layout.clip[row] == slot) & (layout.modality[row] == Modality[name.upper()])
         if here.any():
-            patches = stream.content[name][row][layout.index[row][here] - base]
+            patches = stream.content[name][row][layout.source_index[row][here] - base]
             found[name] = video_frames(patches, (2, 16, 16), 32, 32) if name == "video" else patches.ravel()
     return found
 
@@ -52,15 +52,18 @@ def _pairs(config: Input, steps: Sequence[int]):
     read = plain._loader._reader.read
     for step, row in itertools.product(steps, range(4)):
         ours, theirs = mixed.batch(step), plain.batch(step)
-        assert np.array_equal(ours.clips.number, theirs.clips.number)
+        assert np.array_equal(ours.clips.clip_index, theirs.clips.clip_index)
         planned = mixed._planner.row(4 * step + row)
         for slot, (number, partner) in enumerate(
-            zip(planned.picks.clip.tolist(), planned.picks.partner.tolist(), strict=True)
+            zip(planned.sampled.clip.tolist(), planned.sampled.partner.tolist(), strict=True)
         ):
             assert partner >= 0
-            shown, place = tuple(planned.picks.present[slot, :2].tolist()), (planned.epoch, int(planned.position[slot]))
-            own = read(number, shown, clip_draws(config.seed, True, place))
-            other = read(partner, shown, clip_draws(config.seed, True, (*place, 1)), fitted=own.stretch)
+            shown, place = (
+                tuple(planned.sampled.present[slot, :2].tolist()),
+                (planned.epoch, int(planned.position[slot])),
+            )
+            own = read(number, shown, clip_rngs(config.seed, True, place))
+            other = read(partner, shown, clip_rngs(config.seed, True, (*place, 1)), fitted=own.stretch)
             share = float(ours.clips.mixed.share[row, slot])
             assert ours.clips.start[row, slot] == np.float32(own.stretch.start)
             yield share, _content(ours, row, slot), _content(theirs, row, slot), own, other
@@ -68,8 +71,8 @@ def _pairs(config: Input, steps: Sequence[int]):
 
 def _sum(own, other, share: float) -> np.ndarray:
     """Both sounds around their means, the other cut or silent where it ends."""
-    sound = share * (own.heard - own.heard.mean(dtype=np.float64))
-    heard = other.heard - other.heard.mean(dtype=np.float64)
+    sound = share * (own.audio - own.audio.mean(dtype=np.float64))
+    heard = other.audio - other.audio.mean(dtype=np.float64)
     sound[: len(heard)] += (1 - share) * heard
     return sound
 
@@ -88,8 +91,8 @@ def test_mixup_is_the_weighted_sum_of_pixels_and_of_samples_around_their_mean():
             # Rounded to the next whole value, whatever the rounding of the sum.
             assert np.abs(mixed["video"] - expected).max() <= 0.5 + 1e-4
         if "audio" in mixed:
-            assert np.array_equal(plain["audio"], own.heard[: len(plain["audio"])])
-            lengths.add(np.sign(len(own.heard) - len(other.heard)))
+            assert np.array_equal(plain["audio"], own.audio[: len(plain["audio"])])
+            lengths.add(np.sign(len(own.audio) - len(other.audio)))
             np.testing.assert_allclose(mixed["audio"], _sum(own, other, share)[: len(mixed["audio"])], atol=1e-6)
     assert seen == {("video", "audio"), ("audio",)}
     assert lengths == {0, 1}
@@ -120,7 +123,7 @@ def test_a_drawn_box_has_the_area_that_the_share_leaves():
     rng = np.random.default_rng(0)
     shares, cut = [], []
     for _ in range(2000):
-        blend = draw_blend(Mixing(mixup=0.8, cutmix=1.0, switch=0.3), 64, rng)
+        blend = sample_mixup(Mixing(mixup=0.8, cutmix=1.0, switch=0.3), 64, rng)
         cut.append(blend.box is not None)
         if blend.box is not None:
             top, bottom, left, right = blend.box
@@ -130,7 +133,7 @@ def test_a_drawn_box_has_the_area_that_the_share_leaves():
     assert abs(np.mean(cut) - 0.3) < 0.04
     # Half of the area on average, less what is cut off at the edges.
     assert 0.6 < np.mean(shares) < 0.75 and min(shares) < 0.25 and max(shares) > 0.95
-    silent = [draw_blend(Mixing(cutmix=1.0), 0, rng) for _ in range(500)]
+    silent = [sample_mixup(Mixing(cutmix=1.0), 0, rng) for _ in range(500)]
     assert all(blend.box is None for blend in silent)
     assert abs(np.mean([blend.share for blend in silent]) - 0.5) < 0.05
 
@@ -146,21 +149,21 @@ def test_a_batch_of_mixed_clips_is_the_same_whoever_makes_it_and_when():
 
 
 def test_partners_are_others_of_the_epoch_that_have_what_the_clip_shows():
-    presence = Presence(drop={"video": 0.3, "audio": 0.3})
-    batches = Batches(dataclasses.replace(BOTH, presence=presence))
+    presence = ModalityDropout(drop={"video": 0.3, "audio": 0.3})
+    batches = Batches(dataclasses.replace(BOTH, modality_dropout=presence))
     has = batches._picker.has
     partners = []
     for epoch in range(4):
-        picks, _ = batches._planner.needs(epoch)
-        mixed, media = picks.partner >= 0, picks.present[:, :2].any(axis=1)
+        sampled, _ = batches._planner.needs(epoch)
+        mixed, media = sampled.partner >= 0, sampled.present[:, :2].any(axis=1)
         assert 0 < (~media).sum() and not mixed[~media].any()
         assert abs(mixed[media].mean() - 0.7) < 0.12
-        assert (has[picks.partner[mixed], :2] >= picks.present[mixed, :2]).all()
-        assert (picks.partner != picks.clip).all()
-        assert set(picks.partner[mixed].tolist()) <= set(picks.clip.tolist())
-        partners.append(picks.partner)
+        assert (has[sampled.partner[mixed], :2] >= sampled.present[mixed, :2]).all()
+        assert (sampled.partner != sampled.clip).all()
+        assert set(sampled.partner[mixed].tolist()) <= set(sampled.clip.tolist())
+        partners.append(sampled.partner)
     assert not np.array_equal(partners[0], partners[1])
-    again, _ = Batches(dataclasses.replace(BOTH, presence=presence))._planner.needs(2)
+    again, _ = Batches(dataclasses.replace(BOTH, modality_dropout=presence))._planner.needs(2)
     assert np.array_equal(again.partner, partners[2])
 
 
@@ -171,13 +174,13 @@ def test_every_other_clip_is_as_often_a_partner_and_one_alone_has_none():
     counts = np.zeros((5, 5), int)
     for _ in range(6000):
         uniform[:, 1] = rng.random(5)
-        partner = choose_partners(np.arange(5), has, has, 1.0, uniform)
+        partner = sample_partners(np.arange(5), has, has, 1.0, uniform)
         counts[np.arange(5), partner] += 1
     expected = np.zeros((5, 5))
     expected[:3, :3] = 3000 * (1 - np.eye(3))
     expected[3, :3] = expected[4, :3] = 2000
     assert np.abs(counts - expected).max() < 200
-    lonely = choose_partners(np.arange(2), has[3:], has[3:], 1.0, uniform[:2])
+    lonely = sample_partners(np.arange(2), has[3:], has[3:], 1.0, uniform[:2])
     assert lonely.tolist() == [-1, -1]
 
 
@@ -188,15 +191,15 @@ def test_labels_are_those_of_the_partner():
         clips = batches.batch(step).clips
         assert clips.mixed.share.dtype == np.float32 and set(clips.mixed.labels) == set(batches.classes)
         for row in range(4):
-            picks = batches._planner.row(4 * step + row).picks
-            for slot, partner in enumerate(picks.partner.tolist()):
+            sampled = batches._planner.row(4 * step + row).sampled
+            for slot, partner in enumerate(sampled.partner.tolist()):
                 share = float(clips.mixed.share[row, slot])
                 assert (share == 1) if partner < 0 else (0 <= share <= 1)
                 for kind, classes in clips.mixed.labels.items():
                     expected = batches.corpus.labels[kind][partner] if partner >= 0 else -1
                     assert classes[row, slot] == expected
                     known += expected >= 0
-            assert (clips.mixed.share[row, len(picks) :] == 1).all()
+            assert (clips.mixed.share[row, len(sampled) :] == 1).all()
     assert known > 5
 
 
@@ -207,11 +210,11 @@ def test_targets_are_mixed_where_both_are_known():
         np.ones((4, 3), bool),
         {"kind": np.array([0, 1, 2, -1], np.int32)},
         targets={"several": np.concatenate([several, np.full((1, 3), np.nan, np.float32)])},
-        mixed=Mixed(np.ones(4, np.float32), {"kind": np.full(4, -1, np.int32)}),
+        mixed=MixupTargets(np.ones(4, np.float32), {"kind": np.full(4, -1, np.int32)}),
     )
     partner, share = np.array([5, -1, 4]), np.array([0.75, 1.0, 0.5])
     others = np.array([[0, 0, 1], [np.nan, np.nan, np.nan], [0, np.nan, 1]], np.float32)
-    note_mixed(clips, partner, share, {"kind": np.arange(10, 16, dtype=np.int32)}, {"several": others})
+    fill_mixup_targets(clips, partner, share, {"kind": np.arange(10, 16, dtype=np.int32)}, {"several": others})
     assert clips.mixed.share.tolist() == [0.75, 1.0, 0.5, 1.0]
     assert clips.mixed.labels["kind"].tolist() == [15, -1, 14, -1]
     expected = [[0.75, 0, np.nan], [0, 1, 1], [0.5, np.nan, 0.5], [np.nan] * 3]
@@ -247,20 +250,20 @@ class _Broken:
 def test_a_clip_whose_partner_cannot_be_read_stays_as_it_is():
     config = dataclasses.replace(MIXUP, sources=PLAIN.sources[:1])
     batches = Batches(config)
-    picks = batches._planner.row(0).picks
-    slot = next(s for s, p in enumerate(picks.partner) if p not in picks.clip and (picks.partner == p).sum() == 1)
-    partner = int(picks.partner[slot])
+    sampled = batches._planner.row(0).sampled
+    slot = next(s for s, p in enumerate(sampled.partner) if p not in sampled.clip and (sampled.partner == p).sum() == 1)
+    partner = int(sampled.partner[slot])
     broken = Batches(config, corpora=[_Broken(open_corpus("samples:film", "train"), partner)])
     plain = Batches(dataclasses.replace(config, mixing=Mixing()))
     ours, whole, theirs = (batch._row(0) for batch in (broken, batches, plain))
     assert [clip for clip, _ in broken.skipped] == [batches.clip_id(partner)]
-    assert ours.clips.number.tolist() == whole.clips.number.tolist()
+    assert ours.clips.clip_index.tolist() == whole.clips.clip_index.tolist()
     assert ours.clips.mixed.share[slot] == 1 and whole.clips.mixed.share[slot] < 1
     assert all(classes[slot] == -1 for classes in ours.clips.mixed.labels.values())
     for name in ("video", "audio"):
         here = (ours.layout.clip == slot) & (ours.layout.modality == Modality[name.upper()])
         base = 0 if name == "video" else len(ours.content["video"])
-        place = ours.layout.index[here] - base
+        place = ours.layout.source_index[here] - base
         assert np.array_equal(ours.content[name][place], theirs.content[name][place])
         others = np.setdiff1d(np.arange(len(ours.content[name])), place)
         assert np.array_equal(ours.content[name][others], whole.content[name][others])

@@ -19,7 +19,7 @@ def test_a_video_patch_is_the_cell_that_its_place_names():
     video = Video(fps=8.0, frames=8, size=48, tubelet=(4, 16, 8))
     frames = np.random.default_rng(1).integers(0, 256, (8, 48, 48, 3), dtype=np.uint8)
     patches = patchify.video_patches(frames, video.tubelet)
-    grid, time = patchify.video_places(2, video, (np.arange(8) + 0.5) / 8)
+    grid, time = patchify.video_positions(2, video, (np.arange(8) + 0.5) / 8)
     for number in (0, 7, 17, 35):
         t, y, x = grid[number]
         cell = frames[4 * t : 4 * t + 4, 16 * y : 16 * y + 16, 8 * x : 8 * x + 8]
@@ -34,7 +34,7 @@ def test_audio_patches_with_a_shorter_stride_overlap():
     steps = int(patchify.audio_steps(np.array([52]), audio)[0])
     assert (steps, patchify.audio_bands(audio)) == (4, 7)
     assert patches.shape == (28, 16 * 32)
-    grid, time = patchify.audio_places(steps, audio)
+    grid, time = patchify.audio_positions(steps, audio)
     for number in (0, 8, 27):
         t, m, _ = grid[number]
         assert (patches[number].reshape(16, 32) == rows[10 * t : 10 * t + 16, 16 * m : 16 * m + 32]).all()

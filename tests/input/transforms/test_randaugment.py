@@ -130,7 +130,7 @@ def test_training_clips_are_changed_and_those_of_an_evaluation_are_not():
     changed = dataclasses.replace(plain, video=dataclasses.replace(plain.video, rand_augment=RandAugment(), erase=0.5))
     for train in (True, False):
         ours, theirs = Batches(changed, train=train).batch(0), Batches(plain, train=train).batch(0)
-        assert np.array_equal(ours.clips.number, theirs.clips.number)
+        assert np.array_equal(ours.clips.clip_index, theirs.clips.clip_index)
         same = [np.array_equal(a, b) for a, b in zip(ours.content["video"], theirs.content["video"], strict=True)]
         assert not any(same) if train else all(same)
 

@@ -11,7 +11,7 @@ from exact_attention import exact, inputs, whole_rows
 from jax.sharding import AxisType
 
 from mmvideo.model.attention.cudnn import cudnn_attention
-from mmvideo.model.attention.dispatch import BACKENDS, Call, attend, obstacle_of
+from mmvideo.model.attention.dispatch import BACKENDS, Call, attend, unsupported_reason
 from mmvideo.model.attention.splash import splash_attention
 from mmvideo.model.attention.tokamax import tokamax_attention
 from mmvideo.model.sharding import on_own_queries
@@ -159,7 +159,7 @@ def test_kernel_of_the_platform_is_exact(backend, rows):
     spans = whole_rows((120, 300), 300) if whole else spans
     if jax.default_backend() == "cpu":
         pytest.skip("no GPU or TPU here")
-    obstacle = obstacle_of(backend, Call(jax.default_backend(), 300, 64, jnp.bfloat16))
+    obstacle = unsupported_reason(backend, Call(jax.default_backend(), 300, 64, jnp.bfloat16))
     if obstacle is not None:
         pytest.skip(f"{backend}: {obstacle}")
     arrays = tuple(x / 2 for x in arrays)

@@ -9,10 +9,10 @@ import optax
 import pytest
 from flax import nnx
 
-from mmvideo.model.config import Block, Dimensions, Model
+from mmvideo.model.config import Block, Model, ModelDims
 from mmvideo.model.layers import fp8
-from mmvideo.model.transformer.block import Blocks
-from mmvideo.model.transformer.run_layers import Computing, run_layers
+from mmvideo.model.transformer.block import TransformerStack
+from mmvideo.model.transformer.run_layers import ComputeConfig, run_layers
 
 QUANTIZED = Block(quantized="fp8")
 
@@ -20,7 +20,7 @@ QUANTIZED = Block(quantized="fp8")
 def test_a_missing_qwix_is_named_with_its_install(monkeypatch):
     monkeypatch.setattr("mmvideo.model.layers.fp8.importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"model.block.quantized fp8 needs .* pip install 'mmvideo\[fp8\]'"):
-        Blocks(Dimensions(1, 8, 1, 8), QUANTIZED, rngs=nnx.Rngs(0))
+        TransformerStack(ModelDims(1, 8, 1, 8), QUANTIZED, rngs=nnx.Rngs(0))
 
 
 @pytest.fixture
@@ -29,12 +29,12 @@ def qwix():
 
 
 def layers_of(depth=2, width=32):
-    return Blocks(Dimensions(depth, width, 2, 4 * width), rngs=nnx.Rngs(0)).layers()
+    return TransformerStack(ModelDims(depth, width, 2, 4 * width), rngs=nnx.Rngs(0)).layers()
 
 
 def run(x, layers, block, remat="none"):
     spans = jnp.broadcast_to(jnp.asarray([0, x.shape[1]]), (*x.shape[:2], 2))
-    return run_layers(x, layers, spans, None, Computing.of(Model(block=block, attention="xla", remat=remat)))
+    return run_layers(x, layers, spans, None, ComputeConfig.of(Model(block=block, attention="xla", remat=remat)))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,10 @@ def test_a_token_is_not_rounded_by_its_neighbours(qwix):
 def test_gradients_point_the_same_way(qwix, streams, build, remat):
     """On a batch of packed clips, all layers together; in the backward pass all factors are rounded again."""
     stream = streams.make_stream([[streams.make_clip(1), streams.make_clip(2)], [streams.make_clip(3)]])
-    weight = np.random.default_rng(0).normal(size=(*stream.layout.index.shape, 24)) * stream.layout.real[..., None]
+    weight = (
+        np.random.default_rng(0).normal(size=(*stream.layout.source_index.shape, 24))
+        * stream.layout.is_token[..., None]
+    )
 
     @nnx.jit
     def gradient(model):
@@ -113,7 +116,7 @@ def test_it_learns_as_without(qwix):
 def test_all_products_with_weights_are_of_8_bits_and_no_others(qwix, activation, products):
     """Of a layer: to queries, keys and values, out of attention, up, gate and down; each has two in the gradient."""
     block = Block(quantized="fp8", activation=activation)
-    layers = Blocks(Dimensions(1, 32, 2, 128), block, rngs=nnx.Rngs(0)).layers()
+    layers = TransformerStack(ModelDims(1, 32, 2, 128), block, rngs=nnx.Rngs(0)).layers()
     loss = jax.grad(lambda x, layers: run(x, layers, block).astype(jnp.float32).sum(), argnums=(0, 1))
     text = jax.jit(loss).lower(jnp.ones((2, 6, 32), jnp.bfloat16), layers).as_text()
     small = re.findall(r"dot_general .*\(tensor<\S+xf8E4M3FN>, tensor<\S+xf8E4M3FN>\)", text)

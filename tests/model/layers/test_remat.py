@@ -16,10 +16,10 @@ from mmvideo.cost_model.flops import count_flops
 from mmvideo.cost_model.peak_memory import peak_bytes
 from mmvideo.model.attention.cudnn import cudnn_attention
 from mmvideo.model.attention.splash import splash_attention
-from mmvideo.model.config import KEPT, Block, Dimensions, Model, dimensions, plain
+from mmvideo.model.config import KEPT, Block, Model, ModelDims, dense_reference, model_dims
 from mmvideo.model.layers.remat import Remat
-from mmvideo.model.transformer.block import Blocks
-from mmvideo.model.transformer.run_layers import Computing, run_layers
+from mmvideo.model.transformer.block import TransformerStack
+from mmvideo.model.transformer.run_layers import ComputeConfig, run_layers
 
 ROWS, LENGTH, HEADS, HEAD, INNER, DEPTH = 2, 14, 2, 8, 64, 2
 WIDTH = HEADS * HEAD
@@ -39,13 +39,13 @@ OFFLOADED = dict(remat="full", remat_keep=("query_key_value",), remat_offload=("
 def given(block=Block(), depth=DEPTH):
     """Tokens, and the weights of layers."""
     x = jax.random.normal(jax.random.key(0), INPUT)
-    return x, Blocks(Dimensions(depth, WIDTH, HEADS, INNER), block, rngs=nnx.Rngs(0)).layers()
+    return x, TransformerStack(ModelDims(depth, WIDTH, HEADS, INNER), block, rngs=nnx.Rngs(0)).layers()
 
 
 def loss(**settings):
     """A number that layers give; each token sees those before it."""
     ends = np.stack([np.zeros(LENGTH), np.arange(LENGTH) + 1], axis=-1).astype(np.int32)
-    spans, computing = jnp.asarray(np.stack([ends] * ROWS)), Computing.of(Model(chunk=4, **settings))
+    spans, computing = jnp.asarray(np.stack([ends] * ROWS)), ComputeConfig.of(Model(chunk=4, **settings))
     return lambda x, layers: jnp.square(run_layers(x, layers, spans, None, computing)).sum()
 
 
@@ -198,5 +198,5 @@ def test_what_can_not_be_kept_is_refused(settings, message):
     for name, value in settings.items():
         object.__setattr__(model, name, value)  # A recipe's types are checked in tests only.
     with pytest.raises(ValueError, match=message):
-        dimensions(model)
-    assert dimensions(plain(Model(**OFFLOADED)))
+        model_dims(model)
+    assert model_dims(dense_reference(Model(**OFFLOADED)))

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from mmvideo.model.config import Model, dimensions
+from mmvideo.model.config import Model, model_dims
 from mmvideo.model.positions.schemes import Position, rotate
-from mmvideo.stream import Layout, Modality, PatchSpec, StreamSpec, TextSpec
+from mmvideo.stream import Modality, PatchSpec, StreamSpec, TextSpec, TokenLayout
 
 SPEC = StreamSpec(
     video=PatchSpec((2, 4, 4, 3), (16, 14, 15), 0.25),
@@ -37,7 +37,7 @@ def layout():
     modality, time, grid = (np.array(x)[None] for x in zip(*TOKENS, strict=True))
     index = np.zeros_like(modality)
     fields = (index, modality.astype(np.int32), index, time.astype(np.float32), grid.astype(np.int32))
-    return Layout(*map(jnp.asarray, fields))
+    return TokenLayout(*map(jnp.asarray, fields))
 
 
 def added(scheme, width=WIDTH):
@@ -190,4 +190,4 @@ def test_none_and_rotary_add_nothing(scheme):
 )
 def test_widths_that_do_not_fit_are_refused(scheme, width, reason):
     with pytest.raises(ValueError, match=f"model.width {width}.*{scheme}.*{reason}"):
-        dimensions(Model(width=width, heads=1, position=scheme))
+        model_dims(Model(width=width, heads=1, position=scheme))

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from mmvideo.model.config import Block, Decoder, Dimensions, Fusion, Model, Sharing, dimensions
-from mmvideo.model.layers.drop_path import drop_rates, kept_branches
-from mmvideo.model.transformer.block import Blocks
+from mmvideo.model.config import Block, Decoder, Fusion, Model, ModelDims, Sharing, model_dims
+from mmvideo.model.layers.drop_path import drop_path_scales, drop_rates
+from mmvideo.model.transformer.block import TransformerStack
 from mmvideo.model.transformer.decoder import MaskedDecoder
 
-NUMBERS = Dimensions(depth=4, width=12, heads=2, feed_forward=20)
+NUMBERS = ModelDims(depth=4, width=12, heads=2, feed_forward=20)
 ATTENTION, FEED_FORWARD, NORM = 4 * 12 * 12 + 4 * 12, 2 * 12 * 20 + 20 + 12, 2 * 12
 
 
 def count(block=Block(), **settings):
-    blocks = nnx.eval_shape(lambda: Blocks(NUMBERS, block, 1, rngs=nnx.Rngs(0), **settings))
+    blocks = nnx.eval_shape(lambda: TransformerStack(NUMBERS, block, 1, rngs=nnx.Rngs(0), **settings))
     return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(blocks)))
 
 
@@ -54,8 +54,8 @@ def test_stochastic_depth_grows_linearly_and_keeps_the_expectation():
     np.testing.assert_allclose(drop_rates(0.3, 0, 2, 4, count=4), [0, 0.05, 0.1, 0.15])
     assert drop_rates(0.3, 0, 1, 1) == [0]
     rates = np.array([0, 0.25, 0.5])
-    plain = np.asarray(kept_branches(jax.random.key(0), rates, 100, 100, rescale=False))
-    kept = np.asarray(kept_branches(jax.random.key(0), rates, 100, 100))
+    plain = np.asarray(drop_path_scales(jax.random.key(0), rates, 100, 100, rescale=False))
+    kept = np.asarray(drop_path_scales(jax.random.key(0), rates, 100, 100))
     # scenic's: what is not skipped stays as it is.
     np.testing.assert_array_equal(plain, (kept > 0).astype(np.float32))
     assert kept.shape == (3, 2, 100, 100)
@@ -102,7 +102,10 @@ def test_clips_skip_branches_in_training_only(streams, build, sharing):
 )
 def test_how_rows_of_each_modality_are_run_changes_nothing(streams, build, other):
     stream = streams.make_stream([[streams.make_clip(1), streams.make_clip(2, audio=0)]])
-    weight = np.random.default_rng(0).normal(size=(*stream.layout.index.shape, 24)) * stream.layout.real[..., None]
+    weight = (
+        np.random.default_rng(0).normal(size=(*stream.layout.source_index.shape, 24))
+        * stream.layout.is_token[..., None]
+    )
 
     @nnx.jit
     def loss_and_gradient(model):
@@ -136,10 +139,10 @@ def test_the_decoder_is_of_the_same_block_and_never_drops(streams, tiny):
         (lambda: Block(epsilon=0.0), "epsilon 0.0 must be above 0"),
         (lambda: Block(drop_path=1.0), r"drop_path 1.0 must be in \[0, 1\)"),
         (lambda: Block(soft_cap=0.0), "soft_cap 0.0 must be above 0"),
-        (lambda: dimensions(Model(class_tokens=-1)), "class_tokens is -1"),
-        (lambda: dimensions(Model(depths={"video": 2})), "needs model.sharing.apart nothing"),
-        (lambda: dimensions(Model(depths={"smell": 2}, sharing=Sharing("nothing"))), "'smell': 2"),
-        (lambda: dimensions(Model(depths={"video": 0}, sharing=Sharing("nothing"))), "'video': 0"),
+        (lambda: model_dims(Model(class_tokens=-1)), "class_tokens is -1"),
+        (lambda: model_dims(Model(depths={"video": 2})), "needs model.sharing.apart nothing"),
+        (lambda: model_dims(Model(depths={"smell": 2}, sharing=Sharing("nothing"))), "'smell': 2"),
+        (lambda: model_dims(Model(depths={"video": 0}, sharing=Sharing("nothing"))), "'video': 0"),
     ],
 )
 def test_wrong_settings_are_refused(make, message):

@@ -10,8 +10,8 @@ from flax import nnx
 
 from mmvideo.model.baselines.config import CnnLstm
 from mmvideo.model.config import Block, Fusion, Sharing, VideoEncoder
-from mmvideo.model.factory import make_trunk
-from mmvideo.model.transformer.kv_cache import read, see, unwritten
+from mmvideo.model.factory import build_model
+from mmvideo.model.transformer.kv_cache import decode_step, empty_cache, prefill
 from mmvideo.stream import Modality
 
 CAUSAL = {"text": "causal"}
@@ -72,14 +72,14 @@ def changed(build):
     """Makes a model none of whose weights are as they began."""
 
     def make(**settings):
-        trunk = build(**({"fusion": Fusion("mid", 2, 1, **CAUSAL)} | settings))
-        graph, params, rest = nnx.split(trunk, nnx.Param, ...)
+        backbone = build(**({"fusion": Fusion("mid", 2, 1, **CAUSAL)} | settings))
+        graph, params, rest = nnx.split(backbone, nnx.Param, ...)
         leaves, tree = jax.tree.flatten(params)
         keys = jax.random.split(jax.random.key(1), len(leaves))
         leaves = [leaf + 0.2 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
-        trunk = nnx.merge(graph, jax.tree.unflatten(tree, leaves), rest)
-        trunk.eval()
-        return trunk
+        backbone = nnx.merge(graph, jax.tree.unflatten(tree, leaves), rest)
+        backbone.eval()
+        return backbone
 
     return make
 
@@ -87,19 +87,19 @@ def changed(build):
 def texts_of(stream):
     """The pieces of every clip `[B, E, T]`, and which there are."""
     layout, base = stream.layout, 2 * stream.content["video"].shape[1]
-    batch, slots = stream.clips.number.shape
-    pieces, there = np.zeros((batch, slots, TEXTS), np.int32), np.zeros((batch, slots, TEXTS), bool)
+    batch, slots = stream.clips.clip_index.shape
+    text_tokens, there = np.zeros((batch, slots, TEXTS), np.int32), np.zeros((batch, slots, TEXTS), bool)
     for row, place in zip(*np.nonzero(layout.modality == Modality.TEXT), strict=True):
         at = row, int(layout.clip[row, place]), int(layout.grid[row, place, 2])
-        pieces[at], there[at] = stream.content["text"][row, layout.index[row, place] - base], True
-    return pieces, there
+        text_tokens[at], there[at] = stream.content["text"][row, layout.source_index[row, place] - base], True
+    return text_tokens, there
 
 
 @nnx.jit
-def whole(trunk, stream):
+def whole(backbone, stream):
     """The tokens of every text at the top, from one pass over everything."""
-    features = trunk(stream)
-    clips, place = jnp.arange(stream.clips.number.shape[1]), jnp.arange(TEXTS)
+    features = backbone(stream)
+    clips, place = jnp.arange(stream.clips.clip_index.shape[1]), jnp.arange(TEXTS)
     layout = features.layout
     own = (layout.modality == Modality.TEXT)[:, None, None] & (layout.clip[:, None, None] == clips[:, None, None])
     own &= layout.grid[:, None, None, :, 2] == place[:, None]
@@ -107,21 +107,21 @@ def whole(trunk, stream):
 
 
 @nnx.jit
-def piecewise(trunk, stream, pieces):
+def piecewise(backbone, stream, text_tokens):
     """The same from two pieces read at once and the others one by one."""
-    seen = see(trunk, stream)
-    batch, clips, count = pieces.shape
-    place = jnp.broadcast_to(jnp.arange(count), pieces.shape)[:, None]
-    pieces = pieces[:, None]
+    seen = prefill(backbone, stream)
+    batch, clips, count = text_tokens.shape
+    place = jnp.broadcast_to(jnp.arange(count), text_tokens.shape)[:, None]
+    text_tokens = text_tokens[:, None]
     nothing = jnp.zeros((batch, clips, 0), bool)
-    top, new = read(trunk, seen, unwritten(seen, clips), pieces[..., :2], place[..., :2], nothing)
-    written = tuple(kept.roomy(count) for kept in new)
+    top, new = decode_step(backbone, seen, empty_cache(seen, clips), text_tokens[..., :2], place[..., :2], nothing)
+    written = tuple(kept.pad_to(count) for kept in new)
 
     def step(written, number):
-        one, here = (jax.lax.dynamic_slice_in_dim(values, number, 1, axis=3) for values in (pieces, place))
+        one, here = (jax.lax.dynamic_slice_in_dim(values, number, 1, axis=3) for values in (text_tokens, place))
         known = jnp.broadcast_to(jnp.arange(count) < number, (batch, clips, count))
-        top, new = read(trunk, seen, written, one, here, known)
-        return tuple(old.put(more, number) for old, more in zip(written, new, strict=True)), top[:, 0, :, 0]
+        top, new = decode_step(backbone, seen, written, one, here, known)
+        return tuple(old.update(more, number) for old, more in zip(written, new, strict=True)), top[:, 0, :, 0]
 
     _, rest = jax.lax.scan(step, written, jnp.arange(2, count))
     return jnp.concatenate([top[:, 0], jnp.moveaxis(rest, 0, 2)], axis=2)
@@ -139,29 +139,29 @@ def piecewise(trunk, stream, pieces):
     ],
 )
 def test_what_is_kept_gives_the_tokens_of_a_whole_pass(changed, stream, settings):
-    trunk, (pieces, there) = changed(**settings), texts_of(stream)
-    want, got = np.asarray(whole(trunk, stream)), np.asarray(piecewise(trunk, stream, jnp.asarray(pieces)))
+    backbone, (text_tokens, there) = changed(**settings), texts_of(stream)
+    want, got = np.asarray(whole(backbone, stream)), np.asarray(piecewise(backbone, stream, jnp.asarray(text_tokens)))
     assert there.sum() == 17 and np.abs(want[there]).mean() > 0.1
     np.testing.assert_allclose(got[there], want[there], atol=1e-4)
 
 
 @pytest.mark.slow(reason="compiles a pass for every length")
 def test_half_precision_is_close(changed, stream):
-    trunk, (pieces, there) = changed(compute="bfloat16"), texts_of(stream)
-    got = piecewise(trunk, stream, jnp.asarray(pieces))
+    backbone, (text_tokens, there) = changed(compute="bfloat16"), texts_of(stream)
+    got = piecewise(backbone, stream, jnp.asarray(text_tokens))
     assert got.dtype == jnp.bfloat16
-    want, got = (np.asarray(tokens, np.float64)[there] for tokens in (whole(trunk, stream), got))
+    want, got = (np.asarray(tokens, np.float64)[there] for tokens in (whole(backbone, stream), got))
     assert np.abs(got - want).mean() < 0.02 * np.abs(want).mean()
 
 
 def test_the_media_matter_only_to_their_own_clip(changed, stream):
     """Other pixels in one clip change its tokens and no other's."""
-    trunk, (pieces, _) = changed(), texts_of(stream)
+    backbone, (text_tokens, _) = changed(), texts_of(stream)
     layout = stream.layout
-    own = np.asarray(layout.index[0])[(layout.clip[0] == 1) & (layout.modality[0] == Modality.VIDEO)]
+    own = np.asarray(layout.source_index[0])[(layout.clip[0] == 1) & (layout.modality[0] == Modality.VIDEO)]
     other = stream.content | {"video": stream.content["video"].at[0, own].set(0)}
-    before = piecewise(trunk, stream, jnp.asarray(pieces))
-    after = piecewise(trunk, dataclasses.replace(stream, content=other), jnp.asarray(pieces))
+    before = piecewise(backbone, stream, jnp.asarray(text_tokens))
+    after = piecewise(backbone, dataclasses.replace(stream, content=other), jnp.asarray(text_tokens))
     moved = np.abs(after - before).max(axis=(2, 3))
     assert moved[0, 1] > 1e-2
     moved[0, 1] = 0
@@ -174,23 +174,23 @@ def flops(function, *arguments):
 
 def test_a_new_piece_costs_one_token(changed, stream):
     """One program serves for every piece, and does a small part of the work of a pass over everything."""
-    trunk = changed(scan=False)
-    graph, state = nnx.split(trunk)
-    batch, clips = stream.clips.number.shape
-    seen = see(trunk, stream)
+    backbone = changed(scan=False)
+    graph, state = nnx.split(backbone)
+    batch, clips = stream.clips.clip_index.shape
+    seen = prefill(backbone, stream)
     fixed, form = jax.tree.flatten(seen)
     piece = jnp.zeros((batch, 1, clips, 1), jnp.int32)
 
     def step(state, fixed, written, number):
-        keys, (count, kinds) = written, (written[0].shape[4], jax.tree.structure(unwritten(seen, clips)))
+        keys, (count, kinds) = written, (written[0].shape[4], jax.tree.structure(empty_cache(seen, clips)))
         known = jnp.broadcast_to(jnp.arange(count) < number, (batch, clips, count))
         kept = jax.tree.unflatten(kinds, keys)
         seeing = jax.tree.unflatten(form, fixed)
-        top, new = read(nnx.merge(graph, state), seeing, kept, piece, piece + number, known)
-        return top, jax.tree.leaves([old.put(more, number) for old, more in zip(kept, new, strict=True)])
+        top, new = decode_step(nnx.merge(graph, state), seeing, kept, piece, piece + number, known)
+        return top, jax.tree.leaves([old.update(more, number) for old, more in zip(kept, new, strict=True)])
 
     def room(slots):
-        return jax.tree.leaves([kept.roomy(slots) for kept in unwritten(seen, clips)])
+        return jax.tree.leaves([kept.pad_to(slots) for kept in empty_cache(seen, clips)])
 
     jitted, written = jax.jit(step), room(TEXTS)
     for number in range(TEXTS):
@@ -205,7 +205,7 @@ def test_a_new_piece_costs_one_token(changed, stream):
 
 def test_who_cannot_write(build, streams, stream):
     with pytest.raises(ValueError, match="set model.fusion.text to causal"):
-        see(build(), stream)
-    cnn = make_trunk(CnnLstm(), streams.SPEC, rngs=nnx.Rngs(params=0, dropout=1))
+        prefill(build(), stream)
+    cnn = build_model(CnnLstm(), streams.SPEC, rngs=nnx.Rngs(params=0, dropout=1))
     with pytest.raises(ValueError, match="model.kind transformer only"):
-        see(cnn, stream)
+        prefill(cnn, stream)

@@ -8,7 +8,7 @@ from flax import nnx
 from streams import SPEC, make_clip, make_stream
 
 from mmvideo.model.config import Fusion, Model, Sharing, VideoEncoder
-from mmvideo.model.transformer.layer_index import ALL, layers_above, rows_below
+from mmvideo.model.transformer.layer_index import ALL, layers_to_output, num_frozen_rows
 from mmvideo.model.transformer.multimodal_transformer import MultimodalTransformer
 
 SIZES = {"depth": 4, "width": 16, "heads": 2, "feed_forward": 24, "compute": "float32"}
@@ -26,7 +26,7 @@ def build(model):
 
 
 def test_layers_are_counted_from_the_top():
-    above = layers_above(build(PLAIN))
+    above = layers_to_output(build(PLAIN))
     for name in ("blocks.qkv_kernel", "blocks.up_bias"):
         np.testing.assert_array_equal(above[name], [4, 3, 2, 1])
     assert above["norms.fused.scale"] == 0 and above["norms.apart.scale"] == 1
@@ -36,7 +36,7 @@ def test_layers_are_counted_from_the_top():
 
 
 def test_a_tower_counts_its_own_layers():
-    above = layers_above(build(TOWERS))
+    above = layers_to_output(build(TOWERS))
     np.testing.assert_array_equal(above["blocks.fused.out_kernel"], [1])
     np.testing.assert_array_equal(above["blocks.apart.video.out_kernel"], [4, 3, 2])
     np.testing.assert_array_equal(above["blocks.apart.audio.out_kernel"], [3, 2])
@@ -46,7 +46,7 @@ def test_a_tower_counts_its_own_layers():
 
 
 def test_a_space_encoder_lies_below_the_trunk():
-    above = layers_above(build(SPACED))
+    above = layers_to_output(build(SPACED))
     np.testing.assert_array_equal(above["space.blocks.up_kernel"], [6, 5])
     assert above["space.norm.scale"] == 4 and above["space.class_token"] == above["space.position.tables.video_y"] == 7
     assert above["embed.video.dense.kernel"] == 7 and above["embed.audio.dense.kernel"] == 5
@@ -54,36 +54,36 @@ def test_a_space_encoder_lies_below_the_trunk():
 
 
 def test_rows_are_counted_from_the_bottom():
-    below = rows_below(build(PLAIN), 2)
+    below = num_frozen_rows(build(PLAIN), 2)
     assert below["blocks.qkv_kernel"] == 2 and below["norms.apart.scale"] == below["extra.bottlenecks"] == 0
     assert below["embed.video.dense.bias"] == below["extra.classes"] == ALL
-    assert rows_below(build(PLAIN), 4)["extra.bottlenecks"] == ALL
-    towers = rows_below(build(TOWERS), 2)
+    assert num_frozen_rows(build(PLAIN), 4)["extra.bottlenecks"] == ALL
+    towers = num_frozen_rows(build(TOWERS), 2)
     counts = {name: towers[f"blocks.apart.{name}.up_bias"] for name in ("video", "audio", "text")}
     assert counts == {"video": 2, "audio": 1, "text": 4} and towers["blocks.fused.up_bias"] == 0
-    assert set(rows_below(build(PLAIN), 0).values()) == {0}
+    assert set(num_frozen_rows(build(PLAIN), 0).values()) == {0}
 
 
 @pytest.mark.parametrize("model", [PLAIN, TOWERS, SPACED], ids=["bottleneck", "towers", "space"])
 def test_frozen_layers_change_no_feature_and_stop_the_gradient_at_their_rows(model):
     """With the first two layers frozen the gradient of all else is what it was; below it is zero."""
     stream = make_stream([[make_clip(1), make_clip(2, audio=0)], [make_clip(3, text=2)]])
-    trunk = build(model)
-    graph, params, rest = nnx.split(trunk, nnx.Param, ...)
-    trunk.frozen_layers = 2
-    frozen = nnx.graphdef(trunk)
+    backbone = build(model)
+    graph, params, rest = nnx.split(backbone, nnx.Param, ...)
+    backbone.frozen_layers = 2
+    frozen = nnx.graphdef(backbone)
 
     @jax.jit
     def both(params):
         def loss(params, graph):
             features = nnx.merge(graph, params, rest)(stream)
-            return (jnp.where(features.layout.real[..., None], features.top, 0) ** 3).sum()
+            return (jnp.where(features.layout.is_token[..., None], features.top, 0) ** 3).sum()
 
         return [jax.value_and_grad(loss)(params, g) for g in (graph, frozen)]
 
     (plain, grads), (held, stopped) = both(params)
     np.testing.assert_allclose(held, plain, rtol=1e-6)
-    below = rows_below(trunk, 2)
+    below = num_frozen_rows(backbone, 2)
     for (path, one), (_, other) in zip(nnx.to_flat_state(grads), nnx.to_flat_state(stopped), strict=True):
         name, one, other = ".".join(map(str, path)), np.asarray(one.get_value()), np.asarray(other.get_value())
         rows = min(below[name], len(one))
@@ -95,10 +95,14 @@ def test_norms_of_a_pass_alone_lie_where_their_layers_do():
     """CAV-MAE's second pass through the fused layers, and a norm before the first layer."""
     fusion = Fusion("mid", 2, modalities=("video", "audio"), alone=True)
     model = Model(**SIZES, fusion=fusion, sharing=Sharing("nothing", "everything"), embedding_norm=("video",))
-    trunk = build(model)
-    above = layers_above(trunk)
+    backbone = build(model)
+    above = layers_to_output(backbone)
     np.testing.assert_array_equal(above["alone.video.attention_scale"], [2, 1])
     np.testing.assert_array_equal(above["blocks.fused.attention_scale"], [2, 1])
     assert above["embedding_norm.video.scale"] == above["embed.video.dense.kernel"] == 5
-    assert rows_below(trunk, 3)["alone.audio.feed_forward_bias"] == rows_below(trunk, 3)["blocks.fused.up_bias"] == 1
-    assert rows_below(trunk, 2)["alone.audio.feed_forward_bias"] == 0
+    assert (
+        num_frozen_rows(backbone, 3)["alone.audio.feed_forward_bias"]
+        == num_frozen_rows(backbone, 3)["blocks.fused.up_bias"]
+        == 1
+    )
+    assert num_frozen_rows(backbone, 2)["alone.audio.feed_forward_bias"] == 0

@@ -53,15 +53,15 @@ def build(model):
     return MultimodalTransformer(model, SPEC, rngs=nnx.Rngs(0))
 
 
-def run(trunk, stream):
-    graph, state = nnx.split(trunk)
-    real = stream.layout.real[..., None]
+def run(backbone, stream):
+    graph, state = nnx.split(backbone)
+    real = stream.layout.is_token[..., None]
     return np.where(real, jax.jit(lambda state: nnx.merge(graph, state)(stream).top)(state), 0)
 
 
-def stir(trunk):
+def stir(backbone):
     """Gives every B some numbers, so that the updates do something."""
-    for number, blocks in enumerate(stacks(trunk)):
+    for number, blocks in enumerate(stacks(backbone)):
         state = nnx.state(blocks.lora)
         for place, (path, leaf) in enumerate(nnx.to_flat_state(state)):
             if path[-1].endswith("_b_kernel"):
@@ -73,21 +73,21 @@ def stir(trunk):
 @pytest.mark.parametrize("name", MODELS)
 def test_at_first_nothing_changes_and_merged_it_is_the_same_model(name, stream):
     model, targets = MODELS[name]
-    trunk = build(model)
-    before = run(trunk, stream)
-    names = set(map(str, nnx.to_pure_dict(nnx.state(trunk, nnx.Param))))
-    add_lora(trunk, 2, 4.0, targets, rngs=nnx.Rngs(1))
-    np.testing.assert_array_equal(run(trunk, stream), before)
-    stir(trunk)
-    adapted = run(trunk, stream)
+    backbone = build(model)
+    before = run(backbone, stream)
+    names = set(map(str, nnx.to_pure_dict(nnx.state(backbone, nnx.Param))))
+    add_lora(backbone, 2, 4.0, targets, rngs=nnx.Rngs(1))
+    np.testing.assert_array_equal(run(backbone, stream), before)
+    stir(backbone)
+    adapted = run(backbone, stream)
     assert np.abs(adapted - before).max() > 0.05
-    saved = {".".join(map(str, p)): v.get_value() for p, v in nnx.to_flat_state(nnx.state(trunk, nnx.Param))}
-    merge_lora(trunk)
-    np.testing.assert_allclose(run(trunk, stream), adapted, atol=1e-5)
-    assert set(map(str, nnx.to_pure_dict(nnx.state(trunk, nnx.Param)))) == names
+    saved = {".".join(map(str, p)): v.get_value() for p, v in nnx.to_flat_state(nnx.state(backbone, nnx.Param))}
+    merge_lora(backbone)
+    np.testing.assert_allclose(run(backbone, stream), adapted, atol=1e-5)
+    assert set(map(str, nnx.to_pure_dict(nnx.state(backbone, nnx.Param)))) == names
     # What a checkpoint with the updates gives to a model without them.
     merged = merged_parameters({f"trunk.{name}": np.asarray(value) for name, value in saved.items()}, lambda r: 4.0 / r)
-    plain = {".".join(map(str, p)): v.get_value() for p, v in nnx.to_flat_state(nnx.state(trunk, nnx.Param))}
+    plain = {".".join(map(str, p)): v.get_value() for p, v in nnx.to_flat_state(nnx.state(backbone, nnx.Param))}
     assert merged.keys() == {f"trunk.{name}" for name in plain}
     for name, value in plain.items():
         np.testing.assert_allclose(merged[f"trunk.{name}"], value, atol=1e-6, err_msg=name)
@@ -95,11 +95,11 @@ def test_at_first_nothing_changes_and_merged_it_is_the_same_model(name, stream):
 
 def test_a_matrix_becomes_the_stated_sum():
     """Layer by layer in float64: W + (alpha / r) A B, of queries and values and of no key."""
-    trunk = build(PLAIN)
-    add_lora(trunk, 3, 6.0, ("query", "value", "out", "down"), rngs=nnx.Rngs(1))
-    stir(trunk)
-    weights, lora = trunk.blocks.layers(), {k: np.asarray(v, np.float64) for k, v in trunk.blocks.lora.items()}
-    qkv, out, down = (np.asarray(getattr(trunk.blocks, f"{name}_kernel")[...]) for name in ("qkv", "out", "down"))
+    backbone = build(PLAIN)
+    add_lora(backbone, 3, 6.0, ("query", "value", "out", "down"), rngs=nnx.Rngs(1))
+    stir(backbone)
+    weights, lora = backbone.blocks.layers(), {k: np.asarray(v, np.float64) for k, v in backbone.blocks.lora.items()}
+    qkv, out, down = (np.asarray(getattr(backbone.blocks, f"{name}_kernel")[...]) for name in ("qkv", "out", "down"))
     for layer in range(3):
         for part, name in enumerate(("query", "key", "value")):
             wanted = np.asarray(qkv[layer, :, part], np.float64).reshape(16, 16)
@@ -113,7 +113,7 @@ def test_a_matrix_becomes_the_stated_sum():
         np.testing.assert_allclose(np.asarray(weights["out_kernel"][layer]).reshape(16, 16), wanted, atol=1e-6)
         wanted = down[layer] + 2.0 * lora["down_a_kernel"][layer] @ lora["down_b_kernel"][layer]
         np.testing.assert_allclose(weights["down_kernel"][layer], wanted, atol=1e-6)
-    np.testing.assert_array_equal(weights["up_kernel"], trunk.blocks.up_kernel[...])
+    np.testing.assert_array_equal(weights["up_kernel"], backbone.blocks.up_kernel[...])
 
 
 def test_a_matrix_that_no_layer_has_is_named():

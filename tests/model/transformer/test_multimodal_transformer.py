@@ -88,7 +88,7 @@ def measured(graph_and_state, stream, weight):
 
     def loss(params):
         features = nnx.merge(graph, params, rest)(stream)
-        real = jnp.where(stream.layout.real[..., None], jnp.stack(features.taps), 0)
+        real = jnp.where(stream.layout.is_token[..., None], jnp.stack(features.taps), 0)
         classes = jnp.where(stream.clips.present[..., None, None], jnp.stack(features.classes), 0)
         return (real * weight["taps"]).sum() + (classes * weight["classes"]).sum(), (real, classes)
 
@@ -175,8 +175,8 @@ def test_what_stands_in_padding_is_irrelevant(build, streams, case):
     model = noisy(build(**CASES[case]))
     rows = [[streams.make_clip(1), streams.make_clip(2, audio=0, text=3)], [streams.make_clip(3, text=0, video=4)]]
     clean, dirty = streams.make_stream(rows), streams.make_stream(rows, garbage=7)
-    real = dirty.layout.real
-    for field, junk in (("index", 3), ("time", 1e3), ("grid", 5)):
+    real = dirty.layout.is_token
+    for field, junk in (("source_index", 3), ("time", 1e3), ("grid", 5)):
         values = np.array(getattr(dirty.layout, field))
         values[~real] = junk
         dirty = dataclasses.replace(dirty, layout=dataclasses.replace(dirty.layout, **{field: values}))

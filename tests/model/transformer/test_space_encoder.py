@@ -25,7 +25,7 @@ def steps(model, stream):
     model.eval()
     stream = jax.tree.map(jnp.asarray, stream)
     budgets = {name: content.shape[1] for name, content in stream.content.items()}
-    x, rows, _ = model.space(model.embed(stream), stream.layout, stream.clips.number.shape[1], budgets)
+    x, rows, _ = model.space(model.embed(stream), stream.layout, stream.clips.clip_index.shape[1], budgets)
     return x, rows.layout
 
 
@@ -66,17 +66,17 @@ def test_the_space_encoder_is_the_trunk_on_a_single_frame(streams, build, tiny, 
     model = build(video_encoder=VideoEncoder(2, pooling))
     frame = StreamSpec(video=dataclasses.replace(streams.SPEC.video, grid=(1, 2, 3)))
     config = tiny(depth=2, fusion=Fusion("late"), class_tokens=int(pooling == "class"))
-    trunk = MultimodalTransformer(config, frame, rngs=nnx.Rngs(1))
-    nnx.update(trunk.blocks, nnx.state(model.space.blocks))
-    nnx.update(trunk.norms["apart"], nnx.state(model.space.norm))
-    nnx.update(trunk.embed.video, nnx.state(model.embed.video))
-    nnx.update(trunk.embed.modality, nnx.state(model.embed.modality))
+    backbone = MultimodalTransformer(config, frame, rngs=nnx.Rngs(1))
+    nnx.update(backbone.blocks, nnx.state(model.space.blocks))
+    nnx.update(backbone.norms["apart"], nnx.state(model.space.norm))
+    nnx.update(backbone.embed.video, nnx.state(model.embed.video))
+    nnx.update(backbone.embed.modality, nnx.state(model.embed.modality))
     if pooling == "class":
-        trunk.extra.classes[...] = model.space.class_token[...]
+        backbone.extra.classes[...] = model.space.class_token[...]
     stream = streams.make_stream([[only_step(streams.make_clip(1, audio=0, text=0), 0)]])
     x, layout = steps(model, stream)
     stream = dataclasses.replace(stream, content={"video": stream.content["video"]})
-    want, _ = Pooler(pooling, 24, 2, rngs=nnx.Rngs(0))(run(trunk, stream), 0, ("video",), 4)
+    want, _ = Pooler(pooling, 24, 2, rngs=nnx.Rngs(0))(run(backbone, stream), 0, ("video",), 4)
     np.testing.assert_allclose(tokens_of(x, layout, 0, 0)[0], want[0, 0], atol=1e-5)
 
 
@@ -154,7 +154,7 @@ def test_every_parameter_is_used_and_branches_are_dropped_in_training_only(strea
 
         def loss(model):
             features = model(stream)
-            return sum(jnp.where(features.layout.real[..., None], tap * weight, 0).sum() for tap in features.taps)
+            return sum(jnp.where(features.layout.is_token[..., None], tap * weight, 0).sum() for tap in features.taps)
 
         return nnx.grad(loss)(model)
 
@@ -165,7 +165,7 @@ def test_every_parameter_is_used_and_branches_are_dropped_in_training_only(strea
     def dropped(model, stream):
         model.train()
         budgets = {name: content.shape[1] for name, content in stream.content.items()}
-        x, clips = model.embed(stream), stream.clips.number.shape[1]
+        x, clips = model.embed(stream), stream.clips.clip_index.shape[1]
         return [model.space(x, stream.layout, clips, budgets)[0] for _ in range(2)]
 
     alone = streams.make_stream([[streams.make_clip(1, video=24, audio=0, text=0)]], slots=1, budget=24)
@@ -180,9 +180,9 @@ def test_runs_and_streams_without_video_need_no_space(streams, build, tiny):
     deaf = StreamSpec(audio=streams.SPEC.audio, text=streams.SPEC.text)
     assert MultimodalTransformer(config, deaf, rngs=nnx.Rngs(0)).space is None
     stream = streams.make_stream([[streams.make_clip(1, video=0)]])
-    index = np.maximum(stream.layout.index - stream.content["video"].shape[1], 0)
+    index = np.maximum(stream.layout.source_index - stream.content["video"].shape[1], 0)
     content = {name: stream.content[name] for name in ("audio", "text")}
-    blind = dataclasses.replace(stream, content=content, layout=dataclasses.replace(stream.layout, index=index))
+    blind = dataclasses.replace(stream, content=content, layout=dataclasses.replace(stream.layout, source_index=index))
     model = build(video_encoder=VideoEncoder(1, "mean"))
     one, two = run(model, stream), run(model, blind)
     assert two.place is None

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from mmvideo.model.transformer.step_pooling import StepLayers, pool_steps
-from mmvideo.stream import Layout, Modality, PatchSpec
+from mmvideo.model.transformer.step_pooling import StepLayers, pool_frames
+from mmvideo.stream import Modality, PatchSpec, TokenLayout
 
 CLIPS, STEPS = 3, 4
 VIDEO = PatchSpec((1, 2, 2, 3), (STEPS, 2, 2), 0.4)
@@ -24,7 +24,7 @@ def row():
     clip, modality, step = np.array(cells + [(-1, -1, 0)] * 2).T
     grid = np.stack([step, draw.integers(0, 2, len(step)), draw.integers(0, 2, len(step))], axis=-1)
     time = np.where(modality == Modality.VIDEO, (step + 0.5) * 33.3, step * 7.0).astype(np.float32)
-    layout = Layout(*(np.asarray(a)[None] for a in (0 * clip, modality, clip, time, grid)))
+    layout = TokenLayout(*(np.asarray(a)[None] for a in (0 * clip, modality, clip, time, grid)))
     tokens = draw.normal(size=(1, len(clip), 5)).astype(np.float32)
     tokens[0, -2:] = np.nan
     return jax.tree.map(jnp.asarray, (tokens, layout))
@@ -32,7 +32,7 @@ def row():
 
 def test_pooling_equals_a_loop(row):
     tokens, layout = row
-    found = jax.jit(pool_steps, static_argnums=(2, 3))(tokens, layout, CLIPS, VIDEO)
+    found = jax.jit(pool_frames, static_argnums=(2, 3))(tokens, layout, CLIPS, VIDEO)
     for clip in range(CLIPS):
         for step in range(STEPS):
             own = np.flatnonzero((layout.clip[0] == clip) & (layout.modality[0] == 0) & (layout.grid[0, :, 0] == step))
@@ -49,7 +49,7 @@ def test_pooling_equals_a_loop(row):
 def test_a_single_step_lasts_as_long_as_the_spec_says(row):
     tokens, layout = row
     only = dataclasses.replace(layout, modality=jnp.where(layout.grid[..., 0] == 0, layout.modality, -1))
-    found = pool_steps(tokens, only, CLIPS, VIDEO)
+    found = pool_frames(tokens, only, CLIPS, VIDEO)
     np.testing.assert_allclose(found.seconds, 0.4)
     np.testing.assert_allclose(found.length[0, 0], 33.3 / 2 + 0.2, rtol=1e-6)
 

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 from synthetic_streams import make_stream, random_clip
 
-from mmvideo.model.fusion.gather import Source
-from mmvideo.model.fusion.re_pair import regroup
+from mmvideo.model.fusion.gather import TokenPool
+from mmvideo.model.fusion.re_pair import re_pair_stream
 from mmvideo.stream import PADDING
 
 KINDS = [("video", "audio", "text"), ("video", "text"), ("audio",), ("video", "audio", "text"), ("text",)]
@@ -20,8 +20,8 @@ def test_new_rows_hold_the_tokens_of_both_owners():
     draw = np.random.default_rng(0)
     media, text = draw.integers(0, 6, (2, 4, 3))[:, :, :]
     wanted = np.array([[1, 1, 1], [1, 0, 1], [0, 0, 0], [1, 1, 0]], bool)
-    source = Source.of(layout, 3, {"video": 18, "audio": 18, "text": 18})
-    new = regroup(source, jnp.asarray(media), jnp.asarray(text), jnp.asarray(wanted))
+    source = TokenPool.of(layout, 3, {"video": 18, "audio": 18, "text": 18})
+    new = re_pair_stream(source, jnp.asarray(media), jnp.asarray(text), jnp.asarray(wanted))
     assert new.fits.tolist() == wanted.tolist()
     assert new.budgets == (("video", 18), ("audio", 18), ("text", 36)) and new.layout.modality.shape == (4, 72)
     for row in range(4):
@@ -50,8 +50,8 @@ def test_a_clip_that_finds_no_room_is_left_out_and_the_next_is_tried():
         (12, 12, 6, [True, True, False]),
         (4, 3, 9, [False, False, True]),
     ]:
-        source = Source.of(layout, 3, {"video": video, "audio": audio, "text": words})
-        new = regroup(source, media, text, jnp.ones((1, 3), bool))
+        source = TokenPool.of(layout, 3, {"video": video, "audio": audio, "text": words})
+        new = re_pair_stream(source, media, text, jnp.ones((1, 3), bool))
         assert new.fits.tolist() == [fits], (video, audio, words)
         counts = [int((new.layout.clip == slot).sum()) for slot in range(3)]
         assert counts == [size * kept for size, kept in zip([14, 14, 10], fits, strict=True)]

@@ -7,7 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmvideo.objectives.generation.beam_search import NEVER, Rules, begin, extend, penalty, sampled_logits
+from mmvideo.objectives.generation.beam_search import (
+    NEG_INF,
+    SearchConfig,
+    extend_search,
+    init_search,
+    penalty,
+    sampled_logits,
+)
 from mmvideo.objectives.generation.config import Decoding
 from mmvideo.stream import TextSpec
 
@@ -24,15 +31,15 @@ def logits_of(clip, text):
     return np.random.default_rng([clip, len(text), *text]).normal(size=VOCABULARY) * 2
 
 
-def search(decoding, pieces=4):
+def search(decoding, text_tokens=4):
     """The search for the texts of three clips in one row, of which the last is not wanted."""
     keys = jax.random.split(jax.random.key(3), len(ROOM))[None]
-    rules = Rules(decoding, TEXT, jnp.array([ROOM]), keys)
-    found = begin(rules, jnp.array([[True, True, False]]), pieces)
-    for number in range(pieces):
-        live = np.asarray(found.pieces)[0, :, :, :number]
+    rules = SearchConfig(decoding, TEXT, jnp.array([ROOM]), keys)
+    found = init_search(rules, jnp.array([[True, True, False]]), text_tokens)
+    for number in range(text_tokens):
+        live = np.asarray(found.text_tokens)[0, :, :, :number]
         logits = np.array([[logits_of(clip, text) for clip, text in enumerate(texts)] for texts in live.tolist()])
-        found, _ = extend(found, jnp.asarray(logits[None], jnp.float32), jnp.int32(number), rules)
+        found, _ = extend_search(found, jnp.asarray(logits[None], jnp.float32), jnp.int32(number), rules)
     return found
 
 
@@ -65,7 +72,7 @@ def test_enough_beams_find_the_best_of_all_texts(alpha, shortest):
         np.testing.assert_allclose(found.best_score[0, clip], score, rtol=1e-5)
         np.testing.assert_allclose(found.best_rank[0, clip], rank, rtol=1e-5)
         best.append(text)
-    assert found.done.all() and found.best_rank[0, 2] == NEVER
+    assert found.done.all() and found.best_rank[0, 2] == NEG_INF
 
 
 def test_the_penalty_favours_long_texts():
@@ -87,7 +94,7 @@ def test_what_is_drawn_from_is_what_is_asked_for():
     chances = jnp.log(jnp.array([0.05, 0.4, 0.05, 0.3, 0.2]))
 
     def inside(**settings):
-        return np.flatnonzero(sampled_logits(chances, Decoding("sample", **settings)) > NEVER).tolist()
+        return np.flatnonzero(sampled_logits(chances, Decoding("sample", **settings)) > NEG_INF).tolist()
 
     assert inside() == [0, 1, 2, 3, 4]
     assert inside(top_k=1) == [1] and inside(top_k=3) == [1, 3, 4] and inside(top_k=9) == [0, 1, 2, 3, 4]
@@ -104,10 +111,13 @@ def test_what_is_drawn_from_is_what_is_asked_for():
 
 def test_pieces_are_drawn_as_often_as_they_are_likely():
     clips, decoding = 4000, Decoding("sample", temperature=2.0, top_k=3)
-    rules = Rules(decoding, TEXT, jnp.full((1, clips), 1), jax.random.split(jax.random.key(0), (1, clips)))
+    rules = SearchConfig(decoding, TEXT, jnp.full((1, clips), 1), jax.random.split(jax.random.key(0), (1, clips)))
     logits = jnp.log(jnp.array([0.05, 0.4, 0.3, 0.2, 0.05]))
-    found, _ = extend(
-        begin(rules, jnp.ones((1, clips), bool), 1), jnp.broadcast_to(logits, (1, 1, clips, 5)), jnp.int32(0), rules
+    found, _ = extend_search(
+        init_search(rules, jnp.ones((1, clips), bool), 1),
+        jnp.broadcast_to(logits, (1, 1, clips, 5)),
+        jnp.int32(0),
+        rules,
     )
     # Number 3 is the begin mark: what is left of the likeliest three is 1, 2 and 0.
     want = np.sqrt([0.05, 0.4, 0.3])

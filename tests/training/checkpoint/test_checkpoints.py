@@ -18,7 +18,7 @@ from training_toy import LONG, Toy, ToyBatches, quick, same_bits, toy_mesh, toy_
 
 from mmvideo.training.checkpoint.checkpoints import CheckpointError, Checkpoints, DamagedCheckpoint
 from mmvideo.training.checkpoint.checksums import digests
-from mmvideo.training.state import draw_up
+from mmvideo.training.state import init_abstract
 
 
 def shapes(tree):
@@ -58,7 +58,7 @@ def test_parameters_or_their_average_come_alone(whole_run):
 
 def test_another_mesh_takes_its_own_parts(whole_run):
     workdir, state = whole_run
-    plan = draw_up(lambda rngs: Toy(rngs=rngs), quick(**LONG), toy_mesh(1, 2, 2))
+    plan = init_abstract(lambda rngs: Toy(rngs=rngs), quick(**LONG), toy_mesh(1, 2, 2))
     there = Checkpoints(workdir / "checkpoints").restore(plan.abstract)
     kernel = there.params["inner"]["kernel"]
     assert kernel.sharding.spec == PartitionSpec("fsdp", "tensor") and len(kernel.addressable_shards) == 4
@@ -66,11 +66,13 @@ def test_another_mesh_takes_its_own_parts(whole_run):
 
 
 def test_another_shape_is_refused_by_name(whole_run):
-    wide = draw_up(lambda rngs: Toy(width=16, rngs=rngs), quick(**LONG), toy_mesh())
+    wide = init_abstract(lambda rngs: Toy(width=16, rngs=rngs), quick(**LONG), toy_mesh())
     checkpoints = Checkpoints(whole_run[0] / "checkpoints")
     with pytest.raises(CheckpointError, match=r"params\.embed\.bias is float32\[8\] there and float32\[16\] here"):
         checkpoints.restore(wide.abstract)
-    averaged_less = draw_up(lambda rngs: Toy(rngs=rngs), quick(**{**LONG, "optimizer": {"name": "sgd"}}), toy_mesh())
+    averaged_less = init_abstract(
+        lambda rngs: Toy(rngs=rngs), quick(**{**LONG, "optimizer": {"name": "sgd"}}), toy_mesh()
+    )
     with pytest.raises(CheckpointError, match=r"rest\.opt_state\.1\.count is int32\[\] there and absent here"):
         checkpoints.restore(averaged_less.abstract)
 
@@ -139,7 +141,7 @@ def test_when_all_are_damaged_it_says_so(copied_run, whole_run):
 SAVE_AND_DIE = """
 import os, signal, sys, threading, time
 import jax, jax.numpy as jnp
-from mmvideo.training.checkpoint import Checkpoints
+from mmvideo.training.checkpoint.checkpoints import Checkpoints
 from mmvideo.training.state import TrainState
 
 checkpoints = Checkpoints(sys.argv[1])

@@ -30,13 +30,13 @@ def test_a_folder_that_is_still_written_to_is_gone_in_the_end(tmp_path):
     writer = threading.Thread(target=write)
     writer.start()
     begun.wait()
-    cleanup.sweep(tmp_path)
+    cleanup.remove_partial(tmp_path)
     writer.join()
-    cleanup.sweep(tmp_path)
+    cleanup.remove_partial(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
 
 
 def test_a_folder_without_leftovers_or_none_at_all_is_left_alone(tmp_path):
-    cleanup.sweep(tmp_path)
-    cleanup.sweep(tmp_path / "nowhere")
+    cleanup.remove_partial(tmp_path)
+    cleanup.remove_partial(tmp_path / "nowhere")
     assert not list(tmp_path.iterdir())

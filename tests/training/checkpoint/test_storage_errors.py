@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import pytest
 from training_toy import LONG, ToyBatches, quick, same_bits, toy_train
 
-from mmvideo.training import checkpoint
+from mmvideo.training.checkpoint import checkpoints as checkpoint
 from mmvideo.training.checkpoint.checkpoints import Checkpoints, StorageError
 from mmvideo.training.state import TrainState
 

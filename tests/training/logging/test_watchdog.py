@@ -82,7 +82,7 @@ IN_A_COLLECTIVE = """
     import numpy as np
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
     from mmvideo.parallel.processes import initialize
-    from mmvideo.training import watchdog
+    from mmvideo.training.logging import watchdog
     watchdog.PATIENCE = 1.5
 
     number, _ = initialize()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmvideo.evaluation.metrics.captions.caption_metrics import SHORT
-from mmvideo.evaluation.report.modality_gains import Added
+from mmvideo.evaluation.report.modality_gains import ModalityGain
 from mmvideo.evaluation.report.parts.markup import number, percent, table, tag, text
 from mmvideo.evaluation.report.parts.metric_names import (
     best,
@@ -117,7 +117,7 @@ def ablation_table(kind: str, variants: Mapping[str, Mapping[str, Any]]) -> str:
     return whole + tag("details", tag("summary", "Every metric"), _side_by_side(rest, variants))
 
 
-def added_table(rows: Sequence[Added]) -> str:
+def added_table(rows: Sequence[ModalityGain]) -> str:
     """A measure a row: its value by what is shown, and how much better everything is than everything but a modality."""
     if not rows:
         return ""

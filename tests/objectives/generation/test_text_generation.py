@@ -13,9 +13,8 @@ from flax import nnx
 from synthetic_streams import make_stream, part, random_clip
 
 from mmvideo.objectives import Captioning, Contrastive
-from mmvideo.objectives.generation import generate
 from mmvideo.objectives.generation.config import Decoding
-from mmvideo.objectives.generation.generate import Prompt
+from mmvideo.objectives.generation.text_generation import Prompt, generate
 from mmvideo.objectives.learner import Learner
 from mmvideo.parallel.config import Mesh
 from mmvideo.parallel.mesh import make_mesh
@@ -102,7 +101,7 @@ def next_chances(graph, state, stream):
     """Logarithm of the probability of what comes behind the last token of the only clip of every row."""
     learner = nnx.merge(graph, state)
     top = learner.trunk(stream).top
-    last = stream.layout.real.sum(axis=1) - 1
+    last = stream.layout.is_token.sum(axis=1) - 1
     tokens = jnp.take_along_axis(top, last[:, None, None], axis=1)[:, 0]
     return jax.nn.log_softmax(learner.heads["captioning"].logits(tokens))
 
@@ -143,17 +142,17 @@ def test_a_caption_known_by_heart_is_written(learner):
     assert found.written.tolist() == [[True, True, False], [True, False, False]]
     for number, text in TEXTS.items():
         row, slot = divmod(number, 3)
-        assert found.pieces[row, slot].tolist() == whole([BEGIN, *text, END])
+        assert found.text_tokens[row, slot].tolist() == whole([BEGIN, *text, END])
         assert np.exp(found.score[row, slot]) > 0.5
     assert found.steps == 4, "the longest caption has five pieces, of which the last is never read"
     alone = write(learner, [silent(known_clips()[3])])
-    assert alone.pieces[0, 0].tolist() == whole([BEGIN, *TEXTS[3], END]) and alone.steps == 1
+    assert alone.text_tokens[0, 0].tolist() == whole([BEGIN, *TEXTS[3], END]) and alone.steps == 1
 
 
 def test_captions_that_are_there_change_nothing(learner):
     with_text, without = (write(learner, clips) for clips in (known_clips(), [silent(c) for c in known_clips()]))
     there = np.asarray(without.written)
-    np.testing.assert_array_equal(with_text.pieces[there], without.pieces[there])
+    np.testing.assert_array_equal(with_text.text_tokens[there], without.text_tokens[there])
     np.testing.assert_allclose(with_text.score[there], without.score[there], atol=1e-4)
 
 
@@ -174,22 +173,24 @@ def test_what_is_written_is_what_a_slow_search_finds(unsure, decoding, beams, al
     for place, clip in enumerate(clips):
         score, text = slow_search(unsure, clip, beams, alpha)
         row, slot = divmod(place, 3)
-        assert found.pieces[row, slot].tolist() == whole(text)
+        assert found.text_tokens[row, slot].tolist() == whole(text)
         np.testing.assert_allclose(found.score[row, slot], score, rtol=1e-4)
         texts.append(text)
     assert len({len(text) for text in texts}) > 1
-    assert beams == 1 or (found.pieces != write(unsure, clips).pieces).any(), "another search finds other texts"
+    assert beams == 1 or (found.text_tokens != write(unsure, clips).text_tokens).any(), (
+        "another search finds other texts"
+    )
 
 
 def test_the_score_is_that_of_one_pass_over_the_whole_text(unsure):
     """Logits from what was kept are those of a forward pass over clips with the drawn texts, all of them packed."""
     clips = strangers()
     found = write(unsure, clips, Decoding("sample", temperature=3.0, seed=4))
-    drawn = [text[: text.index(END) + 1] if END in text else text for text in found.pieces[0].tolist()]
+    drawn = [text[: text.index(END) + 1] if END in text else text for text in found.text_tokens[0].tolist()]
     assert len({len(text) for text in drawn}) > 1
     told = [{**c, "text": part(np.array(t, np.int32), None)} for c, t in zip(clips, drawn, strict=True)]
     stream = on_device(make_stream(told, 2, 3, spec=SPEC, hidden=()))
-    top = nnx.jit(lambda trunk, stream: trunk(stream).top)(unsure.trunk, stream)
+    top = nnx.jit(lambda backbone, stream: backbone(stream).top)(unsure.trunk, stream)
     chances = np.asarray(jax.nn.log_softmax(unsure.heads["captioning"].logits(top)), np.float64)[0]
     for slot, text in enumerate(drawn):
         own = (stream.layout.clip[0] == slot) & (stream.layout.modality[0] == Modality.TEXT)
@@ -199,7 +200,7 @@ def test_the_score_is_that_of_one_pass_over_the_whole_text(unsure):
 
 def test_drawing_from_one_piece_is_greedy(unsure):
     greedy, drawn = (write(unsure, strangers(), each) for each in (Decoding(), Decoding("sample", top_k=1, seed=3)))
-    np.testing.assert_array_equal(drawn.pieces, greedy.pieces)
+    np.testing.assert_array_equal(drawn.text_tokens, greedy.text_tokens)
     np.testing.assert_allclose(drawn.score, greedy.score, atol=1e-6)
 
 
@@ -208,43 +209,43 @@ def test_what_is_drawn_depends_on_the_clip_not_on_its_place(unsure):
     clips = strangers()
     first = write(unsure, clips, decoding)
     stream = make_stream([clips[2], clips[0], None, clips[1]], 2, 3, spec=SPEC, hidden=())
-    number = np.full_like(stream.clips.number, -1)
+    number = np.full_like(stream.clips.clip_index, -1)
     number[0, :2], number[1, 0] = (2, 0), 1
-    stream = on_device(dataclasses.replace(stream, clips=dataclasses.replace(stream.clips, number=number)))
+    stream = on_device(dataclasses.replace(stream, clips=dataclasses.replace(stream.clips, clip_index=number)))
     moved = jitted(*nnx.split(unsure), stream, decoding, None, None)
     for slot, (row, column) in enumerate([(0, 1), (1, 0), (0, 0)]):
-        assert moved.pieces[row, column].tolist() == first.pieces[0, slot].tolist()
+        assert moved.text_tokens[row, column].tolist() == first.text_tokens[0, slot].tolist()
     other, same, keyed = (
         write(unsure, clips, dataclasses.replace(decoding, seed=seed), key=key)
         for seed, key in ((1, None), (0, None), (5, jax.random.key(0)))
     )
-    assert (other.pieces[0] != first.pieces[0]).any()
-    np.testing.assert_array_equal(same.pieces, first.pieces)
-    np.testing.assert_array_equal(keyed.pieces, first.pieces)
+    assert (other.text_tokens[0] != first.text_tokens[0]).any()
+    np.testing.assert_array_equal(same.text_tokens, first.text_tokens)
+    np.testing.assert_array_equal(keyed.text_tokens, first.text_tokens)
 
 
 def test_texts_go_on_from_their_prompts(unsure):
     """Prompts of three lengths, one of which fills a whole text."""
     clips, prompts = strangers(), [[7], [13, 14, 15], list(range(5, 12))]
-    pieces = np.zeros((2, 3, 7), np.int32)
+    text_tokens = np.zeros((2, 3, 7), np.int32)
     for slot, prompt in enumerate(prompts):
-        pieces[0, slot, : len(prompt)] = prompt
+        text_tokens[0, slot, : len(prompt)] = prompt
     length = np.array([[len(prompt) for prompt in prompts], [0, 0, 0]], np.int32)
     for decoding, beams in ((Decoding(), 1), (Decoding("beam", beams=2), 2)):
-        found = write(unsure, clips, decoding, Prompt(pieces, length))
+        found = write(unsure, clips, decoding, Prompt(text_tokens, length))
         assert found.given[0].tolist() == [2, 4, 8]
         for slot, (clip, prompt) in enumerate(zip(clips[:2], prompts, strict=False)):
             score, text = slow_search(unsure, clip, beams, begin=(BEGIN, *prompt))
-            assert found.pieces[0, slot].tolist() == whole(text) and text[1 : 1 + len(prompt)] == prompt
+            assert found.text_tokens[0, slot].tolist() == whole(text) and text[1 : 1 + len(prompt)] == prompt
             np.testing.assert_allclose(found.score[0, slot], score, rtol=1e-4)
-        assert found.pieces[0, 2].tolist() == [BEGIN, *prompts[2]] and found.score[0, 2] == 0
+        assert found.text_tokens[0, 2].tolist() == [BEGIN, *prompts[2]] and found.score[0, 2] == 0
 
 
 def test_one_prompt_for_all(unsure):
     found = write(unsure, strangers(), prompt=Prompt(np.array([7, 8], np.int32)))
-    assert (found.given == 3).all() and (found.pieces[0, :, :3] == jnp.array([BEGIN, 7, 8])).all()
+    assert (found.given == 3).all() and (found.text_tokens[0, :, :3] == jnp.array([BEGIN, 7, 8])).all()
     score, text = slow_search(unsure, strangers()[1], begin=(BEGIN, 7, 8))
-    assert found.pieces[0, 1].tolist() == whole(text)
+    assert found.text_tokens[0, 1].tolist() == whole(text)
     np.testing.assert_allclose(found.score[0, 1], score, rtol=1e-4)
 
 
@@ -255,7 +256,7 @@ def test_a_clip_without_media_gets_a_text_if_asked(learner):
     found = write(learner, clips, Decoding(without_media=True))
     assert found.written[0].tolist() == [True, True, False]
     score, text = slow_search(learner, {}, 1)
-    assert found.pieces[0, 1].tolist() == whole(text)
+    assert found.text_tokens[0, 1].tolist() == whole(text)
     np.testing.assert_allclose(found.score[0, 1], score, rtol=1e-4)
 
 
@@ -268,14 +269,14 @@ def test_marks_are_never_written_and_no_text_is_too_short_or_too_long(learner):
         return jnp.broadcast_to(likely, (*tokens.shape[:-1], text.vocabulary))
 
     @functools.partial(nnx.jit, static_argnums=1)
-    def write_likely(trunk, decoding):
-        return generate(trunk, logits, text, stream, jnp.ones((1, 3), bool), decoding)
+    def write_likely(backbone, decoding):
+        return generate(backbone, logits, text, stream, jnp.ones((1, 3), bool), decoding)
 
     for decoding in (Decoding(shortest=2), Decoding("beam", beams=2, shortest=2)):
         found = write_likely(learner.trunk, decoding)
-        assert found.pieces[0, 0].tolist() == whole([BEGIN, 17, 17, END])
+        assert found.text_tokens[0, 0].tolist() == whole([BEGIN, 17, 17, END])
     cut = write_likely(learner.trunk, Decoding(length=4, shortest=9))
-    assert cut.pieces.shape == (1, 3, 4) and cut.pieces[0, 0].tolist() == [BEGIN, 17, 17, 17]
+    assert cut.text_tokens.shape == (1, 3, 4) and cut.text_tokens[0, 0].tolist() == [BEGIN, 17, 17, 17]
     assert cut.steps == 2
 
 
@@ -293,9 +294,9 @@ def test_rows_of_a_mesh_give_the_texts_of_one_device(learner):
             spread = jax.device_put(stream, batch_sharding(mesh))
             with jax.set_mesh(mesh):
                 found = jitted(graph, split, spread, decoding, None, None)
-            np.testing.assert_array_equal(found.pieces, alone.pieces)
+            np.testing.assert_array_equal(found.text_tokens, alone.text_tokens)
             np.testing.assert_allclose(found.score, alone.score, atol=1e-4)
-            assert found.pieces.sharding.shard_shape(found.pieces.shape)[0] <= 2
+            assert found.text_tokens.sharding.shard_shape(found.text_tokens.shape)[0] <= 2
 
 
 def test_what_can_not_be_written_is_told(learner):

@@ -32,12 +32,12 @@ from mmvideo.evaluation.retrieval.dual_softmax import dual_softmax_ranks
 from mmvideo.evaluation.retrieval.exact_search import (
     BLOCK,
     TIE,
-    RightPairs,
+    PositivePairs,
+    count_higher_ranked_negatives,
     group_ranks,
     most_similar,
     named_pairs,
-    right_pairs,
-    wrong_before,
+    positive_pairs,
 )
 from mmvideo.objectives.components.modality_groups import group_and_space
 
@@ -133,13 +133,15 @@ def rank(
       mesh: where they are compared, on all its processes alike, if it is worth it; None is the host.
     """
     mesh = mesh_for(mesh, len(query), *gallery.shape)
-    return rank_pairs(query, gallery, right_pairs(query, gallery, query_group, gallery_group), block=block, mesh=mesh)
+    return rank_pairs(
+        query, gallery, positive_pairs(query, gallery, query_group, gallery_group), block=block, mesh=mesh
+    )
 
 
 def rank_pairs(
     query: Float[np.ndarray, "n d"],
     gallery: Float[np.ndarray, "m d"],
-    right: RightPairs,
+    right: PositivePairs,
     *,
     block: tuple[int, int] = BLOCK,
     mesh: Mesh | None = None,
@@ -149,7 +151,7 @@ def rank_pairs(
     answered = positives > 0
     place = 1 + np.arange(len(right.query)) - right.first[right.query]
     ranks, precisions = [], []
-    for before in wrong_before(query, gallery, right, block=block, mesh=mesh):
+    for before in count_higher_ranked_negatives(query, gallery, right, block=block, mesh=mesh):
         first = np.zeros(len(query), np.int64)
         first[answered] = 1 + before[right.first[:-1][answered]]
         precision = np.bincount(right.query, place / (place + before), minlength=len(query))

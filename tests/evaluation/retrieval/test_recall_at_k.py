@@ -9,10 +9,17 @@ import numpy as np
 import pytest
 
 from mmvideo.evaluation.metrics.chance import binomial_tail, chance_of_hit, mean_rank_p_value
-from mmvideo.evaluation.retrieval import retrieval_metrics
 from mmvideo.evaluation.retrieval.dual_softmax import dual_softmax_ranks
 from mmvideo.evaluation.retrieval.exact_search import TIE
-from mmvideo.evaluation.retrieval.retrieval_metrics import Side, directions, directions_of, rank, retrieval, sides
+from mmvideo.evaluation.retrieval.recall_at_k import (
+    Side,
+    directions,
+    directions_of,
+    rank,
+    retrieval,
+    retrieval_metrics,
+    sides,
+)
 
 
 def _unit(array: np.ndarray) -> np.ndarray:

@@ -48,11 +48,11 @@ class Stage:
         """The modalities in the order in which they stand within a clip."""
         return tuple(name for group in self.groups for name in group)
 
-    def joins(self, modalities: Iterable[str]) -> bool:
+    def mixes(self, modalities: Iterable[str]) -> bool:
         """Whether some of these modalities see each other."""
         return any(len(set(group) & set(modalities)) > 1 for group in self.groups)
 
-    def knows(self, modality: str) -> tuple[str, ...]:
+    def visible_modalities(self, modality: str) -> tuple[str, ...]:
         """The modalities whose content reaches one, itself included."""
         if self.bottlenecks and modality in self.fused:
             return self.fused
@@ -122,7 +122,7 @@ def _check_bottleneck(fusion: Fusion, fused: tuple[str, ...], causal: tuple[str,
         )
 
 
-def outsiders(stage: Stage, modalities: tuple[str, ...], available: tuple[str, ...]) -> tuple[str, ...]:
+def leaking_modalities(stage: Stage, modalities: tuple[str, ...], available: tuple[str, ...]) -> tuple[str, ...]:
     """Modalities of the run, besides the asked ones, whose content reaches the asked ones in this stage."""
-    met = {name for asked in modalities for name in stage.knows(asked)}
+    met = {name for asked in modalities for name in stage.visible_modalities(asked)}
     return tuple(name for name in available if name in met and name not in modalities)

@@ -7,8 +7,7 @@ import pytest
 from flax import nnx
 
 from mmvideo.model.config import Fusion
-from mmvideo.model.fusion import stages
-from mmvideo.model.fusion.stages import APART, MEDIA, TOGETHER, Stage
+from mmvideo.model.fusion.fusion_stages import APART, MEDIA, TOGETHER, Stage, stages
 from mmvideo.model.transformer.multimodal_transformer import MultimodalTransformer
 from mmvideo.stream import MODALITIES, Modality, StreamSpec
 
@@ -34,7 +33,7 @@ def test_a_part_of_the_modalities_may_meet():
     assert around_sound[0].order == ("video", "text", "audio")
     narrow = stages(Fusion("bottleneck", 1, modalities=("video", "audio")), 2)[1]
     assert narrow.groups == APART and narrow.fused == ("video", "audio")
-    assert narrow.knows("video") == ("video", "audio") and narrow.knows("text") == ("text",)
+    assert narrow.visible_modalities("video") == ("video", "audio") and narrow.visible_modalities("text") == ("text",)
 
 
 def test_causal_text_is_causal_in_every_stage():
@@ -115,10 +114,10 @@ def test_causal_text_sees_only_what_stands_before_it(streams, build, fusion):
     after["text"][0][2] += 1
     one, two = streams.make_stream([[before]]), streams.make_stream([[after]])
     run = nnx.jit(lambda model, stream: model(stream).taps)
-    pieces = np.flatnonzero(one.layout.modality[0] == Modality.TEXT)
+    text_tokens = np.flatnonzero(one.layout.modality[0] == Modality.TEXT)
     for a, b in zip(run(model, one), run(model, two), strict=True):
-        changed = np.abs(np.asarray(a) - np.asarray(b))[0].max(axis=-1)[one.layout.real[0]] > 1e-5
-        np.testing.assert_array_equal(np.flatnonzero(changed), pieces[2:])
+        changed = np.abs(np.asarray(a) - np.asarray(b))[0].max(axis=-1)[one.layout.is_token[0]] > 1e-5
+        np.testing.assert_array_equal(np.flatnonzero(changed), text_tokens[2:])
 
 
 def test_tokens_that_others_have_reached_are_refused(streams, build):
@@ -137,8 +136,10 @@ def test_a_modality_that_the_run_lacks_cannot_be_met(streams, tiny):
         model(stream)
     content = {name: stream.content[name] for name in ("video", "text")}
     layout = stream.layout
-    index = np.where(layout.modality == Modality.TEXT, layout.index - content["video"].shape[1], layout.index)
-    stream = dataclasses.replace(stream, content=content, layout=dataclasses.replace(layout, index=index))
+    index = np.where(
+        layout.modality == Modality.TEXT, layout.source_index - content["video"].shape[1], layout.source_index
+    )
+    stream = dataclasses.replace(stream, content=content, layout=dataclasses.replace(layout, source_index=index))
     features = model(stream)
     assert features.tokens(("video",)) is features.taps[0]
     with pytest.raises(ValueError, match="audio"):

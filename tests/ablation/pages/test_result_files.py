@@ -10,10 +10,10 @@ import pytest
 from handmade import Cost, joint
 
 from mmvideo.ablation.cells import cells_of
-from mmvideo.ablation.pages import write_pages
-from mmvideo.ablation.pages.document import DASH, large, told
+from mmvideo.ablation.pages.document import DASH, format_estimate, format_large
 from mmvideo.ablation.pages.latex import escaped
 from mmvideo.ablation.pages.panels import panels
+from mmvideo.ablation.pages.result_files import write_pages
 from mmvideo.ablation.results import gather
 from mmvideo.ablation.statistics import Estimate
 
@@ -134,8 +134,8 @@ def test_a_single_seed_has_no_interval_and_nothing_at_all_is_all_dashes(fusion, 
     ],
 )
 def test_numbers_are_written_in_digits_that_mean_something(estimate, scale, words):
-    assert told(estimate, scale) == words
+    assert format_estimate(estimate, scale) == words
 
 
 def test_large_numbers_are_short():
-    assert [large(value) for value in (None, 12.3456, 1234, 2.5e15)] == [DASH, "12.3", "1.23 k", "2.5 P"]
+    assert [format_large(value) for value in (None, 12.3456, 1234, 2.5e15)] == [DASH, "12.3", "1.23 k", "2.5 P"]
