@@ -85,7 +85,7 @@ def test_a_row_for_each_step_gives_what_one_row_of_all_gives(streams, build):
     model = build(video_encoder=VideoEncoder(2, "class"))
     clip = streams.make_clip(1, video=22)
     full, roomy = (streams.make_stream([[clip]], slots=slots, budget=24) for slots in (1, 4))
-    numbers = model.space.numbers
+    numbers = model.space.dims
     assert (
         layer_products(4 * 7, 7, numbers) < layer_products(24 + 4, 24 + 4, numbers) < layer_products(16 * 7, 7, numbers)
     )
