@@ -153,7 +153,9 @@ def test_only_what_the_targets_hold_is_predicted(batch):
     objective = MaskedPatches(audio=0.0)
     heads = objective.heads(TINY, SPEC, rngs=nnx.Rngs(1))
     video = stream.targets["video"]
-    few = dataclasses.replace(video, place=video.place.at[:, 1].set(PADDING), clip=video.clip.at[:, 1].set(PADDING))
+    few = dataclasses.replace(
+        video, target_index=video.target_index.at[:, 1].set(PADDING), clip=video.clip.at[:, 1].set(PADDING)
+    )
     stream = dataclasses.replace(stream, targets={**stream.targets, "video": few})
     loss, metrics = objective.loss(heads, features, stream, NO_TRUNK)
     answers = heads(features, stream)["video"]

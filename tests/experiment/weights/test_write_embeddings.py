@@ -32,7 +32,7 @@ def test_sound_is_shifted_in_evaluation_only_where_losses_are_asked_for_it(recip
         retrieval, losses, probes = evaluators(experiment, assets)
         assert retrieval.batches.batch(0).clips.aligned.all() and probes.test.batch(0).clips.aligned.all()
         aligned = losses.batches.batch(0).clips
-        shares.append((~aligned.aligned)[aligned.number >= 0].mean())
+        shares.append((~aligned.aligned)[aligned.clip_index >= 0].mean())
     assert shares[0] == 0 and 0.1 < shares[1] < 0.9
 
 
