@@ -21,7 +21,7 @@ for name in (*absent.split(), "matplotlib", "PIL"):
 import step, peer, loop
 shown = peer.make_inputs(2, 3)
 assert shown.stream.content["video"].shape == (2, 8, 1536), "one tube of nine is seen, through eight steps"
-assert (shown.hidden.sum(axis=1) == 64).all() and shown.stream.decode.real.all()
+assert (shown.hidden.sum(axis=1) == 64).all() and shown.stream.decode.is_token.all()
 assert not {"torch", "transformers"} & set(sys.modules), "the peer's libraries are for its part alone"
 """
 

@@ -61,7 +61,7 @@ def original_text_ids(stream: TokenStream) -> Int[Array, "B N"]:
 
 
 def text_offset(stream: TokenStream) -> int:
-    """Where text begins in the source that `stream.layout.index` counts in."""
+    """Where text begins in the source that `stream.layout.source_index` counts in."""
     return sum(stream.content[name].shape[1] for name in MODALITIES[:-1] if name in stream.content)
 
 
