@@ -63,7 +63,7 @@ experiment = Experiment(
         fusion=Fusion("early"),
         block=Block(norm="layer", epsilon=1e-6, activation="gelu", drop_path=0.1),
         class_tokens=1,
-        position="sincos_2d",
+        position="sincos_2d_turned",
         final_norm=False,
     ),
     objectives={"events": Classification(label="events", classes=527, modalities=("audio",), form="sigmoid")},

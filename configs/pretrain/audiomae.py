@@ -21,6 +21,8 @@ PAPER AND CODE DISAGREE
   fine-tuning   hides 0.3 of time and of frequency in the paper, 0.2 in the scripts; pretraining, which is this recipe,
                 does not depend on it.
   epochs        32 in the paper, 33 in the script: the paper's.
+  positions     of time and frequency in the paper; the code makes the table for 8 by 64 cells and reads it with tokens
+                of 64 by 8, so that neighbours in time lie 8 places apart: the code's (sincos_2d_turned).
 
 DIFFERS HERE The decoder is the paper's global one with 8 layers (table 1: 0.5 mAP lower); AudioMAE's own has 16
   layers of 4 x 4 windows, every second one shifted. A clip of 10 s has 62 steps here; AudioMAE fills it up to 64.
@@ -54,7 +56,7 @@ experiment = Experiment(
         fusion=Fusion("early"),
         block=Block(norm="layer", epsilon=1e-6, activation="gelu"),
         class_tokens=1,
-        position="sincos_2d",
+        position="sincos_2d_turned",
         decoder=Decoder(depth=8, width=512, heads=16, class_tokens=True),
     ),
     objectives={"masked_patches": MaskedPatches(video=0.0, target="patch")},

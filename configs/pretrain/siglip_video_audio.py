@@ -9,8 +9,8 @@ EXPECTS  nothing is published for video and sound; on images mSigLIP has 73.2 on
 SOURCE   paper: Zhai et al. 2023, arXiv 2303.15343. Code: google-research/big_vision,
          trainers/proj/image_text/siglip.py.
   model         ViT-B/16 and a text transformer of its size, pictures and sound pooled by attention (MAP)
-                and compared as they are, text by its last token and a linear map; GELU by tanh everywhere, as in the
-                code.
+                and compared as they are; text is filled up to 64 pieces with its end mark, which all see, and read by
+                its last token and a linear map; GELU by tanh everywhere, as in the code.
   objective     the sigmoid of every pair of the batch, with t' = log 10 and b = -10 learned; batch 32k, in chunks.
   optimiser     Adafactor, of which the second moment keeps at most 0.95 of itself; 1e-3, decay 1e-4, clipped to 1.
 
@@ -37,7 +37,7 @@ experiment = Experiment(
         sources=(Source("corpora/webvid"), Source("corpora/audiocaps")),
         video=Video(fps=4.0, frames=16, size=224, tubelet=(2, 16, 16), crop_scale=0.5),
         audio=Audio(seconds=10.26, spectrogram=AST, patch=(16, 16)),
-        text=Text(length=64, vocabulary=32_000),
+        text=Text(length=64, fill=True, vocabulary=32_000),
         drop_token=DropToken(video=0.5),
         # 784 + 512 + 64 tokens: a clip a row.
         packing=Packing(rows=32_768, tokens=1360, clips=1),

@@ -123,6 +123,8 @@ def _check_text(text: Text) -> None:
 
 def _check_masking(config: Input) -> None:
     masking = config.masking
+    if masking.text and config.text is not None and config.text.fill:
+        raise ValueError("input.masking.text hides words, and input.text.fill makes end marks of most pieces: set one")
     for name in MODALITIES:
         for part in ("masking", "drop_token"):
             share = getattr(getattr(config, part), name)

@@ -137,6 +137,8 @@ class Text:
         always stands behind it.
       captions: at most so many different captions of a clip, drawn anew each time (MIL-NCE); evaluation takes
         the first alone.
+      fill: whether a shorter caption is filled up to `length` with its end mark, which tokens then see like any other
+        piece (SigLIP).
       vocabulary: pieces of a tokenizer that is made, and what `mmvideo plan` reckons with where there is none
         yet; None is 1000. One that is there keeps its own.
     """
@@ -145,6 +147,7 @@ class Text:
     length: int = 32
     begin: bool = False
     captions: int = 1
+    fill: bool = False
     vocabulary: int | None = None
 
 

@@ -117,3 +117,10 @@ WHISPER = Spectrogram(
 )  # fmt: skip
 """Whisper (Radford et al. 2022, section 2.2; its code, `log_mel_spectrogram`): (log10 + 4) / 4, of sound that is filled
 up to 30 s with silence."""
+
+CLAP = Spectrogram(
+    kind="log_mel", sample_rate=48000, window_seconds=1024 / 48000, bins=64, low_hz=0.0, high_hz=14000.0, mean=0.0,
+    deviation=math.log(10) / 10, mel="slaney", spectrum="power", offset=0.0, edges="centre", floor=1e-10,
+    padding="reflect",
+)  # fmt: skip
+"""CLAP (Wu et al. 2023; the defaults of transformers' `ClapFeatureExtractor` where it does not fuse): decibels."""

@@ -198,10 +198,10 @@ class Model:
       class_tokens: class tokens for each modality of a clip, which pooling `class` reads.
       registers: tokens for each modality of a clip that nothing reads (Darcet et al. 2024).
       position: `rotary` and `sincos` know the time in seconds, shared by the modalities, and the place in
-        the grid; `rotary_3d` (V-JEPA 2) turns by cells; `sincos_1d` (VideoMAE), `sincos_2d` (MAE, AudioMAE),
-        `sincos_2d_time_first` (CAV-MAE) and `sincos_3d` (V-JEPA) are fixed and count cells; `learned` has a
-        table for each axis of each modality (VATT), `learned_1d` one over the flat grid of each (ViT, AST, MBT);
-        `none`.
+        the grid; `rotary_3d` (V-JEPA 2) turns by cells; `sincos_1d` (VideoMAE), `sincos_2d` (MAE),
+        `sincos_2d_time_first` (CAV-MAE), `sincos_2d_turned` (AudioMAE) and `sincos_3d` (V-JEPA) are fixed and
+        count cells; `learned` has a table for each axis of each modality (VATT), `learned_1d` one over the flat
+        grid of each (ViT, AST, MBT); `none`.
       attention: `auto` chooses by platform; `xla` is the reference, `chunked` needs linear memory, `cudnn` and
         `tokamax` are for NVIDIA GPUs, `splash` for TPUs.
       chunk: keys a block of the chunked attention.
@@ -241,6 +241,7 @@ class Model:
         "sincos_1d",
         "sincos_2d",
         "sincos_2d_time_first",
+        "sincos_2d_turned",
         "sincos_3d",
         "learned",
         "learned_1d",

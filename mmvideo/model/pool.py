@@ -80,7 +80,7 @@ class Pooler(nnx.Module):
 
 
 class AttentionPool(nnx.Module):
-    """A learned query attends to a clip's tokens (SigLIP's head; Zhai et al., arXiv 2106.04560, section 3.2).
+    """A learned query attends to a clip's tokens (SigLIP's head; Zhai et al., arXiv 2106.04560).
 
     `y` is the attention's answer, and `y + MLP(norm(y))` the vector (Lee et al. 2019, eq. 6 and 11).
     """

@@ -128,7 +128,7 @@ def _rule(config: Optimizer) -> optax.GradientTransformation:
 
 
 def _adafactor(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
-    """Adafactor as vision transformers are scaled with it (Zhai et al., arXiv 2106.04560, section 3.4).
+    """Adafactor as vision transformers are scaled with it (Zhai et al., arXiv 2106.04560, on its optimisers).
 
     The second moment is factored where two axes have 32 or more rows. In update `t` it keeps `1 - t^-0.8` of itself,
     but never more than `b2`. Then comes momentum in half precision, a mean that begins at 0; no relative step sizes

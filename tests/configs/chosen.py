@@ -44,6 +44,7 @@ ELSEWHERE = {
     "evaluation.tasks=regression": "experiment/test_evaluate.py",
     "input.audio.stride": "input/test_planned.py",
     "input.mixing": "input/transforms/test_mixup.py",
+    "input.text.fill": "input/annotations/test_captions.py",
     "input.video.erase": "input/transforms/test_randaugment.py",
     "model.attention_pooling": "model/test_pool.py",
     "model.decoder.class_tokens": "model/test_parts.py",

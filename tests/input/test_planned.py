@@ -263,6 +263,7 @@ def test_sound_without_pictures_is_turned_and_sound_with_them_only_made_louder_o
         ({"text": Text(captions=0)}, r"input.text.captions=0 must be from 1 to 63"),
         ({"drop_token": DropToken(audio=1.0)}, r"input.drop_token.audio=1.0 must be at least 0 and below 1"),
         ({"masking": Masking(video=0.5, decode=0.0)}, r"input.masking.decode=0.0 must be above 0"),
+        ({"text": Text(fill=True), "masking": Masking(text=0.1)}, "input.text.fill makes end marks of most pieces"),
         ({"audio": Audio(waveform=0)}, r"input.audio.waveform=0 and sample_rate=48000 must be 1 or more"),
         ({"audio": Audio(waveform=128, mel_masks=1)}, "time_masks, mel_masks and noise are for a spectrogram"),
         (

@@ -11,7 +11,10 @@ EXACT = 1e-5
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_published_model_is_ours(family):
-    """Golden files: `tools/golden/published_models.py` and `released_models.py`, their classes with random weights."""
+    """Golden files are what their own code gives for random weights.
+
+    `tools/golden/` makes them: `published_models.py`, `released_models.py` and `scenic_models.py`.
+    """
     pairs = FAMILIES[family]()
     assert pairs
     apart = {name: difference(*pair) for name, pair in pairs.items()}

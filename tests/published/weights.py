@@ -1,4 +1,4 @@
-"""Weights of transformers' models under the names and in the shapes of ours."""
+"""Weights of published models under the names and in the shapes of ours."""
 
 from __future__ import annotations
 
@@ -39,6 +39,10 @@ BERT = {
 }  # fmt: skip
 
 
+PARTS = ("kernel", "bias")
+"""What a linear map has."""
+
+
 class Golden:
     """A golden file: `w` the weights, `given` the inputs, `out` what the model made of them, all float32 or whole."""
 
@@ -61,6 +65,12 @@ class Golden:
         """A layer norm."""
         return {f"{to}.scale": self.w[f"{name}.weight"], f"{to}.bias": self.w[f"{name}.bias"]}
 
+    def normed(self, name: str, x: np.ndarray, epsilon: float) -> np.ndarray:
+        """What a layer norm makes of an array, in float64."""
+        centred = x - x.mean(axis=-1, keepdims=True, dtype=np.float64)
+        scaled = centred / np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + epsilon)
+        return scaled * self.w[f"{name}.weight"] + self.w[f"{name}.bias"]
+
     def patches(self, name: str, to: str) -> Arrays:
         """A convolution over patches: its kernel `[D, C, t, y, x]` (of images `[D, C, y, x]`) as a matrix."""
         kernel = self.w[f"{name}.weight"]
@@ -75,6 +85,36 @@ class Golden:
             each.append(self._layer(f"{prefix}.{number}.", naming, heads))
             number += 1
         return {f"{to}.{name}": np.stack([layer[name] for layer in each]) for name in each[0]}
+
+    def flax_dense(self, name: str, to: str) -> Arrays:
+        """A linear map or a convolution of flax; all axes of its kernel but the last are one."""
+        kernel = self.w[f"{name}.kernel"]
+        return {f"{to}.kernel": kernel.reshape(-1, kernel.shape[-1]), f"{to}.bias": self.w[f"{name}.bias"]}
+
+    def flax_norm(self, name: str, *to: str) -> Arrays:
+        """A layer norm of flax, for each of several of ours."""
+        return {f"{one}.{part}": self.w[f"{name}.{part}"] for one in to for part in ("scale", "bias")}
+
+    def flax_layers(self, pattern: str, to: str) -> Arrays:
+        """All layers of scenic whose names the pattern makes of their numbers, stacked."""
+        each, number = [], 0
+        while any(key.startswith(f"{pattern.format(number)}.") for key in self.w):
+            each.append(self._flax_layer(f"{pattern.format(number)}."))
+            number += 1
+        return {f"{to}.{name}": np.stack([layer[name] for layer in each]) for name in each[0]}
+
+    def _flax_layer(self, prefix: str) -> Arrays:
+        attention, dense = f"{prefix}MultiHeadDotProductAttention_0", f"{prefix}MlpBlock_0.Dense_"
+        asked = [f"{attention}.{name}" for name in ("query", "key", "value")]
+        found = {
+            "qkv_kernel": np.stack([self.w[f"{name}.kernel"] for name in asked], axis=1),
+            "qkv_bias": np.stack([self.w[f"{name}.bias"] for name in asked]),
+        }
+        sources = {"out": f"{attention}.out", "up": f"{dense}0", "down": f"{dense}1"}
+        found |= {f"{ours}_{part}": self.w[f"{name}.{part}"] for ours, name in sources.items() for part in PARTS}
+        for number, branch in enumerate(("attention", "feed_forward")):
+            found |= {f"{branch}_{part}": self.w[f"{prefix}LayerNorm_{number}.{part}"] for part in ("scale", "bias")}
+        return found
 
     def _layer(self, prefix: str, naming: dict, heads: int) -> Arrays:
         *parts, out = (prefix + naming["attention"].format(name) for name in naming["names"])

@@ -165,7 +165,7 @@ def test_muon_makes_the_update_of_each_matrix_orthogonal_and_leaves_the_rest_to_
 
 
 def test_adafactor_follows_its_definition():
-    """Four updates of a factored matrix and of a vector, by hand (Zhai et al. 2021, section 3.4)."""
+    """Four updates of a factored matrix and of a vector, by hand (Zhai et al., arXiv 2106.04560)."""
     rng = np.random.default_rng(0)
     config = Optimizer(name="adafactor", learning_rate=1.0, warmup=0, schedule="constant", weight_decay=0.0, clip=None)
     for settings in ({}, {"b1": 0.5, "b2": 0.4, "eps": 1e-2}):

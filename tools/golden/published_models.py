@@ -14,54 +14,16 @@ reaches), the original's is set, as said beside it.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 import transformers as T
+from golden_files import save
+from torch_models import pixels, randomised, write
 from transformers.models.vit_mae import modeling_vit_mae
-
-TARGET = Path(__file__).parents[2] / "tests" / "published" / "golden"
 
 SMALL = dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48)
 QUIET = dict(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
 FIXED = ("position_embeddings", "decoder_pos_embed", "embed_positions.weight")
-
-
-def randomised(model: torch.nn.Module, seed: int, fixed: tuple[str, ...] = ()) -> torch.nn.Module:
-    """The model with random weights that half precision can hold; those whose names end in `fixed` stay."""
-    draw = torch.Generator().manual_seed(seed)
-    for name, value in model.named_parameters():
-        if name.endswith(fixed) and fixed:
-            continue
-        noise = torch.randn(value.shape, generator=draw)
-        if value.ndim > 1:
-            fan_in = value[0].numel()
-            noise = noise * (1.0 if "embed" in name and value.ndim == 2 else fan_in**-0.5)
-        else:
-            noise = 0.2 * noise + (1.0 if "norm" in name.lower() and name.endswith("weight") else 0.0)
-        value.data = noise.half().float()
-    return model.eval()
-
-
-def write(name: str, model: torch.nn.Module, inputs: dict, outputs: dict) -> None:
-    """Writes one file."""
-    weights = {}
-    for key, value in model.state_dict().items():
-        array = value.detach().numpy()
-        half = array.astype(np.float16)
-        weights[f"w/{key}"] = half if np.array_equal(half.astype(array.dtype), array) else array
-    arrays = weights | {f"in/{key}": np.asarray(value) for key, value in inputs.items()}
-    arrays |= {f"out/{key}": value.detach().float().numpy() for key, value in outputs.items()}
-    TARGET.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(TARGET / f"{name}.npz", **arrays)
-    print(name, (TARGET / f"{name}.npz").stat().st_size, "bytes")
-
-
-def pixels(*shape: int) -> tuple[np.ndarray, torch.Tensor]:
-    """Random pixels, and what the models see of them."""
-    values = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
-    return values, torch.from_numpy(values).float() / 127.5 - 1
 
 
 def videomae() -> None:
@@ -225,6 +187,15 @@ def whisper() -> None:
     )
 
 
+def clap() -> None:
+    """What the feature extractor makes of sound; its tower, a Swin transformer, is none that we have."""
+    draw, time = np.random.default_rng(6), np.arange(4800) / 48000
+    sound = (0.4 * np.sin(2 * np.pi * 2000 * time) * (time < 0.05) + 1e-3 * draw.normal(size=4800)).astype(np.float32)
+    extractor = T.ClapFeatureExtractor()
+    features = extractor._np_extract_fbank_features(sound.astype(np.float64), extractor.mel_filters_slaney)
+    save("clap", {}, {"sound": sound}, {"features": features})
+
+
 def bert() -> None:
     """Norms behind the branches, and one on the embedded pieces."""
     config = T.BertConfig(**SMALL, **QUIET, vocab_size=30, max_position_embeddings=8, type_vocab_size=2)
@@ -235,7 +206,7 @@ def bert() -> None:
 
 def main() -> None:
     """Writes a file for each model."""
-    for make in (videomae, vit_mae, ast, vivit, timesformer, siglip, clip, vjepa2, whisper, bert):
+    for make in (videomae, vit_mae, ast, vivit, timesformer, siglip, clip, vjepa2, whisper, clap, bert):
         with torch.no_grad():
             make()
 

@@ -1,8 +1,8 @@
-"""Print how far our models are from transformers' with the same weights, as a table.
+"""Print how far our models are from the published ones with the same weights, as a table.
 
 COMMAND  python tools/golden/published_table.py
-COST     2 cores, a minute; needs no torch: what transformers gave lies in tests/published/golden (see
-         published_models.py)
+COST     2 cores, a minute; needs no torch: what the published code gave lies in tests/published/golden (made by
+         published_models.py, released_models.py and scenic_models.py)
 
 A figure is the largest difference relative to the largest number, in float32.
 """

@@ -81,14 +81,19 @@ class Captions:
 
 
 def encode(captions: Iterable[Sequence[str]], tokenizer: Tokenizer, text: Text) -> Captions:
-    """The captions of every clip as pieces; one that is longer than `text.length` is cut and keeps its marks."""
+    """The captions of every clip as pieces.
+
+    One that is longer than `text.length` is cut and keeps its marks. With `text.fill` a shorter one ends with as many
+    end marks as it takes to be as long: of length 6, `a dog` is then `a`, `dog` and four end marks.
+    """
     text_tokens: list[np.ndarray] = []
     first = [0]
     begin = [tokenizer.bos_id] if text.begin else []
     for texts in captions:
         for caption in texts:
             words = tokenizer.encode(caption)[:-1][: text.length - 1 - len(begin)]
-            text_tokens.append(np.asarray([*begin, *words, tokenizer.eos_id], np.int32))
+            ends = text.length - len(begin) - len(words) if text.fill else 1
+            text_tokens.append(np.asarray([*begin, *words, *[tokenizer.eos_id] * ends], np.int32))
         first.append(len(text_tokens))
     start = np.concatenate([[0], np.cumsum([len(ids) for ids in text_tokens], dtype=np.int64)]).astype(np.int64)
     return Captions(

@@ -22,7 +22,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from mmvideo.model.positions.learned import AxisTables, FlatTables
-from mmvideo.model.positions.sincos import sincos_1d, sincos_2d, sincos_3d
+from mmvideo.model.positions.sincos import sincos_1d, sincos_2d, sincos_2d_turned, sincos_3d
 from mmvideo.stream import StreamSpec, TokenLayout
 
 SECONDS = (0.5, 128.0)
@@ -109,9 +109,8 @@ class Position(nnx.Module):
     """One scheme of positions: what is added to the embedded tokens, and how queries and keys turn.
 
     Args:
-      scheme: `rotary`, `rotary_3d` or `sincos` (this file), `sincos_1d`, `sincos_2d`, `sincos_2d_time_first` or
-        `sincos_3d` (`mmvideo.model.positions.sincos`), `learned` or `learned_1d` (`mmvideo.model.positions.learned`),
-        `none`.
+      scheme: `rotary`, `rotary_3d` or `sincos` (this file), `sincos_1d` to `sincos_3d`
+        (`mmvideo.model.positions.sincos`), `learned` or `learned_1d` (`mmvideo.model.positions.learned`), `none`.
       spec: the grids of the modalities.
       width, head: `D` and `H`.
     """
@@ -144,6 +143,8 @@ class Position(nnx.Module):
                 return sincos_2d(layout, self.width)
             case "sincos_2d_time_first":
                 return sincos_2d(layout, self.width, time_first=True)
+            case "sincos_2d_turned":
+                return sincos_2d_turned(layout, self.spec, self.width)
             case "sincos_3d":
                 return sincos_3d(layout, self.width)
         return None

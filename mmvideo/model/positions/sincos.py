@@ -6,8 +6,9 @@ section 3.5). They differ in what a place is and in the order of the numbers:
 | scheme | a place is | the numbers, in order | from |
 |---|---|---|---|
 | `sincos_1d` | the number of the patch in the flat grid | sine and cosine of each pair in turn | VideoMAE |
-| `sincos_2d` | two cells: (y, x) of video, (time, mel) of sound | the second cell's sines and cosines, then the first's | MAE, AudioMAE |
+| `sincos_2d` | two cells: (y, x) of video, (time, mel) of sound | the second cell's sines and cosines, then the first's | MAE |
 | `sincos_2d_time_first` | the same | the same of video; of sound the first cell's, then the second's | CAV-MAE |
+| `sincos_2d_turned` | the same of video; of sound see `sincos_2d_turned` | as `sincos_2d` | AudioMAE |
 | `sincos_3d` | three cells: (t, y, x) | the sines and cosines of t, of y, then of x, each `2 ceil(D/6)` numbers, cut at `D` | V-JEPA (`uniform_power`) |
 
 `sincos_2d` tells nothing of a frame's time. A spectrogram is a grid with one x. Text has one cell, the number of the
@@ -15,6 +16,8 @@ piece; its numbers are in the order of the scheme.
 """  # noqa: E501
 
 from __future__ import annotations
+
+import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
@@ -43,6 +46,21 @@ def sincos_2d(layout: TokenLayout, width: int, time_first: bool = False) -> Floa
         first, second = jnp.where(swapped, second, first), jnp.where(swapped, first, second)
     grid = jnp.concatenate([_axis(second, width // 2), _axis(first, width // 2)], axis=-1)
     return _text_or(grid, layout)
+
+
+def sincos_2d_turned(layout: TokenLayout, spec: StreamSpec, width: int) -> Float[Array, "B L D"]:
+    """`sincos_2d`, of sound with the table of a grid whose sides are exchanged (AudioMAE, `PatchEmbed_org.patch_hw`).
+
+    AudioMAE's code makes the table for mel rows by time columns and reads it with tokens that run through the mel rows
+    of a time step first. With 64 steps of 8 mel rows the token (10, 3) is the 83rd behind the first, whose place in a
+    table of 8 by 64 is (1, 19). Whoever loads its weights needs this table.
+    """
+    if spec.audio is not None:
+        place, steps = flat_place(layout, spec), spec.audio.grid[0]
+        turned = jnp.stack([place // steps, place % steps, jnp.zeros_like(place)], axis=-1)
+        is_sound = (layout.modality == Modality.AUDIO)[..., None]
+        layout = dataclasses.replace(layout, grid=jnp.where(is_sound, turned, layout.grid))
+    return sincos_2d(layout, width)
 
 
 def sincos_3d(layout: TokenLayout, width: int) -> Float[Array, "B L D"]:

@@ -52,13 +52,13 @@ class MaskedDecoder(nnx.Module):
     ) -> Float[Array, "B Ld Dd"]:
         """Tokens in the rows of `stream.decode`, after the final norm, in the compute dtype.
 
-          Args:
-            encoded: features in the rows of `stream.layout`.
-            stream: hides something, so that it has `decode` and `targets`.
-        classes: the class tokens of the trunk; needed where `decoder.class_tokens` says so.
+        Args:
+          encoded: features in the rows of `stream.layout`.
+          stream: hides something, so that it has `decode` and `targets`.
+          classes: the class tokens of the trunk; needed where `decoder.class_tokens` says so.
 
-          Raises:
-            ValueError: a stream that hides nothing.
+        Raises:
+          ValueError: a stream that hides nothing.
         """
         if stream.decode is None:
             raise ValueError("nothing to decode: the stream hides nothing (input.masking is off for video and audio)")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmvideo.input.annotations.captions import Captions
+from mmvideo.input.annotations.captions import Captions, encode
+from mmvideo.input.config import Text
+from mmvideo.media.text import train
 
 
 def _captions(each: list[int], lengths: list[int] | None = None, begin: bool = False) -> Captions:
@@ -54,3 +56,18 @@ def test_the_most_of_a_few_captions_is_the_sum_of_the_largest():
 def test_marks_are_no_words():
     assert _captions([2], [5, 3]).words.tolist() == [4, 2]
     assert _captions([2], [5, 3], begin=True).words.tolist() == [3, 1]
+
+
+def test_a_filled_caption_is_as_long_as_all_and_ends_with_end_marks():
+    """SigLIP's code fills texts up to their length with the end mark; one that is cut has one end mark as well."""
+    said = [["a dog"], ["a dog and a cat sat on a mat and a rat sat on a hat"], []]
+    tokenizer = train([caption for captions in said for caption in captions], 30)
+    for begin in (False, True):
+        plain, filled = (encode(said, tokenizer, Text(length=9, begin=begin, fill=fill)) for fill in (False, True))
+        short, cut = filled.get(0), filled.get(1)
+        own = plain.get(0)
+        assert len(short) == len(cut) == 9 and 2 < len(own) < 9
+        np.testing.assert_array_equal(short[: len(own)], own)
+        assert (short[len(own) - 1 :] == tokenizer.eos_id).all()
+        np.testing.assert_array_equal(cut, plain.get(1))
+        assert filled.first.tolist() == [0, 1, 2, 2]

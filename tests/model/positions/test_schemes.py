@@ -80,6 +80,14 @@ def cav_mae(modality, grid, width):
     return mae(modality, (grid[1], grid[0]) if modality == Modality.AUDIO else grid, width)
 
 
+def audiomae(modality, grid, width):
+    """The same code with the sides of the grid exchanged: tokens read its table one after the other."""
+    if modality != Modality.AUDIO:
+        return mae(modality, grid, width)
+    table = [mae(modality, (row, column), width) for row in range(8) for column in range(60)]
+    return table[grid[0] * 8 + grid[1]]
+
+
 def vjepa(modality, grid, width):
     """`get_3d_sincos_pos_embed` with `uniform_power`."""
     if modality == Modality.TEXT:
@@ -94,6 +102,7 @@ def vjepa(modality, grid, width):
         ("sincos_1d", videomae, 40),
         ("sincos_2d", mae, 40),
         ("sincos_2d_time_first", cav_mae, 40),
+        ("sincos_2d_turned", audiomae, 40),
         ("sincos_3d", vjepa, 40),
         ("sincos_3d", vjepa, 36),
     ],
