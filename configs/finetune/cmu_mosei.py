@@ -15,7 +15,7 @@ PUBLISHED  error, correlation, Acc-7, Acc-2, F1
   0.580 / 0.703 / 51.8 / 82.5 / 82.3
                 MulT (Tsai et al. 2019): as quoted in table 4 of Cai et al., with Acc-2 and F1 of positive against
                 negative; its code weighs the F1 of a class by the answers, so that it stands beside
-                f1_posneg_by_answers here; that words were aligned for it is recalled, not looked up
+                f1_posneg_by_answers here
 EXPECTS  nothing was trained here at this size
 
 SOURCE   ours; the metrics are those of the literature after Tsai et al. 2019, arXiv 1906.00295.

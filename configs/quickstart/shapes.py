@@ -32,7 +32,6 @@ experiment = Experiment(
         # Light masks: the contrastive objective sees the same tokens, and a shape is a few patches wide.
         masking=Masking(video=0.25, video_kind="random", audio=0.4, text=0.1),
         packing=Packing(rows=16, tokens=144, clips=3),
-        threads=1,
     ),
     # Each modality by itself for three layers, where the contrastive objective compares them; then all together.
     model=Model(size="nano", fusion=Fusion("mid", layer=3), compute="float32", decoder=Decoder(1, 64, 4)),

@@ -84,9 +84,9 @@ class Metric:
     higher: bool = True
 
 
-Mark = Literal["P", "C", "R", "M", "E"]
-"""Evidence of a published number: read in the paper, in the code or its README, confirmed by running, recalled. `E` is
-for an ordering that a suite of our own expects and nobody has published."""
+Mark = Literal["P", "B", "C", "R", "E"]
+"""Evidence of a published number: read in the paper, in a post of its authors, in the code or its README, confirmed by
+running. What nobody here has read is not said to be published: `E` is for an ordering that a suite of ours expects."""
 
 
 @dataclasses.dataclass(frozen=True)

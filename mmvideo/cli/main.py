@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 
-from mmvideo.cli.terminal.streams import leave_quietly, reader_is_gone, take_any_text
+from mmvideo.cli.terminal.streams import leave_quietly, outlive_readers, reader_is_gone, take_any_text
 
 VERBS: dict[str, tuple[str, str]] = {
     # verb: (module, what it does)
@@ -22,6 +22,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "compare": ("mmvideo.cli.compare", "put runs side by side: config differences, metrics, cost"),
     "data": ("mmvideo.cli.data", "build, show and generate corpora"),
 }
+
+OUTLIVE = ("train", "ablate", "eval", "predict", "export", "report", "data")
+"""Verbs whose product is files: they go on where nobody reads what they print (`| head`)."""
 
 USAGE = """usage: mmvideo VERB …
 
@@ -43,7 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code: 0, 1 for a failed run, 2 for a mistake in what was asked.
 
     Training has two more: 3 where it was asked to stop and can go on, 75 where it hung and its watchdog ended it, for
-    a scheduler to start it again. 141 is that of any command whose output nobody reads any more (`| head`).
+    a scheduler to start it again. 141 is that of a command whose output nobody reads any more (`| head`), but for those
+    of `OUTLIVE`, which go on.
     """
     take_any_text()
     try:
@@ -83,6 +87,8 @@ def _command(arguments: list[str]) -> int:
 
         print(f"mmvideo: there is no verb '{verb}'{did_you_mean(verb, VERBS)}; see mmvideo --help", file=sys.stderr)
         return 2
+    if verb in OUTLIVE and not {"-h", "--help"} & set(rest):
+        outlive_readers()
     return _run(verb, rest)
 
 

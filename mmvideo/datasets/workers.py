@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from mmvideo.datasets.write_shard import ShardTask, write_shard
+from mmvideo.parallel.cores import usable_cores
 
 POLL = 0.1
 """Seconds between two looks at how far the processes are."""
@@ -40,7 +41,7 @@ def run_tasks(todo: Sequence[ShardTask], tasks: Sequence[ShardTask], processes: 
     """
     total = sum(len(task.rows) for task in tasks)
     done = total - sum(len(task.rows) for task in todo)
-    count = min(processes or len(os.sched_getaffinity(0)), len(todo))
+    count = min(processes or usable_cores(), len(todo))
     with _bar(total, done, progress) as advance:
         try:
             if count > 1:

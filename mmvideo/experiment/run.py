@@ -45,7 +45,7 @@ def run(experiment: Experiment, workdir: str | Path) -> int:
     enable_latency_hiding()
     enable_compilation_cache()
     mesh = make_mesh(experiment.mesh)
-    batches = Batches(experiment.input, process_index=jax.process_index(), process_count=jax.process_count())
+    batches = _read(experiment)
     watchdog = Watchdog(experiment.training.hang_seconds, workdir)
     # Evaluators place their batches too, so that a long evaluation is no hang.
     place = watchdog.watched(functools.partial(device_put_batch, mesh=mesh))
@@ -82,6 +82,22 @@ def run(experiment: Experiment, workdir: str | Path) -> int:
     return _conclude(experiment, Path(workdir))
 
 
+def _read(experiment: Experiment) -> Batches:
+    """The batches of a run, whose corpora are opened; the first process says so before and after."""
+    names = ", ".join(f"{source.path} ({source.split})" for source in experiment.input.sources)
+    _say(f"reading {names}")
+    batches = Batches(experiment.input, process_index=jax.process_index(), process_count=jax.process_count())
+    threads = f"{batches.threads} thread{'s' * (batches.threads > 1)} to prepare them"
+    _say(f"{len(batches.corpus):,} clips, {batches.steps_per_epoch:,} steps an epoch, {threads}; setting up the model")
+    return batches
+
+
+def _say(text: str) -> None:
+    """Tells the person in front of the screen, from one process."""
+    if jax.process_index() == 0:
+        print(text, flush=True)
+
+
 def evaluate(experiment: Experiment, workdir: str | Path, dataset: str | None = None, step: Step = None) -> int:
     """Evaluates a checkpoint of a workdir, and writes its report again.
 
@@ -102,7 +118,9 @@ def evaluate(experiment: Experiment, workdir: str | Path, dataset: str | None = 
         learner, assets, step = restore(experiment, workdir, mesh, step)
         place = watchdog.watched(functools.partial(device_put_batch, mesh=mesh))
         watchdog.beat("evaluation")
-        run_evaluators(evaluators(experiment, assets, dataset), learner, place, workdir, step)
+        due = evaluators(experiment, assets, dataset)
+        _say(f"evaluating step {step}: {', '.join(each.name for each in due)}")
+        run_evaluators(due, learner, place, workdir, step)
     return _conclude(experiment, Path(workdir), dataset, step)
 
 
@@ -110,6 +128,7 @@ def _conclude(experiment: Experiment, workdir: Path, dataset: str | None = None,
     """Writes the report, and prints the table and where the report is."""
     from mmvideo.experiment.reports.run_report import report
 
+    _say("writing the report")
     page = report(experiment, workdir, step)
     if jax.process_index() != 0:
         return 0

@@ -33,6 +33,10 @@ def check_config(config: Input, process_count: int) -> None:
         value = getattr(packing, name)
         if value is not None and value < 1:
             raise ValueError(f"input.packing.{name}={value} must be 1 or more")
+    for name in ("threads", "prefetch"):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise ValueError(f"input.{name}={value} must be 1 or more")
     if packing.rows % process_count:
         raise ValueError(f"input.packing.rows={packing.rows} must be a multiple of the {process_count} processes")
 

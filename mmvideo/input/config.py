@@ -285,8 +285,8 @@ class Input:
         for none.
       packing: the shape of a batch.
       seed: seed of everything that is drawn: order, crops, masks, captions, modalities.
-      threads: rows prepared side by side. PyAV gives Python's lock away at every packet and frame, so that
-        more than one or two threads spend more on passing it than they gain.
+      threads: rows prepared side by side; None takes a thread for each core that the process may use, at most
+        16. FFmpeg works without Python's lock; `tools/bench/threads.py` measures what more threads gain.
       prefetch: rows prepared ahead.
       keep: folder in which batches are kept once they are made, for other runs with the same input; they are
         compressed arrays. None keeps none.
@@ -303,6 +303,6 @@ class Input:
     embeddings: str | None = None
     packing: Packing = Packing()
     seed: int = 0
-    threads: int = 2
+    threads: int | None = None
     prefetch: int = 32
     keep: str | None = None

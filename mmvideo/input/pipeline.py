@@ -18,11 +18,12 @@ from mmvideo.input.checks import check_config, check_views
 from mmvideo.input.clip_loader import ClipLoader, LoadedExample
 from mmvideo.input.collate import assemble_row, stack_rows
 from mmvideo.input.config import Input, Views
+from mmvideo.input.filling import report_filling
 from mmvideo.input.input_plan import InputPlan, restrict_modalities
-from mmvideo.input.planning import budgets
 from mmvideo.input.planning.epoch_plan import Planned, Row
 from mmvideo.input.planning.sampled_examples import SampledExamples
 from mmvideo.input.skipped_clips import SkippedClips
+from mmvideo.input.threads import threads_of
 from mmvideo.input.transforms.eval_views import fill_views
 from mmvideo.input.transforms.mixup import fill_mixup_targets
 from mmvideo.input.view_reader import UnreadableClip
@@ -46,6 +47,7 @@ class Batches:
       classes: class names of each kind of label that has classes, merged over the sources.
       annotations: the kinds of labels by their sort: one class, several classes, a number.
       rows: rows that this process makes of each batch.
+      threads: that prepare them.
     """
 
     def __init__(
@@ -99,11 +101,12 @@ class Batches:
         self._loader = ClipLoader(
             self.corpus, self._sizes, input_plan.captions, config, input_plan.mask, input_plan.drop, train, views
         )
-        self.rows = config.packing.rows // process_count
+        self.rows, self.threads = config.packing.rows // process_count, threads_of(config)
         self._first_row = process_index * self.rows
         self._kept = self._find_kept(**how, views=dataclasses.asdict(views), process=(process_index, process_count))
         if train:
-            budgets.report_filling(self._planner.needs(0)[1], len(self._planner.epoch(0)), self._planner.budget)
+            needs, rows = self._planner.needs(0)[1], len(self._planner.epoch(0))
+            report_filling(needs, rows, self._planner.budget, config.packing)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -153,7 +156,7 @@ class Batches:
 
         first, count = start_step * self.rows, max(stop_step - start_step, 0) * self.rows
         dataset = grain.MapDataset.source(_Rows(self, first, count))
-        options = grain.ReadOptions(num_threads=self.config.threads, prefetch_buffer_size=self.config.prefetch)
+        options = grain.ReadOptions(num_threads=self.threads, prefetch_buffer_size=self.config.prefetch)
         rows = iter(dataset.to_iter_dataset(options))
         try:
             for step in range(start_step, stop_step):

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from mmvideo.stream import TokenStream
 from mmvideo.training.checkpoint.checkpoints import Checkpoints, RetentionPolicy
 from mmvideo.training.checkpoint.storage_errors import storage_errors
+from mmvideo.training.compiling import compiling
 from mmvideo.training.config import Training
 from mmvideo.training.logging.metric_logger import MetricLogger
 from mmvideo.training.logging.progress import clock
@@ -113,7 +114,8 @@ def train(
         for line in _greeting(workdir, start, lost, plan):
             logger.log_text(line)
         run = _Run(plan, config, evaluate, ledger, logger, checkpoints, files, owner)
-        state, step = run.through(state, _steps(plan, state, batches, place, config, ledger, watchdog), asked)
+        steps = _steps(plan, state, batches, place, config, ledger, watchdog, logger, config_json)
+        state, step = run.through(state, steps, asked)
         logger.log_text(_farewell(workdir, step, config.steps, ledger))
     return state
 
@@ -135,11 +137,13 @@ class _Run:
         self, state: TrainState, steps: Iterator[tuple[int, TrainState, Metrics]], asked: Callable[[int], bool]
     ) -> tuple[TrainState, int]:
         """Goes through the steps, unless the run is asked to stop before their end; gives the last state and step."""
-        step = int(state.step)
+        step = start = int(state.step)
         if step and _evaluated(self.config, step):
             self.measure(step, state)  # What a stop came before.
         for step, state, metrics in steps:
             self.logger.add(step, metrics)
+            if step == start + 1:
+                self.logger.first()
             self.keep_hold()
             stopped = asked(step)
             if stopped or _saved(self.config, step):
@@ -166,6 +170,7 @@ class _Run:
         self.logger.flush()
         if self.evaluate is None:
             return
+        self.logger.doing(f"evaluating after step {step}")
         with self.ledger.phase("evaluation"):
             found = self.evaluate(eval_model(self.plan.graphdef, state), step)
         with self.ledger.phase("checkpoint"):
@@ -193,14 +198,22 @@ def _steps(
     config: Training,
     ledger: TimeLedger,
     watchdog: Watchdog,
+    logger: MetricLogger,
+    config_json: str,
 ) -> Iterator[tuple[int, TrainState, Metrics]]:
     """Runs the steps that are left; gives how many are done, the state and the step's metrics, unread."""
     places = jax.tree.map(lambda leaf: leaf.sharding, plan.abstract)
     run_step, start = make_step(plan.graphdef, config, places), int(state.step)
+    if start < config.steps:
+        logger.doing("preparing the first batch")
     for number, stream in ledger.timed_iter(batches.iterate(start, config.steps)):
-        with ledger.phase("step" if number > start else "compile"):
-            watchdog.step = number + 1
-            state, metrics = run_step(state, place(stream))
+        watchdog.step = number + 1
+        if number > start:
+            with ledger.phase("step"):
+                state, metrics = run_step(state, place(stream))
+        else:
+            with ledger.phase("compile"), compiling(config_json, plan.abstract, stream, logger):
+                state, metrics = run_step(state, place(stream))
         yield number + 1, state, metrics
 
 

@@ -58,7 +58,7 @@ def test_claims_are_judged_on_seeds_that_have_all_cells(study):
 
 
 def test_a_claim_of_less_is_turned_round(study):
-    claim = Claim("", {"kind": "mid & late", "depth": "3"}, {"kind": "early", "depth": "3"}, "loss", "", "M")
+    claim = Claim("", {"kind": "mid & late", "depth": "3"}, {"kind": "early", "depth": "3"}, "loss", "", "E")
     found = verdict(study.study, study.rows, claim)
     assert found.gain.mean == pytest.approx(0.11) and found.gain.seeds == 2
 

@@ -319,7 +319,7 @@ def test_clips_that_a_run_cannot_use_are_listed():
         ({"audio": Audio(patch=(16, 200))}, "higher than the 128 mel bins"),
         ({"masking": Masking(video=1.0)}, "input.masking.video=1.0"),
         ({"masking": Masking(audio=0.001)}, "hides not one token"),
-        ({"packing": Packing(rows=4, tokens=40)}, "raise packing.tokens"),
+        ({"packing": Packing(rows=4, tokens=40)}, "raise input.packing.tokens"),
         ({"video": None, "audio": None}, "pictures or sound"),
         ({"text": Text(tokenizer="nowhere.model")}, "no file nowhere.model"),
         ({"text": Text(length=2, begin=True)}, "input.text.length=2 must be 3 or more"),

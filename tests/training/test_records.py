@@ -7,6 +7,7 @@ import json
 import time
 
 import pytest
+from training_toy import ToyBatches, quick, toy_train
 
 from mmvideo.records.lines import read_lines, write_lines
 from mmvideo.training.logging.metric_writers import summarise
@@ -150,3 +151,13 @@ def test_only_a_newline_ends_a_line(tmp_path):
     assert len(text.splitlines()) > 2
     (tmp_path / "lines.jsonl").write_text(text, encoding="utf-8")
     assert read_lines(tmp_path / "lines.jsonl") == rows
+
+
+def test_a_run_says_what_it_does_before_its_first_line(tmp_path, capsys):
+    toy_train(tmp_path / "run", quick(steps=3, log_every=3), ToyBatches(), on_progress=None)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "preparing the first batch" and lines[1].startswith("compiling the step")
+    assert lines[2].startswith("first step: loss ") and lines[2].endswith(" s from compiling to its end")
+    assert lines[3].startswith("step 3/3  loss") and "waiting" in lines[3]
+    toy_train(tmp_path / "run", quick(steps=3, log_every=3), ToyBatches(), on_progress=None)
+    assert "compiling" not in capsys.readouterr().out, "nothing is left to be done"

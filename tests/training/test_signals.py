@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from mmvideo.training.signals import stop_requests
+
 ROOT = Path(__file__).parents[2]
 
 WORKER = """
@@ -46,3 +48,25 @@ def test_two_processes_stop_at_the_same_step(number):
     steps = dict(line.split() for line in out.splitlines())
     assert steps.keys() == {"[0]", "[1]"} and steps["[0]"] == steps["[1]"], out
     assert int(steps["[0]"]) < 2999
+
+
+def test_a_terminal_that_is_closed_asks_for_a_stop():
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with stop_requests() as asked:
+            assert not asked(1)
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert asked(2)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_run_that_was_started_to_outlive_its_terminal_does():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # As nohup leaves it.
+    try:
+        with stop_requests() as asked:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not asked(1)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

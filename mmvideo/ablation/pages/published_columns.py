@@ -12,10 +12,10 @@ from mmvideo.ablation.suite import Mark, Published
 
 EVIDENCE: dict[Mark, str] = {
     "P": "read in the paper",
+    "B": "read in a post of its authors",
     "C": "read in its code or README",
     "R": "confirmed by running it",
-    "M": "recalled, not looked up",
-    "E": "expected here, published by nobody",
+    "E": "expected here, read in no document",
 }
 """What the marks of evidence mean."""
 

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmvideo.parallel.cores import usable_cores
+
 TOGETHER = 8
 """Files that a process writes between two looks for more; twice as many are worth a process of their own."""
 
@@ -104,7 +106,7 @@ def _replace(path: Path, text: str) -> None:
 
 
 def _each_done(write: Callable[[Any], Path], jobs: Sequence[Any], processes: int | None) -> Iterator[Path]:
-    processes = _cores() if processes is None else max(1, processes)
+    processes = usable_cores() if processes is None else max(1, processes)
     processes = min(processes, -(-len(jobs) // (2 * TOGETHER)))
     if processes <= 1:
         yield from map(write, jobs)
@@ -119,12 +121,6 @@ def _each_done(write: Callable[[Any], Path], jobs: Sequence[Any], processes: int
             "a process that wrote clips died; run again to go on, with processes=1 if memory is short or if "
             "the calling script has no `if __name__ == '__main__':`"
         ) from None
-
-
-def _cores() -> int:
-    """The cores that this process may use, as far as the system tells."""
-    allowed = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

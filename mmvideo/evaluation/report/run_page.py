@@ -183,6 +183,7 @@ def _throughput(data: ReportData) -> Part:
         "tokens_per_second": "tokens a second",
         "mfu": "model FLOP utilisation",
         "padding": "share of empty token slots",
+        "waiting": "share of the time that waits for data",
         "grad_norm": "norm of the gradient",
         "learning_rate": "learning rate",
     }

@@ -9,7 +9,6 @@ but the slots of `L` go through every layer.
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -18,10 +17,6 @@ from jaxtyping import Float, Int
 from mmvideo.input.config import Packing
 from mmvideo.input.planning.packer import pack
 from mmvideo.input.planning.token_counts import TOKEN_BUDGETS
-
-_LOG = logging.getLogger(__name__)
-
-_WELL_FILLED = 0.8
 
 _SLACKS = (1.04, 1.08, 1.12, 1.16, 1.2, 1.3, 1.4, 1.6, 1.8, 2.2, 3.0, 5.0, np.inf)
 _LOSS = 0.005
@@ -56,19 +51,31 @@ def choose_budgets(
     Raises:
       ValueError: a clip that no row can hold, naming the setting to change.
     """
-    fixed = {"tokens": packing.tokens, "clips": packing.clips}
-    fixed |= {name: v for name in ("video", "audio", "text") if (v := getattr(packing, name)) is not None}
+    fixed = _fixed(packing)
     for column, name in enumerate(TOKEN_BUDGETS):
         if largest[column] > fixed.get(name, largest[column]):
             raise ValueError(
                 f"{describe(column)} needs {largest[column]} {name if name == 'tokens' else name + ' tokens'}, but "
-                f"packing.{name} is {fixed[name]}; raise packing.{name} to {largest[column]} or more, "
-                "or make views smaller (video.frames, video.size, audio.seconds, text.length)"
+                f"input.packing.{name} is {fixed[name]}; raise input.packing.{name} to {largest[column]} or more, "
+                "or make views smaller (input.video.frames, input.video.size, input.audio.seconds, input.text.length)"
             )
     sample = sizes[:_SAMPLE]
     choices = [_with_slack(sample, largest, fixed, slack) for slack in _SLACKS]
     filled = [_fill(sample, budget) for budget in choices]
     return next(budget for budget, full in zip(choices, filled, strict=True) if full >= max(filled) - _LOSS)
+
+
+def widest_budgets(
+    sizes: Int[np.ndarray, "n 9"], largest: Int[np.ndarray, " 9"], packing: Packing
+) -> Int[np.ndarray, " 9"] | None:
+    """Return budgets under which nothing but the config's own keeps rows from being full; None if a clip fits no row.
+
+    Rows are as full as with those of `choose_budgets`, within what these may cost, and one packing tells how full.
+    """
+    fixed = _fixed(packing)
+    if any(largest[TOKEN_BUDGETS.index(name)] > value for name, value in fixed.items()):
+        return None
+    return _with_slack(sizes, largest, fixed, np.inf)
 
 
 def enforce_minimum(
@@ -105,17 +112,10 @@ def fill(sizes: Int[np.ndarray, "n 9"], rows: int, budget: Int[np.ndarray, " 9"]
     return sizes.sum(axis=0) / np.maximum(rows * budget, 1)
 
 
-def report_filling(needs: Int[np.ndarray, "n 9"], rows: int, budget: Int[np.ndarray, " 9"]) -> None:
-    """Says how full so many rows are that hold these clips, and so if another budget than `L` keeps them from it."""
-    share = fill(needs, rows, budget)[0]
-    _LOG.info("rows are %.1f %% full", 100 * share)
-    if share < _WELL_FILLED and rows > 1:
-        tokens, clips = budget[:2]
-        _LOG.warning(
-            "rows are only %.0f %% full: clips take %.0f tokens on average, and a row has room for %d tokens and "
-            "%d clips; change packing.tokens or packing.clips",
-            100 * share, needs[:, 0].mean(), tokens, clips,
-        )  # fmt: skip
+def _fixed(packing: Packing) -> dict[str, int]:
+    """The budgets that the config gives."""
+    given = {name: value for name in ("video", "audio", "text") if (value := getattr(packing, name)) is not None}
+    return {"tokens": packing.tokens, "clips": packing.clips, **given}
 
 
 def _fill(sizes: np.ndarray, budget: np.ndarray) -> float:

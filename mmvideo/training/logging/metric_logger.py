@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from mmvideo.parallel.cores import usable_cores
 from mmvideo.records.lines import write_lines
 from mmvideo.training.config import Training
 from mmvideo.training.logging.metric_writers import MetricsWriter, summarise, was_skipped
@@ -15,6 +17,7 @@ from mmvideo.training.logging.progress import Progress
 from mmvideo.training.logging.time_ledger import TimeLedger
 from mmvideo.training.nan_guard import check
 from mmvideo.training.unreadable_clips import UnreadableClips
+from mmvideo.training.waiting import DataWait, waiting_share
 
 Show = Callable[[Mapping[str, Any]], None]
 
@@ -27,7 +30,8 @@ class MetricLogger:
       start: step that the run starts from.
       config: says how often there is a line, and when too many bad steps stop the run.
       ledger: the account whose lines go with those of the metrics.
-      batches: what it `skipped` is counted and listed in `skipped.jsonl`; `UnreadableClips` looks at `planned`.
+      batches: what it `skipped` is counted and listed in `skipped.jsonl`; `UnreadableClips` looks at `planned`, and
+        advice on waiting for data at `threads`, where it has them.
       show: gets each line instead of the screen.
       utilisation: as `metrics.summarise` takes it.
     """
@@ -50,7 +54,10 @@ class MetricLogger:
         self._step = start
         self._pending: tuple[int, Mapping[str, jax.Array]] | None = None
         self._window: list[dict[str, float]] = []
+        self._last: dict[str, float] | None = None
+        self._compiling = time.perf_counter()
         self._unreadable, self._unread = 0, UnreadableClips(batches)
+        self._wait = DataWait(getattr(batches, "threads", None), usable_cores())
 
     def __enter__(self) -> MetricLogger:
         return self
@@ -81,6 +88,7 @@ class MetricLogger:
                 host = {name: float(value) for name, value in jax.device_get(dict(metrics)).items()}
             self._step = step
             self._window.append(host)
+            self._last = host
             check(step, host, self._config.patience)
             self._unread.check(step, round(host["clips"]))
         if line or self._step % self._config.log_every == 0:
@@ -91,6 +99,23 @@ class MetricLogger:
         untold = self._writer.new_metrics(step, metrics) if self._writer is not None else {}
         if untold:
             self._put({"step": step, **untold})
+
+    def compiling(self, words: str) -> None:
+        """Tells that the step is compiled, in some words on how long that takes; `first` tells how long it took."""
+        self._compiling = time.perf_counter()
+        self.doing(f"compiling the step ({words})" if words else "compiling the step")
+
+    def first(self) -> None:
+        """Waits for the first step of a start and tells its loss, for whoever wonders whether the run does anything."""
+        self.flush()
+        if self._last is not None:
+            took = time.perf_counter() - self._compiling
+            self.log_text(f"first step: loss {self._last['train/loss']:.4g}, {took:.1f} s from compiling to its end")
+
+    def doing(self, text: str) -> None:
+        """Tells what is under way; the next line of metrics takes its place on a bar."""
+        if self._progress is not None:
+            self._progress.doing(text)
 
     def log_text(self, text: str) -> None:
         """Tells the person in front of the screen."""
@@ -115,11 +140,14 @@ class MetricLogger:
         spent = self._ledger.write(self._step, skipped, spikes)
         busy = sum(spent[name] for name in ("wait", "step", "checkpoint", "other"))
         row = {"step": self._step, **summarise(self._window, busy, self._utilisation), **_device_memory()}
-        row["unreadable_clips"] = self._list_unreadable()
+        row |= {"waiting": waiting_share(spent), "unreadable_clips": self._list_unreadable()}
         self._window = []
         self._put(row)
         if self._show is not None:
             self._show(row)
+        advice = self._wait.advise(spent)
+        if advice:
+            self.log_text(advice)
 
     def _put(self, row: dict[str, Any]) -> None:
         if self._writer is not None:

@@ -33,6 +33,13 @@ class Progress:
         else:
             print(f"step {row['step']}/{self._steps}  {text}{self._left(row)}", file=self._out, flush=True)
 
+    def doing(self, text: str) -> None:
+        """What is under way before the next line of metrics: a line of its own, or the text of the bar."""
+        if self._bar is not None:
+            self._bar.update(self._task, text=text)
+        else:
+            print(text, file=self._out, flush=True)
+
     def say(self, text: str) -> None:
         """A message of its own, above the bar."""
         if self._bar is not None:
@@ -57,11 +64,16 @@ class Progress:
 
 
 def describe(row: Mapping[str, Any]) -> str:
-    """`loss 3.21  41.2 clips/s  9.8k tokens/s  padding 4%`, and what went wrong, if anything."""
+    """`loss 3.21  41.2 clips/s  9.8k tokens/s  padding 4%  waiting 12%`, and what went wrong, if anything.
+
+    `waiting` is the share of the time in which the next batch was not there yet.
+    """
     text = (
         f"loss {row['train/loss']:.4g}  {short(row['examples_per_second'])} clips/s  "
         f"{short(row['tokens_per_second'])} tokens/s  padding {row['padding']:.0%}"
     )
+    if "waiting" in row:
+        text += f"  waiting {row['waiting']:.0%}"
     if row.get("skipped_steps"):
         text += f"  {row['skipped_steps']} steps skipped"
     if row.get("skipped_spikes"):

@@ -174,6 +174,11 @@ def test_charts_know_their_baselines(data, parse):
     parse(drawn)
 
 
+def test_a_chart_of_nothing_but_zeros_has_an_axis_that_can_be_read():
+    drawn = draw([Chart("share of empty token slots", [1, 2], [0.0, 0.0])])
+    assert ">1<" in drawn and "e-" not in drawn
+
+
 def test_a_chart_of_one_value_and_of_a_gap_is_drawn():
     charts = loss_charts([{"step": 1, "train/loss": 2.0}])
     assert "M" in draw(charts)

@@ -53,9 +53,9 @@ def test_budgets_of_the_config_are_kept():
 def test_a_clip_that_no_row_can_hold_is_named_with_the_setting_to_change():
     needs = _needs(300, 3, 0.0, 0.0)
     largest = needs.max(axis=0)
-    with pytest.raises(ValueError, match=rf"clip abc needs {largest[0]} tokens, but packing.tokens is 100"):
+    with pytest.raises(ValueError, match=rf"clip abc needs {largest[0]} tokens, but input.packing.tokens is 100"):
         choose_budgets(needs, largest, Packing(tokens=100), lambda column: "clip abc")
-    with pytest.raises(ValueError, match="needs 64 video tokens, but packing.video is 32; raise packing.video"):
+    with pytest.raises(ValueError, match="64 video tokens, but input.packing.video is 32; raise input.packing.video"):
         choose_budgets(needs, largest, Packing(video=32), lambda column: "clip abc")
 
 

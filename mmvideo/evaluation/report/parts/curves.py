@@ -126,6 +126,8 @@ def _range(values: np.ndarray, zero: bool) -> tuple[float, float]:
     low = min(low, 0.0) if zero else low
     if high > low:
         return low, high
+    if high == 0:
+        return 0.0, 1.0  # Nothing ever: of nothing there is no scale.
     # Of one value alone the axis ends above it; where it may be a share, at 1.
     above = high + 0.5 * abs(high) + 1e-9
     return low - 0.5 * abs(low) - 1e-9, min(above, 1.0) if 0 < high < 1 else 1.0 if high == 1 else above

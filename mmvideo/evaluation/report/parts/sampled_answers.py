@@ -27,7 +27,8 @@ def caption_table(samples: Sequence[Mapping[str, Any]]) -> str:
         references += [tag("span", f"and {number(more)} more", class_="note")] if more > 0 else []
         row = [tag("code", text(sample["id"]))]
         row += [text(sample.get("question", ""))] if asked else []
-        rows.append([*row, tag("b", text(sample["prediction"])), "<br>".join(references)])
+        words = [tag("b", text(sample["prediction"])), "<br>".join(references)]
+        rows.append([*row, *(tag("div", inside, class_="prose") for inside in words)])
     head = ["clip", *(["question"] if asked else []), "prediction", "answers" if asked else "references"]
     return table(head, rows, len(head))
 

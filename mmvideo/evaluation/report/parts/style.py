@@ -39,7 +39,7 @@ th{font-weight:500;color:var(--dim);font-size:12.5px;text-align:left;vertical-al
 border-bottom:1px solid var(--line)}
 td{padding:7px 10px;border-bottom:1px solid var(--line);white-space:nowrap;vertical-align:middle}
 td:first-child,th:first-child{padding-left:0}.number{text-align:right}tr.first td{border-top:2px solid var(--line)}
-td:not(.number){white-space:normal}td:first-child{white-space:nowrap}
+td .prose{min-width:20ch}td:not(.number){white-space:normal}td:first-child{white-space:nowrap}
 .bar{display:flex;flex-direction:column;align-items:stretch;min-width:86px;gap:2px}.bar span{font-weight:550}
 .bar svg{width:100%;height:8px;display:block}.track{fill:var(--track)}.fill{fill:var(--blue)}
 line.chance{stroke:var(--mark);stroke-width:2}line.oracle{stroke:var(--good);stroke-width:2}
@@ -101,7 +101,8 @@ h4{font-size:13.5px;font-weight:600;margin:20px 0 6px}
 .confusion.small text{font-size:10px}.side{display:flex;flex-wrap:wrap;gap:20px 44px;align-items:flex-start}
 .side .mistakes{flex:1 1 300px;max-width:520px}.side .mistakes td{padding-top:4px;padding-bottom:4px}
 .mistakes h4{margin-top:0}
-.side>div{min-width:0;max-width:100%}.side .note{max-width:62ch}.scroll+.scroll,.scroll+.charts{margin-top:22px}
+.side>div{min-width:0;max-width:100%}.side .note{max-width:62ch}
+.scroll+.scroll,.scroll+.charts,.scroll+.query{margin-top:22px}
 .confusion rect:hover{stroke:var(--ink);stroke-width:1.5}
 .pr{stroke-width:1.8}.line-1{stroke:var(--c1)}.line-2{stroke:var(--c2)}.line-3{stroke:var(--c4)}
 .keys i{display:inline-block;width:14px;height:3px;margin-right:7px;vertical-align:middle}

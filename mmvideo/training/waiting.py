@@ -1,0 +1,97 @@
+"""Time that a run waits for its data: what share it is, and what would make it less."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+
+SHARE = 0.15
+"""Share of the time of steps from which waiting is worth a word."""
+
+SECONDS = 5.0
+"""Time of steps that must have gone by, so that a word is not about chance."""
+
+IDLE, MOST = 0.6, 64
+"""Share of the cores below which they are idle, and threads that are advised at most."""
+
+
+class DataWait:
+    """Adds up the time of steps, and says once what would make waiting less.
+
+    Args:
+      threads: how many prepare rows; None where the batches don't tell, which then get no advice.
+      cores: how many of them can work at once.
+      clock, processor: seconds by the clock, and of the processors for this process.
+      load: how many processes of the machine want a core, or a larger number where that isn't known.
+    """
+
+    def __init__(
+        self,
+        threads: int | None,
+        cores: int,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+        processor: Callable[[], float] = time.process_time,
+        load: Callable[[], float] = lambda: os.getloadavg()[0],
+    ):
+        self._threads, self._cores = threads, cores
+        self._clock, self._processor, self._load = clock, processor, load
+        self._began: tuple[float, float] | None = None
+        self._waited = self._stepped = 0.0
+        self._told = False
+
+    def advise(self, seconds: Mapping[str, float]) -> str | None:
+        """Return advice where it is due.
+
+        The first stretch of a start is left out: its first batch had to be waited for, and its step was compiled.
+
+        Args:
+          seconds: of a stretch of steps, by the names of the ledger.
+        """
+        if self._began is None:
+            self._began = self._clock(), self._processor()
+            return None
+        self._waited += seconds["wait"]
+        self._stepped += seconds["step"]
+        total = self._waited + self._stepped
+        if self._told or self._threads is None or total < SECONDS or self._waited < SHARE * total:
+            return None
+        self._told = True
+        return f"{self._waited / total:.0%} of the time goes into waiting for data: {self._remedy(total)}"
+
+    def _remedy(self, total: float) -> str:
+        """Return what to change: threads while cores are free or idle, else the work of a clip.
+
+        With one thread, 50 of 60 seconds waiting: steps alone take 10, so that 6 threads would keep up with them.
+        """
+        wanted = math.ceil(self._threads * total / max(self._stepped, 1e-9))
+        if self._threads < self._cores:
+            return _turn_up(self._threads, min(wanted, self._cores), f"{self._cores} cores")
+        if self._threads < MOST and self._idle():
+            most = min(wanted, 2 * self._threads, MOST)
+            return _turn_up(self._threads, most, f"{self._cores} cores, which are mostly idle: storage may be slow")
+        return (
+            f"{self._threads} threads share {self._cores} cores, so that more would not help; smaller files would "
+            "(mmvideo data build --short-side, --gop), and --input.keep FOLDER spares the next run the work"
+        )
+
+    def _idle(self) -> bool:
+        """Return whether neither this process nor another one uses most of the cores."""
+        clock, processor = self._began
+        used = (self._processor() - processor) / max(self._clock() - clock, 1e-9)
+        return max(used, self._load()) < IDLE * self._cores
+
+
+def _turn_up(threads: int, better: int, where: str) -> str:
+    return (
+        f"more threads would prepare it sooner; stop, and go on with --input.threads {better} (it has {threads}, on "
+        f"{where})"
+    )
+
+
+def waiting_share(seconds: Mapping[str, float]) -> float:
+    """Return the share of the time of steps that went into waiting for data."""
+    busy = sum(seconds[name] for name in ("wait", "step", "checkpoint", "other"))
+    return seconds["wait"] / busy if busy > 0 else 0.0
