@@ -83,7 +83,7 @@ def run(experiment: Experiment, workdir: str | Path) -> int:
 
 
 def _read(experiment: Experiment) -> Batches:
-    """The batches of a run, whose corpora are opened; the first process says so before and after."""
+    """Open the corpora of a run and return its batches; the first process says so before and after."""
     names = ", ".join(f"{source.path} ({source.split})" for source in experiment.input.sources)
     _say(f"reading {names}")
     batches = Batches(experiment.input, process_index=jax.process_index(), process_count=jax.process_count())
@@ -93,7 +93,7 @@ def _read(experiment: Experiment) -> Batches:
 
 
 def _say(text: str) -> None:
-    """Tells the person in front of the screen, from one process."""
+    """Print a line on the screen, from one process."""
     if jax.process_index() == 0:
         print(text, flush=True)
 

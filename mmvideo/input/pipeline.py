@@ -18,12 +18,12 @@ from mmvideo.input.checks import check_config, check_views
 from mmvideo.input.clip_loader import ClipLoader, LoadedExample
 from mmvideo.input.collate import assemble_row, stack_rows
 from mmvideo.input.config import Input, Views
-from mmvideo.input.filling import report_filling
 from mmvideo.input.input_plan import InputPlan, restrict_modalities
 from mmvideo.input.planning.epoch_plan import Planned, Row
+from mmvideo.input.planning.row_filling import report_filling
 from mmvideo.input.planning.sampled_examples import SampledExamples
 from mmvideo.input.skipped_clips import SkippedClips
-from mmvideo.input.threads import threads_of
+from mmvideo.input.thread_count import threads_of
 from mmvideo.input.transforms.eval_views import fill_views
 from mmvideo.input.transforms.mixup import fill_mixup_targets
 from mmvideo.input.view_reader import UnreadableClip

@@ -97,7 +97,7 @@ def timed(step: StepProgram, folder: Path | None) -> Iterator[None]:
 
 
 def _read(folder: Path | None) -> dict[str, dict[str, Any]]:
-    """What the file tells; nothing where it is missing or is no file of ours."""
+    """Read the file; nothing where it is missing or is no file of ours."""
     none: dict[str, dict[str, Any]] = {"programs": {}, "models": {}}
     if folder is None:
         return none

@@ -12,12 +12,12 @@ import jax
 from mmvideo.parallel.cores import usable_cores
 from mmvideo.records.lines import write_lines
 from mmvideo.training.config import Training
+from mmvideo.training.logging.data_wait import DataWait, waiting_share
 from mmvideo.training.logging.metric_writers import MetricsWriter, summarise, was_skipped
 from mmvideo.training.logging.progress import Progress
 from mmvideo.training.logging.time_ledger import TimeLedger
 from mmvideo.training.nan_guard import check
 from mmvideo.training.unreadable_clips import UnreadableClips
-from mmvideo.training.waiting import DataWait, waiting_share
 
 Show = Callable[[Mapping[str, Any]], None]
 
@@ -101,19 +101,19 @@ class MetricLogger:
             self._put({"step": step, **untold})
 
     def compiling(self, words: str) -> None:
-        """Tells that the step is compiled, in some words on how long that takes; `first` tells how long it took."""
+        """Say that the step is compiled, with some words on how long that takes; `first` says how long it took."""
         self._compiling = time.perf_counter()
         self.doing(f"compiling the step ({words})" if words else "compiling the step")
 
     def first(self) -> None:
-        """Waits for the first step of a start and tells its loss, for whoever wonders whether the run does anything."""
+        """Wait for the first step of a start and say its loss, for whoever wonders whether the run does anything."""
         self.flush()
         if self._last is not None:
             took = time.perf_counter() - self._compiling
             self.log_text(f"first step: loss {self._last['train/loss']:.4g}, {took:.1f} s from compiling to its end")
 
     def doing(self, text: str) -> None:
-        """Tells what is under way; the next line of metrics takes its place on a bar."""
+        """Say what is under way; the next line of metrics takes its place on a bar."""
         if self._progress is not None:
             self._progress.doing(text)
 

@@ -34,7 +34,7 @@ class Progress:
             print(f"step {row['step']}/{self._steps}  {text}{self._left(row)}", file=self._out, flush=True)
 
     def doing(self, text: str) -> None:
-        """What is under way before the next line of metrics: a line of its own, or the text of the bar."""
+        """Show what is under way until the next line of metrics: a line of its own, or the text of the bar."""
         if self._bar is not None:
             self._bar.update(self._task, text=text)
         else:

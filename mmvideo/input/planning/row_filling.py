@@ -80,7 +80,7 @@ def changes(needs: Int[np.ndarray, "n 9"], packing: Packing) -> list[Change]:
 
 
 def _tries(tokens: np.ndarray, packing: Packing) -> Iterator[Sequence[tuple[str, str, Packing]]]:
-    """For each setting the values to try: the words, the purpose and the packing; budgets of one modality first."""
+    """Yield for each setting the values to try: words, purpose and packing; budgets of one modality first."""
     for name in ("video", "audio", "text"):
         value = getattr(packing, name)
         if value is not None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from mmvideo.training.logging.data_wait import DataWait, waiting_share
 from mmvideo.training.logging.progress import describe
-from mmvideo.training.waiting import DataWait, waiting_share
 
 
 def watched(threads: int, cores: int, used: float, load: float) -> DataWait:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from mmvideo.input.config import Packing
-from mmvideo.input.filling import changes, report_filling
 from mmvideo.input.planning.budgets import choose_budgets, fill
 from mmvideo.input.planning.packer import pack
+from mmvideo.input.planning.row_filling import changes, report_filling
 
 
 def needs(tokens: np.ndarray) -> np.ndarray:
