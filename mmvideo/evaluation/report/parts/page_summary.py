@@ -63,7 +63,7 @@ def _retrieval(metrics: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _best_of_kinds(task: str, metrics: Mapping[str, Any], measure: str) -> list[list[str]]:
-    """For each kind of label the modality of which it is told best."""
+    """For each kind of label the modality of which it is told best, but for text, which may say it outright."""
     groups: dict[str, dict[str, dict[str, Any]]] = {}
     last = measure.rpartition("/")[2]
     for name, value in metrics.items():
@@ -75,7 +75,7 @@ def _best_of_kinds(task: str, metrics: Mapping[str, Any], measure: str) -> list[
             groups.setdefault(kind, {})[modality] = of | {last: value, "oracle": oracle}
     rows = []
     for kind, of in groups.items():
-        modality = max(of, key=lambda name: of[name][last])
+        modality = max([name for name in of if name != "text"] or of, key=lambda name: of[name][last])
         rows.append(_share(task, f"{kind}/{modality}", of[modality], last))
     return rows
 

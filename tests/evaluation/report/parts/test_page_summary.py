@@ -31,7 +31,10 @@ EVALUATIONS = {
         {f"kind/video/{name}": value for name, value in SHOT.items()}
         | {"kind/audio/top1": 0.1, "kind/audio/chance": 0.2}
     ),
-    "probes": evaluation({f"kind/video/{name}": value for name, value in PROBE.items()}),
+    "probes": evaluation(
+        {f"kind/video/{name}": value for name, value in PROBE.items()}
+        | {f"kind/text/{name}": value for name, value in (PROBE | {"linear/accuracy": 1.0}).items()}
+    ),
     "captioning": evaluation(
         {"exact_match": 0.3, "bleu_4": 0.9, "cider_d": 2.0, "reference_length_mean": 4.0, "clips": 40}
     ),
