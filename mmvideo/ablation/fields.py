@@ -50,6 +50,21 @@ PART = "{…}"
 """What stands for a part of the settings that some experiments do without."""
 
 
+def _with_kinds(fields: dict[str, Any]) -> dict[str, Any]:
+    """Put before the fields of each objective one of its name alone, with its kind."""
+    found: dict[str, Any] = {}
+    for name, value in fields.items():
+        objective = ".".join(name.split(".")[:2])
+        if _is_objective(objective) and name != objective:
+            found.setdefault(objective, fields.get(f"{objective}.kind", PART))
+        found[name] = value
+    return found
+
+
+def _is_objective(name: str) -> bool:
+    return name.startswith("objectives.") and name.count(".") == 1
+
+
 def flat(experiment: Experiment) -> dict[str, Any]:
     """Every field of an experiment by its dotted name."""
     found: dict[str, Any] = {}
@@ -68,16 +83,17 @@ def flat(experiment: Experiment) -> dict[str, Any]:
 def differences(experiments: Mapping[str, Experiment]) -> dict[str, dict[str, Any]]:
     """Fields in which experiments differ, with the value of each that has the field.
 
-    A part that some do without, such as `input.audio`, is told as a whole: `PART` where it is there, None where not.
-    Its fields are told where those differ that have them.
+    A part that some do without, such as `input.audio`, is told as a whole: `PART` where it is there, None where not; an
+    objective by its kind. Its fields are told where those differ that have them.
     """
-    fields = {name: flat(experiment) for name, experiment in experiments.items()}
+    fields = {name: _with_kinds(flat(experiment)) for name, experiment in experiments.items()}
     names = dict.fromkeys(field for own in fields.values() for field in own)
     above = [name for name in names if any(other.startswith(f"{name}.") for other in names)]
     # What is empty for some is told by what others have in it.
     parts = [name for name in above if any(own.get(name, PART) is None for own in fields.values())]
+    parts += [name for name in above if _is_objective(name) and any(name not in own for own in fields.values())]
     for own in fields.values():
-        own |= {part: PART for part in parts if part not in own}
+        own |= {part: None if _is_objective(part) else PART for part in parts if part not in own}
 
     def differs(field: str) -> bool:
         if field in above and field not in parts:

@@ -94,6 +94,16 @@ def test_a_part_that_some_lack_is_told_as_a_whole():
     assert len(found) == 2
 
 
+def test_an_objective_that_some_lack_is_one_line_with_its_kind():
+    kept = next(iter(BASE.objectives.values()))
+    more = override(BASE, {"objectives.more": dataclasses.replace(kept, weight=0.5)})
+    heavier = override(more, {"objectives.more.weight": 0.7})
+    assert differences({"a": BASE, "b": more}) == {"objectives.more": {"a": None, "b": kept.kind}}
+    found = differences({"a": BASE, "b": more, "c": heavier})
+    assert found["objectives.more.weight"] == {"a": None, "b": 0.5, "c": 0.7} and len(found) == 2
+    assert list(differences({"b": more, "c": heavier})) == ["objectives.more.weight"]
+
+
 def test_what_is_empty_for_some_is_told_by_what_is_in_it():
     gaps = override(BASE, {"input.modality_dropout.drop": {"audio": 0.5}})
     assert differences({"a": BASE, "b": gaps}) == {"input.modality_dropout.drop.audio": {"a": None, "b": 0.5}}
