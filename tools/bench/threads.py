@@ -1,12 +1,15 @@
 """How many threads should prepare rows: the loader alone, and beside the steps of a recipe.
 
-COMMAND  python tools/bench/threads.py [--recipe configs/quickstart/samples.py] [--threads 1 2 4 8] [--rounds 3]
+COMMAND  python tools/bench/threads.py [--recipe configs/quickstart/shapes.py] [--size 64] [--threads 1 2 4 8]
 COST     2 cores, 5 minutes
 
 alone    One epoch of the recipe's batches with nothing else to do: clips a second by the clock, and processor seconds
          of a clip, which grow where threads spend their time on passing Python's lock.
 beside   Steps of the recipe's training, each of which waits for its batch: steps a second, and the share of the time
          that is spent waiting.
+
+Decoding large frames runs side by side; the work on clips of 64 pixels is Python's, whose lock one thread holds at
+a time. `--size` generates sounding shapes of that height and width.
 
 Numbers of threads take turns within a round, and the median over the rounds counts. Ratios are to one thread.
 """
@@ -19,6 +22,7 @@ import json
 import os
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -97,23 +101,48 @@ def compare(found: dict[int, Batches], measure: Callable[[Batches, int], Measure
 def main() -> int:
     """Measures both, and prints a line for each number of threads."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    default = ROOT / "configs" / "quickstart" / "samples.py"
+    default = ROOT / "configs" / "quickstart" / "shapes.py"
     parser.add_argument("--recipe", type=Path, default=default, help="whose input and steps are measured")
-    parser.add_argument("--corpus", help="another corpus than the recipe's first")
+    parser.add_argument("--corpus", help="a corpus; without one, shapes are generated")
+    parser.add_argument("--size", type=int, default=64, help="height and width of generated shapes")
+    parser.add_argument("--clips", type=int, default=48, help="generated shapes")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2, 4, 8], help="numbers of threads")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each")
     parser.add_argument("--steps", type=int, default=16, help="training steps of each round")
     parser.add_argument("--parts", nargs="+", default=["alone", "beside"], choices=["alone", "beside"])
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = options.corpus or _shapes(Path(folder), options.size, options.clips)
+        return _measure(options, corpus)
+
+
+def _shapes(folder: Path, size: int, clips: int) -> str:
+    """Generate a corpus."""
+    from mmvideo.datasets.build import build
+    from mmvideo.datasets.shapes import ShapesConfig, write_shapes
+
+    write_shapes(folder / "clips", ShapesConfig(size=size), splits={"train": clips}, progress=False)
+    build(folder / "clips", folder / "corpus", progress=False, tokenizer_vocabulary=200)
+    return str(folder / "corpus")
+
+
+def _measure(options: argparse.Namespace, corpus: str) -> int:
+    """Measure the parts that were asked for."""
     experiment = load_experiment(options.recipe)
-    if options.corpus:
-        source = dataclasses.replace(experiment.input.sources[0], path=options.corpus)
-        experiment = dataclasses.replace(experiment, input=dataclasses.replace(experiment.input, sources=(source,)))
+    source = dataclasses.replace(experiment.input.sources[0], path=corpus)
+    experiment = dataclasses.replace(experiment, input=dataclasses.replace(experiment.input, sources=(source,)))
     cores, date = len(os.sched_getaffinity(0)), time.strftime("%Y-%m-%d")
-    print(f"{options.recipe.name}, {cores} cores, {jax.devices()[0].device_kind}, {date}")
+    what = options.corpus or f"shapes of {options.size} pixels"
+    print(f"{options.recipe.name} on {what}, {cores} cores, {jax.devices()[0].device_kind}, {date}")
     found = {threads: opened(experiment, threads) for threads in sorted(options.threads)}
-    result: dict[str, Any] = {"bench": "threads", "recipe": options.recipe.name, "cores": cores, "date": date}
+    result: dict[str, Any] = {
+        "bench": "threads",
+        "recipe": options.recipe.name,
+        "clips": what,
+        "cores": cores,
+        "date": date,
+    }
     for part in options.parts:
         with jax.set_mesh(make_mesh(experiment.mesh)):
             measure = alone if part == "alone" else beside(experiment, found[min(found)], options.steps)

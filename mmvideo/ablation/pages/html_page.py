@@ -12,7 +12,8 @@ MORE = """
 .about{max-width:78ch;margin-top:10px}
 th.above{text-align:center;min-width:15ch;border-bottom:1px solid var(--line);padding-bottom:3px;color:var(--ink)}
 th.above.none{border-bottom:0;min-width:0}.edge{padding-left:22px!important}
-td.number{font-variant-numeric:tabular-nums}td b{font-weight:650}td code{white-space:normal;overflow-wrap:anywhere}
+td.number{font-variant-numeric:tabular-nums}td b{font-weight:650}
+td code{display:inline-block;white-space:normal;overflow-wrap:anywhere;min-width:22ch}
 td.prose{white-space:normal;min-width:9ch}
 .results td.long{white-space:normal;min-width:20ch;overflow-wrap:anywhere}
 .scroll table{margin-bottom:4px}section a{color:var(--blue)}td a{text-decoration:none}

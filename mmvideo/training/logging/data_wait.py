@@ -16,6 +16,9 @@ SECONDS = 5.0
 IDLE, MOST = 0.6, 64
 """Share of the cores below which they are idle, and threads that are advised at most."""
 
+LOCKED = (0.7, 1.3)
+"""Cores that a process uses whose threads wait for Python's lock, which one of them holds at a time."""
+
 
 class DataWait:
     """Adds up the time of steps, and says once what would make waiting less.
@@ -73,20 +76,20 @@ class DataWait:
             most = min(wanted, 2 * self._threads, MOST)
             return _turn_up(self._threads, most, f"{self._cores} cores, which are mostly idle: storage may be slow")
         return (
-            f"{self._threads} threads share {self._cores} cores, so that more would not help; smaller files would "
-            "(mmvideo data build --short-side, --gop), and --input.keep FOLDER spares the next run the work"
+            f"more than {self._threads} threads on {self._cores} cores would not help; smaller files would (mmvideo "
+            "data build --short-side, --gop), and --input.keep FOLDER spares the next run the work"
         )
 
     def _idle(self) -> bool:
-        """Return whether neither this process nor another one uses most of the cores."""
+        """Return whether threads wait for storage: for no core, of which most are idle, and not for Python's lock."""
         clock, processor = self._began
         used = (self._processor() - processor) / max(self._clock() - clock, 1e-9)
-        return max(used, self._load()) < IDLE * self._cores
+        return max(used, self._load()) < IDLE * self._cores and not LOCKED[0] < used < LOCKED[1]
 
 
 def _turn_up(threads: int, better: int, where: str) -> str:
     return (
-        f"more threads would prepare it sooner; stop, and go on with --input.threads {better} (it has {threads}, on "
+        f"more threads may prepare it sooner; stop, and go on with --input.threads {better} (it has {threads}, on "
         f"{where})"
     )
 

@@ -21,10 +21,10 @@ def spent(wait: float, step: float) -> dict[str, float]:
 @pytest.mark.parametrize(
     ("threads", "cores", "wait", "step", "words"),
     [
-        (1, 8, 50.0, 10.0, "83% of the time goes into waiting for data: more threads would prepare it sooner; "
+        (1, 8, 50.0, 10.0, "83% of the time goes into waiting for data: more threads may prepare it sooner; "
          "stop, and go on with --input.threads 6 (it has 1, on 8 cores)"),
         (1, 2, 50.0, 10.0, "--input.threads 2 (it has 1, on 2 cores)"),
-        (2, 2, 50.0, 10.0, "2 threads share 2 cores, so that more would not help"),
+        (2, 2, 50.0, 10.0, "more than 2 threads on 2 cores would not help; smaller files would"),
     ],
 )  # fmt: skip
 def test_advice_says_which_way_and_to_what(threads, cores, wait, step, words):
@@ -37,13 +37,15 @@ def test_advice_says_which_way_and_to_what(threads, cores, wait, step, words):
 @pytest.mark.parametrize(
     ("used", "load", "words"),
     [
-        (0.4, 0.5, "--input.threads 4 (it has 2, on 2 cores, which are mostly idle: storage may be slow)"),
-        (1.9, 2.0, "more would not help"),
-        (0.4, 9.0, "more would not help"),  # Others use the machine.
+        (0.4, 0.5, "--input.threads 16 (it has 8, on 8 cores, which are mostly idle: storage may be slow)"),
+        (3.0, 3.0, "--input.threads 16 (it has 8"),
+        (7.5, 8.0, "would not help"),
+        (0.4, 9.0, "would not help"),  # Others use the machine.
+        (1.0, 1.0, "would not help"),  # A core's worth: Python's lock.
     ],
 )
 def test_threads_that_wait_for_storage_are_told_from_those_that_lack_cores(used, load, words):
-    found = watched(2, 2, used, load)
+    found = watched(8, 8, used, load)
     found.advise(spent(1.0, 1.0))
     assert words in found.advise(spent(50.0, 10.0))
 
