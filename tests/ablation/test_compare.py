@@ -15,6 +15,7 @@ from mmvideo.ablation.pages.comparison_page import as_json, document, write_comp
 from mmvideo.ablation.pages.markdown import markdown
 from mmvideo.ablation.pages.plots import _draw
 from mmvideo.cli.main import main
+from mmvideo.evaluation.report.parts.metric_names import headline
 from mmvideo.input.config import Masking, Packing, Source, Video
 
 LOSSES = {"losses": {"loss": 0.5}}
@@ -65,6 +66,13 @@ def test_the_screen_shows_headlines_and_the_rest_on_request(runs, capsys):
     assert "Other metrics: 1 rows, shown with --all" in told["first"]
     assert "classification/joint/clips" in told["all"] and "shown with" not in told["all"]
     assert "classification/joint/clips" in told["named"]
+
+
+def test_other_ways_to_rank_are_no_headlines():
+    assert headline("retrieval", "text_to_video/r@1") and headline("retrieval", "text_to_video/distinct/r@1")
+    assert not headline("retrieval", "text_to_video/dsl/r@1") and not headline(
+        "retrieval", "text_to_video/reranked/r@1"
+    )
 
 
 def test_charts_of_rates_end_at_a_hundred(found):

@@ -83,6 +83,9 @@ HEADLINES: dict[str, tuple[str, ...]] = {
 }
 """Metrics of each kind of evaluation that stand for the rest; all of a kind that isn't named here."""
 
+BESIDE = ("dsl", "reranked", "by_clip")
+"""Other ways to rank than by the embeddings, which stand beside a direction of retrieval and for nothing else."""
+
 
 def known(name: str) -> bool:
     """Whether a metric is one that papers report, rather than something counted beside them."""
@@ -135,7 +138,7 @@ def less_is_better(name: str) -> bool:
 
 def headline(kind: str, name: str) -> bool:
     """Whether a metric is one of those that stand for the rest of its kind of evaluation."""
-    return _matches(name, HEADLINES.get(kind, ("*",)))
+    return _matches(name, HEADLINES.get(kind, ("*",))) and not any(part in BESIDE for part in name.split("/"))
 
 
 def best(name: str, values: Iterable[int | float | None]) -> int | float | None:
