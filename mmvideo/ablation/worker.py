@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import dataclasses
 import fcntl
+import functools
 import json
 import os
 import platform
@@ -24,6 +25,7 @@ from typing import Any, Literal
 from mmvideo.ablation.git import commit
 from mmvideo.experiment.config import load_experiment
 from mmvideo.records.lines import read_lines
+from mmvideo.records.sealed import DamagedRecord, seal, unseal
 from mmvideo.records.whole import write_whole
 
 SETTINGS, CELLS, STATE, LOG = "settings", "cells", "state", "log"
@@ -60,11 +62,27 @@ class State:
 
 
 def state_of(folder: Path, place: str) -> State | None:
-    """How a cell ended; None where it has not."""
+    """How a cell ended; None where it has not, or where the file that says so is damaged, which is said on stderr.
+
+    Such a cell is run again, and finds itself at its last checkpoint.
+    """
     path = folder / STATE / f"{place}.json"
     if not path.is_file():
         return None
-    return State(**json.loads(path.read_text(encoding="utf-8")))
+    known = {field.name for field in dataclasses.fields(State)}
+    try:
+        found = unseal(path.read_bytes(), str(path), known)
+        if set(found) != known:
+            raise DamagedRecord(f"{path} is damaged: it has {', '.join(sorted(found))}, and not a state's names")
+        return State(**found)
+    except DamagedRecord as error:
+        _say_once(f"mmvideo: {error}; the cell counts as not ended, and is run again from its last checkpoint")
+        return None
+
+
+@functools.cache
+def _say_once(words: str) -> None:
+    print(words, file=sys.stderr)
 
 
 def run_cell(folder: str | Path, place: str) -> int:
@@ -108,7 +126,8 @@ def _train(folder: Path, place: str) -> int:
 def _write(folder: Path, place: str, status: Literal["done", "failed"], why: str | None) -> None:
     seconds = sum(line.get("wall", 0.0) for line in read_lines(folder / CELLS / place / "ledger.jsonl"))
     state = State(status, why, seconds, commit(), _versions(), _machine(), time.time())
-    write_whole(folder / STATE / f"{place}.json", json.dumps(dataclasses.asdict(state), indent=2) + "\n")
+    sealed = seal(dataclasses.asdict(state))
+    write_whole(folder / STATE / f"{place}.json", json.dumps(sealed, indent=2) + "\n")
 
 
 @contextlib.contextmanager

@@ -27,6 +27,8 @@ def main(arguments: list[str]) -> int:
     if arguments and arguments[0] in ("-h", "--help"):
         print(ABOUT, end="")
         return 0
+    from mmvideo.cli.field_names import check_flags
+    from mmvideo.cli.importing import quick_imports
     from mmvideo.cli.terminal.usage_errors import Parser, UsageError, parse_fields
     from mmvideo.experiment.find_config import find_config
 
@@ -41,9 +43,11 @@ def main(arguments: list[str]) -> int:
     experiment, workdir = None, options.workdir or "."
     if config is not None:
         find_config(config)
-        from mmvideo.experiment.config import load_experiment
+        check_flags(rest, f"mmvideo doctor {config}")
+        with quick_imports():
+            from mmvideo.experiment.config import load_experiment
 
-        experiment = parse_fields(load_experiment(config), rest, f"mmvideo doctor {config}")
+            experiment = parse_fields(load_experiment(config), rest, f"mmvideo doctor {config}")
         kept = Path(config) if Path(config).is_dir() else Path("runs") / experiment.name
         workdir = options.workdir or kept
     from mmvideo.experiment.diagnostics.doctor import examine

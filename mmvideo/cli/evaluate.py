@@ -33,6 +33,8 @@ def main(arguments: list[str]) -> int:
     if arguments and arguments[0] in ("-h", "--help"):
         print(ABOUT, end="")
         return 0
+    from mmvideo.cli.field_names import check_flags
+    from mmvideo.cli.importing import quick_imports
     from mmvideo.cli.terminal.usage_errors import parse_fields, parse_step, take_first, take_value
     from mmvideo.experiment.find_config import find_run
 
@@ -47,10 +49,14 @@ def main(arguments: list[str]) -> int:
     corpus, rest = take_value(rest, "--dataset", "a corpus, such as corpora/clips or corpora/clips:test")
     find_run(workdir)
     step = parse_step(step)
-    from mmvideo.experiment.config import load_experiment
-    from mmvideo.experiment.input_checks import check_source
+    check_flags(rest, f"mmvideo eval {workdir}")
+    from mmvideo.experiment.input_checks import check_platform, check_source
 
-    experiment = parse_fields(load_experiment(Path(workdir)), rest, f"mmvideo eval {workdir}")
+    with quick_imports():
+        check_platform()
+        from mmvideo.experiment.config import load_experiment
+
+        experiment = parse_fields(load_experiment(Path(workdir)), rest, f"mmvideo eval {workdir}")
     for place, source in enumerate(() if corpus is not None else experiment.evaluation.sources or ()):
         check_source(source.path, source.split, f"evaluation.sources.{place}")
     from mmvideo.experiment.evaluators import held_out_source

@@ -71,6 +71,8 @@ def main(arguments: list[str]) -> int:
     if arguments and arguments[0] in ("-h", "--help"):
         print(ABOUT, end="")
         return 0
+    from mmvideo.cli.field_names import check_flags
+    from mmvideo.cli.importing import quick_imports
     from mmvideo.cli.terminal.usage_errors import parse_fields, take_first
     from mmvideo.experiment.find_config import find_config
 
@@ -79,9 +81,11 @@ def main(arguments: list[str]) -> int:
     config, rest = take_first(arguments, "mmvideo plan CONFIG", "a recipe")
     find_config(config)
     options, rest = _options(rest)
-    from mmvideo.experiment.config import load_experiment
+    check_flags(rest, f"mmvideo plan {config}")
+    with quick_imports():
+        from mmvideo.experiment.config import load_experiment
 
-    experiment = parse_fields(load_experiment(config), rest, f"mmvideo plan {config}")
+        experiment = parse_fields(load_experiment(config), rest, f"mmvideo plan {config}")
     if options.device is not None and not options.layout:
         _launch(experiment, options)
         return 0

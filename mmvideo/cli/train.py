@@ -21,6 +21,7 @@ def main(arguments: list[str]) -> int:
     if arguments and arguments[0] in ("-h", "--help"):
         print(ABOUT, end="")
         return 0
+    from mmvideo.cli.field_names import check_flags
     from mmvideo.cli.importing import quick_imports
     from mmvideo.cli.terminal.usage_errors import parse_fields, take_first, take_value
     from mmvideo.experiment.find_config import find_config
@@ -28,9 +29,11 @@ def main(arguments: list[str]) -> int:
     config, rest = take_first(arguments, "mmvideo train CONFIG", "a recipe")
     folder, rest = take_value(rest, "--workdir", "a folder")
     find_config(config)
-    from mmvideo.experiment.input_checks import check_inputs
+    check_flags(rest, f"mmvideo train {config}")
+    from mmvideo.experiment.input_checks import check_inputs, check_platform
 
     with quick_imports():
+        check_platform()
         from mmvideo.experiment.config import load_experiment
 
         experiment = parse_fields(load_experiment(config), rest, f"mmvideo train {config}")

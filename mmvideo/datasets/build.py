@@ -43,8 +43,18 @@ from mmvideo.datasets.write_shard import (
 )
 from mmvideo.media.config import LIMITS, Limits
 
-LAYOUT = 1
-"""Number of the layout of corpora; a change of it makes corpora of before unlike new ones."""
+LAYOUT = 2
+"""Number of the layout of corpora; a change of it makes corpora of before unlike new ones.
+
+1: transcoding changed the colours of BT.709, BT.2020 and SMPTE 240M, cuts had a constant frame rate, and lengths that
+FFmpeg estimates were believed.
+"""
+
+SLOWEST, FASTEST = 0.001, 1000.0
+"""Frames a second that a build may ask for; a slip of the keys would else make a million of each second."""
+
+MOST = 1 << 30
+"""Pixels and frames that a build may ask for: FFmpeg counts them in 32 bits."""
 
 WORK = ".building"
 COMPLETE = "dataset_info.json"
@@ -67,7 +77,7 @@ class BuildSummary:
       splits: clips in each split.
       labels: what each kind of label is, in words.
       moments: clips with moments that their captions tell of.
-      left_out: files of a folder without a manifest that don't end as media do.
+      left_out: files of a folder without a manifest that don't end as media do, and links to folders.
     """
 
     clips: int
@@ -143,7 +153,8 @@ def build(
     source = Path(source).absolute()
     rows = read_manifest(source, allow_outside)
     folder = source if source.is_dir() else source.parent
-    summary = build_rows(
+    listed = source.is_file() or any((folder / name).is_file() for name in NAMES)
+    return build_rows(
         rows,
         folder,
         out,
@@ -156,9 +167,8 @@ def build(
         tokenizer_vocabulary=tokenizer_vocabulary,
         time_tokens=time_tokens,
         progress=progress,
+        left_out=[] if listed else left_out(folder),
     )
-    listed = source.is_file() or any((folder / name).is_file() for name in NAMES)
-    return summary if listed else dataclasses.replace(summary, left_out=left_out(folder))
 
 
 def build_rows(
@@ -175,8 +185,12 @@ def build_rows(
     tokenizer_vocabulary: int | None,
     time_tokens: int | None = None,
     progress: bool,
+    left_out: Sequence[str] = (),
 ) -> BuildSummary:
-    """Builds a corpus of rows from anywhere, with the licence files that go with them; else as `build`."""
+    """Builds a corpus of rows from anywhere, with the licence files that go with them; else as `build`.
+
+    Files that were left out are named in its record.
+    """
     from mmvideo.datasets.workers import run_tasks
 
     numbers = {"shard_clips": shard_clips, "processes": processes, "tokenizer_vocabulary": tokenizer_vocabulary}
@@ -188,6 +202,12 @@ def build_rows(
     for setting, value in (numbers | recipe.settings()).items():
         if value is not None and value is not False and not value > 0:
             raise BuildError(f"{setting} must be greater than 0, not {value}")
+    if recipe.fps is not None and not SLOWEST <= recipe.fps <= FASTEST:
+        raise BuildError(f"fps must be from {SLOWEST:g} to {FASTEST:g} frames a second, not {recipe.fps:g}")
+    if max(recipe.gop or 0, recipe.short_side or 0) > MOST:
+        raise BuildError(
+            f"gop and short_side must be at most {MOST}, not {max(recipe.gop or 0, recipe.short_side or 0)}"
+        )
     out = Path(out).absolute()
     settings = recipe.settings() | numbers | {"name": dataset_name(name or out.name)}
     del settings["processes"]
@@ -200,7 +220,7 @@ def build_rows(
         _begin(plan)
         tasks = [task for tasks in plan.tasks.values() for task in tasks]
         run_tasks([task for task in tasks if read_shard_manifest(task) is None], tasks, processes, progress)
-        return _finish(plan, licences)
+        return _finish(plan, licences, list(left_out))
 
 
 def _plan(rows, source: Path, out: Path, classes: dict, recipe: Recipe, settings: dict) -> _Plan:
@@ -274,6 +294,11 @@ def _complete(plan: _Plan) -> BuildSummary:
     record = _compare(plan, plan.out / RECORD, "a corpus")
     if record is None:
         raise BuildError(f"{plan.out}: holds a dataset that mmvideo hasn't built; choose another folder")
+    if record.get("layout") != LAYOUT:
+        raise BuildError(
+            f"{plan.out}: was built with layout {record.get('layout')} of corpora, now it is {LAYOUT}; "
+            "delete it to build it anew, or choose another folder"
+        )
     if record["digest"] != plan.digest:
         raise BuildError(
             f"{plan.out}: was built before the clips or the manifest in {plan.source} changed; "
@@ -281,7 +306,8 @@ def _complete(plan: _Plan) -> BuildSummary:
         )
     shutil.rmtree(plan.work, ignore_errors=True)
     skipped, labels = _read_skipped(plan.out / SKIPPED), _in_words(plan.kinds, plan.classes)
-    return BuildSummary(record["clips"], skipped, record["splits"], labels, record.get("moments", 0))
+    left = record.get("left_out", [])
+    return BuildSummary(record["clips"], skipped, record["splits"], labels, record.get("moments", 0), left)
 
 
 def _begin(plan: _Plan) -> None:
@@ -293,14 +319,14 @@ def _begin(plan: _Plan) -> None:
             path.unlink()
 
 
-def _finish(plan: _Plan, licences: dict[str, Path]) -> BuildSummary:
+def _finish(plan: _Plan, licences: dict[str, Path], left_out: list[str]) -> BuildSummary:
     """Puts the shards' receipts together: tables, descriptions, and last of all the file that makes it complete."""
     receipts: dict[str, list[ShardManifest]] = {}
     for split, tasks in plan.tasks.items():
         receipts[split] = [receipt for receipt in map(read_shard_manifest, tasks) if receipt is not None]
         if len(receipts[split]) != len(tasks):
             raise BuildError(f"{plan.out}: shards of split {split} changed while they were built; run the build again")
-    summary = _summarise(plan, receipts)
+    summary = dataclasses.replace(_summarise(plan, receipts), left_out=left_out)
     if not summary.clips:
         first = "; ".join(f"{clip}: {reason}" for clip, reason in summary.skipped[:3])
         raise BuildError(f"{plan.source}: none of its {len(summary.skipped)} clips can be read ({first})")
@@ -356,6 +382,7 @@ def _write_parts(plan: _Plan, made: Path, receipts: dict[str, list[ShardManifest
         "layout": LAYOUT,
         "clips": summary.clips,
         "skipped": len(summary.skipped),
+        "left_out": summary.left_out,
         "splits": summary.splits,
         "classes": plan.classes,
         "moments": summary.moments,

@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from mmvideo.datasets.build import COMPLETE, RECORD, TOKENIZER, WORK
+from mmvideo.datasets.build import COMPLETE, LAYOUT, RECORD, TOKENIZER, WORK
 from mmvideo.datasets.clip_table import ClipTable, read_table
 from mmvideo.datasets.digests import DIGESTS, TABLE, DigestError, Digests, check_files, digests_now, read_digests
 from mmvideo.datasets.manifests.annotations import Annotations
@@ -26,6 +26,9 @@ AGAIN = "copy the folder again or build the corpus anew"
 """What helps where a corpus is damaged."""
 
 _LOG = logging.getLogger(__name__)
+
+_TOLD: set[Path] = set()
+"""Corpora of an older layout of which this process has told."""
 
 
 class CorpusError(ValueError):
@@ -271,12 +274,31 @@ def _read_record(path: Path, *tables: str) -> tuple[dict[str, Any], Digests]:
     except DigestError as error:
         raise CorpusError(f"{error}; {AGAIN}") from None
     record = _parsed_record(path)
+    _check_layout(path, record)
     if digests is None:
         if record.get("digests"):
             raise CorpusError(f"{path / DIGESTS}: is missing; {AGAIN}")
         _LOG.warning("%s: was built before corpora kept digests; damage to it isn't noticed until it is rebuilt", path)
         digests = digests_now(path, record["shards"])
     return record, digests
+
+
+def _check_layout(path: Path, record: dict[str, Any]) -> None:
+    """Refuse a corpus of a newer layout, and say of one of an older what is wrong with it."""
+    layout = record.get("layout")
+    if not isinstance(layout, int):
+        raise CorpusError(f"{path / RECORD}: is damaged (its layout is {layout!r}, and no number); {AGAIN}")
+    if layout > LAYOUT:
+        raise CorpusError(f"{path}: has layout {layout}, and this mmvideo reads up to {LAYOUT}; update mmvideo")
+    if layout < LAYOUT and path not in _TOLD:
+        _TOLD.add(path)
+        _LOG.warning(
+            "%s: was built by an older mmvideo (layout %d, now %d): colours of its transcoded clips, times of its cuts "
+            "and lengths of mp3 and aac may be wrong; build it anew",
+            path,
+            layout,
+            LAYOUT,
+        )
 
 
 def _parsed_record(path: Path) -> dict[str, Any]:

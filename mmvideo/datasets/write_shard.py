@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +33,28 @@ CUT_CRF = 18
 LATER = ("moments", "saliency", "fault")
 """What rows of before there was any hadn't got; where it is None it leaves a fingerprint as it was then."""
 
+CHECKED = 1 << 24
+"""Samples of a clip's sound that are held at once when it is checked, at most: 17 minutes at 16 kHz. Longer sound is
+checked at a lower rate; every packet of it is decoded all the same."""
+
 SAME_LENGTH = 0.15
 """Seconds between a cut and a file that still count as the same length: one AAC block and a frame."""
+
+
+FAULTS = frozenset(
+    getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EMFILE", "ENFILE", "ESTALE", "ENOTCONN")
+)
+"""Errors of the system that are the machine's and no clip's: no space, no files left, a file system that is gone.
+
+Else a full disk would turn all clips that follow into skipped ones, and the corpus would be complete without them.
+"""
+
+
+GO_ON = "the finished shards are kept: mend it, and run the same command again"
+
+
+class MachineFault(OSError):
+    """The machine, not a clip, keeps a build from going on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,16 +161,29 @@ def write_shard(task: ShardTask, tick: Callable[[], None]) -> None:
                 media, suffix, info = read_clip(row, task.recipe)
                 fact = _fact(row, suffix, info, task)
             except Exception as error:  # A clip may be broken in any way; none may stop the build.
+                if (fault := machine_fault(error)) is not None:
+                    raise MachineFault(f"{row.id}: {fault}; {GO_ON}") from error
                 skipped.append((row.id, _reason(error)))
             else:
-                writer.write(serialize(fact, media))
+                with _written(task.path):
+                    writer.write(serialize(fact, media))
                 facts.append(fact)
             tick()
     finally:
-        writer.close()
+        with _written(task.path):
+            writer.close()
     replace(unfinished, task.path)
     receipt = ShardManifest(task.digest, task.path.stat().st_size, digest_of(task.path), facts, skipped)
     write_text(task.receipt, json.dumps(dataclasses.asdict(receipt), ensure_ascii=False))
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Names the machine's fault where ArrayRecord can't write, which it tells by a plain `RuntimeError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise MachineFault(f"{path}: {' '.join(str(error).split())[:200]}; {GO_ON}") from error
 
 
 def read_clip(row: ManifestRow, recipe: Recipe) -> tuple[bytes, str, MediaInfo]:
@@ -239,7 +274,8 @@ def _check(media: bytes, info: MediaInfo, limits: Limits = LIMITS) -> None:
     if info.seconds <= 0:
         raise MediaError("it lasts no time at all")
     times = [0.0, max(0.0, info.seconds - 1 / max(info.fps, 1.0))] if info.has_video else None
-    clip = decode(media, times=times, video=info.has_video, audio=info.has_audio, limits=limits)
+    rate = max(1, min(16000, int(CHECKED / info.seconds)))
+    clip = decode(media, times=times, video=info.has_video, audio=info.has_audio, sample_rate=rate, limits=limits)
     if clip.truncated:
         raise MediaError(f"it is damaged: {clip.damage}")
     if info.has_video and (clip.frames is None or len(clip.frames) == 0):
@@ -293,6 +329,16 @@ def _check_moments(row: ManifestRow, seconds: float) -> None:
     for start, end in row.moments or ():
         if start >= seconds:
             raise MediaError(f"its moment [{start:g}, {end:g}] s lies behind its end, at {seconds:.3f} s")
+
+
+def machine_fault(error: BaseException | None) -> str | None:
+    """Words of what the machine lacks, where that lies behind an error; None where the clip is at fault."""
+    while error is not None:
+        number = getattr(error, "errno", None)  # FFmpeg's errors have one too, and are no OSError.
+        if number in FAULTS:
+            return f"{os.strerror(number)} ({getattr(error, 'filename', None) or 'temporary files'})"
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _reason(error: Exception) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -17,6 +18,9 @@ from flax import nnx
 from mmvideo.evaluation.embeddings import Embeddings, embed_corpus
 from mmvideo.evaluation.inference import Place, PredictFn, Predictions, run_inference
 from mmvideo.evaluation.results import EvaluationResult, write_result
+
+LISTED = 100
+"""Skipped clips that the file of an evaluation names; beyond them it only counts."""
 
 __all__ = [
     "EvaluationResult",
@@ -124,10 +128,31 @@ def subset_name(name: str, modalities: tuple[str, ...] | None, dataset: str | No
 def evaluate(
     evaluators: Iterable[Evaluator], learner: nnx.Module, place: Place | None, workdir: str | Path, step: int
 ) -> dict[str, EvaluationResult]:
-    """Runs evaluators one after another and writes each one's files; returns the results by name."""
+    """Runs evaluators one after another and writes each one's files; returns the results by name.
+
+    Clips that gave nothing are in the details, `skipped` (how many) and `skipped_clips` (id and reason of the first
+    hundred), and said on stderr. Of several processes each knows its own, and the first one's are written.
+    """
     subject = EvaluatedModel(learner, place)
     results = {}
     for evaluator in evaluators:
-        results[evaluator.name] = evaluator.run(subject)
+        result = evaluator.run(subject)
+        if skipped := skipped_clips(evaluator):
+            listed = [{"id": clip, "reason": reason} for clip, reason in skipped[:LISTED]]
+            more = {"skipped": len(skipped), "skipped_clips": listed}
+            result = dataclasses.replace(result, details=result.details | more)
+            clip, reason = skipped[0]
+            print(f"{evaluator.name}: {len(skipped)} clips give nothing, such as {clip}: {reason}", file=sys.stderr)
+        results[evaluator.name] = result
         write_result(workdir, evaluator.name, results[evaluator.name], step)
     return results
+
+
+def skipped_clips(evaluator: Evaluator) -> list[tuple[str, str]]:
+    """Return ids and reasons of the clips that gave nothing, of all the batches that an evaluator holds."""
+    inner = evaluator.evaluator if isinstance(evaluator, SubsetEvaluator) else evaluator
+    found: dict[str, str] = {}
+    for held in vars(inner).values():
+        for clip, reason in getattr(held, "skipped", ()):
+            found.setdefault(clip, reason)
+    return list(found.items())

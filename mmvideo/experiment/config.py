@@ -136,8 +136,11 @@ def _run_recipe(path: Path) -> dict[str, Any]:
         return runpy.run_path(str(path))
     except SyntaxError as error:
         raise ConfigError(f"{path}, line {error.lineno}: {error.msg}") from None
-    except (TypeError, NameError, ImportError, AttributeError) as error:
-        raise ConfigError(f"{path}{_line_in(path, error)}: {error}") from error
+    except (ValueError, OSError):  # Of ours, and of files that it reads: they say what is wrong.
+        raise
+    except Exception as error:
+        kind = "" if isinstance(error, (TypeError, NameError, ImportError, AttributeError)) else type(error).__name__
+        raise ConfigError(f"{path}{_line_in(path, error)}: {kind}{': ' if kind else ''}{error}") from error
 
 
 def _line_in(path: Path, error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,23 @@ from mmvideo.experiment.find_config import ConfigError
 
 if TYPE_CHECKING:
     from mmvideo.experiment.config import Experiment
+
+
+def check_platform() -> None:
+    """Ask for the devices that `JAX_PLATFORMS` names, in a run of one process; several must find each other first.
+
+    It needs JAX alone, a third of what a run imports.
+
+    Raises:
+      DeviceError: there are none.
+    """
+    if not os.environ.get("JAX_PLATFORMS"):
+        return
+    from mmvideo.parallel.find_devices import find_devices
+    from mmvideo.parallel.processes import distributed_arguments
+
+    if distributed_arguments(os.environ) is None:
+        find_devices()
 
 
 def check_inputs(experiment: Experiment, workdir: str | Path | None = None) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mmvideo.media.config import LIMITS, Limits
-from mmvideo.media.containers.container import check_time
+from mmvideo.media.containers.container import MediaError, check_time
 from mmvideo.media.containers.damage import Damage
 from mmvideo.media.containers.length import LAST_BLOCK
 from mmvideo.media.remix import Mixer
@@ -58,7 +58,7 @@ class SoundTrack:
         self.end = math.inf if ending is None else ending
         self._pieces: list[tuple[float, list[np.ndarray]]] = []
         self._mixer = Mixer("mono", sample_rate)
-        self._expected = -math.inf
+        self._expected, self._held = -math.inf, 0
         self.first: float | None = None
         self.last = -math.inf
         self.done = False
@@ -104,6 +104,12 @@ class SoundTrack:
 
     def _append(self, frames: list[Any]) -> None:
         self._pieces[-1][1].extend(np.frombuffer(f.planes[0], np.float32, f.samples) for f in frames)
+        self._held += sum(f.samples for f in frames)
+        if self._held * 4 > self._limits.frame_bytes:
+            raise MediaError(
+                f"its {self._held} samples take more than the limit of {self._limits.frame_bytes} bytes; ask for a "
+                "range, or for fewer samples a second"
+            )
 
     def _flush(self) -> None:
         """Collect what the mixer holds."""
@@ -123,16 +129,18 @@ class SoundTrack:
             self.damage.note("samples are no finite numbers and read as silence", count=self._mixer.repaired)
         placed = []
         for time, chunks in self._pieces:
-            if chunks:
-                placed.append((round((time - self._start) * self._sample_rate), np.concatenate(chunks)))
+            at = round((time - self._start) * self._sample_rate)
+            for chunk in chunks:
+                placed.append((at, chunk))
+                at += len(chunk)
         self._pad_off()
         longest = math.inf if self._end == math.inf else round((self._end - self._start) * self._sample_rate)
-        length = min(max((at + len(piece) for at, piece in placed), default=0), longest)
+        length = min(max((at + len(chunk) for at, chunk in placed), default=0), longest)
         if length <= 0:
             return None
         out = np.zeros(length, np.float32)
-        for at, piece in placed:
-            first, last = max(at, 0), min(at + len(piece), length)
+        for at, chunk in placed:
+            first, last = max(at, 0), min(at + len(chunk), length)
             if first < last:
-                out[first:last] = piece[first - at : last - at]
+                out[first:last] = chunk[first - at : last - at]
         return np.clip(out, -1.0, 1.0, out=out)

@@ -16,7 +16,7 @@ class Limits:
       seconds: length of a file.
       gap: seconds from one time stamp of a track to the next.
       lowest_rate, highest_rate: samples a second of the sound.
-      frame_bytes: of the RGB frames that one call decodes, so of what it gives back.
+      frame_bytes: of the RGB frames that one call decodes, and of the samples, so of what it gives back.
     """
 
     pixels: int = 8192 * 8192

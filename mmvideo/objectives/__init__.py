@@ -6,43 +6,45 @@ something through it again. One that begins with something of the trunk (a copy 
 `begin(heads, backbone)`, called once when the learner is made; one that answers for single clips has a
 `predict(heads, features, stream, backbone)` (see `learner.Learner.predict`). All count only the clips that have what
 they need, and give 0 with a gradient of 0 where none has. `learner.Learner` puts them on one trunk.
+
+The names are imported when they are first used: settings of decoding need neither JAX nor Flax.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from mmvideo.model.kinds import Discriminated
-from mmvideo.objectives.captioning import Captioning
-from mmvideo.objectives.classification import Classification
-from mmvideo.objectives.contrastive import Contrastive
-from mmvideo.objectives.distillation import Distillation
-from mmvideo.objectives.latent import LatentPrediction
-from mmvideo.objectives.masked_patches import MaskedPatches
-from mmvideo.objectives.masked_text import MaskedText
-from mmvideo.objectives.matching import Matching
-from mmvideo.objectives.moments import Moments
-from mmvideo.objectives.regression import Regression
-from mmvideo.objectives.spans import ContrastiveSpans
-from mmvideo.objectives.synchrony import Synchrony
+if TYPE_CHECKING:
+    from mmvideo.objectives.captioning import Captioning as Captioning
+    from mmvideo.objectives.classification import Classification as Classification
+    from mmvideo.objectives.contrastive import Contrastive as Contrastive
+    from mmvideo.objectives.distillation import Distillation as Distillation
+    from mmvideo.objectives.kinds import AnyObjective as AnyObjective
+    from mmvideo.objectives.latent import LatentPrediction as LatentPrediction
+    from mmvideo.objectives.masked_patches import MaskedPatches as MaskedPatches
+    from mmvideo.objectives.masked_text import MaskedText as MaskedText
+    from mmvideo.objectives.matching import Matching as Matching
+    from mmvideo.objectives.moments import Moments as Moments
+    from mmvideo.objectives.regression import Regression as Regression
+    from mmvideo.objectives.spans import ContrastiveSpans as ContrastiveSpans
+    from mmvideo.objectives.synchrony import Synchrony as Synchrony
 
-AnyObjective = Annotated[
-    Contrastive
-    | MaskedPatches
-    | MaskedText
-    | Captioning
-    | Matching
-    | LatentPrediction
-    | Synchrony
-    | ContrastiveSpans
-    | Distillation
-    | Classification
-    | Regression
-    | Moments,
-    Discriminated(),
-]
-"""Any of the objectives."""
-
+_HOMES = {
+    "AnyObjective": "mmvideo.objectives.kinds",
+    "Captioning": "mmvideo.objectives.captioning",
+    "Classification": "mmvideo.objectives.classification",
+    "Contrastive": "mmvideo.objectives.contrastive",
+    "ContrastiveSpans": "mmvideo.objectives.spans",
+    "Distillation": "mmvideo.objectives.distillation",
+    "LatentPrediction": "mmvideo.objectives.latent",
+    "MaskedPatches": "mmvideo.objectives.masked_patches",
+    "MaskedText": "mmvideo.objectives.masked_text",
+    "Matching": "mmvideo.objectives.matching",
+    "Moments": "mmvideo.objectives.moments",
+    "Regression": "mmvideo.objectives.regression",
+    "Synchrony": "mmvideo.objectives.synchrony",
+}
 __all__ = [
     "AnyObjective",
     "Captioning",
@@ -58,3 +60,9 @@ __all__ = [
     "Regression",
     "Synchrony",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mmvideo.objectives' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -43,6 +43,12 @@ TOLD = [
     (["report", "runs/nothing"], "there is no run runs/nothing"),
     (["compare", "runs/nothing", "runs/none"], "there is no run runs/nothing"),
     (["predict", "embed", "runs/nothing", "corpus", "--out", "x.npz"], "there is no run runs/nothing"),
+    (["train", "configs/quickstart/samples.py", "--unknown.field", "1"], "there is no field 'unknown.field'"),
+    (["train", "configs/quickstart/samples.py", "--training.stepss", "3"], "did you mean 'training.steps'"),
+    (["train", "configs/quickstart/samples.py", "--input.sources.0.pth=x"], "did you mean 'input.sources.0.path'"),
+    (["train", "configs/quickstart/samples.py", "--model.fusion.scheme.x", "1"], "there is no field"),
+    (["plan", "configs/quickstart/samples.py", "--input.vidio.fps", "3"], "did you mean 'input.video"),
+    (["doctor", "configs/quickstart/samples.py", "--mesh.dat", "3"], "did you mean 'mesh.data'"),
     (["predict"], "ACTION"),
     (["data"], "ACTION"),
 ]
@@ -56,6 +62,40 @@ def test_missing_paths_and_arguments_are_told_without_a_heavy_import():
         assert code == 2, arguments
         assert words in said and said.count("\n") == 1, (arguments, said)
         assert heavy == [], arguments
+
+
+NO_JAX = """
+import sys
+from mmvideo.cli.main import main
+code = main(sys.argv[1:])
+print(code, [name for name in ("jax", "flax", "tyro") if name in sys.modules])
+"""
+
+
+def test_a_corpus_of_a_flag_is_looked_at_without_jax():
+    arguments = ["train", "configs/quickstart/samples.py", "--input.sources.0.path", "/no/such/corpus"]
+    answer = subprocess.run([sys.executable, "-c", NO_JAX, *arguments], capture_output=True, text=True, timeout=120)
+    assert answer.stdout.strip() == "2 []" and "/no/such/corpus: there is no such folder" in answer.stderr
+
+
+def test_missing_devices_are_told_with_jax_alone():
+    code = NO_JAX.replace('"jax", ', "")
+    environment = os.environ | {"JAX_PLATFORMS": "nonsense"}
+    command = [sys.executable, "-c", code, "train", "configs/quickstart/samples.py"]
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert answer.stdout.strip() == "2 []" and "JAX_PLATFORMS=nonsense" in answer.stderr, answer.stderr
+
+
+@pytest.mark.parametrize("recipe", ["quickstart/finetune.py", "pretrain/trimodal.py", "baselines/cnn_lstm.py"])
+def test_every_field_of_a_recipe_passes_the_early_look(recipe):
+    from mmvideo.cli.field_names import check_flags
+    from mmvideo.cli.terminal.usage_errors import fields
+    from mmvideo.experiment import load_experiment
+
+    names = fields(load_experiment(f"configs/{recipe}"))
+    assert len(names) > 100
+    check_flags([f"--{name}" for name in names if not name.endswith("-path")], "mmvideo train")
+    check_flags([f"--{name.replace('-', '_')}=1" for name in names if not name.endswith("path")], "mmvideo train")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from mmvideo.datasets.build import BuildError, build
+from mmvideo.datasets.build import LAYOUT, BuildError, build
 from mmvideo.datasets.corpus import Corpus, CorpusError, digest, open_corpus, splits
 from mmvideo.datasets.digests import DIGESTS
 
@@ -120,6 +120,31 @@ def test_a_corpus_of_before_is_read_and_told(copy, whole, caplog):
     assert re.fullmatch("[0-9a-f]{64}", before) and digest(copy) == before
     flip(copy / "tokenizer.model", 50)
     assert digest(copy) != before
+
+
+def test_a_corpus_of_another_layout_is_told_or_refused(copy, caplog):
+    as_before(copy)
+    record = json.loads((copy / "build.json").read_text())
+    assert record["layout"] == LAYOUT
+    (copy / "build.json").write_text(json.dumps(record | {"layout": 1}))
+    assert open_corpus(copy, "train")[0].id == open_corpus(copy, "train").table.id[0]
+    assert caplog.text.count(f"an older mmvideo (layout 1, now {LAYOUT}): colours of its transcoded clips") == 1
+    (copy / "build.json").write_text(json.dumps(record | {"layout": LAYOUT + 1}))
+    with pytest.raises(CorpusError, match=f"has layout {LAYOUT + 1}, .* update mmvideo"):
+        open_corpus(copy, "train")
+    (copy / "build.json").write_text(json.dumps(record | {"layout": "x"}))
+    with pytest.raises(CorpusError, match="its layout is 'x', and no number"):
+        open_corpus(copy, "train")
+
+
+def test_a_corpus_of_another_layout_is_not_taken_for_the_one_to_be_built(clips, tmp_path):
+    out = tmp_path / "corpus"
+    build(clips, out, processes=1, progress=False)
+    as_before(out)
+    record = json.loads((out / "build.json").read_text())
+    (out / "build.json").write_text(json.dumps(record | {"layout": 1}))
+    with pytest.raises(BuildError, match=f"was built with layout 1 of corpora, now it is {LAYOUT}; delete it"):
+        build(clips, out, processes=1, progress=False)
 
 
 def test_how_pictures_are_read_is_part_of_the_digest(copy):

@@ -88,6 +88,30 @@ def test_ten_hours_of_silence_are_named_and_take_no_memory(tmp_path):
     assert peak_mebibytes() - before < 300
 
 
+def test_long_sound_is_checked_in_little_memory(tmp_path):
+    """Two hours at 16 kHz are 460 MB of samples."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    silence(folder / "silence.aac", 2)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = peak_mebibytes()
+    assert build(folder, tmp_path / "corpus", processes=1, progress=False).clips == 1
+    assert peak_mebibytes() - before < 250
+
+
+def test_a_long_cut_is_refused_before_it_takes_more_than_the_limit(tmp_path):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    wav(folder / "a.wav", samples=160000)
+    (folder / "manifest.jsonl").write_text(
+        '{"id": "long", "media": "a.wav", "start": 1}\n{"id": "short", "media": "a.wav", "end": 1}\n'
+    )
+    limits = Limits(frame_bytes=300_000)
+    summary = build(folder, tmp_path / "corpus", processes=1, progress=False, limits=limits)
+    ((name, reason),) = summary.skipped
+    assert name == "long" and "samples take more than the limit of 300000 bytes" in reason and "a.wav" in reason
+
+
 def test_a_cut_and_a_transcoded_clip_keep_to_the_limits_too(tmp_path):
     folder, out = tmp_path / "clips", tmp_path / "corpus"
     folder.mkdir()
@@ -130,7 +154,28 @@ def test_files_left_out_are_counted_and_named(tmp_path, capsys):
     for name in ("b.mp5", "notes.txt", "README.md", "LICENSE", ".hidden"):
         (folder / name).write_text("x")
     assert main(["data", "build", str(folder), str(tmp_path / "corpus"), "--processes", "1"]) == 0
-    assert "left out 2 files that don't end as media do: b.mp5, notes.txt" in capsys.readouterr().out
+    told = "left out 2 files that don't end as media do: b.mp5, notes.txt"
+    assert told in capsys.readouterr().out
+    record = json.loads((tmp_path / "corpus" / "build.json").read_text())
+    assert record["left_out"] == ["b.mp5", "notes.txt"]
+    # A build that is there already tells the same.
+    assert main(["data", "build", str(folder), str(tmp_path / "corpus"), "--processes", "1"]) == 0
+    assert told in capsys.readouterr().out
+
+
+def test_links_that_are_not_followed_are_named(tmp_path, capsys):
+    """A link to a folder, to its own folder (a loop), to nothing; one to a file is that file."""
+    folder, elsewhere = tmp_path / "clips", tmp_path / "elsewhere"
+    (folder / "cat").mkdir(parents=True)
+    elsewhere.mkdir()
+    wav(folder / "cat" / "a.wav")
+    wav(elsewhere / "b.wav")
+    (folder / "dog").symlink_to(elsewhere)
+    (folder / "cat" / "loop").symlink_to(folder / "cat")
+    (folder / "cat" / "gone.wav").symlink_to(tmp_path / "nothing.wav")
+    (folder / "cat" / "b.wav").symlink_to("a.wav")
+    summary = build(folder, tmp_path / "corpus", processes=1, progress=False)
+    assert summary.clips == 2 and summary.left_out == ["cat/gone.wav", "cat/loop", "dog"]
 
 
 @pytest.mark.parametrize("ending", [".mts", ".m2ts", ".vob", ".mxf", ".asf", ".mka", ".amr", ".MTS"])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import random
 from pathlib import Path
 
+import fuzz_workers
 import pytest
 
 TOOL = Path(__file__).parents[2] / "tools" / "fuzz.py"
@@ -44,41 +44,18 @@ def test_the_seed_gives_the_damage(fuzz):
     assert len({fuzz.damage(content, random.Random(seed)) for seed in range(50)}) > 45
 
 
-def crash(tasks, results):
-    """A worker that dies of its first file."""
-    tasks.get()
-    os.abort()
-
-
-def hang(tasks, results):
-    """A worker that never comes back."""
-    import time
-
-    tasks.get()
-    time.sleep(60)
-
-
-def raw(tasks, results):
-    """A worker whose readers let a library's error out, and that takes too much memory."""
-    while (task := tasks.get()) is not None:
-        results.put((task, {"probe": "fine", "decode": "MemoryError: "}, 2 << 30))
-
-
 @pytest.mark.parametrize(
-    ("worker", "told"),
-    [(crash, "ends the process (-6)"), (hang, "hangs for"), (raw, "decode: MemoryError"), (raw, "holds 2048 MB")],
+    ("worker", "patience", "told"),
+    [
+        (fuzz_workers.crash, 60.0, "ends the process (-6)"),
+        (fuzz_workers.hang, 1.0, "hangs for"),
+        (fuzz_workers.raw, 60.0, "decode: MemoryError"),
+        (fuzz_workers.raw, 60.0, "holds 2048 MB"),
+    ],
 )
-def test_what_must_not_be_is_found(fuzz, tmp_path, monkeypatch, worker, told):
+def test_what_must_not_be_is_found(fuzz, tmp_path, monkeypatch, worker, patience, told):
     monkeypatch.setattr(fuzz, "work", worker)
-    monkeypatch.setattr(fuzz, "PATIENCE", 0.5)
-    monkeypatch.setattr(fuzz, "IMPORTS", 2.0)
-    monkeypatch.setattr(fuzz.multiprocessing, "get_context", lambda _: multiprocessing_fork())
+    monkeypatch.setattr(fuzz, "PATIENCE", patience)
+    monkeypatch.setattr(fuzz, "IMPORTS", 0.0)
     _, wrong, _ = fuzz.read_all([tmp_path / "a.mp4"])
     assert any(told in line for line in wrong), wrong
-
-
-def multiprocessing_fork():
-    """Forked workers, so that those of this file are found."""
-    import multiprocessing.context
-
-    return multiprocessing.context.ForkContext()

@@ -23,6 +23,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+LARGEST = 3.4028234663852886e38
+"""Of the numbers that a corpus can hold, which are float32."""
+
 WINDOW = 2.0
 """Seconds of a window of saliency where the manifest gives none, those of QVHighlights."""
 
@@ -115,6 +118,12 @@ def read_labels(values: Mapping[str, Any]) -> dict[str, Label | int]:
 
 
 def _label(kind: str, value: Any) -> Label | int:
+    """A label of a row; space around a class name is none of it, as in CSV.
+
+    Raises:
+      Wrong: it is no label.
+    """
+    value = [_stripped(name) for name in value] if isinstance(value, list) else _stripped(value)
     if isinstance(value, list):
         if not all(_is_name(name) for name in value) or len(set(map(str, value))) < len(value):
             raise AnnotationError(f"label '{kind}' must list different class names, not {json.dumps(value)[:60]}")
@@ -124,6 +133,10 @@ def _label(kind: str, value: Any) -> Label | int:
             raise AnnotationError(
                 f"label '{kind}' must be a finite number, not {json.dumps(value)}; leave out what is unknown"
             )
+        if abs(value) > LARGEST:
+            raise AnnotationError(
+                f"label '{kind}' must be at most {LARGEST:.2e}, the largest float32, not {json.dumps(value)}"
+            )
         return value
     if not _is_name(value):
         raise AnnotationError(
@@ -132,8 +145,15 @@ def _label(kind: str, value: Any) -> Label | int:
     return value
 
 
+def _stripped(value: Any) -> Any:
+    return value.strip() if isinstance(value, str) else value
+
+
 def _is_name(value: Any) -> bool:
-    return isinstance(value, (str, int)) and not isinstance(value, bool) and "\n" not in str(value) and value != ""
+    """Whether it is one class name; TFDS keeps them one a line, stripped, and takes `\\r` for the end of a line too."""
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        return False
+    return value != "" and not (isinstance(value, str) and ("\n" in value or "\r" in value))
 
 
 def normalise_labels(
@@ -159,9 +179,15 @@ def normalise_labels(
                     (line, AnnotationError(f"label '{kind}' is {SORTS[own]}, but {SORTS[sort]} on line {where}"))
                 )
 
+    for line, labels in rows:
+        for kind, value in labels.items():
+            if _sort(value) is None and sorts.get(kind, ("",))[0] == "number" and abs(value) > LARGEST:
+                wrong.append((line, AnnotationError(f"label '{kind}' is a number, and must be at most {LARGEST:.2e}")))
+
     def settled(kind: str, value: Label | int) -> Label:
         if _sort(value) is None:
-            return float(value) if sorts.get(kind, ("",))[0] == "number" else str(value)
+            number = sorts.get(kind, ("",))[0] == "number" and abs(value) <= LARGEST
+            return float(value) if number else str(value)
         return value
 
     return [{kind: settled(kind, value) for kind, value in labels.items()} for _, labels in rows], wrong
@@ -229,10 +255,10 @@ def read_saliency(values: Mapping[str, Any]) -> Saliency | None:
         raise AnnotationError(
             f'\'saliency\' must be {{"step": seconds, "scores": […]}} or a list, not {json.dumps(given)[:60]}'
         )
-    if not _is_number(given["step"]) or given["step"] <= 0:
+    if not is_number(given["step"]) or given["step"] <= 0:
         raise AnnotationError(f"'saliency' must have a step of more than 0 seconds, not {json.dumps(given['step'])}")
     for score in given["scores"]:
-        if score is not None and not (_is_number(score) and 0 <= score <= 1):
+        if score is not None and not (is_number(score) and 0 <= score <= 1):
             raise AnnotationError(f"'saliency' must have scores from 0 to 1, or null, not {json.dumps(score)}")
     return Saliency(float(given["step"]), tuple(None if s is None else float(s) for s in given["scores"]))
 
@@ -255,7 +281,7 @@ def check_events(values: Mapping[str, Any], length: float | None) -> None:
 
 def _stretch(name: str, start: Any, end: Any, length: float | None) -> tuple[float, float]:
     """A stretch of the clip, checked."""
-    if not (_is_number(start) and _is_number(end) and 0 <= start < end):
+    if not (is_number(start) and is_number(end) and 0 <= start < end):
         raise AnnotationError(
             f"'{name}' must go from a start of 0 s or more to a later end, not {json.dumps([start, end])}"
         )
@@ -266,8 +292,14 @@ def _stretch(name: str, start: Any, end: Any, length: float | None) -> tuple[flo
     return float(start), float(end)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number, and no whole number too large for a float."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def object_of(values: Mapping[str, Any], name: str) -> dict:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from mmvideo.datasets.manifests.manifest_reader import ManifestError
@@ -28,10 +30,11 @@ def find_clips(folder: Path) -> list[ManifestRow]:
     that folder is its label.
 
     Raises:
-      ManifestError: the folder holds no media files, or two that differ in their ending only.
+      ManifestError: the folder holds no media files, two that differ in their ending only, or a folder whose name
+        can't be a class.
     """
     folder = Path(folder).absolute()
-    files = sorted(path for path in folder.rglob("*") if _is_clip(path, folder))
+    files = sorted(path for path in _walk(folder) if _is_clip(path))
     if not files:
         raise ManifestError(
             f"{folder}: no manifest.jsonl, no manifest.csv and no media files; write manifest.jsonl with a line "
@@ -52,20 +55,35 @@ def find_clips(folder: Path) -> list[ManifestRow]:
 
 
 def left_out(folder: Path) -> list[str]:
-    """Paths of the files that `find_clips` leaves out since they don't end as media do, hidden ones aside.
+    """Paths of the files that `find_clips` leaves out since they don't end as media do, and of links that it does not
+    follow: to folders (`class/`), and to nothing. Hidden ones aside.
 
     Licences, notes (`README`) and `classes.json` are read or kept in other ways, and aren't listed.
     """
     folder = Path(folder).absolute()
-    names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file() and not _is_clip(path, folder)]
+    names = [path.relative_to(folder) for path in _walk(folder) if not _is_clip(path)]
     known = ("LICENSE", "LICENCE", "README", "classes.json")
-    shown = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-    return sorted(spelled_out(name.as_posix()) for name in shown if not name.name.startswith(known))
+    return sorted(spelled_out(name.as_posix()) for name in names if not name.name.startswith(known))
 
 
-def _is_clip(path: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return path.suffix.lower() in MEDIA and not hidden and path.is_file()
+def _walk(folder: Path) -> Iterator[Path]:
+    """All that is in a folder and the folders in it, but for folders and what is hidden; links aren't followed.
+
+    Raises:
+      OSError: a folder can't be read, as for lack of leave; its clips would else be missing without a word.
+    """
+
+    def stop(error: OSError) -> None:
+        raise error
+
+    for place, folders, files in os.walk(folder, onerror=stop):
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(place, name) for name in (*links, *files) if not name.startswith("."))
+
+
+def _is_clip(path: Path) -> bool:
+    return path.suffix.lower() in MEDIA and path.is_file()
 
 
 def _place(path: Path) -> tuple[str, str | None]:
@@ -73,4 +91,9 @@ def _place(path: Path) -> tuple[str, str | None]:
     folders = list(path.parts[:-1])
     split = SPLITS.get(folders[0].lower()) if folders else None
     folders = folders[1:] if split else folders
-    return split or "train", spelled_out(folders[0]) if folders else None
+    if not folders:
+        return split or "train", None
+    label = spelled_out(folders[0]).strip()
+    if not label or "\n" in label or "\r" in label:
+        raise ManifestError(f"the folder {folders[0]!r} can't be a class; leave out line ends, and name it")
+    return split or "train", label

@@ -18,7 +18,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import math
 import os
 import re
 from collections.abc import Iterable
@@ -29,6 +28,7 @@ from mmvideo.datasets.manifests.annotations import (
     AnnotationError,
     check_classes,
     check_events,
+    is_number,
     normalise_labels,
     object_of,
     read_labels,
@@ -115,9 +115,15 @@ def read_classes(folder: Path) -> dict[str, list[str]]:
     )
     if plain and (found := find_unpaired(classes)):
         raise ManifestError(f"{path}: '{found[0]}' holds {found[1]}, half of a character; write the whole character")
+    if plain and (loose := [name for names in classes.values() for name in names if not _is_line(name)]):
+        raise ManifestError(f"{path}: {json.dumps(loose[0])} can't be a class; leave out line ends and space around it")
     if not plain:
         raise ManifestError(f'{path}: must list different class names by kind, such as {{"label": ["cat", "dog"]}}')
     return classes
+
+
+def _is_line(name: str) -> bool:
+    return bool(name) and name == name.strip() and "\n" not in name and "\r" not in name
 
 
 def class_names(rows: Iterable[ManifestRow], fixed: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -227,8 +233,8 @@ def _split(values: dict) -> str:
 def _cut(values: dict) -> tuple[float | None, float | None]:
     for name in ("start", "end"):
         value = values.get(name, 0)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-            raise AnnotationError(f"'{name}' must be a number of seconds from 0, not {json.dumps(value)}")
+        if not is_number(value) or value < 0:
+            raise AnnotationError(f"'{name}' must be a number of seconds from 0, not {json.dumps(value)[:60]}")
     start, end = values.get("start"), values.get("end")
     if end is not None and end <= (start or 0):
         raise AnnotationError(f"'end' ({end:g}) must be greater than 'start' ({start or 0:g})")
@@ -252,9 +258,16 @@ def _media(folder: Path, name: str) -> Path:
     except (OSError, ValueError):
         there = False
     if not there:
-        kind = "is a folder" if "\0" not in name and path.is_dir() else "doesn't exist"
-        raise AnnotationError(f"the file '{name}' {kind}; paths are relative to {folder}")
+        raise AnnotationError(f"the file '{name[:300]}' {_what_is_there(path)}; paths are relative to {folder}")
     return path
+
+
+def _what_is_there(path: Path) -> str:
+    """What is in the place of a file, in words."""
+    try:
+        return "is a folder" if path.is_dir() else "is no plain file" if path.exists() else "doesn't exist"
+    except (OSError, ValueError) as error:  # A name that is too long, or holds a zero.
+        return f"can't be there ({getattr(error, 'strerror', None) or error})"
 
 
 def _summary(path: Path, wrong: list[tuple[int, AnnotationError]]) -> str:

@@ -47,6 +47,8 @@ def _read(path: Path) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        if path.suffix.lower() not in (".csv", ".json", ".jsonl", ".txt"):
+            raise ManifestError(f"{path}: is no manifest; give the folder of the clips, or its manifest") from None
         place, line = error.start, content.count(b"\n", 0, error.start) + 1
         raise ManifestError(
             f"{path}:{line}: isn't UTF-8 text (byte 0x{content[place]:02x} at {place}); save the file as UTF-8"

@@ -10,6 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmvideo.records.sealed import seal
+from mmvideo.records.whole import write_whole
+
 Shape = tuple[int, ...]
 
 RECORD = "init.json"
@@ -73,8 +76,8 @@ class ParamReport:
         }
 
     def write(self, workdir: Path) -> None:
-        """Writes `init.json`."""
-        (workdir / RECORD).write_text(json.dumps(self.record(), indent=1) + "\n", encoding="utf-8")
+        """Writes `init.json`, sealed."""
+        write_whole(workdir / RECORD, json.dumps(seal(self.record()), indent=1) + "\n")
 
 
 def patterns(names: Iterable[str], others: Iterable[str]) -> str:

@@ -19,6 +19,7 @@ from mmvideo.objectives import Classification, Contrastive, LatentPrediction
 from mmvideo.objectives.learner import Learner
 from mmvideo.parallel.config import Mesh
 from mmvideo.parallel.mesh import make_mesh
+from mmvideo.records.sealed import unseal
 from mmvideo.stream import PatchSpec, StreamSpec, TextSpec
 from mmvideo.training.checkpoint.checkpoints import CheckpointError, Checkpoints
 from mmvideo.training.config import Lora, Training, Tuning
@@ -167,7 +168,7 @@ def test_the_record_tells_every_parameter_once(trained, tmp_path):
     longer = dataclasses.replace(LARGE, text=None)
     objectives = {"kind": Classification("kind", 3, ("video",))}
     _, fresh, _ = begin(folder, spec=longer, objectives=objectives, workdir=tmp_path)
-    record = json.loads((tmp_path / "init.json").read_text())
+    record = unseal((tmp_path / "init.json").read_bytes(), "init.json")
     assert record["source"] == f"{folder} (step 3)"
     assert {*record["loaded"], *record["resized"], *record["new"]} == named(fresh.params).keys()
     assert {*record["loaded"], *record["resized"], *record["ignored"]} == old.keys()
