@@ -12,6 +12,7 @@ from typing import Any
 from mmvideo.media.config import LIMITS, Limits
 from mmvideo.media.containers.formats import DEMUXERS, is_open_ended_wav
 from mmvideo.media.containers.length import declared_end
+from mmvideo.media.containers.not_media import SHORT, top_boxes, what_it_is
 
 MediaSource = str | os.PathLike | bytes
 """A path, or the bytes of a whole file."""
@@ -100,6 +101,13 @@ def _head(source: MediaSource, length: int) -> bytes:
         return b""
 
 
+def _told(source: MediaSource) -> str:
+    """What a file is that FFmpeg cannot open."""
+    head = _head(source, SHORT)
+    size = len(source) if isinstance(source, bytes) else os.path.getsize(source)
+    return what_it_is(head, size, top_boxes(head, size))
+
+
 @contextlib.contextmanager
 def open_media(source: MediaSource) -> Iterator[Any]:
     """Open a source for reading; yields PyAV's input container.
@@ -111,7 +119,7 @@ def open_media(source: MediaSource) -> Iterator[Any]:
 
     name = source_name(source)
     if not isinstance(source, bytes) and not os.path.isfile(source):
-        raise MediaError(f"{name}: no such file")
+        raise MediaError(f"{name}: {'is no plain file' if os.path.exists(source) else 'no such file'}")
     options = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"}
     if is_open_ended(source):
         options["ignore_length"] = "1"
@@ -122,7 +130,7 @@ def open_media(source: MediaSource) -> Iterator[Any]:
     try:
         container = av.open(file, options=options, **_lenient())
     except av.error.FFmpegError as error:
-        raise MediaError(f"{name}: cannot be opened as media ({error.strerror}); is it whole, and media?") from None
+        raise MediaError(f"{name}: cannot be opened as media ({error.strerror}); {_told(source)}") from None
     with container:
         yield container
 
