@@ -9,8 +9,9 @@ import pytest
 
 from mmvideo.datasets.corpus import open_corpus
 from mmvideo.evaluation.embeddings import embed_corpus
+from mmvideo.evaluation.results import read_result
 from mmvideo.evaluation.retrieval.texts import Texts, embed_texts, text_batches, texts_of
-from mmvideo.evaluation.runner import EvaluatedModel
+from mmvideo.evaluation.runner import EvaluatedModel, SubsetEvaluator, evaluate
 from mmvideo.evaluation.tasks.retrieval import RetrievalEvaluator
 from mmvideo.input.config import Text
 from mmvideo.input.pipeline import Batches
@@ -187,3 +188,26 @@ def test_texts_of_a_clip_that_cannot_be_read_are_left_out(subject, config, corpu
     for row, clip in enumerate(np.repeat(np.arange(8), 3)):
         rank = _unit_rank(similarity[row], np.arange(8) == clip)
         assert result.predictions[clip]["ranks"]["text_to_video"][row % 3] == rank
+
+
+def test_clips_that_give_nothing_are_named_in_the_file_of_an_evaluation(
+    subject, config, corpus, batches, tmp_path, capsys
+):
+    told = batches.corpus.all_captions()
+
+    class Damaged(Retold):
+        def __getitem__(self, index: int):
+            record = super().__getitem__(index)
+            return dataclasses.replace(record, media=b"") if index in (2, 4) else record
+
+    damaged = Batches(
+        config, masked=False, train=False, assets=batches.assets(), corpora=[Damaged(corpus, "test", told)]
+    )
+    evaluator = RetrievalEvaluator(damaged, "shapes", "test")
+    for one in (evaluator, SubsetEvaluator(evaluator, dataset="other")):
+        evaluate([one], subject.learner, None, tmp_path, 3)
+        details = read_result(tmp_path / "evals" / f"{one.name}.json")["details"]
+        assert details["skipped"] == 2
+        assert {clip["id"] for clip in details["skipped_clips"]} == {batches.clip_id(2), batches.clip_id(4)}
+        assert all("it is empty (0 bytes)" in clip["reason"] for clip in details["skipped_clips"])
+        assert f"{one.name}: 2 clips give nothing, such as " in capsys.readouterr().err
