@@ -30,7 +30,7 @@ def check_platform() -> None:
 
 
 def check_inputs(experiment: Experiment, workdir: str | Path | None = None) -> None:
-    """Look whether the corpora, splits and files that the settings name are there.
+    """Look whether the model can be made, and the corpora, splits and files that the settings name are there.
 
     An embedded set that was not built yet is not built here; only its name is looked at.
 
@@ -41,7 +41,12 @@ def check_inputs(experiment: Experiment, workdir: str | Path | None = None) -> N
     Raises:
       CorpusError: a folder is no complete corpus.
       ConfigError: a split or a file is missing.
+      ValueError: the model's numbers don't fit each other.
     """
+    from mmvideo.model.factory import feature_width, fusion_stages
+
+    feature_width(experiment.model)
+    fusion_stages(experiment.model)
     if not experiment.input.sources:
         raise ConfigError("input.sources is empty: name a corpus, such as --input.sources.0.path corpora/clips")
     for place, source in enumerate(experiment.input.sources):

@@ -106,6 +106,8 @@ def test_every_field_of_a_recipe_passes_the_early_look(recipe):
         (["--input.text.tokenizer", "/no/such/tokenizer.model"], "there is no file /no/such/tokenizer.model"),
         (["--input.embeddings", "/no/such.npz"], "there is no file /no/such.npz"),
         (["--training.init-from", "/no/such/run"], "no checkpoint there"),
+        (["--model.depth", "1"], "fusion.layer 3 and fusion.media_layer 2 must satisfy"),
+        (["--model.heads", "7"], "is not a multiple of model.heads 7"),
     ],
 )
 def test_what_the_settings_name_is_looked_at_before_a_run_is_set_up(tmp_path, monkeypatch, capsys, fields, words):
