@@ -41,12 +41,9 @@ def check_inputs(experiment: Experiment, workdir: str | Path | None = None) -> N
     Raises:
       CorpusError: a folder is no complete corpus.
       ConfigError: a split or a file is missing.
-      ValueError: the model's numbers don't fit each other.
+      ValueError: numbers of the model or of the schedule don't fit each other.
     """
-    from mmvideo.model.factory import feature_width, fusion_stages
-
-    feature_width(experiment.model)
-    fusion_stages(experiment.model)
+    _check_numbers(experiment)
     if not experiment.input.sources:
         raise ConfigError("input.sources is empty: name a corpus, such as --input.sources.0.path corpora/clips")
     for place, source in enumerate(experiment.input.sources):
@@ -59,6 +56,16 @@ def check_inputs(experiment: Experiment, workdir: str | Path | None = None) -> N
     if workdir is not None:
         _check_workdir(Path(workdir))
     _check_first(experiment.training.init_from, workdir)
+
+
+def _check_numbers(experiment: Experiment) -> None:
+    """Numbers that don't fit each other, which would else be told when the corpora are open and the model is made."""
+    from mmvideo.model.factory import feature_width, fusion_stages
+    from mmvideo.training.optimizer import make_schedule
+
+    feature_width(experiment.model)
+    fusion_stages(experiment.model)
+    make_schedule(experiment.training.optimizer, experiment.training.steps)
 
 
 def check_source(path: str, split: str | None, field: str) -> None:

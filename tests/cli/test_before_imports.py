@@ -107,6 +107,7 @@ def test_every_field_of_a_recipe_passes_the_early_look(recipe):
         (["--input.embeddings", "/no/such.npz"], "there is no file /no/such.npz"),
         (["--training.init-from", "/no/such/run"], "no checkpoint there"),
         (["--model.depth", "1"], "fusion.layer 3 and fusion.media_layer 2 must satisfy"),
+        (["--training.steps", "3"], "leaves nothing of training.steps=3"),
         (["--model.heads", "7"], "is not a multiple of model.heads 7"),
     ],
 )
