@@ -91,8 +91,8 @@ def from_json(text: str, origin: str = "config.json") -> Experiment:
         _read_above_fusion(raw)
         _read_old_names(raw)
         experiment = _adapter().validate_python(raw)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{origin} is not JSON: {error}") from None
+    except (json.JSONDecodeError, RecursionError) as error:  # Lists in lists in lists.
+        raise ConfigError(f"{origin} is not JSON that can be read: {error}") from None
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])

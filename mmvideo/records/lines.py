@@ -132,7 +132,7 @@ def _parsed(line: bytes, summed: bool) -> tuple[dict[str, Any] | None, bool]:
         return None, False
     try:
         item = json.loads(line)
-    except ValueError:  # Bytes that are no UTF-8 are one, too.
+    except (ValueError, RecursionError):  # Bytes that are no UTF-8 are a ValueError, too.
         return None, False
     return (item if isinstance(item, dict) else None), False
 

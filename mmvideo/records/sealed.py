@@ -33,7 +33,7 @@ def unseal(data: bytes, where: str, unsealed: Collection[str] = ()) -> dict[str,
     """
     try:
         content = json.loads(data)
-    except ValueError as error:  # Bytes that are no UTF-8 are one, too.
+    except (ValueError, RecursionError) as error:  # Bytes that are no UTF-8 are a ValueError, too.
         raise DamagedRecord(f"{where} is damaged: it is not JSON ({error})") from None
     if not isinstance(content, dict):
         raise DamagedRecord(f"{where} is damaged: it holds no JSON object")
