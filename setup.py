@@ -52,7 +52,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["mmvideo", "mmvideo.*"]),
-    package_data={"mmvideo.datasets": ["samples/**/*"]},
+    package_data={"mmvideo.datasets": ["samples/**/*"], "mmvideo.model.attention": ["*.json"]},
     install_requires=CORE,
     extras_require={
         "dev": DEV,

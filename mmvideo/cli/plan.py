@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mmvideo.parallel.config import Mesh
 
 ABOUT = """usage: mmvideo plan CONFIG [--device NAME] [--devices N] [--mesh AXES] [--mfu X] [--compile | --rehearse]
-                    [--layout] [--json] [--field.path VALUE …]
+                    [--profile] [--layout] [--json] [--field.path VALUE …]
 
 Tells what a run needs before it is launched, without its corpus, as if every clip were as long as its
 views and had every modality: tokens, parameters and FLOPs by part of the model, bytes, and the whole run.
@@ -39,6 +39,9 @@ CONFIG and fields are those of `mmvideo train`. No accelerator is needed.
   --compile     asks a compiler in any case: for CPU devices where the device's own is not installed, which need more
                 for a step's work, but whose arguments and collectives are the same
   --rehearse    asks none
+  --profile     what a step takes on one GPU, kernel by kernel, with layers scanned and unrolled: XLA's own programs,
+                priced by their FLOPs and bytes. It needs the compiler, no GPU, and one to several minutes of a
+                processor; the time of a step is then told from it
   --layout      how each parameter lies on the mesh, and nothing else
   --json        the plan as JSON
 
@@ -62,6 +65,7 @@ class Options:
     mfu: float | None
     compile: bool
     rehearse: bool
+    profile: bool
     layout: bool
     json: bool
 
@@ -112,7 +116,7 @@ def _options(arguments: list[str]) -> tuple[Options, list[str]]:
     from mmvideo.cost_model.devices import device_named
 
     rest, switches = list(arguments), {}
-    for name in ("compile", "rehearse", "layout", "json"):
+    for name in ("compile", "rehearse", "profile", "layout", "json"):
         switches[name] = f"--{name}" in rest
         rest = [argument for argument in rest if argument != f"--{name}"]
     count, rest = take_value(rest, "--devices", "how many there are")
@@ -127,10 +131,12 @@ def _options(arguments: list[str]) -> tuple[Options, list[str]]:
         if None not in (chips, devices) and chips != devices:
             raise UsageError(f"--device {kind} has {chips} chips, but --devices says {devices}: leave one out")
         devices = devices or chips or 1
-    elif share is not None or switches["compile"] or switches["rehearse"]:
-        raise UsageError("--mfu, --compile and --rehearse need a --device")
+    elif share is not None or any(switches[name] for name in ("compile", "rehearse", "profile")):
+        raise UsageError("--mfu, --compile, --rehearse and --profile need a --device")
     if switches["compile"] and switches["rehearse"]:
         raise UsageError("--compile asks XLA and --rehearse does not: leave one out")
+    if switches["profile"] and (switches["rehearse"] or share is not None):
+        raise UsageError("--profile asks XLA and tells the time from what it says: leave --rehearse and --mfu out")
     mesh = None if axes is None else parse_mesh(axes)
     return Options(devices, device, mesh, None if share is None else _share(share), **switches), rest
 
@@ -150,21 +156,31 @@ def _share(text: str) -> float:
 def _launch(experiment: Experiment, options: Options) -> None:
     """Plans for devices, and prints."""
     from mmvideo.cli.plan_launch import as_json, compiled_table, launch_lines
+    from mmvideo.cli.plan_profile import price_both, profile_tables
     from mmvideo.experiment.planning.device_plan import plan_devices, with_compiled_bytes
     from mmvideo.experiment.planning.plan import as_dict
+    from mmvideo.experiment.planning.priced import check_priceable, layers_on_gpus, timed
 
+    if options.profile:
+        check_priceable(options.device, options.devices)
     found = plan_devices(experiment, options.device, options.devices, options.mesh, options.mfu)
+    profile = price_both(experiment, found) if options.profile else []
     if not options.json:
         _print(found.plan)
     told = _ask(experiment, found, options)
     if told is not None:
         found = with_compiled_bytes(found, *told)
+    if profile:
+        found = timed(experiment, found, profile)
     if options.json:
-        print(json.dumps(as_dict(found.plan) | as_json(found, told), indent=2))
+        more = {"profile": [dataclasses.asdict(each) for each in profile]} if profile else {}
+        print(json.dumps(as_dict(found.plan) | as_json(found, told) | more, indent=2))
         return
     _console().print(launch_lines(found), soft_wrap=True)
     if told is not None:
         _console().print(compiled_table(*told))
+    for table in profile_tables(profile, layers_on_gpus(experiment.model)) if profile else ():
+        _console().print(table)
 
 
 def _ask(experiment: Experiment, found: DevicePlan, options: Options) -> tuple[DevicePlan, Compiled] | None:

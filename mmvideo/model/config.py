@@ -210,7 +210,8 @@ class Model:
         only; `products`, `dots` and `attention` keep what their names say (the table in `model/layers/remat.py`).
       remat_keep: tensors of a layer that are kept beside those.
       remat_offload: tensors that are kept in the host's memory instead of the device's.
-      scan: whether layers are one scanned program (fast to compile) or unrolled.
+      scan: whether layers are one scanned program, which is fast to compile, or unrolled, which on a GPU is faster to
+        run; `auto` chooses by platform and depth (`unrolled_layers`).
       audio_stem: how a spectrogram becomes tokens: one product a patch (`patches`), or two convolutions over time
         for patches of two rows with all mel bins (`convolution`, Whisper); what is hidden is zero to its neighbours.
       embedding_norm: modalities whose tokens, with their positions and their class tokens, are normed before the first
@@ -253,7 +254,7 @@ class Model:
     remat: Literal["none", "products", "dots", "attention", "full"] = "none"
     remat_keep: tuple[Tensor, ...] = ()
     remat_offload: tuple[Tensor, ...] = ()
-    scan: bool = True
+    scan: bool | Literal["auto"] = "auto"
     audio_stem: Literal["patches", "convolution"] = "patches"
     embedding_norm: tuple[str, ...] = ()
     final_norm: bool = True
@@ -293,6 +294,33 @@ def model_dims(model: Model) -> ModelDims:
     _check_extras(model)
     _check_remat(model)
     return dims
+
+
+UNROLLED = 24
+"""The most layers that `model.scan auto` unrolls on a GPU."""
+
+
+def unrolled_layers(model: Model, platform: str, count: int) -> int:
+    """How many of `count` layers in a row are unrolled, the last of them; those before them are one scanned program.
+
+    A scan copies what each layer keeps for its gradient into stacks, and back out of them, a fifth of a step on an
+    H100 (`experiments/benchmarks/hlo.md`); groups of layers within a scan have the same stacks. Unrolled layers keep
+    it where it is, and their program takes time to compile with each of them.
+
+    Args:
+      model: says what `scan` is; `auto` unrolls none but on GPUs, where it unrolls all of a model of up to `UNROLLED`
+        layers, and of a deeper one the same share of every stage.
+      platform: `cpu`, `gpu` or `tpu`.
+      count: layers of a stage, or of a part of it.
+
+    Example: of 40 layers, 26 of which are apart, the last 15 of these are unrolled and the last 8 of the 14 fused ones.
+    """
+    if model.scan != "auto":
+        return 0 if model.scan else count
+    if platform != "gpu":
+        return 0
+    depth = dimensions(model).depth
+    return count * min(UNROLLED, depth) // depth
 
 
 def dense_reference(model: Model) -> Model:

@@ -71,6 +71,12 @@ def token_parts(x: Any) -> int:
     return 1 if _dividing((TOKEN_AXIS,), x.shape[1], mesh) is None else mesh.shape[TOKEN_AXIS]
 
 
+def head_parts(heads: int) -> int:
+    """Into how many parts `by_tokens` splits so many heads."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return 1 if mesh.empty or _dividing((HEAD_AXIS,), heads, mesh) is None else mesh.shape[HEAD_AXIS]
+
+
 def divisible(length: int) -> int:
     """A number of tokens with as few more as the mesh needs to split them."""
     mesh = jax.sharding.get_abstract_mesh()

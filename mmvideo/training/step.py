@@ -55,27 +55,28 @@ def make_step(graphdef: Any, config: Training, places: TrainState | None = None)
 
         trained = portion.partition(state.params)
         (loss, (learned, variables)), grads = jax.value_and_grad(losses, has_aux=True)(trained)
-        norm = optax.global_norm(grads)
-        finite = jnp.isfinite(loss) & jnp.isfinite(norm)
-        accepted, spikes = is_spike(state.spikes, loss, norm, finite, config.spike)
-        good = state.step - state.skipped - (0 if state.spikes is None else state.spikes.skipped)
-        updates, opt_state = optimizer.update(grads, state.opt_state, trained)
-        params = portion.merge(state.params, optax.apply_updates(trained, updates))
-        ema = update_ema(state.ema, params, config, good + 1)
+        with jax.named_scope("optimizer"):
+            norm = optax.global_norm(grads)
+            finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+            accepted, spikes = is_spike(state.spikes, loss, norm, finite, config.spike)
+            good = state.step - state.skipped - (0 if state.spikes is None else state.spikes.skipped)
+            updates, opt_state = optimizer.update(grads, state.opt_state, trained)
+            params = portion.merge(state.params, optax.apply_updates(trained, updates))
+            ema = update_ema(state.ema, params, config, good + 1)
 
-        def keep(new: Any, old: Any) -> Any:
-            return jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old)
+            def keep(new: Any, old: Any) -> Any:
+                return jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old)
 
-        after = TrainState(
-            step=state.step + 1,
-            params=keep(params, state.params),
-            variables=keep(variables, state.variables),
-            opt_state=keep(opt_state, state.opt_state),
-            ema=keep(ema, state.ema),
-            skipped=state.skipped + ~finite,
-            bad_in_a_row=jnp.where(accepted, 0, state.bad_in_a_row + 1),
-            spikes=spikes,
-        )
+            after = TrainState(
+                step=state.step + 1,
+                params=keep(params, state.params),
+                variables=keep(variables, state.variables),
+                opt_state=keep(opt_state, state.opt_state),
+                ema=keep(ema, state.ema),
+                skipped=state.skipped + ~finite,
+                bad_in_a_row=jnp.where(accepted, 0, state.bad_in_a_row + 1),
+                spikes=spikes,
+            )
         metrics = {f"train/{name}": value for name, value in learned.items()} | {
             "train/loss": loss,
             "grad_norm": norm,

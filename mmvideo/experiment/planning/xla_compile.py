@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from mmvideo.cost_model.collectives import Collective, read_collectives
 from mmvideo.cost_model.compile_targets import Target
 from mmvideo.experiment.config import Experiment, from_json, to_json
 from mmvideo.parallel.mesh import AXES, axis_sizes
+from mmvideo.training.config import Training
 
 LIGHT = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 """What comes behind the assignment of buffers only takes time, for nothing is run."""
@@ -90,13 +92,8 @@ def compile_in_subprocess(experiment: Experiment, devices: int, target: Target |
     Raises:
       ValueError: the program does not compile; the last line of what the compiler said.
     """
-    asked = None if target is None else dataclasses.asdict(target)
-    question = json.dumps({"experiment": to_json(experiment), "devices": devices, "target": asked})
-    platform, began = "cpu" if target is None else target.platform, time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        found = _compile(question, Path(folder), platform)
-    if isinstance(found, str):
-        raise ValueError(f"the step did not compile for {devices} devices: {found}")
+    began = time.perf_counter()
+    found = ask_program(experiment, devices, target)
     return Compiled(
         platform=f"{devices} x {'CPU' if target is None else target.title}",
         own=target is not None,
@@ -107,8 +104,44 @@ def compile_in_subprocess(experiment: Experiment, devices: int, target: Target |
     )
 
 
-def _compile(question: str, folder: Path, platform: str) -> Assignment | str:
-    """Starts the process and ends it when XLA has written what is needed; or what went wrong, in a line."""
+def ask_program(
+    experiment: Experiment, devices: int, target: Target | None = None, layers: str | None = None
+) -> Assignment:
+    """The step as XLA has it when its buffers are assigned.
+
+    Args:
+      experiment, devices, target: as of `ask_compiler`.
+      layers: `scanned` or `unrolled`, with calls in the place of a GPU's attention kernels, as it would run there;
+        None: scanned, with attention in blocks.
+
+    Raises:
+      ValueError: as of `ask_compiler`.
+    """
+    asked = None if target is None else dataclasses.asdict(target)
+    question = {"experiment": to_json(experiment), "devices": devices, "target": asked, "layers": layers}
+    command = [sys.executable, "-m", "mmvideo.experiment.compiled"]
+    found = watch_compiler(command, json.dumps(question), "cpu" if target is None else target.platform)
+    if isinstance(found, str):
+        raise ValueError(f"the step did not compile for {devices} devices: {found}")
+    return found
+
+
+def watch_compiler(command: Sequence[str], question: str, platform: str) -> Assignment | str:
+    """Starts a process that compiles a step, and ends it when XLA has written what is needed.
+
+    Args:
+      command: of the process, which compiles a program of the name `STEP`.
+      question: what it reads from its standard input.
+      platform: of JAX, `cpu`, `cuda` or `tpu`.
+
+    Returns:
+      What XLA has assigned; or what went wrong, in a line.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        return _compile(list(command), question, Path(folder), platform)
+
+
+def _compile(command: list[str], question: str, folder: Path, platform: str) -> Assignment | str:
     flags = f"{os.environ.get('XLA_FLAGS', '')} {DUMPING.format(folder)}"
     quiet = {
         "JAX_PLATFORMS": "cpu",
@@ -120,7 +153,7 @@ def _compile(question: str, folder: Path, platform: str) -> Assignment | str:
     (folder / "question").write_text(question, encoding="utf-8")
     with (folder / "question").open() as asked, (folder / "said").open("w") as said:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mmvideo.experiment.planning.xla_compile"],
+            command,
             stdin=asked,
             stdout=said,
             stderr=said,
@@ -145,33 +178,50 @@ def _last_words(said: str) -> str:
     return (told or lines or ["it does not say why"])[-1][:400]
 
 
-def compile_step(experiment: Experiment, devices: list[Any]) -> None:
-    """Compiles a step for these devices, which may be descriptions of some."""
-    import jax
+def compile_step(experiment: Experiment, devices: list[Any], layers: str | None = None) -> None:
+    """Compiles a step for these devices, which may be descriptions of some; `layers` as of `ask_program`."""
     import numpy as np
     from jax.sharding import AxisType, Mesh
 
     from mmvideo.experiment.build_learner import make_learner
     from mmvideo.experiment.planning.abstract_batch import abstract_stream
-    from mmvideo.experiment.planning.abstract_model import for_memory, sketched
+    from mmvideo.experiment.planning.abstract_model import for_memory, sketched, staged
+
+    sketch, shape = sketched(experiment), axis_sizes(experiment.mesh, len(devices))
+    model = for_memory(experiment.model) if layers is None else staged(experiment.model, layers == "scanned")
+    mesh = Mesh(np.array(devices).reshape(shape), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    batch = abstract_stream(sketch.shape, experiment.input.packing.rows)
+    lowered = lower_learner(
+        lambda rngs: make_learner(experiment, sketch.spec, rngs, model), experiment.training, batch, mesh
+    )
+    lowered.compile(OPTIONS.get(devices[0].platform))
+
+
+def lower_learner(make: Callable[[Any], Any], training: Training, batch: Any, mesh: Any) -> Any:
+    """A step of a learner on a mesh of devices that need not be there, lowered.
+
+    Args:
+      make: of the learner, from `nnx.Rngs`.
+      training: its settings.
+      batch: abstract arrays.
+      mesh: of the devices.
+    """
+    import jax
+
     from mmvideo.parallel.rules import batch_sharding
     from mmvideo.training.state import init_abstract
     from mmvideo.training.step import make_step
 
-    sketch, shape, model = sketched(experiment), axis_sizes(experiment.mesh, len(devices)), for_memory(experiment.model)
-    mesh = Mesh(np.array(devices).reshape(shape), AXES, axis_types=(AxisType.Auto,) * len(AXES))
-    abstract_state = init_abstract(
-        lambda rngs: make_learner(experiment, sketch.spec, rngs, model), experiment.training, mesh
-    )
-    rows = batch_sharding(mesh)
-    batch = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=rows),
-        abstract_stream(sketch.shape, experiment.input.packing.rows),
-    )
+    abstract_state, rows = init_abstract(make, training, mesh), batch_sharding(mesh)
+    batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=rows), batch)
     places = jax.tree.map(lambda leaf: leaf.sharding, abstract_state.abstract)
     with jax.set_mesh(mesh):
-        lowered = make_step(abstract_state.graphdef, experiment.training, places).lower(abstract_state.abstract, batch)
-        lowered.compile(OPTIONS.get(devices[0].platform))
+        return make_step(abstract_state.graphdef, training, places).lower(abstract_state.abstract, batch)
+
+
+def described(target: Target) -> list[Any]:
+    """The devices of a target, which JAX compiles for."""
+    return list(_topology(target).devices)
 
 
 def _topology(target: Target) -> Any:
@@ -189,11 +239,11 @@ def main() -> int:
 
     question = json.load(sys.stdin)
     if question["target"]:
-        devices = list(_topology(Target(**question["target"])).devices)
+        devices = described(Target(**question["target"]))
     else:
         jax.config.update("jax_num_cpu_devices", question["devices"])
         devices = jax.devices("cpu")
-    compile_step(from_json(question["experiment"]), devices)
+    compile_step(from_json(question["experiment"]), devices, question["layers"])
     return 0
 
 

@@ -32,6 +32,7 @@ from mmvideo.model.attention.cudnn import cudnn_attention, cudnn_unsupported_rea
 from mmvideo.model.attention.scores import MASKED_SCORE, apply_soft_cap, span_mask
 from mmvideo.model.attention.splash import splash_attention, splash_unsupported_reason
 from mmvideo.model.attention.tokamax import tokamax_attention, tokamax_unsupported_reason
+from mmvideo.model.attention.tokamax_shapes import tokamax_shapes
 from mmvideo.model.layers.remat import named
 from mmvideo.model.sharding import on_own_queries, token_parts
 
@@ -51,6 +52,10 @@ almost twice as fast at 2048. On an H100 a step with tokamax was 2.9 times as fa
 the reference ran out of memory (`experiments/benchmarks/`), and all kernels of a GPU gave the reference's values and
 gradients. The rest of the order on GPU and that on TPU is not measured: fused kernels first.
 """
+
+
+SHAPES = "tokamax_shapes"
+"""The backend of programs that are compiled and never run; no config may name it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +78,7 @@ class Call:
     whole: bool = False
 
 
+@jax.named_scope("attention")
 def attend(
     q: Float[Array, "B L N H"],
     k: Float[Array, "B L N H"],
@@ -174,15 +180,23 @@ def _splash(q: Array, k: Array, v: Array, spans: Array, call: Call) -> Array:
     return splash_attention(q, k, v, spans, soft_cap=call.soft_cap)
 
 
+def _shapes(q: Array, k: Array, v: Array, spans: Array, call: Call) -> Array:
+    """As a GPU would do it: short rows by XLA, others by tokamax's kernels, here without a body."""
+    if call.length <= AUTOMATIC["gpu"][0][0]:
+        return _reference(q, k, v, spans, call)
+    return tokamax_shapes(q, k, v, spans)
+
+
 BACKENDS: dict[str, Callable[[Array, Array, Array, Array, Call], Array]] = {
     "xla": _reference,
     "chunked": _chunked,
     "cudnn": _cudnn,
     "tokamax": _tokamax,
     "splash": _splash,
+    SHAPES: _shapes,
 }
 """Each computes `(q, k, v, spans, call)` for some queries or all; a new one is an entry here, one in `AUTOMATIC` and
 its obstacle."""
 
-KERNELS = ("cudnn", "tokamax", "splash")
+KERNELS = ("cudnn", "tokamax", "splash", SHAPES)
 """Those that are no products of XLA's own."""

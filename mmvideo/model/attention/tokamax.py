@@ -1,8 +1,13 @@
 """Attention by the kernels of tokamax, whose masks are this project's spans: a first and a last key for each query.
 
-On a Hopper or Blackwell GPU its Mosaic kernels skip the blocks of keys outside the spans, and memory is linear
-in the length, forwards and backwards. On an older GPU its Triton kernel does so forwards; its gradient makes the
-mask an array of `B L^2` truth values. Anywhere else tokamax computes with plain XLA.
+On a Hopper GPU its Mosaic kernel skips the blocks of keys outside the spans forwards; those of its gradient go through
+all blocks (tokamax 0.0.17, `pallas_mosaic_gpu_vjp_kernel_sm90.py`: the loop over blocks asks for no range), so that
+narrow spans make the gradient no faster. Memory is linear in the length in both directions. On an older GPU its Triton
+kernel skips forwards; its gradient makes the mask an array of `B L^2` truth values. Anywhere else tokamax computes with
+plain XLA.
+
+Keys and values are filled up here to a multiple of the kernel's block, where XLA does it while it writes them. Left to
+tokamax it would be a copy of both, and the gradient would have as many blocks anyway.
 
 tokamax's public function takes no such mask, so this file reaches for its operators; it is the only one that does.
 
@@ -13,8 +18,16 @@ for Python 3.11), in values and gradients; `tests/model/attention/test_backends.
 from __future__ import annotations
 
 import importlib.util
+from typing import Any, Literal
 
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+
+from mmvideo.model.attention.tokamax_blocks import Blocks, nearest_blocks
+
+BLOCK = 128
+"""A multiple of the keys of a block of tokamax's kernels, whatever they are tuned to."""
 
 OPERATORS = ("mosaic_gpu", "triton", "xla")
 """In order of preference: the first that the device and the inputs allow is taken."""
@@ -28,6 +41,7 @@ def tokamax_attention(
     *,
     soft_cap: float | None = None,
     operators: tuple[str, ...] = OPERATORS,
+    blocks: Blocks | None | Literal["nearest"] = "nearest",
 ) -> Float[Array, "B Q N H"]:
     """Attention in which each query sees its span.
 
@@ -36,6 +50,7 @@ def tokamax_attention(
       spans: `[start, end)` for each query, at least one key each.
       soft_cap: see `mmvideo.model.attention.scores.apply_soft_cap`.
       operators: names of tokamax's operators, the preferred one first.
+      blocks: of the kernels on a Hopper GPU: those measured for the nearest length, others, or None for tokamax's own.
 
     Raises:
       NotImplementedError: none of the operators can do it.
@@ -46,17 +61,56 @@ def tokamax_attention(
     if not flags.FLAGS.is_parsed():
         # Else older releases of tokamax read this program's command line for flags of their own.
         flags.FLAGS.mark_as_parsed()
+    k, v = (filled(x, BLOCK) for x in (k, v))
     mask = base.Mask(k_start=spans[:, None, :, 0], k_end=spans[:, None, :, 1])
     reasons = []
     for name in operators:
         # The gradient of the Triton kernel knows no cap.
         if name not in api.IMPLEMENTATIONS or (name == "triton" and soft_cap is not None):
             continue
+        operator = api.IMPLEMENTATIONS[name]
+        if name == "mosaic_gpu" and _is_hopper():
+            operator = tuned(operator, nearest_blocks(q.shape[3], k.shape[1]) if blocks == "nearest" else blocks)
         try:
-            return api.IMPLEMENTATIONS[name](q, k, v, mask=mask, logits_soft_cap=soft_cap)
+            return operator(q, k, v, mask=mask, logits_soft_cap=soft_cap)
         except NotImplementedError as error:
             reasons.append(f"{name}: {error}")
     raise NotImplementedError(f"no operator of tokamax can do it: {'; '.join(reasons)}")
+
+
+def tuned(operator: Any, blocks: Blocks | None) -> Any:
+    """tokamax's Mosaic operator with blocks that were measured, in the place of its rule of thumb; None leaves that.
+
+    Args:
+      operator: of the kind `PallasMosaicGpuFlashAttention`.
+      blocks: for a Hopper GPU.
+    """
+    if blocks is None:
+        return operator
+    from tokamax._src.ops.attention import pallas_mosaic_gpu, pallas_mosaic_gpu_vjp
+
+    size, keys = blocks.backward["block_q"], blocks.backward["block_kv"]
+    backward = pallas_mosaic_gpu_vjp.Config(
+        block_q_dkv=size,
+        block_kv_dkv=keys,
+        block_q_dq=size,
+        block_kv_dq=keys,
+        num_stages=blocks.backward["num_stages"],
+        compute_wgs=blocks.backward["compute_wgs"],
+    )
+    gradient = pallas_mosaic_gpu_vjp.PallasMosaicGpuFlashAttentionVjp(config=backward)
+    return operator.replace(config=pallas_mosaic_gpu.ConfigSM90(**blocks.forward), vjp=gradient)
+
+
+def _is_hopper() -> bool:
+    """Whether the kernels will run on a GPU of compute capability 9.0."""
+    device = jax.devices()[0]
+    return device.platform == "gpu" and str(getattr(device, "compute_capability", "")) == "9.0"
+
+
+def filled(x: Float[Array, "B L N H"], multiple: int) -> Float[Array, "B M N H"]:
+    """`x` with zeros behind its tokens, up to a multiple of a number of them; no span reaches them."""
+    return jnp.pad(x, ((0, 0), (0, -x.shape[1] % multiple), (0, 0), (0, 0)))
 
 
 def tokamax_unsupported_reason() -> str | None:

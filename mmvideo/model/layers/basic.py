@@ -48,6 +48,7 @@ def normal(rngs: nnx.Rngs, shape: Sequence[int], deviation: float = 0.02) -> Arr
     return deviation * jax.random.normal(rngs.params(), tuple(shape), jnp.float32)
 
 
+@jax.named_scope("norm")
 def layer_norm(
     x: Float[Array, "*batch D"],
     scale: Float[Array, "*#batch D"],

@@ -16,6 +16,7 @@ from mmvideo.model.layers.basic import layer_norm, parameter, rematerialized
 from mmvideo.stream import MODALITIES
 
 
+@jax.named_scope("norm")
 def rms_norm(x: Float[Array, "*batch D"], scale: Float[Array, "*#batch D"], epsilon: float) -> Float[Array, "*batch D"]:
     """`x` over its root mean square, computed in float32 (Zhang and Sennrich 2019, eq. 4)."""
 

@@ -16,6 +16,7 @@ over a text of 200 pieces.
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -82,6 +83,7 @@ def cell_rotation(layout: TokenLayout, head: int) -> Rotation:
     return jnp.cos(angle), jnp.sin(angle)
 
 
+@jax.named_scope("rotary")
 def rotate(x: Float[Array, "B L N H"], turn: Rotation) -> Float[Array, "B L N H"]:
     """Turns pairs of numbers by their angles, in float32 (Su et al. 2021, section 3.4.2).
 
@@ -94,9 +96,10 @@ def rotate(x: Float[Array, "B L N H"], turn: Rotation) -> Float[Array, "B L N H"
         pairs = wide.reshape(*wide.shape[:-1], -1, 2)
         across = jnp.stack([-pairs[..., 1], pairs[..., 0]], axis=-1).reshape(wide.shape)
         return (wide * cosine + across * sine).astype(x.dtype)
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    turned = (first * cosine - second * sine, first * sine + second * cosine)
-    return jnp.concatenate(turned, axis=-1).astype(x.dtype)
+    # `x C + roll(x) S`: every number is made in its place, so that XLA needs no array of halves.
+    wide, half = x.astype(jnp.float32), cosine.shape[-1]
+    cosines, sines = jnp.concatenate([cosine, cosine], axis=-1), jnp.concatenate([-sine, sine], axis=-1)
+    return (wide * cosines + jnp.roll(wide, half, axis=-1) * sines).astype(x.dtype)
 
 
 def sincos(layout: TokenLayout, width: int) -> Float[Array, "B L D"]:

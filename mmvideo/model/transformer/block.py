@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
@@ -26,6 +27,7 @@ from mmvideo.model.layers.low_rank import LORA, adapted
 from mmvideo.model.layers.norm import norm, select_by_modality
 from mmvideo.model.layers.remat import named
 from mmvideo.model.positions.schemes import Rotation, rotate
+from mmvideo.model.sharding import head_parts
 
 LayerParams = dict[str, Any]
 """The weights of one layer, or of several stacked, by name; those that a modality owns lie under its name."""
@@ -192,18 +194,39 @@ def qkv_projection(
     """Queries, keys and values, or those `wanted`; normed if the block says so and turned to their positions."""
     # "blcnh" leaves the product in its natural order: no transposition of the largest activation.
     made = _product("bld,dcnh->blcnh", x, weights["qkv_kernel"][:, wanted], block)
-    if block.biases == "all":
-        made = made + weights["qkv_bias"][wanted].astype(x.dtype)
+    bias = _qkv_bias(weights, block)
+    if bias is not None:
+        made = _plus(made, bias[wanted].astype(x.dtype))
     made = named(made, "query_key_value")
     parts = []
     for place, name in enumerate(("query", "key", "value")[wanted]):
         part = made[:, :, place]
-        if block.biases == "qv" and name != "key":
-            part = part + weights["qv_bias"][0 if name == "query" else 1].astype(x.dtype)
         if block.qk_norm and name != "value":
             part = norm(part, block, weights[f"{name}_scale"], 0.0)
         parts.append(part if rotation is None or name == "value" else rotate(part, rotation))
     return tuple(parts)
+
+
+def _qkv_bias(weights: LayerParams, block: Block) -> Float[Array, "3 N H"] | None:
+    """The bias of queries, keys and values; that of keys is zero where only the others have one."""
+    if block.biases == "none":
+        return None
+    if block.biases == "all":
+        return weights["qkv_bias"]
+    query, value = weights["qv_bias"]
+    return jnp.stack([query, jnp.zeros_like(query), value])
+
+
+@jax.named_scope("qkv_bias")
+def _plus(made: Float[Array, "B L c N H"], bias: Float[Array, "c N H"]) -> Float[Array, "B L c N H"]:
+    """The sum of both.
+
+    As a vector of all the numbers of a token cuBLAS adds a bias while it writes the product; of three axes XLA makes an
+    array of the product's size first. Where heads are split over devices, their axis must stay.
+    """
+    if head_parts(bias.shape[1]) > 1:
+        return made + bias
+    return (made.reshape(*made.shape[:2], -1) + bias.reshape(-1)).reshape(made.shape)
 
 
 def output_projection(mixed: Float[Array, "B S N H"], weights: LayerParams, block: Block) -> Float[Array, "B S D"]:
@@ -216,10 +239,9 @@ def feed_forward(x: Float[Array, "B S D"], weights: LayerParams, block: Block) -
     """What the feed-forward adds."""
     activation = ACTIVATIONS[block.activation]
     inner = named(_dense(x, weights, "up", block), "inner")
-    if block.activation == "swiglu":
-        inner = activation(named(_dense(x, weights, "gate", block), "inner")) * inner
-    else:
-        inner = activation(inner)
+    gate = named(_dense(x, weights, "gate", block), "inner") if block.activation == "swiglu" else None
+    with jax.named_scope("activation"):
+        inner = activation(inner) if gate is None else activation(gate) * inner
     return named(_dense(inner, weights, "down", block), "feed_forward_out")
 
 

@@ -17,14 +17,17 @@ anything is a stack of its own for each, which may then differ in depth.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from mmvideo.model.attention.dispatch import attend, attention_weights
-from mmvideo.model.config import Block, Model
+from mmvideo.model.attention.dispatch import SHAPES, attend, attention_weights
+from mmvideo.model.config import Block, Model, unrolled_layers
 from mmvideo.model.fusion.gather import PackedRows, permute_tokens
 from mmvideo.model.fusion.routing import TokenRouting
 from mmvideo.model.layers.remat import Remat
@@ -48,20 +51,34 @@ Tokens = tuple[Array, ...]
 """The tokens of a stage, `[B, S, D]` for each of its rows."""
 
 
+def _none(count: int) -> int:
+    return 0
+
+
 @dataclasses.dataclass(frozen=True)
 class ComputeConfig:
-    """What layers are made of, and how they are computed; the latter changes no result beyond rounding."""
+    """What layers are made of, and how they are computed; the latter changes no result beyond rounding.
+
+    Attributes:
+      block: what they are made of.
+      attention, chunk: as of `attend`.
+      remat: what is computed again.
+      unrolled: how many of so many layers in a row are unrolled, the last of them.
+    """
 
     block: Block = Block()
     attention: str = "auto"
     chunk: int = 512
     remat: Remat | None = None
-    scan: bool = True
+    unrolled: Callable[[int], int] = _none
 
     @classmethod
     def of(cls, model: Model) -> ComputeConfig:
         """The settings of a model's config."""
-        return cls(model.block, model.attention, model.chunk, Remat.of(model), model.scan)
+        # A program that is compiled for a GPU and never run is traced elsewhere.
+        platform = "gpu" if model.attention == SHAPES else jax.default_backend()
+        unrolled = partial(unrolled_layers, model, platform)
+        return cls(model.block, model.attention, model.chunk, Remat.of(model), unrolled)
 
 
 def run_layers(
@@ -96,14 +113,22 @@ def run_routed_layers(
     def body(xs: Tokens, layer: tuple[LayerParams, Array | None]) -> tuple[Tokens, None]:
         return tuple(by_tokens(x) for x in transformer_layer(xs, *layer, route, computing)), None
 
-    if computing.remat is not None:
+    count = jax.tree.leaves(layers)[0].shape[0]
+    scanned = count - computing.unrolled(count)
+    if scanned:
+        stacks = (layers, kept)
+        first = stacks if scanned == count else jax.tree.map(lambda value: value[:scanned], stacks)
         # Within a scan the loop itself keeps XLA from merging the two computations.
-        body = jax.checkpoint(body, policy=computing.remat, prevent_cse=not computing.scan)
-    if computing.scan:
-        return jax.lax.scan(body, xs, (layers, kept))[0]
-    for number in range(jax.tree.leaves(layers)[0].shape[0]):
+        xs = jax.lax.scan(_again(body, computing, prevent_cse=False), xs, first)[0]
+    body = _again(body, computing, prevent_cse=True)
+    for number in range(scanned, count):
         xs, _ = body(xs, jax.tree.map(lambda value, number=number: value[number], (layers, kept)))
     return xs
+
+
+def _again(body: Callable[..., Any], computing: ComputeConfig, prevent_cse: bool) -> Callable[..., Any]:
+    """The body of a layer, computed again in the backward pass as far as it is asked for."""
+    return body if computing.remat is None else jax.checkpoint(body, policy=computing.remat, prevent_cse=prevent_cse)
 
 
 def transformer_layer(

@@ -100,9 +100,15 @@ def test_the_command_tells_of_devices(tiny, tmp_path, capsys):
         (["--device", "h100", "--mesh", "fdsp=8"], "did you mean 'fsdp'"),
         (["--device", "h100", "--devices", "4", "--mesh", "fsdp=8"], "the product is 8"),
         (["--device", "h100", "--mfu", "40"], "--mfu must be above 0"),
+        (["--profile"], "need a --device"),
+        (["--device", "h100", "--profile", "--mfu", "0.4"], "leave --rehearse and --mfu out"),
+        (["--device", "v5p-2", "--profile"], "has prices for h100"),
+        (["--device", "h100", "--devices", "8", "--profile"], "of one device, not of 8"),
+        (["--device", "h100", "--profile"], "pip install mmvideo[cuda]"),
     ],
 )
-def test_what_cannot_be_is_one_line(tiny, tmp_path, capsys, arguments, words):
+def test_what_cannot_be_is_one_line(tiny, tmp_path, capsys, monkeypatch, arguments, words):
+    monkeypatch.setattr("mmvideo.planning.targets.PLUGINS", ())
     (tmp_path / "config.json").write_text(to_json(tiny))
     assert main(["plan", str(tmp_path), *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# All that waits for one H100 or H200, in at most ten minutes; each part has its own time and goes on without the others.
+#   bash tools/bench/device.sh [FOLDER]
+# Needs what `pip install "mmvideo[cuda,tokamax,bench-peer,dev]"` brings, on Python 3.12. What comes out lies in FOLDER
+# (default: device), to be put beside what is predicted in experiments/benchmarks/hlo.md.
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+out="${1:-device}"
+mkdir -p "$out"
+export XLA_PYTHON_CLIENT_MEM_FRACTION=0.9 JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$out/programs}"
+failed=0
+
+part() {  # NAME SECONDS COMMAND …
+  local name="$1" seconds="$2"
+  shift 2
+  echo "== $name, at most $seconds s: $*"
+  timeout "$seconds" "$@" 2>&1 | tee "$out/$name.txt" | tail -n 25
+  local code="${PIPESTATUS[0]}"
+  [ "$code" -eq 0 ] || { echo "== $name ended with $code"; failed=1; }
+}
+
+nvidia-smi --query-gpu=name,driver_version,clocks.sm,memory.total --format=csv | tee "$out/device.txt"
+# Values and gradients of the kernels with tuned blocks, and of keys that are filled up, against the reference.
+part exact 75 python -m pytest -q -n 0 tests/model/attention/test_backends.py
+part step_l 130 python tools/bench/step.py --sizes L --batch 8 --layers unrolled scanned --json "$out/step.jsonl"
+part step_b 100 python tools/bench/step.py --sizes B --batch 16 --layers unrolled scanned --json "$out/step.jsonl"
+part attention 75 python tools/bench/attention.py --json "$out/attention.jsonl"
+part peer 110 python tools/bench/peer.py --sizes B --json "$out/peer.jsonl"
+part tune 110 python tools/bench/attention.py --tune
+exit "$failed"
