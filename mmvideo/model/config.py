@@ -319,7 +319,7 @@ def unrolled_layers(model: Model, platform: str, count: int) -> int:
         return 0 if model.scan else count
     if platform != "gpu":
         return 0
-    depth = dimensions(model).depth
+    depth = model_dims(model).depth
     return count * min(UNROLLED, depth) // depth
 
 

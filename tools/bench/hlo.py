@@ -38,7 +38,7 @@ from mmvideo.cost_model.devices import DEVICES
 from mmvideo.cost_model.prices import Line, Spans
 from mmvideo.experiment.planning.priced import Priced, as_dict, priced
 from mmvideo.experiment.planning.xla_compile import OPTIONS, STEP, described, lower_learner, watch_compiler
-from mmvideo.model.attention.dispatch import SHAPES
+from mmvideo.model.attention.dispatch import traced_for_gpu
 from mmvideo.model.config import Fusion, Model, model_dims
 from mmvideo.objectives.learner import Learner
 from mmvideo.training.config import Optimizer, Training
@@ -73,12 +73,14 @@ def compile_here(question: dict[str, Any]) -> None:
         return Learner(model_of(case, question["depth"]), streams, step.objectives(case), rngs=rngs)
 
     training = Training(steps=1000, optimizer=Optimizer(warmup=10))
-    lower_learner(make, training, batch, mesh).compile(OPTIONS["gpu"])
+    with traced_for_gpu():
+        lowered = lower_learner(make, training, batch, mesh)
+    lowered.compile(OPTIONS["gpu"])
 
 
 def price(size: str, layers: str, device: str, depth: int, folder: Path | None = None) -> Priced:
     """Compiles one program in a process of its own, or takes what XLA has written into a folder, and prices it."""
-    case = step.Case(size, "trimodal", "whole", SHAPES, "none", layers)
+    case = step.Case(size, "trimodal", "whole", "auto", "none", layers)
     clips, streams, model = CLIPS.get(size, 8), step.spec(False), model_of(case, depth)
     asked = dataclasses.asdict(target(DEVICES[device], 1))
     question = {"case": dataclasses.asdict(case), "clips": clips, "target": asked, "depth": depth}

@@ -13,7 +13,6 @@ from flax.traverse_util import unflatten_dict
 from mmvideo.experiment.build_learner import make_learner
 from mmvideo.experiment.config import Experiment
 from mmvideo.experiment.planning.abstract_batch import BatchOutline, batch_outline
-from mmvideo.model.attention.dispatch import SHAPES
 from mmvideo.model.config import Model, dense_reference
 from mmvideo.model.kinds import ModelConfig
 from mmvideo.objectives import Moments, Regression
@@ -90,23 +89,6 @@ def for_memory(model: ModelConfig) -> ModelConfig:
     if not isinstance(model, Model) or model.attention in ("xla", "chunked"):
         return model
     return dataclasses.replace(model, attention="auto", chunk=BLOCK)
-
-
-def staged(model: ModelConfig, scanned: bool) -> ModelConfig:
-    """The model as a GPU runs it, the calls of its attention kernels without bodies (`attention/tokamax_shapes.py`).
-
-    Args:
-      model: the settings.
-      scanned: whether its layers are a loop, or unrolled as far as `model.scan auto` does it; in the place of what the
-        settings say.
-    """
-    if not isinstance(model, Model):
-        return model
-    # The kernels compute in bfloat16 alone, and cap no scores in the gradient.
-    kernels = model.compute == "bfloat16" and model.attention not in ("xla", "chunked")
-    attention = SHAPES if kernels else model.attention
-    scan = scanned or ("auto" if kernels else False)
-    return dataclasses.replace(for_memory(model), attention=attention, scan=scan)
 
 
 def abstract_learner(experiment: Experiment, spec: StreamSpec, model: ModelConfig) -> AbstractModel:

@@ -27,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ from mmvideo.cost_model.buffer_assignment import DUMPING, Assignment, find_assig
 from mmvideo.cost_model.collectives import Collective, read_collectives
 from mmvideo.cost_model.compile_targets import Target
 from mmvideo.experiment.config import Experiment, from_json, to_json
+from mmvideo.model.attention.dispatch import traced_for_gpu
+from mmvideo.model.config import Model
+from mmvideo.model.kinds import ModelConfig
 from mmvideo.parallel.mesh import AXES, axis_sizes
 from mmvideo.training.config import Training
 
@@ -185,16 +189,23 @@ def compile_step(experiment: Experiment, devices: list[Any], layers: str | None 
 
     from mmvideo.experiment.build_learner import make_learner
     from mmvideo.experiment.planning.abstract_batch import abstract_stream
-    from mmvideo.experiment.planning.abstract_model import for_memory, sketched, staged
+    from mmvideo.experiment.planning.abstract_model import for_memory, sketched
 
     sketch, shape = sketched(experiment), axis_sizes(experiment.mesh, len(devices))
-    model = for_memory(experiment.model) if layers is None else staged(experiment.model, layers == "scanned")
+    model = for_memory(experiment.model) if layers is None else with_layers(experiment.model, layers)
     mesh = Mesh(np.array(devices).reshape(shape), AXES, axis_types=(AxisType.Auto,) * len(AXES))
     batch = abstract_stream(sketch.shape, experiment.input.packing.rows)
-    lowered = lower_learner(
-        lambda rngs: make_learner(experiment, sketch.spec, rngs, model), experiment.training, batch, mesh
-    )
+    with nullcontext() if layers is None else traced_for_gpu():
+        lowered = lower_learner(
+            lambda rngs: make_learner(experiment, sketch.spec, rngs, model), experiment.training, batch, mesh
+        )
     lowered.compile(OPTIONS.get(devices[0].platform))
+
+
+def with_layers(model: ModelConfig, layers: str) -> ModelConfig:
+    """The model with its layers `scanned`, or `unrolled` as far as `model.scan auto` does it on a GPU."""
+    scan = True if layers == "scanned" else "auto"
+    return dataclasses.replace(model, scan=scan) if isinstance(model, Model) else model
 
 
 def lower_learner(make: Callable[[Any], Any], training: Training, batch: Any, mesh: Any) -> Any:

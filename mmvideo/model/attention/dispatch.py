@@ -19,7 +19,9 @@ values of the whole row, which are gathered from all: exact for any spans, and `
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -55,7 +57,27 @@ gradients. The rest of the order on GPU and that on TPU is not measured: fused k
 
 
 SHAPES = "tokamax_shapes"
-"""The backend of programs that are compiled and never run; no config may name it."""
+"""The backend of programs that are compiled for a GPU that is not there; no config may name it."""
+
+_FOR_GPU: ContextVar[bool] = ContextVar("for_gpu", default=False)
+
+
+@contextmanager
+def traced_for_gpu() -> Iterator[None]:
+    """A context in which programs are traced as on a GPU, with calls without a body for its attention kernels.
+
+    Such programs can be compiled, and end with an error where they are run.
+    """
+    token = _FOR_GPU.set(True)
+    try:
+        yield
+    finally:
+        _FOR_GPU.reset(token)
+
+
+def traced_platform() -> str:
+    """The platform that a program is traced for: `cpu`, `gpu` or `tpu`."""
+    return "gpu" if _FOR_GPU.get() else jax.default_backend()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +131,9 @@ def attend(
     """
     # Where a row is split by its tokens, a device's queries are but a part of it, and the promise is not theirs.
     parts = token_parts(q)
-    call = Call(jax.default_backend(), q.shape[1], q.shape[3], q.dtype, chunk, soft_cap, whole and parts == 1)
+    call = Call(traced_platform(), q.shape[1], q.shape[3], q.dtype, chunk, soft_cap, whole and parts == 1)
+    if _FOR_GPU.get() and backend in ("auto", "cudnn", "tokamax") and _has_shapes(call):
+        backend = SHAPES
     if backend == "auto":
         backend = choose(call)
     if backend not in BACKENDS:
@@ -181,10 +205,12 @@ def _splash(q: Array, k: Array, v: Array, spans: Array, call: Call) -> Array:
 
 
 def _shapes(q: Array, k: Array, v: Array, spans: Array, call: Call) -> Array:
-    """As a GPU would do it: short rows by XLA, others by tokamax's kernels, here without a body."""
-    if call.length <= AUTOMATIC["gpu"][0][0]:
-        return _reference(q, k, v, spans, call)
     return tokamax_shapes(q, k, v, spans)
+
+
+def _has_shapes(call: Call) -> bool:
+    """Whether a GPU would take a kernel: not for short rows, nor in float32."""
+    return call.length > AUTOMATIC["gpu"][0][0] and call.dtype == jnp.bfloat16
 
 
 BACKENDS: dict[str, Callable[[Array, Array, Array, Array, Call], Array]] = {

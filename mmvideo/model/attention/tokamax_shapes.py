@@ -93,7 +93,7 @@ def _attributes(sizes: tuple[int, int]) -> dict[str, np.int32]:
     return {name: np.int32(size) for name, size in zip(("block_q", "block_kv"), sizes, strict=True)}
 
 
-def _filled(x: Array, multiple: int, axis: int, value: float = 0) -> Array:
+def _filled(x: Array, multiple: int, axis: int, value: float | int = 0) -> Array:
     """`x` with more of a value behind it along an axis, up to a multiple."""
     more = [(0, 0)] * x.ndim
     more[axis] = (0, -x.shape[axis] % multiple)

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from mmvideo.model.attention.dispatch import SHAPES, attend, attention_weights
+from mmvideo.model.attention.dispatch import attend, attention_weights, traced_platform
 from mmvideo.model.config import Block, Model, unrolled_layers
 from mmvideo.model.fusion.gather import PackedRows, permute_tokens
 from mmvideo.model.fusion.routing import TokenRouting
@@ -75,9 +75,7 @@ class ComputeConfig:
     @classmethod
     def of(cls, model: Model) -> ComputeConfig:
         """The settings of a model's config."""
-        # A program that is compiled for a GPU and never run is traced elsewhere.
-        platform = "gpu" if model.attention == SHAPES else jax.default_backend()
-        unrolled = partial(unrolled_layers, model, platform)
+        unrolled = partial(unrolled_layers, model, traced_platform())
         return cls(model.block, model.attention, model.chunk, Remat.of(model), unrolled)
 
 

@@ -10,10 +10,10 @@ from mmvideo.cli.plan_profile import profile_tables
 from mmvideo.cost_model.buffer_assignment import Assignment
 from mmvideo.cost_model.devices import DEVICES
 from mmvideo.cost_model.prices import LAUNCH
-from mmvideo.experiment.planning.abstract_model import sketched, staged
+from mmvideo.experiment.planning.abstract_model import sketched
 from mmvideo.experiment.planning.device_plan import plan_devices
 from mmvideo.experiment.planning.priced import as_dict, layers_on_gpus, priced, row_spans, timed
-from mmvideo.model.attention.dispatch import SHAPES
+from mmvideo.experiment.planning.xla_compile import with_layers
 
 SIDE = 4096
 TEXT = f"""
@@ -62,9 +62,6 @@ def test_spans_are_a_share_of_a_row(tiny):
     assert 0 < spans.share <= 1
 
 
-def test_what_is_compiled_for_a_gpu_has_its_kernels_and_is_scanned_or_unrolled(tiny):
-    model = dataclasses.replace(tiny.model, compute="bfloat16", attention="auto")
-    assert staged(model, True).scan is True and staged(model, False).scan == "auto"
-    assert staged(model, True).attention == SHAPES
-    plain = dataclasses.replace(model, compute="float32")
-    assert staged(plain, False).scan is False and staged(plain, True).attention != SHAPES
+def test_layers_are_scanned_or_as_a_run_on_a_gpu_has_them(tiny):
+    assert with_layers(tiny.model, "scanned").scan is True
+    assert with_layers(dataclasses.replace(tiny.model, scan=True), "unrolled").scan == "auto"

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmvideo.model.attention.dispatch import BACKENDS, SHAPES, attend
+from mmvideo.model.attention.dispatch import attend, traced_for_gpu, traced_platform
 from mmvideo.model.attention.tokamax import BLOCK, filled
 from mmvideo.model.attention.tokamax_blocks import measured, nearest_blocks
 from mmvideo.model.attention.tokamax_shapes import CALLS, tokamax_shapes
@@ -54,9 +54,17 @@ def test_calls_have_the_shapes_of_attention_and_of_its_gradient():
     assert text.count("block_q = 128") == 3
 
 
-def test_short_rows_are_left_to_xla_as_on_a_gpu():
-    rng = np.random.default_rng(0)
-    q, k, v = (jnp.asarray(rng.normal(size=(1, 9, 2, 8)), jnp.float32) for _ in range(3))
-    spans = jnp.asarray([[[0, 9]] * 9], jnp.int32)
-    np.testing.assert_array_equal(attend(q, k, v, spans, backend=SHAPES), attend(q, k, v, spans, backend="xla"))
-    assert SHAPES in BACKENDS
+@pytest.mark.parametrize(
+    ("length", "dtype", "calls"), [(300, "bfloat16", 1), (256, "bfloat16", 0), (300, "float32", 0)]
+)
+def test_a_program_for_a_gpu_has_its_kernels_where_a_gpu_would_take_them(length, dtype, calls):
+    """Short rows are left to XLA, and float32 is, as on a GPU; outside nothing is traced so."""
+    q = jax.ShapeDtypeStruct((1, length, 2, 64), dtype)
+    spans = jax.ShapeDtypeStruct((1, length, 2), jnp.int32)
+
+    def text() -> str:
+        return jax.jit(lambda q, k, v, spans: attend(q, k, v, spans)).lower(q, q, q, spans).as_text()
+
+    with traced_for_gpu():
+        assert traced_platform() == "gpu" and text().count(f"@{CALLS['forward']}(") == calls
+    assert traced_platform() == "cpu" and CALLS["forward"] not in text()
