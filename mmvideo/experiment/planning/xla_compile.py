@@ -123,7 +123,7 @@ def ask_program(
     """
     asked = None if target is None else dataclasses.asdict(target)
     question = {"experiment": to_json(experiment), "devices": devices, "target": asked, "layers": layers}
-    command = [sys.executable, "-m", "mmvideo.experiment.compiled"]
+    command = [sys.executable, "-m", "mmvideo.experiment.planning.xla_compile"]
     found = watch_compiler(command, json.dumps(question), "cpu" if target is None else target.platform)
     if isinstance(found, str):
         raise ValueError(f"the step did not compile for {devices} devices: {found}")
