@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,20 @@ def test_the_innermost_region_of_ours_gives_the_category(scope, category):
     y = Instruction("y", (("f32", (8,)),), "multiply", ("x", "x"), f', metadata={{op_name="{scope}"}}', True)
     (price,) = price_list(Program("main", {"main": {"x": x, "y": y}}), "h100")
     assert price.category == category
+
+
+@pytest.mark.parametrize("size", ["B", "L"])
+def test_what_was_measured_on_an_h100_is_predicted(size):
+    """The committed prices of the two steps whose program is still the one that was measured: time and bytes."""
+    folder = Path(__file__).parents[2] / "experiments" / "benchmarks"
+    priced, timed = (
+        [json.loads(line) for line in (folder / name).read_text().splitlines()]
+        for name in ("hlo.jsonl", "step_h100.jsonl")
+    )
+    (found,) = (line for line in priced if line["size"] == size and line["change"] == "before")
+    wanted = {"size": size, "task": "trimodal", "rows": "whole", "attention": "tokamax", "remat": "none"}
+    (real,) = (line for line in timed if wanted.items() <= line.items() and line["elementwise"] == "computed again")
+    assert found["rows"] == real["clips"] and found["layers"] == real["layers"] == "scanned"
+    assert sum(line["seconds"] for line in found["lines"]) == pytest.approx(found["seconds"], rel=1e-4)
+    assert found["seconds"] == pytest.approx(real["seconds"], rel=0.06)
+    assert (found["arguments"] + found["scratch"]) / 2**30 == pytest.approx(real["gib"], rel=0.025)
