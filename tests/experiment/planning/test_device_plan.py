@@ -108,7 +108,7 @@ def test_the_command_tells_of_devices(tiny, tmp_path, capsys):
     ],
 )
 def test_what_cannot_be_is_one_line(tiny, tmp_path, capsys, monkeypatch, arguments, words):
-    monkeypatch.setattr("mmvideo.planning.targets.PLUGINS", ())
+    monkeypatch.setattr("mmvideo.cost_model.compile_targets.PLUGINS", ())
     (tmp_path / "config.json").write_text(to_json(tiny))
     assert main(["plan", str(tmp_path), *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()
