@@ -134,7 +134,7 @@ def table(size: str, found: list[Priced]) -> str:
         lines = [next((line for line in each.lines if line.category == name), None) for each in found]
         rows.append([name, *("" if line is None else f"{line.seconds * 1e3:.1f} ({line.kernels:,})" for line in lines)])
     rows.append(["all", *(f"{each.seconds * 1e3:.1f}" for each in found)])
-    rows.append(["MFU", *(f"{each.mfu:.3f}" for each in found)])
+    rows.append(["MFU", *(f"{each.mfu:.3f}" if each.mfu else "" for each in found)])
     rows.append(["GiB", *(f"{(each.arguments + each.scratch) / 2**30:.2f}" for each in found)])
     rows.append(["compiled in", *(f"{each.compiling:.0f} s" for each in found)])
     if found[0].device == "h100" and size in MEASURED and any(each.layers == "scanned" for each in found):
@@ -178,8 +178,9 @@ def measure(
     """The price of a size, from programs of these depths."""
     own = model_dims(Model(size=size)).depth
     made = [price(size, layers, device, *each) for each in zip(depths or [own], folders, strict=False)]
-    found = made[-1] if len(made) == 1 else stretched(*made, (*depths, own))
-    return with_mfu(found, size)
+    if len(made) == 1 and depths not in (None, [own]):
+        return made[0]  # of another model than the one whose FLOPs are told
+    return with_mfu(made[0] if len(made) == 1 else stretched(*made, (*depths, own)), size)
 
 
 def rounded(value: Any) -> Any:
