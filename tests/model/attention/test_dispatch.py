@@ -82,9 +82,11 @@ def test_auto_takes_what_can_do_the_call():
 )
 def test_auto_prefers_fused_kernels_on_a_gpu(monkeypatch, installed, whole, length, taken):
     """In bfloat16; cuDNN can do neither float32 nor capped scores, so that without tokamax XLA is left for those."""
-    monkeypatch.setattr("mmvideo.model.attention.dispatch.tokamax_obstacle", lambda: None if installed else "absent")
     monkeypatch.setattr(
-        "mmvideo.model.attention.dispatch.cudnn_obstacle",
+        "mmvideo.model.attention.dispatch.tokamax_unsupported_reason", lambda: None if installed else "absent"
+    )
+    monkeypatch.setattr(
+        "mmvideo.model.attention.dispatch.cudnn_unsupported_reason",
         lambda platform, dtype, head, cap: None if dtype == jnp.bfloat16 and cap is None else "it can't",
     )
     call = Call("gpu", length, 64, jnp.bfloat16, whole=whole)
