@@ -12,7 +12,9 @@ tokamax it would be a copy of both, and the gradient would have as many blocks a
 tokamax's public function takes no such mask, so this file reaches for its operators; it is the only one that does.
 
 Run so far: its Mosaic kernels on an H100 (tokamax 0.0.17), and its XLA operator on a CPU (0.0.12, the last release
-for Python 3.11), in values and gradients; `tests/model/attention/test_backends.py` compares them with the reference.
+for Python 3.11, and 0.0.17), in values and gradients; `tests/model/attention/test_backends.py` compares them with the
+reference. Since then keys are filled up and blocks tuned: run on a CPU only, by XLA's operator, which has no
+blocks. `bash tools/bench/device.sh` is to run both on a device.
 """
 
 from __future__ import annotations
