@@ -27,4 +27,6 @@ if __name__ == "__main__":
     print("| recipe | parameters | clip | within spans | training | the run |")
     print("|---|---:|---:|---:|---:|---:|")
     for name in sys.argv[1:]:
-        print(row(Path(name)), flush=True)
+        # What a folder of clips is trained with depends on the clips.
+        if Path(name).stem != "folder":
+            print(row(Path(name)), flush=True)

@@ -2,48 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from mmvideo.experiment.config import Experiment, to_json
+from mmvideo.experiment.dotted_fields import override
 
-
-def override(experiment: Experiment, fields: Mapping[str, Any]) -> Experiment:
-    """The experiment with other values of some fields.
-
-    Args:
-      experiment: the settings.
-      fields: values by dotted names, such as `model.fusion.layer`; the names of objectives are keys of their dict.
-
-    Raises:
-      ValueError: a field that isn't there, with what is near.
-    """
-    for name, value in fields.items():
-        experiment = _with(experiment, name.split("."), value, name)
-    return experiment
-
-
-def _with(node: Any, path: list[str], value: Any, name: str) -> Any:
-    first, *rest = path
-    if dataclasses.is_dataclass(node):
-        known = [field.name for field in dataclasses.fields(node)]
-    elif isinstance(node, Mapping):
-        known = list(node)
-    else:
-        raise ValueError(f"field '{name}': '{first}' is asked of {node!r}, which has no fields")
-    # A new objective may be added to the dict.
-    if first not in known and not (isinstance(node, Mapping) and not rest):
-        near = difflib.get_close_matches(first, known, 1)
-        raise ValueError(
-            f"field '{name}': there is no '{first}'; "
-            + (f"do you mean '{near[0]}'?" if near else f"there are {', '.join(known)}")
-        )
-    if isinstance(node, Mapping):
-        return {**node, first: _with(node[first], rest, value, name) if rest else value}
-    return dataclasses.replace(node, **{first: _with(getattr(node, first), rest, value, name) if rest else value})
+__all__ = ["PART", "differences", "flat", "override"]
 
 
 PART = "{…}"

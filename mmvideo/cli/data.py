@@ -1,16 +1,19 @@
-"""`mmvideo data {build,show,shapes,scenes}`: corpora from one's own clips, looked at, or generated."""
+"""`mmvideo data {build,show,advise,shapes,scenes}`: corpora from one's own clips, looked at, or generated."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from mmvideo.cli.advise import add_advise
 from mmvideo.cli.terminal.usage_errors import Parser
 
-ABOUT = "Corpora: build one from a folder of clips, look at one, or generate sounding shapes."
+ABOUT = (
+    "Corpora: build one from a folder of clips, look at one, ask what to choose for it, or generate sounding shapes."
+)
 
 
 def main(arguments: list[str]) -> int:
-    """Parses and runs one of the four."""
+    """Parses and runs one of the five."""
     options = _parser().parse_args(arguments)
     return options.run(options)
 
@@ -50,6 +53,8 @@ def _parser() -> Parser:
     show.add_argument("--clips", type=int, default=24, help="how many clips (default: 24)")
     show.add_argument("--seed", type=int, default=0, help="which sample (default: 0)")
     show.set_defaults(run=_show)
+
+    add_advise(actions)
 
     shapes = actions.add_parser("shapes", help="generate sounding shapes: mp4 files with a manifest")
     shapes.add_argument("out", type=Path, help="folder to write")

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 ABOUT = """usage: mmvideo plan CONFIG [--device NAME] [--devices N] [--mesh AXES] [--mfu X] [--compile | --rehearse]
                     [--profile] [--layout] [--json] [--field.path VALUE …]
 
-Tells what a run needs before it is launched, without its corpus, as if every clip were as long as its
-views and had every modality: tokens, parameters and FLOPs by part of the model, bytes, and the whole run.
-CONFIG and fields are those of `mmvideo train`. No accelerator is needed.
+Tells what a run needs before it is launched, without its corpus (but for a recipe that asks it), as if every
+clip were as long as its views and had every modality: tokens, parameters and FLOPs by part of the model, bytes,
+and the whole run. CONFIG and fields are those of `mmvideo train`. No accelerator is needed.
 
   --devices N   bytes on each of N devices, shared as the config's mesh says (default: as few as it allows)
   --device NAME of which kind: h100, h200, a100, b200, v4, v5e, v5p, v6e, or a TPU slice such as v5p-128. Tells
@@ -87,9 +87,12 @@ def main(arguments: list[str]) -> int:
     options, rest = _options(rest)
     check_flags(rest, f"mmvideo plan {config}")
     with quick_imports():
+        from mmvideo.experiment.choices.fitting import fit, given_fields, is_open
         from mmvideo.experiment.config import load_experiment
 
         experiment = parse_fields(load_experiment(config), rest, f"mmvideo plan {config}")
+    if is_open(experiment):
+        experiment, _ = fit(experiment, given_fields(rest))
     if options.device is not None and not options.layout:
         _launch(experiment, options)
         return 0

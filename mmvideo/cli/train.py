@@ -39,6 +39,7 @@ def main(arguments: list[str]) -> int:
         experiment = parse_fields(load_experiment(config), rest, f"mmvideo train {config}")
     workdir = Path(folder or (config if Path(config).is_dir() else Path("runs") / experiment.name))
     check_inputs(experiment, workdir)
+    from mmvideo.experiment.choices.fitting import given_fields
     from mmvideo.experiment.run import run
 
-    return run(experiment, workdir)
+    return run(experiment, workdir, given_fields(rest))

@@ -38,6 +38,9 @@ class Experiment:
       training: how long and with which optimiser.
       mesh: how devices share the work.
       evaluation: what is measured.
+      choose: fields that are chosen from the training clips when a run begins, such as `input.video` (all of it that a
+        corpus tells) or `training.steps`; flags go before. None leaves nothing to them, as in
+        the config.json of a run, which holds what was chosen.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Experiment:
     training: Training = Training()
     mesh: Mesh = Mesh()
     evaluation: Evaluation = Evaluation()
+    choose: tuple[str, ...] | None = None
 
 
 def to_json(experiment: Experiment) -> str:

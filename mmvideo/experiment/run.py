@@ -11,6 +11,8 @@ from flax import nnx
 from mmvideo.evaluation.results import measured
 from mmvideo.evaluation.runner import evaluate as run_evaluators
 from mmvideo.experiment.build_learner import make_learner
+from mmvideo.experiment.choices.advice import cautions
+from mmvideo.experiment.choices.fitting import choice_lines, fit, is_open
 from mmvideo.experiment.config import Experiment, to_json
 from mmvideo.experiment.evaluators import evaluators, shown_modalities
 from mmvideo.experiment.planning.planned_vs_measured import utilisation_of_a_token
@@ -28,12 +30,13 @@ from mmvideo.training.logging.watchdog import Watchdog
 from mmvideo.training.loop import train
 
 
-def run(experiment: Experiment, workdir: str | Path) -> int:
+def run(experiment: Experiment, workdir: str | Path, given: frozenset[str] = frozenset()) -> int:
     """Trains (or resumes) in the workdir, evaluates, and writes the report.
 
     Args:
       experiment: the settings.
       workdir: the record of the run, made where it isn't there.
+      given: dotted names of fields that the user gave, which stay where the settings leave others to the corpus.
 
     Returns:
       The exit code: 0 when the run is complete, 3 when it was asked to stop and can be resumed.
@@ -44,6 +47,7 @@ def run(experiment: Experiment, workdir: str | Path) -> int:
     initialize()
     enable_latency_hiding()
     enable_compilation_cache()
+    experiment = _fitted(experiment, workdir, given)
     mesh = make_mesh(experiment.mesh)
     batches = _read(experiment)
     watchdog = Watchdog(experiment.training.hang_seconds, workdir)
@@ -96,6 +100,19 @@ def _say(text: str) -> None:
     """Print a line on the screen, from one process."""
     if jax.process_index() == 0:
         print(text, flush=True)
+
+
+def _fitted(experiment: Experiment, workdir: str | Path, given: frozenset[str]) -> Experiment:
+    """The experiment with what it leaves to the corpus, which the first process tells."""
+    if not is_open(experiment):
+        return experiment
+    names = ", ".join(source.path for source in experiment.input.sources)
+    _say(f"reading {names} to choose settings")
+    experiment, chosen = fit(experiment, given, workdir)
+    if chosen:
+        _say(f"chosen from {names} (flags choose otherwise; mmvideo data advise tells more):")
+        _say("\n".join([*choice_lines(chosen), *(f"mind: {caution}" for caution in cautions(experiment))]))
+    return experiment
 
 
 def evaluate(experiment: Experiment, workdir: str | Path, dataset: str | None = None, step: Step = None) -> int:

@@ -72,6 +72,7 @@ def tiny_twin(experiment: Experiment) -> Experiment:
         training=_training(experiment.training, experiment.model),
         mesh=Mesh(),
         evaluation=_evaluation(experiment.evaluation, experiment.input, small),
+        choose=None,
     )
 
 

@@ -23,7 +23,7 @@ class CorpusMixture:
     Attributes:
       corpora: the sources' corpora.
       first: number of each source's first clip, and the number of clips.
-      seconds, has_video, has_audio, width, height: what is known of every clip before it is decoded.
+      seconds, has_video, has_audio, width, height, fps: what is known of every clip before it is decoded.
       annotations: the kinds of labels by their sort, merged over the sources.
       classes: the class names of each kind of label that has classes, merged over the sources.
       labels: class of every clip for each kind of which a clip has one, -1 where unknown.
@@ -54,6 +54,7 @@ class CorpusMixture:
         self.has_audio = np.concatenate([np.asarray(t.has_audio, bool) for t in tables])
         self.width = np.concatenate([np.asarray(t.width, np.int64) for t in tables])
         self.height = np.concatenate([np.asarray(t.height, np.int64) for t in tables])
+        self.fps = np.concatenate([np.asarray(t.fps, np.float64) for t in tables])
         own = [corpus.classes for corpus in corpora]
         self.classes = _merged(own) if classes is None else {kind: list(names) for kind, names in classes.items()}
         self.annotations = self._sorted(classes, annotations)

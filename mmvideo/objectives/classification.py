@@ -27,7 +27,7 @@ class Classification(ClipHeadConfig):
 
     Attributes:
       label: kind of label, as the corpus names it.
-      classes: how many classes it has.
+      classes: how many classes it has; None asks the training clips when a run begins.
       modalities: all that the head may know of: it pools their tokens at the deepest layer at which they have met
         no other modality. A fusion without such a layer is refused, unless `after_fusion`.
       smoothing: share of the target that is spread over all classes.
@@ -46,7 +46,7 @@ class Classification(ClipHeadConfig):
     """
 
     label: str
-    classes: int
+    classes: int | None = None
     modalities: tuple[str, ...] = ("video", "audio")
     smoothing: float = 0.0
     pooling: Pooling = "mean"
@@ -60,14 +60,19 @@ class Classification(ClipHeadConfig):
     kind: Literal["classification"] = "classification"
 
     def __post_init__(self) -> None:
-        if self.classes < 2:
+        if self.classes is not None and self.classes < 2:
             raise ValueError(f"classification.classes {self.classes} must be 2 or more")
         if not 0 <= self.smoothing < 1:
             raise ValueError(f"classification.smoothing {self.smoothing} must be in [0, 1)")
         self.check_pooled()
 
     def heads(self, model: ModelConfig, spec: StreamSpec, *, rngs: nnx.Rngs) -> PooledHeads:
-        """New heads; raises ValueError as `pooled_heads` does."""
+        """New heads; raises ValueError as `pooled_heads` does, and where nobody has counted the classes."""
+        if self.classes is None:
+            raise ValueError(
+                f"classification.classes of label {self.label!r} is left to the corpus, which nobody has asked: open "
+                "one (--input.sources.0.path CORPUS), or give the number"
+            )
         return self.pooled_heads(self.classes, model, spec, rngs=rngs)
 
     def loss(

@@ -15,6 +15,9 @@ from typing import Any
 
 import pytest
 
+LEFT_TO_CORPUS = "finetune/folder.py"
+"""The recipe whose classes and modalities a corpus decides: `experiment/choices/test_fitting.py` trains it."""
+
 STEPPED = {
     # Fine-tuning recipes, whose twins train, evaluate and report.
     "youcook2": "retrieval, captions, matching, ranking again; three modalities, texts that see what is before them",
@@ -62,6 +65,7 @@ ELSEWHERE = {
     "objectives.Contrastive.poolings": "objectives/test_contrastive.py",
     "objectives.Contrastive.projection": "objectives/test_contrastive.py",
     "objectives.Contrastive.temperature": "experiment/test_run.py",
+    "objectives.Contrastive.repeats": "objectives/test_repeats.py",
     "objectives.MaskedPatches.video=0": "objectives/backbones/test_factorised.py",
     "objectives.Moments": "experiment/test_dense.py",
     "objectives.Regression": "experiment/test_evaluate.py",
