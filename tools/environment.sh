@@ -23,6 +23,5 @@ if [ ! -f "$stamp" ] || [ setup.py -nt "$stamp" ]; then
   touch "$stamp"
 fi
 export PATH="$PWD/.venv/bin:$PATH"
-# XLA on a CPU takes and gives back large buffers at every step; in huge pages (Linux, glibc 2.35 or newer) that costs
-# a fraction of the page faults.
+# Huge pages for what has no command line of its own, such as pytest; `mmvideo train` takes them for itself.
 export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}"

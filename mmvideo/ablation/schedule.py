@@ -21,7 +21,7 @@ from mmvideo.training.logging.progress import clock
 PAUSE = 0.2
 """Seconds between two looks at what is running."""
 
-IDLE = ("input.keep", "input.threads", "input.prefetch", "training.init_from")
+IDLE = ("input.keep", "input.memory", "input.threads", "input.prefetch", "training.init_from")
 """Fields that change nothing of a cell; where a shared run lies, which a moved folder changes."""
 
 RESTARTS = 20

@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 
+from mmvideo.cli.huge_pages import begin_with_huge_pages
 from mmvideo.cli.terminal.streams import leave_quietly, outlive_readers, reader_is_gone, take_any_text
 
 VERBS: dict[str, tuple[str, str]] = {
@@ -49,6 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
     a scheduler to start it again. 141 is that of a command whose output nobody reads any more (`| head`), but for those
     of `OUTLIVE`, which go on.
     """
+    if arguments is None:
+        begin_with_huge_pages(sys.argv[1:])
     take_any_text()
     try:
         code = _command(sys.argv[1:] if arguments is None else arguments)

@@ -1,10 +1,10 @@
-"""`mmvideo train CONFIG [--workdir DIR] [--field.path VALUE …]`."""
+"""`mmvideo train CONFIG [--workdir DIR] [--profile STEPS] [--field.path VALUE …]`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-ABOUT = """usage: mmvideo train CONFIG [--workdir DIR] [--field.path VALUE …]
+ABOUT = """usage: mmvideo train CONFIG [--workdir DIR] [--profile STEPS] [--field.path VALUE …]
 
 Trains the experiment that CONFIG defines: a Python file (recipe.py:tiny takes what it calls `tiny`), or a
 workdir or its config.json.
@@ -13,6 +13,8 @@ A run that is resumed must find what it was trained on; a corpus that was moved 
 --input.sources.0.path FOLDER.
 
   --workdir DIR   where the run is kept (default: runs/NAME)
+  --profile STEPS trace so many steps from the third of this start on, into WORKDIR/profile,
+                  for TensorBoard and Perfetto
 """
 
 
@@ -23,11 +25,13 @@ def main(arguments: list[str]) -> int:
         return 0
     from mmvideo.cli.field_names import check_flags
     from mmvideo.cli.importing import quick_imports
-    from mmvideo.cli.terminal.usage_errors import parse_fields, take_first, take_value
+    from mmvideo.cli.terminal.usage_errors import count_of, parse_fields, take_first, take_value
     from mmvideo.experiment.find_config import find_config
 
     config, rest = take_first(arguments, "mmvideo train CONFIG", "a recipe")
     folder, rest = take_value(rest, "--workdir", "a folder")
+    steps, rest = take_value(rest, "--profile", "a number of steps")
+    profile = None if steps is None else count_of("--profile", steps, "steps")
     find_config(config)
     check_flags(rest, f"mmvideo train {config}")
     from mmvideo.experiment.input_checks import check_inputs, check_platform
@@ -42,4 +46,4 @@ def main(arguments: list[str]) -> int:
     from mmvideo.experiment.choices.fitting import given_fields
     from mmvideo.experiment.run import run
 
-    return run(experiment, workdir, given_fields(rest))
+    return run(experiment, workdir, given_fields(rest), profile)

@@ -81,6 +81,53 @@ class Serializer:
         return labels
 
 
+class Example:
+    """A record that `Serializer` wrote, read feature by feature.
+
+    Args:
+      record: its bytes.
+
+    Raises:
+      DecodeError: they are no `tf.train.Example` (of protocol buffers).
+    """
+
+    def __init__(self, record: bytes) -> None:
+        from tensorflow_datasets.proto import tf_example_pb2
+
+        self._features = tf_example_pb2.Example.FromString(record).features.feature
+
+    def values(self, name: str) -> Sequence[Any]:
+        """Return the values of a feature: bytes or numbers.
+
+        Raises:
+          ValueError: there is no such feature.
+        """
+        kind = self._features[name].WhichOneof("kind") if name in self._features else None
+        if kind is None:
+            raise ValueError(f"it has no feature '{name}'")
+        return getattr(self._features[name], kind).value
+
+    def one(self, name: str) -> Any:
+        """Return the value of a feature that has one; raises ValueError if it has none or several."""
+        values = self.values(name)
+        if len(values) != 1:
+            raise ValueError(f"its feature '{name}' has {len(values)} values and not one")
+        return values[0]
+
+    def text(self, name: str) -> str:
+        """Return the text of a feature."""
+        return self.one(name).decode()
+
+    def texts(self, name: str) -> list[str]:
+        """Return the texts of a feature."""
+        return [text.decode() for text in self.values(name)]
+
+    def classes(self, name: str) -> list[int] | None:
+        """Return the class numbers of a feature, None where they are unknown."""
+        numbers = list(self.values(name))
+        return None if UNKNOWN in numbers else numbers
+
+
 def dataset_name(name: str) -> str:
     """The nearest name that TFDS allows: small letters, digits and underscores, a letter first."""
     name = re.sub(r"\W+", "_", name.lower(), flags=re.ASCII).strip("_")

@@ -30,13 +30,19 @@ from mmvideo.training.logging.watchdog import Watchdog
 from mmvideo.training.loop import train
 
 
-def run(experiment: Experiment, workdir: str | Path, given: frozenset[str] = frozenset()) -> int:
+def run(
+    experiment: Experiment,
+    workdir: str | Path,
+    given: frozenset[str] = frozenset(),
+    profile: int | None = None,
+) -> int:
     """Trains (or resumes) in the workdir, evaluates, and writes the report.
 
     Args:
       experiment: the settings.
       workdir: the record of the run, made where it isn't there.
       given: dotted names of fields that the user gave, which stay where the settings leave others to the corpus.
+      profile: how many steps are traced into `WORKDIR/profile`; None: none.
 
     Returns:
       The exit code: 0 when the run is complete, 3 when it was asked to stop and can be resumed.
@@ -78,6 +84,7 @@ def run(experiment: Experiment, workdir: str | Path, given: frozenset[str] = fro
         begin=begin if experiment.training.init_from else None,
         evaluate=measure,
         watchdog=watchdog,
+        profile=profile,
         # Only the first process writes it down.
         utilisation=utilisation_of_a_token(experiment, devices[0].device_kind, len(devices)) if first else None,
     )

@@ -34,7 +34,7 @@ NOTE = "note"
 
 _LOG = logging.getLogger(__name__)
 
-IDLE = ("keep", "threads", "prefetch")
+IDLE = ("keep", "memory", "threads", "prefetch")
 """Fields of `Input` that change no batch."""
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from jax.profiler import TraceAnnotation
 from jaxtyping import Bool, Float, Int
 
 from mmvideo.input import spectrogram_rows
@@ -91,6 +92,11 @@ class ClipLoader:
         self.mask, self.drop, self.train = mask, drop, train
         self._reader = ViewReader(mixture, sizes, config, train, views)
 
+    @property
+    def remembered(self) -> str | None:
+        """As of `ViewReader`."""
+        return self._reader.remembered
+
     def load(self, sampled: SampledExamples, slot: int, place: tuple[int, int]) -> LoadedExample:
         """What one of the picked clips gives.
 
@@ -112,13 +118,14 @@ class ClipLoader:
             decoded = self._reader.read(number, (has_video, has_audio), draws, aligned=aligned, view=view)
             loaded = LoadedExample({}, decoded.stretch, decoded.truncated)
             if sampled.partner[slot] != PADDING:
-                decoded, loaded = self._mixed(
-                    decoded, loaded, int(sampled.partner[slot]), (has_video, has_audio), place
-                )
-            if has_video:
-                loaded.tokens["video"] = self._video(number, decoded, draws)
-            if has_audio:
-                loaded.tokens["audio"] = self._audio(number, decoded, draws)
+                with TraceAnnotation("mix"):
+                    shown = (has_video, has_audio)
+                    decoded, loaded = self._mixed(decoded, loaded, int(sampled.partner[slot]), shown, place)
+            with TraceAnnotation("tokenise"):
+                if has_video:
+                    loaded.tokens["video"] = self._video(number, decoded, draws)
+                if has_audio:
+                    loaded.tokens["audio"] = self._audio(number, decoded, draws)
         else:
             loaded = LoadedExample({}, self._reader.stretch(number, draws, view))
         if has_text:

@@ -292,6 +292,8 @@ class Input:
       prefetch: rows prepared ahead.
       keep: folder in which batches are kept once they are made, for other runs with the same input; they are
         compressed arrays. None keeps none.
+      memory: bytes up to which a run keeps decoded views in memory, in each process, where those of all clips that
+        have the same view in every epoch fit (see `clip_cache.py`); 0 keeps none. Batches are the same either way.
     """
 
     sources: tuple[Source, ...] = ()
@@ -308,3 +310,4 @@ class Input:
     threads: int | None = None
     prefetch: int = 32
     keep: str | None = None
+    memory: int = 2**30

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jax.profiler import TraceAnnotation
 
 from mmvideo.input.annotations.moments import fill_moments
 from mmvideo.input.annotations.numeric_targets import fill_targets
@@ -119,6 +120,11 @@ class Batches:
         return self._skipped.list()
 
     @property
+    def remembered(self) -> str | None:
+        """A line on the clips that are decoded once and kept in memory, for the log; None where none are."""
+        return self._loader.remembered
+
+    @property
     def damaged(self) -> list[tuple[str, str]]:
         """Ids of clips of this process that were used as far as their files go, each with the reason."""
         return self._damaged.list()
@@ -198,8 +204,9 @@ class Batches:
         loaded = [self._load(row, slot) for slot in range(len(sampled))]
         needs, labels = self._sizes.table(sampled), self.corpus.labels
         tokens = [None if one is None else one.tokens for one in loaded]
-        made = assemble_row(self.shape, sampled.clip, tokens, needs, labels, sampled.aligned, self._vectors)
-        self._note(made.clips, sampled, loaded)
+        with TraceAnnotation("assemble"):
+            made = assemble_row(self.shape, sampled.clip, tokens, needs, labels, sampled.aligned, self._vectors)
+            self._note(made.clips, sampled, loaded)
         return made
 
     def _note(self, clips: Clips, sampled: SampledExamples, loaded: Sequence[LoadedExample | None]) -> None:

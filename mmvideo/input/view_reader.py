@@ -6,8 +6,10 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from jax.profiler import TraceAnnotation
 from jaxtyping import Bool, Float32, UInt8
 
+from mmvideo.input.clip_cache import ClipCache, decoded_bytes, lasting
 from mmvideo.input.config import Input, Views
 from mmvideo.input.mixture import CorpusMixture
 from mmvideo.input.planning.token_counts import TokenCounts, samples
@@ -52,6 +54,9 @@ class ViewReader:
         self.mixture, self.sizes, self.config, self.train, self.views = mixture, sizes, config, train, views
         self._samples = samples(mixture.seconds, config.audio) if config.audio else np.zeros(len(mixture), np.int64)
         self._sided = self._tell_sides()
+        self._lasting = lasting(mixture, sizes, config) if train and config.memory else np.zeros(len(mixture), bool)
+        self._decoded = decoded_bytes(mixture, sizes, config, self._lasting)
+        self._cache = ClipCache(config.memory) if 0 < self._decoded <= config.memory else None
 
     def read(
         self,
@@ -87,7 +92,7 @@ class ViewReader:
             shift = audio_shift.Shift(stretch.start + stretch.heard)
             if not aligned:
                 shift = audio_shift.sample_shift(float(self.mixture.seconds[number]), stretch, audio, draws.shift)
-        clip = self._decode(number, stretch, square, shift)
+        clip = self._clip(number, stretch, square, shift)
         frames, heard = None, clip.samples if shown[1] else None
         if shown[0]:
             frames = self._pictures(number, clip.frames, stretch, square, draws)
@@ -110,6 +115,35 @@ class ViewReader:
             seconds, steps, heard, video if steps else None, audio if heard else None, draws.view, self.views, view
         )
 
+    @property
+    def remembered(self) -> str | None:
+        """A line on the clips that are decoded once and kept in memory, for the log; None where none are."""
+        if self._cache is None:
+            return None
+        return (
+            f"keeping up to {self._lasting.sum():,} of {len(self.mixture):,} clips decoded in memory "
+            f"({self._decoded / 2**20:,.0f} MiB of input.memory's {self.config.memory / 2**20:,.0f})"
+        )
+
+    def _clip(
+        self,
+        number: int,
+        stretch: crops.TemporalWindow,
+        square: crops.SpatialCrop | None,
+        shift: audio_shift.Shift | None,
+    ) -> Any:
+        """The view as `_decode` gives it, decoded once where it is the same in every epoch."""
+        with TraceAnnotation("decode"):
+            # A clip that another is fitted to may have room all the same.
+            if self._cache is None or stretch.seconds < self.mixture.seconds[number]:
+                return self._decode(number, stretch, square, shift)
+            asked = (len(stretch.times), stretch.samples, square and square.size, shift and shift.start)
+            clip = self._cache.get((number, *asked))
+            if clip is None:
+                clip = self._decode(number, stretch, square, shift)
+                self._cache.put((number, *asked), clip)
+            return clip
+
     def _decode(
         self,
         number: int,
@@ -123,7 +157,8 @@ class ViewReader:
         from mmvideo.media.decode import decode
 
         try:
-            record = self.mixture.record(number)
+            with TraceAnnotation("record"):
+                record = self.mixture.record(number)
         # ArrayRecord raises RuntimeError where a shard is rotten.
         except (RuntimeError, ValueError, OSError) as error:
             raise UnreadableClip(f"its record cannot be read: {' '.join(str(error).split())}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
@@ -135,8 +136,9 @@ class Learner(nnx.Module):
 
 
 def _named(name: str, call, *args, **kwargs):
-    """The call's result; a ValueError says of which objective it is."""
+    """The call's result, its operations under the objective's name; a ValueError says of which objective it is."""
     try:
-        return call(*args, **kwargs)
+        with jax.named_scope(name):
+            return call(*args, **kwargs)
     except ValueError as error:
         raise ValueError(f"objective {name!r}: {error}") from error

@@ -21,6 +21,8 @@ from mmvideo.training.config import Training
 from mmvideo.training.logging.metric_logger import MetricLogger
 from mmvideo.training.logging.progress import clock
 from mmvideo.training.logging.time_ledger import TimeLedger
+from mmvideo.training.logging.tracing import FOLDER as PROFILE
+from mmvideo.training.logging.tracing import Profile
 from mmvideo.training.logging.watchdog import Watchdog
 from mmvideo.training.resume_checks import CORPORA, check_resumed, kept_files, moved_paths
 from mmvideo.training.signals import stop_requests
@@ -51,6 +53,7 @@ def train(
     on_progress: Callable[[Mapping[str, Any]], None] | None = None,
     watchdog: Watchdog | None = None,
     utilisation: float | None = None,
+    profile: int | None = None,
     may_differ: Sequence[str] = RESUMABLE_FIELDS,
 ) -> TrainState:
     """Trains to `config.steps`, from the newest whole checkpoint of the workdir where there is one.
@@ -74,6 +77,7 @@ def train(
       on_progress: gets each line of training metrics instead of the screen.
       watchdog: ends the process where nothing comes to an end; None makes one of `config.hang_seconds`.
       utilisation: model FLOPs of a real token over what all devices could do in a second, for the metric `mfu`.
+      profile: how many steps of this start are traced into `WORKDIR/profile` (see `logging/tracing.py`); None: none.
       may_differ: settings that may change on a resume (patterns of dotted names in config_json).
 
     Returns:
@@ -111,11 +115,13 @@ def train(
             lost = ledger.begin(start, _machine())
             logger = MetricLogger(workdir if first else None, start, config, ledger, batches, on_progress, utilisation)
             stack.enter_context(logger)
-        for line in _greeting(workdir, start, lost, plan):
+        for line in _greeting(workdir, start, lost, plan, getattr(batches, "remembered", None)):
             logger.log_text(line)
         run = _Run(plan, config, evaluate, ledger, logger, checkpoints, files, owner)
-        steps = _steps(plan, state, batches, place, config, ledger, watchdog, logger, config_json)
-        state, step = run.through(state, steps, asked)
+        traced = workdir / PROFILE if first and profile else None
+        with Profile(traced, profile or 0, logger.log_text) as tracer:
+            steps = _steps(plan, state, batches, place, config, ledger, watchdog, logger, config_json, tracer)
+            state, step = run.through(state, steps, asked)
         logger.log_text(_farewell(workdir, step, config.steps, ledger))
     return state
 
@@ -200,6 +206,7 @@ def _steps(
     watchdog: Watchdog,
     logger: MetricLogger,
     config_json: str,
+    profile: Profile,
 ) -> Iterator[tuple[int, TrainState, Metrics]]:
     """Runs the steps that are left; gives how many are done, the state and the step's metrics, unread."""
     places = jax.tree.map(lambda leaf: leaf.sharding, plan.abstract)
@@ -208,12 +215,16 @@ def _steps(
         logger.doing("preparing the first batch")
     for number, stream in ledger.timed_iter(batches.iterate(start, config.steps)):
         watchdog.step = number + 1
-        if number > start:
-            with ledger.phase("step"):
-                state, metrics = run_step(state, place(stream))
-        else:
-            with ledger.phase("compile"), compiling(config_json, plan.abstract, stream, logger):
-                state, metrics = run_step(state, place(stream))
+        profile.before(number)
+        with jax.profiler.StepTraceAnnotation("train", step_num=number + 1):
+            if number > start:
+                with ledger.phase("step"):
+                    state, metrics = run_step(state, place(stream))
+                    profile.after(metrics)
+            else:
+                with ledger.phase("compile"), compiling(config_json, plan.abstract, stream, logger):
+                    state, metrics = run_step(state, place(stream))
+                profile.after(metrics)
         yield number + 1, state, metrics
 
 
@@ -245,11 +256,11 @@ def _assets(batches: Any, config_json: str) -> dict[str, bytes]:
     return {**files, "config.json": config_json.encode()}
 
 
-def _greeting(workdir: Path, start: int, lost: float, plan: AbstractTrainState) -> list[str]:
+def _greeting(workdir: Path, start: int, lost: float, plan: AbstractTrainState, remembered: str | None) -> list[str]:
     lines = [f"resuming {workdir} at step {start}; {lost:.1f} s of earlier work are done again"] if start else []
     if plan.portion.frozen:
         lines.append(f"training {plan.portion.size:,} of {plan.portion.total:,} numbers")
-    return lines
+    return [*lines, remembered] if remembered else lines
 
 
 def _farewell(workdir: Path, step: int, steps: int, ledger: TimeLedger) -> str:

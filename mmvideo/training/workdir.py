@@ -22,6 +22,7 @@ RESUMABLE_FIELDS = (
     "input.threads",
     "input.prefetch",
     "input.keep",
+    "input.memory",
     "mesh.*",
     "evaluation.*",
 )

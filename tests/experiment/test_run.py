@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import os
 import shutil
@@ -101,6 +102,19 @@ def test_stopped_half_way_and_resumed_ends_with_the_same_bits(tiny, tmp_path, mo
     expected, resumed = arrays(tmp_path / "whole", STEPS), arrays(tmp_path / "stopped", STEPS)
     assert expected.keys() == resumed.keys() and len(expected) > 50
     assert [name for name in expected if expected[name] != resumed[name]] == []
+
+
+@pytest.mark.slow(reason="compiles a learner and a step")
+def test_a_trace_names_what_threads_and_devices_do(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("mmvideo.experiment.run._conclude", lambda *_: 0)  # no report
+    silent = dataclasses.replace(tiny.evaluation, retrieval=False, probes=(), losses=False)
+    # Few rows ahead, so that some are prepared while it is traced.
+    input_ = dataclasses.replace(tiny.input, prefetch=2)
+    assert run(dataclasses.replace(tiny, evaluation=silent, input=input_), tmp_path, profile=2) == 0
+    (trace,) = (tmp_path / "profile" / "plugins" / "profile").glob("*/*.trace.json.gz")
+    with gzip.open(trace) as file:
+        names = {event.get("name") for event in json.load(file)["traceEvents"]}
+    assert {"record", "decode", "tokenise", "assemble", "wait", "step", "train"} <= names
 
 
 @pytest.mark.slow(reason="compiles a learner and a step")

@@ -10,8 +10,10 @@ that of configs/pretrain/videomae.py. Its weights, none of them left at 0 or 1, 
 
 A timed step is forward, backward and AdamW, with its metrics here and with nothing more there, on data that lies on the
 device. On a GPU activations are bfloat16, there by autocast; attention is what each chooses by itself (PyTorch's fused
-kernels there). Runners take turns in rounds of some steps; of the rounds the median counts. On a CPU that does other
-things too, the threads of PyTorch wait for each other, and the ratio says nothing.
+kernels there). Runners take turns in rounds of some steps; of the rounds the median counts. On a CPU they are
+counted in processor seconds of this process, PyTorch with one thread, so that a busy machine changes the ratio little;
+the `GLIBC_TUNABLES` of `mmvideo/cli/huge_pages.py` in front give both the memory that `mmvideo train` takes for itself.
+`--unrolled` times our step with its layers unrolled in the same run.
 
 Exit code 1 if losses differ, a runner fails, or (on a GPU) ours is less than 1.3 times as fast as theirs eager or
 slower than theirs compiled.
@@ -31,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 from flax import nnx
@@ -260,7 +263,9 @@ class Peer:
             torch.cuda.synchronize()
 
 
-def measure(size: str, batch: int, cells: int, compute: str, runners: list[str], rounds: int, steps: int) -> list[dict]:
+def measure(
+    size: str, batch: int, cells: int, compute: str, runners: list[str], rounds: int, steps: int, unrolled: bool
+) -> list[dict]:
     """Compares the losses, then times all runners in turn: a dict for each, ours first.
 
     Raises:
@@ -277,6 +282,9 @@ def measure(size: str, batch: int, cells: int, compute: str, runners: list[str],
             "the losses of the same weights differ: {loss:.6f} here, {peer_loss:.6f} there".format(**losses)
         )
     runs = {"ours": our_step(plan, state, stream)}
+    if unrolled:  # A step takes the buffers of its state.
+        loose = make_plan(dataclasses.replace(make_model(size, compute), scan=False), cells)
+        runs["unrolled"] = our_step(loose, jax.tree.map(jnp.copy, state), stream)
     runs |= {name: peer.step(name == "compiled", compute) for name in runners}
     first = {name: 3 * timed(run, peer, 3) for name, run in runs.items()}
     times = [{name: timed(run, peer, steps) for name, run in runs.items()} for _ in range(rounds)]
@@ -310,14 +318,15 @@ def our_step(plan: AbstractTrainState, state: TrainState, stream: TokenStream) -
 
 
 def timed(run: Run, peer: Peer, steps: int) -> float:
-    """Seconds a step, over so many until the device is done."""
-    began = time.perf_counter()
+    """Seconds a step, over so many until the device is done; on a CPU processor seconds."""
+    clock = time.perf_counter if peer.device == "cuda" else time.process_time
+    began = clock()
     for _ in range(steps):
         last = run()
     # A loss of the peer is no array of JAX, and passes.
     jax.block_until_ready(last)
     peer.wait()
-    return (time.perf_counter() - began) / steps
+    return (clock() - began) / steps
 
 
 def step_flops(size: str, cells: int, stream: TokenStream) -> float:
@@ -339,6 +348,7 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=32, help="clips in a step")
     parser.add_argument("--rounds", type=int, default=5, help="rounds, of which the median is taken")
     parser.add_argument("--steps", type=int, default=5, help="steps of a runner in a round")
+    parser.add_argument("--unrolled", action="store_true", help="time our step with unrolled layers too")
     parser.add_argument("--small", action="store_true", help="pictures of a fourth of the patches, for a CPU")
     parser.add_argument("--json", type=Path, help="also append the numbers to this file, an object a line")
     options = parser.parse_args()
@@ -350,6 +360,8 @@ def main() -> int:
     except ImportError as error:
         parser.error(f'{error}; pip install "mmvideo[bench-peer]"')
     gpu = jax.default_backend() == "gpu"
+    if not gpu:
+        torch.set_num_threads(1)  # Else its threads wait for each other, and that is counted too.
     device = f"{jax.devices()[0].device_kind}, jax {jax.__version__}, torch {torch.__version__}"
     device += f", transformers {transformers.__version__}"
     print(f"{device}; {options.batch} clips a step, median of {options.rounds} rounds of {options.steps}")
@@ -358,7 +370,9 @@ def main() -> int:
     for size in options.sizes:
         compute = "bfloat16" if gpu else "float32"
         cells = 7 if options.small else 14
-        lines = measure(size, options.batch, cells, compute, options.runners, options.rounds, options.steps)
+        lines = measure(
+            size, options.batch, cells, compute, options.runners, options.rounds, options.steps, options.unrolled
+        )
         for line in lines:
             mfu, name = "" if line["mfu"] is None else f"{line['mfu']:.3f}", line["runner"]
             ratio = "" if name == "ours" else f"{line['ratio']:.2f}"

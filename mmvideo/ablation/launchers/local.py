@@ -20,7 +20,9 @@ STOPPED = 3
 PROGRAMS = "programs"
 """Folder of a tier in which JAX keeps compiled programs of each machine, which seeds and many cells have in common."""
 
-KEEPING = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=68719476736"
+KEEPING = (
+    "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=68719476736"
+)
 """For `GLIBC_TUNABLES`: the memory of a step on a CPU is kept for the next. Given back and taken anew, it cost a toy
 cell 65,000 page faults a second, and an eighth of its time went to the kernel."""
 

@@ -69,6 +69,17 @@ def take_value(arguments: Sequence[str], flag: str, what: str) -> tuple[str | No
     return value, rest
 
 
+def count_of(flag: str, text: str, what: str) -> int:
+    """Return the number that a flag gives, 1 or more.
+
+    Raises:
+      UsageError: it is none; `what` says of what.
+    """
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise UsageError(f"{flag} {text} must be a number of {what}, 1 or more")
+    return int(text)
+
+
 def parse_step(text: str | None) -> int | str | None:
     """The step that a `--step` names: a number, or `best`; None where there is no such flag.
 

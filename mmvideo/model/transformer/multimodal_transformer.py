@@ -73,7 +73,8 @@ class MultimodalTransformer(nnx.Module):
         Raises:
           ValueError: a stream with a modality that the model was not built for.
         """
-        x, source, place = self._embed_tokens(jax.tree.map(jnp.asarray, stream))
+        with jax.named_scope("embed"):
+            x, source, place = self._embed_tokens(jax.tree.map(jnp.asarray, stream))
         return dataclasses.replace(self._forward_stages(x, source, self.stages), place=place)
 
     def resume(self, features: Features, new: RePaired, first: int) -> Features:
@@ -152,8 +153,9 @@ class MultimodalTransformer(nnx.Module):
 
     def _run_stage(self, stage: Stage, x: Array, source: TokenPool) -> Array:
         """All layers of a stage; bottleneck tokens live within one only."""
-        within, staged = self._add_bottlenecks(stage, x, source)
-        return self._run_layers(stage, within, staged, stage.end)[:, : x.shape[1]]
+        with jax.named_scope(stage.name):
+            within, staged = self._add_bottlenecks(stage, x, source)
+            return self._run_layers(stage, within, staged, stage.end)[:, : x.shape[1]]
 
     def _add_bottlenecks(self, stage: Stage, x: Array, source: TokenPool) -> tuple[Array, TokenPool]:
         """The tokens of a stage: where it has a bottleneck, with the copies of its tokens."""

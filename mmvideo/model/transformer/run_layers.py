@@ -140,15 +140,15 @@ def transformer_layer(
         parts = zip(xs, given, weights, route.rows, strict=True)
         return tuple(residual_add(x, y, own, branch, rows, block, factor) for x, y, own, rows in parts)
 
-    mixed = _mixed(xs, weights, route, computing)
-    xs = add(
-        "attention", 0, xs, [output_projection(each, own, block) for each, own in zip(mixed, weights, strict=True)]
-    )
-    inner = [
-        feed_forward(pre_norm(x, own, "feed_forward", rows, block), own, block)
-        for x, own, rows in zip(xs, weights, route.rows, strict=True)
-    ]
-    xs = add("feed_forward", 1, xs, inner)
+    with jax.named_scope("attention"):
+        mixed = zip(_mixed(xs, weights, route, computing), weights, strict=True)
+        xs = add("attention", 0, xs, [output_projection(each, own, block) for each, own in mixed])
+    with jax.named_scope("feed_forward"):
+        inner = [
+            feed_forward(pre_norm(x, own, "feed_forward", rows, block), own, block)
+            for x, own, rows in zip(xs, weights, route.rows, strict=True)
+        ]
+        xs = add("feed_forward", 1, xs, inner)
     return _average_bottlenecks(xs, route) if route.copies else xs
 
 

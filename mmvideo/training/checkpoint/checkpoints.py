@@ -50,6 +50,7 @@ from mmvideo.training.checkpoint.retention import (
 )
 from mmvideo.training.checkpoint.serialization import assemble, fill, flat, parts_of
 from mmvideo.training.checkpoint.storage_errors import StorageError, size_in_words, storage_error
+from mmvideo.training.checkpoint.writing import arrays_to_save, make_manager
 from mmvideo.training.state import TrainState
 
 __all__ = ["CheckpointError", "Checkpoints", "DamagedCheckpoint", "RetentionPolicy", "StorageError"]
@@ -256,16 +257,9 @@ class Checkpoints:
             self._best = read_best(self.folder)
             if jax.process_index() == 0:
                 remove_partial(self.folder)
-            options = ocp.CheckpointManagerOptions(
-                preservation_policy=preservation(self._keeping, lambda: self._best and self._best.step),
-                create=True,
-                cleanup_tmp_directories=True,
-                lightweight_initialize=True,  # Else it reads files that nothing else depends on.
-                enable_async_checkpointing=True,
-                # What forbids to make them is found in no other way than by waiting for minutes.
-                async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+            self._writer = make_manager(
+                self.folder, preservation(self._keeping, lambda: self._best and self._best.step)
             )
-            self._writer = ocp.CheckpointManager(self.folder, options=options)
         return self._writer
 
     def _write(self, step: int, parts: Mapping[str, Mapping[str, Any]], assets: Mapping[str, bytes]) -> None:
@@ -274,7 +268,7 @@ class Checkpoints:
         arrays = {name: array for part in parts.values() for name, array in part.items()}
         found = digests(arrays)
         record = {name: ArrayRecord(a.shape, str(a.dtype), found[name]) for name, a in arrays.items()}
-        items: dict[str, Any] = {name: ocp.args.StandardSave(part) for name, part in parts.items() if part}
+        items: dict[str, Any] = {name: arrays_to_save(part) for name, part in parts.items() if part}
         self._saving = step, sum(array.nbytes for array in arrays.values())
         items |= {RECORD: make_record(record, assets), WRITTEN: FilesSave()}
         with self._told_of_writing():

@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import jax
+
 from mmvideo.records.lines import append_line, read_lines
 
 PHASES = ("init", "compile", "wait", "step", "checkpoint", "evaluation", "other")
@@ -57,7 +59,8 @@ class TimeLedger:
         self._open.append(name)
         self._beat(name)
         try:
-            yield
+            with jax.profiler.TraceAnnotation(name):
+                yield
         finally:
             self._book()
             self._open.pop()

@@ -12,12 +12,14 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 from training_toy import LONG, Toy, ToyBatches, quick, same_bits, toy_mesh, toy_train
 
 from mmvideo.training.checkpoint.checkpoints import CheckpointError, Checkpoints, DamagedCheckpoint
 from mmvideo.training.checkpoint.checksums import digests
+from mmvideo.training.checkpoint.writing import SHARED
 from mmvideo.training.state import init_abstract
 
 
@@ -197,3 +199,17 @@ def test_a_digest_sees_every_bit_and_every_swap():
     assert len(seen) == 1 + 12 + 1
     # Two zeros of different sign are equal as numbers and differ as bits.
     assert digests({"a": jnp.zeros(3)}) != digests({"a": -jnp.zeros(3)})
+
+
+def test_only_parts_worth_a_transfer_are_written_by_many_devices(tmp_path):
+    """Of eight devices with the same arrays each writes a part of the large one, and one of them the small one."""
+    same = NamedSharding(toy_mesh(data=8), PartitionSpec())
+    large = jnp.arange(8 * SHARED // 4, dtype=jnp.float32).reshape(64, -1)
+    params = jax.device_put({"large": large, "small": jnp.arange(1024.0).reshape(8, 128)}, same)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.export(1, params, {})
+    with ocp.StandardCheckpointer() as reader:
+        saved = reader.metadata(tmp_path / "1" / "params").item_metadata.tree
+    written = {name: array.storage.chunk_shape for name, array in saved.items()}
+    assert written == {"params.large": (8, large.shape[1]), "params.small": (8, 128)}
+    assert same_bits(checkpoints.restore_params(shapes(params)), params)

@@ -1,0 +1,71 @@
+"""A trace of some steps of a run: what the host and the devices did, and when, by our names.
+
+`WORKDIR/profile/plugins/profile/DATE/` holds it twice: `*.xplane.pb` for TensorBoard (with the plugin `xprof`) and
+`*.trace.json.gz` for Perfetto or Chrome. On the host, a step is `train` with its number; the phases of
+`ledger.jsonl` (`wait`, `step`, `checkpoint`, `evaluation`) are regions of the main thread, and `record`, `decode`,
+`tokenise`, `mix` and `assemble` those of the threads that prepare clips. On the devices every operation carries the
+part of the model that it belongs to: `embed`, the name of a stage, `attention` and `feed_forward` in it, the name of
+an objective, `optimizer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+FOLDER = "profile"
+"""Of the traces in a workdir."""
+
+UNTRACED = 2
+"""Steps of a start before a trace: the first is compiled, the second meets caches that are still empty."""
+
+
+class Profile:
+    """Traces some steps of one start of a run, once.
+
+    Args:
+      folder: of the trace; None traces nothing.
+      steps: how many.
+      say: is told where the trace lies.
+    """
+
+    def __init__(self, folder: Path | None, steps: int, say: Callable[[str], None]):
+        self._folder, self._steps, self._say = folder, steps, say
+        self._seen, self._first, self._last = 0, 0, 0
+        self._running = False
+
+    def __enter__(self) -> Profile:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._running:
+            self._end()
+        elif self._folder is not None and self._seen <= UNTRACED:
+            self._say(f"nothing was traced: of this start's {self._seen} steps the first {UNTRACED} are left out")
+
+    def before(self, step: int) -> None:
+        """Begin the trace where step number `step`, about to begin, is the first of those wanted."""
+        if self._folder is not None and self._seen == UNTRACED:
+            options = jax.profiler.ProfileOptions()
+            options.python_tracer_level = 0  # Millions of calls, which slow the run down and hide the rest.
+            jax.profiler.start_trace(self._folder, profiler_options=options)
+            self._running, self._first = True, step
+        self._seen += 1
+        self._last = step
+
+    def after(self, result: Any) -> None:
+        """End the trace behind the last of the steps, when the devices have made its result."""
+        if self._running and self._seen == UNTRACED + self._steps:
+            jax.block_until_ready(result)
+            self._end()
+
+    def _end(self) -> None:
+        self._running = False
+        jax.profiler.stop_trace()
+        self._say(
+            f"steps {self._first + 1} to {self._last + 1} are traced in {self._folder}: "
+            f"tensorboard --logdir {self._folder}, or its trace.json.gz at ui.perfetto.dev"
+        )
