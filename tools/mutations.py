@@ -48,16 +48,16 @@ FAULTS = [
     Fault(
         "causal text sees one token too many",
         "stream.py",
-        "end = jnp.where(backward, place + 1, end)",
-        "end = jnp.where(backward, jnp.minimum(place + 2, length), end)",
+        "end = jnp.where(is_causal, index + 1, end)",
+        "end = jnp.where(is_causal, jnp.minimum(index + 2, length), end)",
         "model/fusion/test_gather.py model/fusion/test_fusion_stages.py model/transformer/test_kv_cache.py "
         "objectives/test_captioning.py",
     ),
     Fault(
         "span too long: the key after the end is seen",
         "model/attention/scores.py",
-        "(place < spans[..., 1:])",
-        "(place <= spans[..., 1:])",
+        "(index < spans[..., 1:])",
+        "(index <= spans[..., 1:])",
         "model/attention/test_dispatch.py model/test_invariants.py",
     ),
     Fault(

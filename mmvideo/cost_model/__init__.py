@@ -1,1 +1,1 @@
-"""What a run needs before it is launched: tokens, parameters, FLOPs and bytes, from the real program, abstractly."""
+"""The cost of a run before its launch: tokens, parameters, FLOPs and bytes, from the real program's abstract trace."""

@@ -1,7 +1,7 @@
-"""What a program takes of a device's memory, read from the assignment of buffers that XLA writes down.
+"""The memory of a program on a device, read from the buffer assignment that XLA writes.
 
-With `--xla_dump_to=FOLDER` XLA writes its files as soon as it has them. Which buffer lies where is decided before any
-machine code is made, which for a TPU takes minutes: who wants to know the bytes alone need not wait for the rest.
+With `--xla_dump_to=FOLDER` XLA writes each file as soon as it is complete. Buffers are assigned before machine code is
+generated, which takes minutes for a TPU: if only the bytes are needed, the rest need not finish.
 """
 
 from __future__ import annotations
@@ -11,21 +11,23 @@ import re
 from pathlib import Path
 
 DUMPING = "--xla_dump_to={} --xla_dump_hlo_as_text=true"
-"""For `XLA_FLAGS`: the folder to write to."""
+"""Value for `XLA_FLAGS`, with the folder to write to."""
 
 MAIN = {"tpu": (0,), "cuda": (0, 1), "cpu": (0,)}
-"""XLA's memory spaces ("colors") that lie in the main memory of a device, by platform: on GPUs 1 is what collectives
-read, on TPUs a memory of the core; 5 is the host's on both."""
+"""XLA's memory spaces ("colors") that are in the main memory of a device, by platform.
+
+On GPUs, 1 is memory that collectives read; on TPUs, 1 is a memory of the core. On both, 5 is host memory.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Assignment:
-    """Bytes of a program on one device, in its main memory.
+    """Bytes of a program in the main memory of one device.
 
     Attributes:
-      arguments: what it is given; where results take the place of arguments, these too.
-      scratch: everything else: what it works with, results of their own, constants.
-      text: the program as it was when its buffers were assigned, optimised HLO.
+      arguments: bytes of the arguments, including results that reuse their memory.
+      scratch: bytes of everything else: temporaries, other results, constants.
+      text: optimised HLO of the program at the time of buffer assignment.
     """
 
     arguments: int
@@ -34,11 +36,11 @@ class Assignment:
 
 
 def find_assignment(folder: str | Path, module: str, platform: str) -> Assignment | None:
-    """Reads the files of one module; None as long as they are not all there.
+    """Read the files of one module; return None until they are all there.
 
     Args:
-      folder: where XLA writes.
-      module: such as `jit_step`.
+      folder: the folder that XLA writes to.
+      module: name of the module, such as `jit_step`.
       platform: one of `MAIN`.
     """
     # The report is written last.
@@ -51,12 +53,13 @@ def find_assignment(folder: str | Path, module: str, platform: str) -> Assignmen
 
 
 def read_assignment(text: str, platform: str) -> tuple[int, int]:
-    """Bytes of a program's arguments and of all else that it allocates, in the main memory of a device.
+    """Return the bytes of a program's arguments and of its other allocations, in the main memory of a device.
 
     Args:
-      text: of a file `…-buffer-assignment.txt`.
+      text: content of a file `…-buffer-assignment.txt`.
       platform: one of `MAIN`.
     """
+    # A line looks like "allocation 3: size 4096, color 1, preallocated-temp:"; arguments have "parameter 0, …" instead.
     arguments = scratch = 0
     for size, about in re.findall(r"^allocation \d+: size (\d+), (.*):$", text, re.MULTILINE):
         color = re.match(r"color (\d+)", about)

@@ -1,4 +1,4 @@
-"""What devices send each other in a step: by formula before a launch, and as XLA's compiled program has it."""
+"""The communication between devices in a step: by formula before a launch, and from XLA's compiled program."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from collections.abc import Iterator, Mapping
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute", "ragged-all-to-all")
 
 WIDTHS = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f64": 8, "s64": 8, "u64": 8}
-"""Bytes of a number by XLA's name of its kind; 4 for all others."""
+"""Bytes per element by XLA's name of its type; 4 for all other types."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """What one kind of collective does in a step.
+    """All collectives of one kind in a step.
 
     Attributes:
       kind: one of `KINDS`.
-      count: how often.
-      bytes: of the results on one device.
+      count: number of executions.
+      bytes: bytes of the results on one device.
     """
 
     kind: str
@@ -30,31 +30,34 @@ class Collective:
 
 
 def expected_traffic(parameters: int, gradients: int, sizes: Mapping[str, int]) -> float:
-    """Bytes that a device sends for parameters and gradients in a step, over rings (Thakur et al. 2005, section 4).
+    """Return the bytes that a device sends for parameters and gradients in a step, over rings.
 
-    Along `fsdp` parameters are gathered for the forward and the backward pass and gradients are summed where they lie:
-    `k - 1` shares each time. Along `data` the gradients that a device holds are summed by all: `2 (k - 1) / k` of them.
-    What `tensor`, `context` and losses send is left out.
+    Along `fsdp`, parameters are gathered for the forward and the backward pass, and gradients are reduce-scattered:
+    `k - 1` shards each time. Along `data`, the gradients of a device are all-reduced: `2 (k - 1) / k` of them (Thakur
+    et al. 2005, section 4). The traffic of `tensor`, `context` and losses is left out.
 
     Args:
       parameters: bytes of the parameters that one device holds.
       gradients: bytes of the gradients that one device holds.
       sizes: devices along each axis of the mesh.
     """
+    # Example: fsdp 4, data 2, shards of 100 bytes each: 3 * (200 + 100) for the gathers and the reduce-scatter, and
+    # 2 * 1/2 * 100 for the all-reduce: 1000 bytes.
     shards, copies = sizes["fsdp"], sizes["data"]
     return (shards - 1) * (2 * parameters + gradients) + 2 * (copies - 1) / copies * gradients
 
 
 def read_collectives(text: str) -> tuple[Collective, ...]:
-    """The collectives of a compiled program, each as often as its loops run it.
+    """Return the collectives of a compiled program, each counted as often as its loops run it.
 
     Args:
-      text: of the optimised HLO, `compiled.as_text()`. A loop whose length XLA doesn't tell counts once.
+      text: optimised HLO, `compiled.as_text()`. A loop whose length XLA doesn't state counts once.
     """
     bodies = dict(_computations(text))
     count, size = Counter(), Counter()
     for name, times in _times(text, bodies).items():
         for line in bodies[name]:
+            # Asynchronous collectives are a pair, `all-gather-start` and `all-gather-done`: only the start is counted.
             found = re.search(rf"= (.+?) ({'|'.join(KINDS)})(-start)?\(", line)
             if found:
                 count[found[2]] += times
@@ -63,7 +66,7 @@ def read_collectives(text: str) -> tuple[Collective, ...]:
 
 
 def _computations(text: str) -> Iterator[tuple[str, list[str]]]:
-    """Name and lines of each computation of a module."""
+    """Yield name and lines of each computation of a module."""
     name, lines = None, []
     for line in text.splitlines():
         head = re.match(r"(?:ENTRY )?%?([\w.\-]+) \(.*\{$", line)
@@ -77,7 +80,9 @@ def _computations(text: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _times(text: str, bodies: Mapping[str, list[str]]) -> dict[str, int]:
-    """How often each computation runs."""
+    """Return the number of executions of each computation."""
+    # Example: ENTRY has a while with 12 turns over `body`, which calls `fusion`: callers are {body: [(ENTRY, 12)],
+    # fusion: [(body, 1)]}, so `fusion` runs 12 times.
     callers: dict[str, list[tuple[str, int]]] = {name: [] for name in bodies}
     for name, lines in bodies.items():
         for line in lines:
@@ -94,6 +99,7 @@ def _times(text: str, bodies: Mapping[str, list[str]]) -> dict[str, int]:
 
     def times(name: str) -> int:
         if name not in known:
+            # A computation that only calls itself counts 0; without this entry it would recurse forever.
             known[name] = 0
             known[name] = sum(turns * times(caller) for caller, turns in callers[name])
         return known[name]
@@ -102,10 +108,12 @@ def _times(text: str, bodies: Mapping[str, list[str]]) -> dict[str, int]:
 
 
 def _results(shape: str, kind: str) -> str:
-    """What a collective that is only started will give: of `(inputs, results, …)` the second.
+    """Return the shape of the results of a collective that is only started: the second part of `(inputs, results, …)`.
 
-    An all-reduce that is started has the shape of its results, a tuple if there are several.
+    A started all-reduce has the shape of its results, a tuple if there are several.
     """
+    # Example: "(f32[4], f32[16,2], u32[])" has the parts f32[4], f32[16,2] and u32[]: only commas outside of inner
+    # brackets separate them.
     parts, depth = [""], 0
     for letter in shape[1:-1] if shape.startswith("(") else "":
         depth += (letter in "([{") - (letter in ")]}")
@@ -117,7 +125,7 @@ def _results(shape: str, kind: str) -> str:
 
 
 def _bytes(shape: str) -> int:
-    """Bytes of a shape as XLA writes it; of a tuple, all of them."""
+    """Return the bytes of a shape in XLA's notation; of a tuple, the sum. Example: `bf16[2,3]` has 12."""
     total = 0
     for kind, sides in re.findall(r"([a-z]+\d*)\[([\d,]*)\]", shape):
         total += WIDTHS.get(kind, 4) * math.prod(int(side) for side in sides.split(",") if side)

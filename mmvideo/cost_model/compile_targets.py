@@ -1,18 +1,18 @@
-"""Accelerators that are not there, described as XLA's compilers ask for them.
+"""Descriptions of absent accelerators for XLA's compilers.
 
-For GPUs that is a `GpuTargetConfigProto` in text form. Its figures were compared on 2026-11-26 with the descriptions
-that XLA keeps itself (openxla/xla, `xla/backends/gpu/target_config/specs/`: `h100_sxm.txtpb` as of commit 0774019d,
-`a100_sxm_80.txtpb` and `h200.txtpb` of 4336d12e, `b200.txtpb` of 300ec95a), and are theirs but for versions, and for
-name and memory of the H200. By the README of an older folder of theirs (`xla/tools/hlo_opt/gpu_specs/`, 39f8e9f3) such
-files are what XLA has found on a device. The bandwidth is twice the clock of the memory times the width of the bus,
-both as CUDA reports them (`xla/stream_executor/cuda/cuda_executor.cc`, 01c6a9c2). The H200's file seems to be written
-by hand: its memory is 141 GiB to the byte, more than a device reports, and its bandwidth is the data sheet's and
-doesn't follow from the clock that it gives. Limits that come with a compute capability are also those of NVIDIA's CCCL
-(`libcudacxx/include/cuda/__device/arch_traits.h`, 004ad198). Links, and how fast the units are for each type of number,
-which the newer of XLA's files tell too, are left out.
+For GPUs a description is a `GpuTargetConfigProto` in text form. Its figures were compared on 2026-11-26 with XLA's own
+descriptions (openxla/xla, `xla/backends/gpu/target_config/specs/`: `h100_sxm.txtpb` as of commit 0774019d,
+`a100_sxm_80.txtpb` and `h200.txtpb` of 4336d12e, `b200.txtpb` of 300ec95a), and equal them except for versions, and for
+name and memory of the H200. According to the README of an older folder of theirs (`xla/tools/hlo_opt/gpu_specs/`,
+39f8e9f3), XLA writes such files on a device. The bandwidth is twice the memory clock times the bus width, both as CUDA
+reports them (`xla/stream_executor/cuda/cuda_executor.cc`, 01c6a9c2). The H200's file seems to be written by hand: its
+memory is exactly 141 GiB, more than a device reports, and its bandwidth is the data sheet's and does not follow from
+its clock. Limits of a compute capability are also those of NVIDIA's CCCL
+(`libcudacxx/include/cuda/__device/arch_traits.h`, 004ad198). Links, and the speed of the units per element type, which
+XLA's newer files have too, are left out.
 
-What is compiled from it is never run, so that none of the figures need be those of a certain card; they decide what XLA
-fuses and how, and so how many bytes a program takes. For the B200 one recipe was compiled yet, VideoMAE.
+Programs compiled for such a description never run, so the figures need not be those of a certain card. They decide what
+XLA fuses and how, and so the bytes that a program needs. For the B200 only one recipe was compiled so far, VideoMAE.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ PLUGINS = ("jax_plugins.xla_cuda13", "jax_plugins.xla_cuda12")
 
 @dataclasses.dataclass(frozen=True)
 class Gpu:
-    """What XLA asks of an NVIDIA GPU.
+    """The properties of an NVIDIA GPU that XLA needs.
 
     Attributes:
-      kind: the name that CUDA gives it.
+      kind: name in CUDA.
       capability: compute capability, major and minor.
-      multiprocessors: on the chip.
-      fp32: units for float32 in each of them.
-      clock: boost, in GHz.
-      bandwidth: of its memory, in bytes a second.
-      cache: of second level, in bytes.
-      shared: memory of a multiprocessor, in bytes.
-      shared_block: of which one block may ask for.
+      multiprocessors: multiprocessors on the chip.
+      fp32: float32 units per multiprocessor.
+      clock: boost clock in GHz.
+      bandwidth: memory bandwidth in bytes per second.
+      cache: L2 cache in bytes.
+      shared: shared memory of a multiprocessor in bytes.
+      shared_block: shared memory that one block may use, in bytes.
     """
 
     kind: str
@@ -62,7 +62,7 @@ GPUS = {
     "a100": Gpu("NVIDIA A100-SXM4-80GB", (8, 0), 108, 64, 1.41, 2.03904e12, 40 * 2**20, 164 * 2**10, 163 * 2**10),
     "b200": Gpu("NVIDIA B200", (10, 0), 148, 128, 1.965, 7.67232e12, 132_644_864, 228 * 2**10, 227 * 2**10),
 }
-"""By the names of `DEVICES`."""
+"""GPUs by the names of `DEVICES`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,10 +70,10 @@ class Target:
     """Devices to compile for.
 
     Attributes:
-      title: what they are called.
-      platform: of JAX, `cuda` or `tpu`.
-      topology: how they are put together, by the compiler's own way of writing.
-      config: the description of one, of a GPU; empty for TPUs, which the compiler knows.
+      title: name for messages.
+      platform: JAX's platform, `cuda` or `tpu`.
+      topology: arrangement of the devices in the compiler's notation.
+      config: description of one GPU; empty for TPUs, which the compiler knows.
     """
 
     title: str
@@ -83,25 +83,25 @@ class Target:
 
 
 def target(device: Device, devices: int) -> Target | None:
-    """What to compile for so many devices; None where their compiler is not installed, or doesn't know such devices.
+    """Return the target for a number of devices; None if their compiler is not installed or doesn't know them.
 
     Raises:
-      ValueError: so many TPU chips are no slice whose shape is known.
+      ValueError: a number of TPU chips that is no slice of known shape.
     """
     if device.dimensions:
         return Target(device.title, "tpu", torus(device, devices)) if importlib.util.find_spec("libtpu") else None
     if device.name not in GPUS or not any(map(_there, PLUGINS)):
         return None
-    # Partitions, hosts in each, devices in each; all hosts alike.
+    # Partitions x hosts x devices per host, all hosts alike. Example: 16 GPUs with 8 per host are 1x2x8; 12 are 1x3x4.
     own = math.gcd(devices, device.host)
     return Target(device.title, "cuda", f"1x{devices // own}x{own}", gpu_config(device))
 
 
 def gpu_config(device: Device) -> str:
-    """The description of a GPU of `GPUS`, in the text form of protocol buffers."""
+    """Return the description of a GPU of `GPUS`, in the text form of protocol buffers."""
     gpu = GPUS[device.name]
     major, minor = gpu.capability
-    # Instructions that only this architecture has, such as Hopper's products of whole warp groups.
+    # Enables instructions that only this architecture has, such as Hopper's warp-group products.
     own = " feature_extension: ACCELERATED_FEATURES" if major >= 9 else ""
     return f"""
 platform_name: "CUDA"

@@ -1,8 +1,8 @@
-"""The accelerators that a launch is planned for; names of TPU slices.
+"""The accelerators that a launch can be planned for, and the names of TPU slices.
 
-Every figure was compared with a source on 2026-11-26; beside a device it says which. FLOPs and links are its maker's;
-NVIDIA's sheets were read as others quote them. The memory of a GPU is what CUDA reports of one, which may be less or
-more than the data sheet's round number, and differs by a few tenths of a per cent between drivers.
+Every figure was compared with a source on 2026-11-26; a comment at each device names it. FLOPs and links are the
+maker's; NVIDIA's data sheets were read as quoted by others. The memory of a GPU is the value that CUDA reports, which
+differs from the data sheet's round number and, by a few tenths of a per cent, between drivers.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ class Device:
     """An accelerator.
 
     Attributes:
-      name: as `mmvideo plan --device` takes it.
-      title: its full name.
-      memory: bytes, all of them.
-      flops: dense bfloat16 FLOPs a second.
-      link: bytes a second that it can send its neighbours while it receives as many: half of what both ways make.
-      host: how many share a host.
-      dimensions: of the torus that a slice of them is; 0 is no TPU.
-      cores: what a slice's name counts for each: TensorCores, or chips themselves.
+      name: name for `mmvideo plan --device`.
+      title: full name.
+      memory: total memory in bytes.
+      flops: dense bfloat16 FLOPs per second.
+      link: bytes per second that it can send to its neighbours while it receives as many: half of the figure for both
+        directions.
+      host: devices per host.
+      dimensions: dimensions of the torus of a slice; 0: no TPU.
+      cores: TensorCores per chip, if slice names count these; 1 if they count chips.
     """
 
     name: str
@@ -45,29 +46,29 @@ DEVICES = {
         # Memory of H100, A100 and B200: XLA's descriptions of them, `cost_model/compile_targets.py`.
         # NVIDIA H100 white paper and data sheet, SXM5: 989.4 TFLOPS without sparsity, NVLink 900 GB/s both ways.
         Device("h100", "NVIDIA H100 SXM", 84_942_979_072, 989.4e12, 450e9, 8),
-        # NVIDIA H200 data sheet, SXM: products and links as H100's. Memory: PyTorch's messages tell of 139.80 or 139.81
-        # GiB (as in issue 9191 of modelscope/ms-swift); the data sheet has 141 GB, and XLA's description 141 GiB.
+        # NVIDIA H200 data sheet, SXM: products and links as H100's. Memory: PyTorch's messages say 139.80 or 139.81 GiB
+        # (as in issue 9191 of modelscope/ms-swift); the data sheet says 141 GB, and XLA's description 141 GiB.
         Device("h200", "NVIDIA H200 SXM", round(139.8 * GIB), 989.4e12, 450e9, 8),
         # NVIDIA A100 80GB data sheet, SXM: 312 TFLOPS, NVLink 600 GB/s both ways.
         Device("a100", "NVIDIA A100 SXM 80GB", 85_100_068_864, 312e12, 300e9, 8),
         # NVIDIA HGX B200 data sheet: 36 PFLOPS of eight with sparsity, which doubles them; NVLink 1.8 TB/s each.
         Device("b200", "NVIDIA B200 (HGX)", 191_514_411_008, 2250e12, 900e9, 8),
-        # Google Cloud TPU documentation, a page for each version; figures of a chip. It writes GB or GiB for the same
-        # memory: its table of versions (page "TPU7x") has v5p and v6e in GiB, and JAX 0.10.2 reckons v5e's and v6e's as
-        # 16 and 32 GiB too (`jax/_src/pallas/mosaic/tpu_info.py`). XLA's compiler fills 30.75 GiB (v4), 15.75 (v5e),
-        # 95.74 (v5p) and 31.25 (v6e) of them, by its messages about programs that are too large.
-        # v4: 32 GiB, 275 TFLOPs; its links are not told there: 6 of 50 GB/s a way (Jouppi et al. 2023, table 4, as
-        # others quote it).
+        # Google Cloud TPU documentation, one page per version; figures are per chip. It writes GB or GiB for the same
+        # memory: its table of versions (page "TPU7x") has v5p and v6e in GiB, and JAX 0.10.2 has 16 and 32 GiB for v5e
+        # and v6e too (`jax/_src/pallas/mosaic/tpu_info.py`). XLA's compiler uses at most 30.75 GiB (v4), 15.75 (v5e),
+        # 95.74 (v5p) and 31.25 (v6e), according to its messages about programs that are too large.
+        # v4: 32 GiB, 275 TFLOPs. The links are not documented there: 6 of 50 GB/s per direction (Jouppi et al. 2023,
+        # table 4, as quoted by others).
         Device("v4", "TPU v4", 32 * GIB, 275e12, 300e9, 4, dimensions=3, cores=2),
-        # v5e: 16 GB, 197 TFLOPs, links 400 GB/s both ways, 8 a host.
+        # v5e: 16 GB, 197 TFLOPs, links 400 GB/s both ways, 8 per host.
         Device("v5e", "TPU v5e", 16 * GIB, 197e12, 200e9, 8, dimensions=2),
-        # v5p: 95 GiB, 459 TFLOPs, links 1,200 GB/s both ways, 4 a host.
+        # v5p: 95 GiB, 459 TFLOPs, links 1,200 GB/s both ways, 4 per host.
         Device("v5p", "TPU v5p", 95 * GIB, 459e12, 600e9, 4, dimensions=3, cores=2),
-        # v6e (Trillium): 32 GB, 918 TFLOPs, links 800 GB/s both ways, 8 a host.
+        # v6e (Trillium): 32 GB, 918 TFLOPs, links 800 GB/s both ways, 8 per host.
         Device("v6e", "TPU v6e", 32 * GIB, 918e12, 400e9, 8, dimensions=2),
     )
 }
-"""By name."""
+"""Devices by name."""
 
 KINDS = {"H100": "h100", "H200": "h200", "A100": "a100", "B200": "b200"} | {
     "TPU v4": "v4",
@@ -78,44 +79,45 @@ KINDS = {"H100": "h100", "H200": "h200", "A100": "a100", "B200": "b200"} | {
     "TPU v6 lite": "v6e",
     "TPU v6e": "v6e",
 }
-"""By what JAX says of a device: all of it for TPUs, a word of it for GPUs."""
+"""Names of devices by JAX's `device_kind`: the whole string for TPUs, one word of it for GPUs."""
 
 USABLE = 0.9
-"""Share of a device's memory that a plan fills.
+"""Share of a device's memory that a plan uses.
 
-An assumption: the rest is the driver's and the collectives' buffers, and what fragmentation loses. JAX takes 0.75 of a
-GPU's memory by itself; `XLA_PYTHON_CLIENT_MEM_FRACTION=0.9` gives it this much.
+This is an assumption: the rest is for the buffers of the driver and the collectives, and for fragmentation. By default
+JAX uses 0.75 of a GPU's memory; `XLA_PYTHON_CLIENT_MEM_FRACTION=0.9` gives it this much.
 """
 
 
 def device_named(text: str) -> tuple[Device, int | None]:
-    """The device of a name such as `h100`, and how many a slice such as `v5p-128` has; None for a plain name.
+    """Return the device of a name such as `h100`, and the chips of a slice such as `v5p-128`; None for a plain name.
 
-    A slice of v4 or v5p is named by its TensorCores, of which a chip has two; one of v5e (`v5litepod-16` too) or v6e
-    by its chips.
+    The name of a v4 or v5p slice counts TensorCores, of which a chip has two. That of a v5e (also `v5litepod-16`) or
+    v6e slice counts chips.
 
     Raises:
-      ValueError: a name that isn't known.
+      ValueError: an unknown name.
     """
     name, count = re.fullmatch(r"(.*?)(?:-(\d+))?", text.lower().replace("v5litepod", "v5e")).groups()
     device = DEVICES.get(name)
     if device is None or (count and not device.dimensions):
         raise ValueError(
-            f"--device {text!r} is not known: take one of {', '.join(DEVICES)}, or a TPU slice such as v5p-128; how "
-            "many GPUs there are is said by --devices"
+            f"--device {text!r} is not known: take one of {', '.join(DEVICES)}, or a TPU slice such as v5p-128; "
+            "--devices gives the number of GPUs"
         )
     if count is None:
         return device, None
+    # Example: v5p-128 is 128 TensorCores, 64 chips.
     chips, rest = divmod(int(count), device.cores)
     if rest or not chips:
-        raise ValueError(f"--device {text!r}: a slice of {device.title} counts TensorCores, {device.cores} a chip")
+        raise ValueError(f"--device {text!r}: a slice of {device.title} counts TensorCores, {device.cores} per chip")
     return device, chips
 
 
 def device_of_kind(kind: str) -> Device | None:
-    """The device that JAX calls so, such as `NVIDIA H100 80GB HBM3`.
+    """Return the device with JAX's `device_kind`, such as `NVIDIA H100 80GB HBM3`.
 
-    None for one that isn't known, such as a CPU, or that is slower: a GPU on a card of another form, or a part of one
+    None for an unknown one, such as a CPU, and for a slower variant: a GPU on another form of card, or a part of one
     (MIG).
     """
     words = re.split(r"[ -]", kind)
@@ -126,16 +128,17 @@ def device_of_kind(kind: str) -> Device | None:
 
 
 def torus(device: Device, chips: int) -> str:
-    """The shape of a slice of a power of two of TPU chips, as its compiler names it, such as `v5p:4x4x4`.
+    """Return the shape of a slice of TPU chips in the compiler's notation, such as `v5p:4x4x4`.
 
     Raises:
-      ValueError: another number.
+      ValueError: the number of chips is not a power of two.
     """
     power = chips.bit_length() - 1
     if chips != 2**power:
-        raise ValueError(f"{chips} chips of {device.title} are not a slice whose shape is known: take a power of two")
+        raise ValueError(f"{chips} chips of {device.title} are no slice of known shape: use a power of two")
+    # Example in three dimensions: 64 = 2^6 chips are 4 x 4 x 4, 128 = 2^7 are 4 x 4 x 8.
     sides = [2 ** ((power + axis) // device.dimensions) for axis in range(device.dimensions)]
-    # Four chips are one board, which is flat.
+    # Four chips are one board, which is flat: 2 x 2 x 1 rather than 1 x 2 x 2.
     sides = [2, 2, 1] if chips == 4 and device.dimensions == 3 else sides
     assert math.prod(sides) == chips
     return f"{device.name}:{'x'.join(map(str, sides))}"

@@ -1,12 +1,12 @@
-"""The arithmetic of a program: the products of its jaxpr, counted without computing one.
+"""The arithmetic of a program: the products of its jaxpr, counted without running it.
 
-A program is traced with abstract values and every `dot_general`, ragged product and convolution is
-counted at two FLOPs a multiply-add, whatever an accelerator makes of it; the body of a scan counts
-as often as it runs. All else (norms, softmax, GELU) is left out, as the field's figures do.
+A program is traced with abstract values. Every `dot_general`, ragged product and convolution counts two FLOPs per
+multiply-add, whatever an accelerator makes of it; the body of a scan counts as often as it runs. All else (norms,
+softmax, GELU) is left out, as is usual.
 
-Each product is told apart by its factors: one of them is a weight, or both are activations (queries
-with keys, attention weights with values). The first belongs to the part of the model whose weight it
-is, the second to the part whose weights touched its factors last.
+Each product is classified by its factors: one of them is a weight, or both are activations (queries with keys,
+attention weights with values). A product with a weight belongs to the part of the model that owns the weight. A product
+of activations belongs to the part whose weights touched its factors last.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ class Products:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """FLOPs of all products."""
         return sum(self.weights.values()) + sum(self.activations.values())
 
     def of(self, part: str) -> int:
-        """Those of one part."""
+        """Return the FLOPs of one part."""
         return self.weights.get(part, 0) + self.activations.get(part, 0)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Origin:
-    """Where a value comes from: whether from weights alone, and the last part of the model that touched it."""
+    """The origin of a value: whether it is computed from weights alone, and the last part that touched it."""
 
     weight: bool
     part: int = -1
@@ -64,20 +64,20 @@ def count_products(
     part: Callable[[tuple[str, ...]], str],
     order: Sequence[str],
 ) -> Products:
-    """Counts the products of `program(weights, *arguments)`.
+    """Count the products of `program(weights, *arguments)`.
 
     Args:
       program: a function that JAX can trace.
       weights: a tree of arrays or of `jax.ShapeDtypeStruct`, as are the other arguments.
-      part: the part of the model that a weight belongs to, by the names on its path.
+      part: function from the names on a weight's path to the part of the model that it belongs to.
       order: all parts, in the order in which data passes them.
 
     Returns:
-      The counts; a `while` loop, whose length nobody knows, counts one turn, and of the branches of a
-      `cond` the most expensive counts.
+      The counts. A `while` loop, whose length is unknown, counts one turn; a `cond` counts its most expensive branch.
     """
     closed = jax.make_jaxpr(program)(weights, *arguments)
     paths, _ = jax.tree_util.tree_flatten_with_path(weights)
+    # The jaxpr's inputs are the leaves of `weights`, then those of the arguments, in the order of the trees.
     origins = [_Origin(True, order.index(part(names(path)))) for path, _ in paths]
     origins += [_DATA] * (len(closed.jaxpr.invars) - len(origins))
     tally: Counter = Counter()
@@ -89,7 +89,7 @@ def count_products(
 
 
 def count_flops(program: Callable[..., Any], *arguments: Any) -> int:
-    """FLOPs of all products of `program(*arguments)`, not told apart; also right for gradients."""
+    """Return the FLOPs of all products of `program(*arguments)`, in one sum; also correct for gradients."""
     closed = jax.make_jaxpr(program)(*arguments)
     tally: Counter = Counter()
     _walk(closed.jaxpr, [_DATA] * len(closed.jaxpr.invars), 1, tally)
@@ -97,16 +97,16 @@ def count_flops(program: Callable[..., Any], *arguments: Any) -> int:
 
 
 def names(path: tuple[Any, ...]) -> tuple[str, ...]:
-    """The keys of a path in a tree, whatever kind of container they index."""
+    """Return the keys of a path in a tree, for any kind of container."""
     return tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
 
 
 def _walk(jaxpr: Any, inputs: Sequence[_Origin], times: int, tally: Counter) -> list[_Origin]:
-    """Counts a jaxpr that runs `times` times into the tally; gives the origins of its outputs."""
+    """Count a jaxpr that runs `times` times into the tally; return the origins of its outputs."""
     known = dict(zip(jaxpr.invars, inputs, strict=True))
 
     def origin(atom: Any) -> _Origin | None:
-        """None for a constant, which takes no side."""
+        """Return the origin of a value; None for a constant, which is neither weight nor data."""
         return None if isinstance(atom, core.Literal) else known.get(atom)
 
     for equation in jaxpr.eqns:
@@ -117,7 +117,7 @@ def _walk(jaxpr: Any, inputs: Sequence[_Origin], times: int, tally: Counter) -> 
 
 
 def _step(equation: Any, factors: list[_Origin | None], times: int, tally: Counter) -> list[_Origin | None]:
-    """Counts one equation; gives the origins of its outputs."""
+    """Count one equation; return the origins of its outputs."""
     name = equation.primitive.name
     if name == "scan":
         return _scan(equation, factors, times, tally)
@@ -131,6 +131,8 @@ def _step(equation: Any, factors: list[_Origin | None], times: int, tally: Count
         return _walk(inner, _sides(factors), times, tally)
     out = _join(factors)
     if name in _FLOPS:
+        # Example: `x @ w` with w of part 4 counts for part 4, with the weights. Queries of part 4 with keys of part 4
+        # are both data and count for part 4, with the activations. `w1 @ w2` (a low-rank update) stays a weight.
         sides = [factor or _DATA for factor in factors[:2]]
         weighted = [side.part for side in sides if side.weight]
         part = weighted[0] if len(weighted) == 1 else max(side.part for side in sides)
@@ -140,7 +142,7 @@ def _step(equation: Any, factors: list[_Origin | None], times: int, tally: Count
 
 
 def _join(origins: Sequence[_Origin | None]) -> _Origin | None:
-    """What is made of several values: a weight if all of them are, and of the last part among them."""
+    """Return the origin of a value computed from several: a weight if all are, of the last part among them."""
     real = [origin for origin in origins if origin is not None]
     if not real:
         return None
@@ -148,14 +150,17 @@ def _join(origins: Sequence[_Origin | None]) -> _Origin | None:
 
 
 def _sides(factors: Sequence[_Origin | None]) -> list[_Origin]:
-    """Constants that enter an inner program count as data there."""
+    """Return origins in which constants, which enter an inner program, count as data."""
     return [factor or _DATA for factor in factors]
 
 
 def _scan(equation: Any, factors: list[_Origin | None], times: int, tally: Counter) -> list[_Origin]:
-    """A scan: what it carries may be a weight before the first turn only, so its origin is found first."""
+    """Count a scan; return the origins of its outputs."""
+    # A carried value may be a weight before the first turn only: a stream that starts as a parameter becomes data once
+    # inputs are added to it. The loop repeats an uncounted turn until the origins of the carry no longer change.
     first, last = carried_range(equation.params)
-    body, inputs = equation.params["jaxpr"].jaxpr, _sides(factors)
+    body = equation.params["jaxpr"].jaxpr
+    inputs = _sides(factors)
     while True:
         outputs = _walk(body, inputs, 1, Counter())
         carried = [_join(pair) for pair in zip(inputs[first:last], outputs[: last - first], strict=True)]
@@ -166,8 +171,12 @@ def _scan(equation: Any, factors: list[_Origin | None], times: int, tally: Count
 
 
 def carried_range(scan: Mapping[str, Any]) -> tuple[int, int]:
-    """The first of a scan's inputs that it carries, and the one behind the last."""
-    if "ft_in" in scan:  # JAX 0.11 and later keep constants, what is carried, and what is scanned over as trees.
+    """Return the range of a scan's inputs that it carries: first and end.
+
+    Example: 2 constants and 3 carried values give (2, 5).
+    """
+    # JAX 0.11 and later have constants, carry and scanned inputs as trees.
+    if "ft_in" in scan:
         constants, carried, _ = map(len, scan["ft_in"].unpack())
     else:
         constants, carried = scan["num_consts"], scan["num_carry"]
@@ -175,7 +184,7 @@ def carried_range(scan: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _branches(equation: Any, factors: list[_Origin | None], times: int, tally: Counter) -> list[_Origin]:
-    """Of the branches, the one with most FLOPs."""
+    """Count the branch with the most FLOPs."""
     counted = []
     for branch in equation.params["branches"]:
         own: Counter = Counter()
@@ -186,7 +195,7 @@ def _branches(equation: Any, factors: list[_Origin | None], times: int, tally: C
 
 
 def called(equation: Any) -> Any:
-    """The jaxpr of an equation that is a call (jit, remat, custom gradient); None for one that is none."""
+    """Return the jaxpr of an equation that is a call (jit, remat, custom gradient); None for any other."""
     for value in equation.params.values():
         value = getattr(value, "jaxpr", value)
         if isinstance(value, core.Jaxpr) and len(value.invars) == len(equation.invars):
@@ -195,21 +204,25 @@ def called(equation: Any) -> Any:
 
 
 def _dot(equation: Any) -> int:
+    # Example: [B, L, D] with [D, F]: the output has B L F elements, each a sum of D products.
     (contracted, _), _ = equation.params["dimension_numbers"]
     left = equation.invars[0].aval.shape
     return 2 * _size(equation.outvars[0]) * math.prod(left[axis] for axis in contracted)
 
 
 def _ragged_dot(equation: Any) -> int:
-    """Each row is multiplied by the matrix of its own group only."""
+    """Return the FLOPs of a ragged product, in which each row is multiplied by the matrix of its own group only."""
     (contracted, _), _ = equation.params["ragged_dot_dimension_numbers"].dot_dimension_numbers
     left = equation.invars[0].aval.shape
+    # Where the groups are the first axis of the output (the gradient of the matrices), each row adds to one group only.
     groups = 1 if len(equation.outvars[0].aval.shape) == len(left) else equation.outvars[0].aval.shape[0]
     return 2 * _size(equation.outvars[0]) // groups * math.prod(left[axis] for axis in contracted)
 
 
 def _convolution(equation: Any) -> int:
-    """Each output number takes the whole kernel of its group; zeros put between inputs are not multiplied."""
+    """Return the FLOPs of a convolution."""
+    # Each output element sums over the kernel of its group: 3 x 3 over 64 channels are 576 multiply-adds. Zeros that
+    # dilation inserts between inputs are not multiplied.
     kernel = equation.invars[1].aval.shape
     outputs = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
     zeros = math.prod(equation.params["lhs_dilation"])

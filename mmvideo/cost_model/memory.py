@@ -1,4 +1,4 @@
-"""Bytes of a training step on one device of a mesh: what is held for good, and what a step works with."""
+"""Bytes of a training step on one device of a mesh: the persistent state and the working memory of a step."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from mmvideo.parallel.mesh import AXES
 from mmvideo.parallel.rules import ACTIVATIONS, PARAMETERS, partition
 
 Axes = Sequence[Sequence[str | None] | None]
-"""The names of the logical axes of each array, in the order of the leaves; None is held whole."""
+"""The names of the logical axes of each array, in the order of the leaves; None: the array is replicated."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """Bytes.
+    """Bytes by use.
 
     Attributes:
-      parameters: of the learner, its other variables (a teacher's, for one) included.
-      gradients: of the parameters.
-      optimizer: state of the optimiser.
-      average: moving average of the parameters.
-      batch: the tokens and layouts of a batch.
-      activations: what a step holds beside them where it holds most: what the forward pass keeps for the backward
-        pass, and what a layer, a loss or the update is working with.
+      parameters: bytes of the learner's parameters, and of its other variables such as a teacher's.
+      gradients: bytes of the gradients.
+      optimizer: bytes of the optimiser's state.
+      average: bytes of the moving average of the parameters.
+      batch: bytes of the tokens and layouts of a batch.
+      activations: further bytes at the peak of a step: activations saved for the backward pass, and the working memory
+        of a layer, a loss or the update.
     """
 
     parameters: int
@@ -40,44 +40,46 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Sum of all bytes."""
         return sum(dataclasses.asdict(self).values())
 
     @property
     def held(self) -> int:
-        """What is there before a step begins: its arguments."""
+        """Bytes held before a step begins: its arguments."""
         return self.total - self.gradients - self.activations
 
 
 def tree_bytes(tree: Any) -> int:
-    """Bytes of all arrays of a tree, which may be abstract."""
+    """Return the bytes of all arrays of a tree, which may be abstract."""
     return sum(array_bytes(leaf) for leaf in jax.tree.leaves(tree))
 
 
 def share_bytes(tree: Any, axes: Axes, sizes: Mapping[str, int]) -> int:
-    """Bytes that one device of a mesh holds of parameters, which may be abstract; see `shard_factors`."""
+    """Return the bytes of parameters, which may be abstract, on one device of a mesh; see `shard_factors`."""
     leaves = jax.tree.leaves(tree)
     return sum(array_bytes(leaf) // parts for leaf, parts in zip(leaves, shard_factors(tree, axes, sizes), strict=True))
 
 
 def shard_factors(tree: Any, axes: Axes, sizes: Mapping[str, int]) -> list[int]:
-    """Into how many parts a mesh cuts each parameter.
+    """Return the number of shards into which a mesh splits each parameter.
 
     Args:
       tree: the parameters, which may be abstract.
       axes: the names of their axes.
       sizes: devices along each axis of the mesh.
     """
+    # An abstract mesh needs no devices, so a plan for 512 of them runs on a laptop.
     mesh = jax.sharding.AbstractMesh(tuple(sizes[axis] for axis in AXES), AXES)
     found = []
     for leaf, logical in zip(jax.tree.leaves(tree), axes, strict=True):
         split = () if logical is None else partition(logical, leaf.shape, mesh, PARAMETERS)
+        # An entry of a partition is None, one mesh axis, or a tuple of several.
         used = [axis for entry in split if entry for axis in ((entry,) if isinstance(entry, str) else entry)]
         found.append(math.prod(sizes[axis] for axis in used))
     return found
 
 
 def shard_factor(logical: str, sizes: Mapping[str, int]) -> int:
-    """Into how many parts a mesh cuts an axis of activations, such as `batch`."""
+    """Return the number of shards into which a mesh splits an axis of activations, such as `batch`."""
     axes = ACTIVATIONS.get(logical) or ()
     return math.prod(sizes[axis] for axis in ((axes,) if isinstance(axes, str) else axes))

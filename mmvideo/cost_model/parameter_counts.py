@@ -1,4 +1,4 @@
-"""The parts of a learner: which parameter belongs to which, and how many each has."""
+"""The parts of a learner, and the number of parameters of each."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ import jax
 from mmvideo.cost_model.flops import names
 
 PARTS = ("video embedder", "audio embedder", "text embedder", "positions", "trunk", "decoder", "teacher", "heads")
-"""The parts, in the order in which data passes them; `positions` holds the vector of each modality too."""
+"""The parts, in the order in which data passes them; `positions` includes the modality embedding."""
 
 DECODERS = ("decoder", "predictor")
 TEACHERS = ("teacher",)
 
 
 def part_of(path: tuple[str, ...]) -> str:
-    """The part that a variable of a `Learner` belongs to, by the names on its path.
+    """Return the part that a variable of a `Learner` belongs to, by the names on its path.
 
-    The decoder of masked prediction and the predictor of latent prediction count as `decoder`,
-    whatever of an objective is neither as `heads`. The branches of a baseline count as embedders.
+    The decoder of masked prediction and the predictor of latent prediction count as `decoder`, all other variables of
+    an objective as `heads`. The branches of a baseline count as embedders.
     """
-    room, *rest = path
-    if room == "heads":
+    # Examples: (trunk, embed, video, dense, kernel) is "video embedder"; (trunk, embed, modality, table) "positions";
+    # (heads, …, decoder, …) "decoder".
+    root, *rest = path
+    if root == "heads":
         if set(rest) & set(TEACHERS):
             return "teacher"
         return "decoder" if set(rest) & set(DECODERS) else "heads"
@@ -33,7 +35,7 @@ def part_of(path: tuple[str, ...]) -> str:
 
 
 def count_parameters(variables: Any) -> dict[str, int]:
-    """How many numbers each part has, in the order of `PARTS`; parts without any are left out.
+    """Return the number of parameters of each part, in the order of `PARTS`; empty parts are left out.
 
     Args:
       variables: nested dicts of a learner's arrays, which may be abstract.

@@ -1,25 +1,26 @@
-"""The most memory that a program needs at once, told from its jaxpr: a rehearsal of what XLA makes of it.
+"""The peak memory of a program, estimated from its jaxpr by a simulation of what XLA does with it.
 
-The program is walked with the arrays that are alive, in the order in which XLA leaves one that it has no reason to turn
-round: from its results down, each operation behind what it reads. In a layer's backward pass the gradient of what came
-in is the first result, and those of weights come behind it, so that what these are made of stays until then.
+The simulation runs through the program with the set of live arrays. The order is the one in which XLA leaves a program
+that it has no reason to reorder: post-order from the results, each operation after the ones that it reads. In a layer's
+backward pass the gradient of the layer's input is the first result and those of weights come after it, so the arrays
+that these are computed from stay alive until then.
 
-XLA fuses operations on single numbers into whatever reads them, so such a result takes memory only where
+XLA fuses an elementwise operation into its readers. The result of such an operation therefore takes memory only if
 
 - a product, a loop, a sort or the like reads it, which needs its input whole;
 - it is a result of the program or of a loop's turn;
-- it is dear to compute (`exp`, a division) and read more than once, so that XLA would not compute it twice.
+- it is expensive to compute (`exp`, a division) and read more than once, so that XLA would not compute it twice.
 
-What is made of the same arrays, number by number, is made by one kernel, all of it at once; such a kernel often sums
-something up as well, and writes nothing in the place of what it reads, which here stays until the last of its results
-would have had its turn. Products, loops, reductions, gathers and updates always make an array; a product whose factors
-are of two types also a copy of the narrower one in the other's type. An array is freed behind its last reader; where
-that is no product, the result takes its place if it is as large. A loop needs what one turn of it needs, once, beside
-what it carries and stacks up; what it stacks up is filled with zeros first, and XLA fills all such arrays of one shape
-at once, before the first loop that has one.
+Elementwise results of the same arrays are computed by one kernel, all at once. Such a kernel often also has a
+reduction, and does not write into its input, which stays alive here until the last of the results would have been
+computed. Products, loops, reductions, gathers and updates always allocate their result; a product whose factors have
+two types also allocates a copy of the narrower one in the other's type. An array is freed after its last reader; unless
+that is a product, the reader's result reuses the memory if it has the same size. A loop needs the memory of one turn,
+in addition to what it carries and stacks. The arrays that it stacks are first filled with zeros, and XLA fills all such
+arrays of one shape at once, before the first loop that has one.
 
-`experiments/benchmarks/plan.md` has the result beside what XLA's compilers for accelerators say of the same steps;
-`python tools/bench/plan.py --compile` compares them anew.
+`experiments/benchmarks/plan.md` compares the estimate with XLA's compilers for accelerators on the same steps;
+`python tools/bench/plan.py --compile` repeats the comparison.
 """
 
 from __future__ import annotations
@@ -40,32 +41,32 @@ WHOLE = frozenset(
     "dot_general ragged_dot_general conv_general_dilated scan while cond sort top_k cumsum shard_map pallas_call "
     "custom_call random_bits".split()
 )
-"""What reads arrays whole and makes arrays: nothing is fused into it, and it into nothing."""
+"""Operations that read and write whole arrays: nothing is fused into them, and they into nothing."""
 
 MAKING = WHOLE | frozenset(
     "gather scatter scatter-add dynamic_update_slice concatenate reduce_sum reduce_max reduce_min reduce_prod "
     "reduce_and reduce_or argmax argmin device_put".split()
 )
-"""What makes an array, though what it reads may be fused into it."""
+"""Operations that allocate their result, though their inputs may be fused into them."""
 
 DEAR = frozenset("exp exp2 log log1p expm1 tanh erf rsqrt sqrt div pow logistic sin cos".split())
-"""Operations on single numbers that are not computed once for each reader."""
+"""Elementwise operations that are not recomputed for each reader."""
 
 NOTHING = frozenset(
     "reshape squeeze expand_dims stop_gradient optimization_barrier copy sharding_constraint name".split()
 )
-"""Other names for the same numbers."""
+"""Operations that only rename the same elements."""
 
 IN_PLACE = frozenset("dynamic_update_slice scatter scatter-add scan while".split())
-"""Of what makes arrays, what may write into an input that nobody reads any more."""
+"""Operations that may write into an input that has no later reader."""
 
 APART = frozenset(("scan", "while", "cond", "shard_map", "pallas_call"))
-"""Equations whose inner programs are not part of the outer one."""
+"""Operations whose inner programs are not inlined into the outer one."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Line:
-    """An operation of a flat program: its equation, and the numbers of the arrays that it reads and makes."""
+    """An operation of a flat program: its equation, and the indices of the arrays that it reads and makes."""
 
     equation: Any
     reads: tuple[int, ...]
@@ -73,19 +74,19 @@ class _Line:
 
     @property
     def name(self) -> str:
-        """Of the operation."""
+        """Name of the operation."""
         return self.equation.primitive.name
 
 
 @dataclasses.dataclass
 class _Program:
-    """A jaxpr with its calls written out.
+    """A jaxpr with its calls inlined.
 
     Attributes:
-      shapes: of each array by number, as JAX's abstract values.
-      given: arrays that are there before the program, constants and literals among them.
+      shapes: JAX's abstract value of each array, by index.
+      given: arrays that exist before the program, constants and literals included.
       lines: the operations.
-      results: arrays that the program gives.
+      results: arrays that the program returns.
     """
 
     shapes: list[Any]
@@ -94,7 +95,7 @@ class _Program:
     results: list[int]
 
     def number(self, aval: Any, given: bool = False) -> int:
-        """A number for a new array."""
+        """Return the index of a new array."""
         self.shapes.append(aval)
         if given:
             self.given.add(len(self.shapes) - 1)
@@ -102,7 +103,7 @@ class _Program:
 
 
 def peak_bytes(program: Callable[..., Any], *arguments: Any, shares: Sequence[float] | None = None) -> int:
-    """The most bytes that `program(*arguments)` holds at once beside its arguments; its results count.
+    """Return the most bytes that `program(*arguments)` holds at once in addition to its arguments; results count.
 
     Args:
       program: a function that JAX can trace.
@@ -113,7 +114,7 @@ def peak_bytes(program: Callable[..., Any], *arguments: Any, shares: Sequence[fl
 
 
 def peak_of(jaxpr: Any, shares: Sequence[float] | None = None) -> int:
-    """The same of a jaxpr."""
+    """Return the same for a jaxpr."""
     flat = _flat(jaxpr)
     sources, made = _sources(flat)
     size = [array_bytes(shape) for shape in flat.shapes]
@@ -124,20 +125,21 @@ def peak_of(jaxpr: Any, shares: Sequence[float] | None = None) -> int:
 
 
 def array_bytes(shape: Any) -> int:
-    """Bytes that an array takes of a device's memory; it may be abstract."""
+    """Return the bytes of an array in a device's memory; it may be abstract."""
     if not hasattr(shape, "dtype") or getattr(shape, "memory_space", None) == jax.memory.Space.Host:
         return 0
-    # A key of a random stream is no number; its words are what it takes.
+    # A random key has no itemsize; it is two words of 32 bits.
     key = jax.dtypes.issubdtype(shape.dtype, jax.dtypes.prng_key)
     return math.prod(shape.shape) * (8 if key else np.dtype(shape.dtype).itemsize)
 
 
 def _flat(jaxpr: Any) -> _Program:
-    """The program with its calls written out, and without what nobody reads."""
+    """Return the program with its calls inlined, and without operations that nothing reads."""
     flat = _Program([], set(), [], [])
     numbers = {variable: flat.number(variable.aval, given=True) for variable in jaxpr.invars}
     _write_out(jaxpr, numbers, flat)
     flat.results = [_number_of(atom, numbers, flat) for atom in jaxpr.outvars]
+    # Backwards: an operation is needed if one of its results is, and then so are the arrays that it reads.
     needed, kept = set(flat.results), []
     for line in reversed(flat.lines):
         if needed & set(line.makes):
@@ -148,7 +150,8 @@ def _flat(jaxpr: Any) -> _Program:
 
 
 def _from_results(flat: _Program, lines: list[_Line]) -> list[_Line]:
-    """The lines in post-order: result by result, each line directly behind what it needs that has not come yet."""
+    """Return the lines in post-order: result by result, each line directly after the lines that it needs."""
+    # Example: `c = f(a)`, `d = g(b)`, and the result `r = h(d, c)`: the order f, g, h becomes g, f, h.
     maker = {array: number for number, line in enumerate(lines) for array in line.makes}
     seen: set[int] = set()
     order: list[_Line] = []
@@ -173,7 +176,7 @@ def _from_results(flat: _Program, lines: list[_Line]) -> list[_Line]:
 
 
 def _write_out(jaxpr: Any, numbers: dict[Any, int], flat: _Program) -> None:
-    """Appends the equations of a jaxpr whose inputs have numbers, those of calls in the place of the calls."""
+    """Append the equations of a jaxpr whose inputs have indices, with calls inlined."""
     for variable in jaxpr.constvars:
         numbers.setdefault(variable, flat.number(variable.aval, given=True))
     for equation in jaxpr.eqns:
@@ -190,16 +193,18 @@ def _write_out(jaxpr: Any, numbers: dict[Any, int], flat: _Program) -> None:
 
 
 def _number_of(atom: Any, numbers: dict[Any, int], flat: _Program) -> int:
-    """The number of a variable; a literal takes no memory, as what is given does not."""
+    """Return the index of a variable; a literal counts as given, and so takes no memory."""
     return flat.number(atom.aval, given=True) if isinstance(atom, core.Literal) else numbers[atom]
 
 
 def _sources(flat: _Program) -> tuple[dict[int, frozenset[int]], set[int]]:
-    """For each array those in memory from which it is computed, itself if it is one; and which are made in memory."""
+    """Return the allocated arrays that each array is computed from (itself if it is one), and all allocated ones."""
     readers = defaultdict(list)
     for line in flat.lines:
         for array in set(line.reads):
             readers[array].append(line)
+    # Example: `y = a + 1`, `z = y * 2`, `p = z @ w`. z is read by a product, so it is allocated: sources[z] = {z}. y is
+    # fused into z: sources[y] = {a}, so a must stay until z has been computed.
     results, made = set(flat.results), set()
     sources = {array: frozenset((array,)) for array in flat.given}
     for line in flat.lines:
@@ -214,20 +219,20 @@ def _sources(flat: _Program) -> tuple[dict[int, frozenset[int]], set[int]]:
 
 
 def _is_array(line: _Line, array: int, below: frozenset[int], results: set[int], readers: Any) -> bool:
-    """Whether a result takes memory; `below` is what it is computed from that the program itself has made."""
+    """Return whether a result is allocated; `below` are the program's own arrays that it is computed from."""
     if line.name in MAKING:
         return True
     if line.name in NOTHING or (line.name == "transpose" and array in results):
-        # XLA turns a result round by the order in which it is written.
+        # A transposed result costs nothing: XLA writes it in that order.
         return array in results and not below
     if array in results or any(reader.name in WHOLE for reader in _readers(array, readers)):
-        # XLA makes an array of one number where it is read.
+        # A broadcast scalar is expanded where it is read.
         return not (line.name == "broadcast_in_dim" and not below and array not in results)
     return line.name in DEAR and len(readers[array]) > 1
 
 
 def _readers(array: int, readers: Any) -> Iterator[_Line]:
-    """What reads an array, by whatever name; products read through transpositions."""
+    """Yield the operations that read an array, under any name; products read through transpositions."""
     for line in readers[array]:
         if line.name in NOTHING or line.name == "transpose":
             for other in line.makes:
@@ -237,8 +242,9 @@ def _readers(array: int, readers: Any) -> Iterator[_Line]:
 
 
 def _rehearse(flat: _Program, sources: dict[int, frozenset[int]], made: set[int], size: list[int]) -> int:
-    """Runs through the lines with what is alive."""
+    """Return the peak of a run through the lines with the set of live arrays."""
     touched = [_touched(line, sources, made) for line in flat.lines]
+    # Index of the last line that reads each array; results are read after the end.
     last = {array: number for number, arrays in enumerate(touched) for array in arrays}
     last |= {array: len(flat.lines) for result in flat.results for array in sources[result]}
     early = _filled_early(flat, made)
@@ -252,6 +258,7 @@ def _rehearse(flat: _Program, sources: dict[int, frozenset[int]], made: set[int]
         if not set(line.makes) & made:
             continue
         dying = {array for array in touched[number] & alive if last[array] == number}
+        # Inputs that die here are still alive while the line runs, unless its result reuses their memory.
         needed = sum(size[array] for array in (*new, *ahead)) + _beside(line) - _reused(line, new, dying, size)
         most = max(most, live + needed)
         coming = {array for array in (*new, *ahead) if array in last}
@@ -261,7 +268,7 @@ def _rehearse(flat: _Program, sources: dict[int, frozenset[int]], made: set[int]
 
 
 def _filled_early(flat: _Program, made: set[int]) -> dict[int, list[int]]:
-    """For the first loop that stacks up an array of some shape, those that later loops stack up of the same shape."""
+    """Return for the first loop that stacks an array of some shape those of the same shape that later loops stack."""
     first: dict[tuple[Any, ...], int] = {}
     early = defaultdict(list)
     for number, line in enumerate(flat.lines):
@@ -276,7 +283,9 @@ def _filled_early(flat: _Program, made: set[int]) -> dict[int, list[int]]:
 
 
 def _siblings(flat: _Program, made: set[int], touched: list[frozenset[int]]) -> dict[int, list[int]]:
-    """For an operation on single numbers, what later ones make of the same arrays: one kernel makes all of them."""
+    """Return for an elementwise operation the later results that the same kernel computes from the same arrays."""
+    # Example: `y = a * 2` at line 3 and `z = a * 5` at line 7, of one size: z is allocated at line 3, if all that it
+    # reads exists by then (`ready`).
     maker = {array: number for number, line in enumerate(flat.lines) for array in line.makes}
     ready = [max((maker.get(array, -1) for array in arrays), default=-1) for arrays in touched]
     readers = defaultdict(list)
@@ -285,29 +294,29 @@ def _siblings(flat: _Program, made: set[int], touched: list[frozenset[int]]) -> 
             for array in touched[number]:
                 readers[array].append(number)
     found: dict[int, list[int]] = {}
-    taken: set[int] = set()
+    claimed: set[int] = set()
     for numbers in readers.values():
-        for place, first in enumerate(numbers):
-            if first in taken:
+        for index, first in enumerate(numbers):
+            if first in claimed:
                 continue
             elements = math.prod(flat.shapes[flat.lines[first].makes[0]].shape)
-            for later in numbers[place + 1 :]:
+            for later in numbers[index + 1 :]:
                 array = flat.lines[later].makes[0]
-                if later not in taken and ready[later] < first and math.prod(flat.shapes[array].shape) == elements:
-                    taken.add(later)
+                if later not in claimed and ready[later] < first and math.prod(flat.shapes[array].shape) == elements:
+                    claimed.add(later)
                     found.setdefault(first, []).append(array)
     return found
 
 
 def _touched(line: _Line, sources: dict[int, frozenset[int]], made: set[int]) -> frozenset[int]:
-    """The arrays that are read when a line runs; what is fused runs with its readers."""
+    """Return the allocated arrays that are read when a line runs; fused operations run with their readers."""
     if not made & set(line.makes):
         return frozenset()
     return frozenset().union(*(sources[array] for array in line.reads))
 
 
 def _beside(line: _Line) -> int:
-    """Bytes that an operation needs beside what it reads and makes: of one turn of a loop, or of the larger branch."""
+    """Return the bytes that an operation needs in addition: one turn of a loop, or the larger branch."""
     parameters = line.equation.params
     if line.name == "scan":
         return peak_of(parameters["jaxpr"].jaxpr)
@@ -321,16 +330,17 @@ def _beside(line: _Line) -> int:
 
 
 def _widened(line: _Line) -> int:
-    """Bytes of the copy that a product makes of a factor that is narrower than the other."""
+    """Return the bytes of the copy of a product's factor that is narrower than the other."""
     factors = [atom.aval for atom in line.equation.invars]
     width = max(factor.dtype.itemsize for factor in factors)
     return sum(width * math.prod(factor.shape) for factor in factors if factor.dtype.itemsize < width)
 
 
 def _reused(line: _Line, new: Sequence[int], dying: set[int], size: list[int]) -> int:
-    """Bytes of the results that take the place of what dies."""
+    """Return the bytes of the results that reuse the memory of dying arrays."""
     if line.name in WHOLE - IN_PLACE or line.name in ("gather", "concatenate"):
         return 0
+    # Example: arrays of 8, 8 and 4 bytes die, results have 8 and 6: only the 8 is reused.
     free = Counter(size[array] for array in dying)
     total = 0
     for array in new:

@@ -1,4 +1,4 @@
-"""How the parameters of a learner lie on a mesh, as text that a review can read: a line for each."""
+"""The sharding of a learner's parameters on a mesh as text for review, one line per parameter."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from mmvideo.parallel.rules import PARAMETERS, partition
 
 
 def sharding_table(params: Any, axes: Any, sizes: Mapping[str, int]) -> str:
-    """Name, shape and mesh axes of every parameter; those of stacked layers are one line, `layers` the first axis.
+    """Return name, shape and mesh axes of every parameter; a stack of layers is one line, with `layers` as first axis.
 
     Args:
       params: nested dicts of arrays or their shapes.
-      axes: nested alike, the names of each parameter's logical axes, or None.
+      axes: the names of each parameter's logical axes, or None, nested alike.
       sizes: devices along each axis of the mesh.
 
     Returns:
       Lines such as `trunk.blocks.fused.qkv_kernel  12 768 3 12 64  -, fsdp, -, tensor, -`, sorted by name; `whole`
-      is what every device holds all of.
+      marks a parameter that every device holds whole.
     """
     mesh = jax.sharding.AbstractMesh(tuple(sizes[axis] for axis in AXES), AXES)
     named = flatten_dict(axes)

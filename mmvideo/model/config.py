@@ -15,31 +15,31 @@ SIZES: dict[str, tuple[int, int, int, int]] = {
     "H": (32, 1280, 16, 5120),
     "g": (40, 1408, 16, 6144),
 }
-"""Named sizes, as the ViT family uses them (g: the 1.0 B variant of VideoMAE v2 and V-JEPA)."""
+"""Named sizes, as in the ViT family (g: the 1.0 B variant of VideoMAE v2 and V-JEPA)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Fusion:
-    """From which layer on modalities see each other: a choice of spans for each layer.
+    """The layers in which modalities attend to each other: a choice of spans per layer.
 
     Attributes:
-      scheme: `early` lets a clip see all of itself from the first layer on, `mid` from `layer` on,
-        `late` never. From `layer` on, `bottleneck` gives every modality its copy of some tokens, and
-        averages the copies after each layer (MBT, Nagrani et al. 2021, section 3.2): what they gather
-        is read in the layer behind, so that a bottleneck of one layer passes nothing on. `cross` lets
-        a modality ask its whole clip, whose keys and values its own weights make (their section
-        3.2.2); where the modalities share attention and norms, that is what `mid` does.
-      layer: the first layer in which video, sound and text meet.
-      media_layer: for `mid`, the first layer in which video and sound see each other, text still
-        apart; None is `layer`. Between the two lie the features of video and sound together that
-        a joint contrastive pair (video+audio with text) compares.
+      scheme: fusion scheme. `early`: a clip attends to all of itself from the first layer on. `mid`: from `layer` on.
+        `late`: never. `bottleneck`: from `layer` on every modality has a copy of some bottleneck tokens, and the copies
+        are averaged after each layer (MBT, Nagrani et al. 2021, section 3.2); the next layer reads the average, so a
+        bottleneck stage of one layer fuses nothing. `cross`: from `layer` on the queries of a modality attend to the
+        whole clip, with keys and values computed by the weights of the query's modality (MBT, section 3.2.2); equal to
+        `mid` where the modalities share attention and norms.
+      layer: the first layer in which video, audio and text attend to each other.
+      media_layer: for `mid`, the first layer in which video and audio attend to each other but not to text; None:
+        `layer`. The layers between the two give the joint features of video and audio for a contrastive pair
+        (video+audio with text).
       bottlenecks: bottleneck tokens of a clip.
-      modalities: which of them meet; None: all. The others stay apart.
-      alone: whether, for `mid`, each modality also passes the fused layers by itself, with their weights but norms of
-        its own; what is compared or pooled apart is read behind this pass (CAV-MAE, Gong et al. 2023, section 3.3).
-      text: whether a token of text sees its whole text, or is `causal`: it sees what stands before
-        it, and video and sound never see text. A causal text continues what it has seen (CoCa, Yu
-        et al. 2022, section 3.2), below the fusion layer too.
+      modalities: the modalities that are fused; None: all. The rest stay unfused.
+      alone: for `mid`, a second pass in which each modality alone goes through the fused layers, with their weights but
+        with norms of its own; unfused features are read after this pass (CAV-MAE, Gong et al. 2023, section 3.3).
+      text: attention of text tokens: `bidirectional` within the text, or `causal`. Causal tokens attend to earlier
+        tokens only, and video and audio never attend to text. Causal text can be generated (CoCa, Yu et al. 2022,
+        section 3.2); it is causal below the fusion layer too.
     """
 
     scheme: Literal["early", "mid", "late", "bottleneck", "cross"] = "mid"
@@ -54,7 +54,7 @@ class Fusion:
 Shared = Literal["everything", "norms", "feed_forward", "nothing"]
 
 Tensor = Literal["query_key_value", "attended", "attention_out", "inner", "feed_forward_out"]
-"""The tensors of a layer that may be kept for its gradient; `remat` says what they are."""
+"""The tensors of a layer that may be saved for its gradient; `layers/remat.py` describes them."""
 
 KEPT: dict[str, tuple[Tensor, ...]] = {
     "products": get_args(Tensor),
@@ -62,19 +62,19 @@ KEPT: dict[str, tuple[Tensor, ...]] = {
     "attention": ("query_key_value", "attended", "attention_out"),
     "full": (),
 }
-"""What is kept of a layer by each step of `Model.remat` but `none`, which keeps everything."""
+"""Tensors of a layer saved by each value of `Model.remat` except `none`, which saves everything."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sharing:
-    """Which weights of a layer the modalities have for themselves.
+    """The weights of a layer that each modality owns.
 
     Attributes:
-      apart: in the layers in which all modalities are apart: they share `everything` (VATT's
-        modality-agnostic encoder), or all but their own `norms` (CAV-MAE's joint layer), or all but
-        their own `feed_forward` and its norm (multiway experts: VLMo, Bao et al. 2022, section 3.2), or
-        `nothing` (MBT's unshared, VATT's modality-specific encoders).
-      fused: the same in the layers in which some have met.
+      apart: sharing in the layers before fusion. `everything`: all weights are shared (VATT's modality-agnostic
+        encoder). `norms`: all but the norms are shared (CAV-MAE's joint layer). `feed_forward`: all but the
+        feed-forward and its norm are shared (multiway experts: VLMo, Bao et al. 2022, section 3.2). `nothing`: no
+        weight is shared (MBT's unshared, VATT's modality-specific encoders).
+      fused: sharing in the layers in which some modalities are fused; values as for `apart`.
     """
 
     apart: Shared = "everything"
@@ -83,29 +83,27 @@ class Sharing:
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """What a layer is made of. The decoder's layers are made alike, but for stochastic depth.
+    """Architecture of a layer; decoder layers have the same, without stochastic depth.
 
     Attributes:
-      norm: `layer` (Ba et al. 2016), or `rms`, which takes out no mean and has no bias (Zhang and
-        Sennrich 2019).
-      epsilon: added to the variance.
-      order: `pre` norms what enters attention and feed-forward, `post` the sum behind them (Vaswani et
-        al. 2017), so that a stage needs no norm at its end.
-      qk_norm: whether queries and keys are normed, head by head, with a scale and no bias (ViT-22B,
-        Dehghani et al. 2023, section 2).
-      activation: exact GELU, its `gelu_tanh` and `gelu_quick` approximations, or `swiglu`, which has a
-        third matrix of the feed-forward (Shazeer 2020).
-      biases: of the linear maps: all, none, or `qv`, all but that of the keys (BEiT, VideoMAE,
-        Whisper; without a norm of the keys it would change nothing).
-      layer_scale: where the learned factor of each number that a branch adds starts; None: there is
-        none (CaiT, Touvron et al. 2021, eq. 4).
-      drop_path: share of the clips that skip a branch of the last layer in training; it grows
-        linearly from 0 in the first layer (stochastic depth, Huang et al. 2016, section 3).
-      drop_path_rescale: whether the branches that are not skipped grow by one over the share kept, so that their
-        expectation stays (timm); scenic's don't.
-      soft_cap: bound `c` of the scores of attention, `c tanh(score / c)`; None: there is none.
-      quantized: `fp8` rounds both factors of the products with weights to floats of 8 bits, in the backward pass too;
-        None: they are of the dtype `compute`. Attention, embeddings and heads are not touched.
+      norm: `layer` (Ba et al. 2016), or `rms`, without mean subtraction and bias (Zhang and Sennrich 2019).
+      epsilon: constant added to the variance.
+      order: `pre` norms the input of attention and feed-forward; `post` norms the sum after each (Vaswani et al. 2017),
+        so that a stage needs no norm at its end.
+      qk_norm: norm of queries and keys per head, with a scale and no bias (ViT-22B, Dehghani et al. 2023, section 2).
+      activation: exact GELU, its approximations `gelu_tanh` and `gelu_quick`, or `swiglu`, whose feed-forward has a
+        third matrix (Shazeer 2020).
+      biases: linear maps with a bias: `all`, `none`, or `qv`, all but the keys (BEiT, VideoMAE, Whisper; without a norm
+        of the keys their bias has no effect).
+      layer_scale: initial value of the learned factor per channel of a branch's output; None: no factor (CaiT, Touvron
+        et al. 2021, eq. 4).
+      drop_path: share of the clips that skip a branch of the last layer in training; it grows linearly from 0 in the
+        first layer (stochastic depth, Huang et al. 2016, section 3).
+      drop_path_rescale: scaling of the branches that are not skipped by one over the share kept, which preserves the
+        expectation (timm); scenic does not scale.
+      soft_cap: bound `c` of the attention scores, `c tanh(score / c)`; None: no bound.
+      quantized: `fp8` rounds both factors of products with weights to 8-bit floats, in the backward pass too; None:
+        products are in the dtype `compute`. Attention, embeddings and heads are not quantized.
     """
 
     norm: Literal["layer", "rms"] = "layer"
@@ -131,12 +129,12 @@ class Block:
 
 @dataclasses.dataclass(frozen=True)
 class AttentionPooling:
-    """What the feed-forward of pooling `map` is made of.
+    """Architecture of the feed-forward of pooling `map`.
 
     Attributes:
-      activation: exact GELU, or its approximations as of `Block`; SigLIP's is `gelu_tanh`.
-      feed_forward: its inner width; None is four times the model's.
-      epsilon: added to the variance in the norm before it.
+      activation: exact GELU, or an approximation as in `Block`; SigLIP uses `gelu_tanh`.
+      feed_forward: inner width; None: four times the model's width.
+      epsilon: constant added to the variance in its norm.
     """
 
     activation: Literal["gelu", "gelu_tanh", "gelu_quick"] = "gelu"
@@ -155,11 +153,11 @@ class Decoder:
     """The light decoder of masked prediction.
 
     Attributes:
-      depth, width, heads: as of the trunk; the feed-forward is four times the width.
-      sees: what a token of the decoder attends to: its own `modality` in its clip, so that what
-        one modality tells of another has to pass through the trunk, or its whole `clip`.
-      class_tokens: whether the trunk's class tokens go into the decoder too, without positions, where what it predicts
-        of their modality attends to them (MAE, AudioMAE).
+      depth, width, heads: as of the backbone; the feed-forward is four times the width.
+      sees: tokens that a decoder token attends to: those of its own `modality` in its clip, so that information between
+        modalities must pass through the backbone, or those of its whole `clip`.
+      class_tokens: whether the backbone's class tokens enter the decoder too, without positions, next to the tokens of
+        their modality (MAE, AudioMAE).
     """
 
     depth: int = 1
@@ -171,12 +169,12 @@ class Decoder:
 
 @dataclasses.dataclass(frozen=True)
 class VideoEncoder:
-    """A factorised encoder of video: space first, then time in the trunk (ViViT, Arnab et al. 2021, section 3.3).
+    """A factorised encoder of video: space first, then time in the backbone (ViViT, Arnab et al. 2021, section 3.3).
 
     Attributes:
-      depth: layers in which a token sees its own tubelet step only; they are made as the trunk's.
-      pooling: what becomes of a step's tokens: their `mean`, or a `class` token among them; one token enters
-        the trunk.
+      depth: layers in which a token attends to its own tubelet step only; their architecture is that of the backbone.
+      pooling: pooling of the tokens of a step to the one token that enters the backbone: their `mean`, or a `class`
+        token.
     """
 
     depth: int = 12
@@ -188,40 +186,40 @@ class Model:
     """A multimodal transformer.
 
     Attributes:
-      size: a name of `SIZES`; the four numbers below override it one by one.
-      depth, width, heads, feed_forward: layers, `D`, `N`, `F`; None takes the size's.
-      fusion: which modalities meet, and where.
-      sharing: which weights the modalities have for themselves.
-      depths: own number of layers below the fusion layer for some modalities, where they share
-        `nothing` there; the others have `fusion.layer`.
-      block: what a layer is made of.
-      class_tokens: class tokens for each modality of a clip, which pooling `class` reads.
-      registers: tokens for each modality of a clip that nothing reads (Darcet et al. 2024).
-      position: `rotary` and `sincos` know the time in seconds, shared by the modalities, and the place in
-        the grid; `rotary_3d` (V-JEPA 2) turns by cells; `sincos_1d` (VideoMAE), `sincos_2d` (MAE),
-        `sincos_2d_time_first` (CAV-MAE), `sincos_2d_turned` (AudioMAE) and `sincos_3d` (V-JEPA) are fixed and
-        count cells; `learned` has a table for each axis of each modality (VATT), `learned_1d` one over the flat
-        grid of each (ViT, AST, MBT); `none`.
-      attention: `auto` chooses by platform; `xla` is the reference, `chunked` needs linear memory, `cudnn` and
-        `tokamax` are for NVIDIA GPUs, `splash` for TPUs.
-      chunk: keys a block of the chunked attention.
+      size: a name of `SIZES`; depth, width, heads and feed_forward override it one by one.
+      depth, width, heads, feed_forward: number of layers, `D`, `N`, `F`; None: that of `size`.
+      fusion: fusion of the modalities: scheme and layers.
+      sharing: weights that the modalities share.
+      depths: number of layers below the fusion layer by modality, for modalities that share `nothing` there; the rest
+        have `fusion.layer`.
+      block: architecture of a layer.
+      class_tokens: class tokens per modality of a clip; pooling `class` reads them.
+      registers: register tokens per modality of a clip, which nothing reads (Darcet et al. 2024).
+      position: position scheme. `rotary` and `sincos` use the time in seconds, shared by the modalities, and the cell
+        in the grid; `rotary_3d` (V-JEPA 2) rotates by cells; `sincos_1d` (VideoMAE), `sincos_2d` (MAE),
+        `sincos_2d_time_first` (CAV-MAE), `sincos_2d_turned` (AudioMAE) and `sincos_3d` (V-JEPA) are fixed and count
+        cells; `learned` has a table per axis and modality (VATT), `learned_1d` one table over the flat grid of each
+        modality (ViT, AST, MBT); `none`.
+      attention: attention backend. `auto` chooses by platform; `xla` is the reference; `chunked` needs linear memory;
+        `cudnn` and `tokamax` are for NVIDIA GPUs, `splash` for TPUs.
+      chunk: keys per block of chunked attention.
       compute: dtype of activations; parameters are float32.
-      remat: what is computed again in the backward pass, from `none` to `full`, which keeps a layer's input
-        only; `products`, `dots` and `attention` keep what their names say (the table in `model/layers/remat.py`).
-      remat_keep: tensors of a layer that are kept beside those.
-      remat_offload: tensors that are kept in the host's memory instead of the device's.
-      scan: whether layers are one scanned program, which is fast to compile, or unrolled, which on a GPU is faster to
-        run; `auto` chooses by platform and depth (`unrolled_layers`).
-      audio_stem: how a spectrogram becomes tokens: one product a patch (`patches`), or two convolutions over time
-        for patches of two rows with all mel bins (`convolution`, Whisper); what is hidden is zero to its neighbours.
-      embedding_norm: modalities whose tokens, with their positions and their class tokens, are normed before the first
-        layer, each with weights of its own (CLIP's pictures, BERT).
-      final_norm: whether what each stage ends with is normed. Where it is not, a head's own norm is the only one
-        between the last layer and the answer (VideoMAE and AudioMAE fine-tune so).
+      remat: rematerialization, from `none` to `full`, which saves only the input of a layer; `products`, `dots` and
+        `attention` save the tensors of their names (table in `model/layers/remat.py`).
+      remat_keep: tensors of a layer that are saved in addition.
+      remat_offload: tensors of a layer that are saved in host memory instead of device memory.
+      scan: layers as one scanned program, which is fast to compile, or unrolled, which is faster to run on a GPU;
+        `auto` chooses by platform and depth (`unrolled_layers`).
+      audio_stem: map from spectrogram to tokens: one product per patch (`patches`), or two convolutions over time for
+        patches of two rows with all mel bins (`convolution`, Whisper); hidden patches are zero to their neighbours.
+      embedding_norm: modalities whose tokens, with their positions and class tokens, are normed before the first layer,
+        each with weights of its own (CLIP's images, BERT).
+      final_norm: norm at the end of each stage. Without it a head's own norm is the only one between the last layer and
+        the output (fine-tuning of VideoMAE and AudioMAE).
       decoder: the decoder of masked prediction.
-      attention_pooling: what heads are made of that pool by a learned query.
-      video_encoder: layers for each tubelet step of video by itself, of which the trunk then sees one token;
-        None: the trunk sees every token of video.
+      attention_pooling: attention pooling of heads with a learned query.
+      video_encoder: layers within each tubelet step of video, of which the backbone gets one token; None: the backbone
+        gets every token of video.
     """
 
     size: str = "nano"
@@ -266,7 +264,7 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class ModelDims:
-    """The numbers that a model is built with: layers, `D`, `N` and `F`."""
+    """The dimensions of a model: layers, `D`, `N` and `F`."""
 
     depth: int
     width: int
@@ -280,14 +278,15 @@ class ModelDims:
 
 
 def model_dims(model: Model) -> ModelDims:
-    """The size by name with what the config overrides.
+    """Return the dimensions of the named size with the overrides of the config.
 
     Raises:
-      ValueError: an unknown size, a number below 1, a width that the heads don't divide, heads too narrow for the
-        positions, or tensors to keep that are none or contradict each other.
+      ValueError: an unknown size, a dimension below 1, a width that the heads don't divide, heads too narrow for the
+        positions, or tensors to save that are unknown or contradict each other.
     """
     if model.size not in SIZES:
         raise ValueError(f"model.size {model.size!r} is not a size: choose one of {', '.join(SIZES)}")
+    # Example: size S with depth 6 is (6, 384, 6, 1536).
     own = (model.depth, model.width, model.heads, model.feed_forward)
     dims = ModelDims(*(named if given is None else given for given, named in zip(own, SIZES[model.size], strict=True)))
     check_dims("model", dims, model.position)
@@ -324,7 +323,7 @@ def unrolled_layers(model: Model, platform: str, count: int) -> int:
 
 
 def dense_reference(model: Model) -> Model:
-    """The same model computed in the plainest way, as products are counted: dense attention, nothing twice."""
+    """Return the config of the same model with dense attention and without rematerialization, for counting FLOPs."""
     block = dataclasses.replace(model.block, quantized=None)
     return dataclasses.replace(model, block=block, attention="xla", remat="none", remat_keep=(), remat_offload=())
 
@@ -338,28 +337,28 @@ def _check_extras(model: Model) -> None:
             raise ValueError(f"model.embedding_norm has {name!r}: name some of video, audio and text")
     for name, number in (model.depths or {}).items():
         if model.sharing.apart != "nothing":
-            raise ValueError("model.depths needs model.sharing.apart nothing: who shares layers has as many of them")
+            raise ValueError("model.depths needs model.sharing.apart nothing: shared layers can't differ in number")
         if name not in ("video", "audio", "text") or number < 1:
             raise ValueError(f"model.depths has {name!r}: {number}; give 1 or more layers for video, audio or text")
 
 
 def _check_remat(model: Model) -> None:
     if model.remat != "none" and model.remat not in KEPT:
-        raise ValueError(f"model.remat {model.remat!r} is none of none, {', '.join(KEPT)}")
+        raise ValueError(f"model.remat {model.remat!r} is unknown: choose one of none, {', '.join(KEPT)}")
     for field in ("remat_keep", "remat_offload"):
         for name in getattr(model, field):
             if name not in get_args(Tensor):
                 known = ", ".join(get_args(Tensor))
-                raise ValueError(f"model.{field} has {name!r}, which no tensor of a layer is called: choose of {known}")
+                raise ValueError(f"model.{field} has {name!r}, which is no tensor of a layer: choose from {known}")
         if getattr(model, field) and model.remat == "none":
-            raise ValueError(f"model.{field} says what is kept, but model.remat none keeps everything: take full")
+            raise ValueError(f"model.{field} names tensors, but model.remat none saves everything: set it to full")
     for name in model.remat_keep:
         if name in model.remat_offload:
-            raise ValueError(f"model.remat_keep and model.remat_offload both have {name!r}: keep it in one place")
+            raise ValueError(f"model.remat_keep and model.remat_offload both have {name!r}: name it in one of them")
 
 
 def decoder_dims(model: Model) -> ModelDims:
-    """The numbers of the decoder of masked prediction; raises as `model_dims` does."""
+    """Return the dimensions of the decoder of masked prediction; raises as `model_dims` does."""
     decoder = model.decoder
     dims = ModelDims(decoder.depth, decoder.width, decoder.heads, 4 * decoder.width)
     check_dims("model.decoder", dims, model.position)
@@ -367,7 +366,7 @@ def decoder_dims(model: Model) -> ModelDims:
 
 
 def check_dims(where: str, dims: ModelDims, position: str) -> None:
-    """Raises ValueError, naming the field below `where`, for numbers that no transformer can have."""
+    """Raise ValueError for dimensions that no transformer can have, naming the field below `where`."""
     for name, number in dataclasses.asdict(dims).items():
         if number < 1:
             raise ValueError(f"{where}.{name} is {number}: it must be 1 or more")

@@ -1,4 +1,4 @@
-"""From content to tokens: one dense product a modality, then a weave into the order of the row."""
+"""Embedding of content as tokens: one dense product per modality, then a gather into the order of the row."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mmvideo.model.sharding import by_tokens, whole, whole_rows
 from mmvideo.stream import MODALITIES, PatchSpec, StreamSpec, TextSpec, TokenLayout, TokenStream
 
 TEXT_DEVIATION = 0.5
-"""Standard deviation of new text embeddings: about that of embedded patches, so that no modality starts faint."""
+"""Standard deviation of new text embeddings: about that of embedded patches, so that all modalities start alike."""
 
 
 class PatchEmbedder(nnx.Module):
-    """Patches to tokens: tubelets of pixels, patches of a spectrogram, or stretches of a waveform (VATT).
+    """Patches to tokens: tubelets of pixels, patches of a spectrogram, or windows of a waveform (VATT).
 
     uint8 pixels are first mapped from [0, 255] to [-1, 1].
     """
@@ -35,11 +35,11 @@ class PatchEmbedder(nnx.Module):
     def start_from_image(
         self, kernel: Float[Array, "y x c D"], bias: Float[Array, " D"] | None = None, how: str = "central"
     ) -> None:
-        """Takes over the patch embedder of an image model, inflated to tubelets (see `inflate`).
+        """Load the patch embedder of an image model, inflated to tubelets (see `inflate`).
 
         Args:
-          kernel: of the image model, for pixels in [-1, 1].
-          bias: of the image model; None leaves the own one.
+          kernel: kernel of the image model, for pixels in [-1, 1].
+          bias: bias of the image model; None keeps the current one.
           how: `central` or `mean`.
 
         Raises:
@@ -58,7 +58,7 @@ class PatchEmbedder(nnx.Module):
 
 
 class TextEmbedder(nnx.Module):
-    """Text pieces to tokens, by a table."""
+    """Text token ids to tokens, by a table."""
 
     def __init__(self, spec: TextSpec, width: int, compute: str, *, rngs: nnx.Rngs):
         self.compute = compute
@@ -75,11 +75,13 @@ class ModalityEmbedding(nnx.Module):
         self.table = parameter(normal(rngs, (len(MODALITIES), width)), "place", "embed")
 
     def __call__(self, layout: TokenLayout, dtype: jnp.dtype | str) -> Float[Array, "B L D"]:
+        # One-hot of PADDING (-1) is a row of zeros, so padding stays zero. A product instead of a gather keeps the
+        # gradient a product too: no scatter into three rows.
         return jax.nn.one_hot(layout.modality, len(MODALITIES), dtype=dtype) @ self.table[...].astype(dtype)
 
 
 class Embedder(nnx.Module):
-    """All modalities of a stream to the tokens of its rows; padding is zero.
+    """Embedding of all modalities of a stream as the tokens of its rows; padding is zero.
 
     Args:
       spec: the modalities and their patches.
@@ -98,22 +100,31 @@ class Embedder(nnx.Module):
             setattr(self, name, kind(getattr(spec, name), width, compute, rngs=rngs))
 
     def __call__(self, stream: TokenStream) -> Float[Array, "B L D"]:
-        """Raises ValueError if the stream holds a modality that the model was not built for."""
+        """Return the embedded tokens.
+
+        Raises:
+          ValueError: the stream holds a modality that the model was not built for.
+        """
         unknown = sorted(set(stream.content) - set(self.known))
         if unknown or not stream.content:
             raise ValueError(f"the stream holds {sorted(stream.content)}, the model was built for {list(self.known)}")
+        # The source is [video | audio | text], without absent modalities; `source_index` counts in it.
         parts = [by_tokens(self._embedded(name, stream)) for name in MODALITIES if name in stream.content]
         tokens = weave(jnp.concatenate(parts, axis=1), stream.layout.source_index, stream.layout.is_token)
         tokens = tokens + self.modality(stream.layout, tokens.dtype)
         return jnp.where(stream.layout.is_token[..., None], tokens, 0)
 
     def _embedded(self, name: str, stream: TokenStream) -> Float[Array, "B N D"]:
-        embedder, content = getattr(self, name), stream.content[name]
+        embedder = getattr(self, name)
+        content = stream.content[name]
         if isinstance(embedder, ConvolutionStem):
             return embedder(content, joined_patches(stream, name))
         return embedder(content)
 
 
 def weave(source: Float[Array, "B S D"], index: Int[Array, "B L"], real: Bool[Array, "B L"]) -> Float[Array, "B L D"]:
-    """Tokens of the row, taken from the source by place; zero where the row has no token."""
+    """Gather the tokens of a row from a source by index; zero where the row has no token.
+
+    Example: index [0, 2, 1, 0] with real [1, 1, 1, 0] gives [source[0], source[2], source[1], 0].
+    """
     return by_tokens(jnp.where(real[..., None], jnp.take_along_axis(whole_rows(source), index[..., None], axis=1), 0))

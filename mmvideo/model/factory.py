@@ -1,4 +1,4 @@
-"""One door to every kind of model: how it is made, how wide its features are, and where its modalities meet."""
+"""One entry point for every kind of model: build it, and ask for its feature width, pooler and fusion stages."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mmvideo.stream import StreamSpec
 
 
 def build_model(model: ModelConfig, spec: StreamSpec, *, rngs: nnx.Rngs) -> nnx.Module:
-    """A new trunk: a module that turns a `TokenStream` into `Features`, and knows its `config` and `spec`.
+    """Build a backbone: a module that maps a `TokenStream` to `Features` and has its `config` and `spec`.
 
     Args:
       model: settings of any kind of model.
       spec: the modalities of the run.
-      rngs: needs the stream `params`; baselines also `dropout`.
+      rngs: needs the stream `params`; baselines also need `dropout`.
 
     Raises:
       ValueError: settings that don't fit each other or the modalities.
@@ -35,21 +35,21 @@ def build_model(model: ModelConfig, spec: StreamSpec, *, rngs: nnx.Rngs) -> nnx.
 
 
 def feature_width(model: ModelConfig) -> int:
-    """Numbers of a token of the features, `D`, in every tap; raises ValueError as `model_dims` does."""
+    """Return the width `D` of the features at every tap; raises ValueError as `model_dims` does."""
     return model_dims(model).width if isinstance(model, Model) else model.dense[-1]
 
 
 def feature_heads(model: ModelConfig) -> int:
-    """Heads of attention over the features (`Pooler`): those of the trunk, one for a baseline."""
+    """Return the number of attention heads over the features (`Pooler`): the backbone's, or one for a baseline."""
     return model_dims(model).heads if isinstance(model, Model) else 1
 
 
 def make_pooler(kind: str, model: ModelConfig, *, rngs: nnx.Rngs) -> Pooler:
-    """A new `Pooler` of a model's features.
+    """Build a `Pooler` of a model's features.
 
     Args:
-      kind: of pooling.
-      model: gives width and heads, and what attention pooling is made of.
+      kind: the kind of pooling.
+      model: gives width, heads and the settings of attention pooling.
       rngs: needs the stream `params`.
 
     Raises:
@@ -60,5 +60,5 @@ def make_pooler(kind: str, model: ModelConfig, *, rngs: nnx.Rngs) -> Pooler:
 
 
 def fusion_stages(model: ModelConfig) -> tuple[Stage, ...]:
-    """Which modalities have met in each of the taps; raises ValueError as `stages` does."""
+    """Return the fusion stage of each tap; raises ValueError as `stages` does."""
     return stages(model.fusion, model_dims(model).depth) if isinstance(model, Model) else STAGES

@@ -1,4 +1,4 @@
-"""What the transformer gives: the tokens at the end of every stage of fusion."""
+"""The output of the transformer: the tokens at the end of every stage of fusion."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class Features:
     """Tokens tapped at the end of each stage of fusion.
 
     Attributes:
-      taps: one array a stage, each through its own norm; what stands in padding means nothing.
-      layout: of which clip and modality each token is: that of the stream, unless the trunk keeps fewer tokens.
-      classes: for each tap the class tokens of every clip and modality; `C` may be 0. Those of a
-        modality that the clip lacks mean nothing.
-      place: where each token of the stream's rows stands in the rows of the taps, `PADDING` if it is
-        not kept; None when the rows are the stream's.
+      taps: one array per stage, each after its own norm; values in padding are arbitrary.
+      layout: clip and modality of each token: the layout of the stream, unless the backbone keeps fewer tokens.
+      classes: for each tap the class tokens of every clip and modality; `C` may be 0. Those of a modality that the clip
+        lacks are arbitrary.
+      place: index of each token of the stream's rows in the rows of the taps, `PADDING` if it is not kept; None when
+        the rows are the stream's.
       stages: the stages, in the order of the taps.
       modalities: the modalities that the model was built for.
-      entering: the tokens as they come into each stage, from which the trunk can go on (`resume`); none
-        of a trunk that can't.
-      source: what those are: the tokens of the rows, class tokens and registers.
-      embedded: unit embeddings `[B, E, d]` that contrastive objectives of the run make of these features,
-        by group of modalities, and which clips have the whole group; the learner adds them.
+      entering: the tokens at the start of each stage, from which the backbone can `resume`; empty for a backbone that
+        can't.
+      source: the pool of the tokens in `entering`: tokens of the rows, class tokens and registers.
+      embedded: unit embeddings `[B, E, d]` by group of modalities, and a mask of the clips that have the whole group.
+        The learner adds them for the run's contrastive objectives.
     """
 
     taps: tuple[Float[Array, "B L D"], ...]
@@ -49,15 +49,16 @@ class Features:
         return self.taps[-1]
 
     def tap(self, modalities: tuple[str, ...]) -> int:
-        """Number of the deepest tap at which the asked modalities know of no other modality.
+        """Return the index of the deepest tap at which no other modality has reached the given modalities.
 
         Raises:
-          ValueError: an unknown modality, one that the model lacks, or a fusion that lets others in
-            from the first layer on.
+          ValueError: an unknown modality, one that the model lacks, or a fusion that mixes in others from the first
+            layer on.
         """
         lacking = [name for name in modalities if name not in self.modalities]
         if lacking or not modalities:
             raise ValueError(f"no features of {lacking or 'no modality'}: the model was built for {self.modalities}")
+        # Example: stages apart, media, fused. ("video",) -> 0, ("video", "audio") -> 1, all three -> 2.
         apart = [number for number, stage in enumerate(self.stages) if not self._outsiders(stage, modalities)]
         if not apart:
             others = ", ".join(self._outsiders(self.stages[0], modalities))
@@ -68,10 +69,9 @@ class Features:
         return apart[-1]
 
     def tokens(self, modalities: tuple[str, ...]) -> Float[Array, "B L D"]:
-        """The tokens at `tap(modalities)`.
+        """Return the tokens at `tap(modalities)`; raises as `tap` does.
 
-        Only the tokens of the asked modalities are meant; the others stand in the same rows. Raises
-        as `tap` does.
+        Only the tokens of the given modalities are valid; the same rows hold the tokens of the rest.
         """
         return self.taps[self.tap(modalities)]
 

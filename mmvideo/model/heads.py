@@ -11,11 +11,11 @@ from mmvideo.model.layers.basic import EPSILON, LayerNorm, Linear
 
 
 class ProjectionHead(nnx.Module):
-    """Layer norm, where there is one, and a linear map to the unit sphere, where cosine and inner product are one.
+    """An optional layer norm and a linear map to the unit sphere, where the inner product is the cosine.
 
     Args:
-      width: numbers in, `D`.
-      out: numbers of the embedding.
+      width: input width, `D`.
+      out: width of the embedding.
       norm, bias: whether there is a norm, and whether the linear map has a bias.
     """
 
@@ -26,24 +26,25 @@ class ProjectionHead(nnx.Module):
         self.dense = Linear(width, out, bias=bias, rngs=rngs)
 
     def __call__(self, x: Float[Array, "*batch D"]) -> Float[Array, "*batch d"]:
-        """Embeddings of length 1 (0 stays 0), float32."""
+        """Return float32 embeddings of length 1 (0 stays 0)."""
         wide = x.astype(jnp.float32)
         return unit(self.dense(self.norm(wide) if self.norms else wide))
 
 
 class LinearHead(nnx.Module):
-    """Layer norm, where there is one, dropout and a linear map: logits of classes, or numbers of a patch; float32.
+    """An optional layer norm, dropout and a linear map to class logits or the elements of a patch; float32.
 
     Args:
-      width: numbers in, `D`.
-      out: numbers out.
-      dropout: share of the normed numbers that training sets to 0 (Srivastava et al. 2014, section 4); the rest grow by
-        one over the share kept, so that their expectation stays.
-      scale: of the linear map's first weights. Small ones let a pretrained trunk begin with all answers nearly alike.
-      epsilon: added to the variance in the norm; None: there is no norm.
+      width: input width, `D`.
+      out: output width.
+      dropout: share of the normed elements that training sets to 0 (Srivastava et al. 2014, section 4); the rest are
+        divided by the share kept, which preserves the expectation.
+      scale: factor of the initial weights of the linear map. With a small factor a pretrained backbone starts with
+        nearly equal outputs.
+      epsilon: constant added to the variance in the norm; None: no norm.
 
     Attributes:
-      deterministic: False drops numbers, as in training.
+      deterministic: False drops elements, as in training.
     """
 
     def __init__(
@@ -76,5 +77,6 @@ class LinearHead(nnx.Module):
 
 
 def unit(x: Float[Array, "*batch d"]) -> Float[Array, "*batch d"]:
-    """`x` scaled to length 1; the gradient is finite also at 0."""
+    """Return `x` scaled to length 1; the gradient is finite at 0 too."""
+    # The constant is inside the root: at x = 0 the gradient of a norm is 0 / 0, that of this form is 1e6 and finite.
     return x * jax.lax.rsqrt(jnp.square(x).sum(axis=-1, keepdims=True) + 1e-12)

@@ -1,4 +1,4 @@
-"""The kinds of models that a run may train, told apart by their field `kind`."""
+"""The kinds of models that a run may train; their field `kind` distinguishes them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mmvideo.model.config import Model
 
 
 class Discriminated:
-    """Tells pydantic to choose the member of a union by its field `kind`, so that its errors name that one's fields."""
+    """A pydantic annotation that chooses the member of a union by its field `kind`, so that errors name its fields."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         from pydantic import Field
@@ -18,6 +18,6 @@ class Discriminated:
 
 
 ModelConfig = Annotated[Model | CnnLstm | FrameLstm, Discriminated()]
-"""Any of the models."""
+"""The config of any model."""
 
 __all__ = ["ModelConfig", "Discriminated", "CnnLstm", "FrameLstm", "Model"]

@@ -1,4 +1,4 @@
-"""From tokens to one vector a clip: the mean, class tokens, the last, or a learned query that attends to them."""
+"""Pooling of tokens to one vector per clip: the mean, class tokens, the last token, or a learned query."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ KINDS = get_args(Pooling)
 class Pooler(nnx.Module):
     """One vector for each clip of a row.
 
-    `mean` is that of the clip's tokens, `class` that of its class tokens, those of every modality of
-    the group alike, `map` is `AttentionPool`, and `last` is the clip's last token of the group: of a text
-    the mark of its end (CLIP), or what fills it up (SigLIP).
+    `mean` is the mean of the clip's tokens. `class` is the mean of the class tokens of the group's modalities that the
+    clip has. `map` is `AttentionPool`. `last` is the clip's last token of the group: for text the end token (CLIP) or
+    the last padding token (SigLIP).
 
     Args:
       kind: `mean`, `class`, `map` or `last`.
       width: `D`.
       heads: `N` of attention pooling.
-      settings: what attention pooling is made of.
+      settings: settings of attention pooling.
 
     Raises:
       ValueError: an unknown kind.
@@ -50,24 +50,26 @@ class Pooler(nnx.Module):
     def __call__(
         self, features: Features, tap: int, group: tuple[str, ...], slots: int
     ) -> tuple[Float[Array, "B E D"], Bool[Array, "B E"]]:
-        """The vectors of a group of modalities.
+        """Return the pooled vectors of a group of modalities.
 
         Args:
-          features: of the trunk.
-          tap: number of the tap to pool.
+          features: features of the backbone.
+          tap: index of the tap to pool.
           group: the modalities whose tokens count.
           slots: clip slots of a row, `E`.
 
         Returns:
-          Vectors in float32, zero for a clip without any token of the group; and True for a clip that
-          has tokens of every modality of it.
+          Vectors in float32, zero for a clip without any token of the group; and True for a clip that has tokens of
+          every modality of the group.
 
         Raises:
-          ValueError: an unknown modality, none, or `class` for a model without class tokens.
+          ValueError: an unknown modality, an empty group, or `class` for a model without class tokens.
         """
         tokens, layout = features.taps[tap], features.layout
         if self.kind == "mean":
             return pool(tokens, layout, group, slots)
+        # Masks [m, B, E, L] of the m modalities of the group: `any` over L tells whether a clip has a modality, `any`
+        # over m gives the clip's tokens of the group.
         each = members(layout, group, slots)
         present = each.any(axis=-1)
         if self.kind == "class":
@@ -75,14 +77,15 @@ class Pooler(nnx.Module):
         elif self.kind == "last":
             pooled = _last(tokens, each.any(axis=0))
         else:
+            # As in `pool`: padding may hold NaN, which would pass through the values even at weight zero.
             pooled = self.attention(jnp.where(layout.is_token[..., None], tokens, 0), each.any(axis=0))
         return jnp.where(present.any(axis=0)[..., None], pooled, 0), present.all(axis=0)
 
 
 class AttentionPool(nnx.Module):
-    """A learned query attends to a clip's tokens (SigLIP's head; Zhai et al., arXiv 2106.04560).
+    """A learned query that attends to a clip's tokens (SigLIP's head; Zhai et al., arXiv 2106.04560).
 
-    `y` is the attention's answer, and `y + MLP(norm(y))` the vector (Lee et al. 2019, eq. 6 and 11).
+    With the output `y` of the attention, the vector is `y + MLP(norm(y))` (Lee et al. 2019, eq. 6 and 11).
     """
 
     def __init__(self, width: int, heads: int, settings: AttentionPooling = AttentionPooling(), *, rngs: nnx.Rngs):
@@ -100,13 +103,14 @@ class AttentionPool(nnx.Module):
         self.down = Linear(inner, width, axes=("mlp", "embed"), rngs=rngs)
 
     def __call__(self, tokens: Float[Array, "B L D"], member: Bool[Array, "B E L"]) -> Float[Array, "B E D"]:
-        """Vectors in float32; that of a clip without members means nothing.
+        """Return vectors in float32; that of a clip without members is arbitrary.
 
         Args:
-          tokens: finite, also in padding.
-          member: which tokens each clip's query sees.
+          tokens: finite values, in padding too.
+          member: mask of the tokens that each clip's query attends to.
         """
-        # All clips ask with one query, so that each key is scored once, whatever the number of clips.
+        # All clips share one query, so each key is scored once, whatever the number of clips: [B, N, L], then one
+        # softmax per clip over its own members [B, E, N, L].
         split = (*tokens.shape[:2], self.heads, -1)
         query = self.query(self.probe[...].astype(tokens.dtype)).reshape(self.heads, -1)
         key, value = self.key(tokens).reshape(split), self.value(tokens).reshape(split)
@@ -120,37 +124,38 @@ class AttentionPool(nnx.Module):
 def pool(
     tokens: Float[Array, "B L D"], layout: TokenLayout, modalities: tuple[str, ...], clips: int
 ) -> tuple[Float[Array, "B E D"], Bool[Array, "B E"]]:
-    """The mean over each clip's tokens of the named modalities.
+    """Return the mean over each clip's tokens of the named modalities.
 
     Args:
       tokens: features in the rows of `layout`.
-      layout: which clip and modality each token is of.
-      modalities: names out of `MODALITIES`; a clip's tokens of all of them count alike.
+      layout: clip and modality of each token.
+      modalities: names out of `MODALITIES`; all their tokens in a clip have equal weight.
       clips: clip slots of a row, `E`.
 
     Returns:
-      Means in float32, zero for a clip without any such token; and True for a clip that has tokens
-      of every named modality. A clip that is not present has no part in any loss.
+      Means in float32, zero for a clip without any such token; and True for a clip that has tokens of every named
+      modality. A clip that is not present has no part in any loss.
 
     Raises:
       ValueError: an unknown modality, or none.
     """
     each = members(layout, modalities, clips)
     member = each.any(axis=0)
-    # Padding may hold anything, also what is not a number, and zero times that is not zero.
+    # Padding may hold NaN, and 0 * NaN is NaN: a mask in the product alone would not keep it out.
     tokens = jnp.where(layout.is_token[..., None], tokens, 0)
     total = jnp.einsum("bel,bld->bed", member.astype(tokens.dtype), tokens, preferred_element_type=jnp.float32)
     return total / jnp.maximum(member.sum(axis=-1), 1)[..., None], each.any(axis=-1).all(axis=0)
 
 
 def _last(tokens: Float[Array, "B L D"], member: Bool[Array, "B E L"]) -> Float[Array, "B E D"]:
-    """The last of each clip's tokens, float32; that of a clip without any means nothing."""
-    place = jnp.where(member, jnp.arange(member.shape[-1]), 0).max(axis=-1)
-    return jnp.take_along_axis(tokens, place[..., None], axis=1).astype(jnp.float32)
+    """Return the last of each clip's tokens, float32; that of a clip without any is arbitrary."""
+    # Example: member [0, 1, 1, 0] becomes indices [0, 1, 2, 0], whose maximum 2 is the last member.
+    index = jnp.where(member, jnp.arange(member.shape[-1]), 0).max(axis=-1)
+    return jnp.take_along_axis(tokens, index[..., None], axis=1).astype(jnp.float32)
 
 
 def members(layout: TokenLayout, modalities: tuple[str, ...], clips: int) -> Bool[Array, "m B E L"]:
-    """For each named modality, which tokens of a row are of it and of which clip.
+    """Return for each named modality and each clip a mask of its tokens in the row.
 
     Raises:
       ValueError: an unknown modality, or none.
@@ -165,7 +170,7 @@ def members(layout: TokenLayout, modalities: tuple[str, ...], clips: int) -> Boo
 def _mean_class(
     classes: Float[Array, "B E 3 C D"], present: Bool[Array, "m B E"], group: tuple[str, ...]
 ) -> Float[Array, "B E D"]:
-    """The mean over the class tokens of the modalities of the group that a clip has."""
+    """Return the mean over the class tokens of the group's modalities that a clip has."""
     if classes.shape[3] == 0:
         raise ValueError("pooling 'class' needs class tokens: set model.class_tokens to 1 or more")
     own = classes[:, :, [MODALITIES.index(name) for name in group]].astype(jnp.float32).mean(axis=3)

@@ -1,11 +1,11 @@
-"""Where activations live on a mesh: split by rows and by tokens, whole in width.
+"""Sharding of activations on a mesh: split by rows and by tokens, never by width.
 
-Parameters may be split over the same devices as rows (`fsdp`). Left to itself XLA then sometimes
-splits the width of an activation as its parameter's, and moves the large array instead of the small.
+Parameters may be split over the same devices as rows (`fsdp`). Without constraints XLA sometimes splits the width of an
+activation like that of its parameter, and moves the large array instead of the small one.
 
-The tokens of a long row are split over `context`. What is per token works on its part: the embedding of content,
-norms, projections, feed-forward (`by_tokens`). What brings tokens to other places takes them from the whole row
-(`whole_rows`) and keeps a part of the answer. Attention has its queries split and gathers keys and values
+The tokens of a long row are split over `context`. Operations per token work on the local tokens: the embedding of
+content, norms, projections, feed-forward (`by_tokens`). Operations that move tokens to other indices gather the whole
+row (`whole_rows`) and keep the local part of the result. Attention has its queries split and gathers keys and values
 (`on_own_queries`).
 """
 
@@ -20,7 +20,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float, Int
 
 ROW_AXES = ("data", "fsdp")
-"""The mesh axes that rows are split over, as in `mmvideo.parallel.rules.ACTIVATIONS`, which stands beside this room."""
+"""The mesh axes that rows are split over, as in `mmvideo.parallel.rules.ACTIVATIONS`, which `model` can't import."""
 
 TOKEN_AXIS = "context"
 """The mesh axis that the tokens of a row are split over, as there."""
@@ -30,9 +30,10 @@ HEAD_AXIS = "tensor"
 
 
 def by_rows(x: Any) -> Any:
-    """An array whose first axis is `B`, split by rows over the mesh of `jax.set_mesh`; each row stays whole.
+    """Return an array, whose first axis is `B`, split by rows over the mesh of `jax.set_mesh`; each row stays whole.
 
-    It stays as it is outside of a jitted computation, without a mesh, and where the rows don't divide.
+    The array is returned unchanged outside of a jitted computation, without a mesh, and where the row count is not
+    divisible.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or not isinstance(x, jax.core.Tracer):
@@ -44,9 +45,9 @@ def by_rows(x: Any) -> Any:
 
 
 def by_tokens(x: Any) -> Any:
-    """Tokens `[B, L, D]`, or their heads `[B, L, N, H]`, split by rows, by tokens and by heads.
+    """Return tokens `[B, L, D]`, or their heads `[B, L, N, H]`, split by rows, by tokens and by heads.
 
-    What doesn't divide stays whole; outside of a jitted computation and without a mesh all does.
+    An axis whose size is not divisible stays whole; outside of a jitted computation and without a mesh all do.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or not isinstance(x, jax.core.Tracer):
@@ -55,7 +56,7 @@ def by_tokens(x: Any) -> Any:
 
 
 def whole_rows(x: Any) -> Any:
-    """Tokens as of `by_tokens`, but each row gathered from the devices that hold its parts."""
+    """Return tokens as for `by_tokens`, with each row gathered from the devices that hold its parts."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or not isinstance(x, jax.core.Tracer):
         return x
@@ -64,7 +65,7 @@ def whole_rows(x: Any) -> Any:
 
 
 def token_parts(x: Any) -> int:
-    """Into how many parts `by_tokens` splits each row of `[B, L, …]`."""
+    """Return the number of parts into which `by_tokens` splits each row of `[B, L, …]`."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or not isinstance(x, jax.core.Tracer):
         return 1
@@ -78,14 +79,15 @@ def head_parts(heads: int) -> int:
 
 
 def divisible(length: int) -> int:
-    """A number of tokens with as few more as the mesh needs to split them."""
+    """Round a number of tokens up to a multiple of the parts that the mesh splits a row into."""
     mesh = jax.sharding.get_abstract_mesh()
     parts = mesh.shape[TOKEN_AXIS] if TOKEN_AXIS in mesh.shape else 1
+    # Example: 10 tokens over 4 parts become 12, three for each.
     return -(-length // parts) * parts
 
 
 def whole(x: Any) -> Any:
-    """A parameter gathered on every device before its rows are looked up: XLA splits such a gather badly."""
+    """Gather a parameter on every device before its rows are looked up: XLA splits such a gather badly."""
     if jax.sharding.get_abstract_mesh().empty or not isinstance(x, jax.core.Tracer):
         return x
     return jax.lax.with_sharding_constraint(x, PartitionSpec())
@@ -94,34 +96,37 @@ def whole(x: Any) -> Any:
 def on_own_queries(
     attention: Callable[..., Array], q: Float[Array, "B L N H"], k: Array, v: Array, spans: Int[Array, "B L 2"]
 ) -> Float[Array, "B L N H"]:
-    """`attention(q, k, v, spans)`, run by every device on its own rows and heads and on its own queries.
+    """Return `attention(q, k, v, spans)`, computed on every device for its own rows, heads and queries.
 
-    XLA can't split a hand-written kernel over a mesh by itself. Keys and values of the whole row are gathered from
-    the devices that made them, and their gradients go back as sums to them. Rows, heads or tokens that don't divide
-    are held by every device whole.
+    XLA can't split a hand-written kernel over a mesh by itself. Keys and values of the whole row are gathered from the
+    devices that computed them, and their gradients return there as sums. Every device holds rows, heads or tokens whole
+    where their number is not divisible.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or not isinstance(q, jax.core.Tracer):
         return attention(q, k, v, spans)
-    tokens, parts = _token_spec(q.shape, mesh), token_parts(q)
-    # As layouts are (`gather.sort_rows`), spans are known to every device for its whole rows.
+    tokens = _token_spec(q.shape, mesh)
+    parts = token_parts(q)
+    # Every device has the spans of its whole rows, like the layouts (`gather.sort_rows`), and cuts out its queries.
     spans = by_rows(spans)
 
     def own(q: Array, k: Array, v: Array, spans: Array) -> Array:
+        # Example: L = 8 over 2 devices. Device 1 holds queries 4 to 7 and, after the gather, keys 0 to 7. Spans count
+        # keys of the whole row, so they need no shift.
         if parts > 1:
             k, v = (jax.lax.all_gather(x, TOKEN_AXIS, axis=1, tiled=True) for x in (k, v))
         return attention(q, k, v, spans)
 
-    # The kernels don't say over which mesh axes their results vary, so that can't be checked.
+    # The kernels don't declare over which mesh axes their results vary, so JAX can't check it.
     return jax.shard_map(
         own, in_specs=(tokens, tokens, tokens, PartitionSpec(*tokens[:2])), out_specs=tokens, check_vma=False
     )(q, k, v, spans)
 
 
 def row_by_row(function: Callable[..., Any], *arrays: Array) -> Any:
-    """`function(*arrays)`, whose arguments and results all have `B` first, run by every device on its own rows.
+    """Return `function(*arrays)`, computed on every device for its own rows; arguments and results have `B` first.
 
-    For what XLA would gather on every device, such as the choice of the largest of many numbers.
+    For operations that XLA would gather on every device, such as the largest of many elements (top-k).
     """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or not isinstance(arrays[0], jax.core.Tracer):
@@ -131,18 +136,18 @@ def row_by_row(function: Callable[..., Any], *arrays: Array) -> Any:
 
 
 def _dividing(axes: tuple[str, ...], size: int, mesh: Any) -> tuple[str, ...] | None:
-    """Those of the axes that the mesh has, if they divide a size together."""
+    """Return those of the axes that the mesh has, if their product divides a size; else None."""
     found = tuple(axis for axis in axes if axis in mesh.shape)
     ways = math.prod(mesh.shape[axis] for axis in found)
     return found if found and size % ways == 0 else None
 
 
 def _constrained(x: Array, spec: PartitionSpec) -> Array:
-    """Split as the spec says; left to XLA where it says nothing."""
+    """Return an array split as the spec says; left to XLA where the spec names no axis."""
     return x if all(axes is None for axes in spec) else jax.lax.with_sharding_constraint(x, spec)
 
 
 def _token_spec(shape: tuple[int, ...], mesh: Any) -> PartitionSpec:
-    """How tokens `[B, L, D]` or `[B, L, N, H]` are split."""
+    """Return the spec of tokens `[B, L, D]` or `[B, L, N, H]`."""
     rows, tokens = _dividing(ROW_AXES, shape[0], mesh), _dividing((TOKEN_AXIS,), shape[1], mesh)
     return PartitionSpec(rows, tokens, _dividing((HEAD_AXIS,), shape[2], mesh) if len(shape) == 4 else None)

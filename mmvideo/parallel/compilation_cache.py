@@ -1,4 +1,4 @@
-"""Where compiled programs are kept, so that a run that starts again need not compile again."""
+"""The cache of compiled programs, so that a restarted run need not compile again."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ import jax
 
 
 def enable_compilation_cache() -> Path | None:
-    """Has JAX keep what it compiles from here on, and take what it kept before.
+    """Enable JAX's cache of compiled programs on disk.
 
-    The folder is that of `JAX_COMPILATION_CACHE_DIR` or of JAX's config where either was given, and else
-    `~/.cache/mmvideo/jax` (under `XDG_CACHE_HOME` if set). Programs for a CPU use what this very CPU can do, so there
-    each machine has a folder of its own in it. Must come after the processes have joined, and before anything is
-    compiled.
+    The folder is that of `JAX_COMPILATION_CACHE_DIR` or of JAX's config if either is set, else `~/.cache/mmvideo/jax`
+    (under `XDG_CACHE_HOME` if set). Programs for a CPU use the instructions of that CPU, so each machine has a
+    subfolder of its own for them. Call this after the processes have joined and before anything is compiled.
 
     Returns:
-      The folder; None where there is no home to keep it in, or `JAX_ENABLE_COMPILATION_CACHE=false` was said.
+      The folder; None if there is no home folder, or if `JAX_ENABLE_COMPILATION_CACHE=false` is set.
     """
     if not jax.config.jax_enable_compilation_cache:
         return None

@@ -1,9 +1,10 @@
-"""How long the step of a run took to compile on this machine, so that the next start can tell how long it will take.
+"""Compilation times of the training step on this machine, so that the next start can predict its own.
 
-The file lies beside the compiled programs that JAX keeps (`mmvideo.parallel.compilation_cache`), and goes with them:
-`{"programs": {KEY: {"seconds", "kept", "at"}}, "models": {KEY: {"seconds", "at"}}}`. A program is what is compiled: the
-same key is the same step. `seconds` is a compilation, `kept` a start that took the program from the folder, `at` the
-day of the last one. A model stands for all its steps, whatever their batches and optimiser, which take about as long.
+The file is in the folder of compiled programs (`mmvideo.parallel.compilation_cache`), and is deleted with it:
+`{"programs": {KEY: {"seconds", "kept", "at"}}, "models": {KEY: {"seconds", "at"}}}`. Equal program keys mean equal
+steps. `seconds` is the time of a compilation, `kept` that of a start that read the program from the folder, `at` the
+day of the last one. A model key covers all steps of a model, whatever their batches and optimiser, because they take
+about equally long.
 """
 
 from __future__ import annotations
@@ -22,22 +23,22 @@ import jax
 from mmvideo.records.whole import write_whole
 
 FILE = "mmvideo_compile_seconds.json"
-"""Its name in the folder of compiled programs."""
+"""Name of the file in the folder of compiled programs."""
 
 MOST = 200
-"""Programs and models of which the file tells, the newest."""
+"""Number of programs and of models in the file; the newest are kept."""
 
 HIT, MISS = "/jax/compilation_cache/cache_hits", "/jax/compilation_cache/cache_misses"
-"""What JAX reports where it takes a program from the folder, and where it puts one there."""
+"""JAX's events for a program that is read from the folder, and for one that is written to it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class StepProgram:
-    """What the compiled step of a run follows from, as two keys.
+    """Two keys of the compiled step of a run.
 
     Attributes:
-      program: a digest of all of it.
-      model: a digest of the model, its objectives and the devices alone.
+      program: digest of everything that changes the program.
+      model: digest of the model, its objectives and the devices only.
     """
 
     program: str
@@ -49,7 +50,7 @@ class StepProgram:
 
         Args:
           model: settings of model and objectives, as plain values.
-          rest: all else that changes the program: shapes of state and batch, settings of the optimiser.
+          rest: everything else that changes the program: shapes of state and batch, settings of the optimiser.
         """
         devices = jax.devices()
         place = [jax.__version__, devices[0].device_kind, len(devices), jax.process_count()]
@@ -57,7 +58,7 @@ class StepProgram:
 
 
 def programs_folder() -> Path | None:
-    """Return the folder of this machine in which JAX keeps compiled programs; None where there is none."""
+    """Return the folder of this machine in which JAX keeps compiled programs; None if there is none."""
     folder = jax.config.jax_compilation_cache_dir
     if not jax.config.jax_enable_compilation_cache or not folder or "://" in folder:
         return None
@@ -65,7 +66,7 @@ def programs_folder() -> Path | None:
 
 
 def expected(step: StepProgram, folder: Path | None) -> str:
-    """Say in a few words how long the step will take to compile, with the source; empty where nothing is known."""
+    """Describe the expected compilation time of the step and its source; empty if nothing is known."""
     known = _read(folder)
     own, alike = known["programs"].get(step.program), known["models"].get(step.model)
     if own is not None and "kept" in own:
@@ -79,7 +80,7 @@ def expected(step: StepProgram, folder: Path | None) -> str:
 
 @contextlib.contextmanager
 def timed(step: StepProgram, folder: Path | None) -> Iterator[None]:
-    """Measure the block, in which the step is compiled, and write down what it took. Nothing fails if that can't be."""
+    """Measure the block, in which the step is compiled, and record its time; a failure to write is ignored."""
     events: list[str] = []
 
     def listen(event: str, **_: Any) -> None:
@@ -92,17 +93,19 @@ def timed(step: StepProgram, folder: Path | None) -> Iterator[None]:
     finally:
         jax.monitoring.unregister_event_listener(listen)
     if folder is not None:
+        # A step may compile several programs: it counts as read from the folder only if none was compiled.
         with contextlib.suppress(OSError):
             _write(folder, step, time.perf_counter() - began, kept=HIT in events and MISS not in events)
 
 
 def _read(folder: Path | None) -> dict[str, dict[str, Any]]:
-    """Read the file; nothing where it is missing or is no file of ours."""
+    """Read the file; return empty tables if it is missing or has another format."""
     none: dict[str, dict[str, Any]] = {"programs": {}, "models": {}}
     if folder is None:
         return none
     try:
         found = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        # Conversions raise for values of another type, so a damaged file is ignored as a whole.
         for line in (*found["programs"].values(), *found["models"].values()):
             float(line["seconds"]), float(line.get("kept", 0.0)), str(line["at"])
         return {"programs": dict(found["programs"]), "models": dict(found["models"])}
@@ -117,6 +120,7 @@ def _write(folder: Path, step: StepProgram, seconds: float, kept: bool) -> None:
     if not kept:
         known["models"].pop(step.model, None)
         known["models"][step.model] = {"seconds": round(seconds, 2), "at": day}
+    # Dictionaries keep insertion order: `pop` and insert move an entry to the end, so the last `MOST` are the newest.
     newest = {name: dict(list(lines.items())[-MOST:]) for name, lines in known.items()}
     write_whole(folder / FILE, json.dumps(newest, indent=1) + "\n")
 

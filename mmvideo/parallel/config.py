@@ -7,15 +7,15 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Mesh:
-    """Devices along each axis of the mesh; one axis may be -1 and takes what is left.
+    """Devices along each axis of the mesh; one axis may be -1, which takes the remaining devices.
 
     Attributes:
-      data: copies of the model that see different rows.
-      fsdp: parts into which parameters are cut that also see different rows.
-      tensor: parts into which heads and feed-forward are cut.
-      context: parts into which rows are cut by their length, for long ones; each part's queries meet the keys of the
-        whole row. Let `input.packing.tokens` be a multiple: a length that it does not divide stays whole. Rows that
-        the model arranges itself (with class or bottleneck tokens, or of one modality) are made a multiple.
+      data: replicas of the model, each with different rows.
+      fsdp: shards of the parameters, each also with different rows.
+      tensor: shards of attention heads and of the feed-forward.
+      context: shards of long rows by length; the queries of each shard attend to the keys of the whole row.
+        `input.packing.tokens` should be a multiple: other lengths stay whole. Rows that the model builds itself (with
+        class or bottleneck tokens, or of one modality) are padded to a multiple.
     """
 
     data: int = -1

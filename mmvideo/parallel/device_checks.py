@@ -1,4 +1,4 @@
-"""Short trials of the devices: whether what they compute is right, and how fast it goes."""
+"""Short checks of the devices: correct results, and speed."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 ROUNDS = 3
-"""Times that a trial is timed; the best counts, for what disturbs it only makes it slower."""
+"""Number of timings of a check; the best counts, because disturbances only make it slower."""
 
 
 @dataclasses.dataclass(frozen=True)
 class DeviceCheck:
-    """What a trial gave.
+    """The result of a check.
 
     Attributes:
-      right: whether the numbers are those that they must be.
-      rate: bytes or floating-point operations a second.
+      right: whether the computed values are correct.
+      rate: bytes or floating-point operations per second.
     """
 
     right: bool
@@ -30,9 +30,10 @@ class DeviceCheck:
 
 
 def multiply(device: jax.Device, size: int, dtype: Any = jnp.bfloat16, calls: int = 10) -> DeviceCheck:
-    """Products of two square matrices of `size` on one device, two operations a multiply-add."""
+    """Check and time the product of two square matrices on one device, at two operations per multiply-add."""
     chance = np.random.default_rng(0)
-    # Small whole numbers, whose products and sums bfloat16 and float32 hold exactly.
+    # Integers of -2 to 2 are exact in bfloat16, and sums of their products (at most 4 * size) are exact in float32, so
+    # the comparison needs no tolerance.
     left, right = (chance.integers(-2, 3, (size, size), np.int8).astype(np.float32) for _ in range(2))
     here = [jax.device_put(jnp.asarray(matrix, dtype), device) for matrix in (left, right)]
     product = jax.jit(lambda a, b: jnp.matmul(a, b, preferred_element_type=jnp.float32))
@@ -42,23 +43,24 @@ def multiply(device: jax.Device, size: int, dtype: Any = jnp.bfloat16, calls: in
 
 
 def send(device: jax.Device, size: int) -> DeviceCheck:
-    """`size` bytes from the host's memory to a device's."""
+    """Check and time a copy of `size` bytes from the host's memory to a device's."""
     numbers = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
     there, seconds = _timed(lambda: jax.device_put(numbers, device), 1)
     return DeviceCheck(bool(np.array_equal(there, numbers)), size / seconds)
 
 
 def all_reduce(size: int, calls: int = 3) -> DeviceCheck:
-    """A sum over all devices of all processes of an array of `size` bytes on each; every process must call it.
+    """Check and time a sum over all devices of an array of `size` bytes on each; every process must call it.
 
-    The rate is that of the busiest link, `2 (n - 1) / n` of the size over the time for `n` devices, as nccl-tests
-    reckon it: it can be held against the link's own.
+    The rate is that of the busiest link, `2 (n - 1) / n` of the size over the time for `n` devices, as in nccl-tests.
+    It can be compared with the rate of the link itself.
     """
     devices = jax.devices()
     mesh = Mesh(np.asarray(devices), ("all",))
     width = size // 4
 
     def row(index: tuple[slice, ...]) -> np.ndarray:
+        # JAX asks for the slice of each local device: its start is the index of the device.
         return np.full((1, width), _part(index[0].start or 0), np.float32)
 
     split = NamedSharding(mesh, PartitionSpec("all"))
@@ -70,19 +72,20 @@ def all_reduce(size: int, calls: int = 3) -> DeviceCheck:
     return DeviceCheck(right, 2 * (len(devices) - 1) / len(devices) * size / seconds)
 
 
-def _part(place: int) -> float:
-    """What a device adds: unlike its neighbours, and small, so that the sum of many thousands is exact."""
-    return 1.0 + place % 8
+def _part(index: int) -> float:
+    """Return the value that a device contributes: unlike its neighbours', and small, so that large sums are exact."""
+    return 1.0 + index % 8
 
 
 def _timed(run: Callable[[], jax.Array], calls: int) -> tuple[jax.Array, float]:
-    """The answer, and the seconds that one of several calls takes that are waited for together."""
+    """Return the result, and the best seconds per call over rounds of several calls that are awaited together."""
     answer = jax.block_until_ready(run())
     best = float("inf")
     for _ in range(ROUNDS):
         start = time.perf_counter()
         for _ in range(calls):
-            last = run()  # The one before is let go of, or many large answers would fill a small device.
+            # Only the last result is kept: many large ones would fill a small device.
+            last = run()
         jax.block_until_ready(last)
         best = min(best, (time.perf_counter() - start) / calls)
     return answer, best

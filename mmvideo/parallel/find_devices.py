@@ -1,4 +1,4 @@
-"""The devices that JAX finds, or one clear error where it finds none."""
+"""The devices that JAX finds, or one clear error if it finds none."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import os
 import jax
 
 EXTRAS = {"cuda": "cuda", "gpu": "cuda", "tpu": "tpu"}
-"""The extra of mmvideo that brings a platform of `JAX_PLATFORMS`."""
+"""The extra of mmvideo that installs a platform of `JAX_PLATFORMS`."""
 
 
 class DeviceError(ValueError):
-    """JAX finds no devices of the kind that is asked for: which, why, and what to do."""
+    """An error if JAX finds no devices of the requested kind, with the kind, the reason and a remedy."""
 
 
 def find_devices() -> list[jax.Device]:
@@ -22,16 +22,16 @@ def find_devices() -> list[jax.Device]:
     """
     try:
         return jax.devices()
-    # Without any plugin for the platform, JAX ends in an assertion of its own that says nothing.
+    # Without any plugin for the platform, JAX fails with an internal assertion that has no message.
     except (RuntimeError, AssertionError) as error:
-        raise DeviceError(_told(error)) from error
+        raise DeviceError(_message(error)) from error
 
 
-def _told(error: Exception) -> str:
-    """One line: the platform, the reason, what to do."""
+def _message(error: Exception) -> str:
+    """Return one line with the platform, the reason and a remedy."""
     asked = jax.config.jax_platforms or os.environ.get("JAX_PLATFORMS") or ""
     reason = " ".join(str(error).split())[:300] or "no such device, driver or plugin is installed here"
     extra = next((EXTRAS[name] for name in asked.split(",") if name in EXTRAS), None)
     install = f", pip install 'mmvideo[{extra}]'" if extra else ""
     what = f"JAX_PLATFORMS={asked}: JAX finds no such device" if asked else "JAX finds no device"
-    return f"{what} ({reason}); set JAX_PLATFORMS=cpu to compute on the CPU{install}; mmvideo doctor tells more"
+    return f"{what} ({reason}); set JAX_PLATFORMS=cpu to compute on the CPU{install}; mmvideo doctor shows more"

@@ -1,7 +1,7 @@
-"""Which flags of XLA the installed jaxlib refuses: it ends the process at the first one that it doesn't know.
+"""The XLA flags that the installed jaxlib refuses; XLA ends the process at the first flag that it doesn't know.
 
-Flags come and go between releases, so they are tried, each try in a process of its own. What JAX itself has a setting
-for needs no flag: how hard XLA tries (`enable_latency_hiding`).
+Flags come and go between releases. They are therefore tried out, each in a process of its own. The effort that XLA
+spends on hiding communication needs no flag: JAX has a setting for it (`enable_latency_hiding`).
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from pathlib import Path
 import jax
 
 LEVEL = "O1"
-"""At which XLA hides communication between GPUs behind computation: a scheduler for it, and pipelined collectives."""
+"""The optimization level at which XLA overlaps communication between GPUs with computation (scheduler, pipelining)."""
 
 VARIABLES = {"XLA_FLAGS": "any", "LIBTPU_INIT_ARGS": "tpu"}
-"""The environment variables that hold flags, and which devices must be there for them to be read."""
+"""The environment variables that hold flags, and the devices that read them."""
 
 TRY = "import jax; jax.block_until_ready(jax.numpy.zeros(8) + 1)"
-"""What reads the flags: the first thing that is compiled."""
+"""A program that reads the flags: they are parsed at the first compilation."""
 
 LONGEST = 180
-"""Seconds that a try may take, finding the devices included."""
+"""Seconds that a try may take, the search for devices included."""
 
 
 def enable_latency_hiding() -> None:
-    """Has XLA do at `LEVEL` what it compiles from here on, where several GPUs work together.
+    """Set XLA's optimization level to `LEVEL` for later compilations, if several GPUs work together.
 
-    A level that was given (`JAX_OPTIMIZATION_LEVEL`, or JAX's config) stays, and so do CPUs, TPUs, which have all of
-    it by themselves, and a single GPU, which has nothing to hide. Must come after the processes have joined.
+    A level that the user set (`JAX_OPTIMIZATION_LEVEL`, or JAX's config) stays. CPUs stay unchanged, and so do TPUs,
+    which hide communication by default, and a single GPU, which has none. Call this after the processes have joined.
     """
     given = jax.config.jax_optimization_level != "UNKNOWN"
     if not given and jax.default_backend() == "gpu" and jax.device_count() > 1:
@@ -39,7 +39,7 @@ def enable_latency_hiding() -> None:
 
 
 def given_flags(variable: str, environment: Mapping[str, str] | None = None) -> list[str]:
-    """The flags that a variable holds, or that stand in the file that it names, as XLA allows.
+    """Return the flags that a variable holds, or those in the file that it names, as XLA allows.
 
     Raises:
       OSError: the file can't be read.
@@ -51,20 +51,20 @@ def given_flags(variable: str, environment: Mapping[str, str] | None = None) -> 
 
 
 def refused_flags(variable: str, environment: Mapping[str, str] | None = None) -> list[str]:
-    """Those of a variable's flags with which JAX does not start; each alone is accepted or not.
+    """Return those of a variable's flags with which JAX does not start, each tried alone.
 
-    All of them are tried at once first, so that it takes a second or so where nothing is wrong.
+    All of them are tried together first, so a correct setting costs only about a second.
 
     Args:
       variable: one of `VARIABLES`.
       environment: `os.environ` if None.
 
     Returns:
-      The flags as they are written; all where each alone is accepted but all together are not.
+      The flags as they are written; all of them if each alone is accepted but all together are not.
 
     Raises:
-      ValueError: JAX does not start without them either, so that they can't be told apart; with its last words.
-      OSError: as `given_flags`.
+      ValueError: JAX does not start without the flags either, so they can't be judged; with its last line of output.
+      OSError: as for `given_flags`.
     """
     environment = dict(os.environ if environment is None else environment)
     flags = given_flags(variable, environment)
@@ -78,13 +78,13 @@ def refused_flags(variable: str, environment: Mapping[str, str] | None = None) -
 
 
 def _starts(variable: str, flags: list[str], environment: dict[str, str]) -> str | None:
-    """None where JAX starts with these flags, else the last line that it said."""
+    """Return None if JAX starts with these flags, else the last line of its output."""
     own = {
         variable: " ".join(flags),
-        # A try must not take the accelerator's whole memory, nor leave compiled programs behind.
+        # A try must neither allocate the accelerator's whole memory nor fill the compilation cache.
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "JAX_ENABLE_COMPILATION_CACHE": "false",
-        # Else the last line of an error is about its traceback.
+        # Otherwise the last line of an error would be a note about its traceback.
         "JAX_TRACEBACK_FILTERING": "off",
     }
     try:

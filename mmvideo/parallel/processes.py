@@ -1,6 +1,6 @@
-"""Many processes: they find each other by the environment that their launcher gives them.
+"""Set-up of many processes, which find each other by the environment from their launcher.
 
-| launcher | what it sets | what happens |
+| launcher | variables that it sets | effect |
 |---|---|---|
 | any | `MMVIDEO_COORDINATOR` (host:port of process 0), `MMVIDEO_PROCESSES`, `MMVIDEO_PROCESS` | these are used |
 | Kubernetes, an indexed job | the first two by hand; `JOB_COMPLETION_INDEX` is the process | these are used |
@@ -10,12 +10,12 @@
 | TPU VMs, any other that JAX knows | `MMVIDEO_COORDINATOR=auto` | JAX asks the machine |
 | none | nothing | one process, nothing to set up |
 
-The first line that fits counts. A SLURM batch script is one process, however many tasks its job has: `srun` makes them.
-`tools/launch/` has a script for each.
+The first line that fits counts. A SLURM batch script is one process, however many tasks its job has: `srun` starts
+them. `tools/launch/` has a script for each.
 
-Under SLURM, JAX would give every process the one GPU whose number is that of its task on the node. That is right for a
-task a GPU where each sees all of them, and only there: a task that has the node for itself would use one GPU of eight,
-and a task to which SLURM shows its own GPU alone would look for another (`local_devices`).
+Under SLURM, JAX would give every process one GPU: the one whose index is the index of the task on the node. That is
+correct only if there is one task per GPU and each task sees all GPUs. A task with the whole node would use one GPU of
+eight, and a task to which SLURM shows only its own GPU would look for another (`local_devices`).
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from mmvideo.parallel.find_devices import find_devices
 COORDINATOR, PROCESSES, PROCESS = "MMVIDEO_COORDINATOR", "MMVIDEO_PROCESSES", "MMVIDEO_PROCESS"
 
 VISIBLE = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
-"""Which GPUs of the machine a process sees, a list with commas."""
+"""Variables with the GPUs that a process sees, a list with commas."""
 
 
 def initialize(environment: Mapping[str, str] | None = None) -> tuple[int, int]:
-    """Joins the processes of this run; must come before anything else asks JAX for devices.
+    """Join the processes of this run; call it before anything else asks JAX for devices.
 
     Args:
       environment: `os.environ` if None.
 
     Returns:
-      Number of this process, and how many there are.
+      Index of this process, and the number of processes.
 
     Raises:
-      ValueError: variables that are incomplete, no numbers, or don't fit each other.
+      ValueError: variables that are incomplete, not numeric, or don't fit each other.
       DeviceError: there are no devices of the kind that `JAX_PLATFORMS` asks for.
-      RuntimeError: from JAX, where the others cannot be reached in time.
+      RuntimeError: from JAX, if the other processes cannot be reached in time.
     """
     environment = os.environ if environment is None else environment
     if not jax.distributed.is_initialized():
@@ -59,11 +59,12 @@ def initialize(environment: Mapping[str, str] | None = None) -> tuple[int, int]:
 
 
 def distributed_arguments(environment: Mapping[str, str]) -> dict[str, Any] | None:
-    """Arguments of `jax.distributed.initialize`; what is not among them JAX finds. None for a single process.
+    """Return the arguments of `jax.distributed.initialize`, or None for a single process; JAX detects those left out.
 
     Raises:
-      ValueError: as `initialize`.
+      ValueError: as for `initialize`.
     """
+    # An empty dict lets JAX detect everything; None starts no distributed run.
     coordinator = environment.get(COORDINATOR)
     if coordinator == "auto":
         return {}
@@ -75,7 +76,7 @@ def distributed_arguments(environment: Mapping[str, str]) -> dict[str, Any] | No
 
 
 def _plain_arguments(environment: Mapping[str, str]) -> dict[str, Any]:
-    """What the variables of mmvideo say."""
+    """Return the arguments from the variables of mmvideo."""
     given = {COORDINATOR: environment.get(COORDINATOR), PROCESSES: environment.get(PROCESSES)}
     given[PROCESS] = environment.get(PROCESS, environment.get("JOB_COMPLETION_INDEX"))
     missing = [name for name, value in given.items() if not value]
@@ -90,7 +91,7 @@ def _plain_arguments(environment: Mapping[str, str]) -> dict[str, Any]:
         "coordinator_address": given[COORDINATOR],
         "num_processes": count,
         "process_id": number,
-        # All is said; in a pod JAX would ask the cluster's API, which needs another package and a permission.
+        # Nothing is left to detect. In a pod JAX would ask the cluster's API, which needs a package and a permission.
         "cluster_detection_method": "deactivate",
     }
 
@@ -103,14 +104,14 @@ def _whole_number(name: str, text: str) -> int:
 
 
 def _slurm_tasks(environment: Mapping[str, str]) -> int:
-    """Tasks of the step that this process is one of; 1 outside a step."""
+    """Return the number of tasks of the step that this process belongs to; 1 outside of a step."""
     if "SLURM_STEP_NODELIST" not in environment or "SLURM_PROCID" not in environment:
         return 1
     return int(environment.get("SLURM_STEP_NUM_TASKS", environment.get("SLURM_NTASKS", "1")))
 
 
 def _slurm_arguments(environment: Mapping[str, str]) -> dict[str, Any]:
-    """The GPUs of this task, where SLURM tells enough to know them; JAX finds the rest."""
+    """Return the GPUs of this task, if SLURM's variables identify them; JAX detects the rest."""
     if environment.get("JAX_LOCAL_DEVICE_IDS"):
         return {}
     own = local_devices(environment)
@@ -118,13 +119,13 @@ def _slurm_arguments(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def local_devices(environment: Mapping[str, str]) -> list[int] | None:
-    """Which of the GPUs that a SLURM task sees are its own, counted among them.
+    """Return the indices of a SLURM task's own GPUs among those that it sees.
 
     Returns:
-      Their numbers; empty: all that it sees. None if no variable tells which GPUs there are, as on CPUs.
+      Their indices; empty: all that it sees. None if no variable lists the GPUs, as on CPUs.
 
     Raises:
-      ValueError: the tasks of a node share GPUs in a number that they don't divide.
+      ValueError: the tasks of a node do not divide its GPUs.
     """
     seen = next((environment[name].split(",") for name in VISIBLE if environment.get(name)), None)
     tasks = _tasks_on_node(environment)
@@ -133,30 +134,34 @@ def local_devices(environment: Mapping[str, str]) -> list[int] | None:
     if seen is None or tasks is None:
         return None
     if len(seen) == 1 or len(seen) < int(environment.get("SLURM_GPUS_ON_NODE") or 0):
-        return []  # SLURM has bound them to this task.
+        # SLURM has bound the visible GPUs to this task.
+        return []
     if len(seen) % tasks:
         raise ValueError(
-            f"{tasks} tasks on a node of {len(seen)} GPUs: start one task a GPU (srun --ntasks-per-node={len(seen)}), "
-            "or one a node"
+            f"{tasks} tasks on a node of {len(seen)} GPUs: start one task per GPU (srun "
+            f"--ntasks-per-node={len(seen)}), or one per node"
         )
-    share, place = len(seen) // tasks, int(environment["SLURM_LOCALID"])
-    return list(range(place * share, (place + 1) * share))
+    # Example: 8 visible GPUs and 2 tasks on the node: task 1 has the GPUs 4 to 7.
+    share = len(seen) // tasks
+    task = int(environment["SLURM_LOCALID"])
+    return list(range(task * share, (task + 1) * share))
 
 
 def _tasks_on_node(environment: Mapping[str, str]) -> int | None:
-    """Tasks of the step on this node; SLURM writes `8(x3),4` for three nodes of eight and one of four."""
+    """Return the tasks of the step on this node; SLURM writes `8(x3),4` for three nodes of 8 tasks and one of 4."""
     counts: list[int] = []
     for part in environment.get("SLURM_STEP_TASKS_PER_NODE", "").split(","):
         found = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part)
         if found is None:
             return None
+        # Example: "8(x3),4" gives [8, 8, 8, 4].
         counts += [int(found[1])] * int(found[2] or 1)
     node = int(environment.get("SLURM_NODEID", "0"))
     return counts[node] if node < len(counts) else None
 
 
 def _several_by_others(environment: Mapping[str, str]) -> bool:
-    """Whether Open MPI started more than one process, or this is one host of several with TPUs."""
+    """Return whether Open MPI started more than one process, or this is one of several hosts with TPUs."""
     counts = (environment.get("OMPI_COMM_WORLD_SIZE", "1"), environment.get("MEGASCALE_NUM_SLICES", "1"))
     return any(count.isdigit() and int(count) > 1 for count in counts) or "," in environment.get(
         "TPU_WORKER_HOSTNAMES", ""

@@ -1,8 +1,8 @@
-"""From logical axes to mesh axes: one small table for parameters, one for activations.
+"""Rules from logical axes to mesh axes: one small table for parameters, one for activations.
 
-A parameter carries the names of its axes as the metadata `axes` (see `mmvideo.model.layers.basic.parameter`);
-one without them is held whole by every device. An axis whose size the mesh axis does not divide is
-held whole too: a mesh never forbids a model, it only splits less of it.
+A parameter carries the names of its axes as the metadata `axes` (see `mmvideo.model.layers.basic.parameter`); one
+without them is replicated on every device. An axis is also replicated if the mesh axis does not divide its size: a mesh
+never forbids a model, it only splits less of it.
 
     model = nnx.eval_shape(lambda: Learner(...))
     state = nnx.state(model)                           # abstract
@@ -28,7 +28,7 @@ PARAMETERS: Rules = {
     "mlp": "tensor",
     "vocab": "tensor",
 }
-"""For parameters; other axes (`layers`, `qkv`, `head`, `patch`, `norm`, `place`, `rank`, `out`) stay whole."""
+"""Rules for parameters; other axes (`layers`, `qkv`, `head`, `patch`, `norm`, `place`, `rank`, `out`) stay whole."""
 
 ACTIVATIONS: Rules = {
     "batch": ("data", "fsdp"),
@@ -37,14 +37,13 @@ ACTIVATIONS: Rules = {
     "mlp": "tensor",
     "vocab": "tensor",
 }
-"""For activations: rows are split over both `data` and `fsdp`, and by their length; `embed` stays whole."""
+"""Rules for activations: rows are split over both `data` and `fsdp`, and by length; `embed` stays whole."""
 
 
 def partition(axes: Sequence[str | None], shape: Sequence[int], mesh: Any, rules: Rules) -> PartitionSpec:
-    """How an array with these logical axes and this shape is split over the mesh.
+    """Return the partition over the mesh of an array with these logical axes and this shape.
 
-    A mesh axis is used once, by the first logical axis that asks for it, and only if it divides
-    that axis of the array.
+    A mesh axis is used once, by the first logical axis that asks for it, and only if it divides that axis of the array.
 
     Args:
       axes: a logical name, or None, for each axis of the array.
@@ -53,15 +52,18 @@ def partition(axes: Sequence[str | None], shape: Sequence[int], mesh: Any, rules
       rules: `PARAMETERS` or `ACTIVATIONS`.
 
     Raises:
-      ValueError: not one name for each axis.
+      ValueError: the number of names is not the number of axes.
     """
     if len(axes) != len(shape):
         raise ValueError(f"an array of shape {tuple(shape)} needs {len(shape)} logical axes, got {tuple(axes)}")
+    # Example: (layers, embed, qkv, heads, head) of shape (12, 192, 3, 3, 64) on fsdp=4, tensor=2 gives
+    # (None, "fsdp", None, None, None): 4 divides 192, but 2 does not divide the 3 heads.
     used: set[str] = set()
     entries = []
     for name, size in zip(axes, shape, strict=True):
         wanted = rules.get(name) if name is not None else None
         wanted = (wanted,) if isinstance(wanted, str) else tuple(wanted or ())
+        # Rows are split over `data` and `fsdp` together: with 2 and 4 devices into 8 parts, or not at all.
         ways = math.prod(mesh.shape[axis] for axis in wanted)
         if ways == 1 or size % ways or used & set(wanted):
             entries.append(None)
@@ -72,11 +74,11 @@ def partition(axes: Sequence[str | None], shape: Sequence[int], mesh: Any, rules
 
 
 def shardings(state: Any, mesh: jax.sharding.Mesh, rules: Rules = PARAMETERS) -> Any:
-    """Where each parameter lives: the tree of `state` with a NamedSharding in place of each array.
+    """Return the tree of `state` with a NamedSharding in place of each array.
 
     Args:
-      state: an `nnx.Module` or `nnx.State`, abstract or not, with the metadata `axes`. For plain
-        nested dicts, give the State here and convert the answer: `nnx.to_pure_dict(shardings(state, mesh))`.
+      state: an `nnx.Module` or `nnx.State`, abstract or not, with the metadata `axes`. For plain nested dicts, pass the
+        State and convert the result: `nnx.to_pure_dict(shardings(state, mesh))`.
       mesh: from `make_mesh`.
       rules: logical to mesh axes.
     """
@@ -94,14 +96,14 @@ def shardings(state: Any, mesh: jax.sharding.Mesh, rules: Rules = PARAMETERS) ->
 
 
 def follow(tree: Any, parameters: Any, places: Any, mesh: jax.sharding.Mesh) -> Any:
-    """Where an optimiser's state (or anything else made from parameters) lives: beside its parameter.
+    """Return the shardings of an optimiser's state, or of anything else built from parameters.
 
-    A leaf whose path ends in a parameter's path and has its shape (a moment, an average of weights)
-    is split as that parameter is; every other leaf (a count, a factored moment) is held whole.
+    A leaf whose path ends in a parameter's path and has its shape (a moment, an average of weights) is split like that
+    parameter. Every other leaf (a count, a factored moment) is replicated.
 
     Args:
       tree: the optimiser's state, abstract or not.
-      parameters: the tree it was made from, abstract or not.
+      parameters: the tree it was built from, abstract or not.
       places: a tree like `parameters` with its shardings.
       mesh: from `make_mesh`.
 
@@ -117,6 +119,8 @@ def follow(tree: Any, parameters: Any, places: Any, mesh: jax.sharding.Mesh) -> 
 
     def place(path: tuple, leaf: Any) -> NamedSharding:
         names = _names(path)
+        # Example: the path (0, mu, trunk, blocks, qkv_kernel) is tried without its first names, one more each time,
+        # until (trunk, blocks, qkv_kernel) is a parameter's path.
         for first in range(len(names)):
             shape, sharding = known.get(names[first:], (None, None))
             if shape == leaf.shape:
@@ -127,17 +131,17 @@ def follow(tree: Any, parameters: Any, places: Any, mesh: jax.sharding.Mesh) -> 
 
 
 def _names(path: tuple) -> tuple[str, ...]:
-    """The keys of a path, whatever kind of container they index."""
+    """Return the keys of a path, for any kind of container."""
     return tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
 
 
 def batch_sharding(mesh: jax.sharding.Mesh) -> NamedSharding:
-    """How every array of a stream is split: its rows over `data` and `fsdp`. Their length is split later (`embed`)."""
+    """Return the sharding of every array of a stream: rows over `data` and `fsdp`. Their length is split in `embed`."""
     return NamedSharding(mesh, PartitionSpec(ACTIVATIONS["batch"]))
 
 
 def constrain(x: jax.Array, *axes: str | None, rules: Rules = ACTIVATIONS) -> jax.Array:
-    """`x`, split within a jitted computation as its logical axes say; as it is where no mesh is set.
+    """Return `x`, split within a jitted computation by its logical axes; unchanged where no mesh is set.
 
     The mesh is the one of `jax.set_mesh` around the call of the jitted function.
     """

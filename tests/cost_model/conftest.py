@@ -21,13 +21,13 @@ Trunk = Callable[[Model, StreamSpec], tuple[dict, Callable[[Mapping[str, int]], 
 
 
 def row(spec: StreamSpec, tokens: Mapping[str, int]) -> TokenStream:
-    """An abstract row of one clip with so many tokens of each modality."""
+    """Return an abstract row of one clip with a number of tokens of each modality."""
     budget = {**dict.fromkeys(TOKEN_BUDGETS, 0), **tokens, "tokens": sum(tokens.values()), "clips": 1}
     return abstract_stream(BatchShape(spec, np.array([budget[name] for name in TOKEN_BUDGETS]), (), ()), 1)
 
 
 def make_trunk(model: Model, spec: StreamSpec) -> tuple[dict, Callable[[Mapping[str, int]], Products]]:
-    """The abstract parameters of a trunk, and a function that counts its products for so many tokens."""
+    """Return the abstract parameters of a backbone, and a function that counts its products for a number of tokens."""
     built = nnx.eval_shape(lambda: MultimodalTransformer(model, spec, rngs=nnx.Rngs(0)))
     graphdef, params, rest = nnx.split(built, nnx.Param, ...)
     params, rest = nnx.to_pure_dict(params), nnx.to_pure_dict(rest)

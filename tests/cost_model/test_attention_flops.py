@@ -1,4 +1,4 @@
-"""Attention within spans: the formula against the spans themselves, and against rows that hold no more."""
+"""Attention within spans: the formula against the spans themselves, and against rows without padding."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SMALL = Model(depth=5, width=24, heads=2, feed_forward=48, attention="xla")
 
 
 def layout(captions: int) -> TokenLayout:
-    """One clip with the tokens of `TOKENS`, its text in so many captions."""
+    """Return one clip with the tokens of `TOKENS`, its text in a number of captions."""
     modality = np.concatenate([np.full(TOKENS[name], kind) for kind, name in enumerate(MODALITIES)])
     caption = np.where(modality == 2, np.cumsum(modality == 2) - 1, 0) // (TOKENS["text"] // captions)
     grid = np.stack([0 * modality, np.where(modality == 2, caption, 0), 0 * modality], axis=-1)
@@ -51,7 +51,7 @@ def test_pairs_are_those_of_the_spans(fusion, captions, text):
     ids=["late", "bottleneck", "two", "depths"],
 )
 def test_rows_of_one_modality_hold_no_other_pairs(backbone, settings):
-    """Where nothing is shared, each modality has a row of its own, and the dense count is the one within spans."""
+    """With no shared weights each modality has a row of its own, and the dense count equals the one within spans."""
     model = Model(
         depth=5, width=24, heads=2, feed_forward=48, attention="xla", sharing=Sharing("nothing", "nothing"), **settings
     )

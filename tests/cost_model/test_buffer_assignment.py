@@ -1,4 +1,4 @@
-"""What XLA writes down of a program's memory, against what it answers when it is asked."""
+"""The memory of a program in XLA's dump files, against XLA's own memory analysis."""
 
 from __future__ import annotations
 

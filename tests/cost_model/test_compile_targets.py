@@ -1,4 +1,4 @@
-"""Descriptions of devices that are not there."""
+"""Descriptions of absent devices."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mmvideo.cost_model.devices import DEVICES
 
 @pytest.mark.parametrize("name", GPUS)
 def test_a_gpu_is_described_by_its_data_sheet(name):
-    """Text of a protocol buffer: names and values, braces closed; the products that its units make a second."""
+    """A description is valid protocol buffer text, and its units give the device's FLOPs per second."""
     text, gpu = gpu_config(DEVICES[name]), GPUS[name]
     assert text.count("{") == text.count("}")
     fields = dict(re.findall(r"(\w+): (\S+)", text))
@@ -26,5 +26,5 @@ def test_a_gpu_is_described_by_its_data_sheet(name):
 
 
 def test_what_cannot_be_compiled_for_is_left_to_the_cpu():
-    """Nothing is known to XLA of a GPU that has no description."""
+    """A GPU without a description has no target."""
     assert target(dataclasses.replace(DEVICES["h100"], name="h300"), 8) is None

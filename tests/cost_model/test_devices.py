@@ -1,4 +1,4 @@
-"""Names of devices and slices, meshes that are cut down, and collectives of a text by hand."""
+"""Names of devices and slices, reduced meshes, and collectives of a text checked by hand."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_shapes_of_slices():
 
 
 def test_traffic_of_rings():
-    """Four shards of 1 MB: three times three of them; two copies: each sends its gradients once."""
+    """Four shards of 1 MB: three are sent three times; two copies: each sends its gradients once."""
     assert expected_traffic(10**6, 10**6, {"data": 1, "fsdp": 4, "tensor": 1}) == 9e6
     assert expected_traffic(10**6, 10**6, {"data": 2, "fsdp": 1, "tensor": 1}) == 1e6
 
@@ -88,7 +88,7 @@ ENTRY %main (p0: f32[8]) -> f32[8] {
 
 
 def test_collectives_count_as_often_as_their_loop_runs():
-    """Bytes are those of results alone: what a collective starts with is not counted with them."""
+    """Bytes are those of the results alone: the inputs of a collective do not count."""
     assert read_collectives(MODULE) == (
         Collective("all-reduce", 1, 36),
         Collective("all-gather", 12 + 1, 12 * 64 + 32),

@@ -1,4 +1,4 @@
-"""Products are counted as by hand, through every construct that a program may hide them in."""
+"""Products counted as by hand, in every construct of a program."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_gradient_of_remat_counts_what_is_computed_twice():
 
 @pytest.mark.parametrize(("stride", "groups"), [(1, 1), (2, 1), (1, 3)])
 def test_a_convolution_agrees_with_the_compiler(stride, groups):
-    """XLA leaves out what falls on the zeros around a picture, so there are none here."""
+    """Convolutions without padding, because XLA skips the products with zeros around an image."""
     x = jax.ShapeDtypeStruct((2, 9, 9, 6), jnp.float32)
     w = jax.ShapeDtypeStruct((3, 3, 6 // groups, 12), jnp.float32)
 

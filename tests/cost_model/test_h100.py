@@ -1,4 +1,4 @@
-"""Planned bytes against XLA's analysis on an H100, as `experiments/benchmarks/` has it."""
+"""Planned bytes against XLA's analysis on an H100, recorded in `experiments/benchmarks/`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def step():
 
 @pytest.mark.parametrize(("size", "remat"), [("B", "none"), ("L", "none"), ("L", "dots")])
 def test_planned_bytes_are_those_of_the_h100(step, size, remat):
-    """Arguments and scratch memory of the compiled step; with `dots` of the code before it kept less by itself."""
+    """Arguments and scratch memory of the compiled step; `dots` as in the code before it saved less on its own."""
     lines = (ROOT / "experiments" / "benchmarks" / "step_h100.jsonl").read_text().splitlines()
     known = {"size": size, "remat": remat, "task": "trimodal", "rows": "whole", "attention": "tokamax"}
     kept = "kept" if remat == "dots" else "computed again"

@@ -1,4 +1,4 @@
-"""Bytes by hand: what a device of a mesh holds."""
+"""Bytes on a device of a mesh, checked by hand."""
 
 from __future__ import annotations
 

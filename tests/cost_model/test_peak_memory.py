@@ -1,4 +1,4 @@
-"""Bytes by hand: what a program holds at once."""
+"""Peak bytes of programs, checked by hand."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def struct(*shape, dtype=jnp.float32):
 
 
 def test_what_is_fused_takes_nothing():
-    """A chain on single numbers between two products: only what the second reads, and its result."""
+    """An elementwise chain between two products: only the second product's input and result are allocated."""
     made = peak_bytes(lambda w, x: jnp.tanh(x @ w * 2 + 1) @ w, struct(4, 4), struct(3, 4))
     assert made == 4 * (3 * 4 + 3 * 4)
 
 
 def test_what_is_read_no_more_is_free():
-    """Two arrays at a time, however many products follow each other; a sum into a single number is fused."""
+    """A chain of products holds two arrays at a time; a sum to a scalar is fused."""
 
     def chain(w, x):
         for _ in range(9):
@@ -44,7 +44,7 @@ def test_a_gradient_keeps_what_it_needs_and_devices_their_share():
 
 
 def test_a_factor_of_the_narrower_type_is_copied():
-    """bfloat16 by float32: the first factor in float32 beside the result."""
+    """A bfloat16 by float32 product: a copy of the first factor in float32, and the result."""
     product = lambda x, w: jax.lax.dot(x, w, preferred_element_type=jnp.float32)  # noqa: E731
     made = peak_bytes(product, struct(3, 4, dtype=jnp.bfloat16), struct(4, 5))
     assert made == 4 * (3 * 4 + 3 * 5)
@@ -52,7 +52,7 @@ def test_a_factor_of_the_narrower_type_is_copied():
 
 
 def test_results_come_in_their_order():
-    """A chain of two products beside a wide one: the first result is there while the second is made."""
+    """A chain of two products next to a wide one: the first result is alive while the second is computed."""
 
     def peak(order):
         def program(w, v, x):
@@ -67,7 +67,7 @@ def test_results_come_in_their_order():
 
 
 def test_zeros_of_one_shape_are_there_from_the_first_loop_on():
-    """Two loops, of which the second stacks up as much as the first, or as much in another shape."""
+    """Two loops: the second stacks an array of the first one's shape, or as many bytes in another shape."""
 
     def loops(shape):
         def program(x):
@@ -81,7 +81,7 @@ def test_zeros_of_one_shape_are_there_from_the_first_loop_on():
 
 
 def test_one_kernel_makes_what_is_made_of_the_same():
-    """Three functions of one array, each for a product of its own: all are made at once, beside it."""
+    """Three functions of one array, each for its own product: all are computed at once, while the array is alive."""
 
     def program(x, w, v):
         y = x @ w

@@ -1,4 +1,4 @@
-"""The counters give what papers print: parameters of ViT sizes, GFLOPs of VATT under DropToken and of VideoMAE."""
+"""Counts against papers: parameters of ViT sizes, GFLOPs of VATT with DropToken and of VideoMAE."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_parameters_of_the_named_sizes(backbone, size, patch, millions):
 
 @pytest.fixture(scope="module")
 def vatt(backbone):
-    """Counts the products of the three towers of VATT-MBS with a share of their video and audio tokens."""
+    """Count the products of the three towers of VATT-MBS with a share of their video and audio tokens."""
     counters = {}
     for name, (spec, _, numbers) in TOWERS.items():
         model = Model(
@@ -74,7 +74,7 @@ def test_vatt_at_two_flops_a_multiply_add(vatt, dropped, honest):
 
 @pytest.mark.parametrize(("size", "multiply_adds"), [("S", 57), ("B", 180)])
 def test_videomae_counts_multiply_adds(backbone, size, multiply_adds):
-    """GFLOPs of a view of 16 frames as the field's tables have them for VideoMAE: one for each multiply-add."""
+    """GFLOPs of a view of 16 frames as published for VideoMAE: one FLOP per multiply-add."""
     spec = StreamSpec(video=PatchSpec((2, 16, 16, 3), (8, 14, 14), 0.27))
     model = Model(size=size, fusion=Fusion("early"), position="sincos_1d", attention="xla")
     _, count = backbone(model, spec)

@@ -1,4 +1,4 @@
-"""The stream maker and a tiny model for the tests of this room."""
+"""The stream builder and a tiny model for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 @pytest.fixture(scope="session")
 def streams():
-    """The module `streams.py` beside this file."""
+    """The module `streams.py` in this folder."""
     spec = importlib.util.spec_from_file_location("streams", Path(__file__).parent / "streams.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -27,7 +27,7 @@ def streams():
 
 @pytest.fixture(scope="session")
 def tiny():
-    """Makes the config of a model of three layers with a stage of each kind; keywords override it."""
+    """Return a function that builds the config of a three-layer model with a stage of each kind, with overrides."""
 
     def make(**overrides) -> Model:
         settings = dict(depth=3, width=24, heads=2, feed_forward=48, compute="float32", fusion=Fusion("mid", 2, 1))
@@ -39,7 +39,7 @@ def tiny():
 
 @pytest.fixture(scope="session")
 def build(streams, tiny):
-    """Makes a model of such a config."""
+    """Return a function that builds a model of such a config."""
 
     def make(**overrides) -> MultimodalTransformer:
         return MultimodalTransformer(tiny(**overrides), streams.SPEC, rngs=nnx.Rngs(0))

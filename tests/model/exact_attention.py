@@ -4,7 +4,7 @@ import numpy as np
 
 
 def inputs(length=37, heads=3, head=8, longest=20, dtype=np.float64):
-    """Queries, keys, values and the gradient of the values, and random spans."""
+    """Return queries, keys, values, the gradient of the values, and random spans."""
     draw = np.random.default_rng(0)
     q, k, v, gradient = draw.normal(size=(4, 2, length, heads, head)) * 2
     start = draw.integers(0, length, (2, length))
@@ -13,7 +13,7 @@ def inputs(length=37, heads=3, head=8, longest=20, dtype=np.float64):
 
 
 def whole_rows(counts, length):
-    """Spans of rows that are one clip of `counts` tokens that sees all of itself; padding sees itself."""
+    """Return spans of rows of one clip of `counts` tokens that attends to all of itself; padding attends to itself."""
     place = np.arange(length)
     rows = []
     for count in counts:
@@ -23,7 +23,7 @@ def whole_rows(counts, length):
 
 
 def exact(q, k, v, gradient, spans, soft_cap=None):
-    """Values and the gradients to q, k and v."""
+    """Return the output and the gradients of q, k and v."""
     place = np.arange(q.shape[1])
     seen = ((place >= spans[..., :1]) & (place < spans[..., 1:]))[:, None]
     scale = q.shape[-1] ** -0.5

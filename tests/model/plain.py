@@ -14,7 +14,7 @@ from mmvideo.stream import MODALITIES
 
 
 def plain_features(model, stream, weights, start):
-    """What the model should give: by row, slot and modality a list over the stages of `(tokens, class tokens)`.
+    """Return the expected features: by row, slot and modality a list over the stages of `(tokens, class tokens)`.
 
     Args:
       model: a `MultimodalTransformer`, for its settings.
@@ -35,7 +35,7 @@ def plain_features(model, stream, weights, start):
 
 
 def embedded(model, stream):
-    """The embedded tokens and how they turn, float64."""
+    """Return the embedded tokens and their rotation, float64."""
     device = jax.tree.map(jnp.asarray, stream)
     x = np.asarray(model.position.add(model.embed(device), device.layout), np.float64)
     turn = model.position.rotation(device.layout)
@@ -43,12 +43,12 @@ def embedded(model, stream):
 
 
 def weights_of(model):
-    """The model's parameters, float64."""
+    """Return the model's parameters, float64."""
     return jax.tree.map(lambda leaf: np.array(leaf, np.float64), nnx.to_pure_dict(nnx.state(model, nnx.Param)))
 
 
 def run_clip(model, weights, clip):
-    """Stages of one clip, by modality."""
+    """Return the features of one clip at each stage, by modality."""
     config, extra = model.config, weights.get("extra", {})
     known, tokens, turns, count = model.spec.modalities, {}, {}, {}
     for name, (content, turn) in clip.items():
@@ -80,7 +80,7 @@ def run_clip(model, weights, clip):
 
 
 def layer_weights(model, weights, stage, layer, name, sharing):
-    """The weights of one layer that a modality meets; None if it has fewer layers."""
+    """Return the weights of one layer for a modality; None if it has fewer layers."""
     stack = weights["blocks"]
     if {"apart", "fused"} & set(stack):
         stack = stack["apart" if stage.name == "apart" else "fused"]
@@ -94,7 +94,7 @@ def layer_weights(model, weights, stage, layer, name, sharing):
 
 
 def run_layer(name, tokens, own, turns, stage, config):
-    """One layer for the tokens of one modality of a clip."""
+    """Compute one layer for the tokens of one modality of a clip."""
     block, mine, x = config.block, own[name], tokens[name]
     if mine is None:
         return x
@@ -133,7 +133,7 @@ def run_layer(name, tokens, own, turns, stage, config):
 
 
 def heads(x, own, turn, which, block):
-    """Queries (0), keys (1) or values (2), `[n, N, H]`."""
+    """Return queries (0), keys (1) or values (2), `[n, N, H]`."""
     x = norm(x, own, "attention_", block) if block.order == "pre" else x
     made = np.einsum("ld,dnh->lnh", x, own["qkv_kernel"][:, which])
     if block.biases == "all":
@@ -152,7 +152,7 @@ def heads(x, own, turn, which, block):
 
 
 def added(x, branch, own, name, block):
-    """The stream with what a branch adds."""
+    """Return the residual stream after a branch."""
     x = x + branch * own.get(f"{name}_gamma", 1)
     return norm(x, own, f"{name}_", block) if block.order == "post" else x
 

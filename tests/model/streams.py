@@ -1,4 +1,4 @@
-"""Small random streams for the tests: clips given by their lengths, packed into rows."""
+"""Small random streams for the tests: clips of given lengths, packed into rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SPEC = StreamSpec(
 
 
 def make_clip(seed: int, *, video=6, audio=5, text=4, hide_video=0, hide_audio=0) -> dict:
-    """Content and places of a clip: the first cells of each grid; of patches the last ones are hidden."""
+    """Return content and cells of a clip: the first cells of each grid; the last patches are hidden."""
     clip = {}
     for name, patches, count, hidden in (
         ("video", SPEC.video, video, hide_video),
@@ -43,7 +43,7 @@ def make_clip(seed: int, *, video=6, audio=5, text=4, hide_video=0, hide_audio=0
 def make_stream(
     rows: list[list[dict]], *, length=40, slots=4, budget=30, hidden=8, decode_length=60, garbage=0
 ) -> TokenStream:
-    """A stream of rows of clips; `garbage` seeds what stands in unused places of the content (0: zeros)."""
+    """Build a stream of rows of clips; `garbage` seeds the values of unused content slots (0: zeros)."""
     draw = np.random.default_rng(garbage)
     batch = len(rows)
 

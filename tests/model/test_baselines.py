@@ -1,4 +1,4 @@
-"""The baselines: their parts against slow numpy, and the invariants that the transformer keeps too."""
+"""The baselines: their parts against slow numpy, and the invariants that hold for the transformer too."""
 
 import dataclasses
 
@@ -32,7 +32,7 @@ def run(backbone, stream):
 
 
 def of_clip(features, row, slot):
-    """The tokens of a clip in each tap by modality, those that are there."""
+    """Return the tokens of a clip that are present, in each tap, by modality."""
     layout = jax.tree.map(np.asarray, features.layout)
     here = layout.clip[row] == slot
     return {
@@ -43,7 +43,7 @@ def of_clip(features, row, slot):
 
 
 def numpy_frames(stream, spec, row, slot):
-    """The frames of a clip, patch by patch."""
+    """Return the frames of a clip, built patch by patch."""
     t, y, x, _ = spec.patch
     steps, rows, columns = spec.grid
     pictures, present = np.zeros((steps * t, rows * y, columns * x, 3)), np.zeros(steps * t, bool)
@@ -59,7 +59,7 @@ def numpy_frames(stream, spec, row, slot):
 
 
 def numpy_spectrogram(stream, spec, row, slot):
-    """The spectrogram of a clip, patch by patch; sound stands behind video in the content."""
+    """Return the spectrogram of a clip, built patch by patch; audio follows video in the content."""
     t, mel = spec.patch
     picture, present = np.zeros((spec.grid[0] * t, spec.grid[1] * mel)), np.zeros(spec.grid[0], bool)
     for place in np.flatnonzero((stream.layout.clip[row] == slot) & (stream.layout.modality[row] == 1)):
@@ -99,7 +99,7 @@ def test_tokens_are_put_back_where_they_were(streams):
 
 
 def test_several_captions_are_read_one_by_one(streams):
-    """Two captions are a token each, those of the clip with the one and of the clip with the other."""
+    """Two captions are a token each, equal to those of the clip with either caption alone."""
     spec = dataclasses.replace(streams.SPEC, text=dataclasses.replace(streams.SPEC.text, captions=3))
     backbone = build_model(KINDS["cnn_lstm"], spec, rngs=nnx.Rngs(0))
     both, first, second = clips = [streams.make_clip(1, audio=0, text=6) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""What may not change a clip's features: its neighbours, padding, an absent modality, how layers are run."""
+"""Invariance of a clip's features to its neighbours, padding, an absent modality, and the run of layers."""
 
 import dataclasses
 
@@ -24,7 +24,7 @@ def run(model, stream):
 
 
 def of_clip(taps, stream, row, slot, modality=None):
-    """What the taps hold of one clip, `[taps, tokens, D]`, in the order of the row."""
+    """Return the taps of one clip, `[taps, tokens, D]`, in the order of the row."""
     member = stream.layout.clip[row] == slot
     if modality is not None:
         member &= stream.layout.modality[row] == modality
@@ -204,7 +204,7 @@ def test_a_modality_alone_passes_the_fused_layers_with_norms_of_its_own(streams,
 
 
 def test_the_embedding_norm_is_of_the_named_modalities_alone(streams, build):
-    """With it, features don't change when what is embedded of that modality grows and shifts; others' stay."""
+    """An embedding norm: features don't change when embeddings of its modality are scaled and shifted."""
     stream = streams.make_stream([[streams.make_clip(1)]])
     model = build(
         fusion=Fusion("late"), embedding_norm=("video",), block=Block(epsilon=1e-12), class_tokens=1, position="none"

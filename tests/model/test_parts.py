@@ -19,7 +19,7 @@ from mmvideo.stream import TokenLayout
 
 
 def layout_at(time, y, x):
-    """One row of tokens at the given places."""
+    """Return one row of tokens at the given cells."""
     time = np.asarray([time], np.float32)
     grid = np.stack([np.zeros_like(time), np.array([y]), np.array([x])], -1).astype(np.int32)
     zero = np.zeros(time.shape, np.int32)
@@ -104,7 +104,7 @@ def test_decoder_of_packed_clips_equals_that_of_separate_ones(streams, tiny, see
 
 
 def test_a_decoder_with_class_tokens_reads_those_of_each_clip_and_modality(streams, tiny):
-    """MAE's and AudioMAE's: a token attends to the class tokens of its clip (and modality), and to no other's."""
+    """Decoders of MAE and AudioMAE: a token attends to the class tokens of its clip (and modality) only."""
     clips = [
         streams.make_clip(1, hide_video=3, hide_audio=2),
         streams.make_clip(2, audio=0, hide_video=4),
@@ -184,7 +184,7 @@ def test_attention_map_shows_the_spans_of_the_layer(streams, build, layer):
 
 
 def test_attention_map_is_of_the_real_forward_pass(streams, build):
-    """A layer whose keys are all alike looks at all its clip alike."""
+    """With equal keys a layer attends equally to all of its clip."""
     model = build(fusion=Fusion("early"))
     stream = streams.make_stream([[streams.make_clip(1)]])
     before = np.asarray(model.attention_map(stream, 2))
@@ -206,7 +206,7 @@ def test_attention_map_is_of_the_real_forward_pass(streams, build):
     ],
 )
 def test_attention_map_leaves_out_what_extra_tokens_take(streams, build, settings, own, seen):
-    """Where all keys are alike, a token takes the same of each that it sees, class tokens and copies included."""
+    """With equal keys a token has equal weights on all visible tokens, class tokens and copies included."""
     model = build(class_tokens=1, **settings)
     for path, kernel in nnx.to_flat_state(nnx.state(model, nnx.Param)):
         if path[-1] == "qkv_kernel":

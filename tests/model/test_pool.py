@@ -1,4 +1,4 @@
-"""Pooling to one vector a clip, against plain numpy in float64."""
+"""Pooling to one vector per clip, against plain numpy in float64."""
 
 import dataclasses
 import math
@@ -33,7 +33,7 @@ def features(streams):
 
 
 def own(features, tap, row, slot, group):
-    """A clip's tokens of some modalities, float64."""
+    """Return a clip's tokens of some modalities, float64."""
     kinds = [MODALITIES.index(name) for name in group]
     member = (features.layout.clip[row] == slot) & np.isin(features.layout.modality[row], kinds)
     return np.asarray(features.taps[tap][row], np.float64)[np.asarray(member)]
@@ -93,7 +93,7 @@ GELU = {
 
 
 def attention_pool(part, tokens, settings):
-    """One query over a clip's tokens, head by head."""
+    """Compute one query over a clip's tokens, head by head."""
 
     def dense(name, x):
         return x @ part[f"{name}.kernel"] + part[f"{name}.bias"]
@@ -113,7 +113,7 @@ def attention_pool(part, tokens, settings):
 
 
 def _noisy(leaf):
-    """A parameter away from its start, so that biases and scales count."""
+    """Return a parameter changed from its initial value, so that biases and scales matter."""
     return leaf + 0.1 * np.random.default_rng(leaf.size).normal(size=leaf.shape).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""A tiny model and a stream of eight rows for the tests of this room."""
+"""A tiny model and a stream of eight rows for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmvideo.model.transformer.multimodal_transformer import MultimodalTransform
 
 @pytest.fixture(scope="session")
 def streams():
-    """The stream maker of the model's tests."""
+    """The stream builder of the model's tests."""
     spec = importlib.util.spec_from_file_location("streams", Path(__file__).parents[1] / "model" / "streams.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -23,14 +23,14 @@ def streams():
 
 @pytest.fixture(scope="session")
 def stream(streams):
-    """Eight rows of one to three clips, whose lengths eight devices divide."""
+    """Eight rows of one to three clips, of lengths that eight devices divide."""
     rows = [[streams.make_clip(10 * row + slot, audio=row % 3) for slot in range(1 + row % 3)] for row in range(8)]
     return streams.make_stream(rows, length=48, budget=32)
 
 
 @pytest.fixture(scope="session")
 def build(streams):
-    """Makes a model whose every split axis two devices divide."""
+    """Return a function that builds a model whose split axes two devices divide."""
 
     def make(**overrides) -> MultimodalTransformer:
         settings = dict(depth=2, width=32, heads=2, feed_forward=64, compute="float32", fusion=Fusion("mid", 1))

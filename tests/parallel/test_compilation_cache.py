@@ -1,4 +1,4 @@
-"""Where compiled programs go: as told, or to the user's cache; a second process takes them."""
+"""The folder of compiled programs: as configured, or the user's cache; a second process reads them."""
 
 import os
 import platform
@@ -21,7 +21,7 @@ print("/jax/compilation_cache/cache_hits" in found)
 
 
 def compile_in(**environment: str) -> list[str]:
-    """What the program prints: the folder, and whether anything was taken from it."""
+    """Return the output of the program: the folder, and whether anything was read from it."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XDG_"))}
     done = subprocess.run(
         [sys.executable, "-c", COMPILES], env=kept | environment, capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""What earlier compilations took is told by the next start, with its source; nothing is guessed."""
+"""The next start shows the time of earlier compilations with its source; nothing is guessed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cores that this process may use: those it is bound to, and those its container has the time of."""
+"""Cores that this process may use: its bound cores, and those of its container's quota."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trials of devices see what is wrong, and reckon rates."""
+"""Device checks detect wrong results and compute rates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_sound_devices_compute_what_they_must():
 
 
 def test_wrong_numbers_are_seen(monkeypatch):
-    """The answers of the devices, spoiled by one number before they are looked at."""
+    """Return the results of the devices, with one element changed before the comparison."""
     timed = device_checks._timed
 
     def spoiled(run, calls):

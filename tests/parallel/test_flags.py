@@ -1,4 +1,4 @@
-"""Flags that this jaxlib refuses are named, each by itself."""
+"""Flags that this jaxlib refuses are named one by one."""
 
 from __future__ import annotations
 

@@ -34,8 +34,8 @@ def test_one_axis_takes_what_is_left():
     [
         (Mesh(3, 1, 1), "the product is 3, but there are 8 devices"),
         (Mesh(-1, 3, 1), "3 does not divide the 8 devices"),
-        (Mesh(-1, -1, 1), "one of them at most may be -1"),
-        (Mesh(0, 1, 1), "each axis is 1 or more"),
+        (Mesh(-1, -1, 1), "at most one may be -1"),
+        (Mesh(0, 1, 1), "each axis must be 1 or more"),
     ],
 )
 def test_a_mesh_that_does_not_fit_is_refused(mesh, message):
@@ -45,7 +45,7 @@ def test_a_mesh_that_does_not_fit_is_refused(mesh, message):
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """What JAX asks a TPU for its place, which no other platform has."""
+    """A stand-in for the coordinates of a TPU, which no other platform has."""
 
     id: int
     coords: tuple[int, int, int]
@@ -122,7 +122,7 @@ def test_the_model_splits_rows_and_tokens_as_the_rules_do():
 
 
 def loss(model, stream):
-    """Something in which every row meets every other: pooled features of all clips against each other."""
+    """Return a loss in which every row depends on every other: pooled features of all clips against each other."""
     features = model(stream)
     total = jnp.square(jnp.where(stream.layout.is_token[..., None], features.top, 0)[..., :5]).mean()
     pooled, present = pool(features.tokens(("video",)), stream.layout, ("video",), 4)
@@ -147,7 +147,7 @@ MODELS = {
 
 @pytest.fixture(scope="module")
 def single(build, stream):
-    """Loss and gradients of each model on one device."""
+    """Return loss and gradients of each model on one device."""
 
     @functools.cache
     def measure(name):

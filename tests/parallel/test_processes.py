@@ -1,4 +1,4 @@
-"""Which environment makes how many processes, and two real ones that add up their rows."""
+"""The number of processes for each environment, and two real processes that sum their rows."""
 
 import sys
 import textwrap
@@ -10,7 +10,7 @@ from mmvideo.parallel.processes import distributed_arguments, local_devices
 PLAIN = {"MMVIDEO_COORDINATOR": "host:1234", "MMVIDEO_PROCESSES": "4"}
 
 BATCH = {"SLURM_JOB_ID": "77", "SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
-"""What a batch script sees before it starts a step."""
+"""Variables that a batch script sees before it starts a step."""
 
 STEP = BATCH | {
     "SLURM_STEP_NODELIST": "node[1-2]",
@@ -20,7 +20,7 @@ STEP = BATCH | {
     "SLURM_LOCALID": "2",
     "SLURM_NODEID": "1",
 }
-"""What task 6 of a step of two nodes by four tasks sees."""
+"""Variables of task 6 of a step of two nodes with four tasks each."""
 
 
 def test_one_process_needs_nothing():
@@ -58,7 +58,7 @@ def test_the_gpus_of_a_slurm_task(tasks, visible, on_node, own):
 
 def test_gpus_that_tasks_cannot_share_are_refused():
     assert local_devices(STEP) is None, "no GPUs, nothing to share out"
-    with pytest.raises(ValueError, match="4 tasks on a node of 6 GPUs: start one task a GPU"):
+    with pytest.raises(ValueError, match="4 tasks on a node of 6 GPUs: start one task per GPU"):
         local_devices(STEP | {"CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5", "SLURM_GPUS_ON_NODE": "6"})
 
 
@@ -93,7 +93,7 @@ SLURM = """
         "JAX_COORDINATOR_PORT": port,
     }
 """
-"""Puts what `srun` would set in the place of the launcher's variables."""
+"""Program that replaces the launcher's variables by those that `srun` would set."""
 
 WORKER = """
     import jax

@@ -1,9 +1,9 @@
-"""Attention in linear memory: one block of keys after the other, softmax carried along.
+"""Attention in linear memory: a loop over blocks of keys that carries the softmax along.
 
-Forwards it keeps, for each query, the largest score so far, the sum of the exponentials and the
-mixed values (online softmax: Milakov and Gimelshein 2018, algorithm 3; Rabe and Staats 2021).
-Backwards it computes each block's weights again from the kept log of the sum (FlashAttention, Dao
-et al. 2022, appendix B.2), so neither direction ever holds L x L numbers.
+The forward pass keeps, for each query, the largest score so far, the sum of the exponentials and the mixed values
+(online softmax: Milakov and Gimelshein 2018, algorithm 3; Rabe and Staats 2021). The backward pass recomputes each
+block's weights from the saved log of the sum (FlashAttention, Dao et al. 2022, appendix B.2). Neither ever holds L x L
+elements.
 
 Letters: `Q` queries, `K` keys of a block, `C` blocks.
 """
@@ -21,7 +21,7 @@ from mmvideo.model.attention.scores import apply_soft_cap, span_mask
 from mmvideo.model.layers.remat import named
 
 LOWEST = -1e30
-"""Where the running maximum starts: finite, so that a difference of two is never NaN."""
+"""Initial value of the running maximum: finite, so that a difference of two is never NaN."""
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4, 5))
@@ -33,19 +33,19 @@ def chunked_attention(
     chunk: int,
     soft_cap: float | None = None,
 ) -> Float[Array, "B Q N H"]:
-    """Attention over blocks of `chunk` keys; memory is O(L chunk) instead of O(L^2).
+    """Return attention over blocks of `chunk` keys; memory is O(L chunk) instead of O(L^2).
 
     Args:
       q, k, v: queries, keys, values; scores are divided by `sqrt(H)`.
-      spans: `[start, end)` of the keys that each query sees, at least one.
-      chunk: keys a block, 1 or more.
+      spans: `[start, end)` of the keys that each query attends to, at least one.
+      chunk: keys per block, 1 or more.
       soft_cap: see `mmvideo.model.attention.scores.apply_soft_cap`.
     """
     return _forward(q, k, v, spans, chunk, soft_cap)[0]
 
 
 def _blocks(x: Array, chunk: int) -> Array:
-    """`[B, L, N, H]` to `[C, B, chunk, N, H]`, filled up with zeros that no span reaches."""
+    """Reshape `[B, L, N, H]` to `[C, B, chunk, N, H]`, padded with zeros that no span reaches."""
     batch, length, heads, head = x.shape
     count = -(-length // chunk)
     x = jnp.pad(x, ((0, 0), (0, count * chunk - length), (0, 0), (0, 0)))
@@ -53,28 +53,32 @@ def _blocks(x: Array, chunk: int) -> Array:
 
 
 def _starts(blocks: Array) -> Array:
-    """The place in the row of each block's first key, `[C]`."""
+    """Return the index in the row of each block's first key, `[C]`."""
     return jnp.arange(blocks.shape[0], dtype=jnp.int32) * blocks.shape[2]
 
 
 def _scores(q: Array, k: Array, spans: Array, start: Array, soft_cap: float | None) -> tuple[Array, Array]:
-    """Scores `[B, N, Q, K]` of a block in float32, and the mask of the keys seen."""
+    """Return the float32 scores `[B, N, Q, K]` of a block, and the mask of the keys within the spans."""
     scores = jnp.einsum("bqnh,bknh->bnqk", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
     scores = apply_soft_cap(scores, soft_cap)
+    # Spans count keys of the row, the mask keys of the block: span [3, 9) is [-1, 5) in the block that starts at 4.
     return scores, span_mask(spans - start, k.shape[1])
 
 
 def _forward(q: Array, k: Array, v: Array, spans: Array, chunk: int, soft_cap: float | None) -> tuple[Array, tuple]:
     batch, queries, heads, head = q.shape
     chunk = min(chunk, k.shape[1])
-    # Masks depend on spans alone, which all layers share: a scan over layers would compute the masks of every block
-    # once, ahead of it, and keep them. Tied to the queries they are made anew where they are needed.
+    # Masks depend on spans alone, which all layers share. XLA would compute the masks of every block once, before the
+    # scan over layers, and hold them in memory. The barrier ties them to the queries, so each layer recomputes them.
     q, spans = jax.lax.optimization_barrier((q, spans))
 
     def step(carry, block):
         top, total, mixed = carry
         keys, values, start = block
         scores, seen = _scores(q, keys, spans, start, soft_cap)
+        # Example: one query with score 0 in the first block and 2 in the second.
+        #   after block 1: top 0, total 1
+        #   block 2: new_top 2, shrink e^-2, total 1 * e^-2 + e^0; weights e^-2 / total and 1 / total: a softmax
         new_top = jnp.maximum(top, jnp.where(seen, scores, LOWEST).max(axis=-1))
         weights = jnp.where(seen, jnp.exp(scores - new_top[..., None]), 0.0)
         shrink = jnp.exp(top - new_top)
@@ -117,7 +121,7 @@ def _backward(chunk: int, soft_cap: float | None, kept: tuple, gradient: Array) 
 
 
 def _joined(blocks: Array, length: int) -> Array:
-    """`[C, B, chunk, N, H]` back to `[B, L, N, H]`."""
+    """Reshape `[C, B, chunk, N, H]` back to `[B, L, N, H]`, without the padding."""
     count, batch, chunk, heads, head = blocks.shape
     return jnp.moveaxis(blocks, 0, 1).reshape(batch, count * chunk, heads, head)[:, :length]
 

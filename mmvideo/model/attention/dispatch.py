@@ -1,19 +1,19 @@
-"""The only attention that the model knows: every query sees one range of keys of its row.
+"""The model's only form of attention: every query attends to one contiguous range of keys of its row.
 
 `attend` chooses among backends that agree in values and gradients:
 
 | backend | platform | spans | memory | needs |
 |---|---|---|---|---|
-| `xla` | any | any | L^2 a head | nothing; the reference |
+| `xla` | any | any | L^2 per head | nothing; the reference |
 | `chunked` | any | any | L | nothing |
 | `cudnn` | NVIDIA GPU | any | L for whole rows, else L^2 once | bfloat16, no soft cap |
 | `tokamax` | NVIDIA GPU; any by XLA | any | L on Hopper and later | the package tokamax |
 | `splash` | TPU | any | L | nothing |
 
-The first two run in every test. Of the others each file says what was run where.
+The first two run in every test. The modules of the rest say on which devices they were tested.
 
-On a mesh whose axis `context` splits the tokens of a row, each device asks with its own queries and sees the keys and
-values of the whole row, which are gathered from all: exact for any spans, and `L^2` above becomes `L^2 / context`.
+On a mesh whose axis `context` splits the tokens of a row, each device has its own queries and gathers the keys and
+values of the whole row. The result is exact for any spans, and `L^2` above becomes `L^2 / context`.
 """
 
 from __future__ import annotations
@@ -44,15 +44,16 @@ AUTOMATIC: dict[str, tuple[tuple[int | None, str], ...]] = {
     "tpu": ((256, "xla"), (None, "splash"), (1024, "xla"), (None, "chunked")),
     "default": ((1024, "xla"), (None, "chunked")),
 }
-"""For each platform: backends in order of preference, each with the longest row that it is taken for.
+"""Backends for each platform in order of preference, each with the longest row that it is chosen for.
 
-One that can't do a call is passed over. Where rows are not whole, `cudnn` is taken only by a line that has a longest
-row: its bias takes `B L^2` numbers, once for all layers, less than what `xla` makes and too much for long rows.
+A backend that does not support a call is skipped. For rows that are not whole, `cudnn` is chosen only by an entry with
+a longest row: its bias takes `B L^2` elements, once for all layers. That is less than the scores of `xla`, but too much
+for long rows.
 
-On a CPU the chunked backend was measured to be as fast at 256 tokens, a quarter faster (gradient included) at 512 and
-almost twice as fast at 2048. On an H100 a step with tokamax was 2.9 times as fast as with chunks at 2128 tokens, where
-the reference ran out of memory (`experiments/benchmarks/`), and all kernels of a GPU gave the reference's values and
-gradients. The rest of the order on GPU and that on TPU is not measured: fused kernels first.
+Measured on a CPU: the chunked backend is as fast at 256 tokens, a quarter faster (gradient included) at 512 and almost
+twice as fast at 2048. Measured on an H100: a step with tokamax was 2.9 times as fast as with chunks at 2128 tokens,
+where the reference ran out of memory (`experiments/benchmarks/`), and all kernels of a GPU gave the reference's values
+and gradients. The rest of the order on GPU, and that on TPU, is not measured: fused kernels come first.
 """
 
 
@@ -82,12 +83,12 @@ def traced_platform() -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """What is known of a call of `attend` before the program runs.
+    """The static properties of a call of `attend`.
 
     Attributes:
       platform: `cpu`, `gpu` or `tpu`.
       length, head: `L` and `H`.
-      dtype: of the queries.
+      dtype: dtype of the queries.
       chunk, soft_cap, whole: as given to `attend`.
     """
 
@@ -112,24 +113,25 @@ def attend(
     soft_cap: float | None = None,
     whole: bool = False,
 ) -> Float[Array, "B L N H"]:
-    """Scaled dot-product attention in which each query sees the keys `[start, end)` of its span.
+    """Return scaled dot-product attention in which each query attends to the keys `[start, end)` of its span.
 
     Args:
       q, k, v: queries, keys and values; scores are divided by `sqrt(H)`.
       spans: `[start, end)` for each query, at least one key each.
       backend: a name of `BACKENDS`, or `auto` (see `AUTOMATIC`).
-      chunk: keys a block of the chunked backend.
-      soft_cap: scores are squashed into `(-soft_cap, soft_cap)` before the softmax (Gemma 2).
-      whole: a promise that spares memory where it can be used: each row is one clip that sees all of itself,
-        so that the first `n` tokens see `[0, n)` and every one behind them itself alone.
+      chunk: keys per block of the chunked backend.
+      soft_cap: bound of the scores, which are squashed into `(-soft_cap, soft_cap)` before the softmax (Gemma 2).
+      whole: a promise that saves memory where a backend can use it: each row is one clip that attends to all of itself,
+        so the first `n` tokens attend to `[0, n)` and each later token only to itself.
 
     Returns:
       The mixed values in the dtype of `v`; softmax is in float32.
 
     Raises:
-      ValueError: an unknown backend, or one that can't do this call.
+      ValueError: an unknown backend, or one that does not support this call.
     """
-    # Where a row is split by its tokens, a device's queries are but a part of it, and the promise is not theirs.
+    # If rows are split by tokens, a device has only some of the queries: there is no longer a query for each key, as
+    # `whole` promises.
     parts = token_parts(q)
     call = Call(traced_platform(), q.shape[1], q.shape[3], q.dtype, chunk, soft_cap, whole and parts == 1)
     if _FOR_GPU.get() and backend in ("auto", "cudnn", "tokamax") and _has_shapes(call):
@@ -140,16 +142,18 @@ def attend(
         raise ValueError(f"model.attention {backend!r} is not a backend: choose auto or one of {', '.join(BACKENDS)}")
     obstacle = unsupported_reason(backend, call)
     if obstacle is not None:
-        raise ValueError(f"model.attention {backend!r} can't be used here: {obstacle}; auto takes one that can")
+        raise ValueError(f"model.attention {backend!r} can't be used here: {obstacle}; auto chooses one that can")
     attention = partial(BACKENDS[backend], call=call)
-    # XLA splits its own products by rows and heads unasked, but would not keep to a device's queries.
+    # XLA splits its own products by rows and heads, but would not keep each device to its own queries.
     if backend in KERNELS or parts > 1:
         return on_own_queries(attention, q, k, v, spans)
     return attention(q, k, v, spans)
 
 
 def choose(call: Call) -> str:
-    """The backend that `auto` takes for a call."""
+    """Return the backend that `auto` uses for a call."""
+    # Example: packed rows of 2000 tokens on an NVIDIA GPU are too long for the first `xla` and not whole, as the first
+    # `cudnn` requires: `tokamax` if it is installed, else the second `cudnn`, with its bias, for up to 4096 tokens.
     for longest, backend in AUTOMATIC.get(call.platform, AUTOMATIC["default"]):
         short = call.length <= longest if longest is not None else call.whole or backend != "cudnn"
         if short and unsupported_reason(backend, call) is None:
@@ -158,7 +162,7 @@ def choose(call: Call) -> str:
 
 
 def unsupported_reason(backend: str, call: Call) -> str | None:
-    """Why a backend can't do a call, or None if it can."""
+    """Return the reason why a backend can't compute a call, or None if it can."""
     if backend == "cudnn":
         return cudnn_unsupported_reason(call.platform, call.dtype, call.head, call.soft_cap)
     if backend == "splash":
@@ -172,10 +176,10 @@ def attention_weights(
     spans: Int[Array, "B Q 2"],
     soft_cap: float | None = None,
 ) -> Float[Array, "B N Q L"]:
-    """What each query (third axis) takes of each key (last axis): softmax of the scores, float32.
+    """Return the weight of each key (last axis) for each query (third axis): softmax of the scores, float32.
 
-    `softmax(q k^T / sqrt(H))` within the span (Vaswani et al. 2017, eq. 1), the scores capped if
-    `soft_cap` is given.
+    It is `softmax(q k^T / sqrt(H))` within the span (Vaswani et al. 2017, eq. 1), with scores capped if `soft_cap` is
+    given.
     """
     scores = jnp.einsum("bqnh,bknh->bnqk", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
     scores = apply_soft_cap(scores, soft_cap)
@@ -183,7 +187,7 @@ def attention_weights(
 
 
 def _reference(q: Array, k: Array, v: Array, spans: Array, call: Call) -> Array:
-    """Plain XLA: the weights of all queries for all keys at once."""
+    """Compute with plain XLA: the weights of all queries for all keys at once."""
     weights = attention_weights(q, k, spans, call.soft_cap).astype(v.dtype)
     return named(jnp.einsum("bnqk,bknh->bqnh", weights, v), "attended")
 
@@ -221,8 +225,10 @@ BACKENDS: dict[str, Callable[[Array, Array, Array, Array, Call], Array]] = {
     "splash": _splash,
     SHAPES: _shapes,
 }
-"""Each computes `(q, k, v, spans, call)` for some queries or all; a new one is an entry here, one in `AUTOMATIC` and
-its obstacle."""
+"""Functions `(q, k, v, spans, call)` for some queries or all.
+
+A new backend needs an entry here, one in `AUTOMATIC`, and a reason in `unsupported_reason`.
+"""
 
 KERNELS = ("cudnn", "tokamax", "splash", SHAPES)
-"""Those that are no products of XLA's own."""
+"""Backends that are not products of XLA's own."""

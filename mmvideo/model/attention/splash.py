@@ -1,12 +1,12 @@
-"""Attention by the splash kernel for TPUs: flash attention that computes its mask from numbers of the queries.
+"""Attention by the splash kernel for TPUs: flash attention that computes its mask from an array per query.
 
-Splash attention comes with masks that are known when a program is built, and spans are not. But what it hands
-to a mask inside the kernel is an array, the number of each query, and nothing asks that it be the query's place:
-here it holds the span, both ends packed into one int32, so that any spans are exact. The kernel visits all blocks
-of keys, also those outside the spans: memory is linear in the length, time is not less for packed rows.
+The masks of splash attention must be known when a program is built, and spans are not. But the kernel passes to its
+mask function an array, normally the index of each query, and nothing requires it to be the index. Here it holds the
+span, both ends packed into one int32, so any spans are exact. The kernel visits all blocks of keys, those outside the
+spans too: memory is linear in the length, but packed rows take no less time.
 
-Run so far: in the interpreter of Pallas on a CPU, in values and gradients, and lowered for a TPU. Running it
-needs one; `tests/model/attention/test_backends.py` compares it with the reference where there is one.
+Tested in the interpreter of Pallas on a CPU, in values and gradients, and lowered for a TPU. It has not run on one;
+`tests/model/attention/test_backends.py` compares it with the reference where there is a TPU.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 LONGEST = 2**16 - 1
-"""Tokens of the longest row: an end of a span has 16 bits."""
+"""Tokens of the longest row: each end of a span has 16 bits."""
 
 BLOCKS = (512, 256, 128)
-"""Tokens a block: the largest that divides the row is taken; a row is filled up to a multiple of the smallest."""
+"""Block sizes in tokens: the largest that divides the row is used; a row is padded to a multiple of the smallest."""
 
 
 def splash_attention(
@@ -31,17 +31,19 @@ def splash_attention(
     soft_cap: float | None = None,
     interpret: bool = False,
 ) -> Float[Array, "B Q N H"]:
-    """Attention in which each query sees its span.
+    """Return attention in which each query attends to its span.
 
     Args:
-      q, k, v: scores are divided by `sqrt(H)`.
+      q, k, v: queries, keys, values; scores are divided by `sqrt(H)`.
       spans: `[start, end)` for each query, at least one key each.
       soft_cap: see `mmvideo.model.attention.scores.apply_soft_cap`.
       interpret: runs the kernel step by step on any platform, for tests.
     """
     queries = q.shape[1]
+    # Example: span [2, 5) is 2 * 65536 + 5. The sign bit may be set by a start of 2^15 or more; `_within` shifts
+    # logically, so it does not matter.
     packed = (spans[..., 0] << 16) | spans[..., 1]
-    # A query behind the row sees the first key.
+    # The packed span 1 is [0, 1): an added query attends to the first key, so that its softmax is finite.
     packed = jnp.pad(packed, ((0, 0), (0, -queries % BLOCKS[-1])), constant_values=1)
     heads_first = (
         jnp.moveaxis(jnp.pad(x, ((0, 0), (0, -x.shape[1] % BLOCKS[-1]), (0, 0), (0, 0))), 2, 1)
@@ -55,7 +57,7 @@ def splash_attention(
 
 
 def _kernel(packed: Int[Array, " Q"], keys: int, soft_cap: float | None, interpret: bool):
-    """The kernel of one row; for all three passes the mask is computed from the same packed spans."""
+    """Return the kernel of one row; all three passes compute the mask from the same packed spans."""
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernel
     from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask_info as info
 
@@ -84,14 +86,14 @@ def _kernel(packed: Int[Array, " Q"], keys: int, soft_cap: float | None, interpr
 
 
 def _within(packed: Array, key: Array) -> Array:
-    """Whether a key lies in the packed span of a query."""
+    """Return whether a key is in the packed span of a query."""
     return (key >= jax.lax.shift_right_logical(packed, 16)) & (key < (packed & LONGEST))
 
 
 def splash_unsupported_reason(platform: str, length: int) -> str | None:
-    """Why splash attention can't do it, or None if it can."""
+    """Return the reason why splash attention can't compute a call, or None if it can."""
     if platform != "tpu":
         return "it needs a TPU"
     if length > LONGEST:
-        return f"it takes rows of at most {LONGEST} tokens, not {length}"
+        return f"it supports rows of at most {LONGEST} tokens, not {length}"
     return None

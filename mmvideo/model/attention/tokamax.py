@@ -1,20 +1,20 @@
-"""Attention by the kernels of tokamax, whose masks are this project's spans: a first and a last key for each query.
+"""Attention by the kernels of tokamax, whose masks are this project's spans: a first and a last key per query.
 
-On a Hopper GPU its Mosaic kernel skips the blocks of keys outside the spans forwards; those of its gradient go through
-all blocks (tokamax 0.0.17, `pallas_mosaic_gpu_vjp_kernel_sm90.py`: the loop over blocks asks for no range), so that
-narrow spans make the gradient no faster. Memory is linear in the length in both directions. On an older GPU its Triton
-kernel skips forwards; its gradient makes the mask an array of `B L^2` truth values. Anywhere else tokamax computes with
-plain XLA.
+On a Hopper GPU its Mosaic kernel of the forward pass skips the blocks of keys outside the spans. The kernels of its
+gradient go through all blocks (tokamax 0.0.17, `pallas_mosaic_gpu_vjp_kernel_sm90.py`: the loop over blocks asks for no
+range), so narrow spans make the gradient no faster. Memory is linear in the length in both passes. On an older GPU its
+Triton kernel skips blocks in the forward pass, but the gradient builds a boolean mask of `B L^2` elements. Elsewhere
+tokamax computes with plain XLA.
 
-Keys and values are filled up here to a multiple of the kernel's block, where XLA does it while it writes them. Left to
-tokamax it would be a copy of both, and the gradient would have as many blocks anyway.
+Keys and values are padded here to a multiple of the kernel's block, and XLA pads them while it writes them. tokamax
+would copy both, and the gradient would have as many blocks anyway.
 
-tokamax's public function takes no such mask, so this file reaches for its operators; it is the only one that does.
+tokamax's public function has no such mask, so this module calls its operators directly; no other module does.
 
-Run so far: its Mosaic kernels on an H100 (tokamax 0.0.17), and its XLA operator on a CPU (0.0.12, the last release
-for Python 3.11, and 0.0.17), in values and gradients; `tests/model/attention/test_backends.py` compares them with the
-reference. Since then keys are filled up and blocks tuned: run on a CPU only, by XLA's operator, which has no
-blocks. `bash tools/bench/device.sh` is to run both on a device.
+Run so far, in values and gradients: its Mosaic kernels on an H100 (tokamax 0.0.17), and its XLA operator on a CPU
+(0.0.12, the last release for Python 3.11, and 0.0.17); `tests/model/attention/test_backends.py` compares them with the
+reference. Padded keys and tuned blocks came later and were run on a CPU only, with XLA's operator, which has no blocks.
+`bash tools/bench/device.sh` runs both on a device.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BLOCK = 128
 """A multiple of the keys of a block of tokamax's kernels, whatever they are tuned to."""
 
 OPERATORS = ("mosaic_gpu", "triton", "xla")
-"""In order of preference: the first that the device and the inputs allow is taken."""
+"""Operators in order of preference: the first that the device and the inputs allow is used."""
 
 
 def tokamax_attention(
@@ -45,29 +45,30 @@ def tokamax_attention(
     operators: tuple[str, ...] = OPERATORS,
     blocks: Blocks | None | Literal["nearest"] = "nearest",
 ) -> Float[Array, "B Q N H"]:
-    """Attention in which each query sees its span.
+    """Return attention in which each query attends to its span.
 
     Args:
-      q, k, v: scores are divided by `sqrt(H)`; the Mosaic kernels take bfloat16 and float16 only.
+      q, k, v: queries, keys, values; scores are divided by `sqrt(H)`. The Mosaic kernels take bfloat16 and float16
+        only.
       spans: `[start, end)` for each query, at least one key each.
       soft_cap: see `mmvideo.model.attention.scores.apply_soft_cap`.
       operators: names of tokamax's operators, the preferred one first.
       blocks: of the kernels on a Hopper GPU: those measured for the nearest length, others, or None for tokamax's own.
 
     Raises:
-      NotImplementedError: none of the operators can do it.
+      NotImplementedError: none of the operators supports the call.
     """
     from absl import flags
     from tokamax._src.ops.attention import api, base
 
     if not flags.FLAGS.is_parsed():
-        # Else older releases of tokamax read this program's command line for flags of their own.
+        # Otherwise older releases of tokamax would parse this program's command line for their own flags.
         flags.FLAGS.mark_as_parsed()
     k, v = (filled(x, BLOCK) for x in (k, v))
     mask = base.Mask(k_start=spans[:, None, :, 0], k_end=spans[:, None, :, 1])
     reasons = []
     for name in operators:
-        # The gradient of the Triton kernel knows no cap.
+        # The gradient of the Triton kernel supports no cap.
         if name not in api.IMPLEMENTATIONS or (name == "triton" and soft_cap is not None):
             continue
         operator = api.IMPLEMENTATIONS[name]
@@ -77,7 +78,7 @@ def tokamax_attention(
             return operator(q, k, v, mask=mask, logits_soft_cap=soft_cap)
         except NotImplementedError as error:
             reasons.append(f"{name}: {error}")
-    raise NotImplementedError(f"no operator of tokamax can do it: {'; '.join(reasons)}")
+    raise NotImplementedError(f"no operator of tokamax supports this call: {'; '.join(reasons)}")
 
 
 def tuned(operator: Any, blocks: Blocks | None) -> Any:
@@ -116,7 +117,7 @@ def filled(x: Float[Array, "B L N H"], multiple: int) -> Float[Array, "B M N H"]
 
 
 def tokamax_unsupported_reason() -> str | None:
-    """Why tokamax can't do it, or None if it can."""
+    """Return the reason why tokamax can't compute a call, or None if it can."""
     if importlib.util.find_spec("tokamax") is None:
         return 'it needs the package tokamax: pip install "mmvideo[tokamax]" (Python 3.12 or newer)'
     return None

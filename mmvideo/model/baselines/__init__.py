@@ -1,5 +1,5 @@
-"""Models that the transformer is compared with: late fusion of convolutions and LSTMs.
+"""Baselines for the transformer: late fusion of convolutions and LSTMs.
 
-They train on the same streams of clips with the same objectives, and give `Features` of one token
-for each clip and modality; objectives that predict tokens refuse them.
+They train on the same streams of clips with the same objectives, and return `Features` of one token for each clip and
+modality. Objectives that predict tokens refuse them.
 """

@@ -1,4 +1,4 @@
-"""The late-fusion CNN + LSTM of the field's introductions: what a picture shows, what is heard, what is said."""
+"""The late-fusion CNN + LSTM of introductions to the field: a CNN of frames, a CNN of audio, an LSTM of text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmvideo.stream import PatchSpec, StreamSpec, TokenStream
 
 
 class FramesBranch(nnx.Module):
-    """The mean over a clip's frames of their vectors: it knows what is seen, not in which order."""
+    """The mean over the vectors of a clip's frames; it ignores their order."""
 
     def __init__(self, config: CnnLstm, spec: PatchSpec, *, rngs: nnx.Rngs):
         self.config, self.spec = config, spec
@@ -24,13 +24,13 @@ class FramesBranch(nnx.Module):
         found = frames(stream, self.spec)
         if found is None:
             return None
-        pictures, present = found
-        vectors = self.encode(pictures.astype(self.config.compute))
+        images, present = found
+        vectors = self.encode(images.astype(self.config.compute))
         return mean_present(vectors, present)[:, :, None], present.any(axis=-1, keepdims=True)
 
 
 class SpectrogramBranch(nnx.Module):
-    """The whole spectrogram as one picture."""
+    """A CNN of the whole spectrogram as one image."""
 
     def __init__(self, config: CnnLstm, spec: PatchSpec, *, rngs: nnx.Rngs):
         self.config, self.spec = config, spec
@@ -41,15 +41,15 @@ class SpectrogramBranch(nnx.Module):
         found = spectrograms(stream, self.spec)
         if found is None:
             return None
-        pictures, present = found
-        return self.encode(pictures.astype(self.config.compute)), present
+        images, present = found
+        return self.encode(images.astype(self.config.compute)), present
 
 
 BRANCHES = {"video": FramesBranch, "audio": SpectrogramBranch, "text": TextBranch}
 
 
 def cnn_lstm(config: CnnLstm, spec: StreamSpec, *, rngs: nnx.Rngs) -> LateFusion:
-    """A new late-fusion CNN + LSTM; raises ValueError for a run that it cannot serve."""
+    """Build a late-fusion CNN + LSTM; raises ValueError for an unsupported run."""
     check_run(spec)
     branches = {name: BRANCHES[name](config, getattr(spec, name), rngs=rngs) for name in spec.modalities}
     return LateFusion(config, spec, branches, rngs=rngs)

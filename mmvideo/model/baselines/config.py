@@ -8,19 +8,17 @@ from typing import Literal
 
 @dataclasses.dataclass(frozen=True)
 class CnnLstm:
-    """Late fusion as introductions to the field build it: a CNN of pictures, a CNN of sound, an LSTM of words.
+    """Late fusion as in introductions to the field: a CNN of frames, a CNN of audio, an LSTM of text.
 
-    Sizes of pictures, spectrograms, texts and vocabulary are those of the stream. The usual ones are
-    224 × 224 × 3 pixels, 128 × 128 spectrograms and 100 pieces out of 10,000; they, and the numbers
-    below, are `configs/baselines/cnn_lstm.py`.
+    The sizes of frames, spectrograms, texts and vocabulary are those of the stream. The usual ones are 224 × 224 × 3
+    pixels, 128 × 128 spectrograms and 100 tokens of a vocabulary of 10,000. `configs/baselines/cnn_lstm.py` has these
+    sizes and the values below.
 
     Attributes:
-      channels: of the convolutions, 3 × 3 with ReLU, each followed by max pooling of 2 × 2.
-      width: numbers of a modality's vector: of the dense layer behind the convolutions, and of the
-        LSTM's state.
-      word: numbers of the embedding of a text piece.
-      dense: widths of the dense layers with ReLU behind the concatenation; the last one is the width
-        of the features.
+      channels: channels of the convolutions, 3 × 3 with ReLU, each followed by max pooling of 2 × 2.
+      width: width of a modality's vector: of the dense layer after the convolutions and of the LSTM's state.
+      word: width of the embedding of a text token.
+      dense: widths of the dense layers with ReLU after the concatenation; the last is the width of the features.
       dropout: share of the features at the top that training sets to 0.
       compute: dtype of activations; parameters are float32.
     """
@@ -39,14 +37,13 @@ class CnnLstm:
 
 @dataclasses.dataclass(frozen=True)
 class FrameLstm:
-    """Late fusion with time: a CNN of each frame and of each step of sound, and an LSTM over them; an LSTM of words.
+    """Late fusion with time: a CNN of each frame and each audio step with an LSTM over them, and an LSTM of text.
 
     Attributes:
-      channels: of the convolutions, 3 × 3 with ReLU, each followed by max pooling of 2 × 2.
-      width: numbers of a frame's vector and of the state of every LSTM.
-      word: numbers of the embedding of a text piece.
-      dense: widths of the dense layers with ReLU behind the concatenation; the last one is the width
-        of the features.
+      channels: channels of the convolutions, 3 × 3 with ReLU, each followed by max pooling of 2 × 2.
+      width: width of a frame's vector and of the state of every LSTM.
+      word: width of the embedding of a text token.
+      dense: widths of the dense layers with ReLU after the concatenation; the last is the width of the features.
       dropout: share of the features at the top that training sets to 0.
       compute: dtype of activations; parameters are float32.
     """
@@ -67,11 +64,11 @@ Baseline = CnnLstm | FrameLstm
 
 
 def _check(config: Baseline) -> None:
-    """Raises ValueError for numbers that no such model can have."""
+    """Raise ValueError for sizes that no such model can have."""
     for name in ("channels", "dense"):
         sizes = getattr(config, name)
         if not sizes or min(sizes) < 1:
-            raise ValueError(f"model.{name} {sizes} must hold one number or more, each 1 or more")
+            raise ValueError(f"model.{name} {sizes} must have one entry or more, each 1 or more")
     if min(config.width, config.word) < 1:
         raise ValueError(f"model.width {config.width} and model.word {config.word} must be 1 or more")
     if not 0 <= config.dropout < 1:

@@ -1,4 +1,4 @@
-"""Pictures to vectors by 2-D convolutions."""
+"""A 2-D convolutional encoder from images to vectors."""
 
 from __future__ import annotations
 
@@ -33,20 +33,21 @@ class Convolution(nnx.Module):
 
 
 def halve(x: Float[Array, "n H W o"]) -> Float[Array, "n h w o"]:
-    """The maximum of each block of 2 × 2 numbers that are 0 or more."""
+    """Return the maximum of each block of 2 × 2 elements; elements must be 0 or more."""
     rows, columns = x.shape[1:3]
-    # Nothing is lower than a zero. Blocks as axes: the gradient of a windowed maximum is slow on a CPU.
+    # Zero padding is harmless: after ReLU no element is below 0. Blocks become axes because the gradient of a windowed
+    # maximum is slow on a CPU. Example: 5 x 4 elements are padded to 6 x 4 and halved to 3 x 2.
     x = jnp.pad(x, ((0, 0), (0, rows % 2), (0, columns % 2), (0, 0)))
     return rearrange(x, "n (h y) (w x) o -> n h w (y x) o", y=2, x=2).max(axis=3)
 
 
 class ImageEncoder(nnx.Module):
-    """Convolutions, then a dense layer with ReLU over all that is left of the picture.
+    """Convolutions, then a dense layer with ReLU over the flattened result.
 
     Args:
-      shape: rows, columns and colours of a picture.
-      channels: of each convolution.
-      width: numbers of the vector.
+      shape: rows, columns and colours of an image.
+      channels: channels of each convolution.
+      width: width of the vector.
     """
 
     def __init__(self, shape: tuple[int, int, int], channels: tuple[int, ...], width: int, *, rngs: nnx.Rngs):
@@ -59,12 +60,13 @@ class ImageEncoder(nnx.Module):
             }
         )
         for _ in channels:
+            # Each convolution halves the sides, rounded up: 224 rows and 3 convolutions leave 28.
             rows, columns = -(-rows // 2), -(-columns // 2)
         self.dense = Linear(rows * columns * channels[-1], width, axes=("embed", "mlp"), rngs=rngs)
 
-    def __call__(self, pictures: Float[Array, "*n H W c"]) -> Float[Array, "*n w"]:
-        """Vectors in the dtype of the pictures."""
-        x = pictures.reshape(-1, *pictures.shape[-3:])
+    def __call__(self, images: Float[Array, "*n H W c"]) -> Float[Array, "*n w"]:
+        """Return vectors in the dtype of the images."""
+        x = images.reshape(-1, *images.shape[-3:])
         for convolution in self.convolutions.values():
             x = convolution(x)
-        return jax.nn.relu(self.dense(x.reshape(*pictures.shape[:-3], -1)))
+        return jax.nn.relu(self.dense(x.reshape(*images.shape[:-3], -1)))

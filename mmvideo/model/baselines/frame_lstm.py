@@ -1,4 +1,4 @@
-"""A CNN of each frame and an LSTM over them, and the like for sound: late fusion that knows what comes first."""
+"""Late fusion with temporal order: a CNN of each frame and an LSTM over them, and the same for audio."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mmvideo.stream import PatchSpec, StreamSpec, TokenStream
 
 
 class SequenceBranch(nnx.Module):
-    """Pictures one after the other: each to a vector, an LSTM over those that are there.
+    """A sequence of images: each is encoded to a vector, and an LSTM runs over those that are present.
 
     Args:
       config: sizes.
-      shape: rows, columns and colours of a picture.
+      shape: rows, columns and colours of an image.
     """
 
     def __init__(self, config: FrameLstm, shape: tuple[int, int, int], *, rngs: nnx.Rngs):
@@ -26,16 +26,16 @@ class SequenceBranch(nnx.Module):
         self.lstm = Lstm(config.width, config.width, rngs=rngs)
 
     def run(self, found: Images | None) -> Vectors | None:
-        """The last state of the LSTM; None for no pictures."""
+        """Return the last state of the LSTM; None without images."""
         if found is None:
             return None
-        pictures, present = found
-        state = self.lstm(self.encode(pictures.astype(self.compute)), present)
+        images, present = found
+        state = self.lstm(self.encode(images.astype(self.compute)), present)
         return state[:, :, None], present.any(axis=-1, keepdims=True)
 
 
 class VideoBranch(SequenceBranch):
-    """Frame after frame."""
+    """The sequence of frames."""
 
     def __init__(self, config: FrameLstm, spec: PatchSpec, *, rngs: nnx.Rngs):
         _, y, x, colours = spec.patch
@@ -47,7 +47,7 @@ class VideoBranch(SequenceBranch):
 
 
 class AudioBranch(SequenceBranch):
-    """One time step of patches after the other, all mel bins at once."""
+    """The sequence of time steps of patches, with all mel bins of a step as one image."""
 
     def __init__(self, config: FrameLstm, spec: PatchSpec, *, rngs: nnx.Rngs):
         t, mel = spec.patch
@@ -62,7 +62,7 @@ BRANCHES = {"video": VideoBranch, "audio": AudioBranch, "text": TextBranch}
 
 
 def frame_lstm(config: FrameLstm, spec: StreamSpec, *, rngs: nnx.Rngs) -> LateFusion:
-    """A new CNN + LSTM over time; raises ValueError for a run that it cannot serve."""
+    """Build a CNN + LSTM over time; raises ValueError for an unsupported run."""
     check_run(spec)
     branches = {name: BRANCHES[name](config, getattr(spec, name), rngs=rngs) for name in spec.modalities}
     return LateFusion(config, spec, branches, rngs=rngs)

@@ -1,4 +1,4 @@
-"""Late fusion: vectors of each modality, concatenation, dense layers; and the features that objectives see."""
+"""Late fusion: vectors of each modality, concatenation, dense layers; and the features for objectives."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from mmvideo.model.sharding import by_rows
 from mmvideo.stream import MODALITIES, PADDING, StreamSpec, TextSpec, TokenLayout, TokenStream
 
 STAGES = (Stage(0, 1, APART, "apart"), Stage(1, 2, TOGETHER))
-"""Each modality by itself, then all of the clip."""
+"""Each modality alone, then the whole clip."""
 
 Vectors = tuple[Float[Array, "B E k w"], Bool[Array, "B E k"]]
-"""Vectors of a modality of every clip, one for each caption of text, one else; and which of them are there."""
+"""Vectors of a modality of every clip, one per caption for text, else one; and a mask of those that are present."""
 
 
 class TextBranch(nnx.Module):
-    """An LSTM over the embedded pieces of a caption."""
+    """An LSTM over the embedded tokens of a caption."""
 
     def __init__(self, config: Baseline, spec: TextSpec, *, rngs: nnx.Rngs):
         self.spec = spec
@@ -44,18 +44,17 @@ class TextBranch(nnx.Module):
 class LateFusion(nnx.Module):
     """Branches, concatenation, dense layers, dropout.
 
-    Of several captions the mean is concatenated. Where a clip lacks a modality, a learned vector
-    stands in its place, which starts at zero.
+    With several captions, their mean is concatenated. For a modality that a clip lacks, a learned vector is used, which
+    starts at zero.
 
-    The features hold one token for each clip and modality, for text one a caption. The first tap is
-    each of them alone, brought to the width of the features by a linear map of the modality; the
-    last is the result of the dense layers, the same for all tokens of a clip. The dropout acts on the
-    latter.
+    The features hold one token for each clip and modality, for text one per caption. The first tap is each modality
+    alone, mapped to the width of the features by a linear map of the modality. The last tap is the output of the dense
+    layers, the same for all tokens of a clip; dropout acts on this one.
 
     Args:
       config: sizes.
       spec: the modalities of the run.
-      branches: for each modality a module that gives the `Vectors` of a stream, None if it holds none.
+      branches: for each modality a module from a stream to `Vectors`, or to None if the stream lacks it.
       rngs: needs the streams `params` and `dropout`.
     """
 
@@ -73,7 +72,7 @@ class LateFusion(nnx.Module):
         self.dropout = nnx.Dropout(config.dropout, rngs=rngs)
 
     def __call__(self, stream: TokenStream) -> Features:
-        """Features of one token a clip and modality, in the compute dtype.
+        """Return features of one token per clip and modality, in the compute dtype.
 
         Raises:
           ValueError: a stream with a modality that the model was not built for.
@@ -91,6 +90,7 @@ class LateFusion(nnx.Module):
         taps = tuple(by_rows(tap.reshape(tap.shape[0], -1, tap.shape[-1])) for tap in (alone, together))
         layout = one_token_each({name: present for name, (_, present) in found.items()})
         none = jnp.zeros((*stream.clips.present.shape, 0, fused.shape[-1]), fused.dtype)
+        # No token of the stream is kept, so objectives that predict tokens find none.
         place = jnp.full(stream.layout.modality.shape, PADDING, jnp.int32)
         return Features(taps, layout, (none,) * len(taps), place, STAGES, self.spec.modalities)
 
@@ -102,9 +102,10 @@ class LateFusion(nnx.Module):
         return jnp.zeros((*shape, self.config.width), self.config.compute), jnp.zeros(shape, jnp.bool_)
 
     def _fuse(self, found: dict[str, Vectors]) -> Float[Array, "B E D"]:
-        """One vector a clip."""
+        """Return one vector per clip."""
         parts = []
         for name, (vectors, present) in found.items():
+            # Every clip gets a vector of each modality, so that the concatenation has a fixed width.
             absent = self.absent[name][...].astype(vectors.dtype)
             has = present.any(axis=-1, keepdims=True)
             parts.append(jnp.where(has, mean_present(vectors, present), absent))
@@ -115,30 +116,31 @@ class LateFusion(nnx.Module):
 
 
 def check_run(spec: StreamSpec) -> None:
-    """Raises ValueError for a run that no baseline can serve: without modalities, or with sound as a raw waveform."""
+    """Raise ValueError for a run that no baseline supports: without modalities, or with audio as a raw waveform."""
     if not spec.modalities:
         raise ValueError("the stream has no modality: give at least one of video, audio and text")
     if spec.audio is not None and len(spec.audio.patch) != 2:
         raise ValueError(
-            "model.kind: the baselines hear spectrograms, but the sound of this run is a raw waveform: leave out "
-            "input.audio.waveform, or take model.kind transformer"
+            "model.kind: the baselines need spectrograms, but the audio of this run is a raw waveform: leave out "
+            "input.audio.waveform, or set model.kind transformer"
         )
 
 
 def mean_present(vectors: Float[Array, "B E k w"], present: Bool[Array, "B E k"]) -> Float[Array, "B E w"]:
-    """The mean of the vectors that are there; zero where none is."""
+    """Return the mean of the vectors that are present; zero if none is."""
     count = jnp.maximum(present.sum(axis=-1, keepdims=True), 1).astype(vectors.dtype)
     return jnp.where(present[..., None], vectors, 0).sum(axis=2) / count
 
 
 def one_token_each(present: dict[str, Bool[Array, "B E _"]]) -> TokenLayout:
-    """Rows in which each clip has a place for each vector of each modality, padding where it lacks it.
+    """Return rows in which each clip has a token for each vector of each modality; padding where the vector is absent.
 
     Args:
-      present: for each modality which vectors each clip has, one for each caption of text.
+      present: for each modality a mask of the vectors that each clip has, one per caption for text.
     """
     whole = jnp.concatenate(list(present.values()), axis=-1)
     batch, slots, count = whole.shape
+    # Example: video, audio and 2 captions: columns [(0, 0), (1, 0), (2, 0), (2, 1)], so clip 1 has tokens 4 to 7.
     columns = [(MODALITIES.index(name), k) for name, there in present.items() for k in range(there.shape[-1])]
     modality, caption = (jnp.array(numbers, jnp.int32) for numbers in zip(*columns, strict=True))
     clip = jnp.arange(slots, dtype=jnp.int32)[:, None]

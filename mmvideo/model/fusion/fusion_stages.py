@@ -1,4 +1,4 @@
-"""Fusion as a list of stages: which modalities see each other in which layers."""
+"""Fusion as a list of stages: the modalities that attend to each other in each range of layers."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from mmvideo.stream import MODALITIES
 Groups = tuple[tuple[str, ...], ...]
 
 APART: Groups = tuple((name,) for name in MODALITIES)
-"""Every modality keeps to itself."""
+"""Every modality attends only to itself."""
 
 MEDIA: Groups = (("video", "audio"), ("text",))
-"""Video and sound see each other, text keeps to itself."""
+"""Video and audio attend to each other, text only to itself."""
 
 TOGETHER: Groups = (MODALITIES,)
-"""A clip sees all of itself."""
+"""A clip attends to all of itself."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """Layers `first` to `end - 1`, in which the modalities of a group see each other.
+    """Layers `first` to `end - 1`, in which the modalities of a group attend to each other.
 
     Attributes:
-      first, end: the layers.
-      groups: a partition of the modalities, in the order in which they stand within a clip.
-      name: `apart`, `media` or `fused`; each stage of a model has another.
-      causal: modalities whose tokens see what stands before them only, and which no other sees.
-      bottlenecks: tokens through which the `fused` modalities meet, besides what they see.
-      fused: those modalities.
-      cross: whether the keys and values of a query are made by the weights of its own modality.
+      first, end: range of layers.
+      groups: a partition of the modalities, in their order within a clip.
+      name: `apart`, `media` or `fused`, unique among the stages of a model.
+      causal: modalities whose tokens attend to earlier tokens only, and to which no other attends.
+      bottlenecks: number of tokens through which the `fused` modalities exchange information, in addition to their
+        groups.
+      fused: the modalities that share the bottleneck.
+      cross: whether the keys and values for a query are computed by the weights of the query's modality.
     """
 
     first: int
@@ -45,15 +46,15 @@ class Stage:
 
     @property
     def order(self) -> tuple[str, ...]:
-        """The modalities in the order in which they stand within a clip."""
+        """The modalities in their order within a clip."""
         return tuple(name for group in self.groups for name in group)
 
     def mixes(self, modalities: Iterable[str]) -> bool:
-        """Whether some of these modalities see each other."""
+        """Return whether some of these modalities attend to each other."""
         return any(len(set(group) & set(modalities)) > 1 for group in self.groups)
 
     def visible_modalities(self, modality: str) -> tuple[str, ...]:
-        """The modalities whose content reaches one, itself included."""
+        """Return the modalities whose content reaches the given one, itself included."""
         if self.bottlenecks and modality in self.fused:
             return self.fused
         group = next(group for group in self.groups if modality in group)
@@ -61,18 +62,22 @@ class Stage:
 
 
 def stages(fusion: Fusion, depth: int) -> tuple[Stage, ...]:
-    """The stages of a fusion scheme, in order; together they cover all `depth` layers.
+    """Return the stages of a fusion scheme, in order; together they cover all `depth` layers.
 
     Args:
-      fusion: the scheme. `mid` with `layer` equal to `depth` never lets text in, with 0 it is `early`.
+      fusion: the scheme. `mid` with `layer` equal to `depth` never fuses text, with 0 it is `early`.
       depth: layers of the model.
 
     Raises:
-      ValueError: layers that are not `0 <= media_layer <= layer <= depth`, modalities that are not
-        two or more, no bottleneck token, or a causal text that has to pass through a bottleneck.
+      ValueError: layers that are not `0 <= media_layer <= layer <= depth`, modalities that are not two or more, no
+        bottleneck token, or causal text in a bottleneck.
     """
-    fused, layer = _fused(fusion), fusion.layer
-    together, media = _grouped(fused), layer if fusion.media_layer is None else fusion.media_layer
+    # Example: mid, depth 12, layer 8, media_layer 4: apart [0, 4), media [4, 8), fused [8, 12). Empty stages are
+    # dropped at the end: with media_layer None the stage media is [8, 8).
+    fused = _fused(fusion)
+    layer = fusion.layer
+    together = _grouped(fused)
+    media = layer if fusion.media_layer is None else fusion.media_layer
     if fusion.scheme in ("mid", "bottleneck", "cross") and not 0 <= media <= layer <= depth:
         raise ValueError(
             f"fusion.layer {layer} and fusion.media_layer {media} must satisfy 0 <= media_layer <= layer <= {depth}, "
@@ -96,7 +101,7 @@ def stages(fusion: Fusion, depth: int) -> tuple[Stage, ...]:
 
 
 def _fused(fusion: Fusion) -> tuple[str, ...]:
-    """The modalities that meet."""
+    """Return the modalities that are fused."""
     wanted = MODALITIES if fusion.modalities is None else fusion.modalities
     if len(set(wanted)) < 2 or not set(wanted) <= set(MODALITIES):
         raise ValueError(f"fusion.modalities {wanted} must name two or more of {', '.join(MODALITIES)}, or be None")
@@ -104,7 +109,10 @@ def _fused(fusion: Fusion) -> tuple[str, ...]:
 
 
 def _grouped(fused: tuple[str, ...]) -> Groups:
-    """The fused modalities together, each of the others apart."""
+    """Return groups in which the fused modalities are together and each of the rest is alone.
+
+    Example: (video, text) give [(video, text), (audio,)].
+    """
     return tuple(sorted([fused, *((name,) for name in MODALITIES if name not in fused)], key=_first))
 
 
@@ -117,12 +125,12 @@ def _check_bottleneck(fusion: Fusion, fused: tuple[str, ...], causal: tuple[str,
         raise ValueError(f"fusion.bottlenecks is {fusion.bottlenecks}: a bottleneck has 1 token or more")
     if set(causal) & set(fused):
         raise ValueError(
-            "fusion.text causal can't be fused by a bottleneck, through which every piece would know of those behind "
-            "it: name fusion.modalities without text, or choose mid"
+            "fusion.text causal can't be fused by a bottleneck, which would show every text token the later ones: "
+            "leave text out of fusion.modalities, or choose mid"
         )
 
 
 def leaking_modalities(stage: Stage, modalities: tuple[str, ...], available: tuple[str, ...]) -> tuple[str, ...]:
-    """Modalities of the run, besides the asked ones, whose content reaches the asked ones in this stage."""
+    """Return the modalities of the run, other than the given ones, whose content reaches those in this stage."""
     met = {name for asked in modalities for name in stage.visible_modalities(asked)}
     return tuple(name for name in available if name in met and name not in modalities)

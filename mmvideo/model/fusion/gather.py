@@ -1,15 +1,15 @@
-"""Rows of a trunk: the stream's tokens with extra ones between them, in any order of modalities.
+"""Rows of the backbone: the stream's tokens and extra tokens, sorted by clip and modality.
 
-Class, register and bottleneck tokens stand behind the tokens of their modality and clip, so that every
-rule of attention stays a span. The stream knows nothing of them: a stage lists its tokens as a
-`TokenPool`, `[tokens of the stream's row | extra tokens]`, in which every token has a fixed place, and
-`Source.rows` says where each of them stands in rows sorted by clip, modality and place. One row may hold
-all modalities, or there may be one row for each, compact within that modality's own budget.
+Class, register and bottleneck tokens follow the tokens of their modality and clip, so that every rule of attention
+stays a span. The stream knows nothing of them. A stage lists its tokens as a `TokenPool`,
+`[tokens of the stream's row | extra tokens]`, in which every token has a fixed index. `TokenPool.rows` sorts them by
+clip, modality and index into rows: one row of all modalities, or one for each, compact within the modality's own
+budget.
 
-Going there and back is a permutation up to padding, so the gradient of one is the other: gathers
-both ways, never a scatter.
+Gathering and scattering are inverse permutations, up to padding. The gradient of one is therefore the other: both are
+gathers, never a scatter-add.
 
-Letters: `T` places of a source, `S` places of an arranged row.
+Letters: `T` tokens of a pool, `S` tokens of a sorted row.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from mmvideo.stream import MODALITIES, PADDING, Modality, TokenLayout
 
 @dataclasses.dataclass(frozen=True)
 class SpecialTokens:
-    """Extra tokens: `count` for each clip and each of the modalities, `[E, modalities, count]` in a source."""
+    """Extra tokens: `count` for each clip and each of the modalities, `[E, modalities, count]` in a pool."""
 
     modalities: tuple[str, ...]
     count: int
 
     def size(self, clips: int) -> int:
-        """Places of a source that they take."""
+        """Return the number of these tokens in a pool."""
         return clips * len(self.modalities) * self.count
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class PackedRows:
-    """Rows in which some modalities stand.
+    """Rows of the tokens of some modalities.
 
     Attributes:
-      layout: what stands where; None if nothing asks for it.
-      gather_index: the place in the source of each token of the row; None if the row is the source.
-      scatter_index: the place in the row of each token of the source, `PADDING` if it stands elsewhere or is none.
-      modalities: those of the row, in their order within a clip.
+      layout: layout of the rows; None if nothing reads it.
+      gather_index: index in the pool of each token of the row; None if the row is the pool.
+      scatter_index: index in the row of each token of the pool, `PADDING` for padding and tokens of other rows.
+      modalities: modalities of the row, in their order within a clip.
     """
 
     layout: TokenLayout | None
@@ -56,25 +56,25 @@ class PackedRows:
     modalities: tuple[str, ...] = dataclasses.field(metadata={"static": True})
 
     def gather(self, source: Float[Array, "B T *rest"]) -> Float[Array, "B S *rest"]:
-        """The tokens of the row; zero in padding."""
+        """Return the tokens of the row; zero in padding."""
         return source if self.gather_index is None else permute_tokens(source, self.gather_index, self.scatter_index)
 
     def scatter(self, tokens: Float[Array, "B S *rest"]) -> Float[Array, "B T *rest"]:
-        """The tokens in their places of the source; zero where the source has others."""
+        """Return the tokens at their indices in the pool; zero for the pool's other tokens."""
         return tokens if self.gather_index is None else permute_tokens(tokens, self.scatter_index, self.gather_index)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TokenPool:
-    """What a stage works on: the tokens of the stream's row, then extra ones.
+    """The tokens of a stage: those of the stream's row, then extra tokens.
 
     Attributes:
-      layout: what stands in each place, `[B, T]`.
-      tokens: places of the stream's row, `L`.
+      layout: layout of all tokens, `[B, T]`.
+      tokens: tokens of the stream's row, `L`.
       clips: clip slots of a row, `E`.
       budgets: the most tokens that a row has of each modality of the stream.
-      extras: the extra tokens, in their order in the source.
+      extras: the extra tokens, in their order in the pool.
     """
 
     layout: TokenLayout
@@ -85,18 +85,18 @@ class TokenPool:
 
     @classmethod
     def of(cls, layout: TokenLayout, clips: int, budgets: Mapping[str, int]) -> TokenPool:
-        """The source of a row without extra tokens."""
+        """Build the pool of a row without extra tokens."""
         return cls(layout, layout.modality.shape[1], clips, tuple(budgets.items()))
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Those that the stream has, in the order of `MODALITIES`."""
+        """The modalities of the stream, in the order of `MODALITIES`."""
         return tuple(name for name in MODALITIES if name in dict(self.budgets))
 
     def with_extra(self, extra: SpecialTokens) -> TokenPool:
-        """The source with more extra tokens behind it, for the modalities that a clip has tokens of.
+        """Append extra tokens for the modalities that each clip has tokens of.
 
-        An extra token has no position: its time and cell are 0. Of several captions it belongs to the last.
+        An extra token has no position: its time and cell are 0. With several captions it belongs to the last one.
         """
         row = jax.tree.map(lambda field: field[:, : self.tokens], self.layout)
         more = _extra_layout(row, extra, self.clips)
@@ -104,14 +104,16 @@ class TokenPool:
         return dataclasses.replace(self, layout=layout, extras=(*self.extras, extra))
 
     def rows(self, modalities: Sequence[str]) -> PackedRows:
-        """Rows of the tokens of some modalities, sorted by clip, then modality in the given order, then place."""
+        """Return rows of the tokens of some modalities, sorted by clip, modality (in the given order) and index."""
         if tuple(modalities) == self.modalities and not self.extras:
             return PackedRows(self.layout, None, None, self.modalities)
         return sort_rows(self.layout, tuple(modalities), divisible(self._length(modalities)))
 
     def _length(self, modalities: Sequence[str]) -> int:
-        """Places that such rows need, whatever their clips have: a clip has extra tokens only where it has others."""
+        """Return a bound on the tokens of such rows; a clip has extra tokens only of modalities that it has."""
         budgets = dict(self.budgets)
+        # Example: with 4 clip slots and a budget of 2 audio tokens at most 2 clips have audio, and so audio class
+        # tokens.
         most = {name: min(self.clips, budgets[name]) for name in modalities}
         content = min(self.tokens, sum(budgets[name] for name in modalities))
         return content + sum(
@@ -120,7 +122,7 @@ class TokenPool:
 
 
 def _extra_layout(row: TokenLayout, extra: SpecialTokens, clips: int) -> TokenLayout:
-    """The layout of extra tokens, `[B, E * modalities * count]`."""
+    """Return the layout of extra tokens, `[B, E * modalities * count]`."""
     kinds = np.array([MODALITIES.index(name) for name in extra.modalities], np.int32)
     own = _own(row, kinds, clips)
     shape = (*own.shape[:-1], extra.count)
@@ -129,6 +131,8 @@ def _extra_layout(row: TokenLayout, extra: SpecialTokens, clips: int) -> TokenLa
         return jnp.broadcast_to(field, (*shape, *rest)).reshape(shape[0], extra.size(clips), *rest)
 
     real = own.any(axis=-1, keepdims=True)
+    # Where text is a group of its own, spans keep captions apart. The extra tokens of text come after the last caption
+    # and carry its index, else they would attend only to themselves.
     last = jnp.where(own, row.grid[:, None, None, :, 1], 0).max(axis=-1, initial=0, keepdims=True)
     caption = jnp.where(kinds[:, None] == Modality.TEXT, last, 0)
     return TokenLayout(
@@ -141,77 +145,91 @@ def _extra_layout(row: TokenLayout, extra: SpecialTokens, clips: int) -> TokenLa
 
 
 def _own(row: TokenLayout, kinds: np.ndarray, clips: int) -> Bool[Array, "B E m L"]:
-    """Which tokens are of a clip and of a modality."""
+    """Return the masks of the tokens of each clip and modality."""
     of_clip = row.clip[:, None] == np.arange(clips)[:, None]
     return of_clip[:, :, None] & (row.modality[:, None] == kinds[:, None])[:, None]
 
 
 def sort_rows(source: TokenLayout, modalities: tuple[str, ...], length: int) -> PackedRows:
-    """Rows of the tokens of some modalities of a source, sorted by clip, then modality in the given order, then place.
+    """Return rows of the tokens of some modalities, sorted by clip, then modality in the given order, then index.
 
     Args:
-      source: what there is.
-      modalities: those that are taken.
-      length: places of a row; those beyond the source's stay empty.
+      source: layout of the tokens to sort.
+      modalities: modalities of the rows; tokens of others are left out.
+      length: tokens of a row; those beyond the source's stay empty.
     """
+    # Example: modalities (text, video). The rank of audio and padding is -1; their key sorts them last.
+    #   source         v  v  t  a  v
+    #   clip           0  0  0  0  1
+    #   key            1  1  0  ∞  3    = clip * 2 + rank
+    #   gather_index   2  0  1  4 -1    the row is t v v v
+    #   scatter_index  1  2  0 -1  3    its inverse
+    # The last entry of `order` is for PADDING: it is -1, which indexes from the end.
     order = np.full(len(MODALITIES) + 1, PADDING, np.int32)
     for number, name in enumerate(modalities):
         order[MODALITIES.index(name)] = number
     rank = jnp.asarray(order)[source.modality]
     member = rank != PADDING
     key = jnp.where(member, source.clip * len(modalities) + rank, np.iinfo(np.int32).max)
-    there = jnp.argsort(key, axis=1, stable=True)
-    back = jnp.where(member, jnp.argsort(there, axis=1), PADDING).astype(jnp.int32)
-    there = jnp.where(jnp.take_along_axis(member, there, axis=1), there, PADDING)[:, :length].astype(jnp.int32)
-    there = jnp.pad(there, ((0, 0), (0, length - there.shape[1])), constant_values=PADDING)
+    sorted_index = jnp.argsort(key, axis=1, stable=True)
+    # The argsort of a permutation is its inverse.
+    scatter_index = jnp.where(member, jnp.argsort(sorted_index, axis=1), PADDING).astype(jnp.int32)
+    gather_index = jnp.where(jnp.take_along_axis(member, sorted_index, axis=1), sorted_index, PADDING)
+    gather_index = gather_index[:, :length].astype(jnp.int32)
+    gather_index = jnp.pad(gather_index, ((0, 0), (0, length - gather_index.shape[1])), constant_values=PADDING)
 
-    def taken(field: Array, empty: int) -> Array:
+    def gathered(field: Array, empty: int) -> Array:
         ones = [1] * (field.ndim - 2)
-        places = there.reshape(*there.shape, *ones)
-        return jnp.where(places != PADDING, jnp.take_along_axis(field, jnp.maximum(places, 0), axis=1), empty)
+        index = gather_index.reshape(*gather_index.shape, *ones)
+        return jnp.where(index != PADDING, jnp.take_along_axis(field, jnp.maximum(index, 0), axis=1), empty)
 
     layout = TokenLayout(
-        source_index=jnp.maximum(there, 0),
-        modality=taken(source.modality, PADDING),
-        clip=taken(source.clip, PADDING),
-        time=taken(source.time, 0),
-        grid=taken(source.grid, 0),
+        source_index=jnp.maximum(gather_index, 0),
+        modality=gathered(source.modality, PADDING),
+        clip=gathered(source.clip, PADDING),
+        time=gathered(source.time, 0),
+        grid=gathered(source.grid, 0),
     )
-    # Every device knows the layout of its rows whole: what is reckoned with it needs no word from the others.
-    return jax.tree.map(by_rows, PackedRows(layout, there, back, modalities))
+    # Every device holds the layout of its rows whole, so indices computed from it need no communication.
+    return jax.tree.map(by_rows, PackedRows(layout, gather_index, scatter_index, modalities))
 
 
 @jax.custom_vjp
 def permute_tokens(
-    x: Float[Array, "B S *rest"], there: Int[Array, "B T"], back: Int[Array, "B S"]
+    x: Float[Array, "B S *rest"], gather_index: Int[Array, "B T"], scatter_index: Int[Array, "B S"]
 ) -> Float[Array, "B T *rest"]:
-    """Tokens taken to other places: `out[t] = x[there[t]]`, zero where `there` is `PADDING`.
+    """Permute tokens: `out[t] = x[gather_index[t]]`, zero where `gather_index` is `PADDING`.
+
+    Example: `x = [a, b, c]`, `gather_index = [2, 0, -1]` and `scatter_index = [1, -1, 0]` give `[c, a, 0]`.
 
     Args:
       x: tokens.
-      there: the place in `x` of each token of the answer; none twice.
-      back: the place in the answer of each token of `x`, `PADDING` if it is not taken.
+      gather_index: index in `x` of each token of the result; none occurs twice.
+      scatter_index: index in the result of each token of `x`, `PADDING` if it is left out.
     """
-    return _taken(x, there)
+    return _permute(x, gather_index)
 
 
-def _taken(x: Array, places: Array) -> Array:
+def _permute(x: Array, index: Array) -> Array:
     ones = [1] * (x.ndim - 2)
-    # Few tokens, as the copies of a bottleneck, are fetched from the devices that hold them, rather than all rows.
-    few = places.shape[1] * token_parts(x) < x.shape[1]
-    source, lie = (x, whole_rows) if few else (whole_rows(x), by_tokens)
-    picked = jnp.take_along_axis(source, jnp.maximum(places, 0).reshape(*places.shape, *ones), axis=1)
-    return lie(jnp.where((places != PADDING).reshape(*places.shape, *ones), picked, 0))
+    # Rows may be split over devices. A gather of few tokens (the copies of a bottleneck) fetches only those from the
+    # devices that hold them; a gather of many collects the whole rows first.
+    few = index.shape[1] * token_parts(x) < x.shape[1]
+    source, constrain = (x, whole_rows) if few else (whole_rows(x), by_tokens)
+    picked = jnp.take_along_axis(source, jnp.maximum(index, 0).reshape(*index.shape, *ones), axis=1)
+    return constrain(jnp.where((index != PADDING).reshape(*index.shape, *ones), picked, 0))
 
 
-def _move_forward(x: Array, there: Array, back: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _taken(x, there), (there, back)
+def _permute_forward(x: Array, gather_index: Array, scatter_index: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _permute(x, gather_index), (gather_index, scatter_index)
 
 
-def _move_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array, np.ndarray, np.ndarray]:
-    there, back = kept
-    none = [np.zeros(places.shape, jax.dtypes.float0) for places in kept]
-    return _taken(gradient, back), *none
+def _permute_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array, np.ndarray, np.ndarray]:
+    # A token of `x` was copied to at most one index, so its gradient is one entry: a gather by the inverse.
+    _, scatter_index = kept
+    # JAX demands a gradient of dtype float0 for each integer argument.
+    none = [np.zeros(index.shape, jax.dtypes.float0) for index in kept]
+    return _permute(gradient, scatter_index), *none
 
 
-permute_tokens.defvjp(_move_forward, _move_backward)
+permute_tokens.defvjp(_permute_forward, _permute_backward)

@@ -1,4 +1,4 @@
-"""Rows made anew on the device: tokens of any order brought to the order that a layout promises."""
+"""Sorting of tokens on the device: tokens in any order are sorted to the order that a layout promises."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from mmvideo.stream import MODALITIES, TokenLayout
 
 
 def clip_order(layout: TokenLayout) -> Int[Array, "B L"]:
-    """Places of the tokens such that each clip's stand together, modality by modality, padding last.
+    """Return the indices that sort tokens by clip and modality, with padding last.
 
-    Tokens of one modality of a clip stay in the order in which they are given.
+    Tokens of one modality of a clip keep their order.
     """
-    number = layout.clip * len(MODALITIES) + layout.modality
-    return jnp.argsort(jnp.where(layout.is_token, number, jnp.iinfo(jnp.int32).max), axis=1, stable=True)
+    # Example: clips [1 0 0 -1], modalities [0 2 0 -1]: keys [3 2 0 ∞], order [2 1 0 3].
+    key = layout.clip * len(MODALITIES) + layout.modality
+    return jnp.argsort(jnp.where(layout.is_token, key, jnp.iinfo(jnp.int32).max), axis=1, stable=True)
 
 
-def take_tokens(layout: TokenLayout, place: Int[Array, "B K"]) -> TokenLayout:
-    """The layout of the tokens at these places of each row."""
+def take_tokens(layout: TokenLayout, index: Int[Array, "B K"]) -> TokenLayout:
+    """Return the layout of the tokens at these indices of each row."""
 
-    def taken(values: Array) -> Array:
-        return jnp.take_along_axis(values, place if values.ndim == 2 else place[..., None], axis=1)
+    def gathered(values: Array) -> Array:
+        return jnp.take_along_axis(values, index if values.ndim == 2 else index[..., None], axis=1)
 
-    return jax.tree.map(taken, layout)
+    return jax.tree.map(gathered, layout)
 
 
 def join_rows(first: TokenLayout, second: TokenLayout) -> TokenLayout:
-    """Two layouts of the same rows, one behind the other."""
+    """Concatenate two layouts of the same rows."""
     return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), first, second)

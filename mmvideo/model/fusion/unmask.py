@@ -1,4 +1,4 @@
-"""The same clips with nothing hidden, made on the device of what a masked stream holds."""
+"""The same clips with nothing hidden, computed on the device from a masked stream."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mmvideo.stream import MODALITIES, PADDING, Modality, TokenLayout, TokenStre
 
 
 def unmask_batch(stream: TokenStream) -> TokenStream:
-    """The stream with every hidden patch and piece back in the rows of its layout.
+    """Return the stream with every hidden patch and text token back in the rows of its layout.
 
-    A row is as long as the decoder's with the row's text behind it. Patches that the stream doesn't
-    hold at all, because neither encoder nor decoder was to see them, stay away.
+    A row is as long as the decoder's row and the row's text together. Patches that the stream does not hold, because
+    neither encoder nor decoder was to see them, stay absent.
 
     Returns:
-      A stream without `decode`; the places of its `targets` are where the hidden tokens now stand
-      in the rows of its `layout`.
+      A stream without `decode`; `target_index` of its `targets` is the index of the restored tokens in the rows of its
+      `layout`.
     """
     stream = jax.tree.map(jnp.asarray, stream)
     content = {
@@ -34,21 +34,26 @@ def unmask_batch(stream: TokenStream) -> TokenStream:
     if stream.decode is None:
         return dataclasses.replace(stream, content=content)
     both = _media_and_text(stream)
+    # `order` lists old indices in new order; its argsort is the inverse: the new index of each old token. Example:
+    # order [2, 0, 1] moves token 2 to the front; its inverse [1, 2, 0] sends a target at index 2 to 0.
     order = clip_order(both)
-    stands = jnp.argsort(order, axis=1).astype(jnp.int32)
+    new_index = jnp.argsort(order, axis=1).astype(jnp.int32)
     decoded = stream.decode.modality.shape[1]
     targets = {}
     for name, target in stream.targets.items():
-        place = jnp.maximum(target.target_index, 0) + (decoded if name == "text" else 0)
-        place = jnp.where(target.target_index == PADDING, PADDING, jnp.take_along_axis(stands, place, axis=1))
-        targets[name] = dataclasses.replace(target, target_index=place)
+        # Patches are indexed in the decoder's row; text, in the encoder's, comes after it in `both`.
+        old_index = jnp.maximum(target.target_index, 0) + (decoded if name == "text" else 0)
+        moved = jnp.take_along_axis(new_index, old_index, axis=1)
+        targets[name] = dataclasses.replace(
+            target, target_index=jnp.where(target.target_index == PADDING, PADDING, moved)
+        )
     length = decoded + (content["text"].shape[1] if "text" in content else 0)
     layout = take_tokens(both, order[:, :length])
     return dataclasses.replace(stream, content=content, layout=layout, targets=targets, decode=None)
 
 
 def original_text_ids(stream: TokenStream) -> Int[Array, "B N"]:
-    """The text of a stream with the hidden pieces in the places of the mask piece."""
+    """Return the text token ids of a stream with the hidden ids back in place of the mask token."""
     text_tokens = stream.content["text"]
     if "text" not in stream.targets:
         return text_tokens
@@ -61,12 +66,12 @@ def original_text_ids(stream: TokenStream) -> Int[Array, "B N"]:
 
 
 def text_offset(stream: TokenStream) -> int:
-    """Where text begins in the source that `stream.layout.source_index` counts in."""
+    """Return the index of the first text token in the source that `stream.layout.source_index` counts in."""
     return sum(stream.content[name].shape[1] for name in MODALITIES[:-1] if name in stream.content)
 
 
 def _media_and_text(stream: TokenStream) -> TokenLayout:
-    """The decoder's rows and behind them the text of the encoder's; `index` counts in the full content."""
+    """Return the decoder's rows followed by the text of the encoder's; `source_index` counts in the full content."""
     source = _sources(stream)
     media = dataclasses.replace(
         stream.decode, source_index=jnp.take_along_axis(source, stream.decode.source_index, axis=1)
@@ -81,9 +86,15 @@ def _media_and_text(stream: TokenStream) -> TokenLayout:
 
 
 def _sources(stream: TokenStream) -> Int[Array, "B S"]:
-    """Where what `stream.decode.index` counts stands in the full content, in which hidden patches follow shown ones."""
+    """Return where the source of the decoder's rows is in the full content, in which hidden follow visible patches."""
+    # Example: 2 visible and 1 hidden video patches, 1 visible and 2 hidden audio patches.
+    #   full content     v0 v1 | hidden v | a0 | hidden a a | text …     indices 0 1 | 2 | 3 | 4 5 | 6 …
+    #   visible content  v0 v1 | a0 | text …                             indices 0 1 | 2 | 3 …
+    # A visible audio token moves from 2 to 3, visible text by 3; the hidden ones are at [2] and [4, 5].
     batch = stream.layout.source_index.shape[0]
-    shown, hidden, end = jnp.zeros_like(stream.layout.source_index), [], 0
+    shown = jnp.zeros_like(stream.layout.source_index)
+    hidden = []
+    end = 0
     for number, name in enumerate(MODALITIES):
         if name not in stream.content:
             continue

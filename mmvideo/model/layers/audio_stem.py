@@ -1,8 +1,8 @@
-"""A stem of two convolutions over time for a spectrogram, as Whisper has it (Radford et al. 2022, section 2.2).
+"""An audio stem of two convolutions over time, as in Whisper (Radford et al. 2022, section 2.2).
 
-The first convolution sees three rows of the spectrogram, the second sees three of the first's answers and takes every
-second of them, each followed by GELU; beyond the ends of a clip there are zeros. A token is therefore a patch of two
-rows with all their mel bins, and the stem is computed patch by patch from a token's own rows and those beside it:
+The first convolution sees three rows of the spectrogram. The second sees three outputs of the first, with a stride of
+two. GELU follows each; beyond the ends of a clip the input is zero. A token is therefore a patch of two rows with all
+their mel bins, and the stem computes each token from its own two rows and their neighbours:
 
     rows      … a1 | b0 b1 | c0 …        tokens a, b, c of one clip
     first     b0' from (a1, b0, b1), b1' from (b0, b1, c0)
@@ -20,12 +20,12 @@ from mmvideo.stream import MODALITIES, PADDING, PatchSpec, TokenStream
 
 
 class ConvolutionStem(nnx.Module):
-    """Patches of two rows of a spectrogram to tokens by two convolutions of three steps, the second of stride two.
+    """Patches of two spectrogram rows to tokens by two convolutions of three steps, the second with a stride of two.
 
-    The kernels of three steps by channels lie one behind the other in one matrix each.
+    Each kernel is one matrix over the flattened steps and channels of its window.
 
     Args:
-      spec: of the sound; its patches are two rows of all mel bins.
+      spec: spec of the audio; its patches are two rows of all mel bins.
       width: `D`.
       compute: dtype of the tokens.
 
@@ -44,26 +44,28 @@ class ConvolutionStem(nnx.Module):
         self.second = Linear(3 * width, width, axes=("embed", "mlp"), rngs=rngs)
 
     def __call__(self, patches: Float[Array, "B N P"], joined: Bool[Array, "B N"]) -> Float[Array, "B N D"]:
-        """Tokens.
+        """Return the tokens.
 
         Args:
-          patches: of a row, those of a clip one behind the other in time.
-          joined: where the patch before is the one before it in time and of the same clip.
+          patches: patches of a row, those of a clip in order of time.
+          joined: True where the patch before is of the same clip and one step earlier.
         """
         rows = patches.astype(self.compute).reshape(*patches.shape[:2], 2, self.bins)
-        after = jnp.pad(joined[:, 1:], ((0, 0), (0, 1)))[..., None]
-        before = jnp.where(joined[..., None], _shifted(rows[:, :, 1], 1), 0)
-        behind = jnp.where(after, _shifted(rows[:, :, 0], -1), 0)
+        # A hidden patch between two visible ones, or the end of a clip, breaks `joined`: its rows count as zero.
+        # Example: joined [0 1 0] means that patch 1 continues patch 0 and patch 2 does not continue patch 1.
+        has_next = jnp.pad(joined[:, 1:], ((0, 0), (0, 1)))[..., None]
+        previous_row = jnp.where(joined[..., None], _shifted(rows[:, :, 1], 1), 0)
+        next_row = jnp.where(has_next, _shifted(rows[:, :, 0], -1), 0)
         windows = jnp.stack(
             [
-                jnp.concatenate([before, rows[:, :, 0], rows[:, :, 1]], axis=-1),
-                jnp.concatenate([rows[:, :, 0], rows[:, :, 1], behind], axis=-1),
+                jnp.concatenate([previous_row, rows[:, :, 0], rows[:, :, 1]], axis=-1),
+                jnp.concatenate([rows[:, :, 0], rows[:, :, 1], next_row], axis=-1),
             ],
             axis=2,
         )
         inner = gelu(self.first(windows))
-        before = jnp.where(joined[..., None], _shifted(inner[:, :, 1], 1), 0)
-        return gelu(self.second(jnp.concatenate([before, inner[:, :, 0], inner[:, :, 1]], axis=-1)))
+        previous = jnp.where(joined[..., None], _shifted(inner[:, :, 1], 1), 0)
+        return gelu(self.second(jnp.concatenate([previous, inner[:, :, 0], inner[:, :, 1]], axis=-1)))
 
 
 def _shifted(x: Float[Array, "B N D"], steps: int) -> Float[Array, "B N D"]:
@@ -72,15 +74,18 @@ def _shifted(x: Float[Array, "B N D"], steps: int) -> Float[Array, "B N D"]:
 
 def joined_patches(stream: TokenStream, name: str) -> Bool[Array, "B N"]:
     """Return a mask of patches that directly follow the patch before them: same clip, one step later."""
-    layout, count = stream.layout, stream.content[name].shape[1]
+    layout = stream.layout
+    count = stream.content[name].shape[1]
     names = [other for other in MODALITIES if other in stream.content]
     first = sum(stream.content[other].shape[1] for other in names[: names.index(name)])
     own = layout.modality == MODALITIES.index(name)
-    place = jnp.where(own, layout.source_index - first, count)
-    row = jnp.arange(len(place))[:, None]
+    # From the order of the row to the order of the content. Tokens of other modalities get the index `count`, which is
+    # out of bounds, so that `drop` leaves them out.
+    index = jnp.where(own, layout.source_index - first, count)
+    row = jnp.arange(len(index))[:, None]
 
     def scattered(values: Int[Array, "B L"]) -> Int[Array, "B N"]:
-        return jnp.full((len(place), count), PADDING).at[row, place].set(values, mode="drop")
+        return jnp.full((len(index), count), PADDING).at[row, index].set(values, mode="drop")
 
     clip, step = scattered(layout.clip), scattered(layout.grid[..., 0])
     same = (clip[:, 1:] == clip[:, :-1]) & (step[:, 1:] == step[:, :-1] + 1) & (clip[:, 1:] != PADDING)

@@ -1,4 +1,4 @@
-"""The small parts that everything is made of: parameters with named axes, layer norm, linear maps."""
+"""Basic layers: parameters with named axes, layer norm, activations, linear maps."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 EPSILON = 1e-6
-"""Added to the variance in layer norm where nothing else is said (as ViT and its successors do)."""
+"""Default constant added to the variance in layer norm (as in ViT and its successors)."""
 
 
 rematerialized = functools.partial(jax.checkpoint, prevent_cse=False)
-"""Keeps the arguments of a function for its gradient, and computes what lies between again.
+"""Save only the arguments of a function for its gradient, and recompute the intermediates.
 
-For chains of operations on single numbers: in float32 their intermediate results are several times as large as
-what goes in and comes out in bfloat16, and an accelerator computes them in less time than it takes to store them.
+For chains of elementwise operations: their intermediates in float32 are several times as large as the bfloat16 inputs
+and outputs, and an accelerator recomputes them in less time than it takes to store them.
 """
 
 
 def parameter(value: Array, *axes: str | None) -> nnx.Param:
-    """A float32 parameter that carries the names of its logical axes as the metadata `axes`.
+    """Return a float32 parameter with the names of its logical axes as the metadata `axes`.
 
-    The names in use: `layers` (stacked layers), `embed` (D), `qkv`, `heads` (N), `head` (H), `mlp`
-    (F), `vocab` (V), `patch` (P), `norm` (scales and biases over D), `place` (rows of a small
-    table), `rank` (of a low-rank update), `out` (the end of a head).
+    The names in use: `layers` (stacked layers), `embed` (D), `qkv`, `heads` (N), `head` (H), `mlp` (F), `vocab` (V),
+    `patch` (P), `norm` (scales and biases over D), `place` (rows of a small table), `rank` (of a low-rank update),
+    `out` (the output of a head).
 
     Raises:
-      ValueError: not one name for each axis.
+      ValueError: the number of names is not the number of axes.
     """
     if len(axes) != value.ndim:
         raise ValueError(f"a parameter of shape {value.shape} needs {value.ndim} axis names, got {axes}")
@@ -38,13 +38,14 @@ def parameter(value: Array, *axes: str | None) -> nnx.Param:
 
 
 def xavier(rngs: nnx.Rngs, shape: Sequence[int], fan_in: int, fan_out: int) -> Array:
-    """Uniform weights of variance `2 / (fan_in + fan_out)` (Glorot and Bengio 2010, eq. 16)."""
+    """Return uniform weights of variance `2 / (fan_in + fan_out)` (Glorot and Bengio 2010, eq. 16)."""
+    # A uniform distribution on [-a, a] has variance a^2 / 3.
     limit = (6.0 / (fan_in + fan_out)) ** 0.5
     return jax.random.uniform(rngs.params(), tuple(shape), jnp.float32, -limit, limit)
 
 
 def normal(rngs: nnx.Rngs, shape: Sequence[int], deviation: float = 0.02) -> Array:
-    """Normal weights of the given standard deviation."""
+    """Return normal weights of the given standard deviation."""
     return deviation * jax.random.normal(rngs.params(), tuple(shape), jnp.float32)
 
 
@@ -55,7 +56,7 @@ def layer_norm(
     bias: Float[Array, "*#batch D"] | float,
     epsilon: float = EPSILON,
 ) -> Float[Array, "*batch D"]:
-    """Layer norm over the width, computed in float32, in the dtype of `x` (Ba et al. 2016, section 3)."""
+    """Return the layer norm over the width, computed in float32, in the dtype of `x` (Ba et al. 2016, section 3)."""
 
     @rematerialized
     def normed(x: Array, scale: Array, bias: Array | float) -> Array:
@@ -69,10 +70,10 @@ def layer_norm(
 
 @rematerialized
 def gelu(x: Float[Array, "*batch F"]) -> Float[Array, "*batch F"]:
-    """`x` times the normal distribution function of `x`, exact to 1e-6 (Hendrycks and Gimpel 2016, section 2).
+    """Return `x` times the normal distribution function of `x`, exact to 1e-6 (Hendrycks and Gimpel 2016, section 2).
 
-    Written out because XLA's CPU backend takes half the time for the gradient of this form that it
-    takes for that of `jax.nn.gelu`; computed in float32, in which `1 + erf` loses nothing that matters.
+    It is written out because XLA's CPU backend computes the gradient of this form in half the time of that of
+    `jax.nn.gelu`. It is computed in float32, where `1 + erf` has enough precision.
     """
     wide = x.astype(jnp.float32)
     return (0.5 * wide * (1.0 + jax.lax.erf(wide * 0.5**0.5))).astype(x.dtype)
@@ -80,26 +81,26 @@ def gelu(x: Float[Array, "*batch F"]) -> Float[Array, "*batch F"]:
 
 @rematerialized
 def gelu_tanh(x: Float[Array, "*batch F"]) -> Float[Array, "*batch F"]:
-    """`gelu` with the distribution function by a hyperbolic tangent (Hendrycks and Gimpel 2016, section 2)."""
+    """Return `gelu` with the distribution function approximated by tanh (Hendrycks and Gimpel 2016, section 2)."""
     return jax.nn.gelu(x.astype(jnp.float32), approximate=True).astype(x.dtype)
 
 
 @rematerialized
 def gelu_quick(x: Float[Array, "*batch F"]) -> Float[Array, "*batch F"]:
-    """`x sigmoid(1.702 x)`, the coarser approximation of `gelu` (Hendrycks and Gimpel 2016, section 2; CLIP's code)."""
+    """Return `x sigmoid(1.702 x)`, a coarser approximation of `gelu` (Hendrycks and Gimpel 2016, section 2; CLIP)."""
     wide = x.astype(jnp.float32)
     return (wide * jax.nn.sigmoid(1.702 * wide)).astype(x.dtype)
 
 
 @rematerialized
 def swish(x: Float[Array, "*batch F"]) -> Float[Array, "*batch F"]:
-    """`x sigmoid(x)`, the gate of SwiGLU (Shazeer 2020, section 2)."""
+    """Return `x sigmoid(x)`, the gate of SwiGLU (Shazeer 2020, section 2)."""
     wide = x.astype(jnp.float32)
     return (wide * jax.nn.sigmoid(wide)).astype(x.dtype)
 
 
 ACTIVATIONS = {"gelu": gelu, "gelu_tanh": gelu_tanh, "gelu_quick": gelu_quick, "swiglu": swish}
-"""The nonlinearity of a feed-forward; that of `swiglu` is on its gate."""
+"""The nonlinearity of a feed-forward; that of `swiglu` acts on its gate."""
 
 
 class LayerNorm(nnx.Module):
@@ -107,7 +108,7 @@ class LayerNorm(nnx.Module):
 
     Args:
       width: `D`.
-      epsilon: added to the variance.
+      epsilon: constant added to the variance.
     """
 
     def __init__(self, width: int, epsilon: float = EPSILON):
@@ -123,10 +124,10 @@ class Linear(nnx.Module):
     """An affine map, computed in the dtype of its input.
 
     Args:
-      width: numbers in.
-      out: numbers out.
+      width: input width.
+      out: output width.
       axes: logical names of the two axes of the kernel.
-      bias: whether there is one.
+      bias: whether there is a bias.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Kernels of images to kernels of tubelets, so that video starts from what images have taught."""
+"""Inflation of image kernels to tubelet kernels, so that a video model can start from image weights."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ from jaxtyping import Array, Float
 from mmvideo.stream import StreamSpec
 
 VIDEO_KERNEL = "embed.video.dense.kernel"
-"""End of the name of the kernel that embeds tubelets, `[P, D]`, whose rows are in the order (t, y, x, colour)."""
+"""Suffix of the name of the kernel that embeds tubelets, `[P, D]`, whose rows are in the order (t, y, x, colour)."""
 
 
 def inflate(kernel: Float[Array, "*patch D"], frames: int, how: str = "central") -> Float[Array, "t *patch D"]:
-    """A kernel over `frames` frames made of one over a single frame (ViViT, Arnab et al. 2021, section 3.4).
+    """Return a kernel over `frames` frames from one over a single frame (ViViT, Arnab et al. 2021, section 3.4).
 
-    On a tubelet whose frames are all alike it gives what the image kernel gives of one of them, either way.
+    On a tubelet of equal frames it gives the output of the image kernel on one of them, for either value of `how`.
 
     Args:
-      kernel: of an image patch; its last axis is the width.
-      frames: of a tubelet.
-      how: `mean` gives each frame the kernel, divided by their number (eq. 8); `central` gives frame
-        `frames // 2`, counted from 0, the kernel and all others zero (eq. 9).
+      kernel: kernel of an image patch; its last axis is the width.
+      frames: frames of a tubelet.
+      how: `mean` gives each frame the kernel divided by the number of frames (eq. 8); `central` gives frame
+        `frames // 2`, counted from 0, the kernel, and zero to the rest (eq. 9).
 
     Raises:
-      ValueError: an unknown way, or no frames.
+      ValueError: an unknown `how`, or no frames.
     """
     if frames < 1:
         raise ValueError(f"a tubelet of {frames} frames: it must have 1 or more")
+    # Example: a kernel k and 2 frames: mean [k/2, k/2], central [0, k].
     if how == "mean":
         return jnp.broadcast_to(kernel / frames, (frames, *kernel.shape))
     if how == "central":
@@ -40,14 +41,14 @@ def inflate(kernel: Float[Array, "*patch D"], frames: int, how: str = "central")
 def inflate_video(
     parameters: Mapping[str, np.ndarray], old: StreamSpec, new: StreamSpec, how: str
 ) -> dict[str, np.ndarray]:
-    """The parameters of a model of single frames with its video embedder made one of tubelets.
+    """Return the parameters of a model of single frames with its video embedder inflated to tubelets.
 
     Args:
-      parameters: by dotted name.
-      old: what they were trained with; unless its tubelets are one frame long and otherwise those of
-        `new`, nothing is changed.
-      new: what they are wanted for.
-      how: as of `inflate`.
+      parameters: parameters by dotted name.
+      old: the stream that they were trained with. Nothing is changed unless its tubelets are one frame long and
+        otherwise equal to those of `new`.
+      new: the stream of the new model.
+      how: as for `inflate`.
     """
     found = dict(parameters)
     if old.video is None or new.video is None or old.video.patch != (1, *new.video.patch[1:]):

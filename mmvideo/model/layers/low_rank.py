@@ -1,4 +1,4 @@
-"""The low-rank products that are added to the matrices of stacked layers.
+"""Low-rank products that are added to the matrices of stacked layers.
 
 Letters: `n` stacked layers, `r` the rank.
 """
@@ -12,11 +12,10 @@ import jax
 import jax.numpy as jnp
 
 LORA = "lora"
-"""Name of what holds the updates of a stack of layers, beside its weights."""
+"""Name of the updates of a stack of layers, next to its weights."""
 
 PRODUCTS = {
-    # target: the kernel, its part (of queries, keys and values), the product of A and B, and how many of the
-    # kernel's axes are the input's
+    # target: (kernel, index among queries, keys and values, einsum of A and B, number of input axes of the kernel)
     "query": ("qkv_kernel", 0, "ndr,nrhk->ndhk", 1),
     "key": ("qkv_kernel", 1, "ndr,nrhk->ndhk", 1),
     "value": ("qkv_kernel", 2, "ndr,nrhk->ndhk", 1),
@@ -29,10 +28,10 @@ PRODUCTS = {
 
 
 def adapted(layers: Mapping[str, Any], factors: Mapping[str, Any], scale: float) -> dict[str, Any]:
-    """The weights of stacked layers with their low-rank updates added.
+    """Return the weights of stacked layers with their low-rank updates added.
 
     Args:
-      layers: the weights; those that a modality owns lie under its name.
+      layers: the weights; those that a modality owns are nested under its name.
       factors: `TARGET_a_kernel` and `TARGET_b_kernel`, nested in the same way.
       scale: `alpha / r`.
     """
@@ -43,7 +42,7 @@ def adapted(layers: Mapping[str, Any], factors: Mapping[str, Any], scale: float)
         elif name.endswith("_a_kernel"):
             target = name.removesuffix("_a_kernel")
             kernel, part, product, _ = PRODUCTS[target]
-            # A merged matrix must be the one that was trained: no product is rounded to fewer bits.
+            # A merged matrix must equal the one that was trained, so the product is never in lower precision.
             update = scale * jnp.einsum(
                 product, value, factors[f"{target}_b_kernel"], precision=jax.lax.Precision.HIGHEST
             )

@@ -1,7 +1,7 @@
-"""Norms of tokens, with one set of weights for all of them or one for each modality.
+"""Norms of tokens, with one set of weights for all tokens or one for each modality.
 
-A token's own weights are picked while the norm is computed, number by number: the row keeps its
-order, and nothing is normed twice.
+Each token's weights are selected elementwise while the norm is computed: the row keeps its order, and no token is
+normed twice.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mmvideo.stream import MODALITIES
 
 @jax.named_scope("norm")
 def rms_norm(x: Float[Array, "*batch D"], scale: Float[Array, "*#batch D"], epsilon: float) -> Float[Array, "*batch D"]:
-    """`x` over its root mean square, computed in float32 (Zhang and Sennrich 2019, eq. 4)."""
+    """Return `x` over its root mean square, computed in float32 (Zhang and Sennrich 2019, eq. 4)."""
 
     @rematerialized
     def normed(x: Array, scale: Array) -> Array:
@@ -34,7 +34,7 @@ def norm(
     scale: Float[Array, "*#batch D"],
     bias: Float[Array, "*#batch D"] | float | None,
 ) -> Float[Array, "*batch D"]:
-    """The kind of norm that the block asks for; `rms` has no bias."""
+    """Return the norm that the block asks for; `rms` has no bias."""
     if block.norm == "rms":
         return rms_norm(x, scale, block.epsilon)
     return layer_norm(x, scale, bias, block.epsilon)
@@ -43,13 +43,14 @@ def norm(
 def select_by_modality(
     weights: Float[Array, "m D"], kinds: Int[Array, "*batch"], modalities: tuple[str, ...]
 ) -> Float[Array, "*batch D"]:
-    """The weights of each token: the row of its modality.
+    """Return the weights of each token: the row of its modality.
 
     Args:
       weights: a row for each of `modalities`.
-      kinds: the modality of each token; one of none of them gets some row.
-      modalities: whose weights the rows are.
+      kinds: the modality of each token; any other modality gets an arbitrary row.
+      modalities: the modalities of the rows.
     """
+    # A chain of `where` instead of a gather: XLA fuses it into the norm, and its gradient is a masked sum, no scatter.
     picked = jnp.broadcast_to(weights[0], (*kinds.shape, weights.shape[1]))
     for number, name in enumerate(modalities[1:], start=1):
         picked = jnp.where((kinds == MODALITIES.index(name))[..., None], weights[number], picked)
@@ -62,8 +63,8 @@ class Norm(nnx.Module):
     Args:
       width: `D`.
       block: gives the kind of norm.
-      own: modalities with weights of their own, which lie under their names; none: all tokens have the same.
-      norms: whether anything is normed; None: behind layers of order `post` nothing is left to be.
+      own: modalities with weights of their own, nested under their names; empty: all tokens share the weights.
+      norms: whether there is a norm; None: only for order `pre`, because layers of order `post` end with one.
     """
 
     def __init__(self, width: int, block: Block, own: tuple[str, ...] = (), norms: bool | None = None):
@@ -79,14 +80,14 @@ class Norm(nnx.Module):
     def __call__(
         self, x: Float[Array, "*batch D"], kinds: Int[Array, "*#batch"] | None = None
     ) -> Float[Array, "*batch D"]:
-        """`x` normed; `kinds` is the modality of each token, needed where modalities have their own weights."""
+        """Return `x` normed; `kinds` is the modality of each token, needed if modalities own their weights."""
         if not self.norms:
             return x
         scale = self._weights("scale", kinds)
         return norm(x, self.block, scale, self._weights("bias", kinds) if self.block.norm == "layer" else None)
 
     def of_some(self, x: Float[Array, "*batch D"], kinds: Int[Array, "*batch"]) -> Float[Array, "*batch D"]:
-        """`x`, of which the tokens of the modalities with weights of their own are normed, and all others stay."""
+        """Return `x` with only the tokens normed whose modalities own weights."""
         if not self.own:
             return x
         member = jnp.isin(kinds, jnp.asarray([MODALITIES.index(name) for name in self.own]))

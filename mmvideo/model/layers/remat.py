@@ -1,35 +1,35 @@
-"""What a layer keeps for its gradient, by the names of its tensors; the rest is computed again in the backward pass.
+"""The tensors of a layer that are saved for its gradient, by name; the rest is recomputed in the backward pass.
 
-| tensor | shape | what it is |
+| tensor | shape | content |
 |---|---|---|
 | `query_key_value` | `[B, S, 3, N, H]` | the projections to queries, keys and values, before norms and rotation |
-| `attended` | `[B, S, N, H]` | what attention gives to its output projection, and what its own gradient needs beside |
-| `attention_out` | `[B, S, D]` | what attention adds to the stream |
+| `attended` | `[B, S, N, H]` | the input of attention's output projection, and the residuals of its own gradient |
+| `attention_out` | `[B, S, D]` | the output of the attention branch |
 | `inner` | `[B, S, F]` | the products of the feed-forward's first matrices, before the activation |
-| `feed_forward_out` | `[B, S, D]` | what the feed-forward adds; kept only where a factor or a norm stands behind it |
+| `feed_forward_out` | `[B, S, D]` | the output of the feed-forward; saved only if a factor or a norm follows it |
 
-`model.remat` is a ladder. A layer's input is always kept; beside it, in numbers a token where `F` is `4 D`:
+The values of `model.remat` form a ladder. A layer's input is always saved. The elements saved per token, for `F = 4 D`:
 
-| `model.remat` | keeps | computed again |
+| `model.remat` | saves | recomputes |
 |---|---|---|
 | `none` | about 16 D, all that the gradient reads | norms and activations (`basic.rematerialized`) |
-| `products` | 9 D: all five | what works on single numbers: norms, rotation, activations |
-| `dots` | 8 D: all but `attended` | that, and attention |
-| `attention` | 5 D: the first three | that of `products`, and the feed-forward's first product: a ninth of all |
+| `products` | 9 D: all five | elementwise operations: norms, rotation, activations |
+| `dots` | 8 D: all but `attended` | these, and attention |
+| `attention` | 5 D: the first three | as `products`, and the feed-forward's first product: a ninth of all |
 | `full` | nothing | all but the feed-forward's last product, which no gradient reads: two ninths |
 
-Those are shares of a layer's products with weights in training; with `swiglu` there are two of `inner`. What
-`model.remat_keep` names is kept beside, and what `model.remat_offload` names in the host's memory.
+The fractions are of a layer's products with weights in training; `swiglu` has two `inner` tensors. `model.remat_keep`
+names tensors to save in addition, and `model.remat_offload` tensors to save in host memory.
 
-With `attended` kept attention does not run twice, whichever backend runs it:
+If `attended` is saved, attention does not run twice, whichever backend runs it:
 
-- `chunked` and `splash` name what they give and the log of the sums of their softmax;
-- `cudnn` and `tokamax` name nothing. Of them all is kept that the kernel hands to its gradient (`KERNELS`). For cuDNN
-  that is the same; an operator of tokamax hands on its queries, keys and values too, so that `attended` alone takes
-  4 D. With `query_key_value` it is 4 D as well (7 D with `qk_norm`, whose gradient reads what was not yet normed);
-- `xla`, the reference, computes its weights `[B, N, L, L]` again, but not their product with the values.
+- `chunked` and `splash` name their output and the log of their softmax sums.
+- `cudnn` and `tokamax` name nothing. All residuals of their kernels are saved instead (`KERNELS`). For cuDNN they are
+  the same tensors. An operator of tokamax also passes on its queries, keys and values, so that `attended` alone takes 4
+  D; with `query_key_value` it is 4 D as well (7 D with `qk_norm`, whose gradient reads the values before the norm).
+- `xla`, the reference, recomputes its weights `[B, N, L, L]`, but not their product with the values.
 
-Nothing of this changes a result but by rounding: XLA may fuse what it computes again in other ways.
+None of this changes a result beyond rounding: XLA may fuse recomputed operations differently.
 """
 
 from __future__ import annotations
@@ -45,25 +45,28 @@ from jaxtyping import Array
 from mmvideo.model.config import KEPT, Model
 
 HOST = "pinned_host"
-"""The kind of memory that a device can fetch from by itself."""
+"""The kind of host memory that a device can read directly."""
 
 KERNELS = frozenset(("dot_product_attention_fwd_wrapper", "remat_opt"))
-"""Primitives that are the forward pass of attention with what its gradient needs: cuDNN's, and that of an operator of
-tokamax, which JAX calls by the way in which it was defined (`custom_vjp` with `optimize_remat`)."""
+"""Primitives that are the forward pass of attention with its residuals.
+
+The first is cuDNN's. The second is an operator of tokamax, which JAX names after its definition (`custom_vjp` with
+`optimize_remat`).
+"""
 
 
 def named(x: Array, name: str) -> Array:
-    """`x`, called by one of the names above."""
+    """Return `x`, tagged with one of the names above."""
     return checkpoint_name(x, name)
 
 
 @dataclasses.dataclass(frozen=True)
 class Remat:
-    """What of a layer is kept; as a policy of `jax.checkpoint` it says so for each operation.
+    """The tensors of a layer to save; callable as a policy of `jax.checkpoint`.
 
     Attributes:
-      keep: names of the tensors that are kept where they are.
-      offload: of those that are kept in the host's memory, and fetched in the backward pass.
+      keep: names of the tensors that are saved on the device.
+      offload: names of the tensors that are saved in host memory and fetched in the backward pass.
     """
 
     keep: frozenset[str] = frozenset()
@@ -71,10 +74,10 @@ class Remat:
 
     @classmethod
     def of(cls, model: Model) -> Remat | None:
-        """As a model's config asks; None: nothing is computed again.
+        """Return the policy that a model's config asks for; None: nothing is recomputed.
 
         Raises:
-          ValueError: the devices have no such memory of the host's.
+          ValueError: the devices can't use the host's memory.
         """
         if model.remat == "none":
             return None
@@ -84,9 +87,10 @@ class Remat:
         return cls(frozenset((*KEPT[model.remat], *model.remat_keep)) - offload, offload)
 
     def __call__(self, primitive: Any, *arguments: Any, **parameters: Any) -> Any:
-        """JAX's question, answered as its own policies do."""
+        """Return JAX's decision for one operation, as its own policies do."""
+        # JAX calls the policy for every primitive of the forward pass and asks: save its output, offload or recompute?
         if primitive.name in KERNELS:
-            # As if all that it gives were named.
+            # The kernel names nothing itself: treat its outputs as if they were tagged `attended`.
             primitive, parameters = _naming(), {"name": "attended"}
         policy = jax.checkpoint_policies.save_and_offload_only_these_names(
             names_which_can_be_saved=self.keep,
@@ -99,12 +103,12 @@ class Remat:
 
 @functools.cache
 def _naming() -> Any:
-    """The primitive that gives a name."""
+    """Return the primitive that tags a tensor with a name."""
     return jax.make_jaxpr(lambda x: named(x, "attended"))(0.0).jaxpr.eqns[0].primitive
 
 
 def check_offload() -> None:
-    """Raises ValueError where a device can't keep arrays in the host's memory."""
+    """Raise ValueError if a device can't keep arrays in the host's memory."""
     device = jax.devices()[0]
     kinds = [memory.kind for memory in device.addressable_memories()]
     if HOST not in kinds:

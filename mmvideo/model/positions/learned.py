@@ -1,4 +1,4 @@
-"""Learned positions: tables of one row an axis' cell, or of one row a cell of the whole grid."""
+"""Learned positions: one table per axis of the grid, or one table over the whole flat grid."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from mmvideo.model.layers.basic import normal, parameter
-from mmvideo.model.positions.sincos import flat_place
+from mmvideo.model.positions.sincos import flat_index
 from mmvideo.model.sharding import whole
 from mmvideo.stream import Modality, StreamSpec, TokenLayout
 
@@ -18,10 +18,10 @@ AXES = {"video": ("time", "y", "x"), "audio": ("time", "y")}
 
 
 class AxisTables(nnx.Module):
-    """For each modality one table an axis, whose rows are summed (VATT, Akbari et al. 2021, eq. 1).
+    """One table per axis of each modality, whose rows are summed (VATT, Akbari et al. 2021, eq. 1).
 
-    Time is counted in steps of the modality's own grid, not in seconds; a place beyond the largest
-    grid takes the last row. The tables are `video_time`, `video_y`, …, and `text_x` of the pieces.
+    Time is counted in steps of the modality's own grid, not in seconds. A cell beyond the largest grid uses the last
+    row. The tables are `video_time`, `video_y`, …, and `text_x` for the text tokens.
     """
 
     def __init__(self, spec: StreamSpec, width: int, *, rngs: nnx.Rngs):
@@ -30,8 +30,9 @@ class AxisTables(nnx.Module):
             setattr(self, name, parameter(normal(rngs, (size, width)), "place", "embed"))
 
     def __call__(self, layout: TokenLayout) -> Float[Array, "B L D"]:
-        # One product with ones where a row is meant: its gradient is a product too, where that of
-        # a gather would be a slow scatter.
+        # One product with one-hot indices: its gradient is a product too, where that of a gather would be a slow
+        # scatter. Example: a video token at cell (t, y, x) has three ones: row t of `video_time`, row y of `video_y`
+        # and row x of `video_x`, so the product sums those three rows.
         ones = [
             jax.nn.one_hot(jnp.clip(layout.grid[..., axis], 0, size - 1), size)
             * (layout.modality == modality)[..., None]
@@ -42,7 +43,7 @@ class AxisTables(nnx.Module):
 
 
 class FlatTables(nnx.Module):
-    """For each modality one table over its flat grid, read row by row (ViT, AST, MBT); `text` over the pieces."""
+    """One table per modality over its flat grid in row-major order (ViT, AST, MBT); `text` is over the text tokens."""
 
     def __init__(self, spec: StreamSpec, width: int, *, rngs: nnx.Rngs):
         self.spec = spec
@@ -51,8 +52,10 @@ class FlatTables(nnx.Module):
             setattr(self, name, parameter(normal(rngs, (size, width)), "place", "embed"))
 
     def __call__(self, layout: TokenLayout) -> Float[Array, "B L D"]:
+        # All tables are one, so that there is one gather: with video of 8 cells and audio of 4, audio cell 1 is row 9.
         table = jnp.concatenate([getattr(self, name)[...] for name, _ in self.sizes], axis=0)
-        row, first = flat_place(layout, self.spec), 0
+        row = flat_index(layout, self.spec)
+        first = 0
         for name, size in self.sizes:
             row = row + jnp.where(layout.modality == Modality[name.upper()], first, 0)
             first += size
@@ -60,7 +63,7 @@ class FlatTables(nnx.Module):
 
 
 def axis_tables(spec: StreamSpec) -> dict[str, tuple[int, int, int]]:
-    """By the name of each table: modality, axis of the grid, and rows."""
+    """Return modality, axis of the grid and number of rows for the name of each table."""
     found = {}
     for name, axes in AXES.items():
         if getattr(spec, name) is not None:
@@ -72,6 +75,6 @@ def axis_tables(spec: StreamSpec) -> dict[str, tuple[int, int, int]]:
 
 
 def flat_tables(spec: StreamSpec) -> dict[str, int]:
-    """Rows of each modality's table."""
+    """Return the number of rows of each modality's table."""
     found = {name: int(np.prod(getattr(spec, name).grid)) for name in AXES if getattr(spec, name) is not None}
     return found | ({"text": spec.text.length} if spec.text is not None else {})

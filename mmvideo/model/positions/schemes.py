@@ -1,17 +1,16 @@
-"""Where a token stands: the choice of scheme, and the two that know of seconds, rotary and sin-cos.
+"""Position schemes: the choice between them, and the two that use seconds, rotary and sin-cos.
 
-Rotary and `sincos` share one clock: a frame and the sound of the same moment have the same time in
-seconds, whatever the rate of either's tokens. The pairs of numbers are dealt to three axes:
+Rotary and `sincos` share one clock: a frame and the audio of the same moment have the same time in seconds, whatever
+the token rate of each. Pairs of elements are divided among three axes:
 
 | axis | unit | wavelengths | video | audio | text |
 |---|---|---|---|---|---|
 | time | seconds | 0.5 to 128 | middle of the tubelet | middle of the patch | 0 |
-| y | cells | 4 to 400 | patch row | mel patch | number of the caption |
-| x | cells | 4 to 400 | patch column | 0 | number of the piece |
+| y | cells | 4 to 400 | patch row | mel patch | index of the caption |
+| x | cells | 4 to 400 | patch column | 0 | index of the token |
 
-The shortest time wave is about three tokens long at the usual 0.125 to 0.16 seconds a token, the
-longest spans several views; in space the shortest is four cells and the longest stays monotonic
-over a text of 200 pieces.
+The shortest wavelength in time is about three tokens at the usual 0.125 to 0.16 seconds per token, and the longest
+covers several views. In space the shortest is four cells, and the longest stays monotonic over a text of 200 tokens.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ from mmvideo.model.positions.sincos import sincos_1d, sincos_2d, sincos_2d_turne
 from mmvideo.stream import StreamSpec, TokenLayout
 
 SECONDS = (0.5, 128.0)
-"""Shortest and longest wavelength of time, in seconds."""
+"""Shortest and longest wavelength in time, in seconds."""
 
 CELLS = (4.0, 400.0)
-"""Shortest and longest wavelength of place, in cells of the grid (pieces for text)."""
+"""Shortest and longest wavelength in space, in cells of the grid (tokens for text)."""
 
 Rotation = tuple[Array, Array]
 """Cosine and sine, float32: `[B, L, 1, H/2]` for pairs `(i, i + H/2)`, `[B, L, 1, H]` for pairs `(2i, 2i + 1)`."""
@@ -40,13 +39,14 @@ CELL_BASE = 10000.0
 
 
 def frequencies(pairs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Angular frequencies of time (radians a second), y and x (radians a cell); `pairs` in all.
+    """Return the angular frequencies of time (radians per second), y and x (radians per cell); `pairs` in all.
 
-    y and x take a third each, time takes the rest; wavelengths are in geometric progression.
+    y and x get a third each, time gets the rest; wavelengths are in geometric progression.
     """
-    place = pairs // 3
-    time = _waves(pairs - 2 * place, SECONDS)
-    return time, _waves(place, CELLS), _waves(place, CELLS)
+    # Example: 32 pairs (heads of width 64): 12 for time, 10 for y, 10 for x.
+    per_axis = pairs // 3
+    time = _waves(pairs - 2 * per_axis, SECONDS)
+    return time, _waves(per_axis, CELLS), _waves(per_axis, CELLS)
 
 
 def _waves(count: int, wavelengths: tuple[float, float]) -> np.ndarray:
@@ -54,7 +54,7 @@ def _waves(count: int, wavelengths: tuple[float, float]) -> np.ndarray:
 
 
 def angles(layout: TokenLayout, pairs: int) -> Float[Array, "B L pairs"]:
-    """The angle of each pair of numbers, in radians, float32."""
+    """Return the angle of each pair of elements, in radians, float32."""
     time, y, x = frequencies(pairs)
     grid = layout.grid.astype(jnp.float32)
     parts = (layout.time[..., None] * time, grid[..., 1:2] * y, grid[..., 2:3] * x)
@@ -62,18 +62,20 @@ def angles(layout: TokenLayout, pairs: int) -> Float[Array, "B L pairs"]:
 
 
 def rotation(layout: TokenLayout, head: int) -> Rotation:
-    """Cosine and sine by which `rotate` turns queries and keys of heads of width `head`."""
+    """Return the cosine and sine by which `rotate` turns queries and keys of heads of width `head`."""
     angle = angles(layout, head // 2)[:, :, None, :]
     return jnp.cos(angle), jnp.sin(angle)
 
 
 def cell_rotation(layout: TokenLayout, head: int) -> Rotation:
-    """Cosine and sine of `rotary_3d`, as the code of V-JEPA 2 has them (`rotate_queries_or_keys`).
+    """Return the cosine and sine of `rotary_3d`, as in the code of V-JEPA 2 (`rotate_queries_or_keys`).
 
-    `d = 2 floor(floor(H / 3) / 2)` numbers turn by the cell in time, the next `d` by that in y, the next by that in x,
-    and the rest stay. Of `d = 6` numbers the three frequencies `a b c` lie as `a b c a b c`, while the pairs are
-    neighbours, so that a pair turns by two different angles: no rotation, but what published weights were trained with.
+    Of the `H` elements of a head, the first `d = 2 floor(floor(H / 3) / 2)` turn by the cell in time, the next `d` by
+    that in y, the next `d` by that in x, and the rest stay. For `d = 6` the three frequencies `a b c` are laid out as
+    `a b c a b c`, while the pairs are neighbours, so the two elements of a pair turn by different angles. This is no
+    rotation, but published weights were trained with it.
     """
+    # Example: head 64: 20 elements for each axis, and 4 that stay (padded angles of 0).
     size = 2 * (head // 3 // 2)
     frequency = CELL_BASE ** (-np.arange(size // 2) / (size / 2))
     tiled = np.tile(frequency, 2).astype(np.float32)
@@ -85,10 +87,10 @@ def cell_rotation(layout: TokenLayout, head: int) -> Rotation:
 
 @jax.named_scope("rotary")
 def rotate(x: Float[Array, "B L N H"], turn: Rotation) -> Float[Array, "B L N H"]:
-    """Turns pairs of numbers by their angles, in float32 (Su et al. 2021, section 3.4.2).
+    """Rotate pairs of elements by their angles, in float32 (Su et al. 2021, section 3.4.2).
 
-    The product of a turned query and a turned key depends on the difference of their positions only, where both numbers
-    of a pair have one angle.
+    If both elements of a pair have the same angle, the product of a rotated query and a rotated key depends only on the
+    difference of their positions.
     """
     cosine, sine = turn
     if cosine.shape[-1] == x.shape[-1]:
@@ -103,13 +105,13 @@ def rotate(x: Float[Array, "B L N H"], turn: Rotation) -> Float[Array, "B L N H"
 
 
 def sincos(layout: TokenLayout, width: int) -> Float[Array, "B L D"]:
-    """Sines, then cosines, of the angles of time, y and x (Vaswani et al. 2017, section 3.5)."""
+    """Return the sines, then the cosines, of the angles of time, y and x (Vaswani et al. 2017, section 3.5)."""
     angle = angles(layout, width // 2)
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
 
 
 class Position(nnx.Module):
-    """One scheme of positions: what is added to the embedded tokens, and how queries and keys turn.
+    """A position scheme: positions added to the embedded tokens, and the rotation of queries and keys.
 
     Args:
       scheme: `rotary`, `rotary_3d` or `sincos` (this file), `sincos_1d` to `sincos_3d`
@@ -124,12 +126,12 @@ class Position(nnx.Module):
         self.tables = learned[scheme](spec, width, rngs=rngs) if scheme in learned else None
 
     def add(self, x: Float[Array, "B L D"], layout: TokenLayout) -> Float[Array, "B L D"]:
-        """The tokens with their positions added; rotary and none add nothing."""
+        """Return the tokens with their positions added; rotary schemes and `none` add nothing."""
         added = self._added(layout)
         return x if added is None else x + added.astype(x.dtype)
 
     def rotation(self, layout: TokenLayout) -> Rotation | None:
-        """How queries and keys turn; None unless the scheme is a rotary one."""
+        """Return the rotation of queries and keys; None unless the scheme is a rotary one."""
         if self.scheme == "rotary_3d":
             return cell_rotation(layout, self.head)
         return rotation(layout, self.head) if self.scheme == "rotary" else None

@@ -1,12 +1,11 @@
 """Transformer layers, stacked along a first axis and scanned over it.
 
-A layer is `x + attention(norm(x))`, then `x + feed_forward(norm(x))` (Vaswani et al. 2017; the norm
-first as in Xiong et al. 2020, and ViT, Dosovitskiy et al. 2021, eq. 2 and 3), with the choices of
-`config.Block`. Since all layers are one stack `[depth, ...]`, the program of a stage is compiled once,
-however deep it is.
+A layer is `x + attention(norm(x))`, then `x + feed_forward(norm(x))` (Vaswani et al. 2017; the norm first as in Xiong
+et al. 2020, and ViT, Dosovitskiy et al. 2021, eq. 2 and 3), with the choices of `config.Block`. All layers are one
+stack `[depth, ...]`, so the program of a stage is compiled once, whatever its depth.
 
-Here are the weights of a stack and what one row does with those of one layer; `run_layers` puts rows and
-layers together.
+This module holds the weights of a stack and the operations of one layer on one row; `run_layers` combines rows and
+layers.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from mmvideo.model.positions.schemes import Rotation, rotate
 from mmvideo.model.sharding import head_parts
 
 LayerParams = dict[str, Any]
-"""The weights of one layer, or of several stacked, by name; those that a modality owns lie under its name."""
+"""The weights of one layer, or of several stacked, by name; those that a modality owns are nested under its name."""
 
 PER_MODALITY: dict[str, tuple[str, ...]] = {
     "everything": (),
@@ -38,25 +37,24 @@ PER_MODALITY: dict[str, tuple[str, ...]] = {
     "feed_forward": ("feed_forward_norm", "feed_forward"),
     "nothing": ("attention_norm", "attention", "feed_forward_norm", "feed_forward"),
 }
-"""The pieces of a layer of which each modality has its own, by what `config.Sharing` says."""
+"""The submodules of a layer that each modality owns, for each value of `config.Sharing`."""
 
 QKV, Q, KV = slice(0, 3), slice(0, 1), slice(1, 3)
-"""Which of queries, keys and values `qkv_projection` makes."""
+"""Slices of queries, keys and values that `qkv_projection` can compute."""
 
 
 class TransformerStack(nnx.Module):
     """The weights of a stack of layers.
 
-    Weights are Xavier-uniform, those that write to the residual stream divided by
-    `sqrt(2 depth)`, so that the stream's variance does not grow with depth (GPT-2, Radford et al.
-    2019, section 2.3).
+    Weights are Xavier-uniform. Those that write to the residual stream are divided by `sqrt(2 depth)`, so that the
+    variance of the stream does not grow with depth (GPT-2, Radford et al. 2019, section 2.3).
 
     Args:
       dims: the sizes; `depth` is that of the whole model.
-      block: what a layer is made of.
-      count: layers of this stack; None is the model's depth.
-      sharing: what the modalities share, a key of `PER_MODALITY`.
-      modalities: who owns what is not shared; each may have its own number of layers, by `counts`.
+      block: architecture of a layer.
+      count: layers of this stack; None: the model's depth.
+      sharing: weights that the modalities share, a key of `PER_MODALITY`.
+      modalities: owners of the weights that are not shared; `counts` gives each its own number of layers.
 
     Raises:
       ValueError: the block is quantized, and the package for it is missing.
@@ -77,18 +75,18 @@ class TransformerStack(nnx.Module):
             fp8.check_qwix()
         count = dims.depth if count is None else count
         self.owners = modalities if PER_MODALITY[sharing] else ()
-        for piece, make in SUBMODULES.items():
-            if piece not in PER_MODALITY[sharing]:
+        for submodule, make in SUBMODULES.items():
+            if submodule not in PER_MODALITY[sharing]:
                 for name, value in make(dims, block, count, rngs).items():
                     setattr(self, name, value)
         for owner in self.owners:
             own: dict[str, nnx.Param] = {}
-            for piece in PER_MODALITY[sharing]:
-                own |= SUBMODULES[piece](dims, block, (counts or {}).get(owner, count), rngs)
+            for submodule in PER_MODALITY[sharing]:
+                own |= SUBMODULES[submodule](dims, block, (counts or {}).get(owner, count), rngs)
             setattr(self, owner, nnx.Dict(own))
 
     def layers(self) -> LayerParams:
-        """The weights of all layers, stacked; with their low-rank updates, where they have some (`lora.add_lora`)."""
+        """Return the weights of all layers, stacked, with their low-rank updates if there are any (`lora.add_lora`)."""
         weights = nnx.to_pure_dict(nnx.state(self, nnx.Param))
         factors = weights.pop(LORA, None)
         return weights if factors is None else adapted(weights, factors, self.lora_scale)
@@ -110,6 +108,7 @@ def _feed_forward_norm(dims: ModelDims, block: Block, count: int, rngs: nnx.Rngs
 
 
 def _attention(dims: ModelDims, block: Block, count: int, rngs: nnx.Rngs) -> dict[str, nnx.Param]:
+    # Two branches per layer write to the stream: with depth 12 their weights start at 1 / sqrt(24) of the others.
     width, heads, head, damped = dims.width, dims.heads, dims.head, (2 * dims.depth) ** -0.5
     qkv = xavier(rngs, (count, width, 3, heads, head), width, width)
     out = damped * xavier(rngs, (count, heads, head, width), width, width)
@@ -138,7 +137,7 @@ def _feed_forward(dims: ModelDims, block: Block, count: int, rngs: nnx.Rngs) -> 
 
 
 def _ending(branch: str, last: str, dims: ModelDims, block: Block, count: int) -> dict[str, nnx.Param]:
-    """The bias of a branch's last map, and the factor of what the branch adds."""
+    """Build the bias of a branch's last map and the factor of the branch's output."""
     weights, shape = {}, (count, dims.width)
     if block.biases != "none":
         weights[f"{last}_bias"] = parameter(jnp.zeros(shape), "layers", "norm")
@@ -153,15 +152,17 @@ SUBMODULES = {
     "feed_forward_norm": _feed_forward_norm,
     "feed_forward": _feed_forward,
 }
-"""What makes the weights of each piece of `count` layers."""
+"""Builders of the weights of each submodule for `count` layers."""
 
 
 def layer_params_for(layer: LayerParams, modalities: tuple[str, ...]) -> LayerParams:
-    """The weights that a row of these modalities meets in a layer: shared ones, and their own.
+    """Return the weights of a layer for a row of these modalities: the shared ones and their own.
 
-    Of a single modality they lie side by side. A row of several can differ in its norms only; those
-    are stacked, a row each of `[m, D]`.
+    The weights of a single modality are merged into one level. A row of several modalities can own norms only; these
+    are stacked to `[m, D]`.
     """
+    # Example: sharing "norms", row (video, audio): {qkv_kernel, …, attention_scale [2, D], feed_forward_scale [2, D]}.
+    # Sharing "nothing", row (audio,): {qkv_kernel, …, attention_scale [D], …}, all of them audio's.
     shared = {name: value for name, value in layer.items() if not isinstance(value, dict)}
     own = [layer[name] for name in modalities if name in layer]
     if len(own) > 1:
@@ -172,7 +173,7 @@ def layer_params_for(layer: LayerParams, modalities: tuple[str, ...]) -> LayerPa
 def apply_norm(
     x: Float[Array, "B S D"], weights: LayerParams, branch: str, rows: PackedRows, block: Block
 ) -> Float[Array, "B S D"]:
-    """`x` through the norm of a branch, `attention` or `feed_forward`."""
+    """Return `x` after the norm of a branch, `attention` or `feed_forward`."""
     scale, bias = weights[f"{branch}_scale"], weights.get(f"{branch}_bias")
     if scale.ndim == 2:
         kinds, owners = rows.layout.modality, rows.modalities
@@ -184,14 +185,14 @@ def apply_norm(
 def pre_norm(
     x: Float[Array, "B S D"], weights: LayerParams, branch: str, rows: PackedRows, block: Block
 ) -> Float[Array, "B S D"]:
-    """What enters a branch: `x`, normed if the norm comes first."""
+    """Return the input of a branch: `x`, normed if the norm comes first."""
     return apply_norm(x, weights, branch, rows, block) if block.order == "pre" else x
 
 
 def qkv_projection(
     x: Float[Array, "B S D"], weights: LayerParams, rotation: Rotation | None, block: Block, wanted: slice = QKV
 ) -> tuple[Float[Array, "B S N H"], ...]:
-    """Queries, keys and values, or those `wanted`; normed if the block says so and turned to their positions."""
+    """Return queries, keys and values, or the `wanted` of them, after optional norm and rotation to their positions."""
     # "blcnh" leaves the product in its natural order: no transposition of the largest activation.
     made = _product("bld,dcnh->blcnh", x, weights["qkv_kernel"][:, wanted], block)
     bias = _qkv_bias(weights, block)
@@ -230,13 +231,13 @@ def _plus(made: Float[Array, "B L c N H"], bias: Float[Array, "c N H"]) -> Float
 
 
 def output_projection(mixed: Float[Array, "B S N H"], weights: LayerParams, block: Block) -> Float[Array, "B S D"]:
-    """What attention adds, from the mixed values of its heads."""
+    """Return the output of the attention branch, from the mixed values of its heads."""
     out = _product("blnh,nhd->bld", mixed, weights["out_kernel"], block)
     return named(_biased(out, weights, "out"), "attention_out")
 
 
 def feed_forward(x: Float[Array, "B S D"], weights: LayerParams, block: Block) -> Float[Array, "B S D"]:
-    """What the feed-forward adds."""
+    """Return the output of the feed-forward branch."""
     activation = ACTIVATIONS[block.activation]
     inner = named(_dense(x, weights, "up", block), "inner")
     gate = named(_dense(x, weights, "gate", block), "inner") if block.activation == "swiglu" else None
@@ -254,20 +255,21 @@ def residual_add(
     block: Block,
     kept: Float[Array, "B E"] | None,
 ) -> Float[Array, "B S D"]:
-    """The residual stream behind a branch.
+    """Return the residual stream after a branch.
 
     Args:
-      x: the stream before it.
-      branch: what it adds.
-      weights: of the row.
+      x: the stream before the branch.
+      branch: output of the branch.
+      weights: weights of the row.
       name: `attention` or `feed_forward`.
-      rows: of which clip each token is.
-      block: what the layer is made of.
-      kept: factor of the branch for each clip, 0 where it is skipped; None: it is 1 everywhere.
+      rows: the row, which gives the clip of each token.
+      block: architecture of the layer.
+      kept: factor of the branch for each clip, 0 where it is skipped; None: 1 for all.
     """
     if block.layer_scale is not None:
         branch = branch * weights[f"{name}_gamma"].astype(x.dtype)
     if kept is not None:
+        # Padding has clip -1; it takes the factor of clip 0, which changes nothing that is read.
         factor = jnp.take_along_axis(kept, jnp.maximum(rows.layout.clip, 0), axis=1)
         branch = branch * factor[..., None].astype(x.dtype)
     x = x + branch
@@ -279,7 +281,7 @@ def _dense(x: Array, weights: LayerParams, name: str, block: Block) -> Array:
 
 
 def _product(subscripts: str, x: Array, kernel: Array, block: Block) -> Array:
-    """The sum of products of `jnp.einsum`, with a weight, in the dtype of `x`."""
+    """Return `jnp.einsum` of `x` and a weight, in the dtype of `x`."""
     kernel = kernel.astype(x.dtype)
     return jnp.einsum(subscripts, x, kernel) if block.quantized is None else fp8.product(subscripts, x, kernel)
 

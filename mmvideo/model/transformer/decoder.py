@@ -1,4 +1,4 @@
-"""The light decoder of masked prediction: encoded and hidden tokens in, features to predict from out."""
+"""The light decoder of masked prediction, from encoded and hidden tokens to features for prediction."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class MaskedDecoder(nnx.Module):
     """A narrow transformer over every clip's encoded and hidden patches (MAE, He et al. 2022, section 3).
 
     Args:
-      config: the model; `config.decoder` gives depth, width, heads and what a token sees.
+      config: the model; `config.decoder` gives depth, width, heads and the range of attention.
       spec: the modalities of the run.
 
     Raises:
-      ValueError: the decoder is to have class tokens, and the trunk has none.
+      ValueError: the decoder needs class tokens, and the backbone has none.
     """
 
     def __init__(self, config: Model, spec: StreamSpec, *, rngs: nnx.Rngs):
         dims = decoder_dims(config)
         if config.decoder.class_tokens and not config.class_tokens:
-            raise ValueError("decoder.class_tokens needs the trunk's: set model.class_tokens to 1 or more")
+            raise ValueError("model.decoder.class_tokens needs the backbone's: set model.class_tokens to 1 or more")
         self.config = config
         self.names = tuple(name for name in PREDICTED if name in spec.modalities)
         self.narrow = Linear(model_dims(config).width, dims.width, rngs=rngs)
@@ -50,15 +50,15 @@ class MaskedDecoder(nnx.Module):
     def __call__(
         self, encoded: Float[Array, "B L D"], stream: TokenStream, classes: Float[Array, "B E 3 C D"] | None = None
     ) -> Float[Array, "B Ld Dd"]:
-        """Tokens in the rows of `stream.decode`, after the final norm, in the compute dtype.
+        """Return tokens in the rows of `stream.decode`, after the final norm, in the compute dtype.
 
         Args:
           encoded: features in the rows of `stream.layout`.
-          stream: hides something, so that it has `decode` and `targets`.
-          classes: the class tokens of the trunk; needed where `decoder.class_tokens` says so.
+          stream: a stream with hidden content, so that it has `decode` and `targets`.
+          classes: the class tokens of the backbone; needed with `decoder.class_tokens`.
 
         Raises:
-          ValueError: a stream that hides nothing.
+          ValueError: a stream without hidden content.
         """
         if stream.decode is None:
             raise ValueError("nothing to decode: the stream hides nothing (input.masking is off for video and audio)")
@@ -66,17 +66,19 @@ class MaskedDecoder(nnx.Module):
         layout = stream.decode
         x = self._tokens(encoded.astype(self.config.compute), stream)
         x = jnp.where(layout.is_token[..., None], self.position.add(x, layout), 0)
-        rows, length = None, x.shape[1]
+        rows = None
+        length = x.shape[1]
         if self.config.decoder.class_tokens:
             x, rows = self._with_classes(x, layout, classes)
             layout = rows.layout
         spans = attention_spans(layout, TOGETHER if self.config.decoder.sees == "clip" else APART)
-        rotation, computing = self.position.rotation(layout), ComputeConfig.of(self.config)
+        rotation = self.position.rotation(layout)
+        computing = ComputeConfig.of(self.config)
         x = run_layers(x, self.blocks.layers(), spans, rotation, computing)
         return self.norm(x if rows is None else rows.scatter(x)[:, :length])
 
     def _with_classes(self, x: Array, layout: TokenLayout, classes: Array) -> tuple[Float[Array, "B S Dd"], PackedRows]:
-        """The tokens with the narrowed class tokens of each clip and modality behind its own; and the rows of both."""
+        """Append narrowed class tokens to the tokens of each clip and modality; return tokens and rows."""
         own = classes[:, :, [MODALITIES.index(name) for name in self.names]].astype(x.dtype)
         batch, clips, _, count, _ = own.shape
         source = TokenPool.of(layout, clips, dict.fromkeys(self.names, x.shape[1])).with_extra(
@@ -87,7 +89,9 @@ class MaskedDecoder(nnx.Module):
         return rows.gather(jnp.concatenate([x, more], axis=1)), rows
 
     def _tokens(self, encoded: Array, stream: TokenStream) -> Array:
-        """Narrowed encoded tokens and mask tokens in the order of the decoder's rows."""
+        """Return narrowed encoded tokens and mask tokens in the order of the decoder's rows."""
+        # The source of `stream.decode` is [L encoded | hidden video | hidden audio]. With L = 4, source_index 5 is the
+        # second hidden patch. All mask tokens are equal; modality embedding and position tell them apart.
         hidden = sum(stream.targets[name].content.shape[1] for name in PREDICTED if name in stream.targets)
         narrow = by_tokens(self.narrow(encoded))
         masks = jnp.broadcast_to(self.mask[...].astype(narrow.dtype), (narrow.shape[0], hidden, narrow.shape[2]))

@@ -1,8 +1,8 @@
 """Low-rank updates of the matrices of stacked layers (LoRA, Hu et al. 2021, section 4.1).
 
-A matrix `W` becomes `W + (alpha / r) A B`, of which only `A` and `B` are trained. `A` starts normal, `B` at
-zero, so that the model starts as it was. The product is added to the whole stack once a step, before the layers run:
-whatever modalities share and however they meet, the layers see plain weights.
+A matrix `W` becomes `W + (alpha / r) A B`, and only `A` and `B` are trained. `A` starts normal and `B` at zero, so the
+model starts unchanged. The product is added to the whole stack once per step, before the layers run: the layers see
+plain weights, whatever modalities share and however they are fused.
 
 Letters: `n` stacked layers, `r` the rank.
 """
@@ -24,17 +24,17 @@ from mmvideo.model.transformer.block import LayerParams, TransformerStack
 
 
 def add_lora(backbone: nnx.Module, rank: int, alpha: float, targets: Sequence[str], *, rngs: nnx.Rngs) -> None:
-    """Gives the layers of a trunk low-rank updates, which change nothing yet.
+    """Add low-rank updates, which change nothing yet, to the layers of a backbone.
 
     Args:
-      backbone: changed in place; every stack of layers in it is meant, those of a space encoder too.
+      backbone: changed in place, in every stack of layers, those of a space encoder included.
       rank: `r`.
-      alpha: the updates are scaled by `alpha / rank`.
+      alpha: numerator of the updates' scale `alpha / rank`.
       targets: keys of `PRODUCTS`.
       rngs: needs the stream `params`.
 
     Raises:
-      ValueError: a target that no layer of the trunk has.
+      ValueError: a target that no layer of the backbone has.
     """
     found: set[str] = set()
     for blocks in stacks(backbone):
@@ -48,12 +48,12 @@ def add_lora(backbone: nnx.Module, rank: int, alpha: float, targets: Sequence[st
 
 
 def stacks(backbone: nnx.Module) -> list[TransformerStack]:
-    """Every stack of layers in a trunk."""
+    """Return every stack of layers in a backbone."""
     return [module for _, module in nnx.iter_graph(backbone) if isinstance(module, TransformerStack)]
 
 
 def merge_lora(backbone: nnx.Module) -> None:
-    """Adds the low-rank updates of a trunk to its matrices for good, and takes them away."""
+    """Add the low-rank updates of a backbone to its matrices, and remove the updates."""
     for blocks in stacks(backbone):
         if not hasattr(blocks, LORA):
             continue
@@ -65,16 +65,17 @@ def merge_lora(backbone: nnx.Module) -> None:
 
 
 def merged_parameters(parameters: Mapping[str, Any], scale: Callable[[int], float]) -> dict[str, Any]:
-    """The parameters of a checkpoint with its low-rank updates added to the matrices.
+    """Return the parameters of a checkpoint with its low-rank updates added to the matrices.
 
     Args:
-      parameters: by dotted name.
-      scale: `alpha / r` for a rank.
+      parameters: parameters by dotted name.
+      scale: function from a rank `r` to `alpha / r`.
 
     Returns:
-      Parameters by dotted name, without those of updates; without updates, as they were.
+      Parameters by dotted name, without those of updates; unchanged if there are no updates.
     """
 
+    # Names: `trunk.blocks.lora.query_a_kernel` updates `trunk.blocks.qkv_kernel`, its neighbour one level up.
     def merge(tree: Any) -> Any:
         if not isinstance(tree, Mapping):
             return tree
@@ -91,14 +92,15 @@ def merged_parameters(parameters: Mapping[str, Any], scale: Callable[[int], floa
 
 
 def _weights(blocks: TransformerStack) -> tuple[LayerParams, LayerParams]:
-    """The weights of a stack without its updates, and those."""
+    """Return the weights of a stack without its updates, and the updates."""
     layers = nnx.to_pure_dict(nnx.state(blocks, nnx.Param))
     return layers, layers.pop(LORA)
 
 
 def _factors(blocks: nnx.Module, rank: int, targets: Sequence[str], rngs: nnx.Rngs) -> dict[str, Any]:
-    """`A` and `B` of each target that these layers have, as parameters; those of a modality under its name."""
-    state, found = nnx.state(blocks, nnx.Param), {}
+    """Return `A` and `B` of each target that these layers have, as parameters; those of a modality under its name."""
+    state = nnx.state(blocks, nnx.Param)
+    found = {}
     for target in targets:
         kernel, part, _, entering = PRODUCTS[target]
         if kernel in state:
@@ -112,10 +114,12 @@ def _factors(blocks: nnx.Module, rank: int, targets: Sequence[str], rngs: nnx.Rn
 def _pair(
     target: str, kernel: nnx.Variable, part: int | None, entering: int, rank: int, rngs: nnx.Rngs
 ) -> dict[str, nnx.Param]:
-    """`A`, by which an input becomes as large as it is, and `B`, which is zero; split over a mesh as the kernel is."""
+    """Return `A`, whose output has the scale of its input, and `B`, which is zero; sharded like the kernel."""
     shape, axes = list(kernel.get_value().shape), list(kernel.get_metadata()["axes"])
     if part is not None:
         del shape[2], axes[2]
+    # Example: target "query" of qkv_kernel [n, D, 3, N, H]: without the axis of 3 it is [n, D, N, H], with one input
+    # axis: A is [n, D, r], B is [n, r, N, H]. out_kernel [n, N, H, D] has two: A is [n, N, H, r], B is [n, r, D].
     end = 1 + entering
     first = normal(rngs, (*shape[:end], rank), math.prod(shape[1:end]) ** -0.5)
     second = jnp.zeros((shape[0], rank, *shape[end:]))

@@ -1,17 +1,17 @@
-"""Runs stacked layers over the rows of a stage.
+"""The run of stacked layers over the rows of a stage.
 
-What the modalities share decides how their tokens lie, so that nothing is computed twice and masked:
+The shared weights decide the rows, so that nothing is computed twice and then masked:
 
 | shared | rows | dense products |
 |---|---|---|
-| everything | one of all modalities | one of each weight |
-| all but norms | one of all modalities; scale and bias are picked by a token's modality | one of each weight |
-| all but feed-forward, nothing | one a modality, compact within its own budget | one of each weight and modality |
+| everything | one of all modalities | one per weight |
+| all but norms | one of all modalities; scale and bias are selected by a token's modality | one per weight |
+| all but feed-forward, nothing | one per modality, compact within its own budget | one per weight and modality |
 
-Rows of one modality each have its spans contiguous already. Where modalities see each other, queries, keys
-and values alone are woven into one row, clip by clip, and what attention gives goes back; the way is a gather in
-both directions, and so is its gradient (`gather.permute_tokens`). A stage in which modalities neither share nor see
-anything is a stack of its own for each, which may then differ in depth.
+Rows of one modality each have contiguous spans already. If modalities attend to each other, only queries, keys and
+values are interleaved into one row, clip by clip, and the output of attention is split again. Both ways are gathers,
+and so are their gradients (`gather.permute_tokens`). In a stage in which modalities neither share weights nor attend to
+each other, each has a stack of its own, which may differ in depth.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ def _none(count: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class ComputeConfig:
-    """What layers are made of, and how they are computed; the latter changes no result beyond rounding.
+    """The architecture of the layers and the way to compute them; the latter changes no result beyond rounding.
 
     Attributes:
-      block: what they are made of.
-      attention, chunk: as of `attend`.
-      remat: what is computed again.
-      unrolled: how many of so many layers in a row are unrolled, the last of them.
+      block: architecture of a layer.
+      attention, chunk: as for `attend`.
+      remat: rematerialization in the backward pass.
+      unrolled: function from a number of consecutive layers to how many of them, the last ones, are unrolled.
     """
 
     block: Block = Block()
@@ -74,7 +74,7 @@ class ComputeConfig:
 
     @classmethod
     def of(cls, model: Model) -> ComputeConfig:
-        """The settings of a model's config."""
+        """Return the settings of a model's config."""
         unrolled = partial(unrolled_layers, model, traced_platform())
         return cls(model.block, model.attention, model.chunk, Remat.of(model), unrolled)
 
@@ -86,7 +86,7 @@ def run_layers(
     rotation: Rotation | None,
     computing: ComputeConfig,
 ) -> Float[Array, "B L D"]:
-    """Runs stacked layers that share everything over one row, all with the same spans."""
+    """Run stacked layers that share everything over one row, all with the same spans."""
     route = TokenRouting((PackedRows(None, None, None, MODALITIES),), (spans,), (rotation,))
     return run_routed_layers((x,), layers, route, computing)[0]
 
@@ -98,14 +98,14 @@ def run_routed_layers(
     computing: ComputeConfig,
     kept: Float[Array, "depth 2 B E"] | None = None,
 ) -> Tokens:
-    """Runs stacked layers one after the other over the rows of a stage.
+    """Run stacked layers in sequence over the rows of a stage.
 
     Args:
       xs: the tokens of each row.
       layers: the stacked weights.
-      route: where tokens lie and what they see.
-      computing: how.
-      kept: for each layer the factors of every clip's attention and feed-forward; None: they are 1.
+      route: rows, spans and rotations of the stage.
+      computing: the way to compute the layers.
+      kept: for each layer the factors of every clip's attention and feed-forward; None: 1.
     """
 
     def body(xs: Tokens, layer: tuple[LayerParams, Array | None]) -> tuple[Tokens, None]:
@@ -116,7 +116,7 @@ def run_routed_layers(
     if scanned:
         stacks = (layers, kept)
         first = stacks if scanned == count else jax.tree.map(lambda value: value[:scanned], stacks)
-        # Within a scan the loop itself keeps XLA from merging the two computations.
+        # Within a scan the loop itself keeps XLA from merging the computation with its repetition.
         xs = jax.lax.scan(_again(body, computing, prevent_cse=False), xs, first)[0]
     body = _again(body, computing, prevent_cse=True)
     for number in range(scanned, count):
@@ -132,7 +132,7 @@ def _again(body: Callable[..., Any], computing: ComputeConfig, prevent_cse: bool
 def transformer_layer(
     xs: Tokens, layer: LayerParams, kept: Float[Array, "2 B E"] | None, route: TokenRouting, computing: ComputeConfig
 ) -> Tokens:
-    """One layer, in the dtype of `xs`."""
+    """Run one layer, in the dtype of `xs`."""
     block, weights = computing.block, [layer_params_for(layer, rows.modalities) for rows in route.rows]
 
     def add(branch: str, number: int, xs: Tokens, given: list[Array]) -> Tokens:
@@ -153,7 +153,7 @@ def transformer_layer(
 
 
 def layer_weights(xs: Tokens, layer: LayerParams, route: TokenRouting, block: Block) -> Float[Array, "B N W W"]:
-    """The attention weights of one layer for its input `xs`, in the woven row, float32, for pictures."""
+    """Return the attention weights of one layer for its input `xs`, in the interleaved row, float32, for plots."""
     woven, weights = route.woven, [layer_params_for(layer, rows.modalities) for rows in route.rows]
     (q,) = _interleave_tokens(route, xs, weights, block, Q)
     if not route.cross:
@@ -168,7 +168,7 @@ def layer_weights(xs: Tokens, layer: LayerParams, route: TokenRouting, block: Bl
 
 
 def _mixed(xs: Tokens, weights: list[LayerParams], route: TokenRouting, computing: ComputeConfig) -> Tokens:
-    """The mixed values `[B, S, N, H]` of every row's tokens."""
+    """Return the mixed values `[B, S, N, H]` of every row's tokens."""
     block, whole = computing.block, route.whole
 
     def mix(number: int, qkv: tuple[Array, ...], spans: Array) -> Array:
@@ -181,9 +181,10 @@ def _mixed(xs: Tokens, weights: list[LayerParams], route: TokenRouting, computin
     spans = route.woven.spans
     if not route.cross:
         return _split_tokens(route, mix(0, _interleave_tokens(route, xs, weights, block, QKV), spans))
+    # Cross attention runs once per modality over all queries, and keeps the output of that modality's own queries.
     q, mixed = _interleave_tokens(route, xs, weights, block, Q), []
     for number, own in enumerate(weights):
-        # What all tokens are to the queries of this modality: its own weights make their keys and values.
+        # Keys and values of all tokens for the queries of this modality, computed by its own weights.
         answers = _interleave_tokens(route, xs, [own] * len(weights), block, KV)
         mixed.append(_split_tokens(route, mix(0, q + answers, spans))[number])
     return tuple(mixed)
@@ -192,7 +193,7 @@ def _mixed(xs: Tokens, weights: list[LayerParams], route: TokenRouting, computin
 def _projected(
     route: TokenRouting, number: int, x: Array, own: LayerParams, block: Block, wanted: slice
 ) -> tuple[Array, ...]:
-    """Those wanted of queries, keys and values of one row's tokens."""
+    """Return queries, keys and values, or the `wanted` of them, of one row's tokens."""
     rows = route.rows[number]
     return qkv_projection(pre_norm(x, own, "attention", rows, block), own, route.rotations[number], block, wanted)
 
@@ -200,8 +201,9 @@ def _projected(
 def _interleave_tokens(
     route: TokenRouting, xs: Tokens, weights: list[LayerParams], block: Block, wanted: slice
 ) -> tuple[Array, ...]:
-    """Those wanted of queries, keys and values, each `[B, W, N, H]` in the woven row."""
+    """Return queries, keys and values, or the `wanted` of them, each `[B, W, N, H]` in the interleaved row."""
     parts = enumerate(zip(xs, weights, strict=True))
+    # Norm, projection and rotation are per row, with its own weights; only their outputs are interleaved.
     made = [_projected(route, number, x, own, block, wanted) for number, (x, own) in parts]
     woven = route.woven
     return tuple(
@@ -211,7 +213,7 @@ def _interleave_tokens(
 
 
 def _split_tokens(route: TokenRouting, x: Float[Array, "B W N H"]) -> Tokens:
-    """What stands in the woven row, back in the rows."""
+    """Split the tokens of the interleaved row into the rows."""
     sizes = [rows.layout.modality.shape[1] for rows in route.rows]
     return tuple(
         jnp.split(permute_tokens(x, route.woven.scatter_index, route.woven.gather_index), np.cumsum(sizes)[:-1], axis=1)
@@ -219,9 +221,11 @@ def _split_tokens(route: TokenRouting, x: Float[Array, "B W N H"]) -> Tokens:
 
 
 def _average_bottlenecks(xs: Tokens, route: TokenRouting) -> Tokens:
-    """Each copy of a bottleneck token becomes their mean over the modalities that the clip has (MBT, eq. 8 and 9)."""
+    """Replace each copy of a bottleneck token by the mean over the clip's modalities (MBT, eq. 8 and 9)."""
     clips, modalities, count = route.shape
     shape = (len(xs[0]), clips, modalities, count)
+    # Each copy is in one row, and `permute_tokens` gives zero in the rest: the sum collects them, [B, E * m * c, D].
+    # Example: a clip with video and audio but no text has `there` = (1, 1, 0); its mean is over two copies.
     copies = sum(
         permute_tokens(x, each.gather_index, each.scatter_index) for x, each in zip(xs, route.copies, strict=True)
     )

@@ -1,10 +1,10 @@
-"""Factorised video: a space encoder within each tubelet step, then one token a step for the trunk (ViViT, model 2).
+"""Factorised video: a space encoder within each tubelet step, then one token per step (ViViT, model 2).
 
-In the space encoder a token sees the tokens of its own step of its own clip and no others; the trunk is the
-temporal encoder (Arnab et al. 2021, section 3.3). Positions part likewise: those in space are the space
-encoder's, those in time the trunk's.
+In the space encoder a token attends to the tokens of its own step of its own clip. The backbone is the temporal encoder
+(Arnab et al. 2021, section 3.3). Positions are split likewise: the space encoder has those in space, the backbone those
+in time.
 
-Letters: `S` steps of a row, a slot for each of every clip; `W` places of the rows of the space encoder.
+Letters: `S` steps of a row, a slot for each step of every clip; `W` tokens of a row of the space encoder.
 """
 
 from __future__ import annotations
@@ -30,18 +30,17 @@ from mmvideo.stream import PADDING, Modality, PatchSpec, StreamSpec, TokenLayout
 
 
 class SpaceEncoder(nnx.Module):
-    """Layers within a tubelet step, the norm behind them, and the pooling of a step to one token.
+    """Layers within a tubelet step, the norm after them, and the pooling of a step to one token.
 
     Args:
-      config: the model, whose `video_encoder` says how deep and how pooled; width, heads and blocks are
-        the model's.
+      config: the model; its `video_encoder` gives depth and pooling; width, heads and blocks are the model's.
       spec: the patches of the video.
 
     Attributes:
       deterministic: False lets steps skip branches of layers (stochastic depth), as in training.
 
     Raises:
-      ValueError: no layer.
+      ValueError: a depth below 1.
     """
 
     def __init__(self, config: Model, spec: PatchSpec, *, rngs: nnx.Rngs):
@@ -63,23 +62,26 @@ class SpaceEncoder(nnx.Module):
     def __call__(
         self, x: Float[Array, "B L D"], layout: TokenLayout, clips: int, budgets: dict[str, int]
     ) -> tuple[Float[Array, "B K D"], PackedRows, dict[str, int]]:
-        """Rows in which each step of video is one token.
+        """Return rows in which each step of video is one token.
 
         Args:
           x: the embedded tokens of the stream's rows, without positions.
-          layout: of them.
+          layout: layout of these rows.
           clips: clip slots of a row, `E`.
           budgets: the most tokens that a row has of each modality, in the order of `MODALITIES`.
 
         Returns:
-          The tokens of all modalities; the rows in which they stand, whose source is the stream's row with
-          the steps behind it; and the budgets of these rows.
+          The tokens of all modalities; their rows, whose pool is the stream's row followed by the steps; and the
+          budgets of these rows.
         """
+        # Example: 8 steps in the grid: step 3 of clip 2 has slot 2 * 8 + 3 = 19.
         step = layout.clip * self.grid[0] + layout.grid[..., 0]
         step = jnp.where(layout.modality == Modality.VIDEO, step, PADDING)
         count = clips * self.grid[0]
         pooled, present = self._pooled(x, _by_step(layout, step), count, budgets["video"])
         budgets = budgets | {"video": min(budgets["video"], count)}
+        # The pool is [tokens of other modalities, with padding for video | one token per step]; sorting makes it
+        # compact.
         others = dataclasses.replace(layout, modality=jnp.where(step == PADDING, layout.modality, PADDING))
         both = join_rows(others, self._steps_layout(layout, step, present))
         rows = sort_rows(both, tuple(budgets), min(x.shape[1], sum(budgets.values())))
@@ -88,49 +90,54 @@ class SpaceEncoder(nnx.Module):
     def _pooled(
         self, x: Array, layout: TokenLayout, count: int, budget: int
     ) -> tuple[Float[Array, "B S D"], Bool[Array, "B S"]]:
-        """The token of each step, and which steps a row has."""
-        x, source = self.position.add(x, layout), TokenPool.of(layout, count, {"video": budget})
+        """Return the token of each step, and the mask of the steps that a row has."""
+        x = self.position.add(x, layout)
+        source = TokenPool.of(layout, count, {"video": budget})
         with_class = self.config.video_encoder.pooling == "class"
         if with_class:
             source = source.with_extra(SpecialTokens(VIDEO, 1))
             own = jnp.broadcast_to(self.class_token[...].astype(x.dtype), (len(x), count, x.shape[-1]))
             x = jnp.concatenate([x, own], axis=1)
+        # With a class token per step, a step has one token more, and a row one more per step that it can hold.
         cells = self.grid[1] * self.grid[2] + with_class
         steps = arrange_steps(source, budget + with_class * min(count, budget), cells, self.dims)
-        rows, computing, kept = steps.rows, ComputeConfig.of(self.config), self._kept(len(x), count)
+        rows = steps.rows
+        computing = ComputeConfig.of(self.config)
+        kept = self._kept(len(x), count)
         y = self.norm(steps.run(rows.gather(x), self.blocks.layers(), self.position.rotation, computing, kept))
         mean, present = pool(y, rows.layout, VIDEO, count)
         return (rows.scatter(y)[:, source.tokens :] if with_class else mean.astype(x.dtype)), present
 
     def _kept(self, batch: int, count: int) -> Float[Array, "depth 2 B S"] | None:
-        """What stochastic depth leaves of every step's branches; None: all."""
+        """Return the factors of stochastic depth for every step's branches; None: all are 1."""
         rate, depth = self.config.block.drop_path, self.dims.depth
         if not rate or self.deterministic:
             return None
-        rates, rescale = drop_rates(rate, 0, depth, depth), self.config.block.drop_path_rescale
+        rates = drop_rates(rate, 0, depth, depth)
+        rescale = self.config.block.drop_path_rescale
         return drop_path_scales(self.drop_path(), rates, batch, count, rescale)
 
     def _steps_layout(self, layout: TokenLayout, step: Int[Array, "B L"], present: Bool[Array, "B S"]) -> TokenLayout:
-        """The layout of the steps, of which each has the time of its tokens."""
-        dims = jnp.arange(present.shape[1], dtype=jnp.int32)
-        first = jnp.argmax(step[:, None] == dims[:, None], axis=-1)
+        """Return the layout of the steps; each has the time of its tokens."""
+        slots = jnp.arange(present.shape[1], dtype=jnp.int32)
+        first = jnp.argmax(step[:, None] == slots[:, None], axis=-1)
         zero = jnp.zeros_like(first, jnp.int32)
         return TokenLayout(
             source_index=zero,
             modality=jnp.where(present, jnp.int32(Modality.VIDEO), PADDING),
-            clip=jnp.where(present, dims // self.grid[0], PADDING),
+            clip=jnp.where(present, slots // self.grid[0], PADDING),
             time=jnp.where(present, jnp.take_along_axis(layout.time, first, axis=1), 0),
-            grid=jnp.stack([jnp.where(present, dims % self.grid[0], 0), zero, zero], axis=-1),
+            grid=jnp.stack([jnp.where(present, slots % self.grid[0], 0), zero, zero], axis=-1),
         )
 
 
 def backbone_spec(spec: StreamSpec) -> StreamSpec:
-    """The spec of the rows that a trunk behind a space encoder sees: video has a token a step."""
+    """Return the spec of the rows that enter a backbone after a space encoder: video has one token per step."""
     return dataclasses.replace(spec, video=dataclasses.replace(spec.video, grid=(spec.video.grid[0], 1, 1)))
 
 
 def _by_step(layout: TokenLayout, step: Int[Array, "B L"]) -> TokenLayout:
-    """The layout of the video alone, in which every step is a clip that begins at time 0."""
+    """Return the layout of the video alone, in which every step is a clip that begins at time 0."""
     return dataclasses.replace(
         layout,
         modality=jnp.where(step != PADDING, layout.modality, PADDING),

@@ -1,4 +1,4 @@
-"""The tokens that a trunk adds to those of the stream: class tokens, registers, bottlenecks."""
+"""The tokens that a backbone adds to those of the stream: class tokens, registers, bottlenecks."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from mmvideo.model.layers.basic import normal, parameter
 from mmvideo.stream import MODALITIES, StreamSpec
 
 BY_MODALITY = ("extra.registers", "extra.classes")
-"""Ends of the names of the parameters that have a row for each modality of the run."""
+"""Suffixes of the names of parameters that have a row for each modality of the run."""
 
 
 class ExtraTokens(nnx.Module):
-    """Learned tokens: registers and class tokens for each modality, bottleneck tokens for all alike.
+    """Learned tokens: registers and class tokens for each modality, bottleneck tokens shared by all.
 
-    Registers stand before class tokens, so that a class token of a causal text sees them and the text,
-    and the text sees neither.
+    Registers come before class tokens. In causal text a class token then attends to the registers and the text, and the
+    text attends to neither.
 
     Args:
-      config: gives their numbers.
+      config: gives the number of each.
       modalities: those of the run.
-      fused: those that meet in a bottleneck; none if there is no bottleneck.
+      fused: those that share a bottleneck; empty if there is none.
       width: `D`.
     """
 
@@ -47,22 +47,24 @@ class ExtraTokens(nnx.Module):
             self.bottlenecks = parameter(normal(rngs, (config.fusion.bottlenecks, width)), "place", "embed")
 
     def join(self, x: Float[Array, "B L D"], source: TokenPool) -> tuple[Float[Array, "B T D"], TokenPool]:
-        """The tokens of a row with registers and class tokens behind them."""
+        """Append registers and class tokens to the tokens of a row."""
         own = [getattr(self, name)[...] for name in ("registers", "classes") if hasattr(self, name)]
         if not own:
             return x, source
         return _behind(x, jnp.concatenate(own, axis=1), source), source.with_extra(self.constant)
 
     def narrowed(self, x: Float[Array, "B T D"], source: TokenPool) -> tuple[Float[Array, "B U D"], TokenPool]:
-        """The tokens of a source with copies of the bottleneck tokens behind them."""
+        """Append copies of the bottleneck tokens to the tokens of a pool."""
         copies = jnp.broadcast_to(self.bottlenecks[...], (len(self.narrow.modalities), *self.bottlenecks.shape))
         return _behind(x, copies, source), source.with_extra(self.narrow)
 
     def class_tokens(self, x: Float[Array, "B T D"], source: TokenPool) -> Float[Array, "B E 3 C D"]:
-        """The class tokens in a source; zero for a modality that the run lacks."""
+        """Return the class tokens in a pool; zero for a modality that the run lacks."""
         count, width = self.classes_of, x.shape[-1]
         if not count:
             return jnp.zeros((len(x), source.clips, len(MODALITIES), 0, width), x.dtype)
+        # The pool is [L tokens | E x modalities x (registers, class tokens) | …]: the last `count` of each group of
+        # extra tokens are its class tokens.
         end = source.tokens + self.constant.size(source.clips)
         shape = (len(x), source.clips, len(self.constant.modalities), self.constant.count, width)
         own = x[:, source.tokens : end].reshape(shape)[:, :, :, -count:]
@@ -72,7 +74,7 @@ class ExtraTokens(nnx.Module):
 
 
 def _behind(x: Float[Array, "B T D"], extra: Float[Array, "m c D"], source: TokenPool) -> Float[Array, "B U D"]:
-    """The tokens with extra ones for each clip behind them."""
+    """Append extra tokens for each clip."""
     each = jnp.broadcast_to(extra.astype(x.dtype), (len(x), source.clips, *extra.shape))
     return jnp.concatenate([x, each.reshape(len(x), -1, x.shape[-1])], axis=1)
 
@@ -80,13 +82,14 @@ def _behind(x: Float[Array, "B T D"], extra: Float[Array, "m c D"], source: Toke
 def modality_rows(
     old: Mapping[str, np.ndarray], new: Mapping[str, np.ndarray], old_spec: StreamSpec, new_spec: StreamSpec
 ) -> dict[str, np.ndarray]:
-    """The parameters of a model with class tokens and registers picked for the modalities of another one.
+    """Select the rows of a model's class tokens and registers for the modalities of another model.
 
     Args:
-      old: by dotted name, of a model for the modalities of `old_spec`.
-      new: of the model for those of `new_spec`, which keeps its own for a modality that the old one lacks.
+      old: parameters by dotted name, of a model for the modalities of `old_spec`.
+      new: parameters of the model for those of `new_spec`; it keeps its own row for a modality that the old one lacks.
       old_spec, new_spec: the modalities of both.
     """
+    # Example: old rows for (video, text), new rows for (video, audio): video from the old model, audio from the new.
     found, owners = dict(old), old_spec.modalities
     for name in old.keys() & new.keys():
         if not name.endswith(BY_MODALITY) or old[name].shape[1:] != new[name].shape[1:]:

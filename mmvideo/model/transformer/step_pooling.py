@@ -1,4 +1,4 @@
-"""From the tokens of video to one vector a time step of a clip, and layers over the steps."""
+"""Pooling of the tokens of video to one vector per time step of a clip, and layers over the steps."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Steps(NamedTuple):
     """The time steps of every clip.
 
     Attributes:
-      vector: the mean of the step's tokens, float32; zero where the clip has none there.
-      time: middle of the step in seconds after the start of the clip's view; 0 where there is none.
-      present: which steps the clip has tokens of.
-      seconds: from one step of the clip to the next.
+      vector: the mean of the step's tokens, float32; zero where the clip has no token.
+      time: middle of the step in seconds after the start of the clip's view; 0 where the clip has no token.
+      present: mask of the steps of which the clip has tokens.
+      seconds: time from one step of the clip to the next.
     """
 
     vector: Float[Array, "B E T D"]
@@ -33,25 +33,27 @@ class Steps(NamedTuple):
 
     @property
     def length(self) -> Float[Array, "B E"]:
-        """Where the last step of each clip ends, in seconds after the start of its view."""
+        """End of the last step of each clip, in seconds after the start of its view."""
         return self.time.max(axis=-1) + self.seconds / 2
 
 
 def pool_frames(tokens: Float[Array, "B L D"], layout: TokenLayout, clips: int, video: PatchSpec) -> Steps:
-    """The tokens of video pooled over space.
+    """Pool the tokens of video over space.
 
     Args:
-      tokens: features in the rows of `layout`; a trunk that keeps one token a step is only a special case.
-      layout: which clip, modality and cell of the grid each token is of.
+      tokens: features in the rows of `layout`; a backbone may also give one token per step.
+      layout: clip, modality and grid cell of each token.
       clips: clip slots of a row, `E`.
-      video: the largest grid, whose steps are `T`, and the seconds of a step of a clip that has only one. The
-        others tell their own, for frames may be spread over a clip of any length.
+      video: the largest grid, whose steps are `T`, and the seconds of a step for a clip that has only one. Other clips
+        derive the seconds from their times, because frames may be spread over a clip of any length.
     """
+    # Each step of each clip is pooled as if it were a clip: with T = 8, step 3 of clip 2 is slot 19.
     steps = video.grid[0]
     step = jnp.where(layout.modality == Modality.VIDEO, layout.clip * steps + layout.grid[..., 0], PADDING)
     by_step = dataclasses.replace(layout, clip=step)
     vector, present = pool(tokens, by_step, VIDEO, clips * steps)
-    # Taken from a token, not averaged: fast products would round the seconds of a long video.
+    # The time of a step's first token, not a mean over its tokens: low-precision products would round the seconds of a
+    # long video.
     first = members(by_step, VIDEO, clips * steps)[0].argmax(axis=-1)
     time = jnp.where(present, jnp.take_along_axis(layout.time, first, axis=1), 0)
     split = (len(present), clips, steps)
@@ -60,11 +62,12 @@ def pool_frames(tokens: Float[Array, "B L D"], layout: TokenLayout, clips: int, 
 
 
 def _step_seconds(time: Float[Array, "B E T"], present: Bool[Array, "B E T"], alone: float) -> Float[Array, "B E"]:
-    """Seconds from step to step between the first and the last that a clip has; `alone` where these are one."""
-    place = jnp.arange(time.shape[-1])
+    """Return the seconds per step between the first and last steps that a clip has; `alone` where it has only one."""
+    # Example: steps 1 and 4 are present at 0.5 s and 2.0 s: (2.0 - 0.5) / (4 - 1) = 0.5 s a step.
+    index = jnp.arange(time.shape[-1])
     steps, seconds = (
         jnp.where(present, x, -jnp.inf).max(axis=-1) - jnp.where(present, x, jnp.inf).min(axis=-1)
-        for x in (place, time)
+        for x in (index, time)
     )
     return jnp.where(steps > 0, seconds / jnp.maximum(steps, 1), alone)
 
@@ -74,7 +77,7 @@ class StepLayers(nnx.Module):
 
     Args:
       width: `D`.
-      depth: how many layers; none leaves the steps as they are.
+      depth: number of layers; with 0 the steps stay unchanged.
     """
 
     def __init__(self, width: int, depth: int, *, rngs: nnx.Rngs):
@@ -83,7 +86,7 @@ class StepLayers(nnx.Module):
         self.kernels = nnx.Dict({name: Linear(3 * width, width, axes=("embed", "mlp"), rngs=rngs) for name in names})
 
     def __call__(self, x: Float[Array, "B E T D"], present: Bool[Array, "B E T"]) -> Float[Array, "B E T D"]:
-        """The steps; what stands where there is none means nothing, and no other step sees it."""
+        """Return the steps; values at absent steps are arbitrary, and no other step sees them."""
         for name in self.kernels:
             y = jnp.where(present[..., None], self.norms[name](x), 0)
             x = x + gelu(self.kernels[name](_neighbours(y)))
@@ -91,7 +94,10 @@ class StepLayers(nnx.Module):
 
 
 def _neighbours(x: Float[Array, "B E T D"]) -> Float[Array, "B E T three_D"]:
-    """Beside each step the one before and the one behind it, zero beyond the ends."""
+    """Concatenate to each step the one before and the one after it, zero beyond the ends.
+
+    Example: steps [a, b] become [(0, a, b), (a, b, 0)].
+    """
     edge = jnp.zeros_like(x[..., :1, :])
     before = jnp.concatenate([edge, x[..., :-1, :]], axis=-2)
     after = jnp.concatenate([x[..., 1:, :], edge], axis=-2)

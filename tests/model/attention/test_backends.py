@@ -1,4 +1,4 @@
-"""The backends with kernels of a platform: by their stand-ins here, by themselves where the platform is."""
+"""The kernel backends of a platform: by their stand-ins here, by their kernels on the platform."""
 
 import importlib.util
 from functools import partial
@@ -20,7 +20,7 @@ needs_tokamax = pytest.mark.skipif(importlib.util.find_spec("tokamax") is None, 
 
 
 def check(attention, arrays, spans, soft_cap=None, dtype=jnp.float32, atol=2e-5):
-    """Values and gradients of `attention(q, k, v, spans)` against float64."""
+    """Compare values and gradients of `attention(q, k, v, spans)` with float64."""
 
     @jax.jit
     def run(q, k, v, gradient, spans):
@@ -34,7 +34,7 @@ def check(attention, arrays, spans, soft_cap=None, dtype=jnp.float32, atol=2e-5)
 
 
 def in_parts(attention, *edges):
-    """The same, asked with a part of the queries at a time, as devices ask that share a row."""
+    """Compare the same with some of the queries at a time, as on devices that share a row."""
 
     def run(q, k, v, spans):
         parts = zip(jnp.split(q, edges, axis=1), jnp.split(spans, edges, axis=1), strict=True)
@@ -153,7 +153,7 @@ def mesh_of(**axes):
 @pytest.mark.parametrize("rows", ["whole", "spans"])
 @pytest.mark.parametrize("backend", ["cudnn", "tokamax", "splash"])
 def test_kernel_of_the_platform_is_exact(backend, rows):
-    """In bfloat16 with heads of 64: each product rounds its factors to 8 bits."""
+    """bfloat16 with heads of 64: each product rounds its factors to 8 bits."""
     arrays, spans = inputs(300, heads=2, head=64, longest=250)
     whole = rows == "whole"
     spans = whole_rows((120, 300), 300) if whole else spans

@@ -81,7 +81,7 @@ def test_auto_takes_what_can_do_the_call():
     ],
 )
 def test_auto_prefers_fused_kernels_on_a_gpu(monkeypatch, installed, whole, length, taken):
-    """In bfloat16; cuDNN can do neither float32 nor capped scores, so that without tokamax XLA is left for those."""
+    """bfloat16 rows: cuDNN supports neither float32 nor capped scores, so without tokamax XLA remains for those."""
     monkeypatch.setattr(
         "mmvideo.model.attention.dispatch.tokamax_unsupported_reason", lambda: None if installed else "absent"
     )

@@ -1,4 +1,4 @@
-"""Stages of fusion, and that their taps know of nothing that they should not know."""
+"""Stages of fusion, and that no content leaks into taps before its stage."""
 
 import dataclasses
 
@@ -66,7 +66,7 @@ def test_impossible_layers_are_refused(fusion):
 @pytest.mark.parametrize("fusion", [Fusion("early"), Fusion("mid", 2), Fusion("mid", 2, 1), Fusion("late")])
 @pytest.mark.parametrize("changed", MODALITIES)
 def test_taps_do_not_leak(streams, build, fusion, changed):
-    """Change one modality: tokens of the others change in the taps of stages that let them meet, in no other."""
+    """Change one modality: tokens of the rest change only in the taps of stages in which they are fused."""
     model = build(fusion=fusion)
     before, after = streams.make_clip(1), streams.make_clip(1)
     after[changed] = streams.make_clip(2)[changed]
@@ -107,7 +107,7 @@ def test_video_and_audio_never_know_of_causal_text(streams, build):
 
 @pytest.mark.parametrize("fusion", [Fusion("mid", 2, 1, text="causal"), Fusion("early", text="causal")])
 def test_causal_text_sees_only_what_stands_before_it(streams, build, fusion):
-    """Change a piece in the middle: it and those behind it change, in every stage; nothing else does."""
+    """Change a text token in the middle: it and later tokens change, in every stage; nothing else does."""
     model = build(fusion=fusion)
     before, after = streams.make_clip(1), streams.make_clip(1)
     after["text"] = (after["text"][0].copy(), *after["text"][1:])

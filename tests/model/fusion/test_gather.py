@@ -1,4 +1,4 @@
-"""Rows with extra tokens, arranged as plain Python arranges them, and the way there and back."""
+"""Rows with extra tokens against plain Python, and gather and scatter as inverses."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ BUDGETS = {"video": 30, "audio": 30, "text": 30}
 
 @pytest.fixture(scope="module")
 def source(streams):
-    """Two rows of clips that have all modalities or some; two tokens more for each, and one more for two of them."""
+    """Two rows of clips with all or some modalities; two extra tokens per modality, and one more for two of them."""
     rows = [
         [streams.make_clip(1), streams.make_clip(2, audio=0, text=2)],
         [streams.make_clip(3, video=3, text=0), streams.make_clip(4, video=0, audio=0)],
@@ -29,7 +29,7 @@ def source(streams):
 
 
 def listed(source, row):
-    """The places of a source by clip and modality, in order."""
+    """Return the indices of a pool by clip and modality, in order."""
     found = {}
     for place in np.flatnonzero(source.layout.modality[row] != PADDING):
         key = int(source.layout.clip[row, place]), MODALITIES[int(source.layout.modality[row, place])]
@@ -61,7 +61,7 @@ def test_rows_are_sorted_by_clip_modality_and_place(source, order):
 
 
 def test_a_row_is_as_long_as_it_can_ever_need(streams):
-    """The extra tokens of no more clips than have a modality, and of no more than it has tokens."""
+    """A row's length: extra tokens only for clips with the modality, and for no more clips than it has tokens."""
     layout = jax.tree.map(jnp.asarray, streams.make_stream([[streams.make_clip(1)]]).layout)
     source = TokenPool.of(layout, 4, {"video": 20, "audio": 3, "text": 90}).with_extra(SpecialTokens(MODALITIES, 2))
     assert source.rows(("video",)).gather_index.shape[1] == 20 + 4 * 2

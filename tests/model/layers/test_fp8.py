@@ -1,4 +1,4 @@
-"""Products in floats of 8 bits: within the error of the format, and good enough to learn with."""
+"""Products in 8-bit floats: within the error of the format, and accurate enough for training."""
 
 import re
 
@@ -114,7 +114,7 @@ def test_it_learns_as_without(qwix):
 
 @pytest.mark.parametrize(("activation", "products"), [("gelu", 4), ("swiglu", 5)])
 def test_all_products_with_weights_are_of_8_bits_and_no_others(qwix, activation, products):
-    """Of a layer: to queries, keys and values, out of attention, up, gate and down; each has two in the gradient."""
+    """The products of a layer: queries, keys and values, attention output, up, gate, down; two gradients for each."""
     block = Block(quantized="fp8", activation=activation)
     layers = TransformerStack(ModelDims(1, 32, 2, 128), block, rngs=nnx.Rngs(0)).layers()
     loss = jax.grad(lambda x, layers: run(x, layers, block).astype(jnp.float32).sum(), argnums=(0, 1))

@@ -1,4 +1,4 @@
-"""What rematerialised layers keep, and where: by the names of their tensors, on every step of the ladder."""
+"""The tensors that rematerialized layers save, by name, and where, for every value of `model.remat`."""
 
 import re
 from collections import Counter
@@ -37,13 +37,13 @@ OFFLOADED = dict(remat="full", remat_keep=("query_key_value",), remat_offload=("
 
 
 def given(block=Block(), depth=DEPTH):
-    """Tokens, and the weights of layers."""
+    """Return tokens and the weights of layers."""
     x = jax.random.normal(jax.random.key(0), INPUT)
     return x, TransformerStack(ModelDims(depth, WIDTH, HEADS, INNER), block, rngs=nnx.Rngs(0)).layers()
 
 
 def loss(**settings):
-    """A number that layers give; each token sees those before it."""
+    """Return a scalar loss of layers; each token attends to earlier ones."""
     ends = np.stack([np.zeros(LENGTH), np.arange(LENGTH) + 1], axis=-1).astype(np.int32)
     spans, computing = jnp.asarray(np.stack([ends] * ROWS)), ComputeConfig.of(Model(chunk=4, **settings))
     return lambda x, layers: jnp.square(run_layers(x, layers, spans, None, computing)).sum()
@@ -54,7 +54,7 @@ def gradient(**settings):
 
 
 def runs(name, program, *arguments):
-    """How often an operation stands in a program."""
+    """Count an operation in a program."""
     return len(re.findall(rf"= {name}\b", str(jax.make_jaxpr(program)(*arguments))))
 
 
@@ -72,7 +72,7 @@ def test_what_is_kept_changes_neither_values_nor_gradients(attention):
 @pytest.mark.parametrize("block", [Block(), Block(layer_scale=0.1, activation="swiglu")], ids=["plain", "scaled"])
 @pytest.mark.parametrize("settings", [*(dict(remat=step) for step in KEPT), OFFLOADED], ids=str)
 def test_a_layer_keeps_what_its_policy_says_and_no_more(settings, block):
-    """Activations are told from weights by their shapes: rows and tokens first, or those of the softmax's sums."""
+    """Return saved activations, recognised by shape: rows and tokens first, or the shape of the softmax sums."""
     saved = saved_residuals(loss(attention="chunked", scan=False, block=block, **settings), *given(block))
     found = Counter(
         (aval.shape, aval.memory_space == jax.memory.Space.Host)
@@ -110,7 +110,7 @@ def test_each_step_repeats_the_products_that_it_says():
 
 
 def test_the_planner_counts_what_is_kept_on_the_device():
-    """Deep enough that what is kept outweighs the work of a layer."""
+    """A model so deep that saved tensors outweigh the working memory of a layer."""
     depth = 200
     arguments = given(depth=depth)
     each = {name: depth * 4 * int(np.prod(shape)) for name, shape in SHAPES.items()}
@@ -129,7 +129,7 @@ def test_the_planner_counts_what_is_kept_on_the_device():
 
 @pytest.mark.parametrize(("kept", "forward"), [((), 2), (("attended",), 1)])
 def test_kept_attention_runs_once(kept, forward, monkeypatch):
-    """In the program of a gradient, by each kernel; the chunked one's own gradient is a scan more."""
+    """Count in the program of a gradient, for each kernel; the chunked backend's gradient adds a scan."""
     monkeypatch.setattr(fused_attention_stablehlo, "check_cudnn_version", lambda: 91000)
     policy = Remat(frozenset(kept))
 
@@ -152,7 +152,7 @@ def test_kept_attention_runs_once(kept, forward, monkeypatch):
 
 @pytest.mark.parametrize(("kept", "forward"), [((), 2), (("attended",), 1)])
 def test_a_kernel_that_names_nothing_runs_once(kept, forward):
-    """As tokamax's operators are defined: JAX has the results and what the gradient needs in one operation."""
+    """An operator defined like tokamax's: JAX has results and residuals in one operation."""
 
     @jax.custom_vjp
     def kernel(x):
@@ -169,7 +169,7 @@ def test_a_kernel_that_names_nothing_runs_once(kept, forward):
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_what_is_offloaded_goes_to_the_host_and_comes_back(platform):
-    """Three arrays of a layer: `inner`, what attention gives, and the sums of its softmax."""
+    """Three saved arrays of a layer: `inner`, the output of attention, and its softmax sums."""
     program = jax.jit(gradient(attention="chunked", **OFFLOADED)).trace(*given())
     places = re.findall(r'_xla_buffer_placement = "(\w+)"', program.lower(lowering_platforms=(platform,)).as_text())
     assert Counter(places) == {"pinned_host": 3, "device": 3}
@@ -185,11 +185,11 @@ def test_devices_without_the_hosts_memory_are_refused(monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (dict(remat="half"), "model.remat 'half' is none of none, products, dots, attention, full"),
+        (dict(remat="half"), "model.remat 'half' is unknown: choose one of none, products, dots, attention, full"),
         (dict(remat="full", remat_keep=("iner",)), "model.remat_keep has 'iner', which .* query_key_value, attended"),
         (dict(remat="full", remat_offload=("x",)), "model.remat_offload has 'x'"),
-        (dict(remat_keep=("inner",)), "model.remat_keep says what is kept, but model.remat none keeps everything"),
-        (dict(remat_offload=("inner",)), "model.remat_offload says .*: take full"),
+        (dict(remat_keep=("inner",)), "model.remat_keep names tensors, but model.remat none saves everything"),
+        (dict(remat_offload=("inner",)), "model.remat_offload names .*: set it to full"),
         (dict(remat="full", remat_keep=("inner",), remat_offload=("inner",)), "both have 'inner'"),
     ],
 )

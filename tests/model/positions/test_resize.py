@@ -24,7 +24,7 @@ def keys(distance):
 
 
 def resampled(values, count, scale, kernel):
-    """`count` cells, `scale` of them for each old one, along the first axis; a coarser grid takes wider averages."""
+    """Resample the first axis to `count` cells, `scale` per old cell; a coarser grid averages over more cells."""
     rows = []
     for cell in range(count):
         middle = (cell + 0.5) / scale - 0.5
@@ -34,7 +34,7 @@ def resampled(values, count, scale, kernel):
 
 
 def tables(spec, draw):
-    """Random tables of both kinds for a spec."""
+    """Return random tables of both kinds for a spec."""
     video, audio = spec.video.grid, spec.audio.grid
     rows = {"video_time": video[0], "video_y": video[1], "video_x": video[2], "audio_time": audio[0]}
     rows |= {"audio_y": audio[1], "text_x": spec.text.length}
@@ -122,7 +122,7 @@ def test_what_is_no_table_of_both_stays_as_it_is():
 
 
 def test_a_space_encoder_has_the_rows_of_space_and_the_trunk_behind_it_those_of_time():
-    """As two one-axis tables and a table of a single frame would be."""
+    """A flat table resized like two one-axis tables and a table of a single frame."""
     draw, spec = np.random.default_rng(0), changed(video={"grid": (8, 6, 5), "seconds": 0.25})
     sizes = {"trunk.space.position.tables.video": (15, 30), "trunk.position.tables.video": (4, 8)}
     old, new = ({name: draw.normal(size=(rows[end], WIDTH)) for name, rows in sizes.items()} for end in (0, 1))
@@ -134,7 +134,7 @@ def test_a_space_encoder_has_the_rows_of_space_and_the_trunk_behind_it_those_of_
 
 
 def test_tables_over_something_else_stay():
-    """A flat one of a model without a space encoder, and the axis of time within one, which has a single cell."""
+    """Unresized tables: a flat one of a model without a space encoder, and the time axis in one, of a single cell."""
     old = {TABLES + "video": np.ones((60, WIDTH)), "trunk.space.position.tables.video_time": np.ones((1, WIDTH))}
     new = {TABLES + "video": np.ones((4, WIDTH)), "trunk.space.position.tables.video_time": np.ones((1, WIDTH))}
     got = resize_positions(old, new, OLD, changed(video={"grid": (8, 3, 5), "seconds": 0.25}))

@@ -41,14 +41,14 @@ def layout():
 
 
 def added(scheme, width=WIDTH):
-    """What a scheme adds to each of the tokens, and its module."""
+    """Return the positions that a scheme adds to each token, and its module."""
     position = Position(scheme, SPEC, width, 8, rngs=nnx.Rngs(0))
     zeros = jnp.zeros((1, len(TOKENS), width))
     return np.asarray(jax.jit(lambda x, rows: position.add(x, rows))(zeros, layout()), np.float64)[0], position
 
 
 def flat(modality, grid):
-    """Number of a cell when its grid is read row by row; of text that of the piece."""
+    """Return the row-major index of a cell in its grid; for text the index of the token."""
     if modality == Modality.TEXT:
         return grid[2]
     _, rows, columns = getattr(SPEC, modality.name.lower()).grid
@@ -56,19 +56,19 @@ def flat(modality, grid):
 
 
 def sines_then_cosines(place, width):
-    """`get_1d_sincos_pos_embed_from_grid` of MAE."""
+    """Compute `get_1d_sincos_pos_embed_from_grid` of MAE."""
     angles = [place / 10000 ** (pair / (width / 2)) for pair in range(width // 2)]
     return [math.sin(angle) for angle in angles] + [math.cos(angle) for angle in angles]
 
 
 def videomae(modality, grid, width):
-    """`get_sinusoid_encoding_table`: sine and cosine in turn."""
+    """Compute `get_sinusoid_encoding_table`: sine and cosine alternate."""
     angles = [flat(modality, grid) / 10000 ** (2 * (number // 2) / width) for number in range(width)]
     return [math.cos(angle) if number % 2 else math.sin(angle) for number, angle in enumerate(angles)]
 
 
 def mae(modality, grid, width):
-    """`get_2d_sincos_pos_embed`, in which the column goes first."""
+    """Compute `get_2d_sincos_pos_embed`, in which the column comes first."""
     if modality == Modality.TEXT:
         return sines_then_cosines(grid[2], width)
     row, column = grid[:2] if modality == Modality.AUDIO else grid[1:]
@@ -76,12 +76,12 @@ def mae(modality, grid, width):
 
 
 def cav_mae(modality, grid, width):
-    """The same code, called with mel rows by time columns."""
+    """Compute the same, called with mel rows by time columns."""
     return mae(modality, (grid[1], grid[0]) if modality == Modality.AUDIO else grid, width)
 
 
 def audiomae(modality, grid, width):
-    """The same code with the sides of the grid exchanged: tokens read its table one after the other."""
+    """Compute the same with swapped sides of the grid: tokens read its table in sequence."""
     if modality != Modality.AUDIO:
         return mae(modality, grid, width)
     table = [mae(modality, (row, column), width) for row in range(8) for column in range(60)]
@@ -89,7 +89,7 @@ def audiomae(modality, grid, width):
 
 
 def vjepa(modality, grid, width):
-    """`get_3d_sincos_pos_embed` with `uniform_power`."""
+    """Compute `get_3d_sincos_pos_embed` with `uniform_power`."""
     if modality == Modality.TEXT:
         return sines_then_cosines(grid[2], width)
     third = math.ceil(width / 6) * 2
@@ -160,7 +160,7 @@ def test_places_beyond_the_grid_take_the_last_row(scheme):
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_position_is_the_tokens_own(scheme):
-    """It is the same wherever the token stands in its row, so that packed equals separate."""
+    """The position does not depend on the index in the row, so packed equals separate."""
     position = Position(scheme, SPEC, WIDTH, 8, rngs=nnx.Rngs(0))
     order = np.array([4, 2, 6, 0, 5, 1, 3])
     moved = jax.tree.map(lambda x: x[:, order], layout())
@@ -170,7 +170,7 @@ def test_a_position_is_the_tokens_own(scheme):
 
 @pytest.mark.parametrize("head", [8, 20, 64])
 def test_rotary_3d_is_vjepas(head):
-    """Number by number, as `rotate_queries_or_keys` of V-JEPA 2: tiled sines, neighbouring pairs, the rest as it is."""
+    """Compare with `rotate_queries_or_keys` of V-JEPA 2: tiled sines, neighbouring pairs, the rest unchanged."""
     size = 2 * ((head // 3) // 2)
     cosine, sine = Position("rotary_3d", SPEC, WIDTH, head, rngs=nnx.Rngs(0)).rotation(layout())
     x = np.random.default_rng(0).normal(size=(1, len(TOKENS), 2, head)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The weights of layers, stochastic depth, and how layers are run."""
+"""The weights of layers, stochastic depth, and the run of layers."""
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +68,7 @@ def test_stochastic_depth_grows_linearly_and_keeps_the_expectation():
 
 @pytest.mark.parametrize("sharing", [Sharing(), Sharing("nothing", "nothing")])
 def test_clips_skip_branches_in_training_only(streams, build, sharing):
-    """A clip whose two branches are skipped leaves the second of two layers as it entered."""
+    """A clip whose two branches are skipped passes the second of two layers unchanged."""
     clip = streams.make_clip(1)
     stream = streams.make_stream([[clip, clip, clip]] * 8, length=48, budget=40)
     settings = dict(depth=2, fusion=Fusion("mid", 1), sharing=sharing)

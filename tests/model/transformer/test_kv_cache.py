@@ -1,4 +1,4 @@
-"""Text read piece by piece from what was kept: the same tokens as of whole texts in one pass, for one token's work."""
+"""Text decoded token by token with the cache: equal to one pass over whole texts, for the work of one token."""
 
 import dataclasses
 
@@ -44,18 +44,18 @@ MODELS = {
     },
     "narrow": {"fusion": Fusion("bottleneck", 1, modalities=("video", "audio"), **CAUSAL)},
 }
-"""A choice of everything that text can meet on its way."""
+"""Configs that cover every feature that text can meet."""
 
 ALWAYS = ("mid", "own norms", "own layers", "cross", "post", "factorised")
-"""Those that are tried every time."""
+"""The configs of the default test run."""
 
 TEXTS = 8
-"""Pieces of the longest text."""
+"""Tokens of the longest text."""
 
 
 @pytest.fixture(scope="module")
 def stream(streams):
-    """Two rows of clips of different lengths; one has no media, one no sound, one no text."""
+    """Two rows of clips of different lengths; one has no media, one no audio, one no text."""
     rows = [
         [streams.make_clip(1, text=8, hide_video=2), streams.make_clip(2, video=3, audio=0, text=3)],
         [
@@ -69,7 +69,7 @@ def stream(streams):
 
 @pytest.fixture
 def changed(build):
-    """Makes a model none of whose weights are as they began."""
+    """Build a model with every weight changed from its initial value."""
 
     def make(**settings):
         backbone = build(**({"fusion": Fusion("mid", 2, 1, **CAUSAL)} | settings))
@@ -85,7 +85,7 @@ def changed(build):
 
 
 def texts_of(stream):
-    """The pieces of every clip `[B, E, T]`, and which there are."""
+    """Return the text tokens of every clip `[B, E, T]`, and a mask of those that exist."""
     layout, base = stream.layout, 2 * stream.content["video"].shape[1]
     batch, slots = stream.clips.clip_index.shape
     text_tokens, there = np.zeros((batch, slots, TEXTS), np.int32), np.zeros((batch, slots, TEXTS), bool)
@@ -97,7 +97,7 @@ def texts_of(stream):
 
 @nnx.jit
 def whole(backbone, stream):
-    """The tokens of every text at the top, from one pass over everything."""
+    """Return the top tokens of every text from one pass over everything."""
     features = backbone(stream)
     clips, place = jnp.arange(stream.clips.clip_index.shape[1]), jnp.arange(TEXTS)
     layout = features.layout
@@ -108,7 +108,7 @@ def whole(backbone, stream):
 
 @nnx.jit
 def piecewise(backbone, stream, text_tokens):
-    """The same from two pieces read at once and the others one by one."""
+    """Return the same from two tokens in one step and the rest one by one."""
     seen = prefill(backbone, stream)
     batch, clips, count = text_tokens.shape
     place = jnp.broadcast_to(jnp.arange(count), text_tokens.shape)[:, None]
@@ -155,7 +155,7 @@ def test_half_precision_is_close(changed, stream):
 
 
 def test_the_media_matter_only_to_their_own_clip(changed, stream):
-    """Other pixels in one clip change its tokens and no other's."""
+    """Other pixels in one clip change the tokens of that clip only."""
     backbone, (text_tokens, _) = changed(), texts_of(stream)
     layout = stream.layout
     own = np.asarray(layout.source_index[0])[(layout.clip[0] == 1) & (layout.modality[0] == Modality.VIDEO)]
@@ -173,7 +173,7 @@ def flops(function, *arguments):
 
 
 def test_a_new_piece_costs_one_token(changed, stream):
-    """One program serves for every piece, and does a small part of the work of a pass over everything."""
+    """One program runs for every token, with a small share of the work of a pass over everything."""
     backbone = changed(scan=False)
     graph, state = nnx.split(backbone)
     batch, clips = stream.clips.clip_index.shape
@@ -207,5 +207,5 @@ def test_who_cannot_write(build, streams, stream):
     with pytest.raises(ValueError, match="set model.fusion.text to causal"):
         prefill(build(), stream)
     cnn = build_model(CnnLstm(), streams.SPEC, rngs=nnx.Rngs(params=0, dropout=1))
-    with pytest.raises(ValueError, match="model.kind transformer only"):
+    with pytest.raises(ValueError, match="needs model.kind transformer"):
         prefill(cnn, stream)

@@ -1,4 +1,4 @@
-"""Where parameters lie: counted from the top for learning rates, from the bottom for freezing."""
+"""The layer of each parameter: counted from the top for learning rates, from the bottom for freezing."""
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +66,7 @@ def test_rows_are_counted_from_the_bottom():
 
 @pytest.mark.parametrize("model", [PLAIN, TOWERS, SPACED], ids=["bottleneck", "towers", "space"])
 def test_frozen_layers_change_no_feature_and_stop_the_gradient_at_their_rows(model):
-    """With the first two layers frozen the gradient of all else is what it was; below it is zero."""
+    """With the first two layers frozen their gradient is zero, and that of the rest is unchanged."""
     stream = make_stream([[make_clip(1), make_clip(2, audio=0)], [make_clip(3, text=2)]])
     backbone = build(model)
     graph, params, rest = nnx.split(backbone, nnx.Param, ...)

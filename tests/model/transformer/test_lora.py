@@ -60,7 +60,7 @@ def run(backbone, stream):
 
 
 def stir(backbone):
-    """Gives every B some numbers, so that the updates do something."""
+    """Set every B to random values, so that the updates have an effect."""
     for number, blocks in enumerate(stacks(backbone)):
         state = nnx.state(blocks.lora)
         for place, (path, leaf) in enumerate(nnx.to_flat_state(state)):

@@ -83,7 +83,7 @@ def stream(streams):
 
 @jax.jit
 def measured(graph_and_state, stream, weight):
-    """Taps and class tokens, and the gradient of their sum with weights, which is checked for every parameter."""
+    """Compare taps and class tokens, and for every parameter the gradient of their weighted sum."""
     graph, params, rest = graph_and_state
 
     def loss(params):
@@ -96,7 +96,7 @@ def measured(graph_and_state, stream, weight):
 
 
 def noisy(model, seed=0):
-    """The model with every weight away from its start, so that scales, biases and factors count."""
+    """Return the model with every weight changed from its initial value, so that scales, biases and factors matter."""
     draw = np.random.default_rng(seed)
     graph, params, rest = nnx.split(model, nnx.Param, ...)
     moved = jax.tree.map(lambda leaf: leaf + 0.2 * draw.normal(size=leaf.shape).astype(np.float32), params)
@@ -104,7 +104,7 @@ def noisy(model, seed=0):
 
 
 def weights_for(stream, model):
-    """Random weights of taps and class tokens."""
+    """Return random weights of taps and class tokens."""
     draw = np.random.default_rng(1)
     width, stages = 24, len(model.stages)
     rows, length = stream.layout.modality.shape
@@ -117,7 +117,7 @@ def weights_for(stream, model):
 
 
 def answers(found, stream, model):
-    """The plain features as arrays of the shapes of the model's, zero where nothing stands."""
+    """Return the plain features as arrays of the model's shapes, zero in padding."""
     weight = weights_for(stream, model)
     taps, classes = (np.zeros(weight[name].shape) for name in ("taps", "classes"))
     for (row, slot, name), stages in found.items():
@@ -148,7 +148,7 @@ def test_features_and_gradients_are_those_of_the_plain_transformer(build, plain,
 
 
 def check_gradient(loss, weights, gradient, step=1e-4):
-    """The slope along random directions, by central differences of the plain float64 loss.
+    """Return the slope along random directions, by central differences of the plain float64 loss.
 
     One direction for each name of a parameter: those of all stacks, stages and modalities move together.
     """

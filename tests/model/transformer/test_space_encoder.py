@@ -1,4 +1,4 @@
-"""The factorised encoder of video: a step alone gives what it gives among others; the trunk sees a token of each."""
+"""The factorised encoder of video: a step's token is independent of other steps; the backbone gets one per step."""
 
 import dataclasses
 import math
@@ -21,7 +21,7 @@ STEP = 6
 
 @nnx.jit
 def steps(model, stream):
-    """The rows that enter the trunk."""
+    """Return the rows that enter the backbone."""
     model.eval()
     stream = jax.tree.map(jnp.asarray, stream)
     budgets = {name: content.shape[1] for name, content in stream.content.items()}
@@ -36,13 +36,13 @@ def run(model, stream):
 
 
 def tokens_of(x, layout, row, slot, modality=0):
-    """The tokens of a clip's modality."""
+    """Return the tokens of a clip's modality."""
     own = (np.asarray(layout.clip)[row] == slot) & (np.asarray(layout.modality)[row] == modality)
     return np.asarray(x)[row][own]
 
 
 def only_step(clip, step):
-    """A clip of one step of another's visible video, which becomes its first."""
+    """Return a clip of one step of another clip's visible video, as its first step."""
     content, time, grid, hidden = clip["video"]
     own = (grid[:, 0] == step) & (np.arange(len(grid)) < len(grid) - hidden)
     return clip | {"video": (content[own], time[own] * 0, grid[own] * [0, 1, 1], 0)}
@@ -81,7 +81,7 @@ def test_the_space_encoder_is_the_trunk_on_a_single_frame(streams, build, tiny, 
 
 
 def test_a_row_for_each_step_gives_what_one_row_of_all_gives(streams, build):
-    """Where a row is full of whole clips, each step has its own; where it has room for more, they share one."""
+    """In a row full of whole clips each step has a row of its own; in a row with empty slots steps share one."""
     model = build(video_encoder=VideoEncoder(2, "class"))
     clip = streams.make_clip(1, video=22)
     full, roomy = (streams.make_stream([[clip]], slots=slots, budget=24) for slots in (1, 4))
@@ -95,7 +95,7 @@ def test_a_row_for_each_step_gives_what_one_row_of_all_gives(streams, build):
 
 
 def test_tokens_of_a_step_may_stand_in_any_order(streams, build):
-    """As where hidden tokens are put back behind the others."""
+    """Unsorted steps, as after hidden tokens are appended to the visible ones."""
     model = build(video_encoder=VideoEncoder(1, "class"))
     clips = [streams.make_clip(1, video=24), streams.make_clip(2, video=8)]
     stream = streams.make_stream([clips], length=60, budget=40)

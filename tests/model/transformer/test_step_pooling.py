@@ -17,7 +17,7 @@ VIDEO = PatchSpec((1, 2, 2, 3), (STEPS, 2, 2), 0.4)
 
 @pytest.fixture(scope="module")
 def row():
-    """A row of three clips: tokens of video in any cell but step 2 of the first, of sound and text; and padding."""
+    """A row of three clips: video tokens in all steps but step 2 of the first clip, audio, text, and padding."""
     draw = np.random.default_rng(0)
     cells = [(0, 0, step) for step in (0, 0, 1, 3, 3, 3)] + [(0, 1, 0), (0, 1, 1)]
     cells += [(1, 2, 0), (1, 2, 0)] + [(2, 0, step) for step in (0, 1, 2, 2)]
