@@ -221,7 +221,7 @@ def _kept_media(
         return tuple(by_tokens(x) for x in transformer_layer(xs, layer, None, route, computing)), (keys, values)
 
     xs = tuple(rows.gather(x) for rows in route.rows)
-    _, (keys, values) = jax.lax.scan(body, xs, layers, unroll=1 if trunk.config.scan else stage.end - stage.first)
+    _, (keys, values) = jax.lax.scan(body, xs, layers, unroll=1 if backbone.config.scan else stage.end - stage.first)
     kinds = jnp.array([MODALITIES.index(name) for name in met])
     owners = [jnp.where(jnp.isin(rows.layout.modality, kinds), rows.layout.clip, PADDING) for rows in route.rows]
     return keys, values, jnp.concatenate(owners, axis=1)
