@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from mmvideo.experiment.config import Experiment
 
@@ -105,6 +105,9 @@ class Published:
     source: str
     mark: Mark
 
+    def __post_init__(self) -> None:
+        _check_mark(self.mark, self.source)
+
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
@@ -127,6 +130,14 @@ class Claim:
     source: str
     mark: Mark
     margin: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_mark(self.mark, self.text)
+
+
+def _check_mark(mark: str, of: str) -> None:
+    if mark not in get_args(Mark):
+        raise ValueError(f"mark {mark!r} of {of!r} must be one of {', '.join(get_args(Mark))}: the evidence for it")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -44,7 +44,7 @@ SUITE = """
         evaluation=Evaluation(tasks=("losses",), gallery=0),
     )
     loss = Metric("loss", "losses", "joint/loss", higher=False)
-    claim = Claim("later is better", {{"layer": "1"}}, {{"layer": "0"}}, "loss", "nobody", "M")
+    claim = Claim("later is better", {{"layer": "1"}}, {{"layer": "0"}}, "loss", "nobody", "E")
     study = Study("fusion", base, (grid("layer", "model.fusion.layer", [0, 1]),), (loss,), (claim,))
     tier = Tier((study,), seeds=(0, 1))
     suite = Suite("small", "A small suite", "all else", tier, tier)
@@ -71,13 +71,13 @@ def fusion() -> Suite:
     claims = (
         Claim("mid is better than early", {"kind": "mid & late"}, {"kind": "early"}, "joint", "a paper, table 1", "P"),
         Claim("early loses less", {"kind": "early"}, {"kind": "mid & late"}, "loss", "a paper, table 1", "C"),
-        Claim("deeper is better", {"depth": "3"}, {"depth": "1"}, "joint", "ours", "M"),
-        Claim("mid is far better", {"kind": "mid & late"}, {"kind": "early"}, "joint", "ours", "M", margin=0.5),
+        Claim("deeper is better", {"depth": "3"}, {"depth": "1"}, "joint", "ours", "E"),
+        Claim("mid is far better", {"kind": "mid & late"}, {"kind": "early"}, "joint", "ours", "E", margin=0.5),
     )
     published = (
         Published({"kind": "early"}, {"mAP": 41.5}, "a paper, table 1", "P"),
         Published({"kind": "early", "depth": "3"}, {"mAP": 43.0}, "a paper, table 1", "P"),
-        Published({"kind": "nowhere"}, {"mAP": 12.25}, "a paper, table 2", "M"),
+        Published({"kind": "nowhere"}, {"mAP": 12.25}, "a paper, table 2", "P"),
     )
     axes = (named("kind", KINDS), grid("depth", "model.depth", [1, 2, 3]))
     study = Study("kind_of fusion", BASE, axes, (JOINT, LOSS), claims, published)

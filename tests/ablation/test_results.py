@@ -86,3 +86,8 @@ def test_a_state_that_is_not_json_is_told(fusion, tmp_path):
     (tmp_path / "state" / f"{cells[0].place}.json").write_text("{")
     with pytest.raises(ValueError, match="is not JSON"):
         gather(fusion, "toy", cells, tmp_path)
+
+
+def test_an_unknown_mark_of_evidence_is_refused():
+    with pytest.raises(ValueError, match="mark 'M' of 'later is better' must be one of P, B, C, R, E"):
+        Claim("later is better", {"layer": "1"}, {"layer": "0"}, "loss", "nobody", "M")
