@@ -70,6 +70,7 @@ def _rooms() -> dict[str, Any]:
         "training": Training,
         "mesh": Mesh,
         "evaluation": Evaluation,
+        "choose": ANY,
     }
 
 
