@@ -1,4 +1,4 @@
-"""Settings of evaluation: on which clips, and what is measured."""
+"""Settings of evaluation: the clips, and the tasks."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ TASKS = (
     "retrieval", "zero_shot", "classification", "regression", "captioning", "dense_captioning",
     "question_answering", "moments", "losses", "probes",
 )  # fmt: skip
-"""What can be measured, in the order in which it is."""
+"""Names of the evaluation tasks, in the order in which they run."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What is measured at the end of a run, every `training.evaluate_every` steps, and by `mmvideo eval`.
+    """Settings of evaluation at the end of a run, every `training.evaluate_every` steps, and by `mmvideo eval`.
 
     Attributes:
-      sources: the held-out clips; empty takes the `test` split of each training source, or its
-        `validation` split; a source with neither has nothing to evaluate on.
-      tasks: what is measured, names of `TASKS`; None is all that the objectives can answer, as far as the switches
-        below allow it.
-      views: of every clip, where classes, numbers or moments are told; what several say is averaged.
-      average: what of several views is averaged: class `probabilities`, or `logits`.
-      actions: classification objectives that are right only together, such as `verb+noun`.
-      decoding: how captions and answers are written.
-      retrieval: whether retrieval between every pair of modalities is measured.
-      captions: the texts that stand for clips in retrieval: the `first` caption of each (MSR-VTT 1k-A), `all`, each a
-        query of its own (MSVD), or all as one `paragraph` (DiDeMo, ActivityNet), which `input.text.length` cuts.
-      dual_softmax: scale of the cosines in the dual softmax, whose rows stand beside the others; None leaves
-        them out.
-      rerank: best candidates of each query that a matching objective judges again, in rows of their own; 0 asks none.
-      zero_shot: kinds of label that are told from their class names, by the embeddings of prompts.
-      prompts: of zero-shot classification, each with the place of a class name, `{}`.
-      probes: kinds of label that a linear and a k-NN probe predict from frozen features.
-      probe_clips: at most so many training clips a probe learns from.
-      losses: whether the losses of all objectives are measured, with the masks of training.
-      gallery: queries shown in the report.
-      modalities: all that is shown of a clip; None shows what it has. What is measured with some of them is
-        written beside the rest, as `evals/NAME.video+text.json`.
-      subsets: groups of modalities, such as `video` and `video+text`; all is measured again with each of them alone.
-      misaligned: whether the losses are measured with as much sound shifted as in training
-        (`input.audio.misaligned`); otherwise none is.
+      sources: Sources of held-out clips. Empty takes the `test` split of each training source, or its `validation`
+        split. A source with neither has nothing to evaluate on.
+      tasks: Tasks to run, names of `TASKS`. None runs all that the objectives can answer and the switches below allow.
+      views: Views of every clip, for classes, numbers and moments. Predictions from several views are averaged.
+      average: Quantity that is averaged over views: class `probabilities`, or `logits`.
+      actions: Groups of classification objectives that must be right together, such as `verb+noun`.
+      decoding: Settings of text generation for captions and answers.
+      retrieval: True to measure retrieval between every pair of modalities.
+      captions: Texts of a clip in retrieval: the `first` caption (MSR-VTT 1k-A), `all` captions, each as a query
+        (MSVD), or all as one `paragraph` (DiDeMo, ActivityNet), which `input.text.length` cuts.
+      dual_softmax: Scale of the cosines in the dual softmax, whose metrics have rows of their own. None leaves them
+        out.
+      rerank: Number of candidates of each query that a matching objective scores again, in rows of their own. 0 turns
+        it off.
+      zero_shot: Kinds of label to predict from class names, by the embeddings of prompts.
+      prompts: Prompts of zero-shot classification, each with `{}` for the class name.
+      probes: Kinds of label that a linear and a k-NN probe predict from frozen features.
+      probe_clips: Largest number of training clips of a probe.
+      losses: True to measure the losses of all objectives on held-out clips, with the masks of training.
+      gallery: Number of queries shown in the report.
+      modalities: Modalities of a clip that the model sees. None is all that it has. Results with some of them are
+        written to separate files, such as `evals/NAME.video+text.json`.
+      subsets: Groups of modalities, such as `video` and `video+text`; every task runs again with each group alone.
+      misaligned: True to measure the losses with as much shifted audio as in training (`input.audio.misaligned`), False
+        with none.
     """
 
     sources: tuple[Source, ...] = ()

@@ -1,4 +1,4 @@
-"""Runs a learner over a corpus and keeps what retrieval and probes need, one row a clip."""
+"""Embeddings and features of a corpus for retrieval and probes, one row a clip."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from mmvideo.stream import TokenStream
 
 @dataclasses.dataclass(frozen=True)
 class Embeddings:
-    """What a learner makes of `n` clips, ordered by clip number.
+    """Embeddings and features of `n` clips, ordered by clip index.
 
     Attributes:
-      clip_index: number of each clip in its corpus.
-      ids: id of each clip.
-      vectors: embedding by modality or group of modalities, unit length.
-      present: whether the clip has all of these modalities; its vector means nothing otherwise.
-      features: pooled features of the trunk before any head, by modality or group.
-      featured: the same as `present`, for `features`.
-      labels: class number for each kind of label, negative where unknown.
+      clip_index: Index of each clip in its corpus.
+      ids: Id of each clip.
+      vectors: Unit embeddings by modality or group of modalities.
+      present: Mask of the clips that have all of these modalities; the vectors of the others are meaningless.
+      features: Pooled features of the backbone before any head, by modality or group.
+      featured: Mask of the clips with `features`, likewise.
+      labels: Class index for each kind of label, negative if unknown.
     """
 
     clip_index: Int[np.ndarray, "n"]
@@ -37,20 +37,22 @@ class Embeddings:
 
 
 def embed_corpus(learner: nnx.Module, batches: Any, place: Place | None = None, limit: int | None = None) -> Embeddings:
-    """Embeds every clip of a corpus exactly once.
+    """Embed every clip of a corpus exactly once.
 
     Args:
-      learner: has `embed(stream)` and `features(stream)`, each a dict of a `[B, E, d]` array and a
-        `[B, E]` array that tells which clips it means something for.
-      batches: one pass over the corpus without masks, one view a clip: `mmvideo.input.pipeline.Batches(train=False)`.
-      place, limit: as of `run_inference`.
+      learner: Learner with `embed(stream)` and `features(stream)`; each returns, by name, a `[B, E, d]` array and a
+        `[B, E]` mask of the clips for which it is meaningful.
+      batches: One pass over the corpus without masks, one view a clip: `mmvideo.input.pipeline.Batches(train=False)`.
+      place: Function that puts a batch onto the devices, as for `run_inference`.
+      limit: Number of views to stop after, as for `run_inference`.
 
     Returns:
-      The same arrays on every process. A clip that could not be decoded is not among them.
+      The same arrays on every process, without the clips that could not be decoded.
 
     Raises:
-      ValueError: the corpus gives no clip at all, or one twice.
+      ValueError: The corpus gives no clip at all, or one clip twice.
     """
+    # Embeddings and features come from one pass over the corpus.
     found = run_inference(learner, batches, _embedded, place, limit)
     embedded, features = found.answers["embed"], found.answers["features"]
     return Embeddings(

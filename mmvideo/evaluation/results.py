@@ -1,7 +1,7 @@
-"""Results of an evaluation, and the files that it leaves in the workdir.
+"""Results of an evaluation, and their files in the workdir.
 
-`evals/NAME.json` holds metrics and protocol, its own SHA-256, and that of `evals/NAME.predictions.jsonl`, an object a
-clip; a changed byte in either is noticed when they are read.
+`evals/NAME.json` holds metrics and protocol, its own SHA-256, and the SHA-256 of `evals/NAME.predictions.jsonl`, which
+has one object a clip. A changed byte in either file is noticed when it is read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mmvideo.records.sealed import DamagedRecord, seal, unseal
 from mmvideo.records.whole import write_whole
 
 KEYS = ("metrics", "dataset", "split", "clips", "protocol", "details", "checkpoint_step")
-"""Keys of files written before there were digests."""
+"""Keys of files from before digests were written."""
 
 PREDICTIONS = "predictions_sha256"
 
@@ -30,12 +30,13 @@ class EvaluationResult:
     """Results of an evaluator.
 
     Attributes:
-      metrics: value by name.
-      predictions: one object a clip: `id`, `truth`, `scores`.
-      protocol: what the metrics mean, in words and settings.
-      dataset, split: what was evaluated.
-      clips: how many clips were seen.
-      details: what else a report shows, as JSON holds it: a confusion matrix, curves, samples.
+      metrics: Value by name.
+      predictions: One object a clip: `id`, `truth`, `scores`.
+      protocol: Meaning of the metrics, in words and settings.
+      dataset: Name of the dataset.
+      split: Name of the split.
+      clips: Number of clips that were seen.
+      details: Other content for the report, as JSON: a confusion matrix, curves, samples.
     """
 
     metrics: dict[str, float | int]
@@ -47,7 +48,7 @@ class EvaluationResult:
     details: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def content(self) -> dict[str, Any]:
-        """Return the content of `evals/NAME.json`, but for the step; a metric that is not finite is None."""
+        """Return the content of `evals/NAME.json` except for the step; a metric that is not finite is None."""
         return {
             "metrics": {name: _plain(value) for name, value in self.metrics.items()},
             "dataset": self.dataset,
@@ -59,28 +60,29 @@ class EvaluationResult:
 
 
 def write_result(workdir: str | Path, name: str, result: EvaluationResult, step: int) -> Path | None:
-    """Writes `evals/NAME.json` and `evals/NAME.predictions.jsonl`, whole or not at all.
+    """Write `evals/NAME.json` and `evals/NAME.predictions.jsonl`, each as a whole or not at all.
 
-    Only the first process writes; the others return None. The metrics are written last, so that
-    where they are, their predictions are too.
+    Only the first process writes; the others return None. The metrics are written last: if they exist, so do their
+    predictions.
     """
     if jax.process_index() != 0:
         return None
     folder = Path(workdir) / "evals"
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in result.predictions)
-    # A caption may hold half of a surrogate pair, which UTF-8 can't.
+    # A caption may hold half of a surrogate pair, which UTF-8 can't encode.
     lines = lines.encode("utf-8", "backslashreplace").decode()
     write_whole(folder / f"{name}.predictions.jsonl", lines)
+    # The digest of the predictions is inside the sealed metrics: a pair of files from two runs is noticed.
     whole = {**result.content(), "checkpoint_step": int(step), PREDICTIONS: _digest(lines.encode())}
     write_whole(folder / f"{name}.json", _laid_out(seal(whole)))
     return folder / f"{name}.json"
 
 
 def read_result(path: Path) -> dict[str, Any]:
-    """Return what `evals/NAME.json` holds.
+    """Return the content of `evals/NAME.json`.
 
     Raises:
-      DamagedRecord: it isn't what was written.
+      DamagedRecord: The file differs from what was written.
     """
     try:
         found = unseal(path.read_bytes(), str(path), KEYS)
@@ -92,15 +94,16 @@ def read_result(path: Path) -> dict[str, Any]:
 
 
 def read_predictions(path: Path) -> list[dict[str, Any]]:
-    """Return the predictions that belong to `evals/NAME.json`; none where there are none.
+    """Return the predictions that belong to `evals/NAME.json`; an empty list if there are none.
 
     Raises:
-      DamagedRecord: one of the two files isn't what was written.
+      DamagedRecord: One of the two files differs from what was written.
     """
-    told, lines = read_result(path).get(PREDICTIONS), path.with_name(f"{path.stem}.predictions.jsonl")
+    expected = read_result(path).get(PREDICTIONS)
+    lines = path.with_name(f"{path.stem}.predictions.jsonl")
     data = lines.read_bytes() if lines.is_file() else b""
-    if told is not None and told != _digest(data):
-        why = f"its SHA-256 is {_digest(data)[:16]}…, and was {told[:16]}…" if data else "it is missing"
+    if expected is not None and expected != _digest(data):
+        why = f"its SHA-256 is {_digest(data)[:16]}…, and was {expected[:16]}…" if data else "it is missing"
         raise DamagedRecord(f"{lines} is damaged: {why}; run mmvideo eval {path.parent.parent} to measure again")
     try:
         return [json.loads(line) for line in data.split(b"\n") if line.strip()]
@@ -109,13 +112,14 @@ def read_predictions(path: Path) -> list[dict[str, Any]]:
 
 
 def measured(workdir: str | Path, name: str, step: int) -> dict[str, float | int | None] | None:
-    """The metrics of `evals/NAME.json` if it is about this step already, else None.
+    """Return the metrics of `evals/NAME.json` if they are of this step, else None.
 
-    One that is damaged, or that can't prove what it says because it is of before there were digests, is measured
-    again; that it is damaged is said.
+    A damaged file is measured again, with a warning. A file from before digests can't be verified, and is measured
+    again too.
     """
     path = Path(workdir) / "evals" / f"{name}.json"
     try:
+        # Without KEYS, a file from before digests is refused: a resumed run must not trust it.
         written = unseal(path.read_bytes(), str(path))
         if written["checkpoint_step"] != step:
             return None
@@ -134,7 +138,7 @@ def _digest(data: bytes) -> str:
 
 
 def _laid_out(whole: dict[str, Any]) -> str:
-    """JSON that is read by eye, but for the details: they are one last line, however large a matrix they hold."""
+    """Return indented JSON, except for the details: they are one last line, because a matrix may be large."""
     head = {name: value for name, value in whole.items() if name != "details"}
     text = json.dumps(head, indent=2)
     if "details" in whole:
@@ -143,6 +147,6 @@ def _laid_out(whole: dict[str, Any]) -> str:
 
 
 def _plain(value: Any) -> float | int | None:
-    """A number that JSON knows; null for one that is not finite."""
+    """Return a number for JSON; None for one that is not finite."""
     value = value.item() if hasattr(value, "item") else value
     return value if math.isfinite(value) else None

@@ -1,7 +1,7 @@
-"""The one protocol of evaluators, and what runs them.
+"""The protocol of evaluators, and the function that runs them.
 
-An evaluator has a `name` and a `run`. What it returns becomes `evals/NAME.json` and
-`evals/NAME.predictions.jsonl`; a new kind of evaluation is one class with these two.
+An evaluator has a `name` and a `run`. Its result becomes `evals/NAME.json` and `evals/NAME.predictions.jsonl`. A new
+kind of evaluation is one class with these two.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 
 
 class EvaluatedModel:
-    """A learner under evaluation; what it makes of a corpus is computed once and shared by evaluators."""
+    """A learner under evaluation, with a cache of its embeddings and predictions that evaluators share."""
 
     def __init__(self, learner: nnx.Module, place: Place | None = None) -> None:
         self.learner = learner
@@ -43,19 +43,20 @@ class EvaluatedModel:
         self._asked: dict[tuple[int, PredictFn], tuple[Any, Predictions]] = {}
 
     def placed(self, stream: Any) -> Any:
-        """A batch where the learner is."""
+        """Return a batch on the devices of the learner."""
         return stream if self.place is None else self.place(stream)
 
     def embeddings(self, batches: Any, limit: int | None = None) -> Embeddings:
-        """`embed_corpus` of these batches."""
+        """Return `embed_corpus` of these batches, computed once."""
         key = (id(batches), limit)
         if key not in self._seen:
-            # The batches are kept beside their embeddings, so that no other object takes over their id.
+            # The cache also keeps the batches: a freed object's id may be given to another one.
             self._seen[key] = (batches, embed_corpus(self.learner, batches, self.place, limit))
         return self._seen[key][1]
 
     def answers(self, batches: Any, ask: PredictFn) -> Predictions:
-        """`run_inference` of these batches."""
+        """Return `run_inference` of these batches, computed once."""
+        # `ask` is compared by equality: two evaluators with the same decoding share one pass.
         key = (id(batches), ask)
         if key not in self._asked:
             self._asked[key] = (batches, run_inference(self.learner, batches, ask, self.place))
@@ -64,24 +65,24 @@ class EvaluatedModel:
 
 @runtime_checkable
 class Evaluator(Protocol):
-    """Measures one thing about a learner."""
+    """Protocol of one measurement of a learner."""
 
     name: str
 
     def run(self, subject: EvaluatedModel) -> EvaluationResult:
-        """The measurement; runs on every process alike."""
+        """Return the measurement; every process runs it alike."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class SubsetEvaluator:
-    """An evaluator of other clips than the run's own, or which shows only some modalities; its name says which.
+    """Evaluator of some modalities only, or of other clips than the run's own, as its name says.
 
     Attributes:
-      evaluator: what is measured.
-      modalities: those that are shown; None for all that there are.
-      dataset: what the clips are called, where they are not those that the run is evaluated on; None for those.
-      never_missing: modalities that are not shown, and without which the run was never trained.
+      evaluator: The evaluator to run.
+      modalities: Modalities that the model sees. None is all that there are.
+      dataset: Name of the clips if they are not those that the run is evaluated on, else None.
+      never_missing: Modalities that the model does not see, and that were never missing in training.
     """
 
     evaluator: Evaluator
@@ -91,11 +92,11 @@ class SubsetEvaluator:
 
     @property
     def name(self) -> str:
-        """Such as `retrieval.video+text` or `classification@samples`."""
+        """Name of the evaluation, such as `retrieval.video+text` or `classification@samples`."""
         return subset_name(self.evaluator.name, self.modalities, self.dataset)
 
     def run(self, subject: EvaluatedModel) -> EvaluationResult:
-        """The measurement; its protocol names the objectives that can't answer by what is shown."""
+        """Return the measurement; its protocol names the objectives that these modalities can't answer."""
         result = self.evaluator.run(subject)
         if self.modalities is None:
             return result
@@ -107,11 +108,12 @@ class SubsetEvaluator:
         return dataclasses.replace(result, protocol=result.protocol | said)
 
     def _unanswered(self, subject: EvaluatedModel) -> dict[str, list[str]]:
-        """Objectives of this task that need modalities which are not shown, with those."""
+        """Return the objectives of this task that need unseen modalities, with these modalities."""
         found = {}
         for name, objective in subject.learner.objectives.items():
             if objective.kind != self.evaluator.name or not hasattr(objective, "require"):
                 continue
+            # require "any" of video and audio, audio not shown: video is enough, so the objective can still answer.
             lacking = [one for one in objective.modalities if one not in self.modalities]
             if lacking and (objective.require == "all" or len(lacking) == len(objective.modalities)):
                 found[name] = lacking
@@ -119,8 +121,9 @@ class SubsetEvaluator:
 
 
 def subset_name(name: str, modalities: tuple[str, ...] | None, dataset: str | None = None) -> str:
-    """The name of an evaluation of other clips than the run's, or in which only some modalities are shown."""
+    """Return the name of an evaluation with only some modalities, or of other clips than the run's."""
     if dataset is not None:
+        # A dataset such as `my clips/v2` must not make a folder: it becomes `my_clips_v2`.
         name += "@" + re.sub(r"[^\w-]+", "_", dataset)
     return name if modalities is None else f"{name}.{'+'.join(modalities)}"
 
@@ -128,10 +131,10 @@ def subset_name(name: str, modalities: tuple[str, ...] | None, dataset: str | No
 def evaluate(
     evaluators: Iterable[Evaluator], learner: nnx.Module, place: Place | None, workdir: str | Path, step: int
 ) -> dict[str, EvaluationResult]:
-    """Runs evaluators one after another and writes each one's files; returns the results by name.
+    """Run evaluators one after another and write the files of each; return the results by name.
 
-    Clips that gave nothing are in the details, `skipped` (how many) and `skipped_clips` (id and reason of the first
-    hundred), and said on stderr. Of several processes each knows its own, and the first one's are written.
+    Clips that could not be read are in the details as `skipped` (their number) and `skipped_clips` (id and reason of the
+    first hundred), and are reported on stderr. Each process knows only its own; those of the first one are written.
     """
     subject = EvaluatedModel(learner, place)
     results = {}

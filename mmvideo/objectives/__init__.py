@@ -1,13 +1,13 @@
-"""What is learned: each objective is one file with a frozen dataclass of settings that is the objective.
+"""Objectives of training: one file each, with a frozen dataclass of settings that is the objective.
 
-An objective gives its parameters with `heads(model, spec, rngs=...)` and its loss with
-`loss(heads, features, stream, backbone)`, unweighted, with metrics; the trunk is there for those that send
-something through it again. One that begins with something of the trunk (a copy that averages it) has a
-`begin(heads, backbone)`, called once when the learner is made; one that answers for single clips has a
-`predict(heads, features, stream, backbone)` (see `learner.Learner.predict`). All count only the clips that have what
-they need, and give 0 with a gradient of 0 where none has. `learner.Learner` puts them on one trunk.
+An objective makes its parameters with `heads(model, spec, rngs=...)`. Its loss is `loss(heads, features, stream,
+backbone)`, unweighted and with metrics; the backbone is an argument for objectives that run it again. An objective that
+starts from a copy of the backbone (an averaged teacher) has `begin(heads, backbone)`, called once when the learner is
+made. An objective that predicts for single clips has `predict(heads, features, stream, backbone)` (see
+`learner.Learner.predict`). Every objective counts only the clips that have the modalities and labels it needs, and
+returns 0 with a gradient of 0 if there are none. `learner.Learner` combines the objectives on one backbone.
 
-The names are imported when they are first used: settings of decoding need neither JAX nor Flax.
+Names are imported on first use: the settings of decoding need neither JAX nor Flax.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Captioning: each piece of a caption is predicted from the pieces before it and from what is seen and heard."""
+"""Captioning objective: each token of a caption is predicted from the tokens before it and from the video and audio."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from mmvideo.stream import MODALITIES, PADDING, Modality, StreamSpec, TokenStrea
 
 @dataclasses.dataclass(frozen=True)
 class Captioning:
-    """Predicts captions piece by piece, all at once: text is causal (CoCa, Yu et al. 2022, eq. 3).
+    """Prediction of the tokens of captions, all in one pass with causal text (CoCa, Yu et al. 2022, eq. 3).
 
-    It shares the forward pass with contrastive learning, which takes text where it is still apart.
-    Of several captions of a clip the first counts: the others see it, and would learn to repeat it.
-    Where captions are `question <answer> answer`, only the answer is to be predicted, from clip and question
-    (`answers`); a clip without the mark then has no part.
+    The forward pass is shared with contrastive learning, which takes the text features from before fusion. Only the
+    first caption of a clip counts: the later captions see it and would learn to repeat it. Where captions have the form
+    `question <answer> answer`, `answers` limits the loss to the answer, given the clip and the question; a clip without
+    the mark then takes no part.
 
     Attributes:
-      media: what is told in words: a clip counts if it has text and all modalities of one of these,
-        as `video`, or `video+audio`. Whatever else the clip has is seen as well.
-      smoothing: share of the target that is spread over the whole vocabulary.
-      answers: whether the pieces up to the mark `<answer>` are given, not predicted.
-      weight: of this objective in the total loss.
+      media: Groups of modalities to caption, such as `video` or `video+audio`. A clip counts if it has text and all
+        modalities of one group. Text also sees the other modalities of the clip.
+      smoothing: Share of the target that is spread over the whole vocabulary.
+      answers: True to give the tokens up to the mark `<answer>`, and predict only those after it.
+      weight: Weight of this objective in the total loss.
     """
 
     media: tuple[str, ...] = ("video", "audio")
@@ -52,39 +52,40 @@ class Captioning:
         if not 0 <= self.smoothing < 1:
             raise ValueError(f"captioning.smoothing {self.smoothing} must be in [0, 1)")
         if not self.media:
-            raise ValueError("captioning.media is empty: name what a caption tells of, such as video")
+            raise ValueError("captioning.media is empty: name the captioned media, such as video")
         for group in self.groups:
             if not set(group) <= set(MODALITIES[:-1]) or len(set(group)) < len(group):
                 raise ValueError(f"captioning.media {self.media} must name video, audio, or video+audio")
 
     @property
     def groups(self) -> tuple[tuple[str, ...], ...]:
-        """`media` as groups of modalities."""
+        """The entries of `media` as groups of modalities."""
         return tuple(tuple(name.split("+")) for name in self.media)
 
     def heads(self, model: ModelConfig, spec: StreamSpec, *, rngs: nnx.Rngs) -> CaptioningHeads:
-        """New heads.
+        """Make the heads of this objective.
 
         Raises:
-          ValueError: the run has no text or none of the media, the model keeps no tokens of text, text is
-            not causal, or it never sees the media; or it has no mark before answers.
+          ValueError: The run has no text or none of the media, the model keeps no tokens of text, text is not causal or
+            never sees the media, or the tokenizer has no mark before answers.
         """
         require_modalities(spec, ("text",), "captioning")
         require_tokens(model, ("text",), "captioning")
         if self.answers and spec.text.answer_id == PADDING:
             raise ValueError(
-                "captioning.answers: the tokenizer has no piece <answer>; write captions as `question <answer> answer` "
-                "and build the tokenizer anew"
+                "captioning.answers: the tokenizer has no token <answer>; write captions as `question <answer> answer` "
+                "and build the tokenizer again"
             )
         available = [group for group in self.groups if set(group) <= set(spec.modalities)]
         if not available:
             raise ValueError(f"captioning.media {self.media}: the run has only {', '.join(spec.modalities)}")
         if model.fusion.text != "causal":
             raise ValueError(
-                "captioning predicts each piece from those before it, but with model.fusion.text "
-                f"{model.fusion.text!r} a piece sees those behind it too: set model.fusion.text to causal"
+                "captioning predicts each token from those before it, but with model.fusion.text "
+                f"{model.fusion.text!r} a token also sees those after it: set model.fusion.text to causal"
             )
         last = fusion_stages(model)[-1]
+        # The last stage decides: what text sees there is what the logits can depend on.
         seen = leaking_modalities(last, ("text",), spec.modalities)
         if not any(set(group) <= set(seen) for group in available):
             raise ValueError(
@@ -96,14 +97,17 @@ class Captioning:
     def loss(
         self, heads: CaptioningHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """Cross entropy of the next piece, the mean over all pieces of the batch that have one before them.
+        """Return the cross entropy of the next token, the mean over all tokens of the batch that follow another.
 
-        Metrics: `accuracy`; `chance_loss`, that of guessing among all pieces; `tokens` and `clips` that counted.
+        Metrics: `accuracy`; `chance_loss`, the loss of guessing uniformly over the vocabulary; `tokens` and `clips`
+        that counted.
         """
         mark = heads.spec.answer_id if self.answers else None
         place, text_tokens, clip = self.next_tokens(stream, mark)
+        # `next_tokens` counts in rows of the stream; the top features may keep fewer tokens.
         place = gather_target_features(features, place)
         counted = place != PADDING
+        # Vocabulary-wide logits exist only for the gathered text tokens: [B, N, V] with N text tokens instead of all L.
         logits = heads.logits(gather_targets(features.top, place))
         loss = mean_where(smoothed_cross_entropy(logits, text_tokens, self.smoothing), counted)
         right = (logits.argmax(axis=-1) == text_tokens).astype(jnp.float32)
@@ -117,36 +121,41 @@ class Captioning:
     def next_tokens(
         self, stream: TokenStream, mark: int | None = None
     ) -> tuple[Int[Array, "B N"], Int[Array, "B N"], Int[Array, "B N"]]:
-        """For the text tokens of each row, in order: their place, the piece that follows, and the slot of their clip.
+        """Return, for the text tokens of each row in order, index in the row, next token and clip slot.
 
-        The place is `PADDING` where no piece follows or the clip doesn't count, and in front of the `mark` if there
-        is one.
+        The index is `PADDING` where no token follows or the clip does not count, and before the `mark` if one is given.
         """
         stream = jax.tree.map(jnp.asarray, stream)
-        layout, text_tokens = stream.layout, original_text_ids(stream)
+        layout = stream.layout
+        text_tokens = original_text_ids(stream)
         slots = jnp.clip(layout.source_index - text_offset(stream), 0, text_tokens.shape[1] - 1)
+        # Token i is to predict token i + 1: tokens [7, 8, 9] give following [8, 9, 7]. `continued` drops the wrapped 7.
         following = jnp.roll(jnp.take_along_axis(text_tokens, slots, axis=1), -1, axis=1)
 
         def next_is(values: Array, more: int = 0) -> Bool[Array, "B L"]:
             return jnp.pad(values[:, 1:] == values[:, :-1] + more, ((0, 0), (0, 1)))
 
         text = layout.modality == Modality.TEXT
+        # Packed rows hold texts one after another. A token has a successor only if the next one is text of the same
+        # clip, one step later. Clips [0, 0, 1], steps [0, 1, 0]: only the first of the three tokens has a successor.
         continued = next_is(layout.modality) & next_is(layout.clip) & next_is(layout.grid[..., 2], 1)
+        # Axis 1 of the grid is the caption: both the token and its successor must belong to caption 0.
         first = (layout.grid[..., 1] == 0) & next_is(layout.grid[..., 1])
-        wanted = jnp.take_along_axis(self.told(stream), jnp.maximum(layout.clip, 0), axis=1)
+        wanted = jnp.take_along_axis(self.has_media(stream), jnp.maximum(layout.clip, 0), axis=1)
         counted = text & continued & first & wanted
         if mark is not None:
             counted &= answering(stream, mark)
-        # The text of a row is but a part of it: logits of a whole vocabulary are made of that part only.
+        # Text is only a part of each row. Gathering it first limits the vocabulary-wide logits to that part. The sort
+        # is stable: with text at [1, 4] of 5 tokens, order is [1, 4, 0, 2, 3], cut to the size of the text array.
         order = jnp.argsort(~text, axis=1, stable=True)[:, : text_tokens.shape[1]]
-        place, piece, clip = (
+        place, token_id, clip = (
             jnp.take_along_axis(values, order, axis=1)
             for values in (jnp.where(counted, jnp.arange(text.shape[1]), PADDING), following, layout.clip)
         )
-        return place, piece, clip
+        return place, token_id, clip
 
-    def told(self, stream: TokenStream) -> Bool[Array, "B E"]:
-        """Which clips have all modalities of one of the media."""
+    def has_media(self, stream: TokenStream) -> Bool[Array, "B E"]:
+        """Return True for the clips that have all modalities of one of the media groups."""
         each = [stream.clips.present[..., [MODALITIES.index(name) for name in group]] for group in self.groups]
         return jnp.stack([has.all(axis=-1) for has in each]).any(axis=0)
 
@@ -159,27 +168,29 @@ class Captioning:
         prompt: Prompt | None = None,
         key: Key[Array, ""] | None = None,
     ) -> GeneratedText:
-        """The texts that the model writes for the clips of a stream; see `generation.generate`.
+        """Generate a text for each clip of a stream; see `generation.text_generation.generate`.
 
-        A clip gets one if it has all modalities of one of the media, or with `decoding.without_media` in any
-        case. With `answers` and no prompt, a clip's own question is its prompt, and one that asks nothing gets none.
+        A clip gets a text if it has all modalities of one of the media groups, or in any case with
+        `decoding.without_media`. With `answers` and no prompt, the question of each clip is its prompt, and a clip
+        without a question gets no text.
         """
         stream = jax.tree.map(jnp.asarray, stream)
         there = stream.clips.clip_index != PADDING
-        wanted = there if decoding.without_media else there & self.told(stream)
+        wanted = there if decoding.without_media else there & self.has_media(stream)
         if self.answers and prompt is None:
             length = heads.spec.length if decoding.length is None else decoding.length
             prompt = questions(stream, heads.spec.answer_id, length)
+            # A question without the mark has a prompt of length 0, and such a clip has nothing to answer.
             wanted &= prompt.length > 0
         return generate(backbone, heads.logits, heads.spec, stream, wanted, decoding, prompt, key)
 
 
 class CaptioningHeads(nnx.Module):
-    """A linear map of its own from the top features to the vocabulary.
+    """A separate linear map from the top features to the vocabulary.
 
-    It is not tied to the table that embeds text: that one is scaled to stand beside embedded patches
-    and to be summed into the residual stream, so that as a map to logits it would begin far too
-    sharp, and its gradient would mix what a piece means as input with how often it is the answer.
+    The map is not tied to the embedding table of text. That table is scaled to match embedded patches and to be added
+    to the residual stream. Used as a map to logits, it would start with far too sharp a softmax, and its gradient would
+    mix the meaning of a token as input with its frequency as a target.
     """
 
     def __init__(self, width: int, spec: StreamSpec, *, rngs: nnx.Rngs):
@@ -190,7 +201,11 @@ class CaptioningHeads(nnx.Module):
 def smoothed_cross_entropy(
     logits: Float[Array, "*batch V"], wanted: Int[Array, "*batch"], smoothing: float
 ) -> Float[Array, "*batch"]:
-    """Cross entropy with a target of `1 - smoothing` on the wanted class and the rest spread over all (Szegedy et al.
-    2016, section 7), without an array of targets as large as the logits."""
+    """Return the cross entropy with smoothed targets (Szegedy et al. 2016, section 7).
+
+    The target is `1 - smoothing` on the wanted class, and the rest is spread over all classes. No array of targets as
+    large as the logits is made.
+    """
+    # -sum_c q_c (z_c - lse) with q = (1 - s) onehot + s / V equals lse - (1 - s) z_own - s mean(z).
     own = jnp.take_along_axis(logits, wanted[..., None], axis=-1)[..., 0]
     return jax.nn.logsumexp(logits, axis=-1) - (1 - smoothing) * own - smoothing * logits.mean(axis=-1)

@@ -1,4 +1,4 @@
-"""Classification of clips by a kind of label, of which a clip has one class or several."""
+"""Classification of clips by a kind of label, with one class or several classes a clip."""
 
 from __future__ import annotations
 
@@ -21,28 +21,29 @@ from mmvideo.stream import StreamSpec, TokenStream
 
 @dataclasses.dataclass(frozen=True)
 class Classification(ClipHeadConfig):
-    """Predicts a label from the pooled features of some modalities.
+    """Prediction of a label from the pooled features of some modalities.
 
     Several kinds of label (verb and noun) are several objectives.
 
     Attributes:
-      label: kind of label, as the corpus names it.
-      classes: how many classes it has; None asks the training clips when a run begins.
-      modalities: all that the head may know of: it pools their tokens at the deepest layer at which they have met
-        no other modality. A fusion without such a layer is refused, unless `after_fusion`.
-      smoothing: share of the target that is spread over all classes.
-      pooling: how tokens become one vector: their `mean`, the mean of the `class` tokens, or by a
-        learned query that attends to them (`map`; on a frozen trunk this is an attentive probe).
-      require: whether a clip counts only if it has `all` of the modalities, or `any` of them, so that one
-        model classifies clips with and without sound. Its label must be known in any case.
-      weight: of this objective in the total loss.
-      form: `softmax` lets the classes compete for one clip, `sigmoid` asks for each by itself (MBT, AST,
-        AudioMAE); a kind of label of which a clip may have several classes needs it.
-      dropout: share of the pooled numbers that training sets to 0 before the last map.
-      init_scale: of the first weights of the last map; VideoMAE fine-tunes from 0.001.
-      head_norm: added to the variance in the layer norm before the last map; None: there is no norm (MBT, ViViT).
-      after_fusion: whether the tokens are pooled after the last layer, where they know of all that they have met:
-        a head of video then hears the audio wherever a clip has it.
+      label: Kind of label, by its name in the corpus.
+      classes: Number of classes. None counts those of the training clips when a run starts.
+      modalities: Modalities that the head may see. It pools their tokens at the deepest layer at which they have met no
+        other modality. A fusion without such a layer is refused, unless `after_fusion` is set.
+      smoothing: Share of the target that is spread over all classes.
+      pooling: Pooling of tokens into one vector: their `mean`, the mean of the `class` tokens, or a learned query that
+        attends to them (`map`; on a frozen backbone this is an attentive probe).
+      require: Modalities that a clip must have to count: `all` of them, or `any` of them, so that one model classifies
+        clips with and without audio. The label must be known in either case.
+      weight: Weight of this objective in the total loss.
+      form: Form of the loss: `softmax` for one class a clip, `sigmoid` for each class by itself (MBT, AST, AudioMAE). A
+        kind of label with several classes a clip needs `sigmoid`.
+      dropout: Dropout rate of the pooled features before the last linear map.
+      init_scale: Scale of the initial weights of the last linear map; VideoMAE fine-tunes from 0.001.
+      head_norm: Epsilon that the layer norm before the last linear map adds to the variance. None leaves the norm out
+        (MBT, ViViT).
+      after_fusion: True to pool after the last layer, where tokens depend on all modalities they have met. A head of
+        video then also uses the audio of clips that have it.
     """
 
     label: str
@@ -67,7 +68,11 @@ class Classification(ClipHeadConfig):
         self.check_pooled()
 
     def heads(self, model: ModelConfig, spec: StreamSpec, *, rngs: nnx.Rngs) -> PooledHeads:
-        """New heads; raises ValueError as `pooled_heads` does, and where nobody has counted the classes."""
+        """Make the heads of this objective.
+
+        Raises:
+          ValueError: As for `pooled_heads`, or the number of classes is still unknown.
+        """
         if self.classes is None:
             raise ValueError(
                 f"classification.classes of label {self.label!r} is left to the corpus, which nobody has asked: open "
@@ -78,32 +83,34 @@ class Classification(ClipHeadConfig):
     def loss(
         self, heads: PooledHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """Cross entropy over the clips that count, or the mean of the binary ones over their classes that are known.
+        """Return the mean cross entropy over the clips that count and, for `sigmoid`, over their known classes.
 
-        A target `y` is smoothed to `(1 - a) y + a / C` in both forms (Szegedy et al. 2016, section 7; MBT's
-        code does so too with a sigmoid). The sigmoid form takes the mean over clips and classes alike, as
-        AST and AudioMAE do; MBT sums over the classes, which is `classes` times as much.
+        A target `y` is smoothed to `(1 - a) y + a / C` in both forms (Szegedy et al. 2016, section 7; MBT's code does
+        so too with a sigmoid). The sigmoid form takes the mean over clips and classes alike, as AST and AudioMAE do;
+        MBT sums over the classes, which is `classes` times as much.
 
-        Metrics: `accuracy`, the target of the class with the largest logit: 1 if the clip has it, of a mixed
-        clip its share; `clips` that counted; and `foreign_labels`: clips left out because their label is not
-        below `classes`.
+        Metrics: `accuracy`, the target of the class with the largest logit, which is 1 if the clip has that class, and
+        its share for a mixed clip; `clips` that counted; `foreign_labels`, the clips left out because their label is
+        not below `classes`.
 
         Raises:
-          ValueError: the stream has no such kind of label, or softmax is to tell several classes of a clip.
+          ValueError: The stream has no such kind of label, or the form is softmax and a clip may have several classes.
         """
         if self.form == "softmax" and self.label in stream.clips.targets:
             raise ValueError(
-                f"classification.form 'softmax' tells one class a clip, and of {self.label!r} a clip may have several: "
-                "set form to sigmoid"
+                f"classification.form 'softmax' predicts one class a clip, but a clip may have several of "
+                f"{self.label!r}: set form to sigmoid"
             )
         wanted = class_targets(stream.clips, self.label, self.classes)
         logits, present = heads(features, stream)
+        # [B, E, C]: with several labels, some classes of a clip may be unknown, and only those are left out.
         counted = present[..., None] & wanted.known
         loss = self._cross_entropy(logits, optax.smooth_labels(wanted.value, self.smoothing), counted)
+        # Target [0.7, 0, 0.3] of a mixed clip and class 2 predicted: the accuracy of this clip is 0.3.
         best = logits.argmax(axis=-1, keepdims=True)
-        right, told = (jnp.take_along_axis(array, best, axis=-1)[..., 0] for array in (wanted.value, counted))
+        right, answered = (jnp.take_along_axis(array, best, axis=-1)[..., 0] for array in (wanted.value, counted))
         return loss, {
-            "accuracy": mean_where(right, told),
+            "accuracy": mean_where(right, answered),
             "clips": counted.any(axis=-1).sum().astype(jnp.float32),
             "foreign_labels": (present & wanted.foreign).sum().astype(jnp.float32),
         }
@@ -111,7 +118,7 @@ class Classification(ClipHeadConfig):
     def predict(
         self, heads: PooledHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> dict[str, Array]:
-        """`logits` `[B, E, C]`, and `known`: whether the clip has the modalities; its label may be unknown."""
+        """Return `logits` `[B, E, C]`, and `known`, True if the clip has the modalities (its label may be unknown)."""
         logits, present = heads(features, stream)
         return {"logits": logits, "known": present}
 
@@ -120,4 +127,6 @@ class Classification(ClipHeadConfig):
     ) -> Float[Array, ""]:
         if self.form == "sigmoid":
             return mean_where(optax.sigmoid_binary_cross_entropy(logits, target), counted)
+        # The softmax needs all classes of a clip, so a clip counts or does not; `counted` is the same for all its
+        # classes.
         return mean_where(optax.softmax_cross_entropy(logits, target), counted.any(axis=-1))

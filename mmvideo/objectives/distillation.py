@@ -1,4 +1,4 @@
-"""Distillation: a clip's features are led towards what another model made of the clip."""
+"""Distillation: the features of a clip are trained towards the embedding of the clip by another model."""
 
 from __future__ import annotations
 
@@ -24,23 +24,24 @@ from mmvideo.stream import MODALITIES, StreamSpec, TokenStream
 
 @dataclasses.dataclass(frozen=True)
 class Distillation:
-    """Leads pooled features towards the vectors of another model, which `input.embeddings` names.
+    """Training of pooled features towards the vectors of another model, which `input.embeddings` names.
 
     Attributes:
-      width: numbers of the teacher's vector; for `relational` of an embedding, which may be others.
-      modalities: whose tokens are pooled, where they have met no other modality, or else at the top. A
-        clip counts if it has all of them, its sound was not shifted against its picture where both are
-        pooled, and the teacher's vector is known.
-      teacher: the group whose vectors are wanted, as `video+audio`; None is that of `modalities`.
-      form: `cosine` asks for the direction of the vector, `mse` for the vector itself, and `relational`
-        that clips be as near to each other as they are to the teacher.
-      temperature: for `relational`, of the student's softmax over cosines.
-      teacher_temperature: of the teacher's; the lower, the more only the nearest clips count.
-      chunk: for `relational`, clips that all others are compared with at a time, so that memory grows
-        linearly with the batch; None compares all at once.
-      pooling: how tokens become one vector: their `mean`, the mean of the `class` tokens, or by a
-        learned query that attends to them (`map`).
-      weight: of this objective in the total loss.
+      width: Number of elements of the teacher's vector. For `relational`, the number of elements of the student's
+        embedding, which may differ.
+      modalities: Modalities whose tokens are pooled, from before fusion if some layer has them alone, else from the
+        top. A clip counts if it has all of them, the teacher's vector is known, and its audio was not shifted against
+        its video where both are pooled.
+      teacher: Group of the teacher's vectors, such as `video+audio`. None is the group of `modalities`.
+      form: Form of the loss: `cosine` matches the direction of the vector, `mse` the vector itself, and `relational`
+        the similarities between clips.
+      temperature: Temperature of the student's softmax over cosines, for `relational`.
+      teacher_temperature: Temperature of the teacher's softmax. A lower one gives more weight to the nearest clips.
+      chunk: Number of clips that all others are compared with at a time, for `relational`, so that memory grows
+        linearly with the batch. None compares all at once.
+      pooling: Pooling of tokens into one vector: their `mean`, the mean of the `class` tokens, or a learned query that
+        attends to them (`map`).
+      weight: Weight of this objective in the total loss.
     """
 
     width: int
@@ -70,27 +71,31 @@ class Distillation:
         return tuple(name for name in MODALITIES if name in self.modalities)
 
     def heads(self, model: ModelConfig, spec: StreamSpec, *, rngs: nnx.Rngs) -> DistillationHeads:
-        """New heads; raises ValueError if the run lacks a modality."""
+        """Make the heads of this objective; raise ValueError if the run lacks a modality."""
         require_modalities(spec, self.group, "distillation")
         return DistillationHeads(self, model, has_unfused_features(model, spec, self.group), rngs=rngs)
 
     def loss(
         self, heads: DistillationHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """The mean over the clips that count. Metrics: how many `clips`, and but for `relational` their mean `cosine`.
+        """Return the mean loss over the clips that count.
+
+        Metrics: `clips` that counted, and their mean `cosine` (not for `relational`).
 
         Raises:
-          ValueError: the stream has no such vectors, or they have another width.
+          ValueError: The stream has no such vectors, or they have another width.
         """
         wanted, known = self._wanted(stream)
         answer, present = heads(features, known.shape[1])
         counted = present & known
         if {"video", "audio"} <= set(self.group):
+            # The teacher saw the clip as it is: with shifted audio its joint vector would be a wrong target.
             counted &= stream.clips.aligned
         metrics = {"clips": counted.sum().astype(jnp.float32)}
         if self.form == "relational":
             rows = (x.reshape(-1, x.shape[-1]) for x in (answer, wanted))
             number = jnp.asarray(stream.clips.clip_index).reshape(-1)
+            # Temperatures 0.1 and 0.05 are scales 10 and 20: the sharper teacher puts its weight on the nearest clips.
             scales = 1 / self.temperature, 1 / self.teacher_temperature
             return relational(*rows, counted.reshape(-1), *scales, number, chunk=self.chunk), metrics
         cosines = (unit(answer) * unit(wanted)).sum(axis=-1)
@@ -99,17 +104,19 @@ class Distillation:
         return mean_where(each, counted), metrics
 
     def _wanted(self, stream: TokenStream) -> tuple[Float[Array, "B E d"], Bool[Array, "B E"]]:
-        """The teacher's vectors, zero where they are not known, and where they are."""
-        name, vectors = self.teacher or group_name(self.group), stream.clips.teacher_embeddings
+        """Return the teacher's vectors, with zeros where they are unknown, and a mask of the known ones."""
+        name = self.teacher or group_name(self.group)
+        vectors = stream.clips.teacher_embeddings
         if name not in vectors:
             raise ValueError(
-                f"distillation wants the teacher's vectors of {name!r}, but there are those of "
+                f"distillation needs the teacher's vectors of {name!r}, but there are vectors of "
                 f"{', '.join(sorted(vectors)) or 'nothing'}: name their file by input.embeddings, or set "
                 "distillation.teacher"
             )
         wanted = jnp.asarray(vectors[name], jnp.float32)
         if self.form != "relational" and wanted.shape[-1] != self.width:
-            raise ValueError(f"distillation.width {self.width}: the teacher's vectors have {wanted.shape[-1]} numbers")
+            raise ValueError(f"distillation.width {self.width}: the teacher's vectors have {wanted.shape[-1]} elements")
+        # A clip without a vector of the teacher has NaN in its place.
         known = jnp.isfinite(wanted).all(axis=-1)
         return jax.lax.stop_gradient(jnp.where(known[..., None], wanted, 0)), known
 
@@ -124,7 +131,8 @@ class DistillationHeads(nnx.Module):
         self.answer = LinearHead(width, config.width, rngs=rngs)
 
     def __call__(self, features: Features, slots: int) -> tuple[Float[Array, "B E d"], Bool[Array, "B E"]]:
-        """The student's vectors, float32, and which clips have the whole group."""
+        """Return the student's vectors in float32, and a mask of the clips that have the whole group."""
+        # Early fusion has no features of one group alone: the top is the best there is.
         tap = features.tap(self.group) if self.apart else len(features.taps) - 1
         pooled, present = self.pooler(features, tap, self.group, slots)
         return self.answer(pooled), present
@@ -140,22 +148,25 @@ def relational(
     *,
     chunk: int | None = None,
 ) -> Float[Array, ""]:
-    """How far the student's nearness of clips is from the teacher's (CompRess, Koohpayegani et al. 2020, section 3).
+    """Return the divergence between the similarities of clips (CompRess, Koohpayegani et al. 2020, section 3).
 
-    For each clip a softmax over the scaled cosines to all others is a distribution over them; the loss is
-    the Kullback-Leibler divergence of the student's from the teacher's.
+    A softmax over the scaled cosines of a clip to all others is a distribution over them. The loss is the
+    Kullback-Leibler divergence of the student's distribution from the teacher's.
 
     Args:
-      student, teacher: vectors of any length; only the student's get a gradient.
-      valid: which rows take part at all.
-      scale, teacher_scale: factors of the cosines, one over the temperatures.
-      number: which clip a row is; rows of one clip are not compared. None: all apart.
-      chunk: columns of a block; None takes the whole matrix at once.
+      student: Vectors of any width, which get a gradient.
+      teacher: Vectors of any width, without a gradient.
+      valid: Mask of the rows that take part.
+      scale: Factor of the student's cosines, one over its temperature.
+      teacher_scale: Factor of the teacher's cosines, one over its temperature.
+      number: Index of the clip of each row; rows of one clip are not compared. None: all rows are different clips.
+      chunk: Columns of a block. None takes the whole matrix at once.
 
     Returns:
-      The mean over the rows that have another to be compared with; 0 if there is none.
+      The mean over the rows that have another row to be compared with; 0 if there is none.
     """
-    own, wanted = unit(student), jax.lax.stop_gradient(unit(teacher))
+    own = unit(student)
+    wanted = jax.lax.stop_gradient(unit(teacher))
     place = jnp.arange(len(valid))
     number = place if number is None else number
 
@@ -166,8 +177,9 @@ def relational(
     teacher_sum = jax.lax.stop_gradient(logsumexp_pairs(side(teacher_scale * wanted), side(wanted), chunk)[1])
 
     def divergence(sums: tuple[Array, Array], products: tuple[Array, Array], own: Array, other: Array) -> Array:
-        told, wanted = (product - log_sum[:, None] for product, log_sum in zip(products, sums, strict=True))
-        return jnp.exp(jnp.where(other, wanted, NEG_INF)) * jnp.where(other, wanted - told, 0)
+        # A pair adds p_teacher * (log p_teacher - log p_student), where log p is the product minus the row's log sum.
+        student_log, teacher_log = (product - log_sum[:, None] for product, log_sum in zip(products, sums, strict=True))
+        return jnp.exp(jnp.where(other, teacher_log, NEG_INF)) * jnp.where(other, teacher_log - student_log, 0)
 
     total = sum_pairs(
         divergence,
@@ -176,4 +188,5 @@ def relational(
         side(own, wanted),
         chunk,
     )
+    # An empty sum is about NEG_INF: a row counts if it has another row to be compared with.
     return total / jnp.maximum((teacher_sum > NEG_INF / 2).sum(), 1)

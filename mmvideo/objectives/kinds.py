@@ -1,4 +1,4 @@
-"""The kinds of objectives that a run may learn, told apart by their field `kind`."""
+"""Union of all objectives, distinguished by their field `kind`."""
 
 from __future__ import annotations
 

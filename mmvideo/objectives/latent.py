@@ -1,4 +1,4 @@
-"""Prediction in the space of features: of hidden patches, what a slow copy of the trunk makes of the whole clip."""
+"""Prediction of hidden patches in feature space, from an averaged copy of the backbone (V-JEPA)."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ from mmvideo.stream import PADDING, StreamSpec, TokenStream
 
 @dataclasses.dataclass(frozen=True)
 class LatentPrediction(PatchObjective):
-    """Predicts the features of hidden patches that an averaged teacher has of the unmasked clip (V-JEPA).
+    """Prediction of the features that an averaged teacher computes for hidden patches of the unmasked clip (V-JEPA).
 
-    The teacher is the exponential moving average of the trunk's parameters; its features at the top
-    are normalised over their width, and the loss is their L1 distance from the predictor's answer
-    (Bardes et al. 2024, section 3.1 and 3.2).
+    The teacher is the exponential moving average of the backbone's parameters. Its top features are normalised over
+    their width, and the loss is their L1 distance from the predictor's output (Bardes et al. 2024, sections 3.1 and
+    3.2).
 
     Attributes:
-      weight: of this objective in the total loss.
-      video: weight of video within the objective; 0 leaves it out. A modality that the run does
-        not have is left out by itself.
-      audio: the same for the spectrogram.
-      predictor: the transformer that answers, in place of `model.decoder`; V-JEPA has 12 layers of width 384.
-      decay: what the teacher keeps of itself in a step.
-      last_decay: to which `decay` goes in a straight line within the first `ramp` steps; None keeps it.
-      ramp: how many steps that takes.
+      weight: Weight of this objective in the total loss.
+      video: Weight of video within the objective; 0 leaves it out. A modality that the run does not have is left out in
+        any case.
+      audio: Weight of the spectrogram within the objective, likewise.
+      predictor: The transformer that predicts, instead of `model.decoder`; V-JEPA has 12 layers of width 384.
+      decay: Share of the average that the teacher keeps in a step.
+      last_decay: Final decay, reached linearly from `decay` within the first `ramp` steps. None keeps `decay`.
+      ramp: Number of steps from `decay` to `last_decay`.
     """
 
     weight: float = 1.0
@@ -70,39 +70,45 @@ class LatentPrediction(PatchObjective):
             )
 
     def heads(self, model: ModelConfig, spec: StreamSpec, *, rngs: nnx.Rngs) -> LatentHeads:
-        """New heads, still without a teacher (see `begin`).
+        """Make the heads of this objective, without a teacher yet (see `begin`).
 
         Raises:
-          ValueError: the run has neither of the modalities to predict, or the model keeps no tokens of them.
+          ValueError: The run has neither modality to predict, or the model keeps no tokens of them.
         """
         self.require_patches(model, spec)
         return LatentHeads(self, model, spec, rngs=rngs)
 
     def begin(self, heads: LatentHeads, backbone: nnx.Module) -> None:
-        """Makes the trunk, as it is, the first teacher."""
+        """Make a copy of the backbone's current parameters the first teacher."""
         heads.teacher = Teacher(backbone)
 
     def loss(
         self, heads: LatentHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """Absolute error over the hidden tokens, the weighted sum over modalities; in training the teacher moves first.
+        """Return the absolute error over the hidden tokens, as the weighted sum over modalities.
 
-        Metrics of each modality: `loss`; `mean_loss`, the loss on the same tokens of answering each
-        with their mean, which goes to 0 where the features collapse; `tokens` and `clips` that
-        counted. And the teacher's `decay`.
+        In training, the teacher moves before it is used. Metrics of each modality: `loss`; `mean_loss`, the loss of
+        predicting every token by the mean of the targets, which goes to 0 if the features collapse; `tokens` and
+        `clips` that counted. Another metric is the teacher's `decay`.
 
         Raises:
-          ValueError: nothing of a wanted modality is ever hidden.
+          ValueError: No patches of a wanted modality are ever hidden.
         """
         answers = heads(features, stream)
         decay = heads.follow(backbone)
         full = unmask_batch(stream)
+        # The teacher sees the whole clip, the backbone only its visible part: the predictor must fill in the rest.
         wanted = heads.teacher(backbone, full)
-        total, metrics = jnp.float32(0), {"decay": decay}
+        total = jnp.float32(0)
+        metrics = {"decay": decay}
         for name, answer in answers.items():
+            # The unmasked batch has more tokens than the masked one, so `full` has its own index of the same hidden
+            # patches.
             place = gather_target_features(wanted, full.targets[name].target_index)
-            target, hidden = standardise(gather_targets(wanted.top, place)), place != PADDING
+            target = standardise(gather_targets(wanted.top, place))
+            hidden = place != PADDING
             loss = l1_where(answer, target, hidden)
+            # One mean vector over all hidden tokens of the batch, of width D.
             mean = jnp.where(hidden[..., None], target, 0).sum((0, 1)) / jnp.maximum(hidden.sum(), 1)
             metrics[f"{name}/loss"] = loss
             metrics[f"{name}/mean_loss"] = l1_where(mean, target, hidden)
@@ -113,7 +119,7 @@ class LatentPrediction(PatchObjective):
 
 
 class LatentHeads(nnx.Module):
-    """The predictor, one linear map a modality to the trunk's width, and the teacher, which `begin` makes."""
+    """The predictor, one linear map a modality to the backbone's width, and the teacher, which `begin` makes."""
 
     teacher: Teacher
 
@@ -123,29 +129,32 @@ class LatentHeads(nnx.Module):
         self.deterministic = False
         model = dataclasses.replace(model, decoder=config.predictor)
         self.predictor = MaskedDecoder(model, spec, rngs=rngs)
-        narrow, wide = decoder_dims(model).width, feature_width(model)
+        narrow = decoder_dims(model).width
+        wide = feature_width(model)
         self.answers = nnx.Dict({name: Linear(narrow, wide, axes=("out", "embed"), rngs=rngs) for name in self.names})
+        # A variable, not a Python number: the step is compiled once, and a checkpoint has to restore the count.
         self.steps = Average(jnp.zeros((), jnp.int32))
 
     def __call__(self, features: Features, stream: TokenStream) -> dict[str, Float[Array, "B M D"]]:
-        """The answer for each hidden patch, float32; what stands in empty slots means nothing."""
+        """Return the prediction for each hidden patch in float32; the values of empty slots are meaningless."""
         targets = {name: require_targets(stream, name, "latent_prediction") for name in self.names}
         decoded = self.predictor(stream_rows(features), stream, features.classes[-1])
         return {name: self.answers[name](gather_targets(decoded, targets[name].target_index)) for name in self.names}
 
     def decay(self) -> Float[Array, ""]:
-        """What the teacher keeps of itself in the step at hand."""
+        """Return the share of the average that the teacher keeps in the current step."""
         first, last = self.config.decay, self.config.last_decay
         if last is None:
             return jnp.float32(first)
+        # decay 0.9, last_decay 1.0, ramp 10: steps 0, 5, 10, 20 give 0.9, 0.95, 1.0, 1.0.
         share = jnp.minimum(self.steps.get_value() / self.config.ramp, 1)
         return (first + (last - first) * share).astype(jnp.float32)
 
     def follow(self, backbone: nnx.Module) -> Float[Array, ""]:
-        """In training moves the teacher towards the trunk and counts the step; gives the decay.
+        """Move the teacher towards the backbone and count the step, in training only; return the decay.
 
-        At the start of a step the parameters are those that the step before has made: one behind the
-        other, this is the order of V-JEPA, whose teacher follows right after the update.
+        At the start of a step the parameters are those that the previous step produced. The sequence of updates is
+        therefore the same as in V-JEPA, whose teacher moves right after each update.
         """
         decay = self.decay()
         if not self.deterministic:
@@ -155,7 +164,10 @@ class LatentHeads(nnx.Module):
 
 
 def standardise(features: Float[Array, "*batch D"]) -> Float[Array, "*batch D"]:
-    """Layer norm without scale and bias, in float32: no feature's size can be learned away."""
+    """Return the layer norm without scale and bias, in float32.
+
+    It keeps the loss from shrinking with the size of the features.
+    """
     centred = features.astype(jnp.float32) - features.astype(jnp.float32).mean(axis=-1, keepdims=True)
     return centred * jax.lax.rsqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + EPSILON)
 
@@ -163,5 +175,5 @@ def standardise(features: Float[Array, "*batch D"]) -> Float[Array, "*batch D"]:
 def l1_where(
     answer: Float[Array, "*#n D"], wanted: Float[Array, "*n D"], counted: Bool[Array, "*n"]
 ) -> Float[Array, ""]:
-    """Mean absolute difference over the counted tokens; 0 where nothing counts."""
+    """Return the mean absolute difference over the counted tokens; 0 if none counts."""
     return mean_where(jnp.abs(answer - wanted).mean(axis=-1), counted)

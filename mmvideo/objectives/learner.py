@@ -1,4 +1,4 @@
-"""The learner: one trunk, and the heads of every objective on it."""
+"""The learner: one backbone, and the heads of every objective on it."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from mmvideo.stream import StreamSpec, TokenStream
 
 
 class Learner(nnx.Module):
-    """What a run trains: a weighted set of objectives over one forward pass.
+    """The module that a run trains: a backbone and a weighted set of objectives over one forward pass.
 
     Args:
-      model: kind, size and fusion of the trunk.
-      spec: the modalities of the run.
-      objectives: what is learned, by name.
-      rngs: needs the stream `params`.
+      model: Kind, size and fusion of the backbone.
+      spec: The modalities of the run.
+      objectives: The objectives by name.
+      rngs: Random streams, of which `params` is needed.
 
     Attributes:
-      backbone: the `MultimodalTransformer`, or a baseline.
-      heads: the heads of each objective, by name.
+      trunk: The backbone: a `MultimodalTransformer` or a baseline.
+      heads: The heads of each objective, by name.
 
     Raises:
-      ValueError: no objective, or one that this model or these modalities cannot serve; the message
-        starts with its name.
+      ValueError: There is no objective, or one that this model or these modalities can't serve. The message starts with
+        the name of the objective.
     """
 
     def __init__(self, model: ModelConfig, spec: StreamSpec, objectives: Mapping[str, AnyObjective], *, rngs: nnx.Rngs):
@@ -54,28 +54,30 @@ class Learner(nnx.Module):
         self.begin()
 
     def begin(self) -> None:
-        """Lets objectives make what they make of the trunk as it is, such as a teacher."""
+        """Let the objectives that need it copy the current backbone, for example as a teacher."""
         for name, objective in self._objectives:
             if hasattr(objective, "begin"):
                 _named(name, objective.begin, self.heads[name], self.trunk)
 
     @property
     def objectives(self) -> dict[str, AnyObjective]:
-        """What is learned, by name."""
+        """The objectives by name."""
         return dict(self._objectives)
 
     def losses(self, stream: TokenStream) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """The weighted sum of the losses, and all metrics.
+        """Return the weighted sum of the losses, and all metrics.
 
-        Metrics are float32 scalars: `loss` is the sum, `NAME/loss` each objective's own without its
-        weight, `NAME/…` what else it tells.
+        Metrics are float32 scalars: `loss` is the sum, `NAME/loss` the unweighted loss of each objective, and `NAME/…`
+        its other metrics.
 
         Raises:
-          ValueError: the stream lacks what an objective needs, such as hidden patches.
+          ValueError: The stream lacks something that an objective needs, such as hidden patches.
         """
         features = self.trunk(stream)
+        # Embeddings are computed once a step: the contrastive loss and hard negatives of matching share them.
         features = dataclasses.replace(features, embedded=self._embedded(features, stream))
-        total, metrics = jnp.float32(0), {}
+        total = jnp.float32(0)
+        metrics = {}
         for name, objective in self._objectives:
             loss, own = _named(name, objective.loss, self.heads[name], features, stream, self.trunk)
             total += objective.weight * loss
@@ -83,10 +85,10 @@ class Learner(nnx.Module):
         return total, {"loss": total} | metrics
 
     def predict(self, stream: TokenStream) -> dict[str, dict[str, Array]]:
-        """What the objectives that answer for single clips say of each, by the objective's name.
+        """Return the predictions for single clips, by the name of the objective that makes them.
 
-        An objective answers by a method `predict(heads, features, stream, backbone)`; its answer is a dict of arrays
-        `[B, E, …]`, of which `known` tells for which clips the others mean something.
+        An objective takes part if it has a method `predict(heads, features, stream, backbone)`. Its prediction is a
+        dict of arrays `[B, E, …]`; its entry `known` is True for the clips for which the other entries have a meaning.
         """
         features = self.trunk(stream)
         return {
@@ -96,18 +98,19 @@ class Learner(nnx.Module):
         }
 
     def embed(self, stream: TokenStream) -> Embedded:
-        """Unit embeddings from the contrastive heads, by group: `video`, `text`, `video+audio`.
+        """Return the unit embeddings of the contrastive heads, by group: `video`, `text`, `video+audio`.
 
-        Each is an embedding `[B, E, d]` and which clips have the whole group `[B, E]`. The first contrastive objective
-        that embeds text, or the first of all, makes the main space, whose names are plain; those of the others say
-        whose they are (`objectives/components/modality_groups.py`), since embeddings of two objectives can't be
-        compared.
+        Each entry is an embedding `[B, E, d]` and a mask of the clips that have the whole group `[B, E]`. The first
+        contrastive objective that embeds text (or else the first of all) makes the main space, whose names are plain.
+        The names of other spaces include their objective (`objectives/components/modality_groups.py`), because
+        embeddings of two objectives can't be compared.
         """
         return self._embedded(self.trunk(stream), stream)
 
     def _embedded(self, features: Features, stream: TokenStream) -> Embedded:
-        """What the contrastive objectives make of features."""
+        """Return the embeddings of all contrastive objectives from features."""
         spaces = [(name, one) for name, one in self._objectives if isinstance(one, Contrastive)]
+        # The sort is stable and False comes before True: objectives with text first, in their given order otherwise.
         spaces.sort(key=lambda space: ("text",) not in space[1].groups)
         embedded: Embedded = {}
         for place, (name, objective) in enumerate(spaces):
@@ -116,27 +119,28 @@ class Learner(nnx.Module):
         return embedded
 
     def features(self, stream: TokenStream) -> Embedded:
-        """Features of the trunk before any head, the mean over a clip's tokens, for probes.
+        """Return the features of the backbone before any head, as the mean over the tokens of a clip, for probes.
 
-        By group: each modality of the run, and `video+audio`; `[B, E, D]` float32 and which clips
-        have the whole group. They come from the deepest layer at which the group has met no other
-        modality; with a fusion that has none (early), from the top.
+        Groups are each modality of the run, and `video+audio`. Each entry is `[B, E, D]` in float32 and a mask of the
+        clips that have the whole group. The features come from the deepest layer at which the group has met no other
+        modality, or from the top if the fusion (early) has no such layer.
         """
         features = self.trunk(stream)
-        spec, slots = self.trunk.spec, stream.clips.clip_index.shape[1]
+        spec = self.trunk.spec
+        slots = stream.clips.clip_index.shape[1]
         groups = [(name,) for name in spec.modalities]
         if {"video", "audio"} <= set(spec.modalities):
             groups.append(("video", "audio"))
         return {group_name(group): pool(self._tap(features, group), features.layout, group, slots) for group in groups}
 
     def _tap(self, features: Features, group: tuple[str, ...]) -> Float[Array, "B L D"]:
-        """The tokens from which a group's features are pooled."""
+        """Return the tokens from which the features of a group are pooled."""
         backbone = self.trunk
         return features.tokens(group) if has_unfused_features(backbone.config, backbone.spec, group) else features.top
 
 
 def _named(name: str, call, *args, **kwargs):
-    """The call's result, its operations under the objective's name; a ValueError says of which objective it is."""
+    """Call a function with its operations in a scope of the objective's name; add the name to a ValueError."""
     try:
         with jax.named_scope(name):
             return call(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Masked prediction of text: hidden pieces are told from the rest of the text and from what is seen and heard."""
+"""Masked prediction of text from the visible text and from the video and audio."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from mmvideo.stream import PADDING, StreamSpec, TokenStream
 
 @dataclasses.dataclass(frozen=True)
 class MaskedText:
-    """Predicts the text pieces that the mask piece has replaced (BERT, Devlin et al. 2019, section 3.1).
+    """Prediction of the text tokens that the mask token has replaced (BERT, Devlin et al. 2019, section 3.1).
 
     Attributes:
-      weight: of this objective in the total loss.
+      weight: Weight of this objective in the total loss.
     """
 
     weight: float = 1.0
     kind: Literal["masked_text"] = "masked_text"
 
     def heads(self, model: ModelConfig, spec: StreamSpec, *, rngs: nnx.Rngs) -> MaskedTextHeads:
-        """New heads.
+        """Make the heads of this objective.
 
         Raises:
-          ValueError: the run has no text, or the model keeps no tokens of it.
+          ValueError: The run has no text, or the model keeps no tokens of it.
         """
         require_modalities(spec, ("text",), "masked_text")
         require_tokens(model, ("text",), "masked_text")
@@ -43,15 +43,16 @@ class MaskedText:
     def loss(
         self, heads: MaskedTextHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """Cross entropy over the hidden pieces; with it accuracy, tokens and clips that counted.
+        """Return the cross entropy over the hidden tokens, with `accuracy`, and the `tokens` and `clips` that counted.
 
         Raises:
-          ValueError: text is never hidden.
+          ValueError: Text is never hidden.
         """
         targets = require_targets(stream, "text", "masked_text")
         place = gather_target_features(features, targets.target_index)
         hidden = place != PADDING
         logits = heads.logits(gather_targets(features.top, place))
+        # Empty slots hold PADDING (-1), which is no class; `hidden` leaves them out of the mean.
         text_tokens = jnp.maximum(targets.content, 0)
         loss = mean_where(optax.softmax_cross_entropy_with_integer_labels(logits, text_tokens), hidden)
         right = (logits.argmax(axis=-1) == text_tokens).astype(jnp.float32)

@@ -1,4 +1,4 @@
-"""Video-text matching: which text belongs to which clip, told where both have met, against hard mismatches."""
+"""Video-text matching: binary classification of fused pairs, true pairs against hard negatives."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from mmvideo.objectives.losses.masked_mean import binary_cross_entropy, mean_whe
 from mmvideo.stream import MODALITIES, StreamSpec, TokenStream
 
 NEG_INF = -1e9
-"""Score of a mismatch that is not to be drawn."""
+"""Score of a pair that must not be drawn as a negative."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Matching:
-    """Tells clips with their own text from clips with another's (ALBEF, Li et al. 2021, section 3.2; VAST's matching).
+    """Classification of pairs as matched or mismatched (ALBEF, Li et al. 2021, section 3.2; VAST's matching).
 
-    For the media of each clip another text is drawn, and for each text other media, out of the whole
-    global batch: the more alike the contrastive embeddings, the likelier. Only the stages in which
-    text and media have met run again on these pairs, whose tokens may come from other devices. What
-    is hidden from the encoder stays hidden in all pairs alike.
+    For the media of each clip another text is drawn, and for each text other media, from the whole global batch. More
+    similar contrastive embeddings are more likely to be drawn. Only the stages in which text and media have met run
+    again on the drawn pairs, whose tokens may come from other devices. Tokens that are hidden from the encoder stay
+    hidden in all pairs.
 
     Attributes:
-      pair: what is compared, as in contrastive learning, one side being text. A clip counts if it
-        has all of it; whatever other media it has go along.
-      negatives: `hard` ones are drawn in proportion to the softmax of the similarities that a
-        contrastive objective of the run gives this pair, `uniform` ones alike.
-      temperature: of that softmax.
-      pooling: how the text tokens at the top, which have seen the clip, become one vector.
-      weight: of this objective in the total loss.
+      pair: The two compared sides, as in contrastive learning; one side is text. A clip counts if it has all modalities
+        of both. Its other media are carried along.
+      negatives: Distribution of the negatives: `hard` is proportional to the softmax of the similarities from a
+        contrastive objective of the run with this pair, `uniform` is uniform.
+      temperature: Temperature of that softmax.
+      pooling: Pooling of the text tokens at the top, which have seen the clip, into one vector.
+      weight: Weight of this objective in the total loss.
     """
 
     pair: str = "video-text"
@@ -53,7 +53,7 @@ class Matching:
 
     def __post_init__(self) -> None:
         if ("text",) not in parse_pair(self.pair):
-            raise ValueError(f"matching.pair {self.pair!r} must compare media with text, as video-text")
+            raise ValueError(f"matching.pair {self.pair!r} must compare media with text, such as video-text")
         if not self.temperature > 0:
             raise ValueError(f"matching.temperature {self.temperature} must be above 0")
 
@@ -63,10 +63,10 @@ class Matching:
         return next(side for side in parse_pair(self.pair) if side != ("text",))
 
     def heads(self, model: ModelConfig, spec: StreamSpec, *, rngs: nnx.Rngs) -> MatchingHeads:
-        """New heads.
+        """Make the heads of this objective.
 
         Raises:
-          ValueError: the run lacks a modality, or text never meets the media.
+          ValueError: The run lacks a modality, or text never meets the media.
         """
         require_modalities(spec, (*self.media, "text"), "matching")
         require_tokens(model, ("text",), "matching")
@@ -81,17 +81,19 @@ class Matching:
     def loss(
         self, heads: MatchingHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """Binary cross entropy over the pairs that are right and those that were drawn, all of equal weight.
+        """Return the binary cross entropy over the true and the drawn pairs, all of equal weight.
 
-        Metrics: `accuracy`; `chance` and `chance_loss`, of answering all pairs with what most are and
-        with how many are; `clips` that counted; `left_out`, drawn pairs for which a row had no room.
+        Metrics: `accuracy`; `chance`, the accuracy of the most frequent answer; `chance_loss`, the loss of the best
+        constant probability; `clips` that counted; `left_out`, the drawn pairs that did not fit into a row.
 
         Raises:
-          ValueError: hard negatives without a contrastive objective that embeds the pair.
+          ValueError: Negatives are hard, and no contrastive objective embeds the pair.
         """
         drawn = self.sample_negatives(heads, features, stream)
         own = jnp.arange(drawn.text.size).reshape(drawn.text.shape)
-        # The two pairs of a clip stand in neighbouring rows, which stay on its device.
+        # Row r of the batch gives rows 2r (own media, drawn text) and 2r + 1 (drawn media, own text). Neighbouring rows
+        # stay on the device of row r. A row of clips [0, 1] that draws [1, 0] twice becomes a row that pairs media of 0
+        # and 1 with words of 1 and 0, and the reverse of it.
         media, text, wanted = (
             jnp.stack(both, axis=1).reshape(-1, own.shape[1])
             for both in ((own, drawn.media), (drawn.text, own), (drawn.found, drawn.found))
@@ -101,6 +103,8 @@ class Matching:
         odds = jnp.concatenate([matched.reshape(-1), mismatched.reshape(-1)])
         right = jnp.arange(odds.size) < matched.size
         counted = jnp.concatenate([drawn.found.reshape(-1), fits.reshape(-1)])
+        # 4 matched and 4 drawn pairs that all fit: share 0.5 and entropy log 2 = 0.69. If 2 drawn pairs do not fit, 4
+        # of 6.
         share = mean_where(right.astype(jnp.float32), counted)
         entropy = -jax.scipy.special.xlogy(share, share) - jax.scipy.special.xlog1py(1 - share, -share)
         loss = mean_where(binary_cross_entropy(odds, right), counted)
@@ -115,22 +119,24 @@ class Matching:
     def predict(
         self, heads: MatchingHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> dict[str, Array]:
-        """`odds`, the log-odds that a clip's text belongs to its media, and `known`, where it has both; `[B, E]`."""
+        """Return `odds`, the log-odds that text and media of a clip match, and `known`, a mask of clips with both."""
         return {"odds": heads(features, stream.clips.clip_index.shape[1]), "known": self._whole(stream)}
 
     def _whole(self, stream: TokenStream) -> Bool[Array, "B E"]:
-        """Which clips have all that is compared."""
+        """Return True for the clips that have all modalities of the pair."""
         kinds = [MODALITIES.index(name) for name in (*self.media, "text")]
         return jnp.asarray(stream.clips.present)[..., kinds].all(axis=-1)
 
     def sample_negatives(self, heads: MatchingHeads, features: Features, stream: TokenStream) -> HardNegatives:
-        """A mismatch for each side of every clip; never itself, nor another view of the same clip.
+        """Draw a mismatched text and mismatched media for every clip, never from another view of the same clip.
 
-        In training each step draws anew; otherwise every batch with the same chance.
+        In training each step draws with a new key; otherwise all batches use the same key.
         """
         number = jnp.asarray(stream.clips.clip_index)
         valid = self._whole(stream).reshape(-1)
         flat = number.reshape(-1)
+        # Indices [4, 4, 9], all valid: clip 9 may be paired with either view of clip 4, but these two not with each
+        # other.
         allowed = valid[:, None] & valid & (flat[:, None] != flat)
         score = jnp.where(allowed, self._similarity(features, flat.size), NEG_INF)
         for_media, for_text = jax.random.split(heads.chance())
@@ -149,18 +155,20 @@ class Matching:
         text: Int[Array, "R E"],
         wanted: Bool[Array, "R E"],
     ) -> tuple[Float[Array, "R E"], Bool[Array, "R E"]]:
-        """Log-odds that the text of one clip belongs to the media of another, and for which pairs there was room.
+        """Return the log-odds that text and media of two clips match, and a mask of the pairs that fitted into a row.
 
-        Clips are counted through all rows of the batch, `row * E + slot`; see `re_pair_stream`.
+        Clips are indexed over all rows of the batch as `row * E + slot`; see `re_pair_stream`.
         """
         new = re_pair_stream(features.source, media, text, wanted)
+        # Stages before the first fused one do not depend on the pairing, so their features are reused.
         again = backbone.resume(features, new, first_fused_stage(features.stages, features.modalities))
         return heads(again, media.shape[1]), new.fits
 
     def _similarity(self, features: Features, clips: int) -> Float[Array, "n n"]:
-        """What the chance of a mismatch goes by: media of the clip of the row, text of that of the column."""
+        """Return the logits of the draw: media of the row's clip against text of the column's clip."""
         if self.negatives == "uniform":
             return jnp.zeros((clips, clips), jnp.float32)
+        # Cosines mean something only within one space; the main space comes first.
         sides = shared_embedding_space(features.embedded, [group_name(self.media), "text"])
         if sides is None:
             raise ValueError(
@@ -173,7 +181,13 @@ class Matching:
 
 
 class HardNegatives(NamedTuple):
-    """For every clip the clip whose text, and the one whose media, it is paired with; and whether there is any."""
+    """The drawn pairs: for every clip, the clip that gives the text, the clip that gives the media, and a mask.
+
+    Attributes:
+      text: Clip (`row * E + slot`) whose text is paired with the media of this one.
+      media: Clip whose media are paired with the text of this one.
+      found: False where the batch has no other clip to draw.
+    """
 
     text: Int[Array, "B E"]
     media: Int[Array, "B E"]
@@ -181,7 +195,7 @@ class HardNegatives(NamedTuple):
 
 
 class MatchingHeads(nnx.Module):
-    """Pooling, layer norm and one number: the log-odds of a match. And the stream of chance that draws mismatches."""
+    """Pooling, layer norm and a linear map to the log-odds of a match, and the random stream that draws negatives."""
 
     def __init__(self, pooling: str, model: ModelConfig, *, rngs: nnx.Rngs):
         self.pooler = make_pooler(pooling, model, rngs=rngs)
@@ -190,10 +204,10 @@ class MatchingHeads(nnx.Module):
         self.deterministic = False
 
     def __call__(self, features: Features, slots: int) -> Float[Array, "B E"]:
-        """Log-odds for every clip from its text at the top; without text they mean nothing."""
+        """Return the log-odds of every clip from its text at the top; without text they are meaningless."""
         pooled, _ = self.pooler(features, len(features.taps) - 1, ("text",), slots)
         return self.head(pooled)[..., 0]
 
     def chance(self) -> Array:
-        """A random key: in training another one each time."""
+        """Return a random key: a new one on each call in training, else a fixed one."""
         return self.draws.key.get_value() if self.deterministic else self.draws()

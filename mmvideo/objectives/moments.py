@@ -1,4 +1,4 @@
-"""Moments: where in a video that is shown which its words tell of."""
+"""Moment retrieval: the times in a video that its text describes."""
 
 from __future__ import annotations
 
@@ -30,23 +30,24 @@ SHARED = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
-    """Finds the stretches of a video that its text tells of (Moment-DETR, Lei et al. 2021, on QVHighlights).
+    """Detection of the moments of a video that its text describes (Moment-DETR, Lei et al. 2021, on QVHighlights).
 
-    Each time step of the video answers by itself (UniVTG, Lin et al. 2023, section 3): whether it is of a moment,
-    how far from it that moment starts and ends, and how well it shows what the text tells of. The
-    video must have seen the text. A clip counts if it has video and text, and its moments are known or its
-    saliency is; what is not known of it takes no part.
+    Each time step of the video makes its own prediction (UniVTG, Lin et al. 2023, section 3): the probability that it
+    lies in a moment, the distances to that moment's start and end, and its saliency. The video must have seen the text.
+    A clip counts if it has video and text, and its moments or its saliency are known; the unknown of the two is left
+    out.
 
-    Foreground and boundary weigh alike, as in UniVTG's code for QVHighlights; the other weights are this project's.
+    Foreground and boundary have equal weights, as in UniVTG's code for QVHighlights; the other weights are this
+    project's.
 
     Attributes:
-      layers: convolutions over the steps before the answers.
-      background: weight of a step outside of all moments against one inside.
-      boundary: weight of the smooth L1 error of start and end, as shares of the view's length.
-      overlap: weight of one minus the generalised intersection over union of answered and true moment.
-      saliency: weight of the cross entropy of the saliency.
-      ranking: weight of the contrast of salient steps with less salient ones.
-      weight: of this objective in the total loss.
+      layers: Number of convolutions over the steps before the predictions.
+      background: Weight of a step outside all moments, relative to one inside.
+      boundary: Weight of the smooth L1 error of start and end, as shares of the view's length.
+      overlap: Weight of one minus the generalised intersection over union of the predicted and the true moment.
+      saliency: Weight of the cross entropy of the saliency.
+      ranking: Weight of the contrastive loss between salient steps and less salient ones.
+      weight: Weight of this objective in the total loss.
     """
 
     layers: int = 2
@@ -68,10 +69,10 @@ class Moments:
                 raise ValueError(f"moments.{name} {getattr(self, name)} is a weight: it must be 0 or more")
 
     def heads(self, model: ModelConfig, spec: StreamSpec, *, rngs: nnx.Rngs) -> MomentHeads:
-        """New heads.
+        """Make the heads of this objective.
 
         Raises:
-          ValueError: the run lacks video or text, the model keeps no steps, or its video never sees text.
+          ValueError: The run lacks video or text, the model keeps no time steps, or video never sees text.
         """
         require_modalities(spec, ("video", "text"), "moments")
         require_steps(model, "moments")
@@ -87,28 +88,29 @@ class Moments:
     def loss(
         self, heads: MomentHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> tuple[Float[Array, ""], Metrics]:
-        """The weighted sum of the five losses, each a mean over the steps of the batch that it is of.
+        """Return the weighted sum of the five losses, each a mean over the steps of the batch that it applies to.
 
         Metrics: each loss without its weight (`foreground_loss`, `boundary_loss`, `overlap_loss`, `saliency_loss`,
-        `ranking_loss`); `recall`, the share of clips of which the window with the best score finds a moment
-        (R1 at an intersection over union of 0.5), and `whole_recall`, that of answering with the whole view;
-        `clips` that counted, and `salient_clips`, those of them whose saliency is known.
+        `ranking_loss`); `recall`, the share of clips whose best-scored window finds a moment (R1 at an intersection
+        over union of 0.5); `whole_recall`, the recall of predicting the whole view; `clips` that counted;
+        `salient_clips`, those of them with known saliency.
 
         Raises:
-          ValueError: the stream has neither moments nor saliency.
+          ValueError: The stream has neither moments nor saliency.
         """
         clips = stream.clips
         if clips.moments is None and clips.saliency is None:
-            raise ValueError("moments: the corpus knows of no moments and no saliency: leave this objective out")
+            raise ValueError("moments: the corpus has no moments and no saliency: leave this objective out")
         answers = heads(features, clips.clip_index.shape[1])
         targets = step_targets(self._moments(clips), answers.steps)
+        # Moments and saliency are known independently: a clip may have either one.
         known = answers.known & targets.known
         windows, found = self._window_losses(answers, targets, known)
-        salient, told = self._saliency_losses(answers, targets, clips)
+        salient, rated = self._saliency_losses(answers, targets, clips)
         losses = windows | salient
         total = losses["foreground"] + self.boundary * losses["boundary"] + self.overlap * losses["overlap"]
         total += self.saliency * losses["saliency"] + self.ranking * losses["ranking"]
-        counts = {"clips": known | told, "salient_clips": told}
+        counts = {"clips": known | rated, "salient_clips": rated}
         return total, {
             **{f"{name}_loss": value for name, value in losses.items()},
             **found,
@@ -118,13 +120,15 @@ class Moments:
     def predict(
         self, heads: MomentHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> dict[str, Array]:
-        """What every step of the clips answers; times are in seconds after the start of the view.
+        """Return the predictions of every step of the clips; times are in seconds from the start of the view.
 
         Returns:
-          `windows` `[B, E, T, 2]`, start and end within the view; `scores` `[B, E, T]`, the probability that the
-          step is of a moment; `saliency` `[B, E, T]` in [0, 1], meaningless if none was learned from; `time`
-          `[B, E, T]`, the middle of the step; `steps` `[B, E, T]`, which steps the clip has; and `known`
-          `[B, E]`, whether it has video and text.
+          `windows` `[B, E, T, 2]`, start and end within the view; `scores` `[B, E, T]`, the probability that the step
+            lies in
+          a moment; `saliency` `[B, E, T]` in [0, 1], meaningless if it was not trained; `time` `[B, E, T]`, the middle
+            of the
+          step; `steps` `[B, E, T]`, a mask of the steps that the clip has; and `known` `[B, E]`, True if it has video
+            and text.
         """
         answers = heads(features, stream.clips.clip_index.shape[1])
         return {
@@ -137,7 +141,7 @@ class Moments:
         }
 
     def _moments(self, clips: Clips) -> Float[Array, "B E W 2"]:
-        """The moments of the clips; where the corpus knows of none, one that is unknown."""
+        """Return the moments of the clips, or one unknown moment a clip if the corpus has none."""
         if clips.moments is None:
             return jnp.full((*clips.clip_index.shape, 1, 2), jnp.nan)
         return jnp.asarray(clips.moments)
@@ -145,20 +149,23 @@ class Moments:
     def _window_losses(
         self, answers: Answers, targets: StepTargets, known: Bool[Array, "B E"]
     ) -> tuple[Metrics, Metrics]:
-        """The losses of foreground and boundaries, and how many moments are found."""
+        """Return the losses of foreground and boundaries, and the recalls."""
         counted = answers.steps.present & known[..., None]
         inside = counted & targets.foreground
         entropy = binary_cross_entropy(answers.foreground, targets.foreground)
         length = answers.steps.length[..., None, None]
-        # Not of use where the clip has no such step, but finite.
+        # Steps outside all moments have no target window. Their values are left out by `inside`, but must be finite:
+        # a NaN would still reach the gradient.
         answer, wanted = answers.windows / length, targets.window / length
         losses = {
             "foreground": mean_where(entropy * jnp.where(targets.foreground, 1.0, self.background), counted),
             "boundary": mean_where(errors(answer, wanted, "smooth_l1", 1.0), inside),
             "overlap": mean_where(1 - overlap(answer, wanted)[1], inside),
         }
+        # argmax over the steps that exist: padded steps have -inf.
         best = jnp.where(answers.steps.present, answers.foreground, -jnp.inf).argmax(axis=-1)[..., None, None]
         window = jnp.take_along_axis(answers.windows, best, axis=-2)
+        # The window [0, length], in the shape [B, E, 1, 2] of the best window.
         whole = jnp.stack([jnp.zeros_like(length), length], axis=-1)[..., 0, :]
         there = known & targets.foreground.any(axis=-1)
         found = {
@@ -170,31 +177,32 @@ class Moments:
     def _saliency_losses(
         self, answers: Answers, targets: StepTargets, clips: Clips
     ) -> tuple[Metrics, Bool[Array, "B E"]]:
-        """The losses of the saliency, and of which clips any is known."""
+        """Return the losses of the saliency, and a mask of the clips with known saliency."""
         if clips.saliency is None:
             return {"saliency": jnp.float32(0), "ranking": jnp.float32(0)}, jnp.zeros_like(answers.known)
         given = jnp.asarray(clips.saliency)
         rated = jnp.isfinite(given)
-        told = answers.known & (rated & answers.steps.present).any(axis=-1)
-        # A step outside of all moments shows nothing of what the text tells of, also where nobody rated it.
+        rated_clips = answers.known & (rated & answers.steps.present).any(axis=-1)
+        # A step outside all moments has saliency 0, even without a rating. Ratings [nan, 0.8, nan] with step 0 outside:
+        # the targets are [0, 0.8, -], and step 2 is left out.
         outside = targets.known[..., None] & ~targets.foreground
-        counted = told[..., None] & answers.steps.present & (rated | outside)
+        counted = rated_clips[..., None] & answers.steps.present & (rated | outside)
         wanted = jnp.where(rated, given, 0)
         entropy = optax.sigmoid_binary_cross_entropy(answers.saliency, wanted)
         losses = {"saliency": mean_where(entropy, counted)}
         losses["ranking"] = mean_where(*ranking(answers.saliency, wanted, counted))
-        return losses, told
+        return losses, rated_clips
 
 
 class Answers(NamedTuple):
-    """What the heads say of every step.
+    """Predictions of the heads for every step.
 
     Attributes:
-      foreground: log-odds that the step is of a moment.
-      windows: start and end of that moment in seconds after the start of the view; the step's middle lies in it.
-      saliency: log-odds of the saliency.
-      steps: of the clips.
-      known: which clips have video and text.
+      foreground: Log-odds that the step lies in a moment.
+      windows: Start and end of that moment, in seconds from the start of the view; they enclose the step's middle.
+      saliency: Log-odds of the saliency.
+      steps: Steps of the clips.
+      known: Mask of the clips that have video and text.
     """
 
     foreground: Float[Array, "B E T"]
@@ -205,7 +213,7 @@ class Answers(NamedTuple):
 
 
 class MomentHeads(nnx.Module):
-    """Layers over the steps, and four numbers of each: foreground, distance to start and to end, saliency."""
+    """Layers over the steps, and four outputs a step: foreground, distance to start, distance to end, saliency."""
 
     def __init__(self, layers: int, width: int, spec: StreamSpec, *, rngs: nnx.Rngs):
         self.video = spec.video
@@ -213,13 +221,15 @@ class MomentHeads(nnx.Module):
         self.head = LinearHead(width, 4, rngs=rngs)
 
     def __call__(self, features: Features, slots: int) -> Answers:
-        """The answers; those of steps that a clip does not have mean nothing.
+        """Return the predictions; those of steps that a clip does not have are meaningless.
 
         A distance is a sigmoid times the view's length (UniVTG's code).
         """
+        # The vector of a step is the mean of its patch tokens: 12 x 12 patches of a frame give one of width D.
         steps = pool_frames(features.top, features.layout, slots, self.video)
         given = self.head(self.layers(steps.vector, steps.present))
         distance = jax.nn.sigmoid(given[..., 1:3]) * steps.length[..., None, None]
+        # Middle 3.0 s and distances (1.0, 2.5) give the window [2.0, 5.5].
         windows = steps.time[..., None] + distance * jnp.array([-1.0, 1.0])
         text = members(features.layout, ("text",), slots)[0].any(axis=-1)
         known = steps.present.any(axis=-1) & text

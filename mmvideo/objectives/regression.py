@@ -21,19 +21,20 @@ from mmvideo.stream import StreamSpec, TokenStream
 
 @dataclasses.dataclass(frozen=True)
 class Regression(ClipHeadConfig):
-    """Predicts a number from the pooled features of some modalities.
+    """Prediction of a number from the pooled features of some modalities.
 
     Attributes:
-      label: kind of number, as the corpus names it.
-      modalities: all that the head may know of, as of `Classification`.
-      error: absolute (`l1`), squared (`mse`), or squared below `beta` and absolute above it (`smooth_l1`).
-      beta: where the smooth error changes.
-      range: lowest and highest number, as (-3, 3) for CMU-MOSEI. It is brought to [-1, 1] for the head and the
-        loss; answers are given in the corpus's own scale, and may lie outside. None leaves numbers as they are.
-      pooling: how tokens become one vector, as of `Classification`.
-      require: whether a clip counts only if it has `all` of the modalities, or `any` of them.
-      dropout, init_scale, head_norm, after_fusion: as of `Classification`.
-      weight: of this objective in the total loss.
+      label: Kind of number, by its name in the corpus.
+      modalities: Modalities that the head may see, as for `Classification`.
+      error: Error of a clip: absolute (`l1`), squared (`mse`), or squared below `beta` and absolute above it
+        (`smooth_l1`).
+      beta: Difference at which the smooth error changes from squared to absolute.
+      range: Lowest and highest number, such as (-3, 3) for CMU-MOSEI. The head and the loss use the range scaled to
+        [-1, 1]. Predictions are in the scale of the corpus, and may lie outside the range. None scales nothing.
+      pooling: Pooling of tokens into one vector, as for `Classification`.
+      require: Modalities that a clip must have to count: `all` of them, or `any` of them.
+      dropout, init_scale, head_norm, after_fusion: Settings of the head, as for `Classification`.
+      weight: Weight of this objective in the total loss.
     """
 
     label: str
@@ -58,27 +59,29 @@ class Regression(ClipHeadConfig):
         self.check_pooled()
 
     def heads(self, model: ModelConfig, spec: StreamSpec, *, rngs: nnx.Rngs) -> PooledHeads:
-        """New heads; raises ValueError as `pooled_heads` does."""
+        """Make the heads of this objective; raise ValueError as `pooled_heads` does."""
         return self.pooled_heads(1, model, spec, rngs=rngs)
 
     def loss(
         self, heads: PooledHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """The mean error over the clips whose number is known.
+        """Return the mean error over the clips whose number is known.
 
-        Metrics: `mae`, the mean absolute error in the corpus's own scale; `mean_mae`, that of answering all
-        clips of the batch with their mean; `clips` that counted.
+        Metrics: `mae`, the mean absolute error in the scale of the corpus; `mean_mae`, the same for predicting the mean
+        of the batch for all clips; `clips` that counted.
 
         Raises:
-          ValueError: the stream has no such kind of number, or several of it a clip.
+          ValueError: The stream has no such kind of number, or several numbers a clip.
         """
         wanted, known = self._numbers(stream)
         answer, present = heads(features, stream)
+        # The loss is on the scale of the head: range (-3, 3) and a truth of 1.5 make a target of 0.5.
         counted, (middle, half) = present & known, self._scale()
         loss = mean_where(errors(answer, (wanted[..., None] - middle) / half, self.error, self.beta), counted)
         value = answer[..., 0] * half + middle
         return loss, {
             "mae": mean_where(jnp.abs(value - wanted), counted),
+            # The baseline uses the truth of this batch, so a model must beat the best constant for these clips.
             "mean_mae": mean_where(jnp.abs(mean_where(wanted, counted) - wanted), counted),
             "clips": counted.sum().astype(jnp.float32),
         }
@@ -86,18 +89,19 @@ class Regression(ClipHeadConfig):
     def predict(
         self, heads: PooledHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> dict[str, Array]:
-        """`value` `[B, E]` in the corpus's own scale, and `known`: whether the clip has the modalities."""
+        """Return `value` `[B, E]` in the scale of the corpus, and `known`, True if the clip has the modalities."""
         answer, present = heads(features, stream)
         middle, half = self._scale()
         return {"value": answer[..., 0] * half + middle, "known": present}
 
     def _scale(self) -> tuple[float, float]:
-        """The number that the head calls 0, and how much it calls 1."""
+        """Return the number that the head calls 0, and the difference that it calls 1."""
         low, high = (-1.0, 1.0) if self.range is None else self.range
+        # Range (0, 10): middle 5 and half 5, so that 0 becomes -1 and 10 becomes 1.
         return (low + high) / 2, (high - low) / 2
 
     def _numbers(self, stream: TokenStream) -> tuple[Float[Array, "B E"], Bool[Array, "B E"]]:
-        """The number of every clip, and where it is known."""
+        """Return the number of every clip, and a mask of the known ones."""
         kinds = stream.clips.targets
         if self.label not in kinds:
             found = ", ".join(sorted(kinds)) or "none"

@@ -1,4 +1,4 @@
-"""Contrastive spans: each hidden piece of a clip is found again among those of the batch, by what is around it."""
+"""Contrastive spans: each hidden patch of a clip is found among those of the batch, from its context."""
 
 from __future__ import annotations
 
@@ -30,25 +30,24 @@ Sides = dict[str, tuple[Float[Array, "B M d"], Float[Array, "B M d"], Bool[Array
 
 @dataclasses.dataclass(frozen=True)
 class ContrastiveSpans(PatchObjective):
-    """Tells which hidden patch belongs where (MERLOT Reserve, Zellers et al. 2022, section 3.3).
+    """Contrastive matching of hidden patches to their context (MERLOT Reserve, Zellers et al. 2022, section 3.3).
 
-    The decoder answers each hidden patch with a vector, made of all that the clip shows, says and
-    sounds like around it. Its partner is the trunk's feature of that patch in the clip with nothing
-    hidden, before its modality meets another; all other hidden patches of the batch are negatives,
-    those of the same clip too, and both directions count (their equation 1). A patch is meant to be a
-    whole span: give the sound patches as long as a second or so and as high as the spectrogram.
+    The decoder predicts a vector for each hidden patch from the visible video, audio and text of the clip. Its partner
+    is the backbone's feature of that patch in the unmasked clip, before its modality meets another. All other hidden
+    patches of the batch are negatives, those of the same clip included, and both directions count (their equation 1). A
+    patch should be a whole span: set audio patches to about a second and to the full number of mel bins.
 
-    MERLOT Reserve encodes each span by itself; here a span's feature also knows the rest of its own
-    modality. It hides spans of text in the same way; here `masked_text` predicts hidden pieces.
+    MERLOT Reserve encodes each span by itself; here the feature of a span also depends on the rest of its own modality.
+    It hides spans of text in the same way; here `masked_text` predicts hidden text tokens.
 
     Attributes:
-      weight: of this objective in the total loss.
-      video: weight of video within the objective; 0 leaves it out. A modality that the run does
-        not have is left out by itself.
-      audio: the same for sound.
-      width: numbers of an embedding.
-      temperature: at the start; one for each modality is learned, its scale stays at or below 100.
-      chunk: patches that all others are compared with at a time; None compares all at once.
+      weight: Weight of this objective in the total loss.
+      video: Weight of video within the objective; 0 leaves it out. A modality that the run does not have is left out in
+        any case.
+      audio: Weight of audio within the objective, likewise.
+      width: Number of elements of an embedding.
+      temperature: Initial temperature. One is learned for each modality, and its scale stays at or below 100.
+      chunk: Number of patches that all others are compared with at a time. None compares all at once.
     """
 
     weight: float = 1.0
@@ -69,34 +68,37 @@ class ContrastiveSpans(PatchObjective):
             raise ValueError(f"contrastive_spans.chunk {self.chunk} must be 1 or more, or None")
 
     def heads(self, model: ModelConfig, spec: StreamSpec, *, rngs: nnx.Rngs) -> SpanHeads:
-        """New heads.
+        """Make the heads of this objective.
 
         Raises:
-          ValueError: the run has neither of the modalities, the model keeps no tokens of them, or the
-            fusion never keeps one of them apart.
+          ValueError: The run has neither modality, the model keeps no tokens of them, or the fusion has no layer at
+            which one of them has met no other modality.
         """
         self.require_patches(model, spec)
         for name in self.modalities(spec):
             if not has_unfused_features(model, spec, (name,)):
                 raise ValueError(
-                    f"contrastive_spans looks for {name} as it is before it meets other modalities, but "
+                    f"contrastive_spans uses {name} from before it meets other modalities, but "
                     f"model.fusion.scheme {model.fusion.scheme!r} mixes them from the first layer: choose mid with "
                     "model.fusion.layer (and media_layer) of 1 or more"
                 )
         return SpanHeads(self, model, spec, rngs=rngs)
 
     def sides(self, heads: SpanHeads, features: Features, stream: TokenStream, backbone: nnx.Module) -> Sides:
-        """By modality: unit vectors of answers and of partners, and which slots hold a hidden patch.
+        """Return, by modality, the unit vectors of predictions and of partners, and a mask of hidden patches.
 
         Raises:
-          ValueError: nothing of a wanted modality is ever hidden.
+          ValueError: No patches of a wanted modality are ever hidden.
         """
         answers = heads(features, stream)
         full = unmask_batch(stream)
+        # A second pass without masks. It has a gradient too: the partner's encoder is trained by this loss.
         whole = backbone(full)
         found = {}
         for name, answer in answers.items():
             place = full.targets[name].target_index
+            # The partner is taken before fusion: after it, the feature could be predicted from the context alone, even
+            # without the patch.
             partner = gather_targets(whole.tokens((name,)), gather_target_features(whole, place))
             found[name] = answer, heads.partners[name](partner), place != PADDING
         return found
@@ -104,14 +106,19 @@ class ContrastiveSpans(PatchObjective):
     def loss(
         self, heads: SpanHeads, features: Features, stream: TokenStream, backbone: nnx.Module
     ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-        """Cross entropy of finding each hidden patch by its answer, and the other way round, summed by weight.
+        """Return the cross entropy of finding each patch by its prediction and each prediction by its patch, weighted.
 
-        Metrics of each modality: `loss`; `chance_loss`, that of guessing among as many patches;
-        `accuracy`; `tokens` and `clips` that counted; `temperature`.
+        Metrics of each modality: `loss`; `chance_loss`, the loss of guessing among as many patches; `accuracy`;
+        `tokens` and `clips` that counted; `temperature`.
         """
-        total, metrics = jnp.float32(0), {}
+        total = jnp.float32(0)
+        metrics = {}
         for name, (answer, partner, hidden) in self.sides(heads, features, stream, backbone).items():
-            a, b, valid = answer.reshape(-1, self.width), partner.reshape(-1, self.width), hidden.reshape(-1)
+            # All hidden patches of all rows are one list: 4 rows of 10 slots are 40 candidates, of which `valid` counts
+            # the real ones.
+            a = answer.reshape(-1, self.width)
+            b = partner.reshape(-1, self.width)
+            valid = hidden.reshape(-1)
             scale = bounded_exp(heads.log_scale[name][...])
             loss = softmax_contrastive(a, b, valid, scale, chunk=self.chunk)
             metrics |= {
@@ -127,11 +134,12 @@ class ContrastiveSpans(PatchObjective):
 
 
 class SpanHeads(nnx.Module):
-    """The decoder; for each modality a projection of its answers, one of their partners, and a temperature."""
+    """The decoder, and for each modality a projection of predictions, a projection of partners, and a temperature."""
 
     def __init__(self, config: ContrastiveSpans, model: Model, spec: StreamSpec, *, rngs: nnx.Rngs):
         self.names = config.modalities(spec)
-        narrow, wide = decoder_dims(model).width, feature_width(model)
+        narrow = decoder_dims(model).width
+        wide = feature_width(model)
         self.decoder = MaskedDecoder(model, spec, rngs=rngs)
         self.answers = nnx.Dict({name: ProjectionHead(narrow, config.width, rngs=rngs) for name in self.names})
         self.partners = nnx.Dict({name: ProjectionHead(wide, config.width, rngs=rngs) for name in self.names})
@@ -139,7 +147,7 @@ class SpanHeads(nnx.Module):
         self.log_scale = nnx.Dict({name: parameter(jnp.float32(start)) for name in self.names})
 
     def __call__(self, features: Features, stream: TokenStream) -> dict[str, Float[Array, "B M d"]]:
-        """The answer for each hidden patch, of length 1; what stands in empty slots means nothing."""
+        """Return the unit prediction for each hidden patch; the values of empty slots are meaningless."""
         targets = {name: require_targets(stream, name, "contrastive_spans") for name in self.names}
         decoded = self.decoder(stream_rows(features), stream, features.classes[-1])
         return {name: self.answers[name](gather_targets(decoded, targets[name].target_index)) for name in self.names}

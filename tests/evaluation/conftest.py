@@ -23,7 +23,7 @@ from mmvideo.objectives.learner import Learner
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory) -> str:
-    """Fourteen clips to train on and nine to test, with picture, sound and words."""
+    """Fourteen training clips and nine test clips with video, audio and text."""
     folder = tmp_path_factory.mktemp("shapes")
     write_shapes(
         folder / "clips", ShapesConfig(size=32, shortest=1.6, longest=1.8), {"train": 14, "test": 9}, processes=1
@@ -76,7 +76,7 @@ _VOID = {"meta", "img", "br", "link"}
 
 
 class _Page(html.parser.HTMLParser):
-    """Collects what a test asks for, and insists that every element is closed where it was opened."""
+    """Parser that collects elements, and fails unless every element is closed in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class _Page(html.parser.HTMLParser):
 
 @pytest.fixture(scope="session")
 def parse():
-    """Reads a page or a piece of one."""
+    """Parse a page or a part of one."""
 
     def read(text: str) -> _Page:
         parsed = _Page()
@@ -121,7 +121,7 @@ def parse():
 
 @pytest.fixture
 def browsed(tmp_path):
-    """What Chromium says of a page: pictures that don't decode, flat sections, requests, and whether it is too wide."""
+    """Return Chromium's findings on a page: images that don't decode, flat sections, requests, excess width."""
     names = ("chromium", "chromium-browser", "google-chrome")
     browser = next((path for path in map(shutil.which, names) if path), None)
     if browser is None:

@@ -1,4 +1,4 @@
-"""What an evaluation wrote is taken for measured only where every byte of it is what was written."""
+"""Results count as measured only if every byte of their files is as written."""
 
 from __future__ import annotations
 

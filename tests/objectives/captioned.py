@@ -1,4 +1,4 @@
-"""Clips with captions between marks, for the tests of what reads and writes them."""
+"""Clips with captions between marks, for tests that read and generate them."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ SMALL = dataclasses.replace(TINY, depth=2, fusion=Fusion("mid", 1, text="causal"
 
 
 def caption(seed, modalities, text_tokens, captions=(), hidden=()):
-    """A clip with the given pieces between its marks, and further captions behind."""
+    """Return a clip with the given tokens between its marks, followed by further captions."""
     clip = random_clip(seed, [name for name in modalities if name != "text"], hide=False)
     if "text" not in modalities:
         return clip

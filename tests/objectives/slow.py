@@ -1,4 +1,4 @@
-"""What slow references need: slopes by central differences."""
+"""Slow references: slopes by central differences."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def make_stream(
 
 
 def _needs(clip: Mapping[str, Tokens]) -> list[int]:
-    """What a clip needs of each of `token_counts.TOKEN_BUDGETS`."""
+    """Return the size of a clip by each of `token_counts.TOKEN_BUDGETS`."""
     total = {name: len(clip[name].hidden) if name in clip else 0 for name in HIDDEN}
     gone = {name: int(clip[name].hidden.sum()) if name in clip else 0 for name in HIDDEN}
     video, audio = total["video"] - gone["video"], total["audio"] - gone["audio"]

@@ -1,4 +1,4 @@
-"""Captioning: against a slow reference, and what may count, and what a run needs."""
+"""Captioning: against a slow reference, with the tokens that count and the requirements of a run."""
 
 import dataclasses
 import functools
@@ -28,7 +28,7 @@ def captioned_clips():
 
 
 def made_features(stream, seed=0):
-    """Features of any trunk: noise in the rows of the stream."""
+    """Return features of any backbone: noise in the rows of the stream."""
     shape = (*stream.layout.modality.shape, 48)
     top = jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
     none = jnp.zeros((*stream.clips.present.shape, 0, 48))
@@ -40,7 +40,7 @@ def on_device(stream):
 
 
 def reference(objective, clips, slots, features, kernel, bias):
-    """Loss, accuracy, and the gradients of tokens, kernel and bias, piece by piece."""
+    """Return loss, accuracy, and the gradients of tokens, kernel and bias, token by token."""
     layout, top = features.layout, np.asarray(features.top, np.float64)
     found = []
     for number, clip in enumerate(clips):
@@ -118,7 +118,7 @@ def test_without_a_begin_mark_the_first_piece_is_not_told():
 
 
 def test_dropped_pieces_are_not_bridged():
-    """Where a token is away, the one before it tells nothing: the next that is there is not the next piece."""
+    """After a dropped token, the one before it predicts nothing: the next visible token does not follow it."""
     clip = caption(0, ("video", "text"), [7, 8, 9])
     kept = [0, 1, 3, 4]
     text = clip["text"]

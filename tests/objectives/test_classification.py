@@ -21,7 +21,7 @@ LABELS = {"shape": np.array([0, 2, -1, 1, 3], np.int32)}
 
 @pytest.fixture(scope="module")
 def batch():
-    """Five clips: the third has no label, the fourth no sound, the fifth a label beyond the classes."""
+    """Five clips: the third has no label, the fourth no audio, the fifth a label beyond the classes."""
     clips = [random_clip(n, ("video", "text") if n == 3 else ("video", "audio", "text"), hide=False) for n in range(5)]
     stream = jax.tree.map(jnp.asarray, make_stream(clips, rows=2, slots=3, labels=LABELS, hidden=()))
     backbone = MultimodalTransformer(TINY, SPEC, rngs=nnx.Rngs(0))
@@ -31,7 +31,7 @@ def batch():
 @pytest.mark.parametrize("pooling", ["mean", "map"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 def test_the_loss_is_the_reference(batch, pooling, smoothing):
-    """Cross entropy with smoothed targets, and the gradient by what is added to every logit."""
+    """Cross entropy with smoothed targets, and the gradient by an offset of every logit."""
     stream, features = batch
     objective = Classification("shape", 3, smoothing=smoothing, pooling=pooling)
     graph, state = nnx.split(objective.heads(TINY, SPEC, rngs=nnx.Rngs(1)))
@@ -89,7 +89,7 @@ def with_clips(stream, **changes):
 
 
 def answered(objective, stream, features):
-    """Loss, metrics, the logits of all places in float64, and the gradient by what is added to every logit."""
+    """Return loss, metrics, all logits in float64, and the gradient by an offset of every logit."""
     graph, state = nnx.split(objective.heads(TINY, SPEC, rngs=nnx.Rngs(1)))
 
     def loss(state):
@@ -142,7 +142,7 @@ def test_one_class_by_sigmoid_is_one_of_several(batch):
 
 @pytest.mark.parametrize("form", ["softmax", "sigmoid"])
 def test_mixed_clips_are_answered_by_shares(batch, form):
-    """The second clip is 0.7 itself and 0.3 of class 1; what was mixed into the first is unknown."""
+    """The second clip is 0.7 itself and 0.3 of class 1; the clip mixed into the first is unknown."""
     stream, features = batch
     share = jnp.array([[1.0, 0.7, 1.0], [1.0, 1.0, 1.0]])
     other = jnp.array([[-1, 1, -1], [-1, -1, -1]], jnp.int32)
@@ -217,7 +217,7 @@ def test_a_small_start_gives_all_answers_alike(batch):
 @pytest.mark.parametrize(
     "objective, words",
     [
-        (Classification("sounds", 3), "'sounds' a clip may have several: set form to sigmoid"),
+        (Classification("sounds", 3), "a clip may have several of 'sounds': set form to sigmoid"),
         (Classification("sounds", 4, form="sigmoid"), "classes 4 does not fit the corpus, whose 'sounds' has 3"),
         (Classification("smell", 4), "'smell' is not a kind of label of the corpus: it has shape, sounds"),
     ],

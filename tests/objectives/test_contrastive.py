@@ -1,4 +1,4 @@
-"""The contrastive objective on streams: captions each by themselves, shifted sound, directions, blocks."""
+"""The contrastive objective on streams: separate captions, shifted audio, directions, blocks."""
 
 import dataclasses
 
@@ -21,7 +21,7 @@ MEAN = Pooler("mean", 48, 4, rngs=nnx.Rngs(0))
 
 
 def with_captions(clip, lengths, seed):
-    """The clip with captions of these numbers of pieces."""
+    """Return the clip with captions of these numbers of tokens."""
     draw = np.random.default_rng(seed)
     grid = np.array([(0, caption, place) for caption, length in enumerate(lengths) for place in range(length)])
     text_tokens, count = draw.integers(5, 40, len(grid)).astype(np.int32), len(grid)
@@ -44,7 +44,7 @@ def clips():
 
 @pytest.fixture(scope="module")
 def batch(backbone, clips):
-    """Two rows of clips, the last without sound and one with its sound shifted; and its features."""
+    """Two rows of clips, the last without audio and one with shifted audio, and features of them."""
     clips = [*clips, random_clip(9, ("video", "text"), hide=False)]
     stream = make_stream(clips, rows=2, slots=3, spec=THREE, hidden=())
     stream.clips.aligned[0, 1] = False
@@ -115,7 +115,7 @@ def test_the_directions_of_a_turned_pair_are_turned(batch):
 
 
 def test_features_are_compared_as_they_are(batch):
-    """CAV-MAE's: no projection, the mean of the tokens alone; each picture looks for its sound."""
+    """CAV-MAE: no projection, the mean of the tokens; each video finds its audio."""
     stream, features = batch
     objective = Contrastive(("video-audio",), width=None, direction="forward", temperature=0.05, learned=False)
     loss, metrics, embedded, heads = evaluate(objective, stream, features)
@@ -165,7 +165,7 @@ def test_blocks_change_no_metric(batch, form):
 
 
 def test_a_caption_is_pooled_by_attention_to_itself(batch):
-    """What a query sees of a caption does not change with the others."""
+    """The pooled vector of a caption does not change with the others."""
     stream, features = batch
     pooler = Pooler("map", 48, 4, rngs=nnx.Rngs(3))
     pooled, has = pool_captions(pooler, features, 3, 3)
@@ -190,7 +190,7 @@ def test_captions_have_no_class_tokens_of_their_own():
 
 
 def test_each_side_has_its_own_pooling_and_projection(batch):
-    """SigLIP's: pictures by attention and as they are, text from its last token through a linear map."""
+    """SigLIP: images by attention and without projection, text from its last token through a linear map."""
     stream, features = batch
     objective = Contrastive(
         ("video-text", "audio-text"),
@@ -221,5 +221,5 @@ def test_sides_and_widths_that_do_not_fit_are_named():
     ):
         with pytest.raises(ValueError, match=message):
             Contrastive(("video-text",), **settings)
-    with pytest.raises(ValueError, match="contrastive.width 16: video has no projection.*the 48 numbers"):
+    with pytest.raises(ValueError, match="contrastive.width 16: video has no projection.*the 48 elements"):
         Contrastive(("video-text",), width=16, projections={"video": "none"}).heads(TINY, THREE, rngs=nnx.Rngs(0))

@@ -67,7 +67,7 @@ def test_nothing_to_compare(valid):
 
 @pytest.fixture(scope="module")
 def batch():
-    """Six clips: the third has no sound, the fourth has its sound shifted, the fifth no teacher."""
+    """Six clips: the third has no audio, the fourth has shifted audio, the fifth no teacher."""
     clips = [random_clip(n, ("video", "text") if n == 2 else ("video", "audio"), hide=False) for n in range(6)]
     stream = make_stream(clips, rows=2, slots=3, hidden=())
     stream.clips.aligned[1, 0] = False
@@ -92,7 +92,7 @@ def slow_loss(form, answers, vectors):
     "group, clips, factor", [(("video",), [0, 1, 2, 3, 5], 1), (("audio", "video"), [0, 1, 5], 2)], ids=["one", "both"]
 )
 def test_the_loss_is_the_reference(batch, form, group, clips, factor):
-    """Values, and the gradient by what is added to every answer."""
+    """Values, and the gradient by an offset of every output."""
     stream, vectors, features = batch
     objective = Distillation(8, group, form=form, chunk=2)
     graph, state = nnx.split(objective.heads(TINY, SPEC, rngs=nnx.Rngs(1)))
@@ -136,8 +136,8 @@ def test_another_modality_may_be_the_teacher(batch):
 @pytest.mark.parametrize(
     "objective, words",
     [
-        (Distillation(8, ("audio",)), "vectors of 'audio', but there are those of video, video+audio"),
-        (Distillation(5), "width 5: the teacher's vectors have 8 numbers"),
+        (Distillation(8, ("audio",)), "vectors of 'audio', but there are vectors of video, video+audio"),
+        (Distillation(5), "width 5: the teacher's vectors have 8 elements"),
     ],
 )
 def test_a_teacher_that_does_not_fit_is_told(batch, objective, words):

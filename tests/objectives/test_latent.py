@@ -33,7 +33,7 @@ CLIPS = [("video", "audio", "text"), ("video", "text"), ("audio",), ("video", "a
 
 
 def make_learner(objective=OBJECTIVE):
-    """Made in one jitted piece; its teacher is no longer the trunk."""
+    """Return a learner, made in one jitted function, whose teacher differs from the backbone."""
 
     def make():
         return Learner(SMALL, SPEC, {"latent": objective}, rngs=nnx.Rngs(0))
@@ -88,7 +88,7 @@ def stream():
 
 
 def averaged(learner, decay):
-    """The trunk with the parameters that the teacher has after one step."""
+    """Return the backbone with the parameters of the teacher after one step."""
     teacher, parameters = learner.heads["latent"].teacher.parameters, nnx.state(learner.trunk, nnx.Param)
     values = [
         decay * np.asarray(teacher[".".join(path)].get_value(), np.float64)

@@ -1,4 +1,4 @@
-"""The learner: the sum of its objectives, clips without what is needed, and combinations that cannot work."""
+"""The learner: the sum of its objectives, clips without the required inputs, and combinations that are refused."""
 
 import dataclasses
 import functools
@@ -63,7 +63,7 @@ def embed(graph, state, stream):
 
 
 def new_learner(model, spec, objectives):
-    """Made in one jitted piece, which is quicker than op by op."""
+    """Return a learner, made in one jitted function, which is quicker than op by op."""
     made = jax.jit(lambda: nnx.state(Learner(model, spec, objectives, rngs=nnx.Rngs(0))))()
     abstract = nnx.eval_shape(lambda: Learner(model, spec, objectives, rngs=nnx.Rngs(0)))
     return nnx.merge(nnx.graphdef(abstract), made)
@@ -196,7 +196,7 @@ def test_embeddings_and_features(learner):
 
 
 def test_the_main_space_is_that_of_the_words():
-    """Video and sound are compared by one objective, video and text by another: each in its own space."""
+    """One objective compares video and audio, another video and text: each in its own space."""
     objectives = {name: Contrastive(pairs=(name,), width=16) for name in ("video-audio", "video-text")}
     learner = new_learner(TINY, SPEC, objectives)
     stream = to_device(make_stream([random_clip(0, hide=False)], 1, 3))

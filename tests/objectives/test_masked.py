@@ -52,7 +52,7 @@ def test_targets_are_those_of_the_papers(modality, channels, target, epsilon, pi
 
 
 def test_the_mean_of_a_normalised_patch_loses_as_defined():
-    """(n - 1) / n, with n numbers a channel."""
+    """(n - 1) / n, for n values a channel."""
     patches = jnp.asarray(np.random.default_rng(0).integers(0, 256, (5, 96)), jnp.float32)
     for modality, count in (("video", 32), ("audio", 96)):
         mine, _, _ = PatchTargets().of(patches, modality)
@@ -82,7 +82,7 @@ def batch():
 
 
 def hidden_patches(clips, name):
-    """Row, place among the row's targets, and content of each hidden patch; they stand in the order of the clips."""
+    """Return row, index among the row's targets, and content of each hidden patch, in the order of the clips."""
     found, place = [], {0: 0, 1: 0}
     for row, clip in ((0, 0), (0, 1), (0, 2), (1, 3)):
         part = clips[clip].get(name)
@@ -106,7 +106,7 @@ MODALITIES = (("video", 3), ("audio", 1))
     ids=["ours", "av-mae with l1", "mae", "videomae with smooth l1"],
 )
 def test_patch_losses_are_the_reference(batch, settings):
-    """Values, and the gradient by what is added to every answer."""
+    """Values, and the gradient by an offset of every output."""
     clips, stream, features = batch
     objective = MaskedPatches(video=0.5, audio=2.0, **settings)
     heads = objective.heads(TINY, SPEC, rngs=nnx.Rngs(1))
@@ -148,7 +148,7 @@ def test_patch_losses_are_the_reference(batch, settings):
 
 
 def test_only_what_the_targets_hold_is_predicted(batch):
-    """A decoder may be asked for a part of what is hidden (VideoMAE v2): the rest is no loss."""
+    """A decoder may predict a part of the hidden patches (VideoMAE v2): the rest adds no loss."""
     clips, stream, features = batch
     objective = MaskedPatches(audio=0.0)
     heads = objective.heads(TINY, SPEC, rngs=nnx.Rngs(1))
@@ -238,7 +238,7 @@ def test_pieces_whose_tokens_the_trunk_dropped_are_no_loss(batch):
 
 
 def test_hidden_pieces_are_read_where_they_stand(batch):
-    """Of the token at a target's place: its layout tells which piece of which clip it is."""
+    """The layout of a target's token says which token of which clip it is."""
     _, stream, _ = batch
     grid = stream.layout.grid.astype(jnp.float32)
     at = gather_targets(grid, stream.targets["text"].target_index)

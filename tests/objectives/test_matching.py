@@ -1,4 +1,4 @@
-"""Matching: against the whole model on clips that are really put together anew, and draws in their proportion."""
+"""Matching: against the whole model on clips that are re-paired as input, and draws by their probabilities."""
 
 import dataclasses
 import functools
@@ -23,7 +23,7 @@ CONTRASTIVE = Contrastive(pairs=("video-text",), width=8)
 
 
 def new_learner(model, matching, contrastive=CONTRASTIVE):
-    """Made in one jitted piece."""
+    """Return a learner, made in one jitted function."""
     objectives = {"matching": matching} | ({"contrastive": contrastive} if contrastive else {})
 
     def make():
@@ -45,7 +45,7 @@ SMALL = dataclasses.replace(TINY, depth=1, fusion=Fusion("early"))
 
 
 class Echo(nnx.Module):
-    """A trunk that answers clips put together anew with their own tokens."""
+    """A backbone that returns re-paired clips' own tokens."""
 
     def resume(self, features, new, first):
         x, source = new.carry(features.entering[first], features.source)
@@ -54,7 +54,7 @@ class Echo(nnx.Module):
 
 
 def made_features(stream, clips, text_room):
-    """Features of any trunk: noise in the rows of the stream, and embeddings that leave it to chance."""
+    """Return features of any backbone: noise in the rows of the stream, and embeddings that favour no pair."""
     draw = np.random.default_rng(0)
     top = jnp.asarray(draw.normal(size=(*stream.layout.modality.shape, 48)), jnp.float32)
     none = jnp.zeros((*stream.clips.present.shape, 0, 48))
@@ -73,7 +73,7 @@ def made_features(stream, clips, text_room):
 
 @pytest.mark.parametrize("text_room, left_out", [(24, 0), (4, 4)])
 def test_the_loss_is_the_reference(text_room, left_out):
-    """With a trunk that changes nothing; where rows have too little room for texts, some pairs are left out."""
+    """The backbone changes nothing; where rows have too little space for texts, some pairs are left out."""
     stream, slots = on_device(make_stream(CLIPS, rows=2, slots=4)), 4
     features = made_features(stream, slots, text_room)
     objective = Matching()
@@ -226,7 +226,7 @@ def seen(learner, stream):
 
 @functools.partial(jax.jit, static_argnums=0)
 def run(graph, params, variables, stream):
-    """The loss of matching with its metrics and gradient, and what was drawn for it."""
+    """Return the loss of matching with its metrics and gradient, and the drawn pairs."""
 
     def loss(params):
         learner = nnx.merge(graph, params, variables)

@@ -96,7 +96,7 @@ def entropy(odds, wanted):
 
 
 def reference(given, background=0.3):
-    """The five losses, clip by clip and step by step, of the numbers `[clip, step, 4]` that the heads give."""
+    """Return the five losses, clip by clip and step by step, of the outputs `[clip, step, 4]` of the heads."""
     foreground, boundary, apart = [], [], []
     for number, own in FOREGROUND.items():
         count, _, moments, _ = CLIPS[number]
@@ -185,7 +185,7 @@ def test_equal_saliency_ranks_nothing():
 
 @pytest.mark.parametrize("model", [TINY, dataclasses.replace(TINY, video_encoder=VideoEncoder(1, "class"))])
 def test_packed_is_separate(model):
-    """What is answered for a clip is the same in a row of its own, also of a trunk with one token a step."""
+    """The predictions for a clip are the same in a row of its own, also with one token a time step."""
     learner = Learner(model, LONG, {"it": Moments()}, rngs=nnx.Rngs(0))
     graph, state = nnx.split(learner)
     answer = jax.jit(lambda stream: nnx.merge(graph, state).predict(stream)["it"])
@@ -250,7 +250,7 @@ def test_no_moment_gives_nothing(batch):
 
     (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(features.top)
     assert value == 0 and not np.any(gradient) and not any(metrics.values())
-    with pytest.raises(ValueError, match="knows of no moments and no saliency"):
+    with pytest.raises(ValueError, match="the corpus has no moments and no saliency"):
         objective.loss(heads, features, with_clips(stream, moments=None, saliency=None), NO_TRUNK)
 
 

@@ -19,7 +19,7 @@ SENTIMENT = np.array([[1.5, np.nan, -3.0], [0.25, 2.0, np.nan]], np.float32)
 
 @pytest.fixture(scope="module")
 def batch():
-    """Five clips: the second has no number, the fourth no sound."""
+    """Five clips: the second has no number, the fourth no audio."""
     clips = [random_clip(n, ("video", "text") if n == 3 else ("video", "audio", "text"), hide=False) for n in range(5)]
     stream = make_stream(clips, rows=2, slots=3, hidden=())
     targets = {"sentiment": SENTIMENT[..., None], "axes": np.zeros((2, 3, 2), np.float32)}

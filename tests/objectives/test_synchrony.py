@@ -21,7 +21,7 @@ ALIGNED = np.array([[True, False, True, True], [False, True, True, True]])
 
 @pytest.fixture(scope="module")
 def batch():
-    """Five clips, of which three have picture and sound, and features of any trunk."""
+    """Five clips, of which three have video and audio, and features of any backbone."""
     clips = [random_clip(seed, kinds, hide=False) for seed, kinds in enumerate(CLIPS)]
     stream = make_stream(clips, rows=2, slots=4, labels={"sync": SYNC})
     stream = dataclasses.replace(stream, clips=dataclasses.replace(stream.clips, aligned=ALIGNED))

@@ -1,4 +1,4 @@
-"""Metrics of downstream tasks: from what was predicted and what is true to numbers, by the published protocols.
+"""Metrics of downstream tasks: functions from predictions and truth to numbers, by the published protocols.
 
-Nothing here knows a model, a corpus or a device.
+Nothing here depends on a model, a corpus or a device.
 """

@@ -1,4 +1,4 @@
-"""What comes into the metrics and what goes out: checked scores, and lists that a JSON file can hold."""
+"""Checks of the inputs of metrics, and conversion of arrays to lists for JSON files."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 MetricsAndDetails = tuple[dict[str, float | int], dict]
-"""A flat dict of numbers, and what else a report shows of them."""
+"""A flat dict of numbers, and other content that a report shows."""
 
 
 def checked(scores: Shaped[np.ndarray, "n C"], classes: int) -> Float[np.ndarray, "n C"]:
-    """Scores in float64.
+    """Return scores in float64.
 
     Raises:
-      ValueError: they are no table with a column for each class, or one is not a number.
+      ValueError: The scores are no table with one column a class, or hold NaN.
     """
     scores = np.asarray(scores, np.float64)
     if scores.ndim != 2 or scores.shape[1] != classes:
         raise ValueError(f"scores of shape {list(scores.shape)} do not give one column to each of {classes} classes")
     if np.isnan(scores).any():
-        raise ValueError("scores hold values that are not numbers; has the run diverged?")
+        raise ValueError("scores hold NaN; has the run diverged?")
     return scores
 
 
 def listed(values: Shaped[np.ndarray, "..."], digits: int = 6) -> list:
-    """An array as nested lists of plain numbers, rounded; None where it is not finite."""
+    """Return an array as nested lists of plain numbers, rounded; None for values that are not finite."""
     values = np.asarray(values)
     if values.ndim > 1:
         return [listed(row, digits) for row in values]
@@ -34,6 +34,6 @@ def listed(values: Shaped[np.ndarray, "..."], digits: int = 6) -> list:
 
 
 def mean(values: Float[np.ndarray, "C"]) -> float:
-    """The mean of what is defined (not NaN); NaN where nothing is."""
+    """Return the mean of the values that are not NaN; NaN if there are none."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if len(defined) else float("nan")

@@ -1,1 +1,1 @@
-"""Examples for the report: clips, retrieved results, reconstructions, attention."""
+"""Examples for the report: clips, retrieved clips, reconstructions, attention."""

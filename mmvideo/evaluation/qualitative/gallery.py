@@ -1,4 +1,4 @@
-"""Clips for the report, small enough for a page: queries with what a model finds, and its best and worst answers."""
+"""Clips for the report, small enough for a page: queries with their results, and best and worst predictions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmvideo.evaluation.report.run_data import ClipGroup, ClipView, GalleryQuery
 from mmvideo.evaluation.retrieval import exact_search, recall_at_k
 
 DIRECTIONS: tuple[tuple[str, str], ...] = (("text", "video"), ("audio", "video"), ("video", "text"))
-"""Directions shown by choice; a corpus that has none of them shows the first that it has."""
+"""Preferred directions; a corpus with none of them shows its first direction."""
 
 
 def gallery_queries(
@@ -26,15 +26,15 @@ def gallery_queries(
     best: int = 5,
     captions: Sequence[Sequence[str]] | None = None,
 ) -> list[GalleryQuery]:
-    """`count` queries in each direction, taken evenly from the clips, with their `best` clips.
+    """Return `count` evenly spaced queries in each direction, with their `best` clips.
 
     Args:
-      found: embeddings of the clips.
-      record: a clip's record by its number: `id`, `media`, `captions`.
-      count: queries a direction.
-      best: clips a query; the right one is added where it is not among them.
-      captions: the captions of each clip by its number. In directions with text, clips whose first captions are
-        equal are right for each other, only one of them asks, and one caption stands for them; None: all differ.
+      found: Embeddings of the clips.
+      record: Function from a clip's index to its record with `id`, `media` and `captions`.
+      count: Number of queries of a direction.
+      best: Number of clips of a query; the right one is added if it is not among them.
+      captions: Captions of each clip by its index. In directions with text, clips with equal first captions are right
+        for each other, only one of them is a query, and one caption represents them. None: all captions differ.
     """
     possible = recall_at_k.directions(list(found.vectors))
     chosen = [pair for pair in DIRECTIONS if pair in possible] or possible[:1]
@@ -57,14 +57,16 @@ def _direction(
     view: Callable[[int], ClipView],
     captions: Sequence[Sequence[str]] | None,
 ) -> list[GalleryQuery]:
-    """The queries of one direction."""
+    """Return the queries of one direction."""
     both = np.flatnonzero(found.present[source] & found.present[target])
     alike = captions is not None and "text" in (source, target)
     group = _same_caption([captions[number] for number in found.clip_index[both]]) if alike else np.arange(len(both))
+    # group [0, 1, 0, 3] (clip 2 has the caption of clip 0): distinct is [0, 1, 3].
     distinct = np.flatnonzero(group == np.arange(len(both)))
-    # The middles of `count` equal stretches, so that no query is chosen for its result.
+    # The middles of `count` equal parts, so that no query is chosen for its result: 4 of 20 are 2, 7, 12 and 17.
     place = ((np.arange(count) + 0.5) * len(distinct) / count).astype(int)
     asked = distinct[np.unique(place)] if len(distinct) else distinct
+    # One caption represents its equals as an entry; video entries stay one a clip, all of them right.
     searched = distinct if target == "text" else np.arange(len(both))
     query, gallery = found.vectors[source][both[asked]], found.vectors[target][both[searched]]
     entries, similarity = exact_search.most_similar(query, gallery, best)
@@ -84,24 +86,26 @@ def _direction(
 
 
 def _same_caption(captions: Sequence[Sequence[str]]) -> Int[np.ndarray, "n"]:
-    """For each clip the first one whose first caption is equal, itself without one."""
+    """Return, for each clip, the first one with an equal first caption, or itself without a caption."""
     seen: dict[str, int] = {}
     words = [" ".join(own[0].split()) if len(own) else None for own in captions]
     return np.array([clip if said is None else seen.setdefault(said, clip) for clip, said in enumerate(words)], int)
 
 
 def _with_right(ranked: Sequence[Ranked], right: Ranked) -> list[Ranked]:
-    """The ranking with the best right clip at its pessimistic rank, at the end if that is past the others."""
+    """Return the ranking with the best right clip at its pessimistic rank, or at the end if it has a higher rank."""
     wrong = [one for one in ranked if not one.right]
     if right.rank > len(ranked):
         return [*_numbered(wrong[: len(ranked)]), right]
+    # The search may list tied clips in another order than the pessimistic rank. Ranked [right, a, b] with the right
+    # clip at rank 2: before is [a], rest is [b], and the result is [a, right, b].
     before = wrong[: right.rank - 1]
     rest = [one for one in ranked if one.clip is not right.clip and not any(one is own for own in before)]
     return _numbered([*before, right, *rest][: len(ranked)])
 
 
 def _numbered(ranked: Sequence[Ranked]) -> list[Ranked]:
-    """The same clips with ranks from 1."""
+    """Return the same clips with ranks from 1."""
     return [Ranked(one.clip, rank, one.similarity, one.right) for rank, one in enumerate(ranked, 1)]
 
 
@@ -116,17 +120,17 @@ def best_and_worst(
     right: Bool[np.ndarray, "n"] | None = None,
     count: int = 4,
 ) -> list[ClipGroup]:
-    """The clips of the highest and of the lowest score; no clip is in both groups.
+    """Return the clips with the highest and the lowest scores; no clip is in both groups.
 
     Args:
-      title: what was answered, such as the objective.
-      number: the clips' numbers.
-      score: how good each answer is; a clip of NaN takes no part.
-      lines: what is written under a clip, by its place in these arrays.
-      record: a clip's record by its number: `id`, `media`, `captions`.
-      unit: what the score is.
-      right: whether each answer is right; None where that is no question.
-      count: clips a group.
+      title: Name of what was predicted, such as the objective.
+      number: Index of each clip.
+      score: Score of each prediction; a clip with NaN takes no part.
+      lines: Function from a position in these arrays to the lines under a clip.
+      record: Function from a clip's index to its record with `id`, `media` and `captions`.
+      unit: Unit of the score.
+      right: True for each right prediction. None if predictions are not right or wrong.
+      count: Number of clips of a group.
     """
     known = np.flatnonzero(~np.isnan(score))
     order = known[np.argsort(-score[known], kind="stable")]
@@ -136,6 +140,7 @@ def best_and_worst(
         verdict = None if right is None else bool(right[place])
         return JudgedClip(clip_view(record(int(number[place]))), lines(place), float(score[place]), verdict)
 
+    # 5 known clips, best first, count 2: best [0, 1]; worst from the end of the rest, [4, 3].
     ends = (("best", order[:count]), ("worst", order[count:][-count:][::-1]))
     return [
         ClipGroup(f"{title}, {end}", [judged(int(place)) for place in some], unit) for end, some in ends if len(some)
@@ -143,9 +148,9 @@ def best_and_worst(
 
 
 def clip_view(record: Any, seconds: float = 6.0, side: int = 128, fps: float = 12.0) -> ClipView:
-    """A clip made small: its first seconds at a low rate and size, as an mp4 that browsers play.
+    """Return a small version of a clip: its first seconds at a low rate and size, as an mp4 for browsers.
 
-    A clip that can't be decoded is shown by its words alone.
+    A clip that can't be decoded has only its caption.
     """
     from mmvideo.media.decode import decode
     from mmvideo.media.encode import encode
@@ -157,7 +162,7 @@ def clip_view(record: Any, seconds: float = 6.0, side: int = 128, fps: float = 1
         return ClipView(record.id, caption)
     frames = clip.frames
     if frames is not None:
-        # Browsers play H.264 with halved colour resolution only, which needs even sides.
+        # Browsers play H.264 only with halved colour resolution, which needs even sides.
         frames = frames[:, : frames.shape[1] // 2 * 2, : frames.shape[2] // 2 * 2]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"

@@ -1,4 +1,4 @@
-"""Pictures of what a model does: patches put together again, reconstructions, attention over frames."""
+"""Images of a model's behaviour: frames from patches, reconstructions, attention over frames."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def unpatchify(
     grid: tuple[int, int, int],
     fill: int | float,
 ) -> np.ndarray:
-    """Patches put back in their places.
+    """Return frames or a spectrogram from patches.
 
     Args:
-      patches: numbers of each patch, flattened in the order of `spec.patch`.
-      cells: cell `(t, y, x)` of each.
-      spec: the patch: `(t, y, x, 3)` of video or `(t, mel)` of audio.
-      grid: cells of the picture.
-      fill: what stands where no patch is.
+      patches: Values of each patch, flattened in the order of `spec.patch`.
+      cells: Cell `(t, y, x)` of each patch.
+      spec: Size of a patch: `(t, y, x, 3)` of video or `(t, mel)` of audio.
+      grid: Number of cells along each axis.
+      fill: Value of cells without a patch.
 
     Returns:
-      Frames `[T, H, W, 3]`, or a spectrogram `[T, M]` (patches that overlapped are set side by side),
-      of the patches' type.
+      Frames `[T, H, W, 3]`, or a spectrogram `[T, M]` (overlapping patches are put side by side), of the patches' type.
     """
     canvas = np.full((*grid, spec.size), fill, patches.dtype)
+    # One patch a cell: the einops pattern then splits each into its t, y and x extent.
     canvas[tuple(cells.T)] = patches
     if len(spec.patch) == 4:
         t, y, x, _ = spec.patch
@@ -54,20 +54,21 @@ def reconstructions(
     place: Place | None = None,
     count: int = 4,
 ) -> list[Reconstruction]:
-    """Masked input beside reconstruction for the first clips of a batch; empty without a masked objective.
+    """Return masked input and reconstruction of the first clips of a batch; an empty list without a masked objective.
 
     Args:
-      learner: whose objectives may have a `reconstruct`.
-      stream: a batch in which something is hidden.
-      clip_id: name of a clip by its number.
-      place: puts the batch onto the devices.
-      count: pictures of each modality.
+      learner: Learner whose objectives may have a `reconstruct`.
+      stream: Batch with hidden patches.
+      clip_id: Function from a clip's index to its id.
+      place: Function that puts the batch onto the devices.
+      count: Number of clips of each modality.
     """
     if not any(hasattr(objective, "reconstruct") for objective in learner.objectives.values()):
         return []
     graph, state = nnx.split(learner)
     answers, stream = to_host(_reconstruct(graph, state, stream if place is None else place(stream)))
-    pictures, note = [], _note(learner)
+    pictures = []
+    note = _note(learner)
     for name in [name for name in MODALITIES if name in answers]:
         clips = [spot for spot in _clips(stream, name) if _hidden(stream, name, *spot).any()]
         for row, slot in clips[:count]:
@@ -78,10 +79,10 @@ def reconstructions(
 
 
 def _note(learner: nnx.Module) -> str:
-    """What a reader must know where an objective predicts normalised patches."""
+    """Return the note that readers need if an objective predicts normalised patches."""
     if any(getattr(objective, "normalises", False) for objective in learner.objectives.values()):
         return (
-            "This objective predicts patches without their own mean and contrast; both are put back from the original, "
+            "This objective predicts patches without their own mean and contrast; both are restored from the original, "
             "so judge only the structure inside a patch."
         )
     return ""
@@ -89,38 +90,41 @@ def _note(learner: nnx.Module) -> str:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _reconstruct(graph: nnx.GraphDef, state: Any, stream: TokenStream) -> tuple[dict[str, jax.Array], TokenStream]:
-    """Predicted patches by modality in the units of the targets, and the batch they belong to."""
+    """Return the predicted patches by modality in the units of the targets, and their batch."""
     learner = nnx.merge(graph, state)
     learner.eval()
     features = learner.trunk(stream)
     answers: dict[str, jax.Array] = {}
     for name, objective in learner.objectives.items():
         if hasattr(objective, "reconstruct"):
+            # The first objective with an answer for a modality wins.
             answers = objective.reconstruct(learner.heads[name], features, stream) | answers
     return answers, stream
 
 
 def _clips(stream: TokenStream, modality: str) -> list[tuple[int, int]]:
-    """Row and slot of the clips that have a modality, one of each row before a second of any."""
+    """Return row and slot of the clips with a modality, first the first clip of every row, then the second."""
     has = (stream.clips.clip_index != PADDING) & stream.clips.present[..., MODALITIES.index(modality)]
     return sorted(((int(row), int(slot)) for row, slot in np.argwhere(has)), key=lambda spot: (spot[1], spot[0]))
 
 
 def _tokens(stream: TokenStream, modality: str, row: int, slot: int) -> np.ndarray:
-    """Places in the row of a clip's tokens of one modality."""
+    """Return the index in the row of a clip's tokens of one modality."""
     layout = stream.layout
     return np.flatnonzero((layout.clip[row] == slot) & (layout.modality[row] == MODALITIES.index(modality)))
 
 
 def _hidden(stream: TokenStream, modality: str, row: int, slot: int) -> np.ndarray:
-    """Which target slots hold a clip's hidden patches."""
+    """Return a mask of the target slots with a clip's hidden patches."""
     targets = stream.targets[modality]
     return (targets.clip[row] == slot) & (targets.target_index[row] != PADDING)
 
 
 def content_of(stream: TokenStream, modality: str, row: int, slot: int) -> tuple[np.ndarray, np.ndarray]:
-    """What the encoder sees of one modality of a clip: content, and the cell of each token."""
+    """Return content and cell of the visible tokens of one modality of a clip."""
     tokens = _tokens(stream, modality, row, slot)
+    # The source index counts through the content of all modalities: with 10 video and 6 audio tokens, audio token 2 is
+    # 12.
     before = [name for name in MODALITIES[: MODALITIES.index(modality)] if name in stream.content]
     offset = sum(stream.content[name].shape[1] for name in before)
     return stream.content[modality][row, stream.layout.source_index[row, tokens] - offset], stream.layout.grid[
@@ -131,12 +135,13 @@ def content_of(stream: TokenStream, modality: str, row: int, slot: int) -> tuple
 def _picture(
     stream: TokenStream, spec: StreamSpec, modality: str, answer: np.ndarray, row: int, slot: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Masked, reconstructed and original picture of a clip, and the share that was hidden."""
+    """Return masked, reconstructed and original image of a clip, and the share of hidden patches."""
     patch = getattr(spec, modality)
     seen, seen_cells = content_of(stream, modality, row, slot)
     hidden = _hidden(stream, modality, row, slot)
     targets = stream.targets[modality]
     cells = stream.decode.grid[row, targets.target_index[row][hidden]]
+    # Visible and hidden cells together are the whole grid, so its size is their maximum plus one.
     every = np.concatenate([seen_cells, cells])
     grid = tuple(int(size) for size in every.max(axis=0) + 1)
     fill = HIDDEN if modality == "video" else np.nan
@@ -161,17 +166,18 @@ def attention_views(
     count: int = 4,
     layer: int | None = None,
 ) -> list[AttentionView]:
-    """Where text and sound look in the pictures of their clip, for one clip of each of the first rows.
+    """Return the attention of text and audio to the frames of their clip, for one clip of each of the first rows.
 
-    Where neither of them sees the pictures (late fusion), where the pictures look themselves.
+    If neither of them sees the frames (late fusion), it is the attention of the frames to each other.
 
     Args:
-      learner: its backbone; without an `attention_map` over every token of video there are no views.
-      stream: a batch in which nothing is hidden.
-      clip_id, caption: name and first caption of a clip by its number.
-      place: puts the batch onto the devices.
-      count: how many clips.
-      layer: in which layer; None is the last.
+      learner: Learner; without a backbone with `attention_map` over every video token, there are no views.
+      stream: Batch without hidden tokens.
+      clip_id: Function from a clip's index to its id.
+      caption: Function from a clip's index to its first caption.
+      place: Function that puts the batch onto the devices.
+      count: Number of clips.
+      layer: Layer of the attention. None is the last.
     """
     backbone = learner.trunk
     if (
@@ -187,6 +193,7 @@ def attention_views(
     views = []
     for row, slot in [spot for spot in _clips(stream, "video") if spot[0] < rows][:count]:
         seen = [(name, *_looks(weights[row], stream, name, row, slot)) for name in ("text", "audio", "video")]
+        # Late fusion gives text and audio no attention to video: then the attention of video itself is shown.
         crossing = [one for one in seen[:2] if one[1].sum() > 0]
         for source, cells, shares in crossing or seen[2:]:
             patches, places = content_of(stream, "video", row, slot)
@@ -201,7 +208,7 @@ def attention_views(
 
 @functools.partial(jax.jit, static_argnums=(0, 3, 4))
 def _attend(graph: nnx.GraphDef, state: Any, stream: TokenStream, layer: int, rows: int) -> tuple[Any, TokenStream]:
-    """Attention of one layer in the first rows, mean over heads, `[rows, L, L]`; and these rows."""
+    """Return the attention of one layer in the first rows, averaged over heads, `[rows, L, L]`, and these rows."""
     learner = nnx.merge(graph, state)
     learner.eval()
     stream = jax.tree.map(lambda array: array[:rows], stream)
@@ -211,7 +218,7 @@ def _attend(graph: nnx.GraphDef, state: Any, stream: TokenStream, layer: int, ro
 def _looks(
     weights: np.ndarray, stream: TokenStream, source: str, row: int, slot: int
 ) -> tuple[np.ndarray, dict[str, float]]:
-    """Mean attention of a clip's tokens of one modality: on each video token, and in all on each modality."""
+    """Return the mean attention of a clip's tokens of one modality: to each video token, and to each modality."""
     queries = _tokens(stream, source, row, slot)
     keys = {modality.name.lower(): _tokens(stream, modality.name.lower(), row, slot) for modality in Modality}
     if not len(queries):

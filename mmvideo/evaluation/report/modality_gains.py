@@ -1,4 +1,4 @@
-"""The table "what each modality adds": the same clips with all that they have, and with every part of it."""
+"""The table "what each modality adds": the same clips with all modalities, and with every subset of them."""
 
 from __future__ import annotations
 
@@ -19,27 +19,28 @@ MEASURES: dict[str, tuple[str, ...]] = {
     "question_answering": ("exact_match",),
     "moments": ("mAP",),
 }
-"""The metric that stands for each task, the first that was measured."""
+"""Metrics that may represent each task; the first one that was measured does."""
 
 WHOLE = "all"
 
 
 def subsets(modalities: Sequence[str]) -> tuple[str, ...]:
-    """Every group of some modalities but the whole: of video, audio and text `video+audio`, … and each alone."""
+    """Return every proper subset of modalities, largest first, such as `video+audio` of video, audio and text."""
     ordered = [name for name in MODALITIES if name in modalities]
+    # 3 modalities: pairs first (3 of them), then single ones (3); the whole group is not a subset here.
     sizes = range(len(ordered) - 1, 0, -1)
     return tuple("+".join(group) for size in sizes for group in itertools.combinations(ordered, size))
 
 
 @dataclasses.dataclass(frozen=True)
 class ModalityGain:
-    """One measure of the table.
+    """One row of the table.
 
     Attributes:
-      task: kind of evaluation.
-      measure: name of the metric.
-      values: the metric by what was shown, `all` for everything; None where the model can't answer.
-      adds: by modality, how much better everything is than everything but it; None where either is not known.
+      task: Kind of evaluation.
+      measure: Name of the metric.
+      values: Metric by the modalities that the model saw, `all` for all of them; None if the model can't answer.
+      adds: By modality, the gain of all modalities over all but this one; None if either is unknown.
     """
 
     task: str
@@ -49,11 +50,11 @@ class ModalityGain:
 
 
 def gains_by_modality(variants: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[ModalityGain]:
-    """The rows of the table.
+    """Return the rows of the table.
 
     Args:
-      variants: by task and by what was shown, such as `all` or `video+text`, the metrics; what has not been
-        measured with everything is passed over.
+      variants: Metrics by task and by the modalities that the model saw, such as `all` or `video+text`. Tasks without a
+        measurement with all modalities are left out.
     """
     rows = []
     for task, metrics in variants.items():
@@ -69,13 +70,13 @@ def gains_by_modality(variants: Mapping[str, Mapping[str, Mapping[str, Any]]]) -
 
 
 def _measures(task: str, metrics: Mapping[str, Any]) -> list[str]:
-    """The metric of each objective or direction that stands for it: the first of `MEASURES` that there is."""
+    """Return the metric that represents each objective or direction: the first of `MEASURES` that exists."""
     chosen: dict[str, str] = {}
     for last in MEASURES[task]:
         for name in metrics:
             group = name.removesuffix(last).rstrip("/")
             whole = f"{group}/{last}" if group else last
-            # No metric of a variant, such as `dsl/r@1` of a direction, stands for the direction.
+            # Variants such as `text_to_video/dsl/r@1` do not represent their direction.
             if name == whole and (group.count("/") == (1 if task == "zero_shot" else 0)):
                 chosen.setdefault(group, name)
     return list(chosen.values())
@@ -89,11 +90,12 @@ def _difference(measure: str, values: Mapping[str, float | None], rest: str) -> 
     whole, less = values.get(WHOLE), values.get(rest)
     if whole is None or less is None:
         return None
+    # An error of 0.8 without audio and 0.6 with it: audio adds 0.2, a gain in both directions of "better".
     return less - whole if less_is_better(measure) else whole - less
 
 
 def table_lines(rows: Sequence[ModalityGain]) -> list[str]:
-    """The table as lines of text, shares as they are; a dash where the model can't answer."""
+    """Return the table as lines of text, with shares from 0 to 1; a dash where the model can't answer."""
     if not rows:
         return []
     shown = list(dict.fromkeys(name for row in rows for name in row.values))

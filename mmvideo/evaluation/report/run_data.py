@@ -1,4 +1,4 @@
-"""What a report shows, as plain values: the page knows no model and no corpus."""
+"""Content of a report as plain values: the page depends on no model and no corpus."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from mmvideo.records.lines import read_lines
 
 @dataclasses.dataclass(frozen=True)
 class ClipView:
-    """A clip as it is shown.
+    """A clip for display.
 
     Attributes:
-      id: its name.
-      caption: its first caption; empty without one.
-      media: a small mp4 that a browser plays, or None.
-      frame: its middle picture, or None for a clip without pictures.
+      id: Id of the clip.
+      caption: First caption; empty without one.
+      media: A small mp4 for browsers, or None.
+      frame: The middle frame, or None for a clip without frames.
     """
 
     id: str
@@ -33,13 +33,13 @@ class ClipView:
 
 @dataclasses.dataclass(frozen=True)
 class Ranked:
-    """A clip at its place in a ranking.
+    """A clip with its rank.
 
     Attributes:
-      clip: the clip.
-      rank: its place, from 1.
-      similarity: cosine to the query.
-      right: whether it is what the query asks for.
+      clip: The clip.
+      rank: Rank, from 1.
+      similarity: Cosine to the query.
+      right: True if the clip is right for the query.
     """
 
     clip: ClipView
@@ -53,11 +53,12 @@ class GalleryQuery:
     """A query with its best-ranked clips.
 
     Attributes:
-      source, target: modality of the query and of the gallery.
-      query: the clip that asks; of it only the modality `source` is given.
-      ranked: the best-ranked clips, and the best right one wherever it stands.
-      clips: how many clips were ranked, of equal captions one where captions are ranked.
-      right: how many of them are right: all that share the query's caption.
+      source: Modality of the query.
+      target: Modality of the gallery.
+      query: The clip of the query; only its modality `source` is given.
+      ranked: The best-ranked clips, and the best right one at any rank.
+      clips: Number of ranked clips; equal captions count once if captions are ranked.
+      right: Number of right clips: all with the query's caption.
     """
 
     source: str
@@ -70,13 +71,13 @@ class GalleryQuery:
 
 @dataclasses.dataclass(frozen=True)
 class JudgedClip:
-    """A clip with what a model said of it.
+    """A clip with a prediction.
 
     Attributes:
-      clip: the clip.
-      lines: what is written under it: the answer, the truth.
-      score: how good the answer is, in the unit that the group names.
-      right: whether it is right; None where that is no question.
+      clip: The clip.
+      lines: Lines under the clip: the prediction, the truth.
+      score: Score of the prediction, in the unit that the group names.
+      right: True if the prediction is right. None if predictions are not right or wrong.
     """
 
     clip: ClipView
@@ -87,12 +88,12 @@ class JudgedClip:
 
 @dataclasses.dataclass(frozen=True)
 class ClipGroup:
-    """Clips shown side by side, such as those that a model did best on.
+    """Clips shown side by side, such as those with the best predictions.
 
     Attributes:
-      title: what they are.
-      clips: the clips, in the order in which they are shown.
-      score: what their score is.
+      title: Title of the group.
+      clips: Clips in the order of display.
+      score: Name of the score.
     """
 
     title: str
@@ -102,15 +103,16 @@ class ClipGroup:
 
 @dataclasses.dataclass(frozen=True)
 class Reconstruction:
-    """What a masked objective sees and what it makes of the rest.
+    """Input and output of a masked objective for one clip.
 
     Attributes:
-      id: the clip.
-      modality: `video` (pictures are uint8 `[T, H, W, 3]`) or `audio` (float `[T, M]`).
-      masked, reconstruction, original: the three pictures; what was visible is shown as it is in all.
-        In `masked`, what is hidden is NaN (audio) or grey (video).
-      hidden: share of the tokens that were hidden.
-      note: what else must be known to read the picture.
+      id: Id of the clip.
+      modality: `video` (images are uint8 `[T, H, W, 3]`) or `audio` (float `[T, M]`).
+      masked: Visible input; hidden parts are NaN (audio) or grey (video).
+      reconstruction: Prediction of the hidden parts, with the visible parts as they are.
+      original: The original.
+      hidden: Share of hidden tokens.
+      note: Note that readers need, if any.
     """
 
     id: str
@@ -124,16 +126,16 @@ class Reconstruction:
 
 @dataclasses.dataclass(frozen=True)
 class AttentionView:
-    """Where one modality of a clip looks in the clip's pictures.
+    """Attention of one modality of a clip to the frames of the clip.
 
     Attributes:
-      id: the clip.
-      caption: its caption.
-      source: the modality that looks.
-      layer: the layer it looks in.
-      frames: the pictures.
-      weights: attention on each cell of the token grid, summing to 1 over the pictures.
-      shares: how much of the attention goes to each modality of the clip, summing to 1.
+      id: Id of the clip.
+      caption: Caption of the clip.
+      source: Modality of the attending tokens.
+      layer: Layer of the attention.
+      frames: The frames.
+      weights: Attention to each cell of the token grid, with a sum of 1 over all frames.
+      shares: Share of the attention to each modality of the clip, with a sum of 1.
     """
 
     id: str
@@ -147,21 +149,21 @@ class AttentionView:
 
 @dataclasses.dataclass(frozen=True)
 class ReportData:
-    """Everything on the page. A part that is empty is left out of it.
+    """Content of the page. Empty parts are left out.
 
     Attributes:
-      name: the run's name.
-      summary: what the run was, as pairs of a word or two and a value.
-      config: the run's config.json.
-      metrics: the lines of metrics.jsonl.
-      evaluations: the files of evals/ by name.
-      ledger: the lines of ledger.jsonl.
-      gallery: queries with their best clips.
-      reconstructions: masked input beside reconstruction.
-      attention: attention over frames.
-      skipped: clips that could not be used, with the reason.
-      examples: clips with what was said of them, the best and the worst.
-      planned: names of figures, each as it was planned and as it was measured, in words, and how to compare them.
+      name: Name of the run.
+      summary: Facts about the run, as pairs of a short name and a value.
+      config: Content of config.json.
+      metrics: Lines of metrics.jsonl.
+      evaluations: Files of evals/ by name.
+      ledger: Lines of ledger.jsonl.
+      gallery: Queries with their best clips.
+      reconstructions: Masked inputs with reconstructions.
+      attention: Attention over frames.
+      skipped: Clips that could not be used, with the reason.
+      examples: Clips with predictions, the best and the worst.
+      planned: Name, planned value, measured value and a note on the comparison of each figure, as text.
     """
 
     name: str
@@ -179,15 +181,16 @@ class ReportData:
 
 
 def read_run(workdir: str | Path, name: str | None = None, **shown: Any) -> ReportData:
-    """The written record of a run, with what `shown` adds to it (other fields of `ReportData`).
+    """Return the written record of a run, with the other fields of `ReportData` from `shown`.
 
     Args:
-      workdir: a run's folder; what it lacks stays empty.
-      name: the run's name; None takes the folder's.
+      workdir: Folder of a run; missing files leave their fields empty.
+      name: Name of the run. None takes the name of the folder.
+      **shown: Other fields of `ReportData`.
 
     Raises:
-      FileNotFoundError: there is no such folder.
-      DamagedRecord: an evaluation isn't what was written, with its file.
+      FileNotFoundError: There is no such folder.
+      DamagedRecord: A file of an evaluation differs from what was written.
     """
     folder = Path(workdir)
     if not folder.is_dir():
@@ -204,5 +207,5 @@ def read_run(workdir: str | Path, name: str | None = None, **shown: Any) -> Repo
 
 
 def _evaluations(folder: Path) -> list[Path]:
-    """The metrics files of evals/; drafts and predictions are not among them."""
+    """Return the metrics files of evals/, without drafts and predictions."""
     return [path for path in sorted((folder / "evals").glob("*.json")) if not path.name.startswith(".")]

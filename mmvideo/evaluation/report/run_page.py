@@ -25,11 +25,11 @@ from mmvideo.records.whole import write_whole
 
 
 def write_report(path: str | Path, data: ReportData) -> Path:
-    """Writes the page, whole or not at all.
+    """Write the page, as a whole or not at all.
 
     Args:
-      path: the file, or a folder in which it becomes `report.html`.
-      data: what it shows.
+      path: The file, or a folder for `report.html`.
+      data: Content of the page.
 
     Returns:
       The file.
@@ -41,7 +41,8 @@ def write_report(path: str | Path, data: ReportData) -> Path:
 
 
 def page(data: ReportData) -> str:
-    """The whole page as HTML."""
+    """Return the whole page as HTML."""
+    # A section without content has no link either.
     parts = [part for part in _parts(data) if part.html]
     links = tag("nav", *(tag("a", text(part.title), href=f"#{part.name}") for part in parts))
     head = (
@@ -54,14 +55,17 @@ def page(data: ReportData) -> str:
 
 
 def _parts(data: ReportData) -> list[Part]:
-    """Every section, empty ones included."""
-    zero_shot, probes = task_sections.task_part, functools.partial(_probes, labels=_trained_labels(data.config))
+    """Return every section, with empty ones."""
+    zero_shot = task_sections.task_part
+    probes = functools.partial(_probes, labels=_trained_labels(data.config))
     known = {"retrieval": _retrieval, "zero_shot": zero_shot, "probes": probes}
     known |= {name: task_sections.task_part for name in task_sections.TASKS if name not in known}
     whole, variants = task_sections.split(data.evaluations)
     kinds = {name: task_sections.task(name) for name in whole}
+    # Sections in the order of `known`, whatever the order of files: retrieval first, then zero-shot and probes.
     first = sorted((name for name in whole if kinds[name] in known), key=lambda name: list(known).index(kinds[name]))
     return [
+        # Reversed, so that of two evaluations of one task the first section wins the dict entry.
         _summary(data, {kinds[name]: whole[name] for name in reversed(first)}),
         *(known[kinds[name]](name, whole[name]) for name in first),
         task_sections.modalities(variants),
@@ -80,7 +84,7 @@ def _parts(data: ReportData) -> list[Part]:
 
 
 def _header(data: ReportData) -> str:
-    """The run's name and its facts; those that the record tells are added to those given."""
+    """Return the run's name and facts: the given ones, and those of the record."""
     facts = list(data.summary)
     named = {name for name, _ in facts}
     if data.metrics and "steps" not in named:
@@ -96,18 +100,18 @@ def _header(data: ReportData) -> str:
 
 
 def _summary(data: ReportData, evaluations: dict[str, dict]) -> Part:
-    """The best numbers of the run's own clips, and a clip to play."""
+    """Return the best results of the run's own clips, and a clip to play."""
     best = page_summary.summary_table(dict(reversed(evaluations.items())))
     clip = page_summary.one_clip(data.gallery, data.examples)
     how = (
-        "What the run was best at, each number with what guessing gives (chance) and the most that any model can "
-        "reach, where that is known (ceiling); all of it stands below."
+        "The best results of the run, with the score of guessing (chance) and, if known, the highest score that any "
+        "model can reach (ceiling). The sections below have all results."
     )
     return Part("summary", "Summary", section("summary", "Summary", how, best, clip) if best else "")
 
 
 def _trained_labels(config: str) -> list[str]:
-    """Kinds of label that the run was trained on, by its config."""
+    """Return the kinds of label that the run was trained on, from its config."""
     try:
         objectives = json.loads(config or "{}").get("objectives", {}).values()
     except json.JSONDecodeError:
@@ -119,27 +123,28 @@ def _retrieval(name: str, found: dict) -> Part:
     how = (
         "Retrieval: given one modality of a clip, find the clip among all of these by another. R@K is the "
         "share of queries (in %) whose clip is among the first K. Ties count against the model: a wrong clip that is "
-        "exactly as similar as the right one is ranked before it, so repeated captions cost recall. p is the chance "
-        "that a random order would do as well. "
+        "exactly as similar as the right one is ranked before it, so repeated captions cost recall. p is the "
+        "probability that a random order does as well. "
     )
     oracle = any(metric.endswith("/oracle") for metric in found["metrics"])
     if oracle:
         how += (
-            "The oracle knows exactly what each modality shows and is the most that any model can reach; as it breaks "
-            "ties at random, “of oracle” compares it with the model’s R@1 under random ties, with the 95 % interval "
-            "that so many queries allow. "
+            "The oracle knows the exact content of each modality and is the highest score that any model can reach. It "
+            "breaks ties at random, so “of oracle” compares it with the model’s R@1 under random ties, with the 95 % "
+            "interval for this number of queries. "
         )
     legend = '<i></i>model|<i class="chance"></i>chance' + ('|<i class="oracle"></i>oracle' if oracle else "")
     keys = tag("div", *(tag("span", item) for item in legend.split("|")), class_="legend")
     table = metric_tables.retrieval_table(found["metrics"])
-    title, warning = titled("Retrieval", name), metric_tables.repeated_note(found["metrics"])
+    title = titled("Retrieval", name)
+    warning = metric_tables.repeated_note(found["metrics"])
     return Part(name, title, section(name, title, how + source(found), warning, table, keys))
 
 
 def _probes(name: str, found: dict, labels: Sequence[str] = ()) -> Part:
     how = (
-        "How much a simple classifier reads from frozen features{}: accuracy in % on held-out clips. The orange mark "
-        "is chance (always answering the most frequent class), a green one what can be known at all from that "
+        "Accuracy in % of a simple classifier on frozen features{}, on held-out clips. The orange mark is chance "
+        "(always predicting the most frequent class); a green mark is the highest accuracy possible from that "
         "modality. “Per class” averages over classes, however rare. "
     ).format("" if labels else ", without training the model on any label")
     if labels:
@@ -150,16 +155,16 @@ def _probes(name: str, found: dict, labels: Sequence[str] = ()) -> Part:
 
 
 def _evaluation(name: str, found: dict) -> Part:
-    """An evaluation that this page knows no table for."""
+    """Return the section of an evaluation without a table of its own."""
     title = name.capitalize()
     return Part(name, title, section(name, title, source(found), metric_tables.plain_table(found["metrics"])))
 
 
 def _gallery(data: ReportData) -> Part:
     how = (
-        "Queries taken evenly from the held-out clips (not chosen for their results), each with the clips that the "
+        "Evenly spaced queries from the held-out clips (not chosen for their results), each with the clips that the "
         "model finds most similar; the number beside a rank is the cosine. The right clip has a green border, and is "
-        "added at the end where it is not among the first. Click a clip to play it."
+        "added at the end if it is not among the first. Click a clip to play it."
     )
     inside = section("gallery", "Queries and what they find", how, qualitative.gallery(data.gallery))
     return Part("gallery", "Gallery", inside if data.gallery else "")
@@ -169,10 +174,10 @@ def _losses(data: ReportData) -> Part:
     charts = curves.loss_charts(data.metrics)
     others = curves.metric_charts(data.metrics, curves.other_metrics(data.metrics))
     how = (
-        "Training losses by step; the bold line is a running median of the pale one. A dashed line is what the loss "
-        "would be without learning anything about the single clip: a model has only begun to learn below it."
+        "Training losses by step; the bold line is a running median of the pale one. A dashed line is the loss of "
+        "a model that knows nothing about the single clip: a model has learned something only below it."
     )
-    more = tag("details", tag("summary", "Beside the losses"), curves.draw(others)) if others else ""
+    more = tag("details", tag("summary", "Other metrics"), curves.draw(others)) if others else ""
     inside = section("curves", "Learning curves", how, curves.draw(charts), more)
     return Part("curves", "Curves", inside if charts else "")
 
@@ -188,15 +193,15 @@ def _throughput(data: ReportData) -> Part:
         "learning_rate": "learning rate",
     }
     charts = curves.metric_charts(data.metrics, wanted)
-    how = "How fast the run went, how well its rows were filled, and how its updates behaved."
+    how = "Speed of the run, share of empty token slots, gradient norm and learning rate."
     inside = section("throughput", "Throughput and updates", how, curves.draw(charts, zero=True))
     return Part("throughput", "Throughput", inside if charts else "")
 
 
 def _planned(data: ReportData) -> Part:
     how = (
-        "What “mmvideo plan” expects of this run on its devices, beside what it measured. A plan takes every clip to "
-        "be as long as its view and to have every modality."
+        "The figures that “mmvideo plan” expects of this run on its devices, and the measured ones. A plan assumes "
+        "that every clip is as long as its view and has every modality."
     )
     inside = (
         section("planned", "Planned and measured", how, metric_tables.figures_table(data.planned))
@@ -208,9 +213,9 @@ def _planned(data: ReportData) -> Part:
 
 def _reconstructions(data: ReportData) -> Part:
     how = (
-        "What the masked objective is shown (hidden patches grey), what it makes of the rest, and the original. "
-        "Patches that were visible are copied into the reconstruction, so look only at what was grey. In spectrograms "
-        "time runs to the right and pitch upwards."
+        "The input of the masked objective (hidden patches grey), its reconstruction, and the original. Visible "
+        "patches are copied into the reconstruction, so compare only the grey ones. In spectrograms time runs to the "
+        "right and frequency upwards."
     )
     pictures = qualitative.reconstructions(data.reconstructions)
     inside = section("reconstruction", "Masked input and reconstruction", how, *_notes(data), pictures)
@@ -218,16 +223,16 @@ def _reconstructions(data: ReportData) -> Part:
 
 
 def _notes(data: ReportData) -> list[str]:
-    """What must be known to read the reconstructions of this run, said once."""
+    """Return the notes on the reconstructions of this run, each once."""
     notes = dict.fromkeys(one.note for one in data.reconstructions if one.note)
     return [tag("p", text(note), class_="note") for note in notes]
 
 
 def _attention(data: ReportData) -> Part:
     how = (
-        "Attention over frames: where the tokens of one modality look in the pictures of their clip, mean over heads "
-        "and tokens. Grey is the average over all patches or less; the brighter it glows the more, up to three times "
-        "the average. The shares say how much of all attention goes to which modality."
+        "Attention of the tokens of one modality to the frames of their clip, mean over heads and tokens. Grey is at "
+        "most the average over all patches; a brighter glow is more attention, up to three times the average. The "
+        "shares are those of all attention by modality."
     )
     inside = section("attention", "Attention over frames", how, qualitative.attention(data.attention))
     return Part("attention", "Attention", inside if data.attention else "")
@@ -235,19 +240,19 @@ def _attention(data: ReportData) -> Part:
 
 def _time(data: ReportData) -> Part:
     inside = account.account(data.ledger)
-    how = "Every second of the run, booked once. "
+    how = "Every second of the run, counted once. "
     goodput = account.goodput(data.ledger)
     if goodput is not None:
         how += (
-            f"Goodput {goodput:.1%}: the share of all the time since the run first began, restarts and the time "
-            "between them included, that went into steps that count for the model as it is (neither lost nor skipped, "
-            "nor the first of a start, which is compiled)."
+            f"Goodput {goodput:.1%}: the share of the time since the run first started, with restarts and the "
+            "time between them, that went into steps that count for the model (not lost, not skipped, and not the "
+            "first step of a start, which is compiled)."
         )
     return Part("time", "Time", section("time", "Where the time went", how, inside) if inside else "")
 
 
 def _skipped(data: ReportData) -> Part:
-    how = f"{number(len(data.skipped))} clips could not be used. They left their places empty and moved no other clip."
+    how = f"{number(len(data.skipped))} clips could not be used. Their slots stayed empty; no other clip moved."
     inside = section("skipped", "Skipped clips", how, account.skips(data.skipped)) if data.skipped else ""
     return Part("skipped", "Skipped", inside)
 

@@ -1,10 +1,10 @@
-"""Exact search in blocks: who stands before the right entry, and which entries are the most similar.
+"""Exact search in blocks: the number of entries ranked before the right one, and the most similar entries.
 
-Nothing of the size `n x m` is ever held. Blocks of similarities are computed in float32, whose error has
-a bound: an inner product of `d` numbers, summed in any order, errs by at most `d u / (1 - d u)` times the
-norms of the two vectors, `u = 2^-24` (Higham 2002, "Accuracy and Stability of Numerical Algorithms",
-section 3.1). What that bound leaves open is computed again in float64, so that every count is that of the
-whole matrix in float64. The blocks are the host's, or those of a mesh (`mesh_search`); the answer is the same.
+No array of the size `n x m` is ever held. Blocks of similarities are computed in float32 with a bounded error: an inner
+product of `d` numbers, summed in any order, errs by at most `d u / (1 - d u)` times the norms of the two vectors, with
+`u = 2^-24` (Higham 2002, "Accuracy and Stability of Numerical Algorithms", section 3.1). Pairs that this bound leaves
+open are computed again in float64, so that every count equals that of the whole matrix in float64. The blocks are
+computed on the host or on a mesh (`device_search`), with the same result.
 """
 
 from __future__ import annotations
@@ -16,90 +16,20 @@ from jax.sharding import Mesh
 from jaxtyping import Float, Float32, Int, Shaped
 
 from mmvideo.evaluation.retrieval.device_search import mesh_candidates, mesh_counts
+from mmvideo.evaluation.retrieval.positive_pairs import PositivePairs, positive_pairs, products
 
 TIE = 1e-6
-"""Similarities closer than this are tied: float32 embeddings of unit length carry no finer difference."""
+"""Difference below which similarities are tied: float32 unit embeddings carry no finer difference."""
 
 BLOCK = 512, 2048
-"""Rows and entries compared at a time; their similarities take 4 MiB."""
+"""Number of rows and of entries compared at a time; their similarities take 4 MiB."""
 
 MESH_ERROR = 8
-"""Times the bound of the error on the host: TPUs put a float32 product together from products of bfloat16."""
+"""Factor of the host's error bound on a mesh: TPUs compose a float32 product of bfloat16 products."""
 
-_GATHERED = 1 << 20  # numbers that are gathered at a time for pairs compared one by one: 8 MiB
-_FEW = 32  # one pair compared alone costs as much as about so many in a product of matrices
-_SPARE = 16  # entries kept beyond those asked for, among which ties are told apart
-_RESTING = 1e-12  # float64 similarities of unit vectors differ by less from block to block
-
-
-@dataclasses.dataclass(frozen=True)
-class PositivePairs:
-    """Queries with the entries that are right for them: `p` pairs, query by query, the most similar entry first.
-
-    Attributes:
-      query: number of the query, ascending.
-      entry: number of the entry of the gallery.
-      similarity: of the two, NaN (which stands last) where it is not a number.
-      first: the first pair of each query, and the number of pairs.
-      query_group, gallery_group: what belongs together.
-    """
-
-    query: Int[np.ndarray, "p"]
-    entry: Int[np.ndarray, "p"]
-    similarity: Float[np.ndarray, "p"]
-    first: Int[np.ndarray, "n1"]
-    query_group: Int[np.ndarray, "n"]
-    gallery_group: Int[np.ndarray, "m"]
-
-
-def positive_pairs(
-    query: Float[np.ndarray, "n d"],
-    gallery: Float[np.ndarray, "m d"],
-    query_group: Int[np.ndarray, "n"],
-    gallery_group: Int[np.ndarray, "m"],
-) -> PositivePairs:
-    """All pairs of a query and an entry of the same group."""
-    order = np.argsort(gallery_group, kind="stable")
-    start = np.searchsorted(gallery_group[order], query_group, side="left")
-    count = np.searchsorted(gallery_group[order], query_group, side="right") - start
-    first = np.concatenate([[0], np.cumsum(count)])
-    asked = np.repeat(np.arange(len(query)), count)
-    entry = order[np.arange(len(asked)) + np.repeat(start - first[:-1], count)]
-    similarity = products(query, gallery, asked, entry)
-    by_query = np.lexsort((np.where(np.isnan(similarity), np.inf, -similarity), asked))
-    return PositivePairs(asked, entry[by_query], similarity[by_query], first, query_group, gallery_group)
-
-
-def named_pairs(
-    query: Float[np.ndarray, "n d"],
-    gallery: Float[np.ndarray, "m d"],
-    rows: Int[np.ndarray, "p"],
-    entries: Int[np.ndarray, "p"],
-) -> PositivePairs:
-    """The pairs of these queries and entries, where what is right is no partition into groups.
-
-    Such as of the distinct captions of clips with several each. The groups are empty: only the host searches by them.
-    """
-    similarity = products(query, gallery, rows, entries)
-    order = np.lexsort((np.where(np.isnan(similarity), np.inf, -similarity), rows))
-    first = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(query)))])
-    none = np.zeros(0, np.int64)
-    return PositivePairs(rows[order], entries[order], similarity[order], first, none, none)
-
-
-def products(
-    query: Float[np.ndarray, "n d"],
-    gallery: Float[np.ndarray, "m d"],
-    rows: Int[np.ndarray, "p"],
-    entries: Int[np.ndarray, "p"],
-) -> Float[np.ndarray, "p"]:
-    """Inner products of single pairs of rows, in float64."""
-    result, step = np.empty(len(rows)), max(_GATHERED // max(query.shape[1], 1), 1)
-    for start in range(0, len(rows), step):
-        some = slice(start, start + step)
-        left, right = query[rows[some]], gallery[entries[some]]
-        result[some] = np.einsum("nd,nd->n", left.astype(np.float64), right.astype(np.float64))
-    return result
+_FEW = 32  # cost of one pair compared alone, in pairs of a matrix product
+_SPARE = 16  # entries kept beyond `k`, to resolve ties among them in float64
+_RESTING = 1e-12  # bound of the difference between float64 similarities of unit vectors from block to block
 
 
 def count_higher_ranked_negatives(
@@ -110,16 +40,17 @@ def count_higher_ranked_negatives(
     block: tuple[int, int] = BLOCK,
     mesh: Mesh | None = None,
 ) -> tuple[Int[np.ndarray, "p"], Int[np.ndarray, "p"]]:
-    """For every right pair the wrong entries that stand before it, ties counted against it, and for it.
+    """Count, for every right pair, the wrong entries before it, with ties counted against the pair, and for it.
 
-    Against it counts whatever is not clearly less similar, by more than `TIE`; for it whatever is not
-    clearly more similar does not. A similarity that is not a number stands before every pair.
+    The pessimistic count has all entries that are not less similar by more than `TIE`. The optimistic count has only
+    those that are more similar by more than `TIE`. An entry with a NaN similarity is before every pair.
 
     Args:
-      query, gallery: embeddings.
-      right: the pairs; no entry that is right for a query counts for any of its pairs.
-      block: pairs and entries compared at a time, on the host.
-      mesh: what counts the pairs that are not in doubt; the host does all without one.
+      query: Embeddings of the queries.
+      gallery: Embeddings of the entries.
+      right: The pairs; no right entry of a query counts for any of its pairs.
+      block: Number of pairs and of entries compared at a time, on the host.
+      mesh: Mesh that counts the clear pairs. None counts all pairs on the host.
     """
     pairs = np.arange(len(right.query))
     worse, better = np.zeros(len(pairs), np.int64), np.zeros(len(pairs), np.int64)
@@ -127,17 +58,19 @@ def count_higher_ranked_negatives(
     if mesh is not None and len(pairs):
         worse[:], doubtful = _on_mesh(query, gallery, right, error, mesh)
         better[:] = worse
+        # The mesh left some entries open for these pairs: the host counts all entries of them again, from 0.
         pairs = np.flatnonzero(doubtful.astype(bool) & ~np.isnan(right.similarity))
         worse[pairs], better[pairs] = 0, 0
     for start in range(0, len(pairs), block[0]):
         some = pairs[start : start + block[0]]
         asked, row = np.unique(right.query[some], return_inverse=True)
         chunk = _Chunk.of(query[asked], row, right.similarity[some], error, *_entries_of(right, asked))
-        room = _buffer_size(asked, gallery, block[1])
+        buffer = _buffer_size(asked, gallery, block[1])
         for begin in range(0, len(gallery), block[1]):
-            more = chunk.compare(gallery[begin : begin + block[1]], begin, room)
+            more = chunk.compare(gallery[begin : begin + block[1]], begin, buffer)
             worse[some] += more[0]
             better[some] += more[1]
+    # A right entry with a NaN similarity is after all wrong ones.
     lost = np.isnan(right.similarity)
     wrong = len(gallery) - np.diff(right.first)[right.query[lost]]
     worse[lost], better[lost] = wrong, wrong
@@ -147,25 +80,28 @@ def count_higher_ranked_negatives(
 def _on_mesh(
     query: np.ndarray, gallery: np.ndarray, right: PositivePairs, error: float, mesh: Mesh
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The wrong entries that clearly stand before each right pair, and those of which it is in doubt."""
+    """Count the wrong entries that are clearly before each right pair, and those that float32 leaves open."""
     asked = query[right.query]
     low, high = _bars(right.similarity, MESH_ERROR * error * _norms(asked))
-    # Numbers from 0 on, whatever the groups are called.
+    # Groups are renumbered from 0, because -1 marks padding on the mesh.
     _, groups = np.unique(np.concatenate([right.query_group, right.gallery_group]), return_inverse=True)
     own, others = groups[: len(query)][right.query], groups[len(query) :]
     return mesh_counts(asked, gallery, own, others, low, high, mesh)
 
 
 def _bars(bar: Float[np.ndarray, "p"], error: Float[np.ndarray, "p"]) -> tuple[np.ndarray, np.ndarray]:
-    """What is below the first, or above the second, is clearly less, or more, similar than `bar`."""
+    """Return the bounds below, and above, which a float32 similarity is clearly lower, or higher, than `bar`."""
     infinity = np.float32(np.inf)
-    low, high = (bar - TIE - error).astype(np.float32), (bar + TIE + error).astype(np.float32)
+    # Rounding to float32 may go either way, so `nextafter` moves each bound outwards by one step.
+    low = (bar - TIE - error).astype(np.float32)
+    high = (bar + TIE + error).astype(np.float32)
     return np.nextafter(low, -infinity), np.nextafter(high, infinity)
 
 
 def _entries_of(right: PositivePairs, asked: Int[np.ndarray, "a"]) -> tuple[np.ndarray, np.ndarray]:
-    """The right entries of some queries in the order of the gallery, and the place of each one's query in `asked`."""
+    """Return the right entries of some queries in the order of the gallery, and the index in `asked` of their query."""
     count = right.first[asked + 1] - right.first[asked]
+    # right.first [0, 2, 3, 5], asked [0, 2]: count [2, 2], the pairs start at [0, 3], and pairs is [0, 1, 3, 4].
     pairs = np.arange(count.sum()) + np.repeat(right.first[asked] - np.cumsum(count) + count, count)
     order = np.argsort(right.entry[pairs], kind="stable")
     return right.entry[pairs][order], np.repeat(np.arange(len(asked)), count)[order]
@@ -173,14 +109,17 @@ def _entries_of(right: PositivePairs, asked: Int[np.ndarray, "a"]) -> tuple[np.n
 
 @dataclasses.dataclass(frozen=True)
 class _Chunk:
-    """Some queries, and right pairs of theirs.
+    """Some queries and some of their right pairs.
 
     Attributes:
-      exact, query: the queries, as they are and in float32.
-      row: the query of each pair.
-      bar: similarity of each pair.
-      low, high: what is below, or above, is clearly less, or more, similar; what is between is in doubt.
-      right, owner: the right entries of all queries, ascending, and whose each is.
+      exact: Queries as they are.
+      query: Queries in float32.
+      row: Row in `query` of each pair.
+      bar: Similarity of each pair.
+      low: Bound below which a similarity is clearly lower than that of the pair.
+      high: Bound above which it is clearly higher; between the bounds it is open.
+      right: Right entries of all queries, ascending.
+      owner: Row in `query` of each right entry.
     """
 
     exact: Float[np.ndarray, "a d"]
@@ -196,33 +135,42 @@ class _Chunk:
     def of(
         cls, query: np.ndarray, row: np.ndarray, bar: np.ndarray, error: float, right: np.ndarray, owner: np.ndarray
     ) -> _Chunk:
-        """`error` bounds that of a query of length 1."""
+        """Return a chunk; `error` is the bound for a query of length 1."""
+        # The float32 error grows with the lengths of query and entry; `error` holds the longest entry of the gallery.
         low, high = _bars(bar, error * _norms(query)[row])
         return cls(query, query.astype(np.float32), row, bar, low, high, right, owner)
 
-    def compare(self, gallery: Float[np.ndarray, "m d"], begin: int, room: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """How many wrong entries of a part of the gallery are not clearly less similar, and clearly more."""
-        similarity = _scores_f32(self.query, gallery, room)
+    def compare(
+        self, gallery: Float[np.ndarray, "m d"], begin: int, buffer: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Count the wrong entries of a part of the gallery that are not clearly lower, and those clearly higher."""
+        similarity = _scores_f32(self.query, gallery, buffer)
+        # Right entries get -inf, so that they never count. With right [3, 7, 9] and the part [5, 9), known is slice(1,
+        # 2).
         known = slice(*np.searchsorted(self.right, [begin, begin + len(gallery)]))
         similarity[self.owner[known], self.right[known] - begin] = -np.inf
         if len(self.query) < len(self.row):
             similarity = similarity[self.row]
+        # Similarity matrix of pairs x entries. Open entries are neither `less` nor above `high`, NaN among them.
         less = similarity < self.low[:, None]
         more = np.count_nonzero(similarity > self.high[:, None], axis=1)
-        worse, better = more.copy(), more
+        worse = more.copy()
+        better = more
+        # entries - less = those that are higher or open: more than `more` means that some are open.
         open_rows = np.flatnonzero(len(gallery) - np.count_nonzero(less, axis=1) > more)
         if len(open_rows):
             close = ~less[open_rows] & ~(similarity[open_rows] > self.high[open_rows, None])
             within, entry = np.nonzero(close)
             pair = open_rows[within]
             exact = self._again(gallery, self.row[pair], entry)
-            # Said by negation, so that a similarity that is not a number never helps.
+            # The negation counts NaN against the pair: every comparison with NaN is False.
             worse += np.bincount(pair[~(exact < self.bar[pair] - TIE)], minlength=len(worse))
             better += np.bincount(pair[~(exact <= self.bar[pair] + TIE)], minlength=len(better))
         return worse, better
 
     def _again(self, gallery: np.ndarray, rows: np.ndarray, entries: np.ndarray) -> np.ndarray:
-        """Similarities in float64: a few one by one, many out of the whole block."""
+        """Return similarities in float64: one by one if they are few, else from the product of the whole block."""
+        # 10 open pairs of 512 x 2048: 10 * 32 is far below a million, so they are computed one by one.
         if len(rows) * _FEW < len(self.query) * len(gallery):
             return products(self.exact, gallery, rows, entries)
         return (self.exact.astype(np.float64) @ gallery.astype(np.float64).T)[rows, entries]
@@ -236,9 +184,10 @@ def group_ranks(
     *,
     block: tuple[int, int] = BLOCK,
 ) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
-    """Rank of each query's group among all groups, each as similar as its most similar entry.
+    """Return the rank of each query's group among all groups, each as similar as its most similar entry.
 
-    Pessimistic and optimistic, from 1; 0 where the gallery has nothing of the group. All in float64.
+    The ranks are pessimistic and optimistic, from 1, and 0 if the gallery has no entry of the group. All are computed
+    in float64.
     """
     order = np.argsort(gallery_group, kind="stable")
     groups, first = np.unique(gallery_group[order], return_index=True)
@@ -246,10 +195,13 @@ def group_ranks(
     best = _best_right(query, gallery, query_group, gallery_group)
     worse, better = np.zeros(len(query), np.int64), np.zeros(len(query), np.int64)
     for start in range(0, len(query), block[0]):
-        some, begin = slice(start, start + block[0]), 0
-        asked, bar = query[some].astype(np.float64), best[some, None]
+        some = slice(start, start + block[0])
+        begin = 0
+        asked = query[some].astype(np.float64)
+        bar = best[some, None]
         while begin < len(groups):
-            # Whole groups, at least one, of up to a block of entries.
+            # Whole groups with at most a block of entries, but at least one group. With first [0, 2, 5, 9] and
+            # blocks of 5 entries, the parts are groups 0 and 1 (entries 0 to 4), then group 2 (entries 5 to 8).
             end = max(int(np.searchsorted(first, first[begin] + block[1], side="right")) - 1, begin + 1)
             entries = gallery[order[first[begin] : first[end]]].astype(np.float64)
             similarity = np.maximum.reduceat(asked @ entries.T, first[begin:end] - first[begin], axis=1)
@@ -264,9 +216,10 @@ def group_ranks(
 def _best_right(
     query: np.ndarray, gallery: np.ndarray, query_group: np.ndarray, gallery_group: np.ndarray
 ) -> np.ndarray:
-    """Similarity of each query to the most similar entry that is right; NaN without one."""
+    """Return the similarity of each query to its most similar right entry; NaN without one."""
     right = positive_pairs(query, gallery, query_group, gallery_group)
-    best, answered = np.full(len(query), np.nan), np.diff(right.first) > 0
+    best = np.full(len(query), np.nan)
+    answered = np.diff(right.first) > 0
     best[answered] = right.similarity[right.first[:-1][answered]]
     return best
 
@@ -279,16 +232,17 @@ def most_similar(
     block: int = BLOCK[1],
     mesh: Mesh | None = None,
 ) -> tuple[Int[np.ndarray, "n k2"], Float[np.ndarray, "n k2"]]:
-    """The `k` most similar entries of the gallery for each query, best first, and their similarities.
+    """Return the `k` most similar entries of the gallery for each query, best first, and their similarities.
 
-    Fewer than `k` where the gallery is smaller. Equal similarities keep the order of the gallery; those
-    that are not numbers stand last.
+    There are fewer than `k` if the gallery is smaller. Equal similarities keep the order of the gallery; NaN comes
+    last.
 
     Args:
-      query, gallery: embeddings.
-      k: entries wanted of each query.
-      block: entries compared at a time, on the host.
-      mesh: what finds the candidates; the host does without one.
+      query: Embeddings of the queries.
+      gallery: Embeddings of the entries.
+      k: Number of entries of each query.
+      block: Number of entries compared at a time, on the host.
+      mesh: Mesh that finds the candidates. None finds them on the host.
     """
     width = min(k, len(gallery))
     entries, similarities = np.zeros((len(query), width), np.int64), np.zeros((len(query), width))
@@ -307,7 +261,7 @@ def most_similar(
 def _exact_topk(
     query: np.ndarray, gallery: np.ndarray, found: np.ndarray, least: np.ndarray, width: int, error: float, block: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of the candidates that float32 found the `width` best by float64, where that is certain to be right."""
+    """Return the `width` best of the float32 candidates by float64, or by a full search where they are uncertain."""
     kept = found.shape[1]
     rows = np.repeat(np.arange(len(query)), kept)
     exact = products(query, gallery, rows, found.ravel()).reshape(found.shape)
@@ -315,21 +269,24 @@ def _exact_topk(
     found, exact = np.take_along_axis(found, order, axis=1), np.take_along_axis(exact, order, axis=1)
     if kept < len(gallery):
         margin = error * _norms(query)
-        # Said by negation again: what is not a number is in doubt.
+        # An entry that float32 left out has a float32 similarity of at most `least`, so in float64 at most
+        # least + margin. The result is certain if its last entry is above that. The negation makes NaN uncertain.
         for row in np.flatnonzero(~(exact[:, -1] > least + margin)):
             found[row], exact[row] = _whole_row(query[row], gallery, width, block)
     return found, exact
 
 
 def _candidates(query: np.ndarray, gallery: np.ndarray, kept: int, block: int) -> tuple[np.ndarray, np.ndarray]:
-    """The `kept` best entries of each query in float32, in no order, and the least similarity among them."""
+    """Return the `kept` best entries of each query in float32, in any order, and the lowest similarity among them."""
     quick = query.astype(np.float32)
     best, place = np.zeros((len(query), 0), np.float32), np.zeros((len(query), 0), np.int64)
-    room = _buffer_size(query, gallery, block)
+    buffer = _buffer_size(query, gallery, block)
     for begin in range(0, len(gallery), block):
-        similarity = _scores_f32(quick, gallery[begin : begin + block], room)
+        similarity = _scores_f32(quick, gallery[begin : begin + block], buffer)
+        # NaN becomes -inf: the maxima and minima below would otherwise be NaN.
         np.fmax(similarity, -np.float32(np.inf), out=similarity)
         full = best.shape[1] == kept
+        # Once the lists are full, only queries with a better entry in this block need a merge.
         rows = np.flatnonzero(similarity.max(axis=1) > best.min(axis=1)) if full else np.arange(len(query))
         number = np.broadcast_to(np.arange(begin, begin + similarity.shape[1]), (len(rows), similarity.shape[1]))
         both = np.concatenate([best[rows], similarity[rows]], axis=1)
@@ -345,10 +302,12 @@ def _candidates(query: np.ndarray, gallery: np.ndarray, kept: int, block: int) -
 
 
 def _whole_row(query: np.ndarray, gallery: np.ndarray, width: int, block: int) -> tuple[np.ndarray, np.ndarray]:
-    """The best entries of one query in float64 alone."""
+    """Return the best entries of one query from float64 similarities alone."""
     parts = [gallery[begin : begin + block].astype(np.float64) for begin in range(0, len(gallery), block)]
     similarity = np.concatenate([part @ query.astype(np.float64) for part in parts])
     least = np.partition(_last(similarity), width - 1)[width - 1]
+    # Products of blocks of different sizes may round differently: entries near the last place are computed again,
+    # alike.
     near = np.flatnonzero(_last(similarity) <= least + _RESTING)
     exact = products(query[None], gallery, np.zeros(len(near), np.int64), near)
     order = np.lexsort((near, _last(exact)))[:width]
@@ -356,25 +315,28 @@ def _whole_row(query: np.ndarray, gallery: np.ndarray, width: int, block: int) -
 
 
 def _buffer_size(rows: np.ndarray, gallery: np.ndarray, block: int) -> np.ndarray:
-    """Where the similarities of one block after another are put: fresh memory each time costs as much as they do."""
+    """Return an array for the similarities of one block after another.
+
+    Allocating new memory for each block would cost as much as the products themselves.
+    """
     return np.empty((len(rows), min(block, len(gallery))), np.float32)
 
 
-def _scores_f32(query: np.ndarray, gallery: np.ndarray, room: np.ndarray) -> np.ndarray:
-    """Similarities in float32, to be used before the next ones."""
-    return np.matmul(query, gallery.astype(np.float32, copy=False).T, out=room[:, : len(gallery)])
+def _scores_f32(query: np.ndarray, gallery: np.ndarray, buffer: np.ndarray) -> np.ndarray:
+    """Return similarities in float32, in memory that the next call overwrites."""
+    return np.matmul(query, gallery.astype(np.float32, copy=False).T, out=buffer[:, : len(gallery)])
 
 
 def _last(similarity: np.ndarray) -> np.ndarray:
-    """What sorts the best first, and what is not a number last."""
+    """Return sort keys that put the highest similarity first and NaN last."""
     return np.where(np.isnan(similarity), np.inf, -similarity)
 
 
 def _error(width: int) -> float:
-    """Bound of the error of a float32 inner product, for vectors of length 1 that were rounded to float32 first."""
+    """Return the error bound of a float32 inner product of vectors of length 1 that were rounded to float32 first."""
     return 1.01 * (width + 2) * 2.0**-24
 
 
 def _norms(vectors: Shaped[np.ndarray, "n d"]) -> Float[np.ndarray, "n"]:
-    """Length of each vector, 0 where it is not a number: what it is compared with is not one either."""
+    """Return the length of each vector, 0 if it is not finite: its similarities are NaN anyway."""
     return np.nan_to_num(np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)), posinf=0)

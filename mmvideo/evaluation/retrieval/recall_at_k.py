@@ -1,18 +1,17 @@
-"""Retrieval between modalities: ranks, recalls, average precision, and what chance would give.
+"""Retrieval between modalities: ranks, recall at K, average precision, and chance.
 
-The similarity is the dot product of two embeddings (the cosine, as heads normalise them). A query's
-rank is the place of its best-ranked positive. **Ties are broken pessimistically**: whatever is not
-clearly less similar than that positive, by more than `TIE`, stands before it. Equal captions in the
-gallery, a collapsed model, or an embedding that is not a number therefore count against the model.
-The other extreme, every tie in the model's favour, is told as `r@K_optimistic`, and the mean over all
-ways to break them as `r@K_expected`: an oracle is computed that way and must be compared with it.
+The similarity is the dot product of two embeddings (the cosine, as heads normalise them). The rank of a query is the
+rank of its best positive. **Ties are broken pessimistically**: every entry that is not less similar than that positive
+by more than `TIE` ranks before it. Equal captions in the gallery, a collapsed model, or a NaN embedding therefore count
+against the model. The other extreme, every tie in the model's favour, is reported as `r@K_optimistic`, and the mean
+over all ways to break ties as `r@K_expected`; compare an oracle, which is computed in that way, with the latter.
 
-A clip may stand on a side more than once, as it does with several captions. Each of them is then a query
-of its own. As entries of a gallery they are all right for their clip, whose rank is that of the best; the
-rows `by_clip` rank the clips, each by its most similar caption.
+A clip may have several entries on a side, such as several captions. Each of them is then a query of its own. In a
+gallery they are all right for their clip, whose rank is that of the best. The rows `by_clip` rank the clips, each by
+its most similar caption.
 
-Where clips share captions, as with captions that are class names, the rows `distinct` take equal captions for one: one
-query, for which every clip of that caption is right, and one entry of the gallery.
+Where clips share captions, such as class names, the rows `distinct` merge equal captions: into one query, for which
+every clip of that caption is right, and into one entry of the gallery.
 """
 
 from __future__ import annotations
@@ -32,48 +31,46 @@ from mmvideo.evaluation.retrieval.dual_softmax import dual_softmax_ranks
 from mmvideo.evaluation.retrieval.exact_search import (
     BLOCK,
     TIE,
-    PositivePairs,
     count_higher_ranked_negatives,
     group_ranks,
     most_similar,
-    named_pairs,
-    positive_pairs,
 )
+from mmvideo.evaluation.retrieval.positive_pairs import PositivePairs, named_pairs, positive_pairs
 from mmvideo.objectives.components.modality_groups import group_and_space
 
 RECALLS: tuple[int, ...] = (1, 5, 10, 50)
-"""Places that count as found."""
+"""Values of K: ranks up to K count as found."""
 
 PROTOCOL: dict[str, str] = {
     "similarity": "dot product of l2-normalised embeddings, exact over the whole gallery",
     "ties": f"pessimistic: a wrong entry within {TIE:g} of the best right one is ranked before it",
     "ties_expected": "r@K_expected: the mean over random ways to break ties, as an oracle's recalls are computed",
-    "positives": "the clip itself; where several are right, the best ranked",
-    "map": "mean over queries of average precision over all that is right; the reciprocal rank where that is one",
+    "positives": "the clip itself; if several are right, the best ranked",
+    "map": "mean over queries of average precision over all right entries; the reciprocal rank if there is one",
     "missing": "clips that lack either modality are left out of query and gallery, counted in left_out",
     "p_value": "one-sided exact binomial test of the hits against a random order",
 }
-"""What the numbers of this file mean, as it is written beside them."""
+"""Meaning of the metrics of this file, as written beside them."""
 
 DUAL_SOFTMAX = (
     "dsl/: similarity times its softmax over the queries, of cosines multiplied by {scale:g} (CAMoE, arXiv 2109.04290);"
     " uses the whole set of queries at once"
 )
 DISTINCT = (
-    "distinct/: equal captions (but for blanks) are one query, for which every clip of that caption is right, and one "
-    "entry of the gallery; without it, ties between them count against the model"
+    "distinct/: equal captions (except for blanks) are one query, for which every clip of that caption is right, and "
+    "one entry of the gallery; without it, ties between them count against the model"
 )
 BY_CLIP = "by_clip/: the gallery's clips are ranked, each by its most similar caption; without it, captions are"
 
 
 @dataclasses.dataclass(frozen=True)
 class Side:
-    """What stands for the clips on one side of a direction.
+    """The embeddings on one side of a direction.
 
     Attributes:
-      vectors: embeddings.
-      clip: of which clip each is, by a number that both sides share.
-      words: what each says; None where they are no texts.
+      vectors: Embeddings.
+      clip: Clip of each embedding, by an index that both sides share.
+      words: Text of each embedding; None if they are not of text.
     """
 
     vectors: Float[np.ndarray, "m _"]
@@ -81,7 +78,7 @@ class Side:
     words: Shaped[np.ndarray, "m"] | None = None
 
     def of(self, clips: Int[np.ndarray, "c"]) -> Side:
-        """What belongs to some clips."""
+        """Return the embeddings of some clips."""
         kept = np.isin(self.clip, clips)
         return Side(self.vectors[kept], self.clip[kept], None if self.words is None else self.words[kept])
 
@@ -89,19 +86,21 @@ class Side:
 def sides(
     vectors: Mapping[str, Float[np.ndarray, "n _"]], present: Mapping[str, Bool[np.ndarray, "n"]]
 ) -> dict[str, Side]:
-    """Sides of clips that are embedded once each; a row without the modality is ignored, whatever it holds."""
+    """Return the sides of clips with one embedding each; rows without the modality are left out."""
     return {name: Side(vectors[name][present[name]], np.flatnonzero(present[name])) for name in vectors}
 
 
 @dataclasses.dataclass(frozen=True)
 class Ranking:
-    """Where what is right for `n` queries stands.
+    """Ranks of the right entries of `n` queries.
 
     Attributes:
-      worst, best: rank of the best positive, from 1, ties against the model and for it; 0 where nothing is right.
-      precision, precision_optimistic: average precision over all positives, with the ties so broken.
-      positives: how many are right.
-      gallery: how many entries there are.
+      worst: Rank of the best positive, from 1, with ties against the model; 0 if nothing is right.
+      best: The same rank with ties for the model.
+      precision: Average precision over all positives, with ties against the model.
+      precision_optimistic: Average precision with ties for the model.
+      positives: Number of right entries.
+      gallery: Number of entries of the gallery.
     """
 
     worst: Int[np.ndarray, "n"]
@@ -121,16 +120,18 @@ def rank(
     block: tuple[int, int] = BLOCK,
     mesh: Mesh | None = None,
 ) -> Ranking:
-    """Ranks queries' positives in the whole gallery.
+    """Rank the positives of queries in the whole gallery.
 
-    An entry of the gallery is right for a query when their groups are equal; a clip's number is the
-    group when only the clip itself is right. Memory is bounded by `block`, not by `n * m`.
+    An entry of the gallery is right for a query if their groups are equal. The group is the clip's index if only the
+    clip itself is right. Memory is bounded by `block`, not by `n * m`.
 
     Args:
-      query, gallery: embeddings.
-      query_group, gallery_group: who belongs to whom.
-      block: queries and entries compared at a time.
-      mesh: where they are compared, on all its processes alike, if it is worth it; None is the host.
+      query: Embeddings of the queries.
+      gallery: Embeddings of the entries.
+      query_group: Group of each query.
+      gallery_group: Group of each entry.
+      block: Number of queries and of entries compared at a time.
+      mesh: Mesh for large searches, which all its processes then run alike. None is the host.
     """
     mesh = mesh_for(mesh, len(query), *gallery.shape)
     return rank_pairs(
@@ -146,14 +147,17 @@ def rank_pairs(
     block: tuple[int, int] = BLOCK,
     mesh: Mesh | None = None,
 ) -> Ranking:
-    """Ranks the entries that are right for each query in the whole gallery; `mesh` only where they are groups."""
+    """Rank the right entries of each query in the whole gallery; `mesh` needs pairs that come from groups."""
     positives = np.diff(right.first)
     answered = positives > 0
+    # Place of each pair among the positives of its query, from 1: first [0, 2, 3] and queries [0, 0, 1] give [1, 2, 1].
     place = 1 + np.arange(len(right.query)) - right.first[right.query]
     ranks, precisions = [], []
     for before in count_higher_ranked_negatives(query, gallery, right, block=block, mesh=mesh):
         first = np.zeros(len(query), np.int64)
         first[answered] = 1 + before[right.first[:-1][answered]]
+        # Positives at ranks 1 and 4: places [1, 2], 0 and 2 negatives before them, average precision (1/1 + 2/4) / 2 =
+        # 0.75.
         precision = np.bincount(right.query, place / (place + before), minlength=len(query))
         ranks.append(first)
         precisions.append(precision / np.maximum(positives, 1))
@@ -161,14 +165,15 @@ def rank_pairs(
 
 
 def retrieval_metrics(ranking: Ranking, ks: Sequence[int] = RECALLS) -> dict[str, float | int]:
-    """Recalls, ranks, precision, chance and its p-values of one direction.
+    """Return recalls, ranks, precision, chance and p-values of one direction.
 
     Returns:
-      `r@K`, `r@K_optimistic`, `r@K_expected`, `r@K_p_value` and `chance@K` for each K, `chance` (that
-      of R@1), `median_rank`, `mean_rank`, `map`, `map_optimistic`, where each query has one positive also
-      `mean_rank_p_value`, and `clips`, the number of queries, of which `ties` have a rank that hangs on ties.
-      Only `clips` when no query has anything right in the gallery. Where several positives tie with each other,
-      `r@K_expected` takes them for one.
+      `r@K`, `r@K_optimistic`, `r@K_expected`, `r@K_p_value` and `chance@K` for each K; `chance` (of R@1);
+        `median_rank`,
+      `mean_rank`, `map`, `map_optimistic`; `mean_rank_p_value` if each query has one positive; `clips`, the number of
+      queries, and `ties`, the number of them whose rank depends on ties. Only `clips` if no query has a right entry in
+        the
+      gallery. `r@K_expected` counts positives that tie with each other as one.
     """
     asked = ranking.positives > 0
     clips = int(asked.sum())
@@ -178,9 +183,11 @@ def retrieval_metrics(ranking: Ranking, ks: Sequence[int] = RECALLS) -> dict[str
     metrics = rank_metrics(worst, best, ks)
     for k in ks:
         chance = float(chance_of_hit(ranking.gallery, positives, k).mean())
+        # Best rank 2, worst rank 5: the ranks 2 to 5 are equally likely, so K = 3 is reached in 2 of 4 cases.
         metrics[f"r@{k}_expected"] = float(np.clip((k + 1 - best) / (worst - best + 1), 0.0, 1.0).mean())
         metrics[f"r@{k}_p_value"] = binomial_tail(int((worst <= k).sum()), clips, min(chance, 1.0))
         metrics[f"chance@{k}"] = chance
+    # The test is for one right entry a query: the mean of best ranks over several has another distribution.
     if (positives == 1).all():
         metrics["mean_rank_p_value"] = mean_rank_p_value(float(worst.mean()), ranking.gallery, clips)
     return metrics | {
@@ -195,7 +202,7 @@ def retrieval_metrics(ranking: Ranking, ks: Sequence[int] = RECALLS) -> dict[str
 def rank_metrics(
     worst: Int[np.ndarray, "n"], best: Int[np.ndarray, "n"], ks: Sequence[int] = RECALLS
 ) -> dict[str, float | int]:
-    """`r@K` and `r@K_optimistic` for each K, `median_rank` and `mean_rank`, from ranks of queries that have any."""
+    """Return `r@K` and `r@K_optimistic` for each K, `median_rank` and `mean_rank`, from ranks of 1 or more."""
     metrics: dict[str, float | int] = {}
     for k in ks:
         metrics |= {f"r@{k}": float((worst <= k).mean()), f"r@{k}_optimistic": float((best <= k).mean())}
@@ -204,13 +211,15 @@ def rank_metrics(
 
 @dataclasses.dataclass(frozen=True)
 class Direction:
-    """One side asks, the other answers; of both only the clips that have both.
+    """Search from one side to the other, over the clips that have both.
 
     Attributes:
-      source, target: names of the sides.
-      query, gallery: what asks, and what is searched.
-      left_out: clips that lack either.
-      mesh: as of `rank`.
+      source: Name of the side of the queries.
+      target: Name of the side that is searched.
+      query: Queries.
+      gallery: Entries to search.
+      left_out: Number of clips that lack either side.
+      mesh: Mesh, as for `rank`.
     """
 
     source: str
@@ -222,11 +231,11 @@ class Direction:
 
     @property
     def name(self) -> str:
-        """Such as `text_to_video`; in another space than the main one `audio_to_video@video_audio`."""
+        """Name of the direction, such as `text_to_video`; `audio_to_video@video_audio` outside the main space."""
         return f"{group_and_space(self.source)[0]}_to_{self.target}"
 
     def most_similar(self, k: int) -> tuple[Int[np.ndarray, "n k2"], Float[np.ndarray, "n k2"]]:
-        """The `k` best entries of each query and their similarities: `search.most_similar`."""
+        """Return the `k` best entries of each query and their similarities; see `exact_search.most_similar`."""
         query, gallery = self.query.vectors, self.gallery.vectors
         return most_similar(query, gallery, k, mesh=mesh_for(self.mesh, len(query), *gallery.shape))
 
@@ -236,11 +245,11 @@ class Direction:
         return rank(*self._compared, mesh=self.mesh)
 
     def metrics(self, ks: Sequence[int] = RECALLS, dual_softmax: float | None = None) -> dict[str, float | int]:
-        """Those of `retrieval_metrics`, rows `dsl/` and, where clips stand in the gallery more than once, `by_clip/`.
+        """Return `retrieval_metrics`, rows `dsl/`, and rows `by_clip/` if clips have several entries in the gallery.
 
         Args:
-          ks: places that count as found.
-          dual_softmax: scale of the dual softmax; None leaves it out.
+          ks: Values of K.
+          dual_softmax: Scale of the dual softmax. None leaves it out.
         """
         found = retrieval_metrics(self.ranking, ks) | {"left_out": self.left_out}
         if not len(self.query.clip):
@@ -250,17 +259,19 @@ class Direction:
         clips = len(np.unique(self.gallery.clip))
         if clips < len(self.gallery.clip):
             found |= _row("by_clip", rank_metrics(*group_ranks(*self._compared), ks))
+            # Chance is over clips here: 10 clips with 5 captions each have chance@1 = 0.1.
             found |= {f"by_clip/chance@{k}": min(k / clips, 1.0) for k in ks}
         return found | self._distinct(ks)
 
     def _distinct(self, ks: Sequence[int]) -> dict[str, float | int]:
-        """Rows `distinct/`, and `repeated`, the share of captions that stand for more than one clip; else nothing."""
+        """Return rows `distinct/`, and `repeated`, the share of captions of more than one clip; nothing without any."""
         texts = self.query if self.query.words is not None else self.gallery
         if texts.words is None:
             return {}
         said = distinct_captions(texts)
         if not said.repeated:
             return {}
+        # Only the side of text is merged; the media keep one entry a clip.
         media, captions = (self.gallery, self.query) if texts is self.query else (self.query, self.gallery)
         captions = captions.vectors[said.first]
         caption, entry = said.pairs(media)
@@ -278,12 +289,13 @@ class Direction:
 
 @dataclasses.dataclass(frozen=True)
 class DistinctCaptions:
-    """Captions of which equal ones are one.
+    """Captions of which equal ones are merged.
 
     Attributes:
-      first: the first entry of each distinct caption.
-      caption, clip: pairs of a distinct caption and a clip that it stands for, each once.
-      repeated: the share of captions, a clip's own counted once, that stand for another clip too.
+      first: First entry of each distinct caption.
+      caption: Distinct caption of each pair with a clip; every pair occurs once.
+      clip: Clip of each pair.
+      repeated: Share of captions, each counted once a clip, that another clip has too.
     """
 
     first: Int[np.ndarray, "c"]
@@ -292,23 +304,24 @@ class DistinctCaptions:
     repeated: float
 
     def pairs(self, media: Side) -> tuple[Int[np.ndarray, "q"], Int[np.ndarray, "q"]]:
-        """The distinct captions and the entries of a side whose clips they stand for, one entry a clip."""
+        """Return the distinct captions and the entries of a side for their clips, with one entry a clip."""
         order = np.argsort(media.clip, kind="stable")
         place = np.searchsorted(media.clip[order], self.clip)
         return self.caption, order[place]
 
 
 def distinct_captions(texts: Side) -> DistinctCaptions:
-    """The distinct words of a side of texts; blanks around and between words don't count.
+    """Return the distinct captions of a side of texts, ignoring differences in white space.
 
-    Of the captions `a dog`, `a cat`, `a dog` of three clips, `first` is 1 and 0 (in the order of the words), and
-    `repeated` 2/3.
+    For the captions `a dog`, `a cat`, `a dog` of three clips, `first` is 1 and 0 (in the order of the words), and
+    `repeated` is 2/3.
     """
     words = np.array([" ".join(str(said).split()) for said in texts.words])
     _, first, number = np.unique(words, return_index=True, return_inverse=True)
     pairs = (
         np.unique(np.stack([number.reshape(-1), texts.clip], axis=1), axis=0) if len(words) else np.zeros((0, 2), int)
     )
+    # `a dog`, `a cat`, `a dog` of clips 0, 1, 2: pairs [[0, 1], [1, 0], [1, 2]] and clips [1, 2] by caption.
     clips = np.bincount(pairs[:, 0], minlength=len(first))
     repeated = float((clips[pairs[:, 0]] > 1).mean()) if len(pairs) else 0.0
     return DistinctCaptions(first, pairs[:, 0], pairs[:, 1], repeated)
@@ -319,19 +332,22 @@ def _row(name: str, metrics: Mapping[str, float | int]) -> dict[str, float | int
 
 
 def directions(names: Sequence[str]) -> list[tuple[str, str]]:
-    """Ordered pairs of names of one space that share no modality: video and text, but not video and video+audio."""
+    """Return ordered pairs of names of one space without a shared modality: not video and video+audio."""
     return [(a, b) for a, b in itertools.permutations(names, 2) if _comparable(a, b)]
 
 
 def _comparable(a: str, b: str) -> bool:
     (group, space), (other, elsewhere) = group_and_space(a), group_and_space(b)
+    # video+audio and audio share a modality: the search would find the clip by its own audio.
     return space == elsewhere and not set(group.split("+")) & set(other.split("+"))
 
 
 def directions_of(found: Mapping[str, Side], clips: int, mesh: Mesh | None = None) -> list[Direction]:
-    """Every direction between sides, of a corpus of so many clips."""
+    """Return every direction between sides, for a corpus of `clips` clips."""
     result = []
     for source, target in directions(list(found)):
+        # Clips [0, 1, 3] with video and [1, 2, 3] with text: only [1, 3] take part, and left_out counts the rest of the
+        # corpus.
         both = np.intersect1d(found[source].clip, found[target].clip)
         result.append(
             Direction(source, target, found[source].of(both), found[target].of(both), clips - len(both), mesh)
@@ -345,17 +361,17 @@ def retrieval(
     ks: Sequence[int] = RECALLS,
     dual_softmax: float | None = None,
 ) -> dict[str, float | int]:
-    """Metrics of every direction.
+    """Return the metrics of every direction.
 
     Args:
-      found: the directions.
-      oracle: what the best possible model would score, by names such as `text_to_video/r@1`.
-      ks: places that count as found.
-      dual_softmax: scale of the dual softmax; None leaves its rows out.
+      found: The directions.
+      oracle: Scores of the best possible model, by names such as `text_to_video/r@1`.
+      ks: Values of K.
+      dual_softmax: Scale of the dual softmax. None leaves its rows out.
 
     Returns:
-      `{query}_to_{gallery}/{name}` for every name of `Direction.metrics`, among them `left_out`, the clips
-      of the corpus that lack either modality; `oracle` (that of R@1) and `oracle@K` where known.
+      `{query}_to_{gallery}/{name}` for every name of `Direction.metrics`, with `left_out`, the number of clips of the
+      corpus that lack either modality, and with `oracle` (of R@1) and `oracle@K` where known.
     """
     metrics: dict[str, float | int] = {}
     for one in found:
@@ -365,7 +381,7 @@ def retrieval(
 
 
 def _oracle(oracle: Mapping[str, float], direction: str, ks: Sequence[int]) -> dict[str, float | int]:
-    """The oracle's recalls in one direction under the names of the metrics file."""
+    """Return the oracle's recalls of one direction under the names of the metrics file."""
     known = {k: float(oracle[f"{direction}/r@{k}"]) for k in ks if f"{direction}/r@{k}" in oracle}
     named = {f"oracle@{k}": value for k, value in known.items()}
     return named | ({"oracle": known[1]} if 1 in known else {})

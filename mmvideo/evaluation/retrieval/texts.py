@@ -1,4 +1,4 @@
-"""The texts that stand for clips in retrieval: the first caption, every caption, or all of them as one paragraph."""
+"""Texts of clips in retrieval: the first caption, every caption, or all captions as one paragraph."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Which = Literal["first", "all", "paragraph"]
 
 MEANING: dict[str, str] = {
     "first": "first: the first caption of each clip, as MSR-VTT 1k-A has one a clip",
-    "all": "all: every caption is a query of its own; of a clip's captions as entries the best ranked counts (MSVD)",
-    "paragraph": "paragraph: the captions of a clip, one behind the other, as one text (DiDeMo, ActivityNet)",
+    "all": "all: every caption is a query of its own; as entries, the best ranked caption of a clip counts (MSVD)",
+    "paragraph": "paragraph: the captions of a clip, one after another, as one text (DiDeMo, ActivityNet)",
 }
 
 
@@ -29,41 +29,45 @@ class Texts:
     """Texts of the clips of a corpus.
 
     Attributes:
-      words: the texts.
-      clip: number of the clip that each tells of.
+      words: The texts.
+      clip: Index of the clip of each text.
     """
 
     words: list[str]
     clip: Int[np.ndarray, "t"]
 
     def cut(self, batches: Batches) -> int:
-        """How many are longer than the text that batches make of them, `input.text.length` pieces, and so are cut."""
+        """Return the number of texts that are longer than `input.text.length` tokens, so that batches cut them."""
         text = batches.config.text
-        room = text.length - 1 - text.begin
-        return sum(len(batches.tokenizer.encode(words)) - 1 > room for words in self.words)
+        # One token of the length is the end mark, and one the begin mark if there is one; `encode` appends an end mark
+        # too.
+        available = text.length - 1 - text.begin
+        return sum(len(batches.tokenizer.encode(words)) - 1 > available for words in self.words)
 
 
 def texts_of(batches: Batches, which: Which) -> Texts:
-    """The texts of the clips of batches; a clip without captions has none."""
+    """Return the texts of the clips of batches; a clip without captions has none."""
     chosen = {
         "first": lambda captions: captions[:1],
         "all": list,
         "paragraph": lambda captions: [" ".join(captions)] if captions else [],
     }[which]
     texts = [chosen(captions) for captions in batches.corpus.all_captions()]
+    # Clips with 2, 0 and 1 texts: owner is [0, 0, 2].
     owner = np.repeat(np.arange(len(texts)), [len(own) for own in texts])
     return Texts([words for own in texts for words in own], owner)
 
 
 def same_pass(batches: Batches, corpus: Any, modalities: Sequence[str] | None = None) -> Batches:
-    """One pass over other clips, which are read as those of `batches` are: its settings, tokenizer and spec.
+    """Return one pass over other clips, read with the settings, tokenizer and spec of `batches`.
 
     Args:
-      batches: one pass over the clips of an evaluation.
-      corpus: the other clips, as `InMemoryClips` or `RePairedClips`.
-      modalities: all that is shown of a clip; None shows what it has.
+      batches: One pass over the clips of an evaluation.
+      corpus: The other clips, as `InMemoryClips` or `RePairedClips`.
+      modalities: Modalities of a clip that the model sees. None is all that it has.
     """
     return Batches(
+        # The named source is only a label: `corpora` holds the clips. Embeddings of a teacher belong to other clips.
         dataclasses.replace(batches.config, sources=(Source("clips of an evaluation"),), embeddings=None),
         masked=False,
         train=False,
@@ -76,21 +80,21 @@ def same_pass(batches: Batches, corpus: Any, modalities: Sequence[str] | None = 
 
 
 def text_batches(batches: Batches, words: Sequence[str]) -> Batches:
-    """One pass over texts, each a clip of its own that has nothing else.
+    """Return one pass over texts, each as a clip that has nothing else.
 
     Raises:
-      ValueError: a run without text.
+      ValueError: The run has no text.
     """
     if batches.tokenizer is None:
-        raise ValueError("the run reads no text: set input.text and train with captions, or ask for nothing by words")
+        raise ValueError("the run reads no text: set input.text and train with captions, or leave text queries out")
     return same_pass(batches, InMemoryClips([], words))
 
 
 def embed_texts(subject: EvaluatedModel, texts: Batches) -> Float[np.ndarray, "t d"]:
-    """Unit embeddings of the texts of `text_batches`, in their order.
+    """Return the unit embeddings of the texts of `text_batches`, in their order.
 
     Raises:
-      ValueError: no contrastive objective of the learner embeds text.
+      ValueError: No contrastive objective of the learner embeds text.
     """
     found = subject.embeddings(texts)
     if "text" not in found.vectors:

@@ -1,4 +1,4 @@
-"""The evaluators of what a run writes: captions, and answers to questions."""
+"""Evaluators of generated texts: captions, and answers to questions."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from mmvideo.objectives.generation.config import Decoding
 from mmvideo.stream import TokenStream
 
 Facts = Callable[[str], Mapping[str, str]]
-"""What a caption says, as values by name; what it leaves open is absent."""
+"""Facts that a caption states, as values by name; facts that it does not state are absent."""
 
 SAMPLES = 12
-"""Texts that are shown in a report, taken evenly over the clips."""
+"""Number of texts that a report shows, evenly spaced over the clips."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Writing:
-    """Asks a captioning objective of a learner for texts."""
+    """Function that generates texts with a captioning objective of a learner."""
 
     objective: str
     decoding: Decoding
 
     def __call__(self, learner: Any, stream: TokenStream) -> dict[str, Any]:
-        """Pieces `[B, E, T]`, how many of them were given, log probability, and which clips got a text."""
+        """Return tokens `[B, E, T]`, the number of given ones, log probabilities, and a mask of clips with a text."""
         objective = learner.objectives[self.objective]
         found = objective.generate(learner.heads[self.objective], stream, learner.trunk, self.decoding)
         return {"text_tokens": found.text_tokens, "given": found.given, "score": found.score, "written": found.written}
@@ -38,7 +38,15 @@ class Writing:
 
 @dataclasses.dataclass(frozen=True)
 class GeneratedCaptions:
-    """What was written for clips: their ids, the texts, their log probabilities, and how many clips got none."""
+    """Generated texts of clips.
+
+    Attributes:
+      ids: Id of each clip.
+      numbers: Index of each clip in the corpus.
+      texts: Generated text of each clip.
+      scores: Log probability of each text.
+      without: Number of clips without a text.
+    """
 
     ids: list[str]
     numbers: list[int]
@@ -48,10 +56,12 @@ class GeneratedCaptions:
 
 
 def write(subject: EvaluatedModel, batches: Any, objective: str, decoding: Decoding) -> GeneratedCaptions:
-    """The texts that a captioning objective writes, of each clip once, in the order of the corpus."""
+    """Return the texts that a captioning objective generates, one a clip, in the order of the corpus."""
     found = subject.answers(batches, Writing(objective, decoding))
     answers, tokenizer = found.answers, batches.tokenizer
+    # A view without a text (`written` False) holds no meaningful tokens.
     rows = np.flatnonzero(answers["written"])
+    # The given tokens (begin mark and prompt) are no part of the generated text.
     texts = [tokenizer.decode(answers["text_tokens"][row, answers["given"][row] :].tolist()).strip() for row in rows]
     numbers = found.clip_index[rows].tolist()
     return GeneratedCaptions(
@@ -65,18 +75,19 @@ def write(subject: EvaluatedModel, batches: Any, objective: str, decoding: Decod
 
 @dataclasses.dataclass(frozen=True)
 class CaptioningEvaluator:
-    """Captions against all references of their clip.
+    """Evaluator of captions against all references of their clip.
 
     Attributes:
-      batches: the held-out clips without their text, one pass.
-      objective: name of the captioning objective that writes.
-      references: the captions of every clip, by its number.
-      dataset, split: what the clips are called.
-      decoding: how is written.
-      training: captions seen in training, to tell which ones are new; None where they aren't known, which the protocol
-        then tells.
-      facts: what a caption says, where the language is simple enough to be read.
-      together: facts that are also counted together, all of them right.
+      batches: The held-out clips without their text, one pass.
+      objective: Name of the captioning objective.
+      references: Captions of every clip, by its index.
+      dataset: Name of the dataset.
+      split: Name of the split.
+      decoding: Settings of text generation.
+      training: Captions seen in training, for the share of new captions. None if they are unknown; the protocol
+        then says so.
+      facts: Parser of the facts in a caption, for languages that are simple enough.
+      together: Groups of facts that are also scored together: all of a group must be right.
     """
 
     batches: Any
@@ -91,9 +102,13 @@ class CaptioningEvaluator:
     name: str = "captioning"
 
     def run(self, subject: EvaluatedModel) -> EvaluationResult:
-        """Metrics as `metrics.captioning` names them, and `facts/{name}`: captions whose value is that of the first
-        reference, of those whose reference says it; `without_media` counts clips that show nothing to tell of."""
+        """Return the metrics of `metrics.captions.caption_metrics`, and `facts/{name}`.
+
+        `facts/{name}` is the share of captions with the same value as the first reference, among clips whose first
+        reference states the fact. `without_media` counts the clips without the captioned media.
+        """
         found = write(subject, self.batches, self.objective, self.decoding)
+        # `numbers` are indices into the corpus: clips that could not be read have no row here.
         references = {clip: list(self.references[n]) for clip, n in zip(found.ids, found.numbers, strict=True)}
         predicted = dict(zip(found.ids, found.texts, strict=True))
         metrics, each = caption_metrics(predicted, references, self.training)
@@ -113,27 +128,29 @@ class CaptioningEvaluator:
         clips = len(rows) + found.without
         protocol = {"decoding": dataclasses.asdict(self.decoding), "references": "all captions of a clip"}
         if self.training is None:
-            protocol["novel"] = "left out: the captions that were trained on aren't known here"
+            protocol["novel"] = "left out: the training captions are unknown here"
         return EvaluationResult(metrics, rows, protocol, self.dataset, self.split, clips, details={"samples": samples})
 
     def _facts(self, caption: str, references: Sequence[str]) -> dict[str, bool]:
-        """Which of the facts that the first reference says are said right."""
+        """Return, for each fact of the first reference, True if the caption states it with the same value."""
         if self.facts is None:
             return {}
+        # Only facts of the reference are asked for: what a caption says beyond them is neither right nor wrong.
         said = self.facts(caption)
         return {name: said.get(name) == value for name, value in self.facts(references[0]).items()}
 
 
 @dataclasses.dataclass(frozen=True)
 class QuestionAnsweringEvaluator:
-    """Answers that a run writes, against the right ones: exact match after the usual normalisation.
+    """Evaluator of generated answers by exact match with the right ones, after the usual normalisation.
 
     Attributes:
-      batches: the held-out clips with their questions, one pass.
-      objective: name of the captioning objective that answers.
-      references: the captions of every clip, by its number: a question, the mark, an answer.
-      dataset, split: what the clips are called.
-      decoding: how is written.
+      batches: The held-out clips with their questions, one pass.
+      objective: Name of the captioning objective.
+      references: Captions of every clip, by its index: a question, the mark, an answer.
+      dataset: Name of the dataset.
+      split: Name of the split.
+      decoding: Settings of text generation.
     """
 
     batches: Any
@@ -145,8 +162,9 @@ class QuestionAnsweringEvaluator:
     name: str = "question_answering"
 
     def run(self, subject: EvaluatedModel) -> EvaluationResult:
-        """Metrics as `metrics.answers` names them, the questions told apart by their first two words."""
+        """Return the metrics of `metrics.captions.answers`, also by the first two words of the questions."""
         found = write(subject, self.batches, self.objective, self.decoding)
+        # `what moves? <answer> a circle` splits into the question and the answer.
         asked = {clip: self.references[n][0].split(ANSWER) for clip, n in zip(found.ids, found.numbers, strict=True)}
         right = {clip: [parts[-1].strip()] for clip, parts in asked.items()}
         kinds = {clip: " ".join(parts[0].split()[:2]) for clip, parts in asked.items()}
@@ -173,20 +191,25 @@ class QuestionAnsweringEvaluator:
 
 
 def evenly(rows: Sequence[Any], most: int = SAMPLES) -> list[Any]:
-    """Some of the rows, taken evenly."""
+    """Return some of the rows, evenly spaced."""
+    # 5 rows, at most 3: indices 0, 2, 4.
     places = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(int))
     return [rows[place] for place in places]
 
 
 def shares(right: Sequence[Mapping[str, bool]], together: Sequence[Sequence[str]] = ()) -> dict[str, float]:
-    """How often each fact is said right, all of them, and some together, of the captions that should say them."""
+    """Return the share of right values of each fact, of all facts together, and of groups of facts.
+
+    Each share is over the captions whose reference states these facts.
+    """
     names = list(dict.fromkeys(name for one in right for name in one))
+    # Facts shape and colour with together ("shape", "colour"): groups shape, colour, shape+colour and all.
     groups = {name: (name,) for name in names} | {"+".join(group): tuple(group) for group in together}
     if len(names) > 1:
         groups["all"] = tuple(names)
     found = {}
     for name, group in groups.items():
-        told = [all(one[fact] for fact in group) for one in right if set(group) <= set(one)]
-        if told:
-            found[f"facts/{name}"] = float(np.mean(told))
+        hits = [all(one[fact] for fact in group) for one in right if set(group) <= set(one)]
+        if hits:
+            found[f"facts/{name}"] = float(np.mean(hits))
     return found

@@ -1,4 +1,4 @@
-"""The evaluators of what a run answers for whole clips: classes, several classes, numbers."""
+"""Evaluators of predictions for whole clips: one class, several classes, or numbers."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ from mmvideo.evaluation.runner import EvaluatedModel, EvaluationResult
 from mmvideo.objectives import Classification, Regression
 
 Average = Literal["probabilities", "logits"]
-"""What of several views is averaged."""
+"""Quantity that is averaged over the views of a clip."""
 
 SHOWN = 5
-"""Classes of a clip that are kept in the predictions."""
+"""Number of classes of a clip that the predictions keep."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassificationEvaluator:
-    """Accuracy, recall, F1, confusions, average precision of every classification objective of a run.
+    """Evaluator of accuracy, recall, F1, confusions and average precision of every classification objective.
 
     Attributes:
-      batches: the held-out clips, one pass, in one or several views each.
-      classes: names of the classes of each kind of label.
-      dataset, split: what they are called.
-      average: what of several views is averaged.
-      actions: objectives that are right only together, such as `("verb", "noun")`; their softmax is multiplied.
+      batches: The held-out clips, one pass, with one or several views each.
+      classes: Class names of each kind of label.
+      dataset: Name of the dataset.
+      split: Name of the split.
+      average: Quantity that is averaged over the views of a clip.
+      actions: Groups of objectives that must be right together, such as `("verb", "noun")`; their probabilities are
+        multiplied.
     """
 
     batches: Any
@@ -44,10 +46,11 @@ class ClassificationEvaluator:
     name: str = "classification"
 
     def run(self, subject: EvaluatedModel) -> EvaluationResult:
-        """Metrics `{objective}/{metric}` as `metrics.classification` or `metrics.multilabel` names them.
+        """Return metrics `{objective}/{metric}` with the names of `metrics.classification` or `metrics.multilabel`.
 
         Raises:
-          ValueError: the corpus lacks the label, has other classes than the objective, or an action names no objective.
+          ValueError: The corpus lacks the label or has other classes than the objective, or an action names no
+            objective.
         """
         found = subject.answers(self.batches, predictions)
         ids = [self.batches.clip_id(int(number)) for number in found.clip_index[found.first]]
@@ -65,6 +68,7 @@ class ClassificationEvaluator:
             own, details[name] = measure(scores, truth, names)
             metrics |= {f"{name}/{metric}": value for metric, value in own.items()}
             protocol[name] = multilabel.PROTOCOL if several else classification.PROTOCOL
+            # Kept for the actions below, which multiply the probabilities of several objectives.
             known[name] = scores, truth
             _predict(rows, name, names, scores, truth)
         for together in self.actions:
@@ -72,7 +76,7 @@ class ClassificationEvaluator:
         return EvaluationResult(metrics, rows, protocol, self.dataset, self.split, len(ids), details=details)
 
     def _names(self, name: str, objective: Classification) -> list[str]:
-        """Names of the objective's classes."""
+        """Return the names of the objective's classes."""
         if objective.label not in self.classes:
             have = ", ".join(self.classes) or "none"
             raise ValueError(f"objective {name!r}: {self.dataset} has no label {objective.label!r}; it has: {have}")
@@ -82,20 +86,24 @@ class ClassificationEvaluator:
                 f"objective {name!r} has {objective.classes} classes, but {self.dataset} has {len(names)} of "
                 f"{objective.label!r}"
             )
+        # A model with 400 classes on a corpus with 10: the others get numbers as names, and may be predicted.
         return names + [f"class {number}" for number in range(len(names), objective.classes)]
 
     def _clips(
         self, found: Predictions, name: str, objective: Classification
     ) -> tuple[Float[np.ndarray, "m C"], Int[np.ndarray, " m"] | Float[np.ndarray, "m C"]]:
-        """Probabilities of every clip that was answered, and its truth; unknown for those that were not."""
+        """Return the probabilities of every clip and its truth, which is unknown for clips without a prediction."""
         answer = found.answers[name]
         probability = expit if objective.form == "sigmoid" else softmax
         logits = answer["logits"].astype(np.float64)
+        # Logits are averaged before the softmax, probabilities after it: a very confident view weighs more in logits.
         if self.average == "logits":
             scores, known = mean_over_views(found, logits, answer["known"])
             scores = _probabilities(probability, scores)
         else:
             scores, known = mean_over_views(found, _probabilities(probability, logits), answer["known"])
+        # Several labels are numbers in `targets` (NaN if unknown), one label a clip is an index in `labels` (-1 if
+        # unknown).
         if objective.label in found.targets:
             return scores, np.where(known[:, None], found.targets[objective.label][found.first], np.nan)
         return scores, np.where(known, found.labels[objective.label][found.first], -1)
@@ -103,11 +111,12 @@ class ClassificationEvaluator:
 
 @dataclasses.dataclass(frozen=True)
 class RegressionEvaluator:
-    """Error and correlation of every regression objective of a run; of sentiments (-3 to 3) their own metrics too.
+    """Evaluator of error and correlation of every regression objective, with extra metrics for sentiments (-3 to 3).
 
     Attributes:
-      batches: the held-out clips, one pass, in one or several views each.
-      dataset, split: what they are called.
+      batches: The held-out clips, one pass, with one or several views each.
+      dataset: Name of the dataset.
+      split: Name of the split.
     """
 
     batches: Any
@@ -116,7 +125,7 @@ class RegressionEvaluator:
     name: str = "regression"
 
     def run(self, subject: EvaluatedModel) -> EvaluationResult:
-        """Metrics `{objective}/{metric}` as `metrics.regression` names them."""
+        """Return metrics `{objective}/{metric}` with the names of `metrics.regression`."""
         found = subject.answers(self.batches, predictions)
         ids = [self.batches.clip_id(int(number)) for number in found.clip_index[found.first]]
         rows: list[dict[str, Any]] = [{"id": clip, "truth": {}, "scores": {}} for clip in ids]
@@ -126,6 +135,7 @@ class RegressionEvaluator:
                 continue
             value, known = mean_over_views(found, found.answers[name]["value"], found.answers[name]["known"])
             truth = np.where(known, found.targets[objective.label][found.first, 0], np.nan)
+            # CMU-MOSEI's range marks a sentiment; other numbers have no classes of their own.
             sentiment = objective.range is not None and tuple(objective.range) == (-3.0, 3.0)
             own, details[name] = regression.regression_metrics(value, truth, sentiment=sentiment)
             metrics |= {f"{name}/{metric}": number for metric, number in own.items()}
@@ -143,7 +153,7 @@ def _probabilities(how: Any, logits: Float[np.ndarray, "n C"]) -> Float[np.ndarr
 def _predict(
     rows: list[dict[str, Any]], name: str, names: Sequence[str], scores: np.ndarray, truth: np.ndarray
 ) -> None:
-    """Adds an objective's most probable classes and the true ones to the predictions."""
+    """Add the most probable classes of an objective, and the true ones, to the predictions."""
     best = np.argsort(-scores, axis=1, kind="stable")[:, :SHOWN]
     for row, order, own, true in zip(rows, best, scores, truth, strict=True):
         row["scores"][name] = {names[number]: round(float(own[number]), 6) for number in order}
@@ -154,7 +164,7 @@ def _predict(
 
 
 def _actions(together: Sequence[str], known: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, float | int]:
-    """Metrics of objectives that are right only together, behind their names."""
+    """Return the metrics of objectives that must be right together, under their joined names."""
     missing = [name for name in together if name not in known]
     if missing:
         have = ", ".join(known) or "none"

@@ -1,4 +1,4 @@
-"""The evaluator of dense captions: what happens when in a video, written as one text with time tokens."""
+"""Evaluator of dense captions: the events of a video with their times, generated as one text with time tokens."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from mmvideo.objectives.generation.config import Decoding
 
 @dataclasses.dataclass(frozen=True)
 class DenseCaptioningEvaluator:
-    """Events that a run writes of a whole video, against those that its manifest tells (`events`).
+    """Evaluator of the generated events of a whole video against those of its manifest (`events`).
 
     Attributes:
-      batches: the held-out clips without their text, one pass; a view must hold the whole clip.
-      objective: name of the captioning objective that writes.
-      dataset, split: what the clips are called.
-      decoding: how is written.
+      batches: The held-out clips without their text, one pass; a view must hold the whole clip.
+      objective: Name of the captioning objective.
+      dataset: Name of the dataset.
+      split: Name of the split.
+      decoding: Settings of text generation.
     """
 
     batches: Any
@@ -34,7 +35,7 @@ class DenseCaptioningEvaluator:
     name: str = "dense_captioning"
 
     def run(self, subject: EvaluatedModel) -> EvaluationResult:
-        """Metrics of `metrics.dense_captions` and `metrics.soda`; METEOR and SODA_c where METEOR's jar is named."""
+        """Return metrics of `metrics.captions.dense_captions` and `soda`; METEOR and SODA_c need METEOR's jar."""
         found = write(subject, self.batches, self.objective, self.decoding)
         corpus, bins = self.batches.corpus, self.batches.tokenizer.time_tokens
         predicted, truth = {}, {}
@@ -43,9 +44,11 @@ class DenseCaptioningEvaluator:
             predicted[clip] = [Event(*event) for event in read_events(text, seconds, bins)]
             truth[clip] = [[Event(e["start"], e["end"], e["caption"]) for e in corpus.events(number)]]
         path = jar(None, METEOR_VARIABLE)
+        # METEOR is optional: without its jar the same code runs with `meteor` None.
         with contextlib.nullcontext() if path is None else Meteor(path) as meteor:
             metrics, each = dense_caption_metrics(predicted, truth, meteor)
             story, _ = soda_metrics(predicted, truth, meteor)
+        # Both metric sets have `clips` and `left_out`; only the SODA values are new.
         metrics |= {name: value for name, value in story.items() if name.startswith("soda")}
         metrics["without_media"] = found.without
         rows = [
@@ -59,7 +62,7 @@ class DenseCaptioningEvaluator:
             for clip, text in zip(found.ids, found.texts, strict=True)
         ]
         samples = [
-            {"id": row["id"], "prediction": _told(row["events"]), "references": [_told(row["truth"])]}
+            {"id": row["id"], "prediction": _written(row["events"]), "references": [_written(row["truth"])]}
             for row in evenly(rows)
         ]
         protocol = {"decoding": dataclasses.asdict(self.decoding), "time": f"{bins} moments of a clip"}
@@ -67,6 +70,6 @@ class DenseCaptioningEvaluator:
         return EvaluationResult(metrics, rows, protocol, self.dataset, self.split, clips, details={"samples": samples})
 
 
-def _told(events: list[list[Any]]) -> str:
-    """Events as a reader would write them."""
+def _written(events: list[list[Any]]) -> str:
+    """Return events as readable text."""
     return "; ".join(f"{start:.1f}–{end:.1f} s {caption}" for start, end, caption in events)

@@ -1,4 +1,4 @@
-"""The losses of a learner on held-out clips, nothing learned from them."""
+"""Losses of a learner on held-out clips, without training on them."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ PROTOCOL = {
 }
 
 COUNTS = ("tokens", "clips")
-"""Metrics that say how much a loss stands for; they are summed, all others averaged."""
+"""Names of the metrics that count tokens or clips. They are summed, all others averaged."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LossEvaluator:
-    """What every objective tells of held-out clips.
+    """Evaluator of the losses and metrics of every objective on held-out clips.
 
     Attributes:
-      batches: the held-out clips, one pass, with masks.
-      dataset, split: what they are called.
+      batches: The held-out clips, one pass, with masks.
+      dataset: Name of the dataset.
+      split: Name of the split.
     """
 
     batches: Any
@@ -39,15 +40,16 @@ class LossEvaluator:
     name: str = "losses"
 
     def run(self, subject: EvaluatedModel) -> EvaluationResult:
-        """Metrics as the learner names them: `masked_patches/video/loss` beside `masked_patches/video/mean_loss`.
+        """Return metrics with the names of the learner, such as `masked_patches/video/loss` and its `mean_loss`.
 
         Raises:
-          ValueError: no clip could be read.
+          ValueError: No clip could be read.
         """
         graph, state = nnx.split(subject.learner)
         found, clips = [], 0
         for _, stream in self.batches.iterate(0, self.batches.steps_per_epoch):
             placed = stream if subject.place is None else subject.place(stream)
+            # Losses are already means over the global batch: every process has the same values.
             metrics, seen = to_host(_losses(graph, state, placed))
             found.append({name: float(np.ravel(value)[0]) for name, value in metrics.items()})
             clips += int(np.ravel(seen)[0])
@@ -58,7 +60,7 @@ class LossEvaluator:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _losses(graph: nnx.GraphDef, state: Any, stream: TokenStream) -> tuple[dict[str, Any], Any]:
-    """The metrics of a batch and its clips, without dropout."""
+    """Return the metrics of a batch and its number of clips, without dropout."""
     learner = nnx.merge(graph, state)
     learner.eval()
     _, metrics = learner.losses(stream)
@@ -66,10 +68,10 @@ def _losses(graph: nnx.GraphDef, state: Any, stream: TokenStream) -> tuple[dict[
 
 
 def pooled(batches: list[Mapping[str, float]]) -> dict[str, float]:
-    """One value a metric: counts are summed, the rest averaged by the nearest count beside or above them.
+    """Return one value a metric: counts are summed, the rest averaged with the nearest count as weight.
 
-    `a/video/loss` goes by `a/video/tokens`, or `a/video/clips`, or those of `a`; without any all
-    batches weigh alike. A metric that nothing counted for is left out.
+    The weight of `a/video/loss` is `a/video/tokens`, else `a/video/clips`, else those of `a`. Without any, all batches
+    have equal weights. A metric with a total count of 0 is left out.
     """
     result = {}
     for name in batches[0] if batches else ():
@@ -80,12 +82,13 @@ def pooled(batches: list[Mapping[str, float]]) -> dict[str, float]:
         count = _count(name, batches[0])
         weights = np.ones(len(batches)) if count is None else np.array([batch[count] for batch in batches])
         if weights.sum() > 0:
+            # Losses [1.0, 4.0] with tokens [30, 10]: (30 + 40) / 40 = 1.75.
             result[name] = float((values * weights).sum() / weights.sum())
     return result
 
 
 def _count(name: str, metrics: Mapping[str, float]) -> str | None:
-    """The count that a metric goes by."""
+    """Return the name of the count that weights a metric."""
     folder = name
     while "/" in folder:
         folder = folder.rsplit("/", 1)[0]

@@ -1,4 +1,4 @@
-"""From what every step of the views of a long video answers to a few moments of the video, best first."""
+"""Decoding of the predictions for every step of a long video's views into a few moments, best first."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Moment = tuple[float, float, float]
 """Start and end in seconds, and a score."""
 
 PROTOCOL: dict[str, str] = {
-    "windows": "every step of every view answers one; those of all views compete",
+    "windows": "every step of every view predicts one; the windows of all views compete",
     "suppression": "best first; a window is left out if its intersection over union with a kept one is above the limit",
-    "saliency": "of a stretch: the mean over the steps, of all views, whose middle lies in it",
+    "saliency": "of an interval: the mean over the steps of all views whose middle lies in it",
 }
-"""What the numbers of this file mean, as it is written beside them."""
+"""Meaning of the metrics of this file, as written beside them."""
 
 
 def moments_of(
@@ -27,18 +27,18 @@ def moments_of(
     iou: float = 0.7,
     most: int = 10,
 ) -> list[Moment]:
-    """The moments of one video from all its views, best first.
+    """Return the moments of one video from all its views, best first.
 
-    Views that slide over a long video should overlap by more than a usual moment lasts: one that is longer
-    than what any view sees of it is found in pieces.
+    Views that slide over a long video should overlap by more than the length of a usual moment: a moment that no view
+    sees whole is found in several parts.
 
     Args:
-      windows: start and end that each step of a view answers, in seconds after the start of the view.
-      scores: of those windows.
-      steps: which steps a view has.
-      start: of each view in the video, in seconds.
-      iou: windows that share more than this with a better one are left out (QVHighlights' code: 0.7).
-      most: of the moments that are kept; QVHighlights scores ten.
+      windows: Start and end that each step of a view predicts, in seconds from the start of the view.
+      scores: Scores of those windows.
+      steps: Mask of the steps that a view has.
+      start: Start of each view in the video, in seconds.
+      iou: Intersection over union with a better window above which a window is left out (QVHighlights' code: 0.7).
+      most: Largest number of moments; QVHighlights scores ten.
     """
     real = steps & (windows[..., 1] > windows[..., 0])
     moved, scores = (windows + start[:, None, None])[real], scores[real]
@@ -47,15 +47,17 @@ def moments_of(
 
 
 def suppress(windows: Float[np.ndarray, "n 2"], scores: Float[np.ndarray, " n"], iou: float) -> Int[np.ndarray, " k"]:
-    """Non-maximum suppression in time: the numbers of the windows that are kept, best first.
+    """Return the index of the windows that non-maximum suppression in time keeps, best first.
 
-    Of equal scores the window that stands first goes first.
+    Of equal scores the first window comes first.
     """
     order = np.argsort(-scores, kind="stable")
     kept = []
     while len(order):
         best, order = order[0], order[1:]
         kept.append(best)
+        # Windows [0, 4], [0, 5], [6, 9] with scores 0.9, 0.8, 0.5 and iou 0.7: the second overlaps the first by 4/5 and
+        # is left out; the result is [0, 2].
         order = order[interval_iou(windows[best][None], windows[order])[0] <= iou]
     return np.array(kept, np.int64)
 
@@ -69,16 +71,19 @@ def saliency_of(
     every: float,
     count: int,
 ) -> Float[np.ndarray, " n"]:
-    """The saliency of even stretches of one video from all its views; NaN where no step's middle lies in a stretch.
+    """Return the saliency of equal intervals of one video from all its views; NaN for an interval without a step.
+
+    A step belongs to the interval that holds its middle.
 
     Args:
-      saliency: of each step of a view.
-      time: middle of each step, in seconds after the start of the view.
-      steps: which steps a view has.
-      start: of each view in the video, in seconds.
-      every: seconds of a stretch; QVHighlights has 2.
-      count: of the stretches.
+      saliency: Saliency of each step of a view.
+      time: Middle of each step, in seconds from the start of the view.
+      steps: Mask of the steps that a view has.
+      start: Start of each view in the video, in seconds.
+      every: Length of an interval in seconds; QVHighlights has 2.
+      count: Number of intervals.
     """
+    # A view from 3 s with step middles 0.5 and 1.5 s, every 2 s: (3.5, 4.5) / 2 are in intervals [1, 2].
     place = np.floor((time + start[:, None]) / every).astype(np.int64)
     real = steps & (place >= 0) & (place < count)
     total = np.bincount(place[real], weights=saliency[real], minlength=count)

@@ -1,4 +1,4 @@
-"""The evaluator of moments that a run finds in long videos for a text."""
+"""Evaluator of the moments that a run finds in long videos for a text."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from mmvideo.evaluation.runner import EvaluatedModel, EvaluationResult
 from mmvideo.evaluation.tasks import moment_decoding
 
 LEVELS = 4
-"""Saliencies of QVHighlights go from 0 to this; streams hold them in [0, 1]."""
+"""Highest saliency of QVHighlights, whose scale starts at 0; streams hold it in [0, 1]."""
 
 
 @dataclasses.dataclass(frozen=True)
 class MomentRetrievalEvaluator:
-    """Moments and highlights of every clip with a query, as QVHighlights scores them.
+    """Evaluator of the moments and highlights of every clip with a query, scored as QVHighlights does.
 
     Attributes:
-      batches: the held-out clips with their queries, one pass; sliding views cover those longer than a view.
-      objective: name of the moments objective.
-      dataset, split: what the clips are called.
-      iou: windows that share more than this with a better one are left out.
+      batches: The held-out clips with their queries, one pass; sliding views cover clips that are longer than a view.
+      objective: Name of the moments objective.
+      dataset: Name of the dataset.
+      split: Name of the split.
+      iou: Intersection over union with a better window above which a window is left out.
     """
 
     batches: Any
@@ -37,10 +38,13 @@ class MomentRetrievalEvaluator:
     name: str = "moments"
 
     def run(self, subject: EvaluatedModel) -> EvaluationResult:
-        """Metrics as `metrics.moments` names them; clips without moments are left out and counted."""
+        """Return the metrics of `metrics.moments`; clips without moments are left out and counted."""
         found = subject.answers(self.batches, predictions)
         answer = found.answers[self.objective]
-        stops, every = np.append(found.first[1:], len(found.clip_index)), self._every(found)
+        # Views of one clip are neighbours: with first [0, 3] and 5 views, clip 0 has the views 0 to 2 and clip 1 the
+        # views 3, 4.
+        stops = np.append(found.first[1:], len(found.clip_index))
+        every = self._every(found)
         said, true, unanswered = [], [], 0
         for first, stop in zip(found.first, stops, strict=True):
             rows = np.arange(first, stop)[answer["known"][first:stop]]
@@ -56,9 +60,9 @@ class MomentRetrievalEvaluator:
             {
                 "id": one["qid"],
                 "truth": one["relevant_windows"],
-                "scores": [[round(value, 4) for value in window] for window in told["pred_relevant_windows"]],
+                "scores": [[round(value, 4) for value in window] for window in prediction["pred_relevant_windows"]],
             }
-            for told, one in zip(said, true, strict=True)
+            for prediction, one in zip(said, true, strict=True)
         ]
         protocol = (
             moments.PROTOCOL | moment_decoding.PROTOCOL | {"iou of suppression": self.iou} | views_protocol(found)
@@ -67,21 +71,24 @@ class MomentRetrievalEvaluator:
         return EvaluationResult(metrics, rows, protocol, self.dataset, self.split, clips, details=details)
 
     def _every(self, found: Predictions) -> float:
-        """Seconds of a stretch that has a saliency: 2, as in QVHighlights, where the corpus says nothing.
+        """Return the length in seconds of an interval with a saliency: 2, as in QVHighlights, if the corpus has none.
 
         Raises:
-          ValueError: stretches of different lengths.
+          ValueError: The intervals have different lengths.
         """
-        told = (self.batches.corpus.moments.of(int(number))[1] for number in found.clip_index[found.first])
-        steps = {saliency.step for saliency in told if saliency is not None}
+        rated = (self.batches.corpus.moments.of(int(number))[1] for number in found.clip_index[found.first])
+        steps = {saliency.step for saliency in rated if saliency is not None}
         if len(steps) > 1:
             raise ValueError(
-                f"{self.dataset} has saliencies of stretches of {sorted(steps)} seconds: build it with one"
+                f"{self.dataset} has saliencies of intervals of {sorted(steps)} seconds: build it with one length"
             )
         return steps.pop() if steps else 2.0
 
     def _truth(self, number: int, every: float) -> dict[str, Any] | None:
-        """A clip's query with its moments and saliencies, in the shape of QVHighlights' files; None without moments."""
+        """Return the query of a clip with its moments and saliencies in the format of QVHighlights' files.
+
+        The result is None for a clip without moments.
+        """
         corpus = self.batches.corpus
         windows, saliency = corpus.moments.of(number)
         if windows is None:
@@ -102,16 +109,19 @@ class MomentRetrievalEvaluator:
     def _said(
         self, found: Predictions, answer: dict[str, Any], rows: np.ndarray, truth: dict[str, Any], every: float
     ) -> dict[str, Any]:
-        """What the views of a clip say together."""
-        start, steps = found.start[rows].astype(np.float64), answer["steps"][rows]
+        """Return the predictions from all views of a clip in the format of QVHighlights' files."""
+        start = found.start[rows].astype(np.float64)
+        steps = answer["steps"][rows]
         windows = moment_decoding.moments_of(
             answer["windows"][rows].astype(np.float64), answer["scores"][rows], steps, start, iou=self.iou
         )
         said: dict[str, Any] = {"qid": truth["qid"], "pred_relevant_windows": [list(window) for window in windows]}
         if "saliency_scores" in truth:
+            # 151 s in intervals of 2 s: 76, the last one of 1 s.
             count = int(np.ceil(truth["duration"] / every))
             scores = moment_decoding.saliency_of(
                 answer["saliency"][rows], answer["time"][rows], steps, start, every=every, count=count
             )
+            # An interval without a step gets the lowest saliency of the clip, so that it is no highlight.
             said["pred_saliency_scores"] = np.nan_to_num(scores, nan=float(np.nanmin(scores))).tolist()
         return said

@@ -1,4 +1,4 @@
-"""The captions of a clip, each by itself; and which clips of a batch say the same."""
+"""Pooling of each caption of a clip by itself, and search for equal captions in a batch."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from mmvideo.stream import PADDING, Modality, TokenLayout, TokenStream
 def pool_captions(
     pooler: Pooler, features: Features, clips: int, captions: int
 ) -> tuple[Float[Array, "B E k D"], Bool[Array, "B E k"]]:
-    """A vector for each caption, where text has met nobody else, and which captions there are.
+    """Return a vector for each caption from before fusion, and a mask of the captions that exist.
 
     Args:
-      pooler: of the kind `mean` or `map`.
-      features: of the trunk.
-      clips: clip slots of a row, `E`.
-      captions: of a clip at most; any beyond them are left out.
+      pooler: Pooler of the kind `mean` or `map`.
+      features: Features of the backbone.
+      clips: Clip slots of a row, `E`.
+      captions: Largest number of captions of a clip; any more are left out.
     """
     apart = dataclasses.replace(features, layout=by_caption(features.layout, captions))
     pooled, has = pooler(apart, features.tap(("text",)), ("text",), clips * captions)
@@ -31,20 +31,24 @@ def pool_captions(
 
 
 def by_caption(layout: TokenLayout, captions: int) -> TokenLayout:
-    """The layout of text only, in which every caption is a clip: caption `k` of clip `e` is clip `e * captions + k`."""
+    """Return a layout of text only, in which caption `k` of clip `e` is clip `e * captions + k`."""
+    # With 2 captions a clip, clips [0, 0, 1] and captions [0, 1, 0] give clips [0, 1, 2]; all other tokens get PADDING.
     own = (layout.modality == Modality.TEXT) & (layout.grid[..., 1] < captions)
     return dataclasses.replace(layout, clip=jnp.where(own, layout.clip * captions + layout.grid[..., 1], PADDING))
 
 
 def same_captions(stream: TokenStream, among: Bool[Array, " n"]) -> Int[Array, " n"]:
-    """For every clip slot of a batch the first slot whose text is equal, its own where it is not `among` them.
+    """Return, for every clip slot of a batch, the first slot with equal text.
 
-    Texts are equal where their pieces are, one behind the other, hidden ones included. They are compared by two
-    hashes of 32 bits each. Of slots with the texts `a b a - b`, of which the fourth is not among them, that is
-    `0 1 0 3 1`.
+    A slot that is not `among` the compared ones gets itself. Texts are equal if their tokens are, in order and hidden
+    ones included. They are compared by two hashes of 32 bits each. For slots with the texts `a b a - b`, of which the
+    fourth is not among them, the result is `0 1 0 3 1`.
     """
     first, second = (_text_hash(stream, seed).reshape(-1) for seed in (0x9E3779B9, 0x85EBCA6B))
     slot = jnp.arange(len(among))
+    # The last key sorts first: counted slots come before the others, equal texts become neighbours, and lower slots
+    # lead. Texts a b a - b with hashes a < b: order [0, 2, 1, 4, 3], begins [1, 0, 1, 0, 1], start [0, 0, 2, 2, 4], and
+    # order[start] = [0, 0, 1, 1, 3], which the last line scatters back to the slots.
     order = jnp.lexsort((slot, second, first, ~among))
     keys = [key[order] for key in (first, second, among)]
     same = jnp.stack([key[1:] == key[:-1] for key in keys]).all(axis=0) & keys[-1][1:]
@@ -54,18 +58,21 @@ def same_captions(stream: TokenStream, among: Bool[Array, " n"]) -> Int[Array, "
 
 
 def count_same(alike: Int[Array, " n"], valid: Bool[Array, " n"]) -> Int[Array, " n"]:
-    """How many other valid slots of `same_captions` say the same."""
+    """Return the number of other valid slots of `same_captions` with equal text."""
+    # alike [0, 1, 0], all valid: counts [2, 1, 0], so the result is [1, 0, 1].
     count = jax.ops.segment_sum(valid.astype(jnp.int32), alike, len(alike))
     return jnp.where(valid, count[alike] - 1, 0)
 
 
 def _text_hash(stream: TokenStream, seed: int) -> UInt32[Array, "B E"]:
-    """A number of each clip's text: the sum over its pieces of a mix of piece and place."""
-    layout, text_tokens = stream.layout, original_text_ids(stream)
+    """Return a hash of the text of each clip: the sum over its tokens of a mix of token and position."""
+    layout = stream.layout
+    text_tokens = original_text_ids(stream)
     own = layout.modality == Modality.TEXT
     at = jnp.where(own, layout.source_index - text_offset(stream), 0)
-    piece = jnp.take_along_axis(text_tokens, at, axis=1).astype(jnp.uint32)
-    word = piece * jnp.uint32(0x01000193)
+    token_id = jnp.take_along_axis(text_tokens, at, axis=1).astype(jnp.uint32)
+    # The position is mixed into each token, because a sum alone would not see their order.
+    word = token_id * jnp.uint32(0x01000193)
     for axis in range(layout.grid.shape[-1]):
         word = _mixed((word ^ layout.grid[..., axis].astype(jnp.uint32)) + jnp.uint32(seed))
     member = own[:, None] & (layout.clip[:, None] == jnp.arange(stream.clips.clip_index.shape[1])[:, None])
@@ -73,7 +80,7 @@ def _text_hash(stream: TokenStream, seed: int) -> UInt32[Array, "B E"]:
 
 
 def _mixed(x: UInt32[Array, "*n"]) -> UInt32[Array, "*n"]:
-    """The finaliser of MurmurHash3 (Appleby), which spreads every bit of a number over all of them."""
+    """Apply the finaliser of MurmurHash3 (Appleby), which spreads every bit of a number over all of them."""
     x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
     x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
     return x ^ (x >> 16)

@@ -1,4 +1,4 @@
-"""What answers for a whole clip from its pooled tokens: shared settings, and the head that they describe."""
+"""Shared head of the objectives that predict for a whole clip from its pooled tokens."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mmvideo.stream import MODALITIES, StreamSpec, TokenStream
 
 
 class ClipHeadConfig:
-    """The settings that objectives share which answer for a clip from its pooled tokens."""
+    """The settings that classification and regression share."""
 
     kind: str
     modalities: tuple[str, ...]
@@ -30,7 +30,7 @@ class ClipHeadConfig:
     after_fusion: bool
 
     def check_pooled(self) -> None:
-        """Raises ValueError for settings that no head can have."""
+        """Raise ValueError for settings that no head can have."""
         if not self.modalities or not set(self.modalities) <= set(MODALITIES):
             raise ValueError(f"{self.kind}.modalities {self.modalities} must name some of {', '.join(MODALITIES)}")
         if not 0 <= self.dropout < 1:
@@ -41,10 +41,10 @@ class ClipHeadConfig:
             raise ValueError(f"{self.kind}.head_norm {self.head_norm} must be above 0, or None for no norm")
 
     def pooled_heads(self, out: int, model: ModelConfig, spec: StreamSpec, *, rngs: nnx.Rngs) -> PooledHeads:
-        """New heads of `out` numbers.
+        """Make heads of `out` outputs.
 
         Raises:
-          ValueError: the run lacks a modality, or its fusion has no features of these modalities alone.
+          ValueError: The run lacks a modality, or its fusion has no features of these modalities alone.
         """
         require_modalities(spec, self.modalities, self.kind)
         if not self.after_fusion:
@@ -53,7 +53,7 @@ class ClipHeadConfig:
 
 
 class PooledHeads(nnx.Module):
-    """A pooler, layer norm (where `head_norm` asks for it), dropout and a linear map."""
+    """A pooler, layer norm (if `head_norm` is set), dropout and a linear map."""
 
     def __init__(self, config: ClipHeadConfig, out: int, model: ModelConfig, *, rngs: nnx.Rngs):
         width = feature_width(model)
@@ -63,18 +63,19 @@ class PooledHeads(nnx.Module):
         self.logits = LinearHead(width, out, config.dropout, config.init_scale, config.head_norm, rngs=rngs)
 
     def __call__(self, features: Features, stream: TokenStream) -> tuple[Float[Array, "B E o"], Bool[Array, "B E"]]:
-        """The answers in float32, and which clips have the modalities that are required."""
+        """Return the outputs in float32, and a mask of the clips that have the required modalities."""
         slots = stream.clips.clip_index.shape[1]
         pooled, present = self.pooler(features, self.tap(features), self.modalities, slots)
         if self.require == "any":
+            # The pooler's mask asks for all modalities; the mean over those that a clip has is valid with any of them.
             places = [MODALITIES.index(name) for name in self.modalities]
             present = jnp.asarray(stream.clips.present)[..., places].any(axis=-1)
         return self.logits(pooled), present
 
     def tap(self, features: Features) -> int:
-        """Number of the tap to pool: the deepest that knows these modalities only, or with `after_fusion` the last.
+        """Return the index of the tap to pool: the deepest with these modalities only, or the last with `after_fusion`.
 
-        With `Fusion("mid", layer=3)` of 4 layers a head of video reads what leaves the third layer, and one of
-        video, audio and text what leaves the fourth.
+        With `Fusion("mid", layer=3)` of 4 layers, a head of video reads the output of the third layer, and a head of
+        video, audio and text that of the fourth.
         """
         return len(features.taps) - 1 if self.after_fusion else features.tap(self.modalities)

@@ -1,4 +1,4 @@
-"""What an objective needs of the run, checked before anything is computed."""
+"""Requirements of objectives on the run, checked before anything is computed."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from mmvideo.stream import StreamSpec, Targets, TokenStream
 
 
 def require_modalities(spec: StreamSpec, modalities: tuple[str, ...], what: str) -> None:
-    """Raises ValueError if the run lacks a modality that `what` needs."""
+    """Raise ValueError if the run lacks a modality that `what` needs."""
     for name in modalities:
         if name not in spec.modalities:
             raise ValueError(f"{what} needs {name}, which the run does not have: set input.{name}, or leave it out")
 
 
 def require_targets(stream: TokenStream, modality: str, kind: str) -> Targets:
-    """What is hidden of a modality.
+    """Return the hidden tokens of a modality.
 
     Raises:
-      ValueError: nothing ever is; the message names the setting.
+      ValueError: None are ever hidden; the message names the setting.
     """
     if modality not in stream.targets:
         raise ValueError(f"{kind} has no hidden {modality} to predict: set input.masking.{modality} above 0")
@@ -30,7 +30,7 @@ def require_targets(stream: TokenStream, modality: str, kind: str) -> Targets:
 
 
 def require_tokens(model: ModelConfig, modalities: tuple[str, ...], what: str) -> None:
-    """Raises ValueError if the model keeps no features of single tokens of some of these modalities."""
+    """Raise ValueError if the model keeps no features of single tokens of some of these modalities."""
     if not isinstance(model, Model):
         raise ValueError(
             f"{what} needs the features of every token of {' and '.join(modalities)}, but model.kind {model.kind!r} "
@@ -38,13 +38,13 @@ def require_tokens(model: ModelConfig, modalities: tuple[str, ...], what: str) -
         )
     if model.video_encoder is not None and "video" in modalities:
         raise ValueError(
-            f"{what} needs the features of every token of video, but with model.video_encoder the trunk has one token "
-            f"a step: leave model.video_encoder out, or video out of {what}"
+            f"{what} needs the features of every token of video, but with model.video_encoder the backbone has one "
+            f"token a step: leave model.video_encoder out, or video out of {what}"
         )
 
 
 def require_steps(model: ModelConfig, what: str) -> None:
-    """Raises ValueError if the model keeps no features of single time steps of video."""
+    """Raise ValueError if the model keeps no features of single time steps of video."""
     if not isinstance(model, Model):
         raise ValueError(
             f"{what} needs the features of every time step of video, but model.kind {model.kind!r} has one vector a "
@@ -53,7 +53,7 @@ def require_steps(model: ModelConfig, what: str) -> None:
 
 
 def require_pooling(model: ModelConfig, objective: Any) -> None:
-    """Raises ValueError if an objective pools class tokens, which the model does not have."""
+    """Raise ValueError if an objective pools class tokens and the model has none."""
     if getattr(objective, "pooling", "mean") == "class" and not getattr(model, "class_tokens", 0):
         raise ValueError(
             f"{objective.kind}.pooling 'class' needs class tokens: set model.class_tokens to 1 or more (a baseline has "
@@ -62,35 +62,39 @@ def require_pooling(model: ModelConfig, objective: Any) -> None:
 
 
 def has_unfused_features(model: ModelConfig, spec: StreamSpec, modalities: tuple[str, ...]) -> bool:
-    """Whether some layer has features of these modalities alone: `Features.tokens` then gives them."""
+    """Return True if some layer has features of these modalities alone, which `Features.tokens` then returns."""
     return any(not leaking_modalities(stage, modalities, spec.modalities) for stage in fusion_stages(model))
 
 
 def require_unfused(model: ModelConfig, spec: StreamSpec, modalities: tuple[str, ...], what: str) -> None:
-    """Refuse a group of modalities that no layer keeps from the others, or that meets only where others are seen.
+    """Refuse modalities that no layer keeps apart from the others, or that meet only where others are visible.
 
     Raises:
-      ValueError: naming the modalities that would be known, and the settings that change it.
+      ValueError: The message names the visible modalities, and the settings that change it.
     """
     plan = fusion_stages(model)
+    # Mid fusion at layer 2 of 4: video is alone in the stage of layers 0 and 1, and sees text in that of layers 2 and
+    # 3.
     alone = [stage for stage in plan if not leaking_modalities(stage, modalities, spec.modalities)]
-    group, ways = " + ".join(modalities), "choose fusion.scheme mid or late, or a higher fusion.layer"
+    group = " + ".join(modalities)
+    ways = "choose fusion.scheme mid or late, or a higher fusion.layer"
     if not alone:
         others = ", ".join(leaking_modalities(plan[0], modalities, spec.modalities))
         raise ValueError(
-            f"{what} is to know {group} only, and {others} can be seen from the first layer on: {ways}, or say "
-            f"{what}.after_fusion=True if it may know {others} too"
+            f"{what} uses {group} only, but {others} can be seen from the first layer on: {ways}, or set "
+            f"{what}.after_fusion=True if it may use {others} too"
         )
+    # Video and audio that stay apart up to a stage in which text joins both have no features of `video+audio` alone.
     later = [stage for stage in plan[plan.index(alone[-1]) + 1 :] if _meets(stage, modalities)]
     if later and not _meets(alone[-1], modalities):
         others = ", ".join(leaking_modalities(later[0], modalities, spec.modalities))
         raise ValueError(
-            f"{what} is to know {group} together, and they meet only in layers where {others} can be seen: set "
-            f"fusion.media_layer below fusion.layer, or fusion.text causal, or say {what}.after_fusion=True if it may "
-            f"know {others} too"
+            f"{what} uses {group} together, but they meet only in layers where {others} can be seen: set "
+            f"fusion.media_layer below fusion.layer, or fusion.text causal, or set {what}.after_fusion=True if it may "
+            f"use {others} too"
         )
 
 
 def _meets(stage: Stage, modalities: tuple[str, ...]) -> bool:
-    """Whether some of these modalities know of each other in a stage."""
+    """Return True if some of these modalities are visible to each other in a stage."""
     return any(len(set(stage.visible_modalities(name)) & set(modalities)) > 1 for name in modalities)

@@ -1,4 +1,4 @@
-"""A teacher: the moving average of a trunk's parameters, carried from step to step beside them."""
+"""Teacher: the moving average of a backbone's parameters, kept beside them from step to step."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from mmvideo.stream import TokenStream
 
 
 class Average(nnx.Variable):
-    """An array that a step hands to the next: no gradient and no optimiser touches it.
+    """An array that is carried from step to step, without gradient or optimizer.
 
-    It carries the metadata `axes` of the parameter that it averages, and lies on a mesh as that does.
+    It has the metadata `axes` of the parameter that it averages, and is laid out on a mesh in the same way.
     """
 
 
 class Teacher(nnx.Module):
-    """The moving average of a trunk's parameters; the rest of the trunk is borrowed when it answers.
+    """The moving average of a backbone's parameters; a forward pass borrows the rest of the backbone.
 
     Args:
-      backbone: whose parameters are the first average.
+      backbone: The backbone whose parameters are the first average.
     """
 
     def __init__(self, backbone: nnx.Module):
@@ -35,14 +35,17 @@ class Teacher(nnx.Module):
         )
 
     def follow(self, backbone: nnx.Module, decay: Float[Array, ""]) -> None:
-        """One step: `decay * average + (1 - decay) * parameter`; nothing is differentiated."""
+        """Update the average by `decay * average + (1 - decay) * parameter`, without a gradient."""
         for name, variable in _parameters(backbone).items():
-            old, new = self.parameters[name].get_value(), jax.lax.stop_gradient(variable.get_value())
+            # average 1.0, parameter 2.0, decay 0.9: 1.0 + 0.1 * (2.0 - 1.0) = 1.1.
+            old = self.parameters[name].get_value()
+            new = jax.lax.stop_gradient(variable.get_value())
             self.parameters[name].set_value(old + (1 - decay).astype(old.dtype) * (new - old))
 
     def __call__(self, backbone: nnx.Module, stream: TokenStream) -> Features:
-        """What a trunk with the averaged parameters makes of the stream, without dropout or gradient."""
+        """Return the features of a stream under the averaged parameters, without dropout or gradient."""
         graph, parameters, rest = nnx.split(backbone, nnx.Param, ...)
+        # Both orders come from the flat state of `nnx.Param`, so the averages line up with the leaves of `parameters`.
         averages = [self.parameters[name].get_value() for name in _parameters(backbone)]
         state = jax.tree.unflatten(jax.tree.structure(parameters), jax.lax.stop_gradient(averages))
         teacher = nnx.merge(graph, state, rest)
@@ -51,7 +54,7 @@ class Teacher(nnx.Module):
 
 
 def _parameters(backbone: nnx.Module) -> dict[str, nnx.Param]:
-    """The parameters of a trunk by dotted name."""
+    """Return the parameters of a backbone by dotted name."""
     return {_name(path): variable for path, variable in nnx.to_flat_state(nnx.state(backbone, nnx.Param))}
 
 

@@ -1,4 +1,4 @@
-"""Settings of writing text: how the next piece is chosen, and when a text ends."""
+"""Settings of text generation: the choice of the next token, and the end of a text."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from typing import Literal
 
 @dataclasses.dataclass(frozen=True)
 class Decoding:
-    """How a text is written.
+    """Settings of text generation.
 
     Attributes:
-      method: `greedy` takes the likeliest piece each time, `beam` keeps the likeliest beginnings, `sample` draws.
-      beams: beginnings that `beam` keeps.
-      length_penalty: `alpha` of `beam`, which ranks texts by `log p / ((5 + length) / 6)^alpha` (Wu et al. 2016,
-        eq. 14); 0 ranks them by probability, more favours long ones. The length counts what was written, the
-        end mark included.
-      temperature: by which `sample` divides the logits.
-      top_k: `sample` draws from so many of the likeliest pieces; None: from all.
-      top_p: `sample` draws from the fewest likeliest pieces whose probabilities sum to so much (nucleus
-        sampling, Holtzman et al. 2020, section 3.1), after temperature and `top_k`; None: from all.
-      length: at most so many pieces a text, its marks and its prompt included; None takes the `length` of the
-        run's texts, beyond which no model was trained.
-      shortest: the end mark comes behind so many written pieces at the earliest.
-      without_media: whether also clips get a text that show nothing a caption could tell of.
-      seed: of `sample`, where no key is given.
+      method: Search method: `greedy` takes the likeliest token each time, `beam` keeps the likeliest partial texts,
+        `sample` draws.
+      beams: Number of partial texts that `beam` keeps.
+      length_penalty: Exponent `alpha` of `beam`, which ranks texts by `log p / ((5 + length) / 6)^alpha` (Wu et al.
+        2016, eq. 14). 0 ranks by probability, higher values favour long texts. The length counts the generated tokens,
+        with the end mark.
+      temperature: Divisor of the logits for `sample`.
+      top_k: Number of likeliest tokens that `sample` draws from. None draws from all.
+      top_p: Probability mass that `sample` draws from: the fewest likeliest tokens whose probabilities sum to it
+        (nucleus sampling, Holtzman et al. 2020, section 3.1), after temperature and `top_k`. None draws from all.
+      length: Largest number of tokens of a text, with its marks and its prompt. None is the `length` of the run's
+        texts, beyond which no model was trained.
+      shortest: Smallest number of generated tokens before the end mark.
+      without_media: True to generate texts also for clips without the captioned media.
+      seed: Random seed of `sample` where no key is given.
     """
 
     method: Literal["greedy", "beam", "sample"] = "greedy"
@@ -44,24 +45,25 @@ class Decoding:
         if self.length_penalty < 0:
             raise ValueError(f"decoding.length_penalty {self.length_penalty} must be 0 or more")
         if not self.temperature > 0:
-            raise ValueError(f"decoding.temperature {self.temperature} must be above 0; for the likeliest take greedy")
+            raise ValueError(f"decoding.temperature {self.temperature} must be above 0; for the likeliest, use greedy")
         if self.top_k is not None and self.top_k < 1:
-            raise ValueError(f"decoding.top_k is {self.top_k}: leave at least 1 piece, or None for all")
+            raise ValueError(f"decoding.top_k is {self.top_k}: leave at least 1 token, or None for all")
         if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ValueError(f"decoding.top_p {self.top_p} must be in (0, 1], or None for all pieces")
+            raise ValueError(f"decoding.top_p {self.top_p} must be in (0, 1], or None for all tokens")
         if self.length is not None and self.length < 2:
-            raise ValueError(f"decoding.length is {self.length}: a text has a begin mark and 1 piece or more")
+            raise ValueError(f"decoding.length is {self.length}: a text has a begin mark and 1 token or more")
         if self.shortest < 0:
             raise ValueError(f"decoding.shortest is {self.shortest}: it must be 0 or more")
         self._check_unused()
 
     @property
     def texts(self) -> int:
-        """Texts of a clip that are written side by side."""
+        """Number of texts of a clip that are generated in parallel."""
         return self.beams if self.method == "beam" else 1
 
     def _check_unused(self) -> None:
-        """A setting that the method never looks at is a mistake."""
+        """Refuse a setting that the method ignores."""
+        # Defaults are accepted with any method: only a value that was changed can be a mistake.
         sampled = {"temperature": 1.0, "top_k": None, "top_p": None}
         for method, settings in {"sample": sampled, "beam": {"length_penalty": 0.0}}.items():
             for name, unset in settings.items():

@@ -1,8 +1,8 @@
-"""All products of two sides of a batch, a block of columns at a time, in memory linear in the batch.
+"""Sums over all pairs of two sides of a batch, one block of columns at a time, in memory linear in the batch.
 
-The sides are compared over the whole global batch. Rows stay where they are on a mesh, and every device
-meets each block of columns in turn, so the numbers are those of the whole matrix on one device while
-no device ever holds more than its rows times one block. A backward pass makes each block again.
+The sides are compared over the whole global batch. On a mesh, rows stay on their device, and every device computes each
+block of columns in turn. The results are those of the whole matrix on one device, while no device ever holds more than
+its rows times one block. The backward pass computes each block again.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class SideEmbeddings(NamedTuple):
     """One side of a comparison.
 
     Attributes:
-      vector: what is compared; for `sum_pairs` also a tuple of several.
-      valid: which rows take part at all.
-      place: the clip of the batch that a row belongs to. Rows of both sides with one place belong together.
-      number: the clip of the corpus that a row belongs to, or several numbers a row, such as of its clip and of its
-        caption; rows at two places that share one are never compared.
+      vector: Compared vectors; for `sum_pairs` also a tuple of several.
+      valid: Mask of the rows that take part.
+      place: Clip of the batch that a row belongs to. Rows of both sides with the same place belong together.
+      number: Clip of the corpus that a row belongs to, or several numbers a row, such as those of its clip and its
+        caption. Rows at different places that share a number are never compared.
     """
 
     vector: Float[Array, "n d"] | tuple[Float[Array, "n _"], ...]
@@ -42,16 +42,17 @@ class SideEmbeddings(NamedTuple):
 def logsumexp_pairs(
     rows: SideEmbeddings, columns: SideEmbeddings, chunk: int | None
 ) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, " m"]]:
-    """Logarithms of the sums of `exp(row · column)`: own, and with others by row and by column.
+    """Return logarithms of sums of `exp(row · column)`: over own pairs, over others by row, and over others by column.
 
     Args:
-      rows: `n` of them; their vectors carry the scale of the logits.
-      columns: `m` of them.
-      chunk: columns of a block; None takes all at once.
+      rows: `n` rows, whose vectors include the scale of the logits.
+      columns: `m` columns.
+      chunk: Columns of a block. None takes all at once.
 
     Returns:
-      For each row the sum over the columns that belong to it, and over those that belong to others;
-      for each column the sum over the rows that it does not belong to. `NEG_INF` for an empty sum.
+      For each row, the sum over the columns that belong to it, and over those that belong to others. For each column,
+        the
+      sum over the rows that it does not belong to. An empty sum is `NEG_INF`.
     """
     return _sweep(rows, columns, chunk, jax.nn.logsumexp, jnp.logaddexp)
 
@@ -59,7 +60,7 @@ def logsumexp_pairs(
 def max_pairs(
     rows: SideEmbeddings, columns: SideEmbeddings, chunk: int | None
 ) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, " m"]]:
-    """The greatest products in place of the sums of `logsumexp_pairs`; without a gradient."""
+    """Return the greatest products instead of the sums of `logsumexp_pairs`, without a gradient."""
     rows, columns = jax.lax.stop_gradient((rows, columns))
     return _sweep(rows, columns, chunk, jnp.max, jnp.maximum)
 
@@ -67,14 +68,16 @@ def max_pairs(
 def sum_pairs(
     each: Callable[..., Array], parameters: Any, rows: SideEmbeddings, columns: SideEmbeddings, chunk: int | None
 ) -> Array:
-    """The sum of `each(parameters, products, own, other)` over all pairs of a row and a column.
+    """Return the sum of `each(parameters, products, own, other)` over all pairs of a row and a column.
 
     Args:
-      each: gives a value for each pair of a block `[n, c]`, 0 for one that does not count. `products` is
-        an array, or a tuple of one for each of the vectors; `own` is True where row and column belong
-        together, `other` where they are compared as strangers.
-      parameters: what else its gradient is wanted for.
-      rows, columns, chunk: as of `logsumexp_pairs`.
+      each: Function that returns a value for each pair of a block `[n, c]`, 0 for pairs that do not count. `products`
+        is an array, or a tuple with one array for each of the vectors. `own` is True where row and column belong
+        together, `other` where they are compared as different clips.
+      parameters: Other inputs of `each` that need a gradient.
+      rows: Rows, as for `logsumexp_pairs`.
+      columns: Columns, as for `logsumexp_pairs`.
+      chunk: Columns of a block. None takes all at once.
     """
 
     @jax.checkpoint
@@ -85,6 +88,7 @@ def sum_pairs(
     def step(total: Array, block: SideEmbeddings) -> tuple[Array, None]:
         return total + block_sum(parameters, rows, block), None
 
+    # The checkpoint above keeps one number a block for the backward pass instead of its products.
     total, _ = jax.lax.scan(step, jnp.float32(0), _split(columns, chunk))
     return total
 
@@ -92,11 +96,12 @@ def sum_pairs(
 def _sweep(
     rows: SideEmbeddings, columns: SideEmbeddings, chunk: int | None, reduce: Callable, join: Callable
 ) -> tuple[Array, ...]:
-    """Own, others by row, others by column, each reduced over its pairs block by block."""
+    """Return own, others by row and others by column, each reduced over its pairs block by block."""
 
     def step(so_far: tuple[Array, Array], block: SideEmbeddings) -> tuple[tuple[Array, Array], Array]:
         products = _products(rows.vector, block.vector)
         own, other = (jnp.where(counted, products, NEG_INF) for counted in _relation(rows, block))
+        # Sums by row grow from block to block; a column is whole within its block, so its sum is final at once.
         so_far = join(so_far[0], reduce(own, axis=1)), join(so_far[1], reduce(other, axis=1))
         return so_far, reduce(other, axis=0)
 
@@ -115,7 +120,10 @@ def _log_sums_forward(
 def _log_sums_backward(
     chunk: int | None, kept: tuple, gradients: tuple[Array, ...]
 ) -> tuple[SideEmbeddings, SideEmbeddings]:
-    """The gradient by a product is that by the sum times its share of the sum, `exp(product - log sum)`."""
+    """Return the gradients of both sides.
+
+    The gradient by a product is the gradient by its sum, times its share of that sum, `exp(product - log sum)`.
+    """
     rows, columns, (own_sum, row_sum, column_sum) = kept
     own_gradient, row_gradient, column_gradient = gradients
 
@@ -124,6 +132,7 @@ def _log_sums_backward(
         products = _products(rows.vector, block.vector)
         own, other = _relation(rows, block)
 
+        # NEG_INF in place of an uncounted product: its share of any sum is exp(NEG_INF) = 0, and no NaN arises.
         def share(counted: Array, log_sum: Array) -> Array:
             return jnp.exp(jnp.where(counted, products - log_sum, NEG_INF))
 
@@ -145,7 +154,9 @@ logsumexp_pairs.defvjp(_log_sums_forward, _log_sums_backward)
 
 
 def _relation(rows: SideEmbeddings, columns: SideEmbeddings) -> tuple[Bool[Array, "n m"], Bool[Array, "n m"]]:
-    """Which pairs belong together, and which are compared as strangers."""
+    """Return a mask of the pairs that belong together, and a mask of the pairs that are compared as different clips."""
+    # Places [0, 1, 2] and numbers [7, 7, 9] on both sides: the diagonal belongs together, 0 and 1 are views of one clip
+    # and are not compared, and row 2 has columns 0 and 1 as negatives.
     both = rows.valid[:, None] & columns.valid[None, :]
     together = rows.place[:, None] == columns.place[None, :]
     same = rows.number[:, None] == columns.number[None, :]
@@ -158,20 +169,22 @@ def _products(rows: Float[Array, "n d"], columns: Float[Array, "m d"]) -> Float[
 
 
 def _product(a: Float[Array, "i j"], b: Float[Array, "j k"]) -> Float[Array, "i k"]:
-    """In true float32: a scale of 100 would magnify the rounding of fast products."""
+    """Return the matrix product in true float32, because a scale of 100 would magnify the rounding of fast products."""
     return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
 
 
 def _split(columns: Any, chunk: int | None) -> Any:
-    """Blocks `[k, c, …]` of the leading axis, at most `chunk` of it in each, filled up with what is not valid.
+    """Return blocks `[k, c, …]` of the leading axis, of at most `chunk` each, padded with invalid entries.
 
-    A block takes every k-th column, so that each device of a mesh gives its share of every block.
+    A block takes every k-th column, so that each device of a mesh contributes its share of every block.
     """
     total = len(jax.tree.leaves(columns)[0])
     blocks = -(-total // (chunk or total))
     size = -(-total // blocks)
 
     def split(x: Array) -> Array:
+        # Columns 0 to 4 with chunk 2: 3 blocks of size 2, padded to 6 columns and reshaped to [[0, 1, 2], [3, 4, -]],
+        # so that the blocks are [0, 3], [1, 4] and [2, -]. Padding is 0, which is False in `valid`.
         x = jnp.pad(x, [(0, size * blocks - total)] + [(0, 0)] * (x.ndim - 1))
         return jnp.moveaxis(by_rows(x.reshape(size, blocks, *x.shape[1:])), 1, 0)
 
@@ -179,5 +192,5 @@ def _split(columns: Any, chunk: int | None) -> Any:
 
 
 def _joined(blocks: Array, total: int) -> Array:
-    """The leading axis of `_split` put together again."""
+    """Return the leading axis of `_split`, joined again and without its padding."""
     return jnp.moveaxis(blocks, 0, 1).reshape(-1, *blocks.shape[2:])[:total]

@@ -1,4 +1,4 @@
-"""What classification is to answer: for each clip and class a number in [0, 1], and where it is known."""
+"""Targets of classification: a value in [0, 1] for each clip and class, and a mask of the known ones."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class ClassTargets(NamedTuple):
     """The targets of every clip.
 
     Attributes:
-      value: 1 for a class that the clip has, 0 for one that it has not, a share where clips are mixed.
-      known: for which classes of which clips that is known.
-      foreign: clips whose class is not below the number of classes.
+      value: 1 for a class that the clip has, 0 for one that it does not have, a share for mixed clips.
+      known: Mask of the known values.
+      foreign: Mask of the clips whose class is not below the number of classes.
     """
 
     value: Float[Array, "B E C"]
@@ -26,15 +26,14 @@ class ClassTargets(NamedTuple):
 
 
 def class_targets(clips: Clips, label: str, classes: int) -> ClassTargets:
-    """The targets of one kind of label.
+    """Return the targets of one kind of label.
 
-    A kind of which a clip has one class gives a 1 for that and a 0 for all others. Where another clip
-    was mixed in, the target is `share * own + (1 - share) * other` (mixup, Zhang et al. 2018, eq. 1), and
-    both must be known. A kind of which a clip may have several classes comes as numbers, of mixed clips
-    already mixed, for they are mixed as numbers; one that is not a number is not known.
+    A kind with one class a clip gives 1 for that class and 0 for all others. Where another clip was mixed in, the
+    target is `share * own + (1 - share) * other` (mixup, Zhang et al. 2018, eq. 1), and both must be known. A kind with
+    several classes a clip comes as numbers, which mixing has already averaged; NaN is an unknown value.
 
     Raises:
-      ValueError: the stream has no such kind of label, or with another number of classes.
+      ValueError: The stream has no such kind of label, or has it with another number of classes.
     """
     if label in clips.targets:
         given = jnp.asarray(clips.targets[label])
@@ -53,11 +52,13 @@ def class_targets(clips: Clips, label: str, classes: int) -> ClassTargets:
     if clips.mixed is not None:
         share = jnp.asarray(clips.mixed.share)
         other, other_known = _one_hot(jnp.asarray(clips.mixed.labels[label]), classes)
+        # Share 0.7 of class 0 mixed with class 2, of 3 classes: [0.7, 0, 0.3].
         value = share[..., None] * value + (1 - share[..., None]) * other
+        # Nothing was mixed in at a share of 1, so the other label does not matter.
         known &= other_known | (share == 1)
     return ClassTargets(value, jnp.broadcast_to(known[..., None], value.shape), own >= classes)
 
 
 def _one_hot(label: Int[Array, "B E"], classes: int) -> tuple[Float[Array, "B E C"], Bool[Array, "B E"]]:
-    """A 1 for the class, nothing where there is none of these; and where there is."""
+    """Return the one-hot vector of a class, zeros for a label that is no class, and a mask of the labels that are."""
     return jax.nn.one_hot(label, classes, dtype=jnp.float32), (label >= 0) & (label < classes)

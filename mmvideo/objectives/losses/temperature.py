@@ -1,4 +1,4 @@
-"""The temperature of a softmax or sigmoid over cosines: fixed, or learned within bounds."""
+"""Temperature of a softmax or sigmoid over cosines, fixed or learned within bounds."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 LARGEST_SCALE = 100.0
-"""The learned scale of the logits is kept at or below this (CLIP, Radford et al. 2021, section 2.5)."""
+"""Upper bound of the learned scale of the logits (CLIP, Radford et al. 2021, section 2.5)."""
 
 
 @jax.custom_vjp
 def bounded_exp(log_scale: Float[Array, ""]) -> Float[Array, ""]:
-    """`exp`, at most `LARGEST_SCALE`; at the bound only a gradient that leads back passes.
+    """Return `exp`, at most `LARGEST_SCALE`; at the bound, only a gradient that lowers the scale passes.
 
-    A plain minimum would also stop that one, and a temperature that touched the bound stay for ever.
+    A plain minimum would also stop that gradient, and a temperature that reached the bound would stay there for ever.
     """
+    # log 100 = 4.605: a log scale of 5 gives 100, not 148.
     return jnp.exp(jnp.minimum(log_scale, math.log(LARGEST_SCALE)))
 
 

@@ -1,4 +1,4 @@
-"""Metrics of single labels, of several, and of numbers: scikit-learn's values, and cases worked out by hand."""
+"""Metrics of single labels, several labels and numbers: scikit-learn's values, and cases computed by hand."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_a_large_confusion_matrix_is_left_out_and_said():
     ("scores", "truth", "said"),
     [
         (np.zeros((2, 3)), np.zeros(2, int), "one column to each of 2 classes"),
-        (np.full((2, 2), np.nan), np.zeros(2, int), "not numbers"),
+        (np.full((2, 2), np.nan), np.zeros(2, int), "scores hold NaN"),
         (np.zeros((2, 2)), np.array([0, 2]), "names class 2"),
     ],
 )

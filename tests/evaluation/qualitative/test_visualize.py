@@ -1,4 +1,4 @@
-"""Patches put together again are the picture that was cut."""
+"""Reassembled patches are the original image."""
 
 from __future__ import annotations
 

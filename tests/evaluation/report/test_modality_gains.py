@@ -1,4 +1,4 @@
-"""The table of what each modality adds, by hand."""
+"""The table of the gain of each modality, by hand."""
 
 from __future__ import annotations
 

@@ -260,7 +260,7 @@ def test_heat_is_where_the_attention_is():
 
 @pytest.mark.slow(reason="starts a browser")
 def test_a_browser_shows_it(data, tmp_path, browsed):
-    """The browser lays out every section and every picture decodes; nothing is asked of the network."""
+    """The browser lays out every section, every image decodes, and nothing uses the network."""
     assert browsed(write_report(tmp_path, data)) == "broken=0 flat=0 asked=0 wide=false"
 
 

@@ -177,7 +177,7 @@ def test_the_diagonal_is_told_from_mistakes(parse):
     parse(drawn)
     assert drawn.count('class="right-cell"') == 2 and drawn.count('class="wrong-cell"') == 1
     assert drawn.count('class="no-cell"') == 1
-    assert "a answered as b: 1 of 4 clips, 25.0 %" in drawn
+    assert "a predicted as b: 1 of 4 clips, 25.0 %" in drawn
 
 
 def test_classes_of_one_name_are_kept_apart():

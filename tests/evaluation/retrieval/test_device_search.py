@@ -1,4 +1,4 @@
-"""Search on a mesh of eight devices gives what the host gives, ties, near ties and what is not a number included."""
+"""Search on a mesh of eight devices gives the host's results, with ties, near ties and NaN."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 
 from mmvideo.evaluation.retrieval import device_search
 from mmvideo.evaluation.retrieval.device_search import mesh_candidates, mesh_counts, mesh_for
-from mmvideo.evaluation.retrieval.exact_search import count_higher_ranked_negatives, most_similar, positive_pairs
+from mmvideo.evaluation.retrieval.exact_search import count_higher_ranked_negatives, most_similar
+from mmvideo.evaluation.retrieval.positive_pairs import positive_pairs
 from mmvideo.evaluation.retrieval.recall_at_k import Direction, Side
 from mmvideo.parallel.config import Mesh
 from mmvideo.parallel.mesh import make_mesh
@@ -62,7 +63,7 @@ def test_counts_and_best_entries_are_those_of_the_host(mesh, case, blocks):
 
 
 def test_what_the_devices_answer_is_right_where_nothing_is_in_doubt(mesh, blocks):
-    """The host mends what is in doubt; here it has nothing to mend, so that the devices are what is tested."""
+    """The host recomputes open pairs; here there are none, so that only the devices are tested."""
     draw = np.random.default_rng(1)
     query, gallery = unit(draw.normal(size=(70, 16))), unit(draw.normal(size=(203, 16)))
     own, groups = draw.integers(0, 50, 70), draw.integers(0, 50, 203)

@@ -1,4 +1,4 @@
-"""Dual softmax in blocks against the dense formula, and what it is for."""
+"""Dual softmax in blocks against the dense formula, and its purpose."""
 
 from __future__ import annotations
 

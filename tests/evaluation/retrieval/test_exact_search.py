@@ -1,4 +1,4 @@
-"""Blocked search against the whole matrix in float64, with ties, near ties and what is not a number."""
+"""Blocked search against the whole matrix in float64, with ties, near ties and NaN."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from mmvideo.evaluation.retrieval.exact_search import (
     count_higher_ranked_negatives,
     group_ranks,
     most_similar,
-    positive_pairs,
 )
+from mmvideo.evaluation.retrieval.positive_pairs import positive_pairs
 
 
 def _unit(array: np.ndarray) -> np.ndarray:

@@ -175,7 +175,7 @@ def test_binomial_tail_bounds_unlike_trials():
 def test_binomial_tail_refuses_impossible_counts():
     with pytest.raises(ValueError, match="9 hits in 7 trials"):
         binomial_tail(9, 7, 0.5)
-    with pytest.raises(ValueError, match="no probability"):
+    with pytest.raises(ValueError, match="not a probability"):
         binomial_tail(1, 7, 1.5)
 
 
@@ -213,7 +213,7 @@ def test_every_ordered_pair_and_the_joint_one():
 
 
 def test_only_what_lies_in_one_space_is_compared():
-    """Two objectives with a space each: a clip's video is near its text in one, and near its sound in the other."""
+    """Two objectives with a space each: a clip's video is near its text in one, and near its audio in the other."""
     draw = np.random.default_rng(1)
     shown, heard = (_unit(draw.normal(size=(12, 8))) for _ in range(2))
     vectors = {"video": shown, "text": shown, "audio@heard": heard, "video@heard": heard}

@@ -35,7 +35,7 @@ def test_captions_are_equal_but_for_blanks():
 
 
 def test_distinct_rows_by_hand():
-    """Three clips, of which two are of one caption: what each asks and finds, counted by hand."""
+    """Three clips, two of them with one caption: queries and ranks, counted by hand."""
     video = unit(np.array([[1, 0.1], [0.2, 1], [0, 1]], float))
     text = unit(np.array([[1, 0], [0, 1], [1, 0]], float))
     found = {"video": Side(video, np.arange(3)), "text": Side(text, np.arange(3), np.array(["a", "b", "a"], object))}
@@ -99,7 +99,7 @@ def test_distinct_retrieval_of_class_like_captions_is_zero_shot_classification(c
     assert metrics["video_to_text/distinct/chance"] == pytest.approx(0.1)
     assert metrics["video_to_text/r@10"] == 0, "fifty equal captions stand before the right one"
     page = repeated_note(metrics) + retrieval_table(metrics)
-    assert "100% of the captions stand for more than one clip" in page and "equal captions as one" in page
+    assert "100% of the captions belong to more than one clip" in page and "equal captions as one" in page
 
 
 def test_the_gallery_counts_every_clip_of_the_caption(class_like, batches):
@@ -126,7 +126,7 @@ def test_the_gallery_counts_every_clip_of_the_caption(class_like, batches):
 
 @pytest.fixture(scope="module")
 def named(corpus, tmp_path_factory) -> str:
-    """The shapes of this folder's corpus, each told by the name of its joint class alone."""
+    """The shapes of this folder's corpus, with the name of the joint class as the only caption."""
     folder = tmp_path_factory.mktemp("named")
     shutil.copytree(Path(corpus).parent / "clips", folder / "clips")
     manifest = folder / "clips" / "manifest.jsonl"

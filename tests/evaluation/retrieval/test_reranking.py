@@ -158,12 +158,12 @@ def test_each_pair_is_judged_once_and_comes_back_in_its_place(subject, batches, 
 
 
 def test_without_a_matching_head_it_says_so(learner, batches):
-    with pytest.raises(ValueError, match="evaluation.rerank asks a matching head, and the run has none"):
+    with pytest.raises(ValueError, match="evaluation.rerank needs a matching head, but the run has none"):
         RetrievalEvaluator(batches, "shapes", "test", rerank=3).run(EvaluatedModel(learner))
 
 
 def test_what_the_head_cannot_judge_is_null(subject, batches, config):
-    """Shown pictures and words alone, it judges no pair: right ones stand last, and the file holds no odd number."""
+    """With video and text alone it scores no pair: right entries come last, and the file holds no NaN."""
     seen = Batches(config, masked=False, train=False, modalities=("video", "text"), assets=batches.assets())
     result = RetrievalEvaluator(seen, "shapes", "test", rerank=4, modalities=("video", "text")).run(subject)
     assert not any("/reranked/" in name for name in result.metrics) and result.protocol["reranked"].endswith("none")

@@ -1,4 +1,4 @@
-"""Two processes of two devices measure what one does: all captions, re-ranked, and class names."""
+"""Two processes of two devices measure the same as one: all captions, re-ranked, and class names."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ WORKER = """
 
 @pytest.mark.slow(reason="starts two processes that compile")
 def test_two_processes_measure_what_one_does(matcher, batches, config, tmp_path, launch):
-    """Nine clips and 27 texts, which no batch of four rows divides; both processes end with the same numbers."""
+    """Nine clips and 27 texts, which no batch of four rows divides; both processes have the same results."""
     (tmp_path / "run").write_bytes(pickle.dumps((config, matcher.trunk.config, matcher.objectives)))
     subject = EvaluatedModel(matcher)
     found = RetrievalEvaluator(batches, "shapes", "test", captions="all", rerank=4).run(subject)

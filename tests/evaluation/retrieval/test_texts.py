@@ -18,9 +18,7 @@ from mmvideo.input.pipeline import Batches
 
 
 class Retold:
-    """The clips of a corpus, told by the captions given for each."""
-
-    """The clips of a corpus, told by the captions given for each."""
+    """The clips of a corpus with other captions."""
 
     def __init__(self, path: str, split: str, captions: list[list[str]]):
         self.corpus = open_corpus(path, split)
@@ -39,7 +37,7 @@ class Retold:
 
 @pytest.fixture(scope="module")
 def captions(batches) -> list[list[str]]:
-    """What the clips of the corpus are told by; one has a single caption, one has none."""
+    """Captions of the clips of the corpus; one clip has a single caption, one has none."""
     told = batches.corpus.all_captions()
     return [told[0], told[1][:1], [], *told[3:]]
 
@@ -83,7 +81,7 @@ def test_the_texts_of_clips(retold, captions):
 
 
 def test_texts_that_are_cut_are_counted(config, batches):
-    """One that has as many pieces as there is room for is whole; with a begin mark it is one too long."""
+    """A text of exactly the available tokens is whole; with a begin mark it is one too long."""
     text_tokens = [len(batches.tokenizer.encode(told[0])) for told in batches.corpus.all_captions()]
     words = Texts([told[0] for told in batches.corpus.all_captions()], np.arange(9))
     for begin in (False, True):
@@ -124,7 +122,7 @@ def test_ranks_are_those_of_texts_embedded_beside_their_clips(
     assert ("video_to_text/by_clip/r@1" in result.metrics) == (which == "all")
     assert result.protocol["captions"].startswith(f"{which}:")
     cut = texts.cut(retold)
-    assert result.protocol["texts"].startswith(f"{len(texts.words)} texts, of which {cut} were cut to 16 pieces")
+    assert result.protocol["texts"].startswith(f"{len(texts.words)} texts, of which {cut} were cut to 16 tokens")
 
 
 def test_predictions_name_each_caption(subject, retold):
@@ -163,7 +161,7 @@ def test_media_that_is_missing_is_left_out_and_counted(matcher, config, batches)
 
 
 def test_texts_of_a_clip_that_cannot_be_read_are_left_out(subject, config, corpus, batches):
-    """Nor do those of others slip into its place."""
+    """The texts of other clips do not take their place."""
     told = batches.corpus.all_captions()
 
     class Damaged(Retold):

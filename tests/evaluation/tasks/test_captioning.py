@@ -1,4 +1,4 @@
-"""Captions and answers that a real model writes: each clip once, scored, kept; and what of the facts they get right."""
+"""Captions and answers that a real model generates: each clip once, scored and stored, with the facts they state."""
 
 from __future__ import annotations
 

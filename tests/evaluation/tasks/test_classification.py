@@ -1,4 +1,4 @@
-"""Classes and numbers of whole clips: the answers of a real learner, averaged over views, scored and kept."""
+"""Classes and numbers of whole clips: predictions of a real learner, averaged over views, scored and stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses on held-out clips: the mean is over what counted, however the clips fall into batches."""
+"""Losses on held-out clips: the mean is over tokens and clips that counted, however they fall into batches."""
 
 from __future__ import annotations
 

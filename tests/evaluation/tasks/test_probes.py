@@ -38,7 +38,7 @@ def test_a_probe_gives_the_same_answer_twice(probe):
 
 
 def test_only_a_linear_rule_is_linear():
-    """Exclusive or of two signs: no line tells it, neighbours do."""
+    """Exclusive or of two signs: no line separates it, neighbours do."""
     draw = np.random.default_rng(0)
     features = draw.normal(size=(800, 2))
     features += 0.5 * np.sign(features)

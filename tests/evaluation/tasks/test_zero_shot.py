@@ -65,7 +65,7 @@ def test_clips_without_the_media_are_left_out(matcher, config, batches):
 
 
 def test_what_is_wrong_is_told(matcher, batches, config):
-    with pytest.raises(ValueError, match="evaluation.prompts 'a film' has not one place for the class name"):
+    with pytest.raises(ValueError, match="evaluation.prompts 'a film' must have exactly one place for the class name"):
         ZeroShotEvaluator(batches, ("visual",), "shapes", "test", prompts=("{}", "a film"))
     with pytest.raises(ValueError, match="evaluation.prompts is empty"):
         ZeroShotEvaluator(batches, ("visual",), "shapes", "test", prompts=())

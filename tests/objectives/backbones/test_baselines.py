@@ -1,4 +1,4 @@
-"""Objectives on the baselines: what compares or classifies clips works unchanged, what predicts tokens refuses."""
+"""Objectives on the baselines: comparison and classification of clips work, prediction of tokens is refused."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Objectives on a trunk that keeps a token a step of video: text and sound are predicted, video is refused."""
+"""Objectives on a backbone with one token a time step of video: text and audio are predicted, video is refused."""
 
 import dataclasses
 

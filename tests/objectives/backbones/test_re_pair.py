@@ -1,4 +1,4 @@
-"""Clips put together anew stand in their rows as the input room would have put them there."""
+"""Re-paired clips have the same rows as the input pipeline would give them."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -40,7 +40,7 @@ def test_new_rows_hold_the_tokens_of_both_owners():
 
 
 def test_a_clip_that_finds_no_room_is_left_out_and_the_next_is_tried():
-    """Clips 0 and 3 have 4 tokens of video and of sound, clip 1 has 4 of video, and all have 6 of text."""
+    """Clips 0 and 3 have 4 tokens of video and of audio, clip 1 has 4 of video, and all have 6 of text."""
     layout = make_stream([random_clip(seed, kinds) for seed, kinds in enumerate(KINDS)], rows=2, slots=3).layout
     media, text = jnp.array([[0, 3, 1]]), jnp.array([[1, 1, 1]])
     for video, audio, words, fits in [

@@ -1,4 +1,4 @@
-"""What a head may know: `modalities` names all of it, whatever the others of a clip hold."""
+"""Heads that see only their `modalities`, whatever else a clip has."""
 
 import dataclasses
 
@@ -63,15 +63,15 @@ def test_after_fusion_it_knows_all():
         (
             Fusion("early"),
             Classification("x", 2, ("video",)),
-            "know video only, and audio, text can be seen from the",
+            "uses video only, but audio, text can be seen from the",
         ),
-        (Fusion("mid", 0), Regression("x", ("audio",)), "regression.after_fusion=True if it may know video, text too"),
+        (Fusion("mid", 0), Regression("x", ("audio",)), "regression.after_fusion=True if it may use video, text too"),
         (
             Fusion("mid", 2),
             Classification("x", 2),
             "meet only in layers where text can be seen: set fusion.media",
         ),
-        (Fusion("bottleneck", 1), Classification("x", 2), "to know video \\+ audio together"),
+        (Fusion("bottleneck", 1), Classification("x", 2), "uses video \\+ audio together"),
     ],
 )
 def test_a_fusion_without_such_a_layer_is_refused(fusion, objective, words):

@@ -1,4 +1,4 @@
-"""The full stream holds what the clips held before anything was hidden."""
+"""The unmasked stream holds the content of the clips from before masking."""
 
 import jax.numpy as jnp
 import numpy as np

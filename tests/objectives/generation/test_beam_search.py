@@ -1,4 +1,4 @@
-"""The search: against counting every text there is, and what is drawn against what may be drawn."""
+"""The search: against an enumeration of all texts, and draws against the tokens that are allowed."""
 
 import itertools
 
@@ -44,7 +44,7 @@ def search(decoding, text_tokens=4):
 
 
 def everything(clip, alpha, shortest=0):
-    """Rank, score and pieces of every text that a clip can have: ended, or as long as its room."""
+    """Return rank, score and tokens of every text that a clip can have: ended, or of full length."""
     texts = []
     for length in range(ROOM[clip] + 1):
         for words in itertools.product((1, 2), repeat=length):

@@ -1,4 +1,4 @@
-"""Questions and answers: only answers count, and they are written behind the clip's own question."""
+"""Questions and answers: only answers count, and they are generated after the clip's own question."""
 
 import dataclasses
 
@@ -35,7 +35,7 @@ def asked_clips():
 
 @pytest.fixture(scope="module")
 def made():
-    """Heads and trunk."""
+    """Return heads and backbone."""
     return ANSWERS.heads(SMALL, ASKED, rngs=nnx.Rngs(0)), MultimodalTransformer(SMALL, ASKED, rngs=nnx.Rngs(0))
 
 
@@ -86,5 +86,5 @@ def test_answers_are_written_behind_their_questions(made, stream):
 
 
 def test_answers_need_their_mark():
-    with pytest.raises(ValueError, match="the tokenizer has no piece <answer>"):
+    with pytest.raises(ValueError, match="the tokenizer has no token <answer>"):
         ANSWERS.heads(SMALL, SPEC, rngs=nnx.Rngs(0))

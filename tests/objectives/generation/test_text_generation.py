@@ -98,7 +98,7 @@ def write(learner, clips, decoding=Decoding(), prompt=None, key=None, rows=2, sl
 
 @functools.partial(jax.jit, static_argnums=0)
 def next_chances(graph, state, stream):
-    """Logarithm of the probability of what comes behind the last token of the only clip of every row."""
+    """Return the log probability of the token after the last one of the only clip of every row."""
     learner = nnx.merge(graph, state)
     top = learner.trunk(stream).top
     last = stream.layout.is_token.sum(axis=1) - 1
@@ -107,7 +107,7 @@ def next_chances(graph, state, stream):
 
 
 def chances_of(learner, clip, texts, rows=4):
-    """Those of the next piece of some texts of a clip, each a stream of its own that is run as a whole."""
+    """Return the log probabilities of the next token of some texts of a clip, each run as a stream of its own."""
     clips = [{**clip, "text": part(np.array(text, np.int32), None)} for text in texts]
     stream = on_device(make_stream(clips + [None] * (rows - len(clips)), rows, 1, spec=SPEC, hidden=()))
     chances = np.array(next_chances(*nnx.split(learner), stream), np.float64)[: len(texts)]
@@ -183,7 +183,7 @@ def test_what_is_written_is_what_a_slow_search_finds(unsure, decoding, beams, al
 
 
 def test_the_score_is_that_of_one_pass_over_the_whole_text(unsure):
-    """Logits from what was kept are those of a forward pass over clips with the drawn texts, all of them packed."""
+    """Logits from the cache are those of a forward pass over clips with the drawn texts, all of them packed."""
     clips = strangers()
     found = write(unsure, clips, Decoding("sample", temperature=3.0, seed=4))
     drawn = [text[: text.index(END) + 1] if END in text else text for text in found.text_tokens[0].tolist()]
@@ -307,5 +307,5 @@ def test_what_can_not_be_written_is_told(learner):
     heads = learner.heads["captioning"]
     with pytest.raises(ValueError, match="decoding.length 9 is more than input.text.length 8"):
         Captioning().generate(heads, stream, learner.trunk, Decoding(length=9))
-    with pytest.raises(ValueError, match="a prompt of 8 pieces"):
+    with pytest.raises(ValueError, match="a prompt of 8 tokens"):
         Captioning().generate(heads, stream, learner.trunk, prompt=Prompt(np.zeros(8, np.int32)))

@@ -1,10 +1,10 @@
-"""Question answering scored by exact match.
+"""Question answering, scored by exact match.
 
-`exact_match` compares after the normalisation of the SQuAD evaluation (Rajpurkar et al. 2016, section 6.1): lower case,
-no punctuation, no articles, single spaces. `exact_match_verbatim` compares the texts as they are, ends trimmed; that is
-how open-ended video question answering with a closed list of answers (MSRVTT-QA, MSVD-QA, ActivityNet-QA) is scored.
-A question with several answers counts as answered by any of them. VQA's soft accuracy over ten annotators, which also
-respells numbers and contractions, is another measure and isn't this one.
+`exact_match` compares answers after the normalisation of the SQuAD evaluation (Rajpurkar et al. 2016, section 6.1):
+lower case, no punctuation, no articles, single spaces. `exact_match_verbatim` compares the texts as they are, with
+trimmed ends. Open-ended video question answering with a closed list of answers (MSRVTT-QA, MSVD-QA, ActivityNet-QA) is
+scored in this way. Any of several right answers counts. VQA's soft accuracy over ten annotators, which also respells
+numbers and contractions, is a different metric.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def normalised(answer: str) -> str:
-    """The answer in lower case, without ASCII punctuation and articles, with single spaces."""
+    """Return the answer in lower case, without ASCII punctuation and articles, with single spaces."""
+    # `The red, red circle!` becomes `red red circle`.
     return " ".join(_ARTICLES.sub(" ", answer.lower().translate(_NO_PUNCTUATION)).split())
 
 
@@ -27,19 +28,20 @@ def answer_metrics(
     references: Mapping[str, Sequence[str]],
     kinds: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, float | int], dict[str, dict[str, float]]]:
-    """Share of questions answered right, overall and by type of answer.
+    """Return the share of questions answered right, overall and by type of answer.
 
     Args:
-      predicted: the answer to each question, by its id.
-      references: right answers to each question.
-      kinds: type of each answer (`number`, `yes/no`, …), for some questions or all.
+      predicted: Answer to each question, by its id.
+      references: Right answers to each question.
+      kinds: Type of each answer (`number`, `yes/no`, …), for some or all questions.
 
     Returns:
       `exact_match`, `exact_match_verbatim`, `exact_match/KIND` and `clips/KIND` for each type, `clips`, and `left_out`,
-      how many questions have no prediction or no right answer; then the first two of each question.
+        the
+      number of questions without a prediction or without a right answer; then the first two of each question.
 
     Raises:
-      ValueError: an answer list is a string, or no question has both.
+      ValueError: The answers of a question are a string, or no question has both.
     """
     both = [name for name in predicted if references.get(name)]
     if not both:

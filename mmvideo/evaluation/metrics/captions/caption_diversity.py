@@ -1,6 +1,6 @@
-"""How long, how varied and how new the captions of a model are, apart from whether they are right.
+"""Length, diversity and novelty of the captions of a model, independent of their correctness.
 
-A captioner that says one safe sentence of every clip can score well; these numbers tell on it.
+A captioner that gives every clip the same safe sentence can score well; these metrics reveal it.
 """
 
 from __future__ import annotations
@@ -15,20 +15,22 @@ from mmvideo.evaluation.metrics.captions.caption_words import caption_words
 def caption_diversity(
     predicted: Sequence[Sequence[str]], training: Collection[str] | None = None
 ) -> dict[str, float | int]:
-    """Lengths and diversity of captions given as words.
+    """Return lengths and diversity of captions given as words.
 
     Args:
-      predicted: the words of each clip's caption.
-      training: captions seen in training, as text; they are put into words here.
+      predicted: Words of each clip's caption.
+      training: Captions seen in training, as text.
 
     Returns:
       `length_mean`, `length_std`, `length_min`, `length_max` in words; `empty`, the share of captions without a word;
-      `vocabulary`, how many different words; `distinct_1` and `distinct_2`, the share of different uni- and bigrams
-      among all of them (Li et al. 2016); `unique`, the share of captions that no other clip has; where training
-      captions are given, `novel`, the share of captions that is none of them.
+      `vocabulary`, the number of different words; `distinct_1` and `distinct_2`, the share of different uni- and
+        bigrams
+      among all of them (Li et al. 2016); `unique`, the share of captions that no other clip has; with training captions
+        also
+      `novel`, the share of captions that are not among them.
 
     Raises:
-      ValueError: no clips.
+      ValueError: There are no clips.
     """
     if not predicted:
         raise ValueError("diversity of no captions: give at least one clip")
@@ -36,6 +38,7 @@ def caption_diversity(
     lengths = np.array([len(words) for words in captions])
     unigrams = [word for words in captions for word in words]
     bigrams = [pair for words in captions for pair in zip(words, words[1:], strict=False)]
+    # Captions [a, b, b, c]: repeats [1, 2, 1], so 2 of 4 are unique.
     _, repeats = np.unique([" ".join(words) for words in captions], return_counts=True)
     metrics: dict[str, float | int] = {
         "length_mean": float(lengths.mean()),

@@ -1,12 +1,13 @@
-"""The words of a caption as the COCO caption evaluation counts them (Chen et al. 2015, section 3.1).
+"""Words of a caption as the COCO caption evaluation counts them (Chen et al. 2015, section 3.1).
 
 That evaluation runs Stanford's Penn Treebank tokeniser (CoreNLP 3.4.1, `-preserveLines -lowerCase`) in Java and
 then drops `PUNCTUATION`. The rules below were found by feeding that program, exhaustively where the space is small
 (every string of up to five letters as an abbreviation, every character of the basic plane), and are held to its
 output by a golden file. Its oddities are kept, because published numbers contain them: `!!` is a word, brackets
-become `-lrb-` and `-rrb-` and *stay* (the list to drop names them in capitals), `can't` is `ca n't`, `£5` is `# 5`.
+become `-lrb-` and `-rrb-` and are *kept* (the list of dropped tokens has them in capitals), `can't` is `ca n't`, `£5`
+is `# 5`.
 
-What differs from the reference:
+Differences from the reference:
 
 - a line break inside a caption is white space here; there `\\r`, `\\x0b`, `\\x0c`, `\\x85`, `\\u2028` and `\\u2029` end
   the line and shift every later caption of the file to the wrong clip;
@@ -17,8 +18,8 @@ What differs from the reference:
   Latin, Greek, Cyrillic, Hebrew, Arabic, Devanagari and Thai are dropped here;
 - web and mail addresses, smileys and mixed nests of hyphens, slashes and full stops follow the common cases only.
 
-On 27,476 different captions of abstract scenes, PASCAL and COCO not one differed; of 30,000 lines of software
-documentation, full of what captions don't hold, 122 did.
+None of 27,476 different captions of abstract scenes, PASCAL and COCO differed. Of 30,000 lines of software
+documentation, which are full of text that captions do not hold, 122 differed.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from __future__ import annotations
 import re
 
 PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", "....", ".....", ";", '"'])
-"""Tokens that are dropped: the reference's list without brackets (it names them in capitals that never occur), and the
+"""Tokens that are dropped: the reference's list without brackets (it has them in capitals, which never occur), and the
 spellings of its quotes and dots before it normalises them."""
 
 _ABBREVIATIONS = """
@@ -65,7 +66,7 @@ def _any(words: str) -> str:
     return "|".join(sorted(words.split(), key=len, reverse=True))
 
 
-# A group is the token where a rule looks at what follows it.
+# Where a rule also checks the text after its token, the token is a group.
 _CASELESS = [
     # Words, joined by single stops as in `foo.com`, by hyphens, slashes and underscores.
     rf"{_LETTER}{_ALNUM}*(?:[.!?]{_LETTER}{_ALNUM}*)*(?:-{_PART})*",
@@ -82,7 +83,7 @@ _CASELESS = [
     rf"(?:{_ALNUM}+-)*[a-z]\.(?:[a-z]\.)+(?:-(?:(?:[a-z]\.)+|{_ALNUM}+))*",
     rf"(?:[a-z]{{1,2}}\.)+(?:-(?:(?:[a-z]\.)+|{_ALNUM}+))+",
     rf"({_HYPHENED}\.)[,;:]",
-    # What an apostrophe begins, ends or joins.
+    # Words that start with, end in or contain an apostrophe.
     r"n['’`]t",
     rf"['’](?:ll|re|ve|[smd]){_NO_LETTER}",
     rf"['’]n(?:['’]|{_NO_LETTER})|['’](?:em|till?|cause)|'(?:tis|twas)",
@@ -113,7 +114,7 @@ _CASED = [
 _RULES = [re.compile(rule, re.IGNORECASE) for rule in _CASELESS] + [re.compile(rule) for rule in _CASED]
 
 _PLAIN = re.compile(r"[A-Za-z]+(?=[ ,]|$)")
-# Single characters that are tokens; whatever is neither these nor in a rule is dropped, emoji among it.
+# Single characters that are tokens. Other characters outside all rules are dropped, such as emoji.
 _SYMBOL = re.compile(
     r"[!-/:-@\[-`{-~¡¥-©¬®-´¶-¹¿×÷;·‖‗‚„-‣‰-‸※‾-⁂⁄⁰⁴-⁾₀-₎℀-℃℈℉№℗℘℞-℣⅀-⅄⅕-⅞←-⯿、。〒・！-／：-＠［-｀｛-･￠￡￥￦]"
 )
@@ -134,19 +135,21 @@ _ENTITY = re.compile(rf"&({'|'.join(_ENTITIES)});", re.IGNORECASE)
 
 
 def caption_words(caption: str) -> list[str]:
-    """Words of one caption, in lower case and without `PUNCTUATION`; none for an empty caption."""
+    """Return the words of one caption, in lower case and without `PUNCTUATION`; none for an empty caption."""
     text = _spelt(caption)
     words: list[str] = []
     at = 0
     while at < len(text):
         if plain := _PLAIN.match(text, at):
-            token, at = plain[0].lower(), plain.end()
+            token = plain[0].lower()
+            at = plain.end()
         elif text[at].isspace():
             at += 1
             continue
         else:
             end = _longest(text, at)
-            token, at = text[at:end].lower(), max(end, at + 1)
+            token = text[at:end].lower()
+            at = max(end, at + 1)
         if token in _JOINED and not text.startswith("'", at):
             words += _JOINED[token]
         elif plain:
@@ -158,19 +161,20 @@ def caption_words(caption: str) -> list[str]:
 
 
 def _spelt(caption: str) -> str:
-    """The caption with quotes, dashes, currencies, fractions and entities as plain ASCII."""
+    """Return the caption with quotes, dashes, currencies, fractions and entities as plain ASCII."""
     if not caption.isascii():
         caption = caption.translate(_SPELT)
     return _ENTITY.sub(lambda found: _ENTITIES[found[1].lower()], caption) if "&" in caption else caption
 
 
 def _longest(text: str, at: int) -> int:
-    """End of the token that starts here; `at` where there is none.
+    """Return the end of the token that starts at `at`, or `at` if there is none.
 
-    The rule that reaches farthest decides, and what it looks at behind the token counts, as in a JFlex lexer.
+    The rule that reaches farthest wins, and text after the token that the rule checks counts, as in a JFlex lexer.
     """
     found = [match for rule in _RULES if (match := rule.match(text, at))]
     if found:
+        # Of rules that reach equally far the first wins, as in a lexer.
         farthest = max(found, key=re.Match.end)
         return farthest.end(farthest.lastindex or 0)
     return at + 1 if _SYMBOL.match(text, at) or text[at].isdigit() else at

@@ -1,13 +1,13 @@
 """CIDEr and CIDEr-D of captions (Vedantam et al. 2015): consensus with the references, weighted by rarity.
 
-A caption is a vector of tf-idf weights of its n-grams, n = 1 … 4; a reference is scored by the cosine of the two, per
-n, and n and the references are averaged; the scale is 0 … 10. CIDEr-D, the paper's variant that is harder to game,
-takes the n-grams no more often than the reference has them and damps a difference of length by a Gaussian (sigma 6).
+A caption is a vector of tf-idf weights of its n-grams, n = 1 … 4. Its score is the cosine with a reference, averaged
+over n and over the references; the scale is 0 … 10. CIDEr-D, the paper's variant that is harder to game, clips the
+count of an n-gram by that of the reference, and damps a difference of length by a Gaussian (sigma 6).
 
-- What other code calls CIDEr (the COCO caption scorer's `Cider`, nearly all published numbers) *is* CIDEr-D.
-- Document frequencies come from the references given: a clip is a document, however many references it has. So a
-  value depends on the whole set and not on the clip alone, and a set of one clip scores 0.
-- As in the authors' code, words aren't stemmed (the paper stems them), and the length is that in bigrams.
+- Other code and nearly all published numbers say CIDEr for CIDEr-D (the COCO caption scorer's `Cider`).
+- Document frequencies come from the given references: a clip is a document, however many references it has. A value
+  thus depends on the whole set, and a set of one clip scores 0.
+- As in the authors' code, words are not stemmed (the paper stems them), and length is counted in bigrams.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ORDER, SIGMA, SCALE = 4, 6.0, 10.0
 
 
 class Cider(NamedTuple):
-    """Values of each clip, in 0 … 10; a corpus scores their mean."""
+    """Values of each clip, in 0 … 10; the value of a corpus is their mean."""
 
     cider: Float[np.ndarray, "n"]
     cider_d: Float[np.ndarray, "n"]
@@ -39,8 +39,10 @@ class _Vector(NamedTuple):
 
 
 def cider(predicted: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]) -> Cider:
-    """CIDEr and CIDEr-D of each clip's caption (words) against its references, one or more of them."""
+    """Return CIDEr and CIDEr-D of each clip's caption (words) against its references, one or more of them."""
     counted = [[ngrams(reference, ORDER) for reference in its] for its in references]
+    # References `a dog`, `a cat` of clip 0 and `a dog` of clip 1: `a` and `dog` are in 2 documents, with rarity 0, and
+    # `cat` is in 1, with rarity log 2.
     frequency = Counter(ngram for its in counted for ngram in set().union(*its))
     clips = math.log(len(counted)) if counted else 0.0
     rarity = {ngram: clips - math.log(documents) for ngram, documents in frequency.items()}
@@ -53,7 +55,7 @@ def cider(predicted: Sequence[Sequence[str]], references: Sequence[Sequence[Sequ
 
 
 def _vector(counts: Counter[tuple[str, ...]], rarity: Mapping[tuple[str, ...], float], unseen: float) -> _Vector:
-    """Tf-idf weights; an n-gram that no reference holds is as rare as one of a single document."""
+    """Return the tf-idf weights; an n-gram of no reference is as rare as one of a single document."""
     weights = {ngram: count * rarity.get(ngram, unseen) for ngram, count in counts.items()}
     squares = [0.0] * ORDER
     for ngram, weight in weights.items():
@@ -63,10 +65,12 @@ def _vector(counts: Counter[tuple[str, ...]], rarity: Mapping[tuple[str, ...], f
 
 
 def _similarity(caption: _Vector, reference: _Vector) -> tuple[float, float]:
-    """Mean over n of the cosine, as it is and clipped and damped."""
+    """Return the mean over n of the cosine, plain, and clipped and damped."""
     plain, clipped = [0.0] * ORDER, [0.0] * ORDER
     for ngram in caption.weights.keys() & reference.weights.keys():
-        mine, theirs, n = caption.weights[ngram], reference.weights[ngram], len(ngram) - 1
+        mine = caption.weights[ngram]
+        theirs = reference.weights[ngram]
+        n = len(ngram) - 1
         plain[n] += mine * theirs
         clipped[n] += min(mine, theirs) * theirs
     norms = [a * b or 1.0 for a, b in zip(caption.norms, reference.norms, strict=True)]

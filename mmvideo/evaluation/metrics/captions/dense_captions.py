@@ -1,12 +1,12 @@
-"""Dense captioning by the protocol of ActivityNet Captions (Krishna et al. 2017): events that overlap are compared.
+"""Dense captioning by the protocol of ActivityNet Captions (Krishna et al. 2017), over events that overlap.
 
-At each threshold of temporal overlap a predicted event is paired with every true event that overlaps it enough, of all
-annotators, and one that overlaps none is paired with a word that nobody says. The caption metrics are computed over the
-pairs of a video and averaged over videos, then over thresholds. So the metric rewards short lists of safe events (see
-`soda` for one that doesn't), BLEU is that of one video's pairs, and CIDEr-D takes its document frequencies from them.
+At each threshold of temporal overlap, a predicted event is paired with every true event of any annotator that overlaps
+it enough. An event that overlaps none is paired with a nonsense word. The caption metrics are computed over the pairs
+of a video and averaged over videos, then over thresholds. The metric therefore rewards short lists of safe events
+(`soda` does not), BLEU is that of one video's pairs, and CIDEr-D takes its document frequencies from them.
 
-The published evaluator scores a video that is absent from the predictions with 0. Here an absent video is left out and
-counted, and one whose list of events is empty scores 0.
+The published evaluator scores a video that is absent from the predictions with 0. Here such a video is left out and
+counted, and a video with an empty list of events scores 0.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NOTHING = [["zqxjvkwzqxjvkwz"]]  # letters, because METEOR drops other signs, a
 
 
 class Event(NamedTuple):
-    """A window of a video in seconds, and what happens in it."""
+    """A window of a video in seconds, and its caption."""
 
     start: float
     end: float
@@ -41,15 +41,17 @@ Annotations = Mapping[str, Sequence[Sequence[Event]]]
 
 
 def event_words(event: Event) -> list[str]:
-    """Words of an event's caption; as in the published evaluators, what isn't ASCII is white space."""
+    """Return the words of an event's caption; as in the published evaluators, non-ASCII characters are white space."""
     return caption_words("".join(letter if letter.isascii() else " " for letter in event.caption))
 
 
 def overlaps(true: Sequence[Event], predicted: Sequence[Event]) -> Float[np.ndarray, "true predicted"]:
-    """Intersection over union of windows, in [0, 1)."""
+    """Return the intersection over union of windows, in [0, 1)."""
     a = np.array([event[:2] for event in true], np.float64).reshape(-1, 1, 2)
     b = np.array([event[:2] for event in predicted], np.float64).reshape(1, -1, 2)
     common = np.maximum(0.0, np.minimum(a[..., 1], b[..., 1]) - np.maximum(a[..., 0], b[..., 0]))
+    # The hull of disjoint windows is longer than both together: [0, 1] and [3, 4] have hull 4 and sum 2. The union is
+    # the smaller of the two; for windows that overlap, the hull.
     hull = np.maximum(a[..., 1], b[..., 1]) - np.minimum(a[..., 0], b[..., 0])
     both = a[..., 1] - a[..., 0] + b[..., 1] - b[..., 0]
     return common / (np.minimum(hull, both) + 1e-8)
@@ -61,22 +63,24 @@ def dense_caption_metrics(
     meteor: Meteor | None = None,
     thresholds: Sequence[float] = THRESHOLDS,
 ) -> tuple[dict[str, float | int], dict[str, dict[str, float]]]:
-    """Caption metrics over overlapping events, and how many events are found.
+    """Return caption metrics over overlapping events, and precision and recall of events.
 
     Args:
-      predicted: events of each video, the first 1,000 of which the published evaluator would keep.
-      annotations: true events of each video, by annotator.
-      meteor: a running scorer; without it METEOR is left out.
-      thresholds: overlaps at which pairs count.
+      predicted: Events of each video; the published evaluator would keep the first 1,000.
+      annotations: True events of each video, by annotator.
+      meteor: Running scorer; without it METEOR is left out.
+      thresholds: Overlaps from which pairs count.
 
     Returns:
       `dense_NAME@THRESHOLD` and its mean over thresholds `dense_NAME` for `bleu_1` … `bleu_4`, `rouge_l`, `cider_d` and
-      `meteor`; in the same way `event_precision` (share of predicted events that overlap a true one by more than the
-      threshold), `event_recall` (share of true events overlapped) of the best annotator, and `event_f1` of their means;
-      `clips`, and `left_out`, how many videos lack either. Then the means over thresholds of each video.
+      `meteor`. Likewise `event_precision` (share of predicted events that overlap a true one by more than the
+        threshold) and
+      `event_recall` (share of true events overlapped) of the best annotator, and `event_f1` of their means. `clips`,
+        and
+      `left_out`, the number of videos that lack either. Then the means over thresholds of each video.
 
     Raises:
-      ValueError: no video has both.
+      ValueError: No video has both.
     """
     names = [name for name in predicted if annotations.get(name)]
     if not names:
@@ -102,7 +106,7 @@ def _video(
     meteor: Meteor | None,
     thresholds: Sequence[float],
 ) -> dict[str, float]:
-    """Every metric of one video at each threshold, and their means."""
+    """Return every metric of one video at each threshold, and their means."""
     overlap = [overlaps(events, predicted) for events in annotators]
     said = [event_words(event) for event in predicted]
     right = [[event_words(event) for event in events] for events in annotators]
@@ -114,8 +118,10 @@ def _video(
             for annotator, found in enumerate(overlap)
             for row in np.flatnonzero(found[:, number] >= threshold)
         ]
+        # Predicted events that overlap no true event of any annotator.
         alone = ~np.any([(found >= threshold).any(axis=0) for found in overlap], axis=0)
         pairs += [(said[number], _NOTHING) for number in np.flatnonzero(alone)]
+        # Pairs count from the threshold on, recall only above it: the published evaluator has both comparisons.
         scores = _captions(pairs, meteor) | _found([found > threshold for found in overlap])
         values |= {f"{name}@{threshold:g}": value for name, value in scores.items()}
     for name in scores:
@@ -124,7 +130,7 @@ def _video(
 
 
 def _captions(pairs: Sequence[tuple[list[str], list[list[str]]]], meteor: Meteor | None) -> dict[str, float]:
-    """Caption metrics over the pairs of one video; all 0 where nothing was predicted."""
+    """Return caption metrics over the pairs of one video; all 0 if nothing was predicted."""
     if not pairs:
         names = ["bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider_d"] + ["meteor"] * (meteor is not None)
         return {f"dense_{name}": 0.0 for name in names}
@@ -138,7 +144,7 @@ def _captions(pairs: Sequence[tuple[list[str], list[list[str]]]], meteor: Meteor
 
 
 def _found(overlap: Sequence[Bool[np.ndarray, "_ predicted"]]) -> dict[str, float]:
-    """Precision and recall of events, each of the annotator that it is best for."""
+    """Return precision and recall of events, each of the annotator with the highest value."""
     return {
         "event_precision": max(float(found.any(axis=0).mean()) if found.shape[1] else 0.0 for found in overlap),
         "event_recall": max(float(found.any(axis=1).mean()) if found.shape[0] else 0.0 for found in overlap),

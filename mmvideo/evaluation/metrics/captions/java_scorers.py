@@ -1,9 +1,9 @@
-"""METEOR and SPICE through their reference programs in Java, as an extra.
+"""METEOR and SPICE by their reference programs in Java, as optional metrics.
 
-METEOR (Denkowski and Lavie 2014) needs synonym and paraphrase tables, SPICE (Anderson et al. 2016) a parser; neither is
-worth rewriting, and numbers compare only when they come from these very programs. Name the jars by argument or by the
-environment variables `MMVIDEO_METEOR_JAR` and `MMVIDEO_SPICE_JAR`. `meteor-1.5.jar` wants `data/paraphrase-en.gz`
-beside it; `spice-1.0.jar` wants `lib/` with Stanford CoreNLP 3.6.0 and its models beside it.
+METEOR (Denkowski and Lavie 2014) needs synonym and paraphrase tables, SPICE (Anderson et al. 2016) a parser. Neither is
+reimplemented, because values are comparable only if they come from these programs. Name the jars by argument or by the
+environment variables `MMVIDEO_METEOR_JAR` and `MMVIDEO_SPICE_JAR`. `meteor-1.5.jar` needs `data/paraphrase-en.gz` in
+its folder; `spice-1.0.jar` needs `lib/` with Stanford CoreNLP 3.6.0 and its models in its folder.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _WHERE = {
 
 
 def jar(path: str | Path | None, variable: str) -> Path | None:
-    """The jar by argument, else by environment variable, else None: then the metric is left out.
+    """Return the jar of the argument, else of the environment variable, else None: the metric is then left out.
 
     Raises:
-      ValueError: a jar is named but isn't there, or there is no `java`.
+      ValueError: A named jar does not exist, or there is no `java`.
     """
     named = path or os.environ.get(variable)
     if not named:
@@ -50,8 +50,8 @@ def jar(path: str | Path | None, variable: str) -> Path | None:
 class Meteor:
     """METEOR 1.5 for English, normalised, as the COCO caption evaluation runs it; a context holds one process.
 
-    Line protocol of `-stdio`: `SCORE ||| reference ||| … ||| caption` answers with counts, `EVAL ||| counts ||| …`
-    with a score for each counts and one for their sum.
+    The line protocol of `-stdio`: `SCORE ||| reference ||| … ||| caption` returns counts; `EVAL ||| counts ||| …`
+    returns a score for each of the counts, and one for their sum.
     """
 
     def __init__(self, path: Path):
@@ -59,6 +59,7 @@ class Meteor:
 
     def __enter__(self) -> Meteor:
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        # One process for all clips, because Java and the paraphrase table are slow to load.
         self._process = subprocess.Popen(
             ["java", "-Xmx2G", "-Dfile.encoding=UTF-8", "-jar", self._path, "-", "-", "-stdio", "-l", "en", "-norm"],
             cwd=self._path.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, encoding="utf-8",
@@ -75,10 +76,10 @@ class Meteor:
     def score(
         self, predicted: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]
     ) -> tuple[float, Float[np.ndarray, "n"]]:
-        """METEOR of all captions (words) together, from summed counts, and of each alone, in [0, 1].
+        """Return METEOR of all captions (words) together, from summed counts, and of each by itself, in [0, 1].
 
         Raises:
-          RuntimeError: the program ended or answered something else.
+          RuntimeError: The program ended or gave an unexpected reply.
         """
         counts = []
         for caption, its in zip(predicted, references, strict=True):
@@ -87,6 +88,7 @@ class Meteor:
         if not counts:
             return 0.0, np.zeros(0)
         self._say(" ||| ".join(["EVAL", *counts]))
+        # One value a clip, then the value of the corpus.
         values = [float(self._hear()) for _ in range(len(counts) + 1)]
         return values[-1], np.array(values[:-1])
 
@@ -106,17 +108,13 @@ class Meteor:
     def _ended(self) -> str:
         self._errors.seek(0)
         said = self._errors.read().strip().splitlines()
-        return f"{self._path.name} ended without an answer: {said[0] if said else 'it said nothing'}"
+        return f"{self._path.name} ended without a reply: {said[0] if said else 'it printed no error'}"
 
 
 def spice(
     predicted: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]], path: Path
 ) -> Float[np.ndarray, "n"]:
-    """SPICE (F-score over scene graphs) of each clip; NaN where it has none; a corpus scores the mean of the others.
-
-    Raises:
-      RuntimeError: the program failed, for instance because its models are missing.
-    """
+    """Return SPICE (F-score over scene graphs) of each clip, NaN if undefined; a corpus has the mean of the rest."""
     clips = [
         {"image_id": number, "test": " ".join(caption), "refs": [" ".join(reference) for reference in its]}
         for number, (caption, its) in enumerate(zip(predicted, references, strict=True))

@@ -1,4 +1,4 @@
-"""Runs of words and how often they stand in a caption."""
+"""Counts of the n-grams of a caption."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 
 def ngrams(words: Sequence[str], order: int) -> Counter[tuple[str, ...]]:
-    """Counts of every run of 1 … `order` words."""
+    """Return the counts of every n-gram of 1 … `order` words."""
     counts: Counter[tuple[str, ...]] = Counter()
     for n in range(1, order + 1):
+        # Words a b c, n = 2: zip of (a b c) and (b c) gives (a, b) and (b, c).
         counts.update(zip(*(words[start:] for start in range(n)), strict=False))
     return counts

@@ -1,13 +1,14 @@
-"""SODA: how well a list of captioned events tells the story of a video (Fujita et al. 2020).
+"""SODA: a score of a list of captioned events as the story of a video (Fujita et al. 2020).
 
-Predicted and true events are matched one to one in their order in time, so that the sum of overlap times caption score
-is the largest (by dynamic programming); precision divides it by the number of predicted events, recall by that of the
-true ones, and the F-measure joins them: the paper's SODA_c. Of several annotators the one with the best F counts.
+Predicted and true events are matched one to one in temporal order, so that the sum of overlap times caption score is
+the largest (by dynamic programming). Precision divides it by the number of predicted events, recall by that of true
+events, and the F-measure combines them: the paper's SODA_c. Of several annotators, the one with the best F-measure
+counts.
 
-The caption score is a plug-in. `soda_c` is the published metric only with METEOR; with any other the name must say so,
-as `soda_rouge_l` does. The published program hands the *true* caption to METEOR as the hypothesis and the predicted one
-as the reference; METEOR isn't symmetric, published numbers contain it, and so the same is done here. As there, a video
-without predictions at all takes no part; one with an empty list of events scores 0.
+The caption score is a parameter. `soda_c` is the published metric only with METEOR; with any other score the name must
+say so, as in `soda_rouge_l`. The published program passes the *true* caption to METEOR as the hypothesis and the
+predicted one as the reference. METEOR is not symmetric and published numbers contain this order, so it is kept here. As
+in that program, a video without predictions takes no part; one with an empty list of events scores 0.
 """
 
 from __future__ import annotations
@@ -28,14 +29,15 @@ CaptionScore = Callable[[Sequence[Sequence[str]], Sequence[Sequence[str]]], Floa
 def soda_metrics(
     predicted: Mapping[str, Sequence[Event]], annotations: Annotations, meteor: Meteor | None = None
 ) -> tuple[dict[str, float | int], dict[str, dict[str, float]]]:
-    """SODA with METEOR where it runs (`soda_c`) and with ROUGE-L always (`soda_rouge_l`).
+    """Return SODA with METEOR if it runs (`soda_c`), and always with ROUGE-L (`soda_rouge_l`).
 
     Returns:
-      `NAME` (the F-measure), `NAME_precision`, `NAME_recall`, means over videos; `clips`, and `left_out`, how many
-      videos lack predicted or true events. Then the same of each video.
+      `NAME` (the F-measure), `NAME_precision`, `NAME_recall` as means over videos; `clips`, and `left_out`, the number
+        of
+      videos without predicted or true events. Then the same of each video.
 
     Raises:
-      ValueError: no video has both.
+      ValueError: No video has both.
     """
     names = [name for name in predicted if annotations.get(name)]
     if not names:
@@ -63,7 +65,7 @@ def _by_rouge(captions: Sequence[Sequence[str]], references: Sequence[Sequence[s
 def soda(
     predicted: Sequence[Event], annotators: Sequence[Sequence[Event]], score: CaptionScore
 ) -> tuple[float, float, float]:
-    """Precision, recall and F-measure of one video, of the annotator with the best F-measure (the first of equals)."""
+    """Return precision, recall and F-measure of one video, from the annotator with the best F-measure."""
     predicted = sorted(predicted, key=lambda event: event.start)
     said = [event_words(event) for event in predicted]
     found = []
@@ -73,6 +75,8 @@ def soda(
             found.append((0.0, 0.0, 0.0))
             continue
         right = [event_words(event) for event in events]
+        # All pairs in one call, true events in the outer loop: 2 true and 3 predicted events are 6 pairs, reshaped to
+        # [2, 3].
         alike = score([true for true in right for _ in said], said * len(right)).reshape(len(right), len(said))
         total = best_ordered_matching(overlaps(events, predicted) * alike)
         precision, recall = total / len(predicted), total / len(events)
@@ -81,9 +85,15 @@ def soda(
 
 
 def best_ordered_matching(gain: Float[np.ndarray, "true predicted"]) -> float:
-    """Largest sum of gains (none negative) of a one-to-one matching that keeps the order of rows and columns."""
+    """Return the largest sum of gains of a one-to-one matching that keeps the order of rows and columns.
+
+    No gain may be negative.
+    """
     best = np.zeros(gain.shape[1] + 1)
     for row in gain:
+        # best[j] is the largest sum with the first j columns. Each row either leaves column j alone, or adds its gain
+        # to the best of the columns before it. For gains [[1, 2], [3, 1]] the first row makes [0, 1, 2], and the
+        # second [0, 3, 3]: the gain 3 of column 0 beats 1 + 1.
         taken = np.maximum(best[1:], best[:-1] + row)
         best[1:] = np.maximum.accumulate(taken)
     return float(best[-1])

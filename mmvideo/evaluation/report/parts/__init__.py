@@ -1,1 +1,1 @@
-"""The parts of a run's page: each module turns plain values into a piece of HTML."""
+"""Parts of a run's page: each module turns plain values into HTML."""

@@ -1,4 +1,4 @@
-"""Curves of precision against recall, and predicted numbers against true ones."""
+"""Precision-recall curves, and scatter plots of predicted against true numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LINES = 3
 
 
 def pr_charts(details: Mapping[str, Any]) -> str:
-    """Curves of the best, the middle and the worst classes, three to a chart."""
+    """Return the curves of the best, the middle and the worst classes, three in a chart."""
     curves = list(details.get("pr_curves", {}).items())
     groups = [curves[first : first + _LINES] for first in range(0, len(curves), _LINES)]
     return tag("div", *(_pr_chart(group) for group in groups), class_="charts") if groups else ""
@@ -22,10 +22,11 @@ def pr_charts(details: Mapping[str, Any]) -> str:
 
 def _pr_chart(curves: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     frame = Frame(0.0, 1.0, 0.0, 1.0)
-    lines, keys = [frame.grid([0.0, 0.25, 0.5, 0.75, 1.0])], []
+    lines = [frame.grid([0.0, 0.25, 0.5, 0.75, 1.0])]
+    keys = []
     for place, (name, curve) in enumerate(curves, 1):
         recall, precision = (np.asarray(curve[axis], float) for axis in ("recall", "precision"))
-        # A curve starts where the first clips are answered; what is left of that is their precision too.
+        # A curve starts at the recall of its first point; the part before it gets the precision of that point.
         recall, precision = np.append(0.0, recall), np.append(precision[:1], precision)
         lines.append(frame.line(recall, precision, f"pr line-{place}"))
         key = tag("i", class_=f"key-{place}") + text(name)
@@ -38,14 +39,15 @@ def _pr_chart(curves: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
 
 
 def scatter(details: Mapping[str, Any], title: str) -> str:
-    """Predicted numbers (up) against true ones (across), with the line of perfect answers."""
+    """Return predicted numbers (vertical) against true ones (horizontal), with the line of perfect predictions."""
     if not details.get("truth"):
         return ""
     truth, predicted = (np.asarray(details[name], float) for name in ("truth", "predicted"))
     low, high = float(min(truth.min(), predicted.min())), float(max(truth.max(), predicted.max()))
     low, high = (low - 0.04 * (high - low), high + 0.04 * (high - low)) if high > low else (low - 1.0, high + 1.0)
     ticks = [tick for tick in nice_ticks(low, high, 6) if low <= tick <= high]
-    frame, ends = Frame(low, high, low, high), np.asarray([low, high])
+    frame = Frame(low, high, low, high)
+    ends = np.asarray([low, high])
     dots = [
         tag("circle", cx=f"{frame.x(x):.1f}", cy=f"{frame.y(y):.1f}", r=2.4, class_="dot")
         for x, y in zip(truth, predicted, strict=True)
@@ -55,5 +57,5 @@ def scatter(details: Mapping[str, Any], title: str) -> str:
         viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=f"{title}: predicted against true numbers",
     )  # fmt: skip
     note = f"predicted over true, {number(details['shown'])} of {number(details['clips'])} clips"
-    key = tag("span", tag("span", class_="dash"), " a perfect answer")
+    key = tag("span", tag("span", class_="dash"), " a perfect prediction")
     return tag("figure", tag("figcaption", tag("b", text(title)), tag("span", note), key), picture, class_="chart")

@@ -1,4 +1,4 @@
-"""Line charts as small multiples, drawn as SVG that follows the page's colours."""
+"""Line charts as small multiples, drawn as SVG in the colours of the page."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ class Chart:
     """One small chart.
 
     Attributes:
-      title: what is drawn.
-      steps, values: the line; values that are missing are NaN.
-      baseline: what the line must get past, over the same steps, or None.
-      baseline_name: what the baseline is.
+      title: Title of the chart.
+      steps: Steps of the line.
+      values: Values of the line; NaN if missing.
+      baseline: Values to beat, at the same steps, or None.
+      baseline_name: Name of the baseline.
     """
 
     title: str
@@ -34,10 +35,10 @@ class Chart:
 
 
 def loss_charts(metrics: Sequence[dict[str, Any]]) -> list[Chart]:
-    """A chart for every loss of a run, the sum first, each with the baseline that the run logged for it.
+    """Return a chart for every loss of a run, the sum first, each with the baseline that the run logged.
 
-    The baseline of `…/loss` is `…/mean_loss`, that of `…/video_loss` is `…/video_mean_loss`: the loss
-    of always predicting the mean; `chance_loss` in the same way is that of guessing.
+    The baseline of `…/loss` is `…/mean_loss`, and that of `…/video_loss` is `…/video_mean_loss`: the loss of always
+    predicting the mean. Likewise `chance_loss` is the loss of guessing.
     """
     names = sorted({name for row in metrics for name in row if name.startswith("train/")})
     losses = [name for name in names if name.endswith("loss") and not _is_baseline(name)]
@@ -51,19 +52,19 @@ def loss_charts(metrics: Sequence[dict[str, Any]]) -> list[Chart]:
 
 
 def metric_charts(metrics: Sequence[dict[str, Any]], wanted: dict[str, str]) -> list[Chart]:
-    """Charts of the metrics named in `wanted` (name and title), as far as the run has them."""
+    """Return charts of the metrics in `wanted` (name and title) that the run has."""
     charts = [_chart(metrics, name, title, None, "") for name, title in wanted.items()]
     return [chart for chart in charts if chart is not None]
 
 
 def other_metrics(metrics: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """What objectives log beside their losses and their counts: name and title."""
+    """Return name and title of the metrics of objectives other than losses and counts."""
     names = sorted({name for row in metrics for name in row if name.startswith("train/")})
     return {name: _title(name) for name in names if not name.endswith(("loss", "/clips", "/tokens"))}
 
 
 def draw(charts: Sequence[Chart], *, zero: bool = False) -> str:
-    """The charts side by side; `zero` starts every value axis at zero."""
+    """Return the charts side by side; `zero` starts every value axis at zero."""
     return tag("div", *(_figure(chart, zero) for chart in charts), class_="charts")
 
 
@@ -81,7 +82,7 @@ def _title(name: str) -> str:
 
 
 def _chart(metrics: Sequence[dict[str, Any]], name: str, title: str, baseline: str | None, said: str) -> Chart | None:
-    """A metric over the steps at which it was logged; None where it never was."""
+    """Return the chart of a metric over the steps at which it was logged; None if it never was."""
     rows = [row for row in metrics if isinstance(row.get(name), int | float)]
     if not rows:
         return None
@@ -118,47 +119,54 @@ def _figure(chart: Chart, zero: bool) -> str:
 
 
 def _range(values: np.ndarray, zero: bool) -> tuple[float, float]:
-    """Least and greatest value to show. A few wild values at the start don't squash the rest."""
+    """Return the lowest and the highest value to show; a few extreme values do not compress the rest."""
     real = values[np.isfinite(values)]
     if not len(real):
         return 0.0, 1.0
-    low, high = float(real.min()), float(np.percentile(real, 99.5)) if len(real) > 50 else float(real.max())
+    # The 99.5th percentile of 1,000 values leaves out the 5 highest, such as the first losses of a run.
+    low = float(real.min())
+    high = float(np.percentile(real, 99.5)) if len(real) > 50 else float(real.max())
     low = min(low, 0.0) if zero else low
     if high > low:
         return low, high
     if high == 0:
-        return 0.0, 1.0  # Nothing ever: of nothing there is no scale.
-    # Of one value alone the axis ends above it; where it may be a share, at 1.
+        return 0.0, 1.0  # A metric that is always 0 has no scale of its own.
+    # The axis of a single value ends above it, or at 1 if the value may be a share: 0.8 gives 0.4 to 1, 4 gives 2 to 6.
     above = high + 0.5 * abs(high) + 1e-9
     return low - 0.5 * abs(low) - 1e-9, min(above, 1.0) if 0 < high < 1 else 1.0 if high == 1 else above
 
 
 def smoothed(values: np.ndarray) -> np.ndarray | None:
-    """Running median over a thirtieth of the values, None where there are too few to need one."""
+    """Return the running median over a thirtieth of the values; None if there are too few to need one."""
     if len(values) < 60:
         return None
     half = max(1, len(values) // 60)
+    # 60 values: half 1, windows of 3. Reflection keeps the length and invents no level at the ends.
     padded = np.pad(values, half, mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
     return np.median(windows, axis=1)
 
 
 def nice_ticks(low: int | float, high: int | float, about: int = 4) -> list[int | float]:
-    """Round numbers that enclose `low` and `high`: multiples of 1, 2 or 5 times a power of ten."""
+    """Return round numbers that enclose `low` and `high`: multiples of 1, 2 or 5 times a power of ten."""
+    # 0.3 to 9.1: rough 2.2, power 1, step 5, ticks 0, 5, 10.
     rough = max(high - low, 1e-12) / about
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    first = math.floor(low / step + 1e-9)
+    last = math.ceil(high / step - 1e-9)
     return [round(step * place, 12) for place in range(first, last + 1)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """The axes of a chart: where a step (across) and a value (up) stand in the picture.
+    """The axes of a chart: the map from steps and values to positions in the image.
 
     Attributes:
-      first, last: ends of the axis across.
-      low, high: ends of the axis upwards.
+      first: First step of the horizontal axis.
+      last: Last step of the horizontal axis.
+      low: Lowest value of the vertical axis.
+      high: Highest value of the vertical axis.
     """
 
     first: int | float
@@ -174,7 +182,7 @@ class Frame:
         return HEIGHT - _BOTTOM - share * (HEIGHT - _TOP - _BOTTOM)
 
     def grid(self, ticks: Sequence[int | float]) -> str:
-        """Lines and numbers of both axes."""
+        """Return lines and numbers of both axes."""
         parts = []
         for tick in ticks:
             y = f"{self.y(tick):.1f}"
@@ -188,7 +196,7 @@ class Frame:
         return "".join(parts)
 
     def line(self, steps: np.ndarray, values: np.ndarray, kind: str) -> str:
-        """A line through the finite values; a gap where one is missing."""
+        """Return a line through the finite values, with a gap where a value is missing."""
         pieces, pen = [], "M"
         for step, value in zip(steps, values, strict=True):
             if math.isfinite(value):

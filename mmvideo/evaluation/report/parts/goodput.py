@@ -1,4 +1,4 @@
-"""Where the time went, and which clips took no part."""
+"""Time of a run by activity, its goodput, and the clips that were skipped."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from mmvideo.evaluation.report.parts.markup import duration, number, percent, ta
 
 _ABOUT = {
     "init": "imports, devices, parameters, restoring a checkpoint",
-    "compile": "turning the step into a program",
+    "compile": "compiling the step",
     "wait": "waiting for data",
     "step": "training steps",
-    "checkpoint": "what saving held the run up",
-    "evaluation": "retrieval, probes and pictures",
+    "checkpoint": "time that saving held up the run",
+    "evaluation": "retrieval, probes and images",
     "other": "logging and the rest",
-    "lost": "steps done again, because a run stopped before it saved them",
+    "lost": "steps repeated because a run stopped before saving them",
     "down": "between the end of one run and the start of the next",
 }
 _BESIDE = ("lost", "down")
-"""Names that are not part of the time of the runs: one counts again what is in it, the other lies between them."""
+"""Names outside the time of the runs: `lost` is already counted in it, `down` lies between the runs."""
 
 _SHOWN_SKIPS = 50
 
 
 def account(lines: Sequence[dict[str, Any]]) -> str:
-    """The seconds under each name of ledger.jsonl: one bar, and a table."""
+    """Return the seconds under each name of ledger.jsonl, as a bar and a table."""
     seconds = {name: sum(_seconds(line.get(name)) for line in lines) for name in _ABOUT}
+    # Shares are of the time of the runs: `lost` and `down` have rows, but no part of the bar.
     spent = {name: value for name, value in seconds.items() if value > 0 and name not in _BESIDE}
     total = sum(spent.values())
     if not total:
@@ -48,7 +49,7 @@ def account(lines: Sequence[dict[str, Any]]) -> str:
 
 
 def _key(name: str) -> str:
-    """A name with the colour of its part of the bar."""
+    """Return a name with the colour of its part of the bar."""
     return tag("span", class_=f"key {name}") + text(name)
 
 
@@ -57,18 +58,18 @@ def _seconds(value: Any) -> float:
 
 
 def goodput(lines: Sequence[dict[str, Any]]) -> float | None:
-    """The goodput of the run up to its last line, from 0 to 1; None in a ledger that knows none."""
+    """Return the goodput of the run up to its last line, from 0 to 1; None if the ledger has none."""
     known = [line["goodput"] for line in lines if "goodput" in line]
     return known[-1] if known else None
 
 
 def total_seconds(lines: Sequence[dict[str, Any]]) -> float:
-    """All the time booked in a ledger."""
+    """Return the total time of a ledger in seconds."""
     return math.fsum(_seconds(line.get("wall")) for line in lines)
 
 
 def skips(skipped: Sequence[tuple[str, str]]) -> str:
-    """How often each reason came up, and the clips themselves."""
+    """Return a table of the reasons by frequency, and a list of the clips."""
     reasons = Counter(reason for _, reason in skipped)
     counted = table(["clips", "reason"], [[number(n), text(reason)] for reason, n in reasons.most_common(10)], 9)
     rows = [[tag("code", text(clip)), text(reason)] for clip, reason in skipped[:_SHOWN_SKIPS]]

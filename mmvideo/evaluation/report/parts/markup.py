@@ -1,4 +1,4 @@
-"""HTML by hand: escaped text, tags, numbers, pictures inside the page."""
+"""HTML without a template engine: escaped text, tags, numbers, embedded images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from jaxtyping import UInt8
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A section of the page: its name in links, its title, its HTML; empty where there is nothing to show."""
+    """A section of the page; `html` is empty if there is nothing to show.
+
+    Attributes:
+      name: Name in links.
+      title: Title.
+      html: Content.
+    """
 
     name: str
     title: str
@@ -22,14 +28,19 @@ class Part:
 
 
 def text(value: object) -> str:
-    """A value as text that holds no mark-up."""
+    """Return a value as text without mark-up."""
     return html.escape(str(value), quote=True)
 
 
 def tag(name: str, *inside: str, **attributes: object) -> str:
-    """An element; a trailing underscore in an attribute's name is dropped, an attribute that is True stands alone."""
+    """Return an element.
+
+    A trailing underscore in an attribute's name is dropped. An attribute that is True has no value; None and False are
+    left out.
+    """
     words = []
     for key, value in attributes.items():
+        # `class_` is `class` and `text_anchor` is `text-anchor`: Python names can't hold either.
         key = key.rstrip("_").replace("_", "-")
         if value is True:
             words.append(f" {key}")
@@ -40,16 +51,19 @@ def tag(name: str, *inside: str, **attributes: object) -> str:
 
 
 def section(name: str, title: str, how_to_read: str, *inside: str) -> str:
-    """A part of the page: its title, how to read it, and what it shows."""
+    """Return a section of the page: title, introduction and content."""
     lead = tag("p", how_to_read, class_="lead") if how_to_read else ""
     return tag("section", tag("h2", text(title)), lead, *inside, id=name)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int = 1, group: bool = False) -> str:
-    """A table of cells that are HTML already; columns from `numbers_from` on hold numbers.
+    """Return a table of cells that are already HTML; columns from `numbers_from` on hold numbers.
 
     Args:
-      group: the first cell of a row is a heading, empty where it is that of the row above.
+      head: Cells of the header.
+      rows: Cells of each row.
+      numbers_from: First column of numbers.
+      group: True if the first cell of a row is a heading, empty if it is the same as in the row above.
     """
 
     def cell(name: str, column: int, inside: str) -> str:
@@ -68,12 +82,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int 
 
 
 def percent(value: int | float | None, digits: int = 1) -> str:
-    """A share as percent, a dash where it is unknown."""
+    """Return a share in percent; a dash if it is unknown."""
     return "–" if value is None else f"{100 * value:.{digits}f}"
 
 
 def number(value: int | float | None) -> str:
-    """A number short enough to read: three or four digits that matter."""
+    """Return a number as short text of at most four digits."""
     if value is None:
         return "–"
     size = abs(value)
@@ -91,7 +105,7 @@ def number(value: int | float | None) -> str:
 
 
 def duration(seconds: int | float) -> str:
-    """A time in the unit that fits."""
+    """Return a duration in a unit that fits."""
     if seconds < 1:
         return f"{1000 * seconds:.0f} ms"
     if seconds < 120:
@@ -102,19 +116,19 @@ def duration(seconds: int | float) -> str:
 
 
 def p_value(value: int | float | None) -> str:
-    """A probability; what is far too small to matter is only said to be small."""
+    """Return a probability; one below 10⁻⁶ only as an upper bound."""
     if value is None:
         return "–"
     return "&lt; 10⁻⁶" if value < 1e-6 else f"{value:.2g}"
 
 
 def data_uri(content: bytes, kind: str) -> str:
-    """Bytes as an address that holds them."""
+    """Return a data URI of bytes."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def png(picture: UInt8[np.ndarray, "H W 3"]) -> str:
-    """A picture as a PNG inside an address."""
+    """Return a data URI of an image as PNG."""
     from matplotlib.image import imsave
 
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What metrics are called on the page, and how their values are written."""
+"""Labels of metrics on the page, and format of their values."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _SHARES: dict[str, str] = {
     "chance": "chance",
     "acc2_nonneg": "Acc-2, − / not −",
     "f1_nonneg": "F1, − / not −",
-    "f1_nonneg_by_answers": "F1, − / not −, weighted by answers",
+    "f1_nonneg_by_answers": "F1, − / not −, weighted by predictions",
     "acc2_posneg": "Acc-2, − / +",
     "f1_posneg": "F1, − / +",
-    "f1_posneg_by_answers": "F1, − / +, weighted by answers",
+    "f1_posneg_by_answers": "F1, − / +, weighted by predictions",
     "acc7": "Acc-7",
     "hit1": "HIT@1",
     "exact_match": "exact match",
@@ -53,7 +53,7 @@ _OTHERS: dict[str, str] = {
     "classes": "classes",
     "absent_classes": "absent classes",
     "queries": "queries",
-    "unanswered": "without an answer",
+    "unanswered": "without a prediction",
 }
 _HUNDREDS: dict[str, str] = {
     "bleu_1": "BLEU-1",
@@ -81,20 +81,20 @@ HEADLINES: dict[str, tuple[str, ...]] = {
     "question_answering": ("exact_match",),
     "losses": ("loss", "*/loss"),
 }
-"""Metrics of each kind of evaluation that stand for the rest; all of a kind that isn't named here."""
+"""Headline metrics of each kind of evaluation; a kind that is not named here has all its metrics."""
 
 BESIDE = ("dsl", "reranked", "by_clip")
-"""Other ways to rank than by the embeddings, which stand beside a direction of retrieval and for nothing else."""
+"""Prefixes of other ways to rank than by embeddings: extra rows of a direction of retrieval, never its headline."""
 
 
 def known(name: str) -> bool:
-    """Whether a metric is one that papers report, rather than something counted beside them."""
+    """Return True if papers report the metric, False for counts and the like."""
     last = name.rsplit("/", 1)[-1]
     return any(last in names for names in (_SHARES, _OTHERS, _HUNDREDS)) or _matches(last, _RECALLS)
 
 
 def label(name: str) -> str:
-    """A metric's name as it is read: only its last part, with a % where it is a share."""
+    """Return the label of a metric: its last part, with a % if it is a share."""
     last = name.rsplit("/", 1)[-1]
     if last in _SHARES:
         return f"{_SHARES[last]} %"
@@ -104,45 +104,45 @@ def label(name: str) -> str:
 
 
 def group_label(name: str) -> str:
-    """What comes before the last part of a metric's name, such as the objective; often nothing."""
+    """Return the label of the part of a metric's name before the last, such as the objective; often empty."""
     return name.rpartition("/")[0].replace("_to_", " → ").replace("/", " · ").replace("_", " ")
 
 
 def full_label(name: str) -> str:
-    """A metric's name with what comes before it, as HTML."""
+    """Return a metric's label with that of its group, as HTML."""
     return text(" · ".join(part for part in (group_label(name), label(name)) if part))
 
 
 def written(name: str, value: int | float | None) -> str:
-    """A metric's value: shares in percent, captions' scores times 100, a dash where there is none."""
+    """Return a metric's value as text: shares in percent, caption scores times 100, a dash for None."""
     if name.endswith("p_value"):
         return p_value(value)
     return percent(value) if is_hundredfold(name) else number(value)
 
 
 def is_hundredfold(name: str) -> bool:
-    """Whether a metric is written times 100: shares, which are percent then, and captions' scores."""
+    """Return True if a metric is written times 100: shares (in percent), and caption scores."""
     return is_share(name) or name.rsplit("/", 1)[-1] in _HUNDREDS
 
 
 def is_share(name: str) -> bool:
-    """Whether a metric is a share, which is at most 100 %; scores of captions may be more."""
+    """Return True if a metric is a share, at most 100 %; caption scores may be higher."""
     last = name.rsplit("/", 1)[-1]
     return last in _SHARES or _matches(last, _RECALLS)
 
 
 def less_is_better(name: str) -> bool:
-    """Whether a metric is one of errors or ranks."""
+    """Return True if a metric is an error or a rank."""
     return _matches(name.rsplit("/", 1)[-1], _LESS_IS_BETTER)
 
 
 def headline(kind: str, name: str) -> bool:
-    """Whether a metric is one of those that stand for the rest of its kind of evaluation."""
+    """Return True if a metric is a headline of its kind of evaluation."""
     return _matches(name, HEADLINES.get(kind, ("*",))) and not any(part in BESIDE for part in name.split("/"))
 
 
 def best(name: str, values: Iterable[int | float | None]) -> int | float | None:
-    """The best of a metric's values; None where there are none or all are the same."""
+    """Return the best of a metric's values; None if there are none or all are equal."""
     known = [value for value in values if value is not None]
     if len(set(known)) < 2 or name.rsplit("/", 1)[-1] in ("clips", "left_out", "ties", "queries", "chance"):
         return None
@@ -150,10 +150,11 @@ def best(name: str, values: Iterable[int | float | None]) -> int | float | None:
 
 
 def by_group(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Metrics by what comes before the last part of their names, in the order in which they come up."""
+    """Return metrics by the part of their names before the last, in their order."""
     groups: dict[str, dict[str, Any]] = {}
     for name, value in metrics.items():
         group, _, last = name.rpartition("/")
+        # `visual/top1` and `visual/mAP` become {"visual": {"top1": …, "mAP": …}}.
         groups.setdefault(group, {})[last] = value
     return groups
 

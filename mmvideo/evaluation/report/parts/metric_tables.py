@@ -1,4 +1,4 @@
-"""The tables of numbers: retrieval against chance and oracle, probes, and what was planned."""
+"""Tables of metrics: retrieval against chance and oracle, probes, and planned figures."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from mmvideo.objectives.components.modality_groups import group_and_space
 _WIDTH = 120
 
 REPEATED = 0.05
-"""The share of captions that stand for several clips above which a page warns."""
+"""Share of captions of several clips above which a page warns."""
 
 VARIANTS = {
     "distinct": "equal captions as one",
     "by_clip": "each clip by its best caption",
     "dsl": "dual softmax over all queries",
-    "reranked": "judged again by the matching head",
+    "reranked": "re-ranked by the matching head",
 }
-"""Rows beside that of a direction, by what stands before their metrics."""
+"""Labels of the extra rows of a direction, by the prefix of their metrics."""
 
 
 def retrieval_table(metrics: Mapping[str, Any]) -> str:
-    """One row a direction: recalls as bars, ranks, chance, and how much of the oracle was reached."""
+    """Return a table with one row a direction: recalls as bars, ranks, chance, and the share of the oracle."""
     directions = list(dict.fromkeys(name.split("/")[0] for name in metrics))
     measured = [name for name in directions if f"{name}/r@1" in metrics]
     oracle = any(f"{name}/oracle" in metrics for name in measured)
@@ -47,7 +47,7 @@ def retrieval_table(metrics: Mapping[str, Any]) -> str:
 
 
 def _variant(of: Mapping[str, Any], prefix: str, columns: int) -> list[str]:
-    """The row of another way to rank in a direction: recalls and median rank."""
+    """Return the row of another way to rank in a direction: recalls and median rank."""
     recalls = [
         bar(of.get(f"{prefix}/r@{k}"), of.get(f"{prefix}/chance@{k}", of.get(f"chance@{k}"))) for k in (1, 5, 10)
     ]
@@ -60,13 +60,13 @@ def _variant(of: Mapping[str, Any], prefix: str, columns: int) -> list[str]:
 
 
 def repeated_note(metrics: Mapping[str, Any]) -> str:
-    """A warning where more than `REPEATED` of the captions stand for several clips."""
+    """Return a warning if more than `REPEATED` of the captions belong to several clips."""
     share = max((value for name, value in metrics.items() if name.endswith("/repeated")), default=0)
     if share <= REPEATED:
         return ""
     said = (
-        f"{share:.0%} of the captions stand for more than one clip. The first row of a direction with text counts "
-        "every clip but the query’s own as wrong, also those of the same caption, and can’t be high: read "
+        f"{share:.0%} of the captions belong to more than one clip. The first row of a direction with text counts "
+        "every clip except the query’s own as wrong, even with the same caption, and can’t be high: read "
         f"“{VARIANTS['distinct']}”."
     )
     return tag("p", text(said), class_="note warning")
@@ -84,7 +84,7 @@ def _recall(of: Mapping[str, Any], k: int) -> str:
 
 
 def _share(of: Mapping[str, Any]) -> str:
-    """R@1 over the oracle's, both with ties broken at random, with its interval."""
+    """Return R@1 over the oracle's, both with ties broken at random, with its interval."""
     if not of.get("oracle"):
         return "–"
     share, low, high = of_oracle(of)
@@ -92,25 +92,29 @@ def _share(of: Mapping[str, Any]) -> str:
 
 
 def of_oracle(of: Mapping[str, Any]) -> tuple[float, float, float]:
-    """R@1 over the oracle's, and the ends of its 95 % interval.
+    """Return R@1 over the oracle's, and the ends of its 95 % interval.
 
-    That of a share of so many queries (Wilson 1927), over the oracle's R@1, which is known: a share above 1 is chance
-    among few clips unless the whole interval is above it.
+    The interval is that of a share of so many queries (Wilson 1927), divided by the oracle's R@1, which is known. A
+    ratio above 1 may be chance among few clips unless the whole interval is above 1.
     """
-    share, clips, z = of.get("r@1_expected", of.get("r@1")), of["clips"], 1.959964
+    share = of.get("r@1_expected", of.get("r@1"))
+    clips = of["clips"]
+    z = 1.959964
+    # R@1 of 0.5 over 100 queries: middle 0.5, half 0.096, so 0.404 to 0.596 before the division by the oracle.
     middle = (share + z * z / (2 * clips)) / (1 + z * z / clips)
     half = z * math.sqrt(share * (1 - share) / clips + (z / (2 * clips)) ** 2) / (1 + z * z / clips)
     return share / of["oracle"], (middle - half) / of["oracle"], (middle + half) / of["oracle"]
 
 
 def bar(value: int | float | None, chance: int | float | None, oracle: int | float | None = None) -> str:
-    """A share as a number over a bar, with a mark at chance and one at the oracle."""
+    """Return a share as a number over a bar, with marks at chance and at the oracle."""
     if value is None:
         return "–"
     marks = [tag("rect", x=0, y=1, width=_WIDTH, height=6, rx=1, class_="track")]
     marks.append(tag("rect", x=0, y=1, width=f"{_WIDTH * value:.1f}", height=6, rx=1, class_="fill"))
     for share, kind in ((chance, "chance"), (oracle, "oracle")):
         if share is not None:
+            # A mark at 0 or 1 stays inside the image.
             x = min(max(_WIDTH * share, 1.0), _WIDTH - 1.0)
             marks.append(tag("line", x1=f"{x:.1f}", x2=f"{x:.1f}", y1=0, y2=8, class_=kind))
     said = f"{percent(value)} %" + ("" if chance is None else f", chance {percent(chance)} %")
@@ -120,7 +124,7 @@ def bar(value: int | float | None, chance: int | float | None, oracle: int | flo
 
 
 def probe_table(metrics: Mapping[str, Any]) -> str:
-    """One row a modality, grouped by the kind of label."""
+    """Return a table with one row a modality, grouped by the kind of label."""
     pairs = list(dict.fromkeys(tuple(name.split("/")[:2]) for name in metrics if name.endswith("/linear/accuracy")))
     rows, above = [], None
     oracle = any(name.endswith("/oracle") for name in metrics)
@@ -143,7 +147,7 @@ def _probe(metrics: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def figures_table(figures: Sequence[tuple[str, str, str, str]]) -> str:
-    """Figures as planned and as measured, with what must be known of each."""
+    """Return a table of planned and measured figures, with their notes."""
     rows = [
         [text(name) + (f" {tag('small', text(note))}" if note else ""), text(planned) or "–", text(measured) or "–"]
         for name, planned, measured, note in figures
@@ -152,6 +156,6 @@ def figures_table(figures: Sequence[tuple[str, str, str, str]]) -> str:
 
 
 def plain_table(metrics: Mapping[str, Any]) -> str:
-    """Names and values, for an evaluation that has no table of its own."""
+    """Return names and values of an evaluation without a table of its own."""
     rows = [[text(name), "–" if value is None else f"{value:.4g}"] for name, value in metrics.items()]
     return table(["metric", "value"], rows)

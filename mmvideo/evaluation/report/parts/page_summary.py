@@ -1,4 +1,4 @@
-"""The top of the page: the best numbers with their chance and their ceiling, and one clip to play."""
+"""Summary at the top of the page: the best results with chance and ceiling, and one clip to play."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mmvideo.evaluation.report.parts.qualitative import best_find, player
 from mmvideo.evaluation.report.run_data import ClipGroup, GalleryQuery
 
 MOST = 8
-"""At most so many rows."""
+"""Largest number of rows."""
 
 
 def summary_table(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
-    """A row for what each task was best at.
+    """Return a table with a row for the best result of each task.
 
     Args:
-      evaluations: by task, what was measured with everything that clips have.
+      evaluations: By task, the evaluation with all modalities.
     """
     rows = [row for task, found in evaluations.items() for row in _rows(task, found["metrics"])][:MOST]
     head = ["task", "measure", "value", "chance", "ceiling", "clips"]
@@ -51,9 +51,11 @@ def _rows(task: str, metrics: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _retrieval(metrics: Mapping[str, Any]) -> list[list[str]]:
-    """R@1 of the two best directions with text, equal captions as one; of others where none has text."""
+    """Return R@1 of the two best directions, with equal captions merged; directions with text come first."""
     names = [name.removesuffix("/r@1") for name in metrics if name.endswith("/r@1") and name.count("/") == 1]
+    # Directions with text are the ones that papers report.
     chosen = [name for name in names if "text" in name.split("_to_")] or names
+    # Equal captions as one, where there are any: otherwise repeated captions would hide what the model knows.
     prefixes = [f"{name}/distinct" if f"{name}/distinct/r@1" in metrics else name for name in chosen]
     rows = []
     for prefix in sorted(prefixes, key=lambda name: -metrics[f"{name}/r@1"])[:2]:
@@ -63,7 +65,10 @@ def _retrieval(metrics: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _best_of_kinds(task: str, metrics: Mapping[str, Any], measure: str) -> list[list[str]]:
-    """For each kind of label the modality of which it is told best, but for text, which may say it outright."""
+    """Return, for each kind of label, the row of the modality with the best result, text excepted.
+
+    Text may state the label itself.
+    """
     groups: dict[str, dict[str, dict[str, Any]]] = {}
     last = measure.rpartition("/")[2]
     for name, value in metrics.items():
@@ -75,6 +80,7 @@ def _best_of_kinds(task: str, metrics: Mapping[str, Any], measure: str) -> list[
             groups.setdefault(kind, {})[modality] = of | {last: value, "oracle": oracle}
     rows = []
     for kind, of in groups.items():
+        # `shape/video` at 0.9, `shape/audio` at 0.4 and `shape/text` at 1.0: the row of `shape` shows video.
         modality = max([name for name in of if name != "text"] or of, key=lambda name: of[name][last])
         rows.append(_share(task, f"{kind}/{modality}", of[modality], last))
     return rows
@@ -94,7 +100,7 @@ def _plain(task: str, name: str, value: Any, chance: Any, of: Mapping[str, Any])
 
 
 def one_clip(gallery: Sequence[GalleryQuery], examples: Sequence[ClipGroup]) -> str:
-    """A clip to play: what the first query of the gallery finds, or the first of those that were answered best."""
+    """Return a clip to play: a result of the gallery's first query, or the first of the best predictions."""
     found = best_find(gallery)
     if found:
         return found

@@ -1,4 +1,4 @@
-"""What one looks at rather than reads: queries with their clips, reconstructions, attention."""
+"""Visual parts of the page: queries with their clips, reconstructions, attention."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmvideo.evaluation.report.run_data import AttentionView, ClipView, GalleryQ
 
 
 def gallery(queries: Sequence[GalleryQuery]) -> str:
-    """Every query above its best clips, the directions apart."""
+    """Return every query above its best clips, by direction."""
     parts = []
     for source, target in dict.fromkeys((query.source, query.target) for query in queries):
         parts.append(tag("h3", f'{text(source)} <span class="arrow">→</span> {text(target)}'))
@@ -21,14 +21,12 @@ def gallery(queries: Sequence[GalleryQuery]) -> str:
 
 
 def best_find(queries: Sequence[GalleryQuery]) -> str:
-    """One query with the first clip to play that it finds, which need not be right; nothing where there is none."""
+    """Return one query with its first result that can be played, right or wrong; empty if there is none."""
     for query in queries:
         shown = next((one for one in query.ranked if one.clip.media is not None), None)
         if shown is not None and query.target in ("video", "audio"):
-            asked, tile = (
-                tag("div", _shown(query.query, query.source, large=True), class_="asked"),
-                _tile(shown, query.target),
-            )
+            asked = tag("div", _shown(query.query, query.source, large=True), class_="asked")
+            tile = _tile(shown, query.target)
             rank = next((one.rank for one in query.ranked if one.right), None)
             said = "" if rank is None else f"the right clip is at rank {rank} of {query.clips}"
             mark = tag("span", text(said), class_="verdict")
@@ -54,20 +52,21 @@ def _tile(ranked: Ranked, target: str) -> str:
 
 
 def _shown(clip: ClipView, modality: str, large: bool = False) -> str:
-    """A clip as the modality that counts: its words, its picture, or its sound."""
+    """Return a clip in one modality: its caption, its video, or its audio."""
     if modality == "text":
         return tag("p", text(clip.caption or clip.id), class_="words large" if large else "words")
     name = tag("div", text(clip.caption or clip.id), class_="name", title=clip.id)
     if modality == "audio":
         sound = "" if clip.media is None else player("audio", clip)
-        return tag("div", sound or tag("p", "no sound to play"), name, class_="clip sound")
+        return tag("div", sound or tag("p", "no audio to play"), name, class_="clip sound")
     return tag("div", player("video", clip), name, class_="clip")
 
 
 def player(kind: str, clip: ClipView) -> str:
-    """A clip that plays as `video` or `audio`; its picture, or nothing, where there is nothing to play."""
+    """Return a player of a clip as `video` or `audio`; its middle frame, or nothing, if it has no media."""
     if clip.media is None:
         return "" if clip.frame is None else tag("img", src=png(clip.frame), alt=clip.id, class_="still")
+    # The middle frame stands in until the clip is played.
     poster = png(clip.frame) if kind == "video" and clip.frame is not None else None
     source = data_uri(clip.media, f"{kind}/mp4")
     player = tag(kind, src=source, poster=poster, controls=True, loop=True, playsinline=True, preload="metadata")
@@ -75,7 +74,7 @@ def player(kind: str, clip: ClipView) -> str:
 
 
 def reconstructions(shown: Sequence[Reconstruction]) -> str:
-    """Masked input, reconstruction and original, one above the other."""
+    """Return masked input, reconstruction and original, one above the other."""
     return tag("div", *(_reconstruction(one) for one in shown), class_="pictures")
 
 
@@ -84,6 +83,7 @@ def _reconstruction(one: Reconstruction) -> str:
     if one.modality == "video":
         pictures = [(name, strip(value)) for name, value in stages]
     else:
+        # One colour scale for all three spectrograms, or they could not be compared.
         low, high = float(np.nanmin(one.original)), float(np.nanmax(one.original))
         pictures = [(name, coloured(value, low, high)) for name, value in stages]
     rows = [tag("span", text(name), class_="row-name") + _image(picture, name) for name, picture in pictures]
@@ -95,18 +95,18 @@ def _reconstruction(one: Reconstruction) -> str:
 
 
 def attention(shown: Sequence[AttentionView]) -> str:
-    """Frames, and under them the same frames with the heat of what is looked at."""
+    """Return frames, and below them the same frames with the attention to them."""
     clips = dict.fromkeys(one.id for one in shown)
     return tag("div", *(_attention([one for one in shown if one.id == clip]) for clip in clips), class_="pictures")
 
 
 def _attention(views: Sequence[AttentionView]) -> str:
-    """One clip: its frames, and a row for each modality that looks at them."""
+    """Return one clip: its frames, and a row for each modality that attends to them."""
     rows = [tag("span", "frames", class_="row-name") + _image(strip(views[0].frames), "frames")]
     head = tag("b", text(views[0].caption or views[0].id))
     for one in views:
         picture = _image(strip(heated(one.frames, one.weights)), f"attention of {one.source}")
-        rows.append(tag("span", f"{text(one.source)} looks", class_="row-name") + picture)
+        rows.append(tag("span", f"attention of {text(one.source)}", class_="row-name") + picture)
         where = ", ".join(f"{percent(share, 0)} % to {text(name)}" for name, share in one.shares.items())
         head += f"<br>{text(one.source)} in layer {one.layer}: {where}"
     return tag("figure", tag("figcaption", head), tag("div", *rows, class_="strips"), class_="picture")

@@ -1,4 +1,4 @@
-"""Tables of what a fine-tuned model scores: by objective, by length of moment, by what it was shown."""
+"""Tables of the results of a fine-tuned model: by objective, by length of moment, by modalities."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NUMBERS: tuple[str, ...] = (
     "f1_nonneg_by_answers", "f1_posneg_by_answers", "acc7", "clips", "left_out",
 )  # fmt: skip
 FACTS = "facts/"
-"""What the names of metrics of facts in captions begin with."""
+"""Prefix of the metrics of facts in captions."""
 
 _LENGTHS = {"": "all", "short": "at most 10 s", "middle": "10 to 30 s", "long": "more than 30 s"}
 _MOMENTS = ("r1@0.3", "r1@0.5", "r1@0.7", "mAP@0.5", "mAP@0.75", "mAP", "mIoU", "queries")
@@ -41,52 +41,56 @@ _HIGHLIGHTS = {"fair": "Fair and better", "good": "Good and better", "very_good"
 
 
 def objective_table(metrics: Mapping[str, Any]) -> str:
-    """One row an objective: those of one label a clip, those of several, those of numbers; the rest is folded away."""
+    """Return a row for each objective, in tables for one label, several labels, and numbers; the rest is collapsed."""
     kinds: dict[tuple[str, ...], dict[str, Mapping[str, Any]]] = {}
     for group, of in by_group(metrics).items():
+        # A metric that only one kind has tells the kind: top1 is of one label, mae of numbers.
         kinds.setdefault(SINGLE if "top1" in of else NUMBERS if "mae" in of else SEVERAL, {})[group] = of
-    tables, shown = [], set()
+    tables = []
+    shown = set()
     for columns, groups in kinds.items():
         have = [name for name in columns if any(name in of for of in groups.values())]
         rows = [[tag("b", text(group or "all")), *(_value(of, name) for name in have)] for group, of in groups.items()]
         tables.append(table(["", *map(label, have)], rows))
+        # Everything that no column shows goes to the collapsed list below.
         shown |= {f"{group}/{name}" if group else name for group in groups for name in have}
     return "".join(tables) + _folded({name: value for name, value in metrics.items() if name not in shown})
 
 
 def _value(of: Mapping[str, Any], name: str) -> str:
-    """A cell; top-1, and the mAP of several labels, stand over a bar."""
+    """Return a cell; top-1, and the mAP of several labels, have a bar."""
     if name == "top1" or (name == "mAP" and "top1" not in of):
         return bar(of.get(name), of.get("chance"))
     return written(name, of.get(name))
 
 
 def metric_table(metrics: Mapping[str, Any]) -> str:
-    """One row of the metrics that papers report, one of the facts that captions get right; the rest is folded away."""
+    """Return a row of the metrics that papers report, and one of facts in captions; the rest is collapsed."""
     facts = [name for name in metrics if name.startswith(FACTS)]
     main = [name for name in metrics if known(name)] or [name for name in metrics if name not in facts]
     if metrics.get("reference_length_mean", SHORT) < SHORT:
+        # Short references have few longer n-grams: BLEU-2 to 4 would be noise.
         main = [name for name in main if name not in ("bleu_2", "bleu_3", "bleu_4")]
     row = table([full_label(name) for name in main], [[written(name, metrics[name]) for name in main]], len(main))
     return row + _facts(metrics, facts) + _folded({n: v for n, v in metrics.items() if n not in main + facts})
 
 
 def _facts(metrics: Mapping[str, Any], names: Sequence[str]) -> str:
-    """The share of captions that say each fact as the first reference does; nothing where none was looked for."""
+    """Return the share of captions that state each fact like the first reference; empty without facts."""
     if not names:
         return ""
     titles = [text(name.removeprefix(FACTS).replace("+", ", ") + " %") for name in names]
-    return table(["said right", *titles], [["in the captions", *(percent(metrics[name]) for name in names)]])
+    return table(["facts", *titles], [["in the captions", *(percent(metrics[name]) for name in names)]])
 
 
 def _folded(metrics: Mapping[str, Any]) -> str:
-    """Names and values under a line that opens."""
+    """Return names and values in a collapsed table."""
     rows = [[full_label(name), written(name, value)] for name, value in metrics.items()]
     return tag("details", tag("summary", "More metrics"), table(["metric", "value"], rows)) if rows else ""
 
 
 def moment_tables(metrics: Mapping[str, Any]) -> str:
-    """Windows by the length of the true ones, and highlights by how good they must be."""
+    """Return tables of windows by the length of the true ones, and of highlights by their lowest saliency."""
     groups = by_group(metrics)
     have = [(name, said) for name, said in _LENGTHS.items() if "mAP" in groups.get(name, {})]
     shown = [name for name in _MOMENTS if any(name in groups[group] for group, _ in have)]
@@ -102,11 +106,11 @@ def moment_tables(metrics: Mapping[str, Any]) -> str:
 
 
 def ablation_table(kind: str, variants: Mapping[str, Mapping[str, Any]]) -> str:
-    """The same metrics side by side; the best of each row is bold.
+    """Return the same metrics side by side; the best of each row is bold.
 
     Args:
-      kind: the kind of evaluation.
-      variants: metrics by what was shown of a clip.
+      kind: Kind of evaluation.
+      variants: Metrics by the modalities that the model saw.
     """
     names = dict.fromkeys(name for metrics in variants.values() for name in metrics)
     main = [name for name in names if headline(kind, name)]
@@ -118,7 +122,7 @@ def ablation_table(kind: str, variants: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def added_table(rows: Sequence[ModalityGain]) -> str:
-    """A measure a row: its value by what is shown, and how much better everything is than everything but a modality."""
+    """Return a row for each metric: its value by modalities, and the gain of all modalities over all but one."""
     if not rows:
         return ""
     shown = list(dict.fromkeys(name for row in rows for name in row.values))
@@ -141,7 +145,7 @@ def _signed(name: str, value: float | None) -> str:
 
 
 def _side_by_side(names: Sequence[str], variants: Mapping[str, Mapping[str, Any]]) -> str:
-    """A row a metric, those of one objective together."""
+    """Return a row for each metric, grouped by objective."""
     rows, above = [], None
     for name in names:
         values = [metrics.get(name) for metrics in variants.values()]
@@ -160,13 +164,13 @@ def _side_by_side(names: Sequence[str], variants: Mapping[str, Mapping[str, Any]
 
 
 def protocol_note(protocol: Mapping[str, Any]) -> str:
-    """How the numbers were measured; folded away."""
+    """Return the protocol of the measurement, collapsed."""
     rows = [[text(name), text(said)] for name, said in protocol.items()]
     return tag("details", tag("summary", "Protocol"), table(["", ""], rows, 9)) if rows else ""
 
 
 def absent_note(details: Mapping[str, Any]) -> str:
-    """Which classes no clip has."""
+    """Return a note of the classes without clips."""
     absent, classes = details.get("absent", ()), details.get("classes", ())
     if not absent:
         return ""

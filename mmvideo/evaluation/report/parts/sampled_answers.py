@@ -1,4 +1,4 @@
-"""Single answers: captions beside their references, moments on their time line, clips with what was said of them."""
+"""Single predictions: captions with their references, moments on a time line, clips with predictions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TICKS = 6
 
 
 def caption_table(samples: Sequence[Mapping[str, Any]]) -> str:
-    """Predictions beside their references, with the question where there was one."""
+    """Return predictions with their references, and with the question if there was one."""
     if not samples:
         return ""
     asked = any("question" in sample for sample in samples)
@@ -34,7 +34,7 @@ def caption_table(samples: Sequence[Mapping[str, Any]]) -> str:
 
 
 def moment_strips(samples: Sequence[Mapping[str, Any]]) -> str:
-    """Queries over the time of their videos: true moments above, predicted ones below, the best first."""
+    """Return queries over the time of their videos: true moments above, predicted ones below, best first."""
     return tag("div", *map(_strip, samples), class_="moments") if samples else ""
 
 
@@ -42,6 +42,7 @@ def _strip(sample: Mapping[str, Any]) -> str:
     seconds = float(sample["seconds"])
     title = tag("figcaption", tag("b", text(sample["caption"] or sample["id"])), tag("span", text(sample["id"])))
     lanes = [_lane("truth", [_stretch(window, seconds, "true", "truth") for window in sample["truth"]])]
+    # Opacity relative to the best score of the query, at least 0.15: 0.9 and 0.45 are opaque and half opaque.
     highest = max((score for *_, score in sample["predicted"]), default=1.0) or 1.0
     for place, (start, end, score) in enumerate(sample["predicted"][:_WINDOWS], 1):
         stretch = _stretch((start, end), seconds, "found", f"score {score:.3f}", max(score / highest, 0.15))
@@ -66,14 +67,14 @@ def _stretch(window: Sequence[float], seconds: float, kind: str, said: str, opac
 
 
 def _axis(seconds: float) -> str:
-    """Seconds under the lanes."""
+    """Return an axis of seconds below the lanes."""
     marks = [tick for tick in nice_ticks(0.0, seconds, _TICKS) if tick <= seconds]
     shown = [tag("i", f"{number(tick)} s", style=f"left:{100 * tick / seconds:.2f}%") for tick in marks]
     return tag("span") + tag("div", *shown, class_="seconds") + tag("span")
 
 
 def judged_clips(groups: Sequence[ClipGroup]) -> str:
-    """Clips with what was said of them, each group under its title."""
+    """Return clips with their predictions, each group under its title."""
     parts = []
     for group in groups:
         parts.append(tag("h3", text(group.title)))
@@ -95,6 +96,6 @@ def _judged(one: JudgedClip, score: str) -> str:
 
 
 def _look(clip: ClipView) -> str:
-    """The clip's picture that plays, or its sound."""
+    """Return a player of the clip's video, or of its audio."""
     kind = "audio" if clip.frame is None and clip.media is not None else "video"
     return player(kind, clip) + tag("div", text(clip.id), class_="name", title=clip.caption)

@@ -1,4 +1,4 @@
-"""How the page looks, light and dark, and the script that plays a clip on a click and stops the others."""
+"""Style sheet of the page, light and dark, and the script that plays one clip at a time."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def test_words_hold_neither_space_nor_punctuation():
     ("piece", "word"), [("😀-", None), ("a.", "a."), ("a-", "a"), ("1", "1"), ("x_-", "x"), ("<a b", None), ("A&", "a")]
 )
 def test_long_rubbish_is_read_quickly(piece, word):
-    """A model that repeats one piece for ever must not hang its evaluation: no rule backtracks without bound."""
+    """A model that repeats one token for ever must not hang its evaluation: no rule backtracks without bound."""
     started = time.process_time()
     words = caption_words(piece * 1000)
     assert time.process_time() - started < 2.0

@@ -64,7 +64,7 @@ def test_java_itself_is_named_when_missing(monkeypatch, tmp_path):
 def test_a_program_that_fails_says_so(tmp_path):
     broken = tmp_path / "broken.jar"
     broken.write_text("not a jar")
-    with Meteor(broken) as meteor, pytest.raises(RuntimeError, match="broken.jar ended without an answer: .+"):
+    with Meteor(broken) as meteor, pytest.raises(RuntimeError, match="broken.jar ended without a reply: .+"):
         meteor.score([["a"]], [[["a"]]])
     with pytest.raises(RuntimeError, match="broken.jar failed: .+get_stanford_models"):
         spice([["a"]], [[["a"]]], broken)

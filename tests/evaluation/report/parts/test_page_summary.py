@@ -1,4 +1,4 @@
-"""The top of the page: best numbers with chance and ceiling, zero-shot's own table, intervals, and what was trained."""
+"""The top of the page: best results with chance and ceiling, zero-shot's own table, intervals, trained labels."""
 
 from __future__ import annotations
 
