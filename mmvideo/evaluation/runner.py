@@ -20,7 +20,7 @@ from mmvideo.evaluation.inference import Place, PredictFn, Predictions, run_infe
 from mmvideo.evaluation.results import EvaluationResult, write_result
 
 LISTED = 100
-"""Skipped clips that the file of an evaluation names; beyond them it only counts."""
+"""Largest number of skipped clips that the file of an evaluation lists; it counts all of them."""
 
 __all__ = [
     "EvaluationResult",
@@ -133,8 +133,8 @@ def evaluate(
 ) -> dict[str, EvaluationResult]:
     """Run evaluators one after another and write the files of each; return the results by name.
 
-    Clips that could not be read are in the details as `skipped` (their number) and `skipped_clips` (id and reason of the
-    first hundred), and are reported on stderr. Each process knows only its own; those of the first one are written.
+    Clips that could not be read are in the details as `skipped` (their number) and `skipped_clips` (id and reason of
+    the first hundred), and are reported on stderr. Each process knows only its own; those of the first are written.
     """
     subject = EvaluatedModel(learner, place)
     results = {}
@@ -152,7 +152,7 @@ def evaluate(
 
 
 def skipped_clips(evaluator: Evaluator) -> list[tuple[str, str]]:
-    """Return ids and reasons of the clips that gave nothing, of all the batches that an evaluator holds."""
+    """Return id and reason of each clip that could not be read, over all batches of an evaluator."""
     inner = evaluator.evaluator if isinstance(evaluator, SubsetEvaluator) else evaluator
     found: dict[str, str] = {}
     for held in vars(inner).values():
