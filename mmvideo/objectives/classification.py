@@ -75,7 +75,7 @@ class Classification(ClipHeadConfig):
         """
         if self.classes is None:
             raise ValueError(
-                f"classification.classes of label {self.label!r} is left to the corpus, which nobody has asked: open "
+                f"classification.classes of label {self.label!r} is left to the corpus, but no corpus is open: name "
                 "one (--input.sources.0.path CORPUS), or give the number"
             )
         return self.pooled_heads(self.classes, model, spec, rngs=rngs)
