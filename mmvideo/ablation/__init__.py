@@ -1,1 +1,1 @@
-"""Ablations as data: a suite says what varies, one command runs it, and the result is a table and a plot."""
+"""Ablations as data: a suite says what varies, one command runs it and writes tables and plots."""

@@ -1,4 +1,4 @@
-"""The cells of a tier: every point of every study with every seed, each an experiment with a place of its own."""
+"""The cells of a tier: every point of every study with every seed, each an experiment with its own run folder."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from mmvideo.ablation.suite import Choice, Study, Suite, Tier, labels_of, points
 from mmvideo.experiment.config import ConfigError, Experiment, to_json
 
 SHARED = "shared:"
-"""Stands before the name of a run that cells share, where a cell starts from it."""
+"""Prefix of `training.init_from` where a cell starts from a run that cells share, as in `shared:pretrained`."""
 
 STUDY = "study"
-"""What `only` calls the studies themselves."""
+"""Axis name that `only` uses for the studies themselves."""
 
 TIERS = ("toy", "paper")
 ACCELERATOR = "accelerator"
-"""Names of tiers: a suite has two, and a third is made of the first."""
+"""Names of tiers: a suite defines two, and the third is derived from the first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Cell:
     """One run of a suite.
 
     Attributes:
-      study: the name of its study.
-      labels: of its choices, by axis.
-      seed: of training.
+      study: name of its study.
+      labels: labels of its choices, by axis.
+      seed: training seed.
       experiment: the settings.
-      place: folder of its workdir, below that of the tier. Cells with equal settings have the same, and are run once.
+      place: name of its run folder in the tier's folder. Cells with equal settings share one, and are run once.
     """
 
     study: str
@@ -45,15 +45,15 @@ class Cell:
 
     @property
     def title(self) -> str:
-        """Such as `fusion, kind=early, layer=2, seed 0`."""
+        """Readable name, such as `fusion, kind=early, layer=2, seed 0`."""
         return ", ".join([self.study, *(f"{axis}={label}" for axis, label in self.labels.items()), f"seed {self.seed}"])
 
 
 def load_suite(path: str | Path) -> Suite:
-    """Reads a suite: a Python file that defines `suite`, or a folder with a `suite.py`.
+    """Read a suite: a Python file that defines `suite`, or a folder with a `suite.py`.
 
     Raises:
-      ConfigError: there is none, or it is wrong, with what to do.
+      ConfigError: the file is missing or invalid; the message says what to do.
     """
     path = Path(path)
     file = path / "suite.py" if path.is_dir() else path
@@ -69,10 +69,10 @@ def load_suite(path: str | Path) -> Suite:
 
 
 def tier_of(suite: Suite, name: str) -> Tier:
-    """The tier of a name.
+    """Return the tier with this name.
 
     Raises:
-      ConfigError: there is none of that name.
+      ConfigError: the suite has no such tier.
     """
     if name == ACCELERATOR:
         from mmvideo.ablation.toy import accelerator
@@ -84,19 +84,21 @@ def tier_of(suite: Suite, name: str) -> Tier:
 
 
 def cells_of(tier: Tier, only: Sequence[tuple[str, str]] = (), keep: str | None = None) -> list[Cell]:
-    """All cells, seed by seed, so that a suite that is stopped has whole tables of fewer seeds.
+    """Return all cells, seed by seed, so that a suite that is stopped early has complete tables of fewer seeds.
 
     Args:
       tier: the studies.
-      only: axes with the labels that are wanted; several of one axis are alternatives. Studies without the axis stay
-        out. `study` is as an axis, whose labels are the names of the studies.
-      keep: folder in which batches are kept for all cells.
+      only: pairs of an axis and a wanted label; several labels of one axis are alternatives. Studies without the axis
+        are left out. The axis `study` selects studies by name.
+      keep: folder for the batch cache that all cells share.
 
     Raises:
-      ConfigError: an axis or a label that isn't there, or settings that can't be made, with the cell.
+      ConfigError: an unknown axis or label, or invalid settings; the message names the cell.
     """
     wanted, found = _wanted(tier, only), []
     names = wanted.pop(STUDY, {study.name for study in tier.studies})
+    # Equal settings share a run. Where studies `fusion` and `depth` contain the same experiment, the first one names
+    # it: places = {digest: "fusion_early_s0"}, and the cell of `depth` gets place "fusion_early_s0" too.
     places: dict[str, str] = {}
     for seed in tier.seeds:
         for study in tier.studies:
@@ -104,16 +106,19 @@ def cells_of(tier: Tier, only: Sequence[tuple[str, str]] = (), keep: str | None 
                 labels = labels_of(study, point)
                 experiment = _experiment(study, point, labels, seed)
                 words = "_".join(_plain(word) for word in (study.name, *labels.values(), f"s{seed}"))
-                # That of the first cell of all, wanted or not: it is the same whichever are asked for.
+                # Named by the first of the equal cells, wanted or not, so that a run's folder does not depend on
+                # `only`.
                 place = places.setdefault(_digest(experiment), words)
                 if study.name in names and all(labels.get(axis) in choices for axis, choices in wanted.items()):
+                    # After the digest: neither the name nor the batch cache changes a result, so neither may split
+                    # equal runs.
                     experiment = override(experiment, {"name": words, "input.keep": keep})
                     found.append(Cell(study.name, labels, seed, experiment, place))
     return found
 
 
 def _wanted(tier: Tier, only: Sequence[tuple[str, str]]) -> dict[str, set[str]]:
-    """The labels that are wanted of each axis."""
+    """Return the wanted labels of each axis."""
     known: dict[str, set[str]] = {STUDY: {study.name for study in tier.studies}}
     for axis in (axis for study in tier.studies for axis in study.axes):
         known.setdefault(axis.name, set()).update(choice.label for choice in axis.choices)
@@ -123,21 +128,24 @@ def _wanted(tier: Tier, only: Sequence[tuple[str, str]]) -> dict[str, set[str]]:
             raise ConfigError(f"--only {axis}={label}: there is no axis '{axis}'{_near(axis, known)}")
         if label not in known[axis]:
             raise ConfigError(f"--only {axis}={label}: {axis} has no '{label}'{_near(label, known[axis])}")
+        # [("kind", "early"), ("kind", "late"), ("layer", "2")] gives {"kind": {"early", "late"}, "layer": {"2"}}.
         wanted.setdefault(axis, set()).add(label)
     return wanted
 
 
 def _near(name: str, known: Collection[str]) -> str:
+    """Return the end of an error message: the closest known name, or all of them."""
     near = difflib.get_close_matches(name, list(known), 1)
     return f"; do you mean '{near[0]}'?" if near else f"; there are {', '.join(sorted(known))}"
 
 
 def _experiment(study: Study, point: Sequence[Choice], labels: Mapping[str, str], seed: int) -> Experiment:
-    """The settings of a cell."""
+    """Return the settings of a cell."""
     experiment = study.base
     try:
         for choice in point:
             experiment = override(experiment, choice.fields)
+            # Fields first: a change may compute from them, such as rows that fit the new number of tokens.
             experiment = choice.change(experiment) if choice.change is not None else experiment
         return override(experiment, {"training.seed": seed})
     except (ValueError, TypeError, KeyError) as error:
@@ -146,10 +154,10 @@ def _experiment(study: Study, point: Sequence[Choice], labels: Mapping[str, str]
 
 
 def _digest(experiment: Experiment) -> str:
-    """The same for experiments that differ in name alone."""
+    """Return a digest that is equal for experiments that differ only in name."""
     return hashlib.sha256(to_json(dataclasses.replace(experiment, name="")).encode()).hexdigest()
 
 
 def _plain(label: str) -> str:
-    """A label as a part of a folder's name."""
+    """Return a label in characters that are safe in a folder name: `video + audio` becomes `video-+-audio`."""
     return re.sub(r"[^\w.+-]+", "-", label).strip("-")

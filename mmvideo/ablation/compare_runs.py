@@ -1,4 +1,4 @@
-"""Any runs side by side: those that differ in their seeds alone are one column."""
+"""Runs side by side: runs that differ only in their seeds form one column."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from mmvideo.experiment.config import ConfigError, Experiment
 from mmvideo.experiment.weights.verified_config import load_run
 
 SEEDS: dict[str, Any] = {"name": "", "training.seed": 0, "input.seed": 0, "input.keep": None}
-"""Fields that runs of one column may differ in, with what they are taken as."""
+"""Fields in which runs of one column may differ, with the values that replace them in a comparison."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Finished:
-    """A run, whole or not.
+    """A run, complete or not.
 
     Attributes:
-      workdir: its folder, as it was given.
+      workdir: its folder, as given.
       experiment: its settings.
-      record: what it tells.
+      record: its measurements.
     """
 
     workdir: Path
@@ -39,34 +39,34 @@ class Finished:
 
     @property
     def seed(self) -> int:
-        """Of training."""
+        """Training seed."""
         return self.experiment.training.seed
 
     @property
     def unfinished(self) -> str:
-        """How far it came, in words; empty for a run that came to its end."""
+        """Remark about the last step of an incomplete run; empty for a complete one."""
         steps = self.experiment.training.steps
         return f"{self.workdir} is not finished: step {self.record.step} of {steps}" if self.record.step < steps else ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """Runs that differ in their seeds alone.
+    """Runs that differ only in their seeds.
 
     Attributes:
-      name: told from the others' by.
-      runs: they.
+      name: unique name of the column.
+      runs: its runs.
     """
 
     name: str
     runs: tuple[Finished, ...]
 
     def values(self, metric: str) -> list[float]:
-        """Of a metric, one a run that has it."""
+        """Return the values of a metric, one per run that has it."""
         return [run.record.metrics[metric] for run in self.runs if metric in run.record.metrics]
 
     def by_seed(self, metric: str) -> dict[int, float]:
-        """Of a metric, by seed; the last of the runs that have the same."""
+        """Return the values of a metric by seed; of runs with the same seed, the last one counts."""
         return {run.seed: run.record.metrics[metric] for run in self.runs if metric in run.record.metrics}
 
 
@@ -75,13 +75,13 @@ class Comparison:
     """Runs side by side.
 
     Attributes:
-      columns: they.
+      columns: groups of runs that differ only in their seeds.
       differences: fields that differ, with the value of each column.
-      metrics: that all columns have, `EVALUATION/KEY`, headlines first.
-      headlines: how many of them stand for the rest.
-      others: how many metrics only some columns have.
+      metrics: metrics that all columns have, as `EVALUATION/KEY`, headlines first.
+      headlines: number of headline metrics.
+      others: number of metrics that only some columns have.
       planned: cost of a run by column, where it could be planned.
-      unplanned: why it could not, by column.
+      unplanned: reason why planning failed, by column.
     """
 
     columns: tuple[Column, ...]
@@ -94,21 +94,21 @@ class Comparison:
 
     @property
     def remarks(self) -> list[str]:
-        """Runs that did not come to their end, and costs that can't be planned, in words."""
+        """Remarks about unfinished runs and costs that could not be planned."""
         found = [run.unfinished for column in self.columns for run in column.runs if run.unfinished]
         return found + [f"the cost of {name} can't be planned: {why}" for name, why in self.unplanned.items()]
 
 
 def compare(runs: Sequence[str | Path], pattern: str | None = None, planned: bool = True) -> Comparison:
-    """Reads runs, and puts them side by side.
+    """Read runs and arrange them side by side.
 
     Args:
-      runs: their workdirs; one given twice counts once.
-      pattern: of the metrics that are wanted, such as `retrieval/*` or `*top1`; None is all.
-      planned: whether FLOPs, parameters and bytes are planned, which takes seconds a column.
+      runs: their workdirs; duplicates count once.
+      pattern: glob pattern of the wanted metrics, such as `retrieval/*` or `*top1`; None wants all.
+      planned: whether to plan FLOPs, parameters and bytes, which takes seconds per column.
 
     Raises:
-      ConfigError: no such run, one alone, or nothing in common.
+      ConfigError: a folder without a run, a single run, or nothing in common.
     """
     found = list({Path(run).resolve(): _read(Path(run)) for run in runs}.values())
     if len(found) < 2:
@@ -134,6 +134,7 @@ def compare(runs: Sequence[str | Path], pattern: str | None = None, planned: boo
 
 
 def _read(workdir: Path) -> Finished:
+    """Read one run."""
     if not (workdir / "config.json").is_file():
         what = "is no run: it has no config.json" if workdir.is_dir() else "is not there"
         raise ConfigError(f"{workdir} {what}; give the workdirs of runs")
@@ -141,12 +142,13 @@ def _read(workdir: Path) -> Finished:
 
 
 def _columns(runs: Sequence[Finished]) -> tuple[Column, ...]:
-    """Runs put together where all but their seeds is the same, in the order in which they were given."""
+    """Group runs that agree in all but their seeds, in the order given."""
     groups: dict[str, list[Finished]] = {}
     for run in runs:
         key = json.dumps(flat(override(run.experiment, SEEDS)), sort_keys=True)
         groups.setdefault(key, []).append(run)
     names = [_name([run.workdir.resolve().name for run in group]) for group in groups.values()]
+    # a/run_s0 and b/run_s0 are both called "run_s0": then the paths name them, and if need be a number, "run (2)".
     if len(set(names)) < len(names):
         names = [_name([str(run.workdir) for run in group]) for group in groups.values()]
     names = [name if names.count(name) == 1 else f"{name} ({place})" for place, name in enumerate(names, 1)]
@@ -154,9 +156,11 @@ def _columns(runs: Sequence[Finished]) -> tuple[Column, ...]:
 
 
 def _name(words: Sequence[str]) -> str:
-    """What the names of runs have in common, without what a seed's number leaves behind."""
+    """Return the common part of the names of runs, without the remains of seed numbers."""
     if len(words) == 1:
         return words[0]
+    # "mbt_s0" and "mbt_s1" have "mbt_s" in common; the "s" after a separator is the seed's, so the name is "mbt". The
+    # "s" of "bits-0" and "bits-1" is part of a word and stays.
     common = os.path.commonprefix(list(words)).rstrip("0123456789")
     for ending in ("seed", "s"):
         if common[: -len(ending)].endswith(("_", "-", ".")):
@@ -165,7 +169,7 @@ def _name(words: Sequence[str]) -> str:
 
 
 def _matches(name: str, pattern: str) -> bool:
-    """Whether a pattern names a metric, with its evaluation or without."""
+    """Return True if a pattern matches a metric, with or without the name of its evaluation."""
     return any(fnmatch.fnmatchcase(one, pattern) for one in (name, name.partition("/")[2]))
 
 
@@ -175,7 +179,7 @@ def _is_headline(name: str) -> bool:
 
 
 def _nothing(columns: Sequence[Column], names: Sequence[str], wanted: Sequence[str], pattern: str | None) -> str:
-    """Why there is nothing to compare, and what to do."""
+    """Return the error message for runs that have no metric in common."""
     empty = [str(run.workdir) for column in columns for run in column.runs if not run.record.metrics]
     if names and not wanted:
         return f"no metric of these runs is called '{pattern}'; they have {', '.join(names[:5])} and others"
@@ -185,7 +189,7 @@ def _nothing(columns: Sequence[Column], names: Sequence[str], wanted: Sequence[s
 
 
 def _planned(settings: Mapping[str, Experiment], whys: dict[str, str]) -> dict[str, PlannedCell]:
-    """Costs of the columns; why one can't be planned goes to `whys`."""
+    """Return the planned cost of each column, and add the reason of each failure to `whys`."""
     from mmvideo.ablation.cost import cost_of
 
     found = {}
@@ -198,11 +202,11 @@ def _planned(settings: Mapping[str, Experiment], whys: dict[str, str]) -> dict[s
 
 
 def estimates(comparison: Comparison, metric: str) -> list[Estimate | None]:
-    """Mean and interval of a metric, a column each."""
+    """Return the mean and interval of a metric, one per column."""
     return [estimate(column.values(metric)) for column in comparison.columns]
 
 
 def gains(comparison: Comparison, metric: str) -> list[Estimate | None]:
-    """Each further column minus the first, seed by seed; None where no seed is in both."""
+    """Return each further column minus the first, seed by seed; None where no seed is in both."""
     first, *others = comparison.columns
     return [estimate(list(paired(one.by_seed(metric), first.by_seed(metric)).values())) for one in others]

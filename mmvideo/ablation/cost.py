@@ -1,7 +1,7 @@
-"""What one run costs: FLOPs, bytes and time; many of them told from as few traces of their programs as will do.
+"""The cost of a run: FLOPs, bytes and time, from as few traces of programs as possible.
 
-Most cells of a suite differ in what no program shows: weights of losses, rates, steps and seeds; others in their rows
-alone. What has been traced once is not traced again.
+Most cells of a suite differ in values that no program depends on: loss weights, learning rates, steps and seeds; others
+differ only in their rows. Each distinct program is traced once.
 """
 
 from __future__ import annotations
@@ -25,21 +25,20 @@ from mmvideo.experiment.planning.step_memory import held_bytes, step_memory, upd
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What one run takes.
+    """The cost of one run.
 
     Attributes:
-      steps: of training.
-      flops: of training, forward and backward, attention dense.
-      parameters: of the learner.
-      bytes: on one device, as planned.
+      steps: training steps.
+      flops: training FLOPs, forward and backward, attention counted as dense.
+      parameters: parameters of the learner.
+      bytes: planned memory of one device.
       checkpoint: bytes of one checkpoint.
-      batch: bytes of a batch.
-      hours: on its devices; None where it isn't said what they are, as in all below.
-      seconds: of a step.
-      rows: of a batch that one device has.
-      grad_accum_steps: into how many parts the batch must be cut, gradients being added up, so that it fits; 0 if
-        nothing does.
-      devices: that the run has.
+      batch: bytes of a global batch.
+      hours: training time on its devices; None where no device was named, as in all fields below.
+      seconds: time of a step.
+      rows: rows of a batch on one device.
+      grad_accum_steps: smallest number of accumulated micro-batches that fits the memory; 0 if not even one row fits.
+      devices: number of devices of the run.
     """
 
     steps: int
@@ -56,7 +55,7 @@ class Cost:
 
 
 def cost_of(experiment: Experiment, device: Device | None = None, devices: int = 1) -> Cost:
-    """The cost of a run, on devices or without saying where.
+    """Return the cost of a run, on the named devices or without any.
 
     Raises:
       ValueError: settings that cannot work.
@@ -65,12 +64,12 @@ def cost_of(experiment: Experiment, device: Device | None = None, devices: int =
 
 
 class Planner:
-    """Tells costs, the numbers of `plan` and `plan_launch`.
+    """A planner of many runs that shares traces between them; its figures are those of `plan` and `plan_launch`.
 
     Args:
-      device: what the runs are on; None does not say where.
-      devices: how many of them a run has.
-      most: how many a run may have whose batch doesn't fit them; None is no more.
+      device: device of the runs; None plans no time.
+      devices: devices of a run.
+      most: largest number of devices for a run whose batch does not fit `devices`; None allows no more than those.
     """
 
     def __init__(self, device: Device | None = None, devices: int = 1, most: int | None = None):
@@ -78,25 +77,32 @@ class Planner:
         self._known: dict[Hashable, Any] = {}
 
     def cost(self, experiment: Experiment) -> Cost:
-        """The cost of a run, on as many times the devices as its batch needs; raises as `cost_of` does.
+        """Return the cost of a run, on as many multiples of the devices as its batch needs.
 
-        Where not one row fits even then, more devices are of no use, and it keeps those that it was to have.
+        Where not even one row fits, more devices do not help, and the run keeps the requested number.
+
+        Raises:
+          ValueError: settings that cannot work.
         """
+        # Repeated, since the factor is a linear estimate, and more devices may share the parameters too.
         first = cost = self._cost_on(experiment, self._devices)
         while (times := self._missing(cost)) > 1:
             cost = self._cost_on(experiment, cost.devices * times)
         return first if cost.grad_accum_steps == 0 else cost
 
     def _missing(self, cost: Cost) -> int:
-        """How many times its devices would hold the rows of a run: a power of two that shares them out evenly."""
+        """Return the factor of devices that would hold a run's rows: a power of two that divides its rows evenly."""
         if cost.grad_accum_steps in (None, 1):
             return 1
+        # 3 accumulation steps want 4 times the devices; 24 rows can be halved 3 times (24 & -24 = 8); with at most 16
+        # devices and 8 in use only 2 times as many are left. min(4, 8, 2) = 2. Zero steps (nothing fits) try 2.
         wanted = 2 ** max(cost.grad_accum_steps - 1, 1).bit_length()
         evenly = cost.rows & -cost.rows
         room = self._most // cost.devices
         return min(wanted, evenly, 2 ** (room.bit_length() - 1) if room else 1)
 
     def _cost_on(self, experiment: Experiment, devices: int) -> Cost:
+        """Return the cost on a fixed number of devices."""
         if self._device is not None:
             experiment = dataclasses.replace(experiment, mesh=fit_mesh(experiment.mesh, devices))
         sizes = mesh_sizes(experiment, None if self._device is None else devices)
@@ -113,6 +119,7 @@ class Planner:
         return cost if self._device is None else self._timed(cost, program, self._device, devices)
 
     def _timed(self, cost: Cost, program: _Program, device: Device, devices: int) -> Cost:
+        """Add time, rows and accumulation steps to a cost."""
         clips = program.experiment.input.packing.rows * program.sketch.clips
         *_, seconds = step_time(program.experiment, device, devices, clips * program.clip_flops)
         usable, rows = round(device.memory * USABLE), program.rows
@@ -127,13 +134,14 @@ class Planner:
         )
 
     def _once(self, key: Hashable, compute: Callable[[], Any]) -> Any:
+        """Return a value that is computed once per key."""
         if key not in self._known:
             self._known[key] = compute()
         return self._known[key]
 
 
 class _Program:
-    """The program of a run's step, of which runs that differ in constants alone have the same."""
+    """The traced program of a run's step; runs that differ only in constants share it."""
 
     def __init__(
         self,
@@ -146,6 +154,8 @@ class _Program:
         self.rows = -(-experiment.input.packing.rows // shard_factor("batch", sizes))
         self._sizes = sizes
         training = experiment.training
+        # The keys hold what a trace depends on. Runs with weights 0.5 and 0.3 share one; a weight of 0 removes the loss
+        # from the program and so has its own. The optimizer adds state by its kind, not by its rate or warm-up.
         plain = {name: _without_constants(one) for name, one in experiment.objectives.items()}
         learner = repr((sketch.spec, experiment.model, plain, training.tune, training.averages))
         update = repr(dataclasses.replace(training.optimizer, learning_rate=1.0, warmup=0))
@@ -154,12 +164,12 @@ class _Program:
 
     @property
     def parameters(self) -> int:
-        """Of the learner."""
+        """Parameters of the learner."""
         return self._once(("parameters",), lambda: sum(count_parameters(self._learner.params).values()))
 
     @property
     def flops(self) -> int:
-        """Of a step, attention dense."""
+        """FLOPs of a step, attention counted as dense."""
         key = ("flops", self._shape, self.experiment.input.packing.rows)
         return self._once(key, functools.partial(batch_flops, self.experiment, self.sketch))
 
@@ -171,20 +181,22 @@ class _Program:
 
     @property
     def checkpoint(self) -> int:
-        """Bytes of one, which holds each array once, however many devices have it."""
+        """Bytes of a checkpoint, which holds each array once, however many devices replicate it."""
 
         def compute() -> int:
+            # Every mesh axis of size 1: the global arrays, undivided.
             return sum(held_bytes(self.experiment, self._learner, dict.fromkeys(self._sizes, 1)))
 
         return self._once(("checkpoint", self._update), compute)
 
     @property
     def memory(self) -> Memory:
-        """Of a device."""
+        """Memory of one device."""
         return self._memory_with(self.rows)
 
     def rows_that_fit(self, usable: int) -> int:
-        """The most rows of a device that has so many bytes: what they take grows in proportion, so that two tell."""
+        """Return the most rows of a device with this many bytes, by linear extrapolation from two row counts."""
+        # 8 rows take 10 GiB and 4 rows 6 GiB, so a row takes 1 GiB; 14 GiB hold 8 + (14 - 10) / 1 = 12 rows.
         rows, total = self.rows, self.memory.total
         other = 2 * rows if rows < 8 else rows // 2
         each = (total - self._memory_with(other).total) / (rows - other)
@@ -209,6 +221,6 @@ class _Program:
 
 
 def _without_constants(objective: Any) -> list[tuple[str, Any]]:
-    """Fields of an objective whose numbers with a point are 1, unless they are 0, which leaves a part out."""
+    """Return the fields of an objective with every nonzero float set to 1; a 0 stays, since it removes a term."""
     fields = dataclasses.asdict(objective) | {"of": type(objective).__name__}
     return sorted((name, 1.0 if isinstance(value, float) and value else value) for name, value in fields.items())

@@ -13,26 +13,28 @@ __all__ = ["PART", "differences", "flat", "override"]
 
 
 PART = "{…}"
-"""What stands for a part of the settings that some experiments do without."""
+"""Stand-in value for a group of settings that some of the compared experiments lack."""
 
 
 def _with_kinds(fields: dict[str, Any]) -> dict[str, Any]:
-    """Put before the fields of each objective one of its name alone, with its kind."""
+    """Add a field with the kind of each objective, before the objective's own fields."""
     found: dict[str, Any] = {}
     for name, value in fields.items():
         objective = ".".join(name.split(".")[:2])
         if _is_objective(objective) and name != objective:
+            # "objectives.caption.kind": "captioning" also gives "objectives.caption": "captioning".
             found.setdefault(objective, fields.get(f"{objective}.kind", PART))
         found[name] = value
     return found
 
 
 def _is_objective(name: str) -> bool:
+    """Return True for the name of an objective itself, such as `objectives.caption`."""
     return name.startswith("objectives.") and name.count(".") == 1
 
 
 def flat(experiment: Experiment) -> dict[str, Any]:
-    """Every field of an experiment by its dotted name."""
+    """Return every field of an experiment by its dotted name."""
     found: dict[str, Any] = {}
 
     def walk(node: Any, prefix: str) -> None:
@@ -47,15 +49,18 @@ def flat(experiment: Experiment) -> dict[str, Any]:
 
 
 def differences(experiments: Mapping[str, Experiment]) -> dict[str, dict[str, Any]]:
-    """Fields in which experiments differ, with the value of each that has the field.
+    """Return the fields in which experiments differ, with the value of each experiment that has the field.
 
-    A part that some do without, such as `input.audio`, is told as a whole: `PART` where it is there, None where not; an
-    objective by its kind. Its fields are told where those differ that have them.
+    A group that some experiments lack, such as `input.audio`, is listed as a whole: `PART` where present, None where
+    absent. An objective is listed by its kind. Fields of a group are listed only where the experiments that have it
+    differ in them.
     """
+    # Example: a has input.audio = None, b has input.audio.seconds = 2.0. Then above = parts = ["input.audio"], b gets
+    # "input.audio": PART, and the result is {"input.audio": {"a": None, "b": PART}} without the line for seconds.
     fields = {name: _with_kinds(flat(experiment)) for name, experiment in experiments.items()}
     names = dict.fromkeys(field for own in fields.values() for field in own)
     above = [name for name in names if any(other.startswith(f"{name}.") for other in names)]
-    # What is empty for some is told by what others have in it.
+    # Of the groups, those that are None in at least one experiment.
     parts = [name for name in above if any(own.get(name, PART) is None for own in fields.values())]
     parts += [name for name in above if _is_objective(name) and any(name not in own for own in fields.values())]
     for own in fields.values():
@@ -65,6 +70,7 @@ def differences(experiments: Mapping[str, Experiment]) -> dict[str, dict[str, An
         if field in above and field not in parts:
             return False
         partly = any(field.startswith(f"{part}.") for part in parts)
+        # In an optional group only its owners are compared; elsewhere a missing field counts as None.
         values = [own.get(field) for own in fields.values() if field in own or not partly]
         return len({json.dumps(value, sort_keys=True) for value in values}) > 1
 

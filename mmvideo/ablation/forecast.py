@@ -1,4 +1,4 @@
-"""What a tier will cost, told before it starts: runs, FLOPs, time, storage; from the plans of its cells."""
+"""The cost of a tier before it starts: runs, FLOPs, time and storage, from the plans of its cells."""
 
 from __future__ import annotations
 
@@ -23,17 +23,19 @@ def costs_of(
     most: int | None = None,
     tell: Callable[[int, int], None] = lambda done, of: None,
 ) -> dict[str, Cost]:
-    """The cost of each run by its place; seeds cost the same, and what was planned before is read from the folder.
+    """Return the cost of each run by its folder name; plans are read from and saved to the tier's folder.
 
     Args:
-      runs: settings by place.
-      folder: of the tier.
-      device, devices, most: what a run is on, where that is to be said, as in `Planner`.
-      tell: hears how many runs are being planned.
+      runs: settings by run folder name.
+      folder: folder of the tier; None saves nothing.
+      device, devices, most: devices of a run, as in `Planner`; None plans no time.
+      tell: callback with the index of the run that is planned, from 1, and the number of runs to plan.
     """
     path = None if folder is None else folder / "costs.json"
     known = {} if path is None else _read(path)
     where = "" if device is None else f"-{devices}-{most or devices}x{device.name}"
+    # Seeds of one point have the same key, so three seeds need one plan. The key names the devices:
+    # "1f3c…-8-64xh100" is a run on 8 H100, which may grow to 64.
     keys = {place: _key(experiment) + where for place, experiment in runs.items()}
     new = {key: runs[place] for place, key in keys.items() if key not in known}
     planner = Planner(device, devices, most)
@@ -41,13 +43,13 @@ def costs_of(
         tell(number, len(new))
         known[key] = planner.cost(experiment)
         if path is not None:
-            # At once: a plan of many runs takes minutes, and whoever stops it goes on with what there is.
+            # After each plan: planning many runs takes minutes, and an interrupted call resumes from what is saved.
             write_whole(path, json.dumps({key: dataclasses.asdict(cost) for key, cost in known.items()}, indent=1))
     return {place: known[key] for place, key in keys.items()}
 
 
 def _key(experiment: Experiment) -> str:
-    """Equal for runs that cost the same for sure: all but their names and seeds is the same."""
+    """Return a digest that is equal for runs of equal cost: all settings but names and seeds agree."""
     import hashlib
 
     plain = override(experiment, {"name": "", "training.seed": 0, "input.seed": 0, "input.keep": None})
@@ -62,16 +64,16 @@ def _read(path: Path) -> dict[str, Cost]:
 
 @dataclasses.dataclass(frozen=True)
 class CostForecast:
-    """What all of it takes.
+    """The total cost of a tier.
 
     Attributes:
-      cells, runs: cells of the tables, and the runs they need: equal ones are run once.
-      done: runs that are finished already.
-      flops: of all runs.
-      left: of those that are not finished.
-      hours: on the devices of each, one run after the other; None where it isn't said what they are.
-      device_hours: of single devices.
-      storage: bytes of checkpoints and kept batches.
+      cells, runs: cells of the tables, and the runs they need; equal cells share a run.
+      done: number of finished runs.
+      flops: FLOPs of all runs.
+      left: FLOPs of the unfinished runs.
+      hours: time of all runs, one after the other, each on its devices; None where no device was named.
+      device_hours: hours times devices.
+      storage: bytes of checkpoints and cached batches.
     """
 
     cells: int
@@ -87,14 +89,16 @@ class CostForecast:
 def forecast_cost(
     cells: Sequence[Cell], runs: Mapping[str, Experiment], costs: Mapping[str, Cost], done: set[str]
 ) -> CostForecast:
-    """The sum of the costs.
+    """Return the sum of the costs.
 
     Args:
-      cells: of the tables.
-      runs: settings of what they need, by place; runs that they share are among them.
-      costs: of each run.
-      done: places of those that are finished.
+      cells: cells of the tables.
+      runs: settings of all runs by folder name, shared runs included.
+      costs: cost of each run.
+      done: folder names of the finished runs.
     """
+    # Cells with equal input settings share one batch cache, so the dict counts it once: its key is the input, whatever
+    # the model. A cache holds one file per step.
     inputs = {
         to_json(Experiment(name="", input=dataclasses.replace(run.input, keep=None))): costs[place].batch
         * costs[place].steps

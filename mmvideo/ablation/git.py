@@ -1,4 +1,4 @@
-"""The commit of the code, and when a file of it was last changed."""
+"""The commit of the code, and the last change of a file."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path
 
 
 def commit() -> str:
-    """The commit of the code, with a `+` where files were changed; empty outside a checkout."""
+    """Return the commit of the code, with a `+` where files were changed; empty outside a checkout."""
     here = _git("rev-parse", "--short=10", "HEAD")
     return here + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "") if here else ""
 
 
 def last_change(path: str, commit: str) -> str:
-    """`2026-11-26 17:18 UTC (886eba2d21)`: when a file last changed before a run, and in which commit.
+    """Return the last change of a file before a run, such as `2026-11-26 17:18 UTC (886eba2d21)`.
 
     Args:
-      path: of the file, from the root of the checkout.
-      commit: of the run, as `commit` tells it; with files changed since, it is not known when.
+      path: the file, relative to the root of the checkout.
+      commit: the run's commit, as `commit` returns it; with uncommitted changes the time is unknown.
 
     Returns:
-      Empty where it isn't known, as outside the checkout.
+      The time and the commit; empty where they are unknown, for example outside the checkout.
     """
     if not commit or commit.endswith("+"):
         return ""
@@ -30,7 +30,7 @@ def last_change(path: str, commit: str) -> str:
 
 
 def _git(*words: str) -> str:
-    """What git says; empty where it says nothing, or isn't there."""
+    """Return the output of git; empty where git fails or is not installed."""
     command = ["git", "-C", str(Path(__file__).parent), *words]
     try:
         return subprocess.run(

@@ -11,11 +11,11 @@ from mmvideo.ablation.suite import Corpus, Tier
 from mmvideo.experiment.config import ConfigError
 
 CORPORA = "corpora/ablations"
-"""Where they lie, below the working directory."""
+"""Folder of generated corpora, relative to the working directory."""
 
 
 def make_corpora(corpora: Iterable[Corpus], below: str | Path = CORPORA, progress: bool = True) -> None:
-    """Writes the clips of each corpus that is not there, and builds it; goes on where it was stopped.
+    """Generate and build each corpus that does not exist; an interrupted call is resumed.
 
     Raises:
       ValueError: a folder that holds clips of other settings.
@@ -27,7 +27,7 @@ def make_corpora(corpora: Iterable[Corpus], below: str | Path = CORPORA, progres
         out = Path(below) / corpus.name
         clips = out.with_name(f"{corpus.name}-clips")
         out.parent.mkdir(parents=True, exist_ok=True)
-        # Two suites may ask for it at the same time; the second finds it whole.
+        # Two suites may ask for the same corpus at the same time: the second waits, and then finds it complete.
         with out.with_name(f".{corpus.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             shapes = ShapesConfig(size=corpus.size, difficulty=corpus.difficulty, longest=corpus.longest)
@@ -37,10 +37,10 @@ def make_corpora(corpora: Iterable[Corpus], below: str | Path = CORPORA, progres
 
 
 def check_data(tier: Tier, cells: Iterable[Cell], below: str | Path = CORPORA) -> None:
-    """Looks for every corpus that the cells learn from, before any is started.
+    """Check that every corpus of the cells exists, before any cell is started.
 
     Raises:
-      ConfigError: one isn't there, with what the tier needs.
+      ConfigError: a corpus is missing; the message says what the tier needs.
     """
     generated = {str(Path(below) / corpus.name) for corpus in tier.corpora}
     asked = {
@@ -48,6 +48,7 @@ def check_data(tier: Tier, cells: Iterable[Cell], below: str | Path = CORPORA) -
         for cell in cells
         for source in (*cell.experiment.input.sources, *cell.experiment.evaluation.sources)
     }
+    # A path with a colon is a URL or a named dataset, not a local folder: its reader checks it.
     missing = [path for path in sorted(asked - generated) if ":" not in path and not Path(path).is_dir()]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""

@@ -1,4 +1,4 @@
-"""What the finished cells of a tier say: a row a point, its values by seed, its cost, and what became of each claim."""
+"""The results of a tier: a row per point with its values by seed and its cost, and the verdict on each claim."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from mmvideo.ablation.suite import Claim, Metric, Published, Study, Suite, Where
 from mmvideo.ablation.worker import CELLS, STATE
 
 NOT_TOLD = ("name", "training.seed", "input.seed", "input.keep")
-"""Fields whose difference says nothing about a point."""
+"""Fields that rows do not list as changes, since they say nothing about a point."""
 
 
 class PlannedCell(Protocol):
-    """What was planned of a run: FLOPs of all its training, parameters, and bytes on one device."""
+    """The planned cost of a run: training FLOPs, parameters, and bytes on one device."""
 
     flops: float
     parameters: int
@@ -32,15 +32,15 @@ class PlannedCell(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class CellOutcome:
-    """A cell, and how its run ended.
+    """A cell and the outcome of its run.
 
     Attributes:
       cell: the cell.
-      status: `done`, `failed`, or `missing` where it hasn't ended.
-      why: it failed, or is missing.
-      seconds: that it took.
-      commit, versions, machine: of what ran it.
-      record: what its workdir tells; None unless it is done.
+      status: `done`, `failed`, or `missing` where the run has not ended.
+      why: reason of a failed or missing run.
+      seconds: wall time of the run.
+      commit, versions, machine: code, packages and hardware of the run.
+      record: measurements; None unless the run is done.
     """
 
     cell: Cell
@@ -53,7 +53,7 @@ class CellOutcome:
     record: Record | None = None
 
     def value(self, metric: Metric) -> float | None:
-        """Its value in a column; None where it has none."""
+        """Return the value of a metric; None where it was not measured."""
         return None if self.record is None else self.record.metrics.get(f"{metric.evaluation}/{metric.key}")
 
 
@@ -62,11 +62,11 @@ class Row:
     """A point of a study.
 
     Attributes:
-      labels: of its choices, by axis.
-      cells: one a seed.
-      changed: fields in which it differs from the study's base, with the value of the base and its own.
-      planned: its cost; None where it was not planned.
-      published: numbers of the paper for it.
+      labels: labels of its choices, by axis.
+      cells: one cell per seed.
+      changed: fields that differ from the study's base, with the base's value and the point's.
+      planned: planned cost; None where it was not planned.
+      published: the paper's results for this point.
     """
 
     labels: Mapping[str, str]
@@ -76,12 +76,12 @@ class Row:
     published: tuple[Published, ...]
 
     def values(self, metric: Metric) -> dict[int, float]:
-        """Values by seed, of the cells that have one."""
+        """Return the values of a metric by seed, of the cells that have one."""
         found = {cell.cell.seed: cell.value(metric) for cell in self.cells}
         return {seed: value for seed, value in found.items() if value is not None}
 
     def median(self, name: Literal["clips_per_second", "device_bytes", "seconds"]) -> float | None:
-        """The median of what its finished runs measured of their cost."""
+        """Return the median of a measured cost over the finished runs; None where no run has it."""
         told = [getattr(cell if name == "seconds" else cell.record, name) for cell in self.cells if cell.record]
         known = [value for value in told if value is not None]
         return float(np.median(known)) if known else None
@@ -89,13 +89,13 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class StudyResults:
-    """A table.
+    """The results of a study, one table.
 
     Attributes:
-      study: what was asked.
-      rows: its points, in their order.
-      verdicts: on its claims.
-      unmatched: published numbers for cells that are not in it.
+      study: definition of the study.
+      rows: its points, in the order of the table.
+      verdicts: verdict on each claim.
+      unmatched: published results for cells that the table does not have.
     """
 
     study: Study
@@ -106,13 +106,13 @@ class StudyResults:
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """A tier that was run, whole or in part.
+    """The results of a tier, complete or not.
 
     Attributes:
-      suite: what was asked.
-      tier: `toy` or `paper`.
-      folder: of the tier; cells have their workdirs in `FOLDER/cells/PLACE`.
-      studies: the tables.
+      suite: definition of the suite.
+      tier: name of the tier.
+      folder: folder of the tier; workdirs of cells are `FOLDER/cells/PLACE`.
+      studies: results of each study.
     """
 
     suite: Suite
@@ -122,35 +122,36 @@ class Results:
 
     @property
     def outcomes(self) -> list[CellOutcome]:
-        """All cells."""
+        """Outcomes of all cells."""
         return [cell for study in self.studies for row in study.rows for cell in row.cells]
 
     @property
     def runs(self) -> list[CellOutcome]:
-        """The runs of the cells, each once where several cells share it."""
+        """Outcomes of all runs, each once where several cells share it."""
         return list({outcome.cell.place: outcome for outcome in self.outcomes}.values())
 
     @property
     def seeds(self) -> list[int]:
-        """The seeds of the cells."""
+        """Seeds of the cells, in ascending order."""
         return sorted({outcome.cell.seed for outcome in self.outcomes})
 
 
 def gather(
     suite: Suite, tier: str, cells: Sequence[Cell], folder: str | Path, costs: Mapping[str, PlannedCell] | None = None
 ) -> Results:
-    """Reads what the cells of a tier say, finished or not.
+    """Read the results of a tier, finished or not.
 
     Args:
-      suite, tier: what was asked, and the name of the tier.
-      cells: those that were asked for, as `cells_of` makes them.
-      folder: of the tier, with `cells/PLACE` and `state/PLACE.json`; a cell counts when its state is `done`.
-      costs: what was planned, by place; None leaves it out.
+      suite, tier: the suite, and the name of the tier.
+      cells: wanted cells, from `cells_of`.
+      folder: folder of the tier, with `cells/PLACE` and `state/PLACE.json`; a cell counts when its state is `done`.
+      costs: planned cost by run folder name; None leaves it out.
 
     Raises:
-      ValueError: a file of a workdir that can't be read.
+      ValueError: an unreadable file of a workdir.
     """
     folder, costs = Path(folder), costs or {}
+    # Cells of several studies may share a run: it is read once.
     read = functools.cache(functools.partial(_ended, folder))
     found = []
     for study in tier_of(suite, tier).studies:
@@ -161,7 +162,7 @@ def gather(
 
 
 def _ended(folder: Path, place: str) -> dict[str, Any]:
-    """How the run of a place ended, as fields of `CellOutcome`."""
+    """Return the outcome of a run as fields of `CellOutcome`."""
     path = folder / STATE / f"{place}.json"
     if not path.is_file():
         begun = (folder / CELLS / place / "metrics.jsonl").is_file()
@@ -178,9 +179,12 @@ def _ended(folder: Path, place: str) -> dict[str, Any]:
 
 
 def _study(study: Study, outcomes: Sequence[CellOutcome], costs: Mapping[str, PlannedCell]) -> StudyResults:
+    """Return the results of one study."""
     by_point: dict[tuple[str, ...], list[CellOutcome]] = {}
     for outcome in outcomes:
         by_point.setdefault(tuple(outcome.cell.labels.values()), []).append(outcome)
+    # The study gives the order of rows, the cells give which of them were asked for. Cells of one point differ in seed:
+    # by_point = {("mid", "2"): [seed 0, seed 1, seed 2], …}.
     wanted = [tuple(labels_of(study, point).values()) for point in points(study)]
     rows = tuple(_row(study, by_point[labels], costs) for labels in wanted if labels in by_point)
     shown = {id(published) for row in rows for published in row.published}
@@ -193,6 +197,7 @@ def _study(study: Study, outcomes: Sequence[CellOutcome], costs: Mapping[str, Pl
 
 
 def _row(study: Study, cells: Sequence[CellOutcome], costs: Mapping[str, PlannedCell]) -> Row:
+    """Return the row of one point."""
     first = cells[0].cell
     changed = differences({"base": study.base, "here": first.experiment})
     return Row(
@@ -205,9 +210,9 @@ def _row(study: Study, cells: Sequence[CellOutcome], costs: Mapping[str, Planned
 
 
 def verdict(study: Study, rows: Sequence[Row], claim: Claim) -> Verdict:
-    """What the rows say of a claim of their study.
+    """Return the verdict of the rows on a claim of their study.
 
-    A seed takes part where all cells that the claim compares have a value: means over different cells are not compared.
+    A seed takes part only where every compared cell has a value, so that no two means are over different cells.
     """
     metric = next((metric for metric in study.metrics if metric.name == claim.metric), None)
     if metric is None:
@@ -218,10 +223,13 @@ def verdict(study: Study, rows: Sequence[Row], claim: Claim) -> Verdict:
         if not wanted:
             return Verdict("not measured", why=f"no cell is {described(where)}")
         values = [_values(rows, labels, metric) for labels in wanted]
+        # Two cells fit one side, with {0: 60, 1: 62} and {0: 64}: only seed 0 is in both, and the side is {0: 62}. The
+        # second cell lacks seed 1, and is named in the explanation.
         seeds = set.intersection(*(set(of) for of in values))
         every = {seed for of in values for seed in of}
         lacking += [described(labels) for labels, of in zip(wanted, values, strict=True) if not of or every - set(of)]
         sides.append({seed: float(np.mean([of[seed] for of in values])) for seed in seeds})
+    # A gain is positive in the claimed direction: for a loss, worse minus better.
     gains = paired(*sides) if metric.higher else paired(*reversed(sides))
     most = max((len(row.cells) for row in rows), default=0)
     why = ""
@@ -232,10 +240,10 @@ def verdict(study: Study, rows: Sequence[Row], claim: Claim) -> Verdict:
 
 
 def _values(rows: Sequence[Row], labels: Mapping[str, str], metric: Metric) -> dict[int, float]:
-    """Values by seed of the row with these labels; none where the row isn't there."""
+    """Return the values by seed of the row with these labels; empty without such a row."""
     return next((row.values(metric) for row in rows if dict(row.labels) == dict(labels)), {})
 
 
 def described(where: Where) -> str:
-    """`kind=mid, layer=2`."""
+    """Return labels in words, such as `kind=mid, layer=2`."""
     return ", ".join(f"{axis}={label}" for axis, label in where.items()) or "any cell"

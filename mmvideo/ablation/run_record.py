@@ -1,4 +1,4 @@
-"""What a run's workdir tells: metrics, speed, memory, time, how far it came."""
+"""The record of a run, read from its workdir: metrics, speed, memory, time and last step."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from mmvideo.records.lines import read_lines
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """A run as its workdir tells of it.
+    """The measurements of a run.
 
     Attributes:
-      metrics: of its evaluations, by `EVALUATION/KEY`; those without a number are left out.
-      step: that it came to.
-      clips_per_second: median over the lines of `metrics.jsonl`, without the first, which is still settling.
-      device_bytes: the most that were in use on one device; None where the device does not tell, as CPUs don't.
-      seconds: that were booked, of all its starts.
-      began, ended: seconds since 1970, by its ledger; None where it has none.
+      metrics: finite metrics of its evaluations, by `EVALUATION/KEY`.
+      step: last step.
+      clips_per_second: median over the lines of `metrics.jsonl`, without the first line, while the speed settles.
+      device_bytes: peak memory of one device; None where the device does not report it, as CPUs don't.
+      seconds: booked wall time of all its starts.
+      began, ended: seconds since 1970, from its ledger; None without a ledger.
     """
 
     metrics: Mapping[str, float]
@@ -35,13 +35,14 @@ class Record:
 
 
 def read_record(workdir: Path) -> Record:
-    """Reads a workdir; what it lacks is empty.
+    """Read a workdir; fields without a file are empty.
 
     Raises:
-      DamagedRecord: an evaluation that isn't what was written, with its file.
+      DamagedRecord: an evaluation file that is not as it was written; the message names it.
     """
     ledger = read_lines(workdir / "ledger.jsonl")
     lines = [line for line in read_lines(workdir / "metrics.jsonl") if "examples_per_second" in line]
+    # A run with a single line keeps that line: a slow figure says more than none.
     speeds = [line["examples_per_second"] for line in lines[1:] or lines]
     booked = [line for line in ledger if "at" in line]
     return Record(
@@ -50,15 +51,17 @@ def read_record(workdir: Path) -> Record:
         clips_per_second=statistics.median(speeds) if speeds else None,
         device_bytes=max((line["peak_device_bytes"] for line in lines if "peak_device_bytes" in line), default=None),
         seconds=math.fsum(line.get("wall", 0.0) for line in ledger),
+        # A line is written at the end of what it books: 60 s booked at 1000 began at 940.
         began=min((line["at"] - line.get("wall", 0.0) for line in booked), default=None),
         ended=max((line["at"] for line in booked), default=None),
     )
 
 
 def _metrics(folder: Path) -> dict[str, float]:
-    """The metrics of all evaluations that are numbers."""
+    """Return all finite metrics of all evaluations."""
     found: dict[str, float] = {}
     for path in sorted(folder.glob("*.json")):
+        # Hidden files are drafts of a write that has not finished.
         if path.name.startswith("."):
             continue
         metrics = read_result(path)["metrics"]

@@ -1,8 +1,8 @@
-"""What runs with several seeds can tell: means, paired differences, and whether a claim holds.
+"""Statistics over seeds: means, paired differences, and verdicts on claims.
 
-Two cells are compared seed by seed: runs of one seed begin with the same new parameters, as far as they have the same,
-and see clips in the same order, so that much of what seeds change falls out of their difference. Intervals are those
-of Student's t at 95 %, as if the differences were normal; with three seeds they are wide, and should be.
+Two cells are compared seed by seed: runs of one seed start from the same initial parameters, as far as their models
+agree, and see clips in the same order. So the difference cancels much of what seeds change. Intervals are those of
+Student's t at 95 %, under the assumption of normal differences; with three seeds they are wide, and should be.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 LEVEL = 0.95
-"""Of intervals."""
+"""Confidence level of the intervals."""
 
 Outcome = Literal["holds", "reversed", "not settled", "not measured"]
 
@@ -25,9 +25,9 @@ class Estimate:
     """A mean over seeds.
 
     Attributes:
-      mean: it.
-      half: half of its interval; None for a single seed, which tells none.
-      seeds: how many there were.
+      mean: the mean.
+      half: half of its interval; None for a single seed, which has no interval.
+      seeds: number of seeds.
     """
 
     mean: float
@@ -47,15 +47,15 @@ class Estimate:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What became of a claim.
+    """The verdict on a claim.
 
     Attributes:
-      outcome: `holds` where all of the interval of the gain is above the margin, `reversed` where all of it is below,
-        `not settled` where the margin is within; `not measured` with fewer than two seeds.
-      gain: how much better, in the unit of the metric: positive is as claimed, also where less is better; None
-        without a seed.
-      p: one-sided, of a gain no larger than the margin; None where there is no interval.
-      why: it was not measured, or only with some of the seeds.
+      outcome: `holds` where the whole interval of the gain is above the margin, `reversed` where all of it is below,
+        `not settled` where the margin is inside; `not measured` with fewer than two seeds.
+      gain: difference in the unit of the metric, positive in the claimed direction, also for metrics where less is
+        better; None without a seed.
+      p: one-sided p-value of a gain no larger than the margin; None without an interval.
+      why: reason why it was not measured, or only with some of the seeds.
     """
 
     outcome: Outcome
@@ -65,7 +65,7 @@ class Verdict:
 
 
 def estimate(values: Sequence[float]) -> Estimate | None:
-    """Mean and interval of one value a seed; None without values.
+    """Return the mean and the interval of one value per seed; None without values.
 
     The half is t(0.975, n - 1) s / sqrt(n), with the standard deviation s of a sample.
     """
@@ -77,19 +77,20 @@ def estimate(values: Sequence[float]) -> Estimate | None:
     mean = float(np.mean(values))
     if count == 1:
         return Estimate(mean, None, 1)
+    # Values [1, 2, 3]: mean 2, s = 1, error 1 / sqrt(3) = 0.577, t(0.975, 2) = 4.303, so the half is 2.48.
     return Estimate(mean, float(_error(values) * stats.t.ppf((1 + LEVEL) / 2, count - 1)), count)
 
 
 def _error(values: Sequence[float]) -> float:
-    """Standard error of the mean; what rounding alone makes is none."""
+    """Return the standard error of the mean; 0 where only rounding separates the values."""
     error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
     return 0.0 if error < 1e-12 * max(1.0, float(np.max(np.abs(values)))) else error
 
 
 def one_sided_p(differences: Sequence[float], margin: float = 0.0) -> float | None:
-    """How likely a mean so far above the margin is if the true one is no larger than the margin (one-sample t test).
+    """Return the p-value of a one-sample t test against a true mean no larger than the margin.
 
-    None with fewer than two differences. Equal ones have no spread to judge by: 0 above the margin, 1 below, 0.5 on it.
+    None with fewer than two differences. Equal differences have no spread: 0 above the margin, 1 below, 0.5 on it.
     """
     from scipy import stats
 
@@ -102,22 +103,23 @@ def one_sided_p(differences: Sequence[float], margin: float = 0.0) -> float | No
 
 
 def paired(first: Mapping[int, float], second: Mapping[int, float]) -> dict[int, float]:
-    """First minus second of the seeds that both have."""
+    """Return first minus second for the seeds that both have: {0: 5, 1: 6} and {1: 4, 2: 3} give {1: 2}."""
     return {seed: value - second[seed] for seed, value in first.items() if seed in second}
 
 
 def judge(gains: Sequence[float], margin: float = 0.0, why: str = "") -> Verdict:
-    """The verdict on a claim.
+    """Return the verdict on a claim.
 
     Args:
-      gains: how much better, one a seed.
-      margin: what it must be above.
-      why: seeds are missing, in words.
+      gains: gains in the claimed direction, one per seed.
+      margin: gain that must be exceeded.
+      why: explanation of missing seeds.
     """
     gain, p = estimate(gains), one_sided_p(gains, margin)
     if gain is None or gain.half is None:
         few = "no seed has all cells" if gain is None else "only one seed has all cells"
         return Verdict("not measured", gain, None, f"{few}: {why}" if why else few)
+    # A bound that equals the margin but for rounding is on the margin, and settles nothing.
     if gain.low > margin and not math.isclose(gain.low, margin, abs_tol=1e-12):
         return Verdict("holds", gain, p, why)
     if gain.high < margin and not math.isclose(gain.high, margin, abs_tol=1e-12):

@@ -1,8 +1,8 @@
-"""What a suite is: what varies, what is held fixed, what was published, and what must come out.
+"""The definition of a suite: the varied settings, the fixed ones, the published results and the claims.
 
 A suite is a Python file that defines `suite = Suite(...)`. Its tiers ask the same questions at two sizes: `toy` on
-generated clips in minutes, `paper` at the published size on a cluster. A tier has studies, each a base experiment with
-axes that are crossed, and what is measured in every cell. A third tier, `accelerator`, is made of the toy's
+generated clips in minutes, `paper` at the published size on a cluster. A tier has studies. Each study crosses axes on a
+base experiment, and measures the same metrics in every cell. A third tier, `accelerator`, is derived from the toy tier
 (`mmvideo.ablation.toy`).
 """
 
@@ -16,10 +16,10 @@ from typing import Any, Literal, get_args
 from mmvideo.experiment.config import Experiment
 
 Change = Callable[[Experiment], Experiment]
-"""What is done to an experiment that no field alone can say."""
+"""Change to an experiment that field values cannot express."""
 
 Where = Mapping[str, str]
-"""A cell, or several: names of axes with the label of a choice. Axes that aren't named are any."""
+"""One or several cells: labels of choices by axis name. An axis that is not named matches any label."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Choice:
     """One point of an axis.
 
     Attributes:
-      label: as it stands in tables.
-      fields: dotted fields of the experiment with their values, such as `model.fusion.layer`.
-      change: what else is done, after the fields.
+      label: label in tables.
+      fields: values by dotted field name of the experiment, such as `model.fusion.layer`.
+      change: further change, applied after the fields.
     """
 
     label: str
@@ -39,20 +39,20 @@ class Choice:
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """What varies: a name and its choices. `grid`, `named` and `paired` make them."""
+    """A varied setting: a name and its choices. `grid`, `named` and `paired` build axes."""
 
     name: str
     choices: tuple[Choice, ...]
 
 
 def grid(name: str, field: str, values: Sequence[Any], labels: Sequence[str] | None = None) -> Axis:
-    """An axis of the values of one field, labelled as they are written unless labels are given."""
+    """Return an axis over the values of one field; the values are the labels unless labels are given."""
     labels = [str(value) for value in values] if labels is None else labels
     return Axis(name, tuple(Choice(label, {field: value}) for label, value in zip(labels, values, strict=True)))
 
 
 def named(name: str, changes: Mapping[str, Mapping[str, Any] | Change]) -> Axis:
-    """An axis of named changes: fields with their values, or a function of the experiment."""
+    """Return an axis of named changes: values by field, or a function of the experiment."""
     return Axis(
         name,
         tuple(
@@ -63,7 +63,8 @@ def named(name: str, changes: Mapping[str, Mapping[str, Any] | Change]) -> Axis:
 
 
 def paired(name: str, fields: Sequence[str], rows: Mapping[str, Sequence[Any]]) -> Axis:
-    """An axis along which several fields change together: a row of values for each label."""
+    """Return an axis along which several fields change together, with a row of values for each label."""
+    # paired("size", ["model.depth", "model.width"], {"S": [12, 384], "B": [12, 768]}) has two choices, not four.
     return Axis(name, tuple(Choice(label, dict(zip(fields, row, strict=True))) for label, row in rows.items()))
 
 
@@ -72,10 +73,10 @@ class Metric:
     """A column of the results.
 
     Attributes:
-      name: its head in tables.
-      evaluation: the file of it, `evals/EVALUATION.json`.
-      key: of the metric in there.
-      higher: whether more is better.
+      name: column head in tables.
+      evaluation: name of the evaluation; its file is `evals/EVALUATION.json`.
+      key: key of the metric in that file.
+      higher: whether larger values are better.
     """
 
     name: str
@@ -85,18 +86,21 @@ class Metric:
 
 
 Mark = Literal["P", "B", "C", "R", "E"]
-"""Evidence of a published number: read in the paper, in a post of its authors, in the code or its README, confirmed by
-running. What nobody here has read is not said to be published: `E` is for an ordering that a suite of ours expects."""
+"""Evidence of a published result: read in the paper, in a post of its authors, in the code or its README, confirmed by
+running.
+
+`E` marks an ordering that a suite expects. A result that nobody here has read is not called published.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """Numbers of a paper for a cell. They stand beside ours and are never mixed with them.
+    """Published results for a cell. They are shown beside ours and never mixed with them.
 
     Attributes:
-      where: the cell, by the labels of the published axes.
-      values: by the paper's own column.
-      source: such as `VATT, table 5`.
+      where: cell, by the labels of the published axes.
+      values: results by the paper's column name.
+      source: paper and table, such as `VATT, table 5`.
       mark: evidence.
     """
 
@@ -111,16 +115,15 @@ class Published:
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """An ordering that a paper claims, or that a suite of our own expects.
+    """An ordering that a paper claims, or that a suite expects.
 
     Attributes:
-      text: it in words.
-      better, worse: cells that are compared; means over all that fit, seed by seed.
-      metric: the name of the column it is about.
-      source: where it is claimed.
+      text: claim in words.
+      better, worse: compared cells; the means over all matching cells are compared seed by seed.
+      metric: name of the compared column.
+      source: paper and section of the claim.
       mark: evidence.
-      margin: how much better it must be to count, in the unit of the metric; negative for a claim that something loses
-        no more than so much.
+      margin: smallest gain that counts, in the unit of the metric; negative for a claim that the loss is at most this.
     """
 
     text: str
@@ -142,16 +145,16 @@ def _check_mark(mark: str, of: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """One table: a base, axes that are crossed, and what is measured.
+    """One table: a base experiment, crossed axes, and metrics.
 
     Attributes:
-      name: a short name.
-      base: the experiment that the axes change.
-      axes: in the order in which they stand in the table.
-      metrics: columns.
-      claims: orderings to be tested.
-      published: numbers to stand beside ours.
-      without: cells that are left out, since they make no sense or repeat others.
+      name: short name.
+      base: experiment that the axes change.
+      axes: axes in the order of the table's columns.
+      metrics: measured columns.
+      claims: orderings to test.
+      published: published results to show beside ours.
+      without: excluded cells, since they make no sense or repeat others.
     """
 
     name: str
@@ -165,15 +168,15 @@ class Study:
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """Generated clips that a tier learns from; made once, and shared by all that ask for the same.
+    """A generated corpus of a tier; made once, and shared by all suites that ask for the same.
 
     Attributes:
-      name: folder below that of all corpora.
-      train, test: clips.
-      size: pixels.
-      difficulty: 0 to 1, of the shapes.
-      longest: seconds of a clip.
-      vocabulary: pieces of its tokenizer.
+      name: folder name among the generated corpora.
+      train, test: number of clips.
+      size: frame size in pixels.
+      difficulty: difficulty of the shapes, 0 to 1.
+      longest: longest clip in seconds.
+      vocabulary: vocabulary size of its tokenizer.
     """
 
     name: str
@@ -191,13 +194,13 @@ class Tier:
 
     Attributes:
       studies: its tables.
-      seeds: of training; each cell is run with all of them, and cells are compared seed by seed.
-      corpora: generated clips that it needs.
-      needs: data that must be at hand, in words; empty where the corpora are all.
-      minutes: what all of it is stated to take on two cores; 0 where that is not the machine for it.
-      before: runs that cells share, such as a pretrained checkpoint, by name; a cell names one as
+      seeds: training seeds; every cell is run with each, and cells are compared seed by seed.
+      corpora: generated corpora that it needs.
+      needs: other required data, in words; empty where the corpora suffice.
+      minutes: stated time of the whole tier on two cores; 0 where it needs other hardware.
+      before: shared runs by name, such as a pretrained checkpoint; a cell refers to one as
         `training.init_from="shared:NAME"`.
-      findings: what is made of the verdicts on claims, by the text of the claim; written when the tier has been run.
+      findings: conclusions from verdicts, by the text of the claim; written after the tier was run.
     """
 
     studies: tuple[Study, ...]
@@ -211,14 +214,14 @@ class Tier:
 
 @dataclasses.dataclass(frozen=True)
 class Suite:
-    """An ablation.
+    """An ablation suite.
 
     Attributes:
-      name: a short name, that of its folder.
-      title: what it is about.
-      fixed: what is held fixed, in words.
+      name: short name, equal to its folder's.
+      title: title of its pages.
+      fixed: fixed settings, in words.
       toy, paper: its tiers.
-      remarks: what must be known to read the results.
+      remarks: notes on how to read the results.
     """
 
     name: str
@@ -230,7 +233,7 @@ class Suite:
 
 
 def points(study: Study) -> list[tuple[Choice, ...]]:
-    """The crossed choices of a study, in the order of the table, without those that are left out."""
+    """Return the crossed choices of a study in the order of the table, without the excluded cells."""
     return [
         point
         for point in itertools.product(*(axis.choices for axis in study.axes))
@@ -239,10 +242,10 @@ def points(study: Study) -> list[tuple[Choice, ...]]:
 
 
 def labels_of(study: Study, point: Sequence[Choice]) -> dict[str, str]:
-    """The labels of a point by axis."""
+    """Return the labels of a point by axis."""
     return {axis.name: choice.label for axis, choice in zip(study.axes, point, strict=True)}
 
 
 def fits(where: Where, labels: Mapping[str, str]) -> bool:
-    """Whether a cell is one of those that are named."""
+    """Return True if the labels match all named axes."""
     return all(labels.get(axis) == label for axis, label in where.items())

@@ -1,4 +1,4 @@
-"""How far a suite is, for whoever waits for it: a bar over all runs on a terminal, lines in a log."""
+"""The progress of a suite: a bar over all runs on a terminal, lines in a log."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from mmvideo.ablation.worker import told
 from mmvideo.training.logging.progress import clock
 
 PAUSE = 2.0
-"""Seconds between two looks into the runs' files."""
+"""Seconds between two reads of the runs' metric files."""
 
 
 class SuiteProgress:
-    """Tells of runs that begin and end, and how long the rest will take.
+    """A reporter of starts and ends of runs, and of the time left.
 
-    The time left is that of the FLOPs that are left at the pace of those that were spent since it began.
+    The time left assumes that the remaining FLOPs take as long each as those done since this call started.
 
     Args:
-      folder: of the tier.
-      costs: of every run by place.
-      done: places of runs that were finished before.
-      out: where to.
+      folder: folder of the tier.
+      costs: cost of every run by folder name.
+      done: folder names of runs that were finished before.
+      out: output stream; None is stdout.
 
     Attributes:
-      begun: places of runs that have begun and not ended.
+      begun: folder names of the running runs.
     """
 
     def __init__(self, folder: Path, costs: Mapping[str, Cost], done: set[str], out: TextIO | None = None):
@@ -44,13 +44,13 @@ class SuiteProgress:
             self._open()
 
     def begin(self, place: str) -> None:
-        """A run begins."""
+        """Record the start of a run."""
         self.begun.add(place)
         if self._bar is not None:
             self._tasks[place] = self._bar.add_task(place, total=self._costs[place].steps, text="starting")
 
     def look(self, running: list[str]) -> None:
-        """Reads how far the runs are, where there is a bar to show it, now and then."""
+        """Read the progress of the runs, at most every `PAUSE` seconds and only where a bar shows it."""
         if self._bar is None or time.monotonic() < self._next:
             return
         self._next, shares = time.monotonic() + PAUSE, 0.0
@@ -63,7 +63,7 @@ class SuiteProgress:
         self._bar.update(self._whole, completed=self._spent + shares, text=self._left(shares))
 
     def end(self, place: str, words: str, whole: bool) -> None:
-        """A run has ended, in these words; `whole` if it need not be run again."""
+        """Report the end of a run in these words; `whole` if it need not be run again."""
         if whole:
             self._spent += self._costs[place].flops
             self._ended += 1
@@ -73,21 +73,24 @@ class SuiteProgress:
         self.say(f"[{self._ended}/{self._count}] {place}: {words}{self._left(0.0, '; ')}")
 
     def say(self, text: str) -> None:
-        """A line of its own."""
+        """Print a line above the bar."""
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False)
         else:
             print(text, file=self._out, flush=True)
 
     def close(self) -> None:
-        """Leaves the bar where it stands."""
+        """Stop the bar, and leave it on the screen."""
         if self._bar is not None:
             self._bar.stop()
 
     def _left(self, running: float, before: str = "") -> str:
+        """Return the time left in words; empty where nothing was measured yet, or nothing is left."""
         spent = self._spent + running - self._first
         if spent <= 0 or self._ended >= self._count:
             return ""
+        # Runs finished by an earlier call are not in `spent`: 10 PFLOPs in all, 4 before, 2 in the last 60 s. The
+        # remaining 4 PFLOPs take 60 * 4 / 2 = 120 s.
         seconds = (time.monotonic() - self._began) * (self._all - self._spent - running) / spent
         return f"{before}about {clock(seconds)} left"
 

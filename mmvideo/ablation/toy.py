@@ -1,11 +1,10 @@
-"""What the toy tiers have in common: plain sounding shapes, and a model that learns from them in a minute or two.
+"""The common settings of toy tiers: plain sounding shapes, and a model that learns from them in a minute or two.
 
-A run takes `STEPS` steps of 64 clips, with `SMALL`, at one learning rate, which is enough for a label of shapes to be
-learned (`tests/learning/` has the lessons). Suites change what they vary and no more, so their toy tables may be read
-beside each other.
+A run takes `STEPS` steps of 64 clips with the model `SMALL` at one learning rate, enough to learn a label of the shapes
+(`tests/learning/` has the lessons). Suites change only what they vary, so their toy tables may be compared.
 
-`accelerator` makes the same tables at a size for one GPU: every finished cell is made larger by one function, so that
-cells keep the relations that they have in the toy tier.
+`accelerator` derives the same tables at a size for one GPU: one function enlarges every finished cell, so that cells
+keep the relations of the toy tier.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ from mmvideo.objectives import AnyObjective, Classification
 from mmvideo.training.config import Optimizer, Training
 
 PLAIN = Corpus("plain")
-"""3,000 clips of at most two seconds, without distractors or noise, and 400 held out."""
+"""3,000 training clips of at most two seconds, without distractors or noise, and 400 test clips."""
 
 CORPORA = "corpora/ablations"
-"""Where generated corpora lie, below the folder in which `mmvideo ablate` is called."""
+"""Folder of generated corpora, relative to the folder in which `mmvideo ablate` is called."""
 
 SMALL = Model(
     depth=3,
@@ -41,32 +40,34 @@ SMALL = Model(
     position="sincos",
     decoder=Decoder(depth=1, width=48, heads=4),
 )
-"""A transformer that shapes are within the reach of."""
+"""A transformer large enough to learn the shapes."""
 
 STEPS, RATE = 160, 3e-3
 
 WIDER, LONGER, MORE_ROWS, MORE_CLIPS, SLOWER = 8, 10, 4, 20, 3
-"""What the accelerator's cells have times those of the toy: width, steps, rows of a batch, clips to learn from; and by
-what their learning rate is divided."""
+"""Factors from the toy's cells to the accelerator's: width, steps, rows of a batch, training clips; rate divisor."""
 
 CLASSES = {kind: len(names) for kind, names in LABELS.items()} | {"noun": len(SHAPES), "instrument": len(TIMBRES)}
 
 LOG_MEL = Spectrogram(kind="log_mel", window_seconds=0.04, hop_seconds=0.02, bins=64, mean=-1.1, deviation=1.5)
-"""64 bins every 20 ms, which is fine enough for the beeps."""
+"""64 mel bins every 20 ms, fine enough for the beeps."""
 
 
 def toy_input(corpus: Corpus = PLAIN, **changes: Any) -> Input:
-    """Clips of two seconds, two in a row of 32: 48 tubelets of a sixth of a second, 25 strips of sound of 80 ms.
+    """Return the input of a toy run: clips of two seconds, two in each of 32 rows.
+
+    A clip has 48 tubelets of a sixth of a second, and 25 audio patches of 80 ms.
 
     Args:
-      corpus: where they come from.
-      changes: fields of `Input` in place of these; rows are made as long as two clips then need (`fitted`).
+      corpus: corpus of the clips.
+      changes: fields of `Input` that replace the defaults; the row length then fits two clips (`fitted`).
     """
     usual = Input(
         sources=(Source(f"{CORPORA}/{corpus.name}"),),
         video=Video(fps=12.0, frames=24, size=32, tubelet=(2, 16, 16)),
         audio=Audio(seconds=2.0, spectrogram=LOG_MEL, patch=(4, 64)),
         text=None,
+        # 12 tubelet times x 2 x 2 patches of 16 pixels = 48; 100 hops of 20 ms / 4 = 25. Two clips: 2 * 73 = 146.
         packing=Packing(rows=32, tokens=146, clips=2),
         threads=1,
     )
@@ -74,19 +75,20 @@ def toy_input(corpus: Corpus = PLAIN, **changes: Any) -> Input:
 
 
 def words() -> Text:
-    """A caption of at most 32 pieces, of the corpus's own vocabulary."""
+    """Return the text settings: a caption of at most 32 tokens of the corpus's own vocabulary."""
     return Text(length=32, begin=True, vocabulary=PLAIN.vocabulary)
 
 
 def fitted(config: Input) -> Input:
-    """The input with rows that hold as many of the largest clips as they have slots, and no token more."""
+    """Return the input with the shortest rows that hold as many of the largest clips as a row has slots."""
+    # Asked with rows that are long enough for anything, the outline says how many tokens the largest clip needs.
     room = dataclasses.replace(config.packing, tokens=2**20)
     need = batch_outline(dataclasses.replace(config, packing=room)).need["tokens"]
     return dataclasses.replace(config, packing=dataclasses.replace(room, tokens=config.packing.clips * need))
 
 
 def refitted(fields: Mapping[str, Any]) -> Change:
-    """A change of fields after which rows are `fitted` again: what makes fewer tokens then costs less."""
+    """Return a change of fields after which rows are `fitted` again, so that fewer tokens cost less."""
 
     def change(experiment: Experiment) -> Experiment:
         experiment = override(experiment, fields)
@@ -96,7 +98,7 @@ def refitted(fields: Mapping[str, Any]) -> Change:
 
 
 def toy_training(steps: int = STEPS) -> Training:
-    """Muon, a tenth of the steps warm-up, one checkpoint at the end."""
+    """Return the training settings: Muon, warm-up over a tenth of the steps, one checkpoint at the end."""
     return Training(
         steps=steps,
         optimizer=Optimizer(name="muon", learning_rate=RATE, warmup=steps // 10),
@@ -108,7 +110,7 @@ def toy_training(steps: int = STEPS) -> Training:
 
 
 def label_config(label: str, modalities: tuple[str, ...] = ("video", "audio"), **settings: Any) -> Classification:
-    """The objective of telling a kind of label of the shapes."""
+    """Return the objective that classifies one label field of the shapes."""
     return Classification(label, CLASSES[label], modalities=modalities, **settings)
 
 
@@ -121,14 +123,14 @@ def toy(
     steps: int = STEPS,
     **evaluation: Any,
 ) -> Experiment:
-    """The base of a toy study.
+    """Return the base experiment of a toy study.
 
     Args:
-      name: of the experiment.
-      objectives: what is learned.
-      fusion: of `SMALL`.
-      config: of the input; None is `toy_input()`.
-      steps: of training.
+      name: name of the experiment.
+      objectives: training objectives.
+      fusion: fusion of `SMALL`.
+      config: input; None is `toy_input()`.
+      steps: training steps.
       evaluation: fields of `Evaluation`; name the `tasks`, so that no time goes into others.
     """
     return Experiment(
@@ -142,15 +144,15 @@ def toy(
 
 
 def accelerator(tier: Tier) -> Tier:
-    """A toy tier at a size that one accelerator of 40 GB or more takes.
+    """Return a toy tier at a size for one accelerator of 40 GB or more.
 
-    Its labels are those of the toy: a batch or a number of steps that is named by one is `MORE_ROWS` times or `LONGER`
-    times what it says. No page in this repository is of this tier: it was planned, and not run. Generated clips are
-    small, and decoding them asks more of the host than a step asks of the device: the planned hours, those of products
-    alone, are far below what it will take.
+    Labels are those of the toy tier: where a label names a batch size or a number of steps, the real one is `MORE_ROWS`
+    or `LONGER` times as large. No page in this repository shows this tier: it was planned, and not run. Decoding the
+    small generated clips asks more of the host than a step asks of the device, so the run takes far longer than the
+    planned hours, which count matrix products alone.
 
     Args:
-      tier: the toy's; its studies, claims and seeds stay.
+      tier: toy tier; its studies, claims and seeds stay.
     """
     return dataclasses.replace(
         tier,
@@ -164,21 +166,24 @@ def accelerator(tier: Tier) -> Tier:
 
 
 def _larger_cells(study: Study) -> Study:
-    """The study with cells that are `scaled` last of all, with the choice of its last axis."""
+    """Return the study with cells that are `scaled` after all other changes, by the choice of the last axis."""
     *first, last = study.axes
+    # Choices are applied axis by axis, so the last axis sees the complete toy cell. Scaling any earlier would let a
+    # later choice put a toy value back, such as 160 steps.
     choices = tuple(dataclasses.replace(choice, change=_then_scaled(choice.change)) for choice in last.choices)
     return dataclasses.replace(study, axes=(*first, Axis(last.name, choices)))
 
 
 def _then_scaled(change: Change | None) -> Change:
+    """Return the change followed by `scaled`."""
     return scaled if change is None else lambda experiment: scaled(change(experiment))
 
 
 def scaled(experiment: Experiment) -> Experiment:
-    """A toy cell made larger in every respect by the same factors: width, steps, rows, and clips to learn from.
+    """Return a toy cell enlarged by fixed factors: width, steps, rows, and training clips.
 
-    Heads become 64 wide where that divides the width; products are in bfloat16; depth, tokens of a clip and clips of a
-    row stay.
+    Heads become 64 wide where that divides the width, and matrix products use bfloat16. Depth, tokens per clip and
+    clips per row stay.
     """
     config, training = experiment.input, experiment.training
     sources = tuple(dataclasses.replace(source, path=_path_of_larger(source.path)) for source in config.sources)
@@ -186,6 +191,7 @@ def scaled(experiment: Experiment) -> Experiment:
     optimizer = dataclasses.replace(
         training.optimizer,
         learning_rate=training.optimizer.learning_rate / SLOWER,
+        # Warm-up stays a tenth of the steps: 16 of 160 becomes 160 of 1,600.
         warmup=training.optimizer.warmup * LONGER,
     )
     return dataclasses.replace(
@@ -203,7 +209,9 @@ def scaled(experiment: Experiment) -> Experiment:
 
 
 def _wider(model: Model) -> Model:
+    """Return the model with `WIDER` times the width."""
     now, decoder = model_dims(model), model.decoder
+    # The encoder goes from 96 to 768 with 768 / 64 = 12 heads, the decoder from 48 to 384 with 6 heads.
     width, below = WIDER * now.width, WIDER * decoder.width
     return dataclasses.replace(
         model,
@@ -216,13 +224,15 @@ def _wider(model: Model) -> Model:
 
 
 def _heads(width: int, before: int) -> int:
+    """Return the number of heads of width 64; the previous number where 64 does not divide the width."""
     return before if width % 64 else width // 64
 
 
 def _larger(corpus: Corpus) -> Corpus:
+    """Return the corpus with `MORE_CLIPS` times the training clips; the test clips stay."""
     return dataclasses.replace(corpus, name=f"{corpus.name}-large", train=corpus.train * MORE_CLIPS)
 
 
 def _path_of_larger(path: str) -> str:
-    """The folder of a generated corpus made larger; other corpora stay what they are."""
+    """Return the path of the enlarged generated corpus; other paths are unchanged."""
     return f"{path}-large" if path.startswith(f"{CORPORA}/") else path

@@ -1,8 +1,8 @@
-"""One cell of a suite, run in a process of its own: `python -m mmvideo.ablation.worker FOLDER PLACE [CORES]`.
+"""The process of one cell: `python -m mmvideo.ablation.worker FOLDER PLACE [CORES]`.
 
-The settings of the run lie in `FOLDER/settings/PLACE.json`; its workdir is `FOLDER/cells/PLACE`, and
+`FOLDER/settings/PLACE.json` holds the settings of the run, `FOLDER/cells/PLACE` is its workdir, and
 `FOLDER/state/PLACE.json` says how it ended. A lock keeps two processes from the same cell. A cell that was stopped or
-killed goes on from its last checkpoint.
+killed resumes from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from mmvideo.records.sealed import DamagedRecord, seal, unseal
 from mmvideo.records.whole import write_whole
 
 SETTINGS, CELLS, STATE, LOG = "settings", "cells", "state", "log"
-"""Folders of a tier: settings of runs, their workdirs, how they ended, what they said."""
+"""Subfolders of a tier: settings of runs, workdirs, final states, and output."""
 
 PATIENCE = 180.0
-"""Seconds to wait for another process that is at the same cell: it may be saving after a stop."""
+"""Seconds to wait for another process of the same cell, which may be saving after a stop."""
 
 PR_SET_PDEATHSIG = 1
-"""Of `prctl`: the signal that a process gets when its parent is gone."""
+"""Option of Linux's `prctl`: the signal that a process receives when its parent ends."""
 
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """How a cell ended.
+    """The final state of a cell.
 
     Attributes:
       status: `done` or `failed`.
-      why: in one line, of what failed.
-      seconds: of all its starts together, on the machine that ran it.
-      commit: of the code, with a `+` where files were changed; empty outside a checkout.
-      versions: of the packages that matter.
+      why: one line about the failure, or None.
+      seconds: wall time of all its starts.
+      commit: commit of the code, with a `+` where files were changed; empty outside a checkout.
+      versions: versions of the main packages.
       machine: devices and processor.
       ended: seconds since 1970.
     """
@@ -62,9 +62,9 @@ class State:
 
 
 def state_of(folder: Path, place: str) -> State | None:
-    """How a cell ended; None where it has not, or where the file that says so is damaged, which is said on stderr.
+    """Return the final state of a cell; None where it has not ended, or where its state file is damaged.
 
-    Such a cell is run again, and finds itself at its last checkpoint.
+    A damaged file is reported on stderr; the cell is run again, and resumes from its last checkpoint.
     """
     path = folder / STATE / f"{place}.json"
     if not path.is_file():
@@ -86,22 +86,25 @@ def _say_once(words: str) -> None:
 
 
 def run_cell(folder: str | Path, place: str) -> int:
-    """Runs or resumes a cell, and writes how it ended.
+    """Run or resume a cell, and write its final state.
 
     Returns:
-      0 when it is done, now or before; 1 when it failed; 3 when it was asked to stop and can go on.
+      0 when it is done, now or before; 1 when it failed; 3 when it was asked to stop and can be resumed.
 
     Raises:
-      RuntimeError: another process is at the cell, and goes on with it.
+      RuntimeError: another process runs the cell, and did not end within `PATIENCE`.
     """
     from mmvideo.parallel.processes import initialize
 
     folder = Path(folder)
     number, count = initialize()
+    # Of a multi-host run only process 0 holds the lock and writes the state.
     if number > 0:
         return _train(folder, place)
     with _alone(folder / STATE / f".{place}.lock"):
         known = state_of(folder, place)
+        # With several processes all must enter training together, so none may return early; a finished run ends at once
+        # there.
         if count == 1 and known is not None and known.status == "done":
             return 0
         try:
@@ -118,12 +121,14 @@ def run_cell(folder: str | Path, place: str) -> int:
 
 
 def _train(folder: Path, place: str) -> int:
+    """Train the cell and return the exit code of the run."""
     from mmvideo.experiment.run import run
 
     return run(load_experiment(folder / SETTINGS / f"{place}.json"), folder / CELLS / place)
 
 
 def _write(folder: Path, place: str, status: Literal["done", "failed"], why: str | None) -> None:
+    """Write the final state of a cell."""
     seconds = sum(line.get("wall", 0.0) for line in read_lines(folder / CELLS / place / "ledger.jsonl"))
     state = State(status, why, seconds, commit(), _versions(), _machine(), time.time())
     sealed = seal(dataclasses.asdict(state))
@@ -132,7 +137,7 @@ def _write(folder: Path, place: str, status: Literal["done", "failed"], why: str
 
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """Holds a lock, which goes with the process, however that ends."""
+    """Hold a lock on a file. The kernel releases it when the process ends, in whatever way."""
     path.parent.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + PATIENCE
     with path.open("a") as file:
@@ -148,6 +153,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _versions() -> dict[str, str]:
+    """Return the versions of the main packages."""
     from mmvideo.experiment.diagnostics.versions import installed
 
     names = ("jax", "jaxlib", "flax", "optax", "numpy", "av")
@@ -155,6 +161,7 @@ def _versions() -> dict[str, str]:
 
 
 def _machine() -> str:
+    """Return the devices and the processor in words."""
     import jax
 
     device = jax.devices()[0]
@@ -162,7 +169,7 @@ def _machine() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """The command. With cores it was started by another process here, and lives no longer than that."""
+    """Run the command. With cores, a local launcher started it, and it stops when that process ends."""
     folder, place, *cores = arguments
     if cores:
         _settle([int(core) for core in cores[0].split(",")])
@@ -170,20 +177,20 @@ def main(arguments: list[str]) -> int:
 
 
 def command(folder: Path, place: str, cores: Sequence[int] = ()) -> list[str]:
-    """What runs a cell, on these cores of this machine."""
+    """Return the command that runs a cell, on these cores of this machine if any are given."""
     own = [",".join(map(str, cores))] if cores else []
     return [sys.executable, "-m", "mmvideo.ablation.worker", str(folder), place, *own]
 
 
 def _settle(cores: Sequence[int]) -> None:
-    """Keeps to its cores, and is asked to stop when the one that started it is gone (on Linux)."""
+    """Pin the process to its cores, and request SIGTERM when its parent ends (Linux only)."""
     os.sched_setaffinity(0, cores)
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def told(folder: Path, place: str) -> dict[str, Any] | None:
-    """The last line of a cell's metrics, while it runs."""
+    """Return the last line of a cell's metrics; None before the first."""
     lines = read_lines(folder / CELLS / place / "metrics.jsonl")
     return lines[-1] if lines else None
 

@@ -1,1 +1,1 @@
-"""The command line: thin, and it imports late, so that `mmvideo --help` is instant."""
+"""The commands: `mmvideo VERB …`."""

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from mmvideo.experiment.config import Experiment
 
 SUBMITIT = "submitit"
-"""Where submitit keeps its files, below the folder of the tier."""
+"""Subfolder of a tier for submitit's files."""
 
 MOST = 4096
-"""Devices that a run of a paper tier is given at most, where its batch needs more than a host."""
+"""Largest number of devices of a paper-tier run whose batch needs more than one host."""
 
 ABOUT = """Runs an ablation from its axes to tables and plots.
 
@@ -37,6 +37,7 @@ of what there is.
 
 
 def _parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
     import argparse
 
     from mmvideo.cli.terminal.usage_errors import Parser
@@ -73,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str]) -> int:
-    """Plans, runs and writes the results: 0 when all cells are done, 1 when one failed, 3 when some are left."""
+    """Plan, run and write the results; return 0 when all cells are done, 1 when one failed, 3 when some are left."""
     options = _parser().parse_args(arguments)
     from mmvideo.ablation.cells import cells_of, load_suite, tier_of
     from mmvideo.ablation.make_corpora import CORPORA, check_data, make_corpora
@@ -86,11 +87,13 @@ def main(arguments: list[str]) -> int:
     suite = load_suite(options.suite)
     tier = tier_of(suite, options.tier)
     folder = options.folder or Path("runs/ablations") / f"{suite.name}-{options.tier}"
+    # Toy cells share few inputs, so their batches are cached on disk; those of larger tiers would fill it.
     keep = str((Path(CORPORA) / "batches").absolute()) if options.tier == "toy" else None
     cells = cells_of(tier, [_pair(text, "--only", "axis=value") for text in options.only], keep)
     if not cells:
         raise UsageError("--only leaves no cell: no study has all of these axes")
     runs = runs_of(folder, cells, tier.before)
+    # By run folder name, once per run, although several cells may share a run.
     experiments = {place: run.experiment for place, run in runs.items()}
     if options.results:
         from mmvideo.ablation.forecast import costs_of
@@ -112,10 +115,11 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(plan: PlannedTier, runs: dict[str, Run], folder: Path, launcher: Launcher, options: Any) -> int:
+    """Run all that is left, and write the results."""
     from mmvideo.ablation.schedule import finished, run_all
     from mmvideo.ablation.suite_progress import SuiteProgress
 
-    # What ends a terminal, or a job that holds this command, ends as Ctrl-C does.
+    # A closed terminal or a scheduler sends SIGTERM: it is handled like Ctrl-C, so that running cells save and stop.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcome = run_all(folder, runs, launcher, SuiteProgress(folder, plan.costs, finished(folder, runs)))
     for place, why in outcome.failed.items():
@@ -130,7 +134,7 @@ def _run(plan: PlannedTier, runs: dict[str, Run], folder: Path, launcher: Launch
 def _plan(
     suite: Suite, cells: list[Cell], runs: dict[str, Experiment], done: set[str], folder: Path, options: Any
 ) -> PlannedTier:
-    """Plans every run, and the script that SLURM would get."""
+    """Plan every run, and the SLURM script of the first one if it was requested."""
     from mmvideo.ablation.cells import tier_of
     from mmvideo.ablation.forecast import costs_of, forecast_cost
     from mmvideo.ablation.pages.plan_page import PlannedTier
@@ -154,9 +158,11 @@ def _plan(
 
 
 def _devices(options: Any) -> tuple[Device | None, int, int | None]:
-    """What a cell is on: the kind, None where it isn't said, how many, and how many if it doesn't fit those."""
+    """Return the device of a cell (None if unknown), their number, and their limit where a batch does not fit."""
     from mmvideo.cost_model.devices import device_named
 
+    # toy: no device, so no time is planned. accelerator: one h100. paper: one host of h100, more if a batch needs them.
+    # A name such as v5p-128 includes its number of chips.
     kind = options.device or (None if options.tier == "toy" else "h100")
     device, chips = (None, None) if kind is None else device_named(kind)
     if chips or options.devices or options.tier != "paper":
@@ -165,7 +171,7 @@ def _devices(options: Any) -> tuple[Device | None, int, int | None]:
 
 
 def _job(plan: PlannedTier, options: Any) -> Callable[[str], dict[str, Any]]:
-    """What the job of a run asks SLURM for, by its place."""
+    """Return a function from a run folder name to the SLURM parameters of its job."""
     from mmvideo.ablation.launchers.slurm import job, named_as_sbatch
 
     given = named_as_sbatch(_parameters(options.slurm))
@@ -173,7 +179,7 @@ def _job(plan: PlannedTier, options: Any) -> Callable[[str], dict[str, Any]]:
 
 
 def _show_plan(plan: PlannedTier, options: Any) -> None:
-    """Prints what it will take, and writes it where that is asked for."""
+    """Print the plan, and write it where requested."""
     suite = plan.suite
     print(f"{suite.title} ({suite.name}, {plan.name})\nfixed: {suite.fixed}")
     for study in plan.tier.studies:
@@ -190,6 +196,7 @@ def _show_plan(plan: PlannedTier, options: Any) -> None:
 
 
 def _outlook_lines(plan: PlannedTier) -> list[str]:
+    """Return the totals of the plan as lines."""
     from mmvideo.ablation.pages.plan_page import devices_in_words, in_hours
     from mmvideo.training.checkpoint.storage_errors import size_in_words
     from mmvideo.training.logging.progress import short
@@ -211,6 +218,7 @@ def _outlook_lines(plan: PlannedTier) -> list[str]:
 
 
 def _launcher(plan: PlannedTier, options: Any, folder: Path) -> Launcher | None:
+    """Return the launcher; None for JobSets, which are only written."""
     from mmvideo.cli.terminal.usage_errors import UsageError
 
     if options.launcher == "local":
@@ -227,7 +235,7 @@ def _launcher(plan: PlannedTier, options: Any, folder: Path) -> Launcher | None:
 
 
 def _write_jobsets(folder: Path, places: list[str], options: Any) -> int:
-    """Writes a manifest a run, for whoever may apply them."""
+    """Write a manifest per run, for the user to apply."""
     from mmvideo.ablation.launchers.jobset import write_jobsets
 
     written = write_jobsets(folder, places, options.manifest)
@@ -243,7 +251,7 @@ def _write_jobsets(folder: Path, places: list[str], options: Any) -> int:
 def _write_results(
     suite: Suite, name: str, cells: list[Cell], folder: Path, costs: dict[str, Cost], out: Path | None
 ) -> None:
-    """Writes tables, plots and the page, and shows the table."""
+    """Write tables, plots and the page, and print the table."""
     from mmvideo.ablation.pages.result_files import write_pages
     from mmvideo.ablation.results import gather
 
@@ -256,7 +264,7 @@ def _write_results(
 
 
 def _parameters(given: list[str]) -> dict[str, Any]:
-    """Values of `--slurm KEY=VALUE`, numbers where they are some."""
+    """Return the values of `--slurm KEY=VALUE`, as integers where they are digits."""
     found: dict[str, Any] = {}
     for text in given:
         key, value = _pair(text, "--slurm", "key=value")
@@ -265,6 +273,11 @@ def _parameters(given: list[str]) -> dict[str, Any]:
 
 
 def _pair(text: str, flag: str, form: str) -> tuple[str, str]:
+    """Split `NAME=VALUE`.
+
+    Raises:
+      UsageError: another form.
+    """
     from mmvideo.cli.terminal.usage_errors import UsageError
 
     name, equals, value = text.partition("=")

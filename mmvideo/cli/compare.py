@@ -1,4 +1,4 @@
-"""`mmvideo compare RUN RUN … [--metrics PATTERN] [--out DIR] [--json]`: runs side by side, config differences first."""
+"""`mmvideo compare RUN RUN … [--metrics PATTERN] [--out DIR] [--json]`: compare runs, config differences first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ seed by seed."""
 
 
 def main(arguments: list[str]) -> int:
-    """Parses, compares and prints."""
+    """Parse, compare and print."""
     parser = Parser(prog="mmvideo compare", description=ABOUT)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="workdirs of runs")
     parser.add_argument(
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
     from mmvideo.ablation.pages.comparison_page import as_json, document, write_comparison
     from mmvideo.ablation.pages.markdown import markdown
 
-    # Who names metrics is shown all of them.
+    # A user who names metrics sees all of them, folded tables included.
     told = markdown(document(found), linked=False, folded=options.all or options.metrics is not None)
     print(json.dumps(as_json(found), indent=2) if options.json else told.rstrip())
     if options.out is not None:

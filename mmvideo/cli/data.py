@@ -1,4 +1,4 @@
-"""`mmvideo data {build,show,advise,shapes,scenes}`: corpora from one's own clips, looked at, or generated."""
+"""`mmvideo data {build,show,advise,shapes,scenes}`: build a corpus, inspect one, or generate one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ ABOUT = (
 
 
 def main(arguments: list[str]) -> int:
-    """Parses and runs one of the five."""
+    """Parse, and run one of the actions."""
     options = _parser().parse_args(arguments)
     return options.run(options)
 
 
 def _parser() -> Parser:
+    """Return the parser of the command."""
     parser = Parser(prog="mmvideo data", description=ABOUT)
     actions = parser.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
 
@@ -87,6 +88,7 @@ def _parser() -> Parser:
 
 
 def _build(options) -> int:
+    """Build a corpus, and print a summary."""
     import dataclasses
 
     from mmvideo.datasets.build import build
@@ -126,6 +128,7 @@ def _build(options) -> int:
 
 
 def _show(options) -> int:
+    """Write a page with samples of a corpus."""
     from mmvideo.datasets.inspect_corpus import inspect
 
     name = options.corpus.replace("samples:", "samples-").rstrip("/").split("/")[-1]
@@ -141,6 +144,7 @@ def _show(options) -> int:
 
 
 def _shapes(options) -> int:
+    """Generate sounding shapes."""
     import dataclasses
 
     from mmvideo.datasets.shapes import ShapesConfig, write_shapes
@@ -154,6 +158,7 @@ def _shapes(options) -> int:
 
 
 def _scenes(options) -> int:
+    """Generate long videos of shapes."""
     import dataclasses
 
     from mmvideo.datasets.shapes import ScenesConfig, write_scenes
@@ -168,5 +173,5 @@ def _scenes(options) -> int:
 
 
 def _given(options, *names: str) -> dict:
-    """The settings among these that were given."""
+    """Return the settings among these that were given; the others keep the defaults of their dataclass."""
     return {name: value for name in names if (value := getattr(options, name)) is not None}

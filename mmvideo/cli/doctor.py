@@ -23,7 +23,7 @@ is, on all its hosts, it looks at all of them; the first process tells all, the 
 
 
 def main(arguments: list[str]) -> int:
-    """Parses, examines and prints."""
+    """Parse, check and print."""
     if arguments and arguments[0] in ("-h", "--help"):
         print(ABOUT, end="")
         return 0
@@ -56,16 +56,17 @@ def main(arguments: list[str]) -> int:
 
 
 def _split(corpus: str) -> tuple[str, str | None]:
-    """The name of a corpus and of its split, where one is named; `samples:NAME` has a colon of its own."""
+    """Return the corpus and the split, if one is named; the colon of `samples:NAME` belongs to the corpus."""
     from mmvideo.datasets.corpus import SAMPLES
 
+    # "corpora/a:test" is ("corpora/a", "test"), "samples:film" is ("samples:film", None).
     own = SAMPLES if corpus.startswith(SAMPLES) else ""
     path, _, split = corpus.removeprefix(own).partition(":")
     return own + path, split or None
 
 
 def _tell(findings: Iterable[Finding]) -> int:
-    """Prints the findings as they come; gives the exit code."""
+    """Print the findings as they come, and return the exit code."""
     failed = 0
     for finding in findings:
         number = _process()
@@ -77,7 +78,7 @@ def _tell(findings: Iterable[Finding]) -> int:
 
 
 def _process() -> int:
-    """The number of this process; 0 where JAX finds no devices and cannot tell."""
+    """Return the index of this process; 0 if JAX finds no devices."""
     import jax
 
     try:

@@ -29,7 +29,7 @@ evals/NAME.predictions.jsonl and report.html there. The fields are those of the 
 
 
 def main(arguments: list[str]) -> int:
-    """Parses and evaluates."""
+    """Parse and evaluate."""
     if arguments and arguments[0] in ("-h", "--help"):
         print(ABOUT, end="")
         return 0
@@ -78,7 +78,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _with_each(experiment: Experiment) -> Experiment:
-    """The experiment, evaluated with every group of its modalities too."""
+    """Return the experiment with an evaluation of every group of its modalities."""
     from mmvideo.evaluation.report.modality_gains import subsets
     from mmvideo.stream import MODALITIES
 

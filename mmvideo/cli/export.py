@@ -12,7 +12,7 @@ embed OUT` and `training.init_from` open it as they open a run."""
 
 
 def main(arguments: list[str]) -> int:
-    """Parses and exports."""
+    """Parse and export."""
     parser = Parser(prog="mmvideo export", description=ABOUT)
     parser.add_argument("workdir", type=Path, help="folder of the run")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to write")

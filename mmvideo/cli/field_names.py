@@ -1,8 +1,8 @@
-"""Compares flags with the fields of an experiment before JAX and Flax are imported.
+"""Checks of flags against the fields of an experiment, before JAX and Flax are imported.
 
-A recipe imports its objectives, and with them JAX and Flax, which takes most of two seconds. The settings of all other
-rooms are plain dataclasses. A flag that fits none of them is a typing mistake whatever the recipe says, and so is a
-corpus that isn't there. What only the recipe can tell is left to `mistakes.parse_fields`.
+A recipe imports its objectives, and with them JAX and Flax, which takes most of two seconds. All other settings are
+plain dataclasses. A flag that fits none of them is a typing mistake in any recipe, and so is a missing corpus. Names
+that depend on the recipe are left to `usage_errors.parse_fields`.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Any
 from mmvideo.cli.terminal.usage_errors import UsageError, did_you_mean
 
 ANY = object()
-"""A field below which every name may be right."""
+"""A field below which any name may be valid."""
 
 
 def check_flags(arguments: Sequence[str], prog: str) -> None:
-    """Refuse flags that name no field of any experiment, and corpora that are not there.
+    """Reject flags that name no field of any experiment, and corpora that do not exist.
 
     Args:
       arguments: flags and values, such as `--training.steps 50`.
-      prog: how messages call the command.
+      prog: name of the command in messages.
 
     Raises:
-      UsageError: there is no such field, with the nearest that there is.
-      CorpusError: a flag names a folder that is no corpus.
+      UsageError: an unknown field, with the most similar one.
+      CorpusError: a folder that is no corpus.
     """
     if not any(argument.startswith("--") for argument in arguments):
         return
@@ -42,12 +42,14 @@ def check_flags(arguments: Sequence[str], prog: str) -> None:
         if not _fits(rooms, parts):
             near = did_you_mean(flag[2:], (known.replace("_", "-") for known in _names(rooms)))
             raise UsageError(f"there is no field '{flag[2:]}'{near}; {prog} --help lists them")
+        # --input.sources.0.path corpora/a: parts are input, sources, 0, path, and the value is the next argument.
         if parts[0] in ("input", "evaluation") and parts[1:2] == ["sources"] and parts[3:] == ["path"]:
             value = value if equals else "".join(arguments[place + 1 : place + 2])
             _check_path(value, ".".join(parts[:3]))
 
 
 def _check_path(path: str, field: str) -> None:
+    """Check that the corpus exists."""
     from mmvideo.experiment.input_checks import check_source
 
     if path and not path.startswith("--"):
@@ -55,7 +57,7 @@ def _check_path(path: str, field: str) -> None:
 
 
 def _rooms() -> dict[str, Any]:
-    """The fields of an experiment and their types; those of objectives are known by the recipe alone."""
+    """Return the fields of an experiment with their types; only the recipe knows those of its objectives."""
     from mmvideo.evaluation.config import Evaluation
     from mmvideo.input.config import Input
     from mmvideo.model.kinds import ModelConfig
@@ -75,9 +77,9 @@ def _rooms() -> dict[str, Any]:
 
 
 def _below(kind: Any) -> dict[str, Any] | None:
-    """The fields of a type, `*` for any name or number; None of a value.
+    """Return the fields of a type, with `*` for any name or index; None for a plain value.
 
-    Example: those of `Video | None` are `Video`'s, and those of `tuple[Source, ...]` are `{"*": Source}`.
+    Example: `Video | None` has the fields of `Video`, and `tuple[Source, ...]` has `{"*": Source}`.
     """
     if isinstance(kind, dict):
         return kind
@@ -91,6 +93,7 @@ def _below(kind: Any) -> dict[str, Any] | None:
         return _below(inner[0])
     if origin in (typing.Union, types.UnionType):
         found = [fields for fields in map(_below, inner) if fields is not None]
+        # Reversed, so that of a name in several types of a union the first type wins.
         return {name: kind for fields in reversed(found) for name, kind in fields.items()} if found else None
     if origin in (tuple, list) and inner and _below(inner[0]) is not None:
         return {"*": inner[0]}
@@ -98,7 +101,7 @@ def _below(kind: Any) -> dict[str, Any] | None:
 
 
 def _fits(kind: Any, parts: Sequence[str]) -> bool:
-    """Whether a field of that dotted name may be there."""
+    """Return True if a field of this dotted name may exist."""
     if not parts:
         return True
     fields = _below(kind)
@@ -109,7 +112,7 @@ def _fits(kind: Any, parts: Sequence[str]) -> bool:
 
 
 def _names(kind: Any, prefix: str = "") -> Iterator[str]:
-    """Dotted names of all fields below a type, the first of several."""
+    """Yield the dotted names of all fields below a type, with index 0 for sequences."""
     fields = _below(kind)
     if not fields or fields.keys() == {"*"} and fields["*"] is ANY:
         yield prefix

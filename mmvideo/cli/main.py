@@ -1,4 +1,4 @@
-"""`mmvideo VERB …`: finds the verb, runs it, and turns a user's mistake into one line and exit code 2."""
+"""`mmvideo VERB …`: find the verb, run it, and turn a user's mistake into one line and exit code 2."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
 }
 
 OUTLIVE = ("train", "ablate", "eval", "predict", "export", "report", "data")
-"""Verbs whose product is files: they go on where nobody reads what they print (`| head`)."""
+"""Verbs that write files: they continue when nobody reads their output any more (`| head`)."""
 
 USAGE = """usage: mmvideo VERB …
 
@@ -39,16 +39,16 @@ verbs:
 
 
 def usage() -> str:
-    """The text of `mmvideo --help`."""
+    """Return the text of `mmvideo --help`."""
     return USAGE.format(verbs="\n".join(f"  {verb:<8} {about}" for verb, (_, about) in VERBS.items()))
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns its exit code: 0, 1 for a failed run, 2 for a mistake in what was asked.
+    """Run one command and return its exit code: 0, 1 for a failed run, 2 for a mistake in the arguments.
 
-    Training has two more: 3 where it was asked to stop and can go on, 75 where it hung and its watchdog ended it, for
-    a scheduler to start it again. 141 is that of a command whose output nobody reads any more (`| head`), but for those
-    of `OUTLIVE`, which go on.
+    Training has two more: 3 if it was asked to stop and can be resumed, 75 if it hung and its watchdog ended it, so
+    that a scheduler restarts it. A command whose reader has closed the pipe (`| head`) ends with 141, except those of
+    `OUTLIVE`.
     """
     if arguments is None:
         begin_with_huge_pages(sys.argv[1:])
@@ -57,21 +57,22 @@ def main(arguments: list[str] | None = None) -> int:
         code = _command(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
         return code
-    except SystemExit:  # What argparse and tyro end in where they print their help.
+    except SystemExit:  # From argparse and tyro, after printing their help.
         with contextlib.suppress(BrokenPipeError):
             sys.stdout.flush()
         if reader_is_gone(sys.stdout):
             leave_quietly()
         raise
     except BrokenPipeError:
+        # A broken pipe of a command's own, such as to a worker process, is an error like any other.
         if not (reader_is_gone(sys.stdout) or reader_is_gone(sys.stderr)):
             raise
         return leave_quietly()
 
 
 def _command(arguments: list[str]) -> int:
-    """Finds the verb and runs it."""
-    # Clips are prepared by threads side by side; threads of the linear algebra within them only get in the way.
+    """Find the verb and run it."""
+    # Threads prepare clips side by side, one per core: more threads inside linear algebra would only compete with them.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if not arguments:
         print(usage(), end="", file=sys.stderr)
@@ -96,7 +97,7 @@ def _command(arguments: list[str]) -> int:
 
 
 def _run(verb: str, rest: list[str]) -> int:
-    """Runs a verb; what users can cause derives from ValueError or OSError and is told in one line."""
+    """Run a verb; errors that users can cause derive from ValueError or OSError and become one line."""
     try:
         return importlib.import_module(VERBS[verb][0]).main(rest) or 0
     except (ValueError, OSError) as error:

@@ -57,7 +57,7 @@ MODALITIES = ("video", "audio", "text")
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What the command line says beside the experiment; names as of the flags."""
+    """The command's own options; names are those of the flags."""
 
     devices: int | None
     device: Device | None
@@ -71,7 +71,7 @@ class Options:
 
 
 def main(arguments: list[str]) -> int:
-    """Parses, plans and prints."""
+    """Parse, plan and print."""
     if arguments and arguments[0] in ("-h", "--help"):
         print(ABOUT, end="")
         return 0
@@ -80,7 +80,7 @@ def main(arguments: list[str]) -> int:
     from mmvideo.cli.terminal.usage_errors import parse_fields, take_first
     from mmvideo.experiment.find_config import find_config
 
-    # A plan is the same with and without accelerators, and leaves them alone.
+    # A plan needs no accelerator: this leaves one that another process may be using alone.
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     config, rest = take_first(arguments, "mmvideo plan CONFIG", "a recipe")
     find_config(config)
@@ -113,12 +113,13 @@ def main(arguments: list[str]) -> int:
 
 
 def _options(arguments: list[str]) -> tuple[Options, list[str]]:
-    """Takes the command's own flags out of the arguments."""
+    """Parse the command's own flags, and return the remaining arguments."""
     from mmvideo.cli.plan_launch import parse_mesh
     from mmvideo.cli.terminal.usage_errors import UsageError, take_value
     from mmvideo.cost_model.devices import device_named
 
     rest, switches = list(arguments), {}
+    # Removed by hand, since tyro parses all remaining flags as fields of the experiment.
     for name in ("compile", "rehearse", "profile", "layout", "json"):
         switches[name] = f"--{name}" in rest
         rest = [argument for argument in rest if argument != f"--{name}"]
@@ -145,6 +146,11 @@ def _options(arguments: list[str]) -> tuple[Options, list[str]]:
 
 
 def _share(text: str) -> float:
+    """Return the fraction of `--mfu`.
+
+    Raises:
+      UsageError: no number above 0 and at most 1.
+    """
     from mmvideo.cli.terminal.usage_errors import UsageError
 
     try:
@@ -157,7 +163,7 @@ def _share(text: str) -> float:
 
 
 def _launch(experiment: Experiment, options: Options) -> None:
-    """Plans for devices, and prints."""
+    """Plan for named devices, and print."""
     from mmvideo.cli.plan_launch import as_json, compiled_table, launch_lines
     from mmvideo.cli.plan_profile import price_both, profile_tables
     from mmvideo.experiment.planning.device_plan import plan_devices, with_compiled_bytes
@@ -187,7 +193,7 @@ def _launch(experiment: Experiment, options: Options) -> None:
 
 
 def _ask(experiment: Experiment, found: DevicePlan, options: Options) -> tuple[DevicePlan, Compiled] | None:
-    """What a compiler says of the launch; None where none is asked, or none is there."""
+    """Return the compiler's report; None if it was not requested or no compiler is installed."""
     from mmvideo.experiment.planning.device_plan import compile_launch, own_compiler
 
     if options.rehearse or not (options.compile or own_compiler(found)):
@@ -204,7 +210,7 @@ def _ask(experiment: Experiment, found: DevicePlan, options: Options) -> tuple[D
 
 
 def _print_measured(experiment: Experiment, config: str) -> None:
-    """What the run measured, where the config is a workdir that has one."""
+    """Print the measurements of the run, if the config is the workdir of one."""
     from pathlib import Path
 
     from mmvideo.experiment.planning.planned_vs_measured import planned_and_measured
@@ -219,12 +225,14 @@ def _print_measured(experiment: Experiment, config: str) -> None:
 
 
 def _console() -> Console:
+    """Return a console that does not color numbers."""
     from rich.console import Console
 
     return Console(highlight=False)
 
 
 def _print(plan: Plan) -> None:
+    """Print the plan."""
     console, run = _console(), plan.run
     console.print(f"[bold]{plan.name}[/]: {run.steps:,} steps of {run.rows:,} rows, {run.clips:,} clips a step")
     for table in (_tokens(plan), _parts(plan), _memory(plan)):
@@ -233,7 +241,7 @@ def _print(plan: Plan) -> None:
 
 
 def _tokens(plan: Plan) -> Table:
-    """Tokens of the largest clip."""
+    """Return the table of tokens of the largest clip."""
     table = new_table("tokens of the largest clip", "whole", "encoded", "hidden")
     for name in MODALITIES:
         if plan.whole[name]:
@@ -248,7 +256,7 @@ def _tokens(plan: Plan) -> Table:
 
 
 def _parts(plan: Plan) -> Table:
-    """Parameters and products by part: those with weights, and those of attention, between activations."""
+    """Return the table of parameters and FLOPs by part: products with weights, and products of attention."""
     programs = (plan.encoder, plan.forward)
     unit, letter = (1e9, "G") if plan.encoder.total >= 1e9 else (1e6, "M")
     table = new_table(f"parts, and {letter}FLOPs", "parameters", "clip", "attention", "training", "attention")
@@ -256,6 +264,7 @@ def _parts(plan: Plan) -> Table:
     def row(name: str, parameters: int, *flops: int, style: str | None = None) -> None:
         table.add_row(name, _number(parameters), *(_number(count / unit) for count in flops), style=style)
 
+    # Parts without parameters, such as a loss, have FLOPs and get a row too.
     found = {part for products in programs for part in (*products.weights, *products.activations)}
     for part in [*plan.parameters, *sorted(found - set(plan.parameters))]:
         kinds = (kind for products in programs for kind in (products.weights, products.activations))
@@ -269,7 +278,7 @@ def _parts(plan: Plan) -> Table:
 
 
 def _memory(plan: Plan) -> Table:
-    """Bytes on a device."""
+    """Return the table of bytes on a device."""
     devices = "the device" if plan.devices == 1 else f"each of {plan.devices:,} devices"
     table = new_table(f"bytes on {devices}, rehearsed", "GiB")
     for name, size in dataclasses.asdict(plan.memory).items():
@@ -281,6 +290,7 @@ def _memory(plan: Plan) -> Table:
 
 
 def _summary(plan: Plan) -> str:
+    """Return the totals of the plan as lines."""
     run = plan.run
     dense, spanned, forward = (flops / 1e9 for flops in (plan.encoder.total, plan.spanned, plan.forward.total))
     lines = [
@@ -295,7 +305,7 @@ def _summary(plan: Plan) -> str:
 
 
 def _number(number: float) -> str:
-    """A count in full, a measure to three digits or the whole part; nothing for none."""
+    """Return a count in full, a measure with three digits or as a whole number, and an empty string for 0."""
     if number < 1e-3:
         return "" if number == 0 else "<0.001"
     if isinstance(number, int) or number >= 100:

@@ -1,4 +1,4 @@
-"""The part of `mmvideo plan` that is about devices: tables of what one holds, how fast it goes, and what XLA says."""
+"""The output of `mmvideo plan` about devices: tables of memory and speed, and XLA's report."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def parse_mesh(text: str) -> Mesh:
-    """The mesh of `data=2,fsdp=4`; an axis that isn't named is 1.
+    """Return the mesh of a text such as `data=2,fsdp=4`; axes that are not named have size 1.
 
     Raises:
-      UsageError: an axis that doesn't exist, or no number.
+      UsageError: an unknown axis, or a size that is not an integer.
     """
     from mmvideo.cli.terminal.usage_errors import UsageError, did_you_mean
     from mmvideo.parallel.config import Mesh
@@ -36,7 +36,7 @@ def parse_mesh(text: str) -> Mesh:
 
 
 def launch_lines(launch: DevicePlan) -> str:
-    """What is decided and told of a launch, a line each."""
+    """Return the device plan as aligned lines."""
     rows = (*_rows_of_a_device(launch), *_speed(launch))
     wide = [max(len(row[column]) for row in rows) for column in range(2)]
     lines = [f"{name:{wide[0]}}  {number:>{wide[1]}}  {words}".rstrip() for name, number, words in rows]
@@ -44,6 +44,7 @@ def launch_lines(launch: DevicePlan) -> str:
 
 
 def _rows_of_a_device(launch: DevicePlan) -> list[tuple[str, str, str]]:
+    """Return the lines on mesh, rows, memory and padding: name, value and note."""
     gib = launch.device.memory / 2**30
     mesh = " x ".join(f"{name}={size}" for name, size in launch.sizes.items() if size > 1) or "one device"
     refitted = "the recipe's, cut down to what fits these devices" if launch.refitted else ""
@@ -71,10 +72,11 @@ def _rows_of_a_device(launch: DevicePlan) -> list[tuple[str, str, str]]:
 
 
 def _speed(launch: DevicePlan) -> list[tuple[str, str, str]]:
+    """Return the lines on speed, traffic and host cores: name, value and note."""
     hosts = -(-launch.devices // launch.device.host)
     hours = launch.plan.run.steps * launch.seconds / 3600
     sending = launch.traffic / launch.device.link
-    # The chips of a TPU slice are each other's neighbours on all hosts; GPUs only within one.
+    # Chips of a TPU slice are linked across hosts; GPUs only within a host.
     apart = launch.devices > launch.device.host and not launch.device.dimensions
     where = "within a host; between hosts the network decides" if apart else "most of it beside the products"
     return [
@@ -95,7 +97,7 @@ def _speed(launch: DevicePlan) -> list[tuple[str, str, str]]:
 
 
 def compiled_table(launch: DevicePlan, found: Compiled) -> Table:
-    """The plan's bytes beside XLA's, and the collectives of the program."""
+    """Return the table of planned bytes beside XLA's, with the collectives of the program."""
     from mmvideo.cli.terminal.tables import new_table
 
     table = new_table(f"compiled for {found.platform} in {found.seconds:,.3g} s", "rehearsed", "XLA's")
@@ -112,7 +114,7 @@ def compiled_table(launch: DevicePlan, found: Compiled) -> Table:
 
 
 def trust(found: Compiled) -> str:
-    """Which of the numbers is which, and which to go by."""
+    """Return the caption: the origin of the values, and which to rely on."""
     if not found.own:
         return (
             "XLA's are for CPUs here: arguments and collectives are the accelerator's, the rest is more than it needs. "
@@ -125,7 +127,7 @@ def trust(found: Compiled) -> str:
 
 
 def as_json(launch: DevicePlan, told: tuple[DevicePlan, Compiled] | None) -> dict:
-    """What both tables tell."""
+    """Return both tables as plain values."""
     from mmvideo.experiment.planning.device_plan import as_dict
 
     compiled = {} if told is None else {"compiled": dataclasses.asdict(told[1]), "planned": as_dict(told[0])}

@@ -1,4 +1,4 @@
-"""`mmvideo predict {embed}`: what a trained model makes of clips."""
+"""`mmvideo predict {embed}`: write the outputs of a trained model for clips."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ ABOUT = "What a trained model makes of clips."
 
 
 def main(arguments: list[str]) -> int:
-    """Parses and runs one of them."""
+    """Parse, and run the action."""
     options = _parser().parse_args(arguments)
     return options.run(options)
 
 
 def _parser() -> Parser:
+    """Return the parser of the command."""
     parser = Parser(prog="mmvideo predict", description=ABOUT)
     actions = parser.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
 
@@ -35,6 +36,7 @@ def _parser() -> Parser:
 
 
 def _embed(options) -> int:
+    """Write embeddings, and print a summary."""
     from mmvideo.cli.terminal.usage_errors import UsageError
 
     if options.out.suffix != ".npz":

@@ -1,4 +1,4 @@
-"""`mmvideo report WORKDIR`: the page of a run, written again from what lies in its workdir."""
+"""`mmvideo report WORKDIR`: write the page of a run again, from the files in its workdir."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mmvideo.cli.terminal.usage_errors import Parser
 
 
 def main(arguments: list[str]) -> int:
-    """Parses and writes the page."""
+    """Parse and write the page."""
     parser = Parser(prog="mmvideo report", description="Write a run's report.html again.")
     parser.add_argument("workdir", type=Path, help="folder of the run")
     options = parser.parse_args(arguments)

@@ -19,7 +19,7 @@ A run that is resumed must find what it was trained on; a corpus that was moved 
 
 
 def main(arguments: list[str]) -> int:
-    """Parses, resolves the experiment and runs it."""
+    """Parse, resolve the experiment and run it."""
     if arguments and arguments[0] in ("-h", "--help"):
         print(ABOUT, end="")
         return 0
@@ -41,6 +41,7 @@ def main(arguments: list[str]) -> int:
         from mmvideo.experiment.config import load_experiment
 
         experiment = parse_fields(load_experiment(config), rest, f"mmvideo train {config}")
+    # A workdir as CONFIG resumes in place; a recipe trains in runs/NAME.
     workdir = Path(folder or (config if Path(config).is_dir() else Path("runs") / experiment.name))
     check_inputs(experiment, workdir)
     from mmvideo.experiment.choices.fitting import given_fields

@@ -1,10 +1,11 @@
-"""An experiment: the settings of all rooms put together, and what is done with them."""
+"""An experiment: the settings of all packages together, and the commands that use them."""
 
 from __future__ import annotations
 
 import importlib
 from typing import Any
 
+# Imported on first use: `mmvideo.experiment.find_config` must be importable without JAX, which takes seconds.
 _HOMES = {
     "Experiment": "mmvideo.experiment.config",
     "load_experiment": "mmvideo.experiment.config",

@@ -1,4 +1,4 @@
-"""The learner of an experiment, made ready for what is trained of it."""
+"""The learner of an experiment, prepared for the parameters that it trains."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from mmvideo.training.config import Tuning
 
 
 def make_learner(experiment: Experiment, spec: StreamSpec, rngs: nnx.Rngs, model: ModelConfig | None = None) -> Learner:
-    """A new learner with all parameters that the experiment's checkpoints have.
+    """Return a new learner with all parameters of the experiment's checkpoints.
 
     Args:
-      experiment: gives model, objectives and what is trained.
-      spec: the modalities of the run.
-      rngs: needs the stream `params`.
-      model: takes the place of the experiment's own.
+      experiment: model, objectives and tuning settings.
+      spec: modalities of the run.
+      rngs: random streams; `params` is required.
+      model: replacement for the experiment's model.
 
     Raises:
-      ValueError: settings that don't fit each other.
+      ValueError: settings that contradict each other.
     """
     learner = Learner(experiment.model if model is None else model, spec, experiment.objectives, rngs=rngs)
     configure_tuning(learner, experiment.training.tune, rngs)
@@ -30,17 +30,19 @@ def make_learner(experiment: Experiment, spec: StreamSpec, rngs: nnx.Rngs, model
 
 
 def configure_tuning(learner: Learner, tune: Tuning, rngs: nnx.Rngs) -> None:
-    """Adds low-rank updates to the trunk where they are trained; what is frozen skips no branches and drops nothing.
+    """Add low-rank updates to the backbone if they are trained, and put frozen layers into evaluation mode.
 
     Raises:
-      ValueError: updates of matrices that the trunk lacks.
+      ValueError: updates of matrices that the backbone lacks.
     """
     if tune.mode == "lora":
         add_lora(learner.trunk, tune.lora.rank, tune.lora.alpha, tune.lora.targets, rngs=rngs)
+        # Objectives with a teacher copy the backbone, so they copy it again with the new matrices.
         learner.begin()
     if tune.mode == "heads":
         learner.trunk.eval()
     if tune.freeze_layers:
+        # Frozen layers use neither dropout nor drop path: noise without training would only blur the features.
         learner.trunk.frozen_layers = tune.freeze_layers
         if getattr(learner.trunk, "space", None) is not None:
             learner.trunk.space.eval()

@@ -1,8 +1,8 @@
-"""The settings of a run: one frozen dataclass that holds those of every room, and its JSON.
+"""The settings of a run: one frozen dataclass with those of every package, and its JSON.
 
-A recipe is a Python file that defines `experiment`, and perhaps others that are named behind a colon
-(`recipe.py:tiny`); the resolved settings of a run lie in its workdir as `config.json`. All load to an
-equal `Experiment`.
+A recipe is a Python file that defines `experiment`, and perhaps further experiments, which are named after a colon
+(`recipe.py:tiny`). The resolved settings of a run are in its workdir as `config.json`. Both load to an equal
+`Experiment`.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ __all__ = ["ConfigError", "Experiment", "from_json", "load_experiment", "to_json
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A whole run.
+    """All settings of a run.
 
     Attributes:
-      name: a short name; the workdir is `runs/NAME` unless another is given.
-      input: which tokens each step sees.
-      model: the transformer, or a baseline to compare it with.
-      objectives: what is learned, by name; each has its own weight.
-      training: how long and with which optimiser.
-      mesh: how devices share the work.
-      evaluation: what is measured.
-      choose: fields that are chosen from the training clips when a run begins, such as `input.video` (all of it that a
-        corpus tells) or `training.steps`; flags go before. None leaves nothing to them, as in
-        the config.json of a run, which holds what was chosen.
+      name: short name; the default workdir is `runs/NAME`.
+      input: tokens of each step.
+      model: transformer, or a baseline to compare it with.
+      objectives: training objectives by name, each with its weight.
+      training: duration, optimizer and trained parameters.
+      mesh: division of the work between devices.
+      evaluation: measurements.
+      choose: fields that are chosen from the training clips when a run begins, such as `input.video` (all of its fields
+        that depend on the corpus) or `training.steps`; flags take precedence. None chooses nothing, as in the
+        config.json of a run, which has the chosen values.
     """
 
     name: str
@@ -54,27 +54,28 @@ class Experiment:
 
 
 def to_json(experiment: Experiment) -> str:
-    """The experiment as indented JSON with every field written out."""
+    """Return the experiment as indented JSON with every field."""
     return json.dumps(_adapter().dump_python(experiment, mode="json"), indent=2) + "\n"
 
 
 def _read_above_fusion(raw: Any) -> None:
-    """Say of heads in a file from before `after_fusion` what they did: read the last layer.
+    """Set `after_fusion` for heads of a file from before that field: they read the last layer.
 
-    Such a file holds every other field of theirs; one written by hand, with some fields, takes the default.
+    Such a file has every other field of the heads. A file written by hand, with only some fields, gets the default.
     """
     objectives = raw.get("objectives") if isinstance(raw, dict) else None
     for one in objectives.values() if isinstance(objectives, dict) else ():
+        # These four fields together mark a head written by `to_json`.
         if isinstance(one, dict) and {"require", "init_scale", "pooling", "kind"} <= one.keys():
             one.setdefault("after_fusion", True)
 
 
 _OLD_NAMES = {"presence": "modality_dropout", "drop": "drop_token"}
-"""Fields of `input` as files written before 0.1.0 call them, and their names now."""
+"""Old and new names of `input` fields that were renamed before 0.1.0."""
 
 
 def _read_old_names(raw: Any) -> None:
-    """Give fields of a file from before 0.1.0 the names that they have now."""
+    """Rename fields of a file from before 0.1.0."""
     settings = raw.get("input") if isinstance(raw, dict) else None
     if isinstance(settings, dict):
         for old, new in _OLD_NAMES.items():
@@ -83,10 +84,10 @@ def _read_old_names(raw: Any) -> None:
 
 
 def from_json(text: str, origin: str = "config.json") -> Experiment:
-    """The experiment that `to_json` wrote.
+    """Return the experiment that `to_json` wrote.
 
     Raises:
-      ConfigError: not JSON, a field that doesn't exist, or a value of the wrong kind; `origin` names the file.
+      ConfigError: invalid JSON, an unknown field, or a value of the wrong type; `origin` names the file.
     """
     import pydantic
 
@@ -101,6 +102,7 @@ def from_json(text: str, origin: str = "config.json") -> Experiment:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"{origin}: field '{field}': {first['msg']} (got {first['input']!r})") from None
+    # Pydantic ignores unknown fields of dataclasses, so the file is compared with the experiment written out again.
     unknown = _unknown(raw, _adapter().dump_python(experiment, mode="json"), "")
     if unknown:
         raise ConfigError(f"{origin}: there is no field '{unknown[0]}'; remove it, or update mmvideo if it is newer")
@@ -108,13 +110,13 @@ def from_json(text: str, origin: str = "config.json") -> Experiment:
 
 
 def load_experiment(path: str | Path) -> Experiment:
-    """Reads a recipe (a Python file that defines `experiment`), a config.json, or a workdir that holds one.
+    """Read a recipe (a Python file that defines `experiment`), a config.json, or the config.json of a workdir.
 
     Args:
-      path: the file or folder; `recipe.py:tiny` takes the experiment that the recipe calls `tiny`.
+      path: file or folder; `recipe.py:tiny` selects the experiment that the recipe calls `tiny`.
 
     Raises:
-      ConfigError: the file isn't there or defines no such experiment, with what to do.
+      ConfigError: a missing file or experiment; the message says what to do.
     """
     path, name = find_config(path)
     if path.suffix == ".json":
@@ -127,7 +129,11 @@ def load_experiment(path: str | Path) -> Experiment:
 
 
 def _text(path: Path) -> str:
-    """The text of a file; bytes that are not UTF-8 are told of with their place."""
+    """Return the text of a file.
+
+    Raises:
+      ConfigError: bytes that are not UTF-8, with their offset.
+    """
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -135,7 +141,11 @@ def _text(path: Path) -> str:
 
 
 def _run_recipe(path: Path) -> dict[str, Any]:
-    """The names a recipe defines; a mistake in it is told with its line."""
+    """Return the names that a recipe defines.
+
+    Raises:
+      ConfigError: an error in the recipe, with its line.
+    """
     try:
         return runpy.run_path(str(path))
     except SyntaxError as error:
@@ -148,8 +158,9 @@ def _run_recipe(path: Path) -> dict[str, Any]:
 
 
 def _line_in(path: Path, error: BaseException) -> str:
-    """`, line N` of the recipe in which an error arose, where the traceback tells."""
+    """Return `, line N` for the line of the recipe that caused an error; empty where the traceback has none."""
     trace, line = error.__traceback__, None
+    # The last frame in the recipe wins: the traceback goes from the outer call to the inner ones, through library code.
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == str(path):
             line = trace.tb_lineno
@@ -159,14 +170,14 @@ def _line_in(path: Path, error: BaseException) -> str:
 
 @functools.cache
 def _adapter() -> Any:
-    """Made once: that takes ten times as long as what it is used for, and suites write hundreds of experiments."""
+    """Return the pydantic adapter. It is cached: building it takes ten times as long as using it."""
     import pydantic
 
     return pydantic.TypeAdapter(Experiment)
 
 
 def _unknown(raw: Any, known: Any, prefix: str) -> list[str]:
-    """Dotted names in `raw` that `known` doesn't have."""
+    """Return the dotted names in `raw` that `known` lacks, such as `training.stepz`."""
     if isinstance(raw, dict) and isinstance(known, dict):
         here = [f"{prefix}{key}" for key in raw if key not in known]
         shared = [key for key in raw if key in known]

@@ -1,4 +1,4 @@
-"""The evaluators that an experiment's settings ask for."""
+"""The evaluators that an experiment's settings request."""
 
 from __future__ import annotations
 
@@ -30,26 +30,28 @@ from mmvideo.objectives import Captioning, Classification, Contrastive, Moments,
 from mmvideo.stream import MODALITIES
 
 HELD_OUT = ("test", "validation", "val")
-"""Splits that are taken for held-out clips where none are named, the first that there is."""
+"""Names of splits that count as held out where none is configured, in order of preference."""
 
 
 def held_out(experiment: Experiment) -> tuple[Source, ...]:
-    """The sources that evaluation uses: those named, or the held-out split of each training source that has one."""
+    """Return the configured evaluation sources, or else the held-out split of each training source that has one."""
     if experiment.evaluation.sources:
         return experiment.evaluation.sources
     found = []
     for source in experiment.input.sources:
         there = splits(source.path)
+        # The first match only: a corpus with splits train, val and test is evaluated on test.
         found += [Source(source.path, name) for name in HELD_OUT if name in there][:1]
     return tuple(found)
 
 
 def held_out_source(named: str) -> Source:
-    """A corpus and a split from `CORPUS:SPLIT`, `samples:NAME:SPLIT`, or with the held-out split left out.
+    """Return the corpus and split of `CORPUS:SPLIT` or `samples:NAME:SPLIT`; without a split, the held-out one.
 
     Raises:
-      ValueError: no such corpus or split, or a corpus without a held-out split.
+      ValueError: an unknown corpus or split, or a corpus without a held-out split.
     """
+    # "corpora/a:test" splits at its colon; "samples:film" would leave "samples", so its colon is part of the name.
     path, colon, split = named.rpartition(":")
     if not colon or path == "samples":
         path, split = named, ""
@@ -62,21 +64,21 @@ def held_out_source(named: str) -> Source:
 
 
 def shown_batches(experiment: Experiment, assets: Mapping[str, bytes], masked: bool = False) -> Batches:
-    """One pass over the clips that a report shows: held-out ones, or those of training where there are no others."""
+    """Return one pass over the clips of a report: held-out clips, or training clips where there are none."""
     return _one_pass(experiment, held_out(experiment) or experiment.input.sources, assets, masked=masked)
 
 
 def evaluators(experiment: Experiment, assets: Mapping[str, bytes], dataset: str | None = None) -> list[Evaluator]:
-    """What `experiment.evaluation` asks for.
+    """Return the evaluators of `experiment.evaluation`.
 
     Args:
       experiment: the settings.
-      assets: the files that travel with the checkpoints: tokenizer, classes, spectrogram.
-      dataset: what the clips are called, where they are not those that the run is evaluated on.
+      assets: files stored with the checkpoints: tokenizer, classes, spectrogram statistics.
+      dataset: name of the clips, if they are not the run's own evaluation clips.
 
     Raises:
-      ValueError: a held-out corpus or split that isn't there, a kind of label that it lacks, or a task that the
-        objectives cannot answer.
+      ValueError: an unknown held-out corpus or split, a label field that it lacks, or a task that the objectives cannot
+        answer.
     """
     wanted = experiment.evaluation
     tasks = [name for name in TASKS if name in (TASKS if wanted.tasks is None else wanted.tasks)]
@@ -101,7 +103,9 @@ def evaluators(experiment: Experiment, assets: Mapping[str, bytes], dataset: str
         if not clips.have(group.split("+")):
             print(f"nothing is evaluated with {group} alone: no clip of {clips.named['dataset']} has any of it")
             continue
-        # What can't be asked with some modalities only was asked with all.
+        # Subsets ["video", "video+audio"] build each evaluator again with only these modalities shown. tasks=None makes
+        # all that are possible there, instead of an error for a task that needs a hidden modality; the wanted ones are
+        # then selected.
         alone = dataclasses.replace(wanted, modalities=tuple(group.split("+")), subsets=(), tasks=None)
         some = evaluators(dataclasses.replace(experiment, evaluation=alone), assets, dataset)
         found += [one for one in some if wanted.tasks is None or one.evaluator.name in wanted.tasks]
@@ -110,12 +114,14 @@ def evaluators(experiment: Experiment, assets: Mapping[str, bytes], dataset: str
 
 @dataclasses.dataclass(frozen=True)
 class HeldOut:
-    """The held-out clips of an experiment, as each task looks at them.
+    """The held-out clips of an experiment, as batches for each task.
+
+    Batches are built on first use and shared by the tasks.
 
     Attributes:
       experiment: the settings.
-      assets: the files that travel with the checkpoints.
-      sources: the clips.
+      assets: files stored with the checkpoints.
+      sources: corpora of the clips.
     """
 
     experiment: Experiment
@@ -124,7 +130,7 @@ class HeldOut:
 
     @property
     def named(self) -> dict[str, str]:
-        """What the clips are called."""
+        """Dataset and split names, such as {"dataset": "clips+films", "split": "test"}."""
         return {
             "dataset": "+".join(dict.fromkeys(Path(source.path).name for source in self.sources)),
             "split": "+".join(dict.fromkeys(source.split for source in self.sources)),
@@ -132,12 +138,12 @@ class HeldOut:
 
     @functools.cached_property
     def single_view(self) -> Batches:
-        """One view of each, with all that is shown."""
+        """One view of each clip with all shown modalities."""
         return self.batches(modalities=shown_modalities(self.experiment))
 
     @functools.cached_property
     def multi_view(self) -> Batches:
-        """All views of each."""
+        """All views of each clip."""
         views = self.experiment.evaluation.views
         if views == Views():
             return self.single_view
@@ -145,44 +151,45 @@ class HeldOut:
 
     @functools.cached_property
     def without_text(self) -> Batches:
-        """One view of each without its text, of which captions are to be written."""
+        """One view of each clip without its text, as input for captioning."""
         there = [name for name in MODALITIES if getattr(self.experiment.input, name) is not None]
         shown = shown_modalities(self.experiment) or there
         return self.batches(modalities=tuple(name for name in shown if name != "text"))
 
     def have(self, modalities: Sequence[str]) -> bool:
-        """Whether some clip has one of these."""
+        """Return True if some clip has one of these modalities."""
         corpus = self.single_view.corpus
         has = {"video": corpus.has_video.any(), "audio": corpus.has_audio.any()}
         return any(has[name] if name in has else any(corpus.all_captions()) for name in modalities)
 
     @property
     def shows_media(self) -> bool:
-        """Whether there is anything to write captions of."""
+        """True if a modality other than text is shown, so that there is something to caption."""
         shown = shown_modalities(self.experiment)
         return shown is None or shown != ("text",)
 
     @property
     def tells_events(self) -> bool:
-        """Whether captions are events with time tokens."""
+        """True if captions are events with time tokens."""
         batches = self.without_text
         timed = batches.tokenizer is not None and batches.tokenizer.time_tokens > 0
         return timed and any(batches.corpus.events(number) for number in range(len(batches.corpus)))
 
     def batches(self, embeddings: str | None = None, masked: bool = False, **options: Any) -> Batches:
-        """One pass over the clips; only losses look at what another model made of them."""
+        """Return one pass over the clips; only losses use the embeddings of a teacher."""
         return _one_pass(self.experiment, self.sources, self.assets, embeddings, masked, **options)
 
     def objectives(self, kind: type) -> dict[str, Any]:
-        """The objectives of one kind, by name."""
+        """Return the objectives of one class, by name."""
         return {name: one for name, one in self.experiment.objectives.items() if isinstance(one, kind)}
 
 
 def _retrieval(clips: HeldOut) -> Iterator[Evaluator]:
+    """Yield the retrieval evaluator if there is a contrastive objective."""
     wanted = clips.experiment.evaluation
     if wanted.retrieval and has_contrastive(clips.experiment):
         if wanted.rerank:
-            matching_of(clips.experiment.objectives)  # So that a run without one fails before it is trained.
+            matching_of(clips.experiment.objectives)  # Fails here, before training, if no objective can re-rank.
         yield RetrievalEvaluator(
             clips.single_view,
             **clips.named,
@@ -195,12 +202,14 @@ def _retrieval(clips: HeldOut) -> Iterator[Evaluator]:
 
 
 def _zero_shot(clips: HeldOut) -> Iterator[Evaluator]:
+    """Yield the zero-shot evaluator if prompts are configured."""
     wanted = clips.experiment.evaluation
     if wanted.zero_shot:
         yield ZeroShotEvaluator(clips.single_view, wanted.zero_shot, **clips.named, prompts=wanted.prompts)
 
 
 def _classification(clips: HeldOut) -> Iterator[Evaluator]:
+    """Yield the classification evaluator if there is a classification objective."""
     wanted = clips.experiment.evaluation
     if clips.objectives(Classification):
         actions = [tuple(action.split("+")) for action in wanted.actions]
@@ -209,11 +218,13 @@ def _classification(clips: HeldOut) -> Iterator[Evaluator]:
 
 
 def _regression(clips: HeldOut) -> Iterator[Evaluator]:
+    """Yield the regression evaluator if there is a regression objective."""
     if clips.objectives(Regression):
         yield RegressionEvaluator(clips.multi_view, **clips.named)
 
 
 def _captioning(clips: HeldOut) -> Iterator[Evaluator]:
+    """Yield the captioning evaluator if captions are plain texts."""
     for name in _first(clips.objectives(Captioning) if clips.shows_media else {}, lambda one: not one.answers):
         if clips.tells_events:
             return
@@ -231,7 +242,7 @@ def _captioning(clips: HeldOut) -> Iterator[Evaluator]:
 
 
 def _training_captions(experiment: Experiment) -> set[str] | None:
-    """The captions that were trained on; None, and a line that says so, where they aren't on this machine."""
+    """Return the training captions; None, with a printed line, if a corpus is not on this machine."""
     sources = experiment.input.sources
     if gone := _gone(sources):
         print(f"captioning: novel is left out, which needs the training captions: {gone} isn't here")
@@ -241,12 +252,13 @@ def _training_captions(experiment: Experiment) -> set[str] | None:
 
 
 def _gone(sources: Sequence[Source]) -> str | None:
-    """The first folder of some corpora that isn't on this machine, where a model was brought from another."""
+    """Return the first corpus folder that is missing here, as after a model was copied from another machine."""
     named = (source.path for source in sources if not source.path.startswith(SAMPLES))
     return next((path for path in named if not Path(path).expanduser().exists()), None)
 
 
 def _dense_captioning(clips: HeldOut) -> Iterator[Evaluator]:
+    """Yield the dense captioning evaluator if captions are events with time tokens."""
     for name in _first(clips.objectives(Captioning) if clips.shows_media else {}, lambda one: not one.answers):
         if clips.tells_events:
             yield DenseCaptioningEvaluator(
@@ -255,6 +267,7 @@ def _dense_captioning(clips: HeldOut) -> Iterator[Evaluator]:
 
 
 def _question_answering(clips: HeldOut) -> Iterator[Evaluator]:
+    """Yield the question answering evaluator if an objective answers questions."""
     for name in _first(clips.objectives(Captioning), lambda one: one.answers):
         references = clips.single_view.corpus.all_captions()
         yield QuestionAnsweringEvaluator(
@@ -263,11 +276,13 @@ def _question_answering(clips: HeldOut) -> Iterator[Evaluator]:
 
 
 def _moments(clips: HeldOut) -> Iterator[Evaluator]:
+    """Yield the moment retrieval evaluator if there is such an objective."""
     for name in _first(clips.objectives(Moments), lambda one: True):
         yield MomentRetrievalEvaluator(clips.multi_view, name, **clips.named)
 
 
 def _losses(clips: HeldOut) -> Iterator[Evaluator]:
+    """Yield the evaluator of held-out losses."""
     wanted, embeddings = clips.experiment.evaluation, clips.experiment.input.embeddings
     if wanted.losses and embeddings and not Path(embeddings).exists() and "losses" not in (wanted.tasks or ()):
         print(f"losses: left out, since one compares with the embeddings of another model: {embeddings} isn't here")
@@ -277,6 +292,7 @@ def _losses(clips: HeldOut) -> Iterator[Evaluator]:
 
 
 def _probes(clips: HeldOut) -> Iterator[Evaluator]:
+    """Yield the linear probes that are configured."""
     wanted = clips.experiment.evaluation
     if not wanted.probes:
         return
@@ -286,7 +302,7 @@ def _probes(clips: HeldOut) -> Iterator[Evaluator]:
         have = ", ".join(test.annotations.single) or "none"
         raise ValueError(f"evaluation.probes names the label '{lacking[0]}', which {name} lacks; it has: {have}")
     sources, shown = clips.experiment.input.sources, shown_modalities(clips.experiment)
-    # One who names the task is told that it can't be done; others are told that it is left out.
+    # A task that was requested by name fails with an error; one that is on by default is left out with a printed line.
     if (gone := _gone(sources)) and "probes" not in (wanted.tasks or ()):
         print(f"probes: left out, since they are trained on the training clips: {gone} isn't here")
         return
@@ -307,27 +323,29 @@ EVALUATORS: dict[str, Callable[[HeldOut], Iterator[Evaluator]]] = {
     "losses": _losses,
     "probes": _probes,
 }
-"""What makes the evaluators of each task; none where the experiment does not ask for it."""
+"""Evaluators of each task; a function yields none where the experiment does not request or cannot answer the task."""
 
 
 def _first(objectives: Mapping[str, Any], fits: Callable[[Any], bool]) -> list[str]:
-    """The name of the first objective that fits, if any."""
+    """Return the name of the first objective that matches, if any."""
+    # A list of at most one name, so that callers loop instead of testing for None.
     return [name for name, one in objectives.items() if fits(one)][:1]
 
 
 def shown_modalities(experiment: Experiment) -> tuple[str, ...] | None:
-    """The modalities that evaluation shows, in their order; None for all that there are."""
+    """Return the modalities that evaluation shows, in canonical order; None for all."""
     asked = experiment.evaluation.modalities
+    # The appended name gives unknown modalities the last index instead of an error here; a later check names them.
     return None if asked is None else tuple(sorted(asked, key=lambda name: [*MODALITIES, name].index(name)))
 
 
 def has_contrastive(experiment: Experiment) -> bool:
-    """Whether an objective puts modalities into one space, so that there is something to retrieve."""
+    """Return True if an objective embeds modalities into one space, so that there is something to retrieve."""
     return any(isinstance(objective, Contrastive) for objective in experiment.objectives.values())
 
 
 def _oracle(batches: Batches) -> dict[str, float] | None:
-    """What the best possible model would score, where the clips were generated and it is known."""
+    """Return the scores of the best possible model for generated clips; None for other clips."""
     corpora = batches.corpus.corpora
     return known_oracle([corpus.attributes(clip) for corpus in corpora for clip in range(len(corpus))])
 
@@ -340,7 +358,7 @@ def _one_pass(
     masked: bool = False,
     **options: Any,
 ) -> Batches:
-    """Batches of one pass over some sources; only losses look at what another model made of the clips."""
+    """Return one pass over some sources without shuffling or augmentation."""
     return Batches(
         dataclasses.replace(experiment.input, sources=sources, embeddings=embeddings),
         masked=masked,

@@ -1,7 +1,7 @@
-"""Finds what a path means, a recipe, a config.json or a run, before anything heavy is imported.
+"""The meaning of a path: a recipe, a config.json or a run, found before any heavy import.
 
-JAX, Flax and Orbax take seconds to import. A path that isn't there is told of at once, so that a typing mistake costs
-no more than a moment.
+JAX, Flax and Orbax take seconds to import. A path that does not exist is reported at once, so that a typing mistake
+costs no time.
 """
 
 from __future__ import annotations
@@ -9,24 +9,24 @@ from __future__ import annotations
 from pathlib import Path
 
 CONFIG = "config.json"
-"""The file of a workdir that holds its settings."""
+"""Name of the settings file in a workdir."""
 
 
 class ConfigError(ValueError):
-    """A recipe, a config.json or a workdir is wrong: the file, the field and what to do."""
+    """An invalid recipe, config.json or workdir; the message names the file, the field and the remedy."""
 
 
 def find_config(path: str | Path) -> tuple[Path, str]:
     """Find the file that defines an experiment, and the name of the experiment in it.
 
     Args:
-      path: a recipe (`.py`), of which `recipe.py:tiny` takes what it calls `tiny`, a config (`.json`), or a workdir.
+      path: a recipe (`.py`), where `recipe.py:tiny` selects the experiment `tiny`, a config (`.json`), or a workdir.
 
     Returns:
       The file, and `tiny`, or `experiment` where no name is given.
 
     Raises:
-      ConfigError: there is no such file, or it is of another kind.
+      ConfigError: a missing file, or one of another type.
     """
     file, name = _named(str(path))
     if file.is_dir():
@@ -41,10 +41,10 @@ def find_config(path: str | Path) -> tuple[Path, str]:
 
 
 def find_run(workdir: str | Path) -> Path:
-    """Return the workdir of a run, or the folder of what was exported of one.
+    """Return the workdir of a run, or the folder of an export.
 
     Raises:
-      ConfigError: there is no such folder, or it holds no run.
+      ConfigError: the folder does not exist, or holds no run.
     """
     folder = Path(workdir)
     if folder.is_file():
@@ -57,7 +57,8 @@ def find_run(workdir: str | Path) -> Path:
 
 
 def _named(path: str) -> tuple[Path, str]:
-    """A path and the name of the experiment in it: what stands behind the colon of a recipe, or `experiment`."""
+    """Return a path and the name of the experiment in it: the part after the colon of a recipe, or `experiment`."""
+    # "a/b.py:tiny" is ("a/b.py", "tiny"). A colon elsewhere, as in "runs/12:30/config.json", belongs to the path.
     file, colon, name = path.rpartition(":")
     if colon and file.endswith(".py") and name.isidentifier():
         return Path(file), name

@@ -1,4 +1,4 @@
-"""Cheap looks at what a run is to read, before anything heavy is imported and any device is asked for."""
+"""Cheap checks of a run's inputs, before any heavy import and before any device is used."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def check_platform() -> None:
-    """Ask for the devices that `JAX_PLATFORMS` names, in a run of one process; several must find each other first.
+    """Open the devices that `JAX_PLATFORMS` names, in a single-process run; several processes must connect first.
 
-    It needs JAX alone, a third of what a run imports.
+    This needs JAX alone, a third of a run's imports.
 
     Raises:
-      DeviceError: there are none.
+      DeviceError: there are no such devices.
     """
     if not os.environ.get("JAX_PLATFORMS"):
         return
@@ -30,18 +30,18 @@ def check_platform() -> None:
 
 
 def check_inputs(experiment: Experiment, workdir: str | Path | None = None) -> None:
-    """Look whether the model can be made, and the corpora, splits and files that the settings name are there.
+    """Check that the model can be built, and that the corpora, splits and files of the settings exist.
 
-    An embedded set that was not built yet is not built here; only its name is looked at.
+    Of an embedded corpus only the name is checked; it is built later, on first use.
 
     Args:
       experiment: the settings.
-      workdir: of the run; one that has a checkpoint does not begin from another run's.
+      workdir: workdir of the run; if it has a checkpoint, `training.init_from` is not needed.
 
     Raises:
       CorpusError: a folder is no complete corpus.
-      ConfigError: a split or a file is missing.
-      ValueError: numbers of the model or of the schedule don't fit each other.
+      ConfigError: a missing split or file.
+      ValueError: sizes of the model or times of the schedule that do not fit each other.
     """
     _check_numbers(experiment)
     if not experiment.input.sources:
@@ -59,7 +59,7 @@ def check_inputs(experiment: Experiment, workdir: str | Path | None = None) -> N
 
 
 def _check_numbers(experiment: Experiment) -> None:
-    """Numbers that don't fit each other, which would else be told when the corpora are open and the model is made."""
+    """Check model sizes and schedule before the corpora are opened and the model is built."""
     from mmvideo.model.factory import feature_width, fusion_stages
     from mmvideo.training.optimizer import make_schedule
 
@@ -69,15 +69,15 @@ def _check_numbers(experiment: Experiment) -> None:
 
 
 def check_source(path: str, split: str | None, field: str) -> None:
-    """Look whether a corpus and its split are there.
+    """Check that a corpus and its split exist.
 
     Args:
-      path: folder of the corpus, or an embedded set.
-      split: its split; None is any.
-      field: where the corpus is named, for the error.
+      path: folder of the corpus, or name of an embedded corpus.
+      split: its split; None accepts any.
+      field: setting that names the corpus, for the error.
 
     Raises:
-      CorpusError: the folder is no complete corpus, or there is no embedded set of that name.
+      CorpusError: the folder is no complete corpus, or the embedded corpus does not exist.
       ConfigError: it has no such split.
     """
     from mmvideo.datasets.corpus import SAMPLES, CorpusError, splits
@@ -95,20 +95,23 @@ def check_source(path: str, split: str | None, field: str) -> None:
 
 
 def _check_file(field: str, path: str | None, what: str) -> None:
+    """Raise if a setting names a missing file."""
     if path is not None and not Path(path).is_file():
         raise ConfigError(f"{field}: there is no file {path}; name {what}")
 
 
 def _check_workdir(workdir: Path) -> None:
+    """Raise if the workdir is a file."""
     if workdir.exists() and not workdir.is_dir():
         raise ConfigError(f"--workdir {workdir} is a file; give a folder, which is made where it is missing")
 
 
 def _check_first(path: str | None, workdir: str | Path | None) -> None:
-    """A new run's first parameters; one that is resumed has its own."""
+    """Raise if a new run's initial checkpoint is missing; a resumed run has its own parameters."""
     if path is None or (workdir is not None and any((Path(workdir) / "checkpoints").glob("[0-9]*"))):
         return
     place = Path(path)
+    # checkpoints/best names the marked checkpoint: only its parent is a folder.
     there = place.parent if place.name == "best" else place
     if not there.exists():
         raise ConfigError(

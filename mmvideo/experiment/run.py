@@ -1,4 +1,4 @@
-"""Runs an experiment: the rooms put together, from corpora to report."""
+"""The run of an experiment, from corpora to report."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def run(
     given: frozenset[str] = frozenset(),
     profile: int | None = None,
 ) -> int:
-    """Trains (or resumes) in the workdir, evaluates, and writes the report.
+    """Train or resume in the workdir, evaluate, and write the report.
 
     Args:
       experiment: the settings.
-      workdir: the record of the run, made where it isn't there.
-      given: dotted names of fields that the user gave, which stay where the settings leave others to the corpus.
-      profile: how many steps are traced into `WORKDIR/profile`; None: none.
+      workdir: folder of the run, created if missing.
+      given: dotted names of fields that the user set, which are kept where the settings choose others from the corpus.
+      profile: number of steps to trace into `WORKDIR/profile`; None traces none.
 
     Returns:
       The exit code: 0 when the run is complete, 3 when it was asked to stop and can be resumed.
 
     Raises:
-      ValueError: settings, corpora, checkpoints or devices that don't fit each other.
+      ValueError: settings, corpora, checkpoints or devices that do not fit each other.
     """
     initialize()
     enable_latency_hiding()
@@ -57,7 +57,7 @@ def run(
     mesh = make_mesh(experiment.mesh)
     batches = _read(experiment)
     watchdog = Watchdog(experiment.training.hang_seconds, workdir)
-    # Evaluators place their batches too, so that a long evaluation is no hang.
+    # The watchdog counts batches of evaluation as well, so that a long evaluation is not mistaken for a hang.
     place = watchdog.watched(functools.partial(device_put_batch, mesh=mesh))
     measures = evaluators(experiment, batches.assets())
 
@@ -65,6 +65,7 @@ def run(
         return make_learner(experiment, batches.spec, rngs)
 
     def measure(learner: Learner, step: int) -> dict[str, float | None]:
+        # A resumed run repeats no evaluation that its workdir already has for this step.
         known = {each.name: measured(workdir, each.name, step) for each in measures}
         due = [each for each in measures if known[each.name] is None]
         results = run_evaluators(due, learner, place, workdir, step)
@@ -85,7 +86,7 @@ def run(
         evaluate=measure,
         watchdog=watchdog,
         profile=profile,
-        # Only the first process writes it down.
+        # Only the first process logs it, and tracing takes seconds.
         utilisation=utilisation_of_a_token(experiment, devices[0].device_kind, len(devices)) if first else None,
     )
     if int(state.step) < experiment.training.steps:
@@ -94,7 +95,7 @@ def run(
 
 
 def _read(experiment: Experiment) -> Batches:
-    """Open the corpora of a run and return its batches; the first process says so before and after."""
+    """Open the corpora of a run and return its batches; print a line before and after."""
     names = ", ".join(f"{source.path} ({source.split})" for source in experiment.input.sources)
     _say(f"reading {names}")
     batches = Batches(experiment.input, process_index=jax.process_index(), process_count=jax.process_count())
@@ -104,7 +105,7 @@ def _read(experiment: Experiment) -> Batches:
 
 
 def _say(text: str) -> None:
-    """Print a line on the screen, from one process."""
+    """Print a line, from the first process only."""
     if jax.process_index() == 0:
         print(text, flush=True)
 
@@ -123,16 +124,16 @@ def _fitted(experiment: Experiment, workdir: str | Path, given: frozenset[str]) 
 
 
 def evaluate(experiment: Experiment, workdir: str | Path, dataset: str | None = None, step: Step = None) -> int:
-    """Evaluates a checkpoint of a workdir, and writes its report again.
+    """Evaluate a checkpoint of a workdir, and write its report again.
 
     Args:
-      experiment: the settings that it was trained with, those of evaluation as they are wanted.
-      workdir: the run.
-      dataset: what the clips are called, where they are not those that the run is evaluated on.
-      step: which checkpoint; None takes the newest that is whole.
+      experiment: settings of the training, with the wanted evaluation settings.
+      workdir: folder of the run.
+      dataset: name of the clips, if they are not the run's own evaluation clips.
+      step: checkpoint; None is the newest complete one.
 
     Raises:
-      ValueError: no checkpoint, or one that doesn't fit the settings.
+      ValueError: no checkpoint, or one that does not fit the settings.
     """
     initialize()
     enable_compilation_cache()
@@ -149,7 +150,7 @@ def evaluate(experiment: Experiment, workdir: str | Path, dataset: str | None = 
 
 
 def _conclude(experiment: Experiment, workdir: Path, dataset: str | None = None, step: Step = None) -> int:
-    """Writes the report, and prints the table and where the report is."""
+    """Write the report, and print the table of results and the path of the report."""
     from mmvideo.experiment.reports.run_report import report
 
     _say("writing the report")

@@ -1,1 +1,1 @@
-"""Launchers of cells: processes of this machine, jobs of SLURM, JobSets of Kubernetes."""
+"""Launchers of cells: local processes, SLURM jobs, Kubernetes JobSets."""

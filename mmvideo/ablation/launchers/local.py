@@ -1,4 +1,4 @@
-"""Where cells run: what starts them, such as processes of this machine; `slurm.py` beside it has jobs of a cluster."""
+"""The launcher protocol, and a launcher of local processes; `slurm.py` has one for clusters."""
 
 from __future__ import annotations
 
@@ -15,46 +15,48 @@ from typing import Any, Protocol
 from mmvideo.ablation.worker import LOG, command
 
 STOPPED = 3
-"""Exit code of a run that was asked to stop and can go on."""
+"""Exit code of a run that was asked to stop and can be resumed."""
 
 PROGRAMS = "programs"
-"""Folder of a tier in which JAX keeps compiled programs of each machine, which seeds and many cells have in common."""
+"""Subfolder of a tier for JAX's compilation cache, one per machine; seeds and many cells share programs."""
 
 KEEPING = (
     "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=68719476736"
 )
-"""For `GLIBC_TUNABLES`: the memory of a step on a CPU is kept for the next. Given back and taken anew, it cost a toy
-cell 65,000 page faults a second, and an eighth of its time went to the kernel."""
+"""Value of `GLIBC_TUNABLES` that keeps the memory of a CPU step for the next step.
+
+Without it, a toy cell had 65,000 page faults a second, and spent an eighth of its time in the kernel.
+"""
 
 
 class Launcher(Protocol):
-    """Starts cells, and says how they ended.
+    """A launcher of cells.
 
     Attributes:
-      jobs: how many run side by side.
+      jobs: number of cells that run side by side.
     """
 
     jobs: int
 
     def start(self, folder: Path, place: str) -> Any:
-        """Starts a cell; gives what the other two take."""
+        """Start a cell and return a job for the other two methods."""
         ...
 
     def ended(self, job: Any) -> str | None:
-        """None while it runs; then why it ended without saying so itself, or an empty word."""
+        """Return None while the job runs; then an empty string, or why it ended without writing a state."""
         ...
 
     def stop(self, jobs: Sequence[Any]) -> None:
-        """Asks jobs to save and end, and waits until they have."""
+        """Ask jobs to save and stop, and wait for them."""
         ...
 
 
 class Local:
-    """Processes of this machine, each with a core of its own, or a GPU.
+    """A launcher of processes on this machine, each with its own core or GPU.
 
     Args:
-      jobs: how many side by side; None is one a GPU, or one a core where there is no GPU.
-      patience: seconds that a cell which is asked to stop has for the step at hand and its checkpoint.
+      jobs: number of cells side by side; None is one per GPU, or one per core without a GPU.
+      patience: seconds that a cell has for its current step and checkpoint after it was asked to stop.
     """
 
     def __init__(self, jobs: int | None = None, patience: float = 120.0):
@@ -64,7 +66,8 @@ class Local:
         self._free = list(range(self.jobs))
 
     def start(self, folder: Path, place: str) -> tuple[subprocess.Popen, int]:
-        """Starts a cell; what it says goes to `FOLDER/log/PLACE.txt`."""
+        """Start a cell; its output goes to `FOLDER/log/PLACE.txt`."""
+        # A seat is an index from 0 to jobs - 1 that stands for a GPU or a set of cores until the job ends.
         seat = self._free.pop(0)
         log = folder / LOG / f"{place}.txt"
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -73,14 +76,16 @@ class Local:
                 command(folder, place, self._own_cores(seat)),
                 stdout=out,
                 stderr=subprocess.STDOUT,
+                # Later dicts win: the user's environment over our defaults, the seat's GPU over both.
                 env=self._environment(folder) | os.environ | self._device(seat),
-                # Ctrl-C goes to this process alone, which asks its cells one by one.
+                # A terminal sends Ctrl-C to its whole session: a session of their own lets this process stop its cells
+                # in order.
                 start_new_session=True,
             )
         return job, seat
 
     def ended(self, job: tuple[subprocess.Popen, int]) -> str | None:
-        """Whether the process has ended; a signal is named."""
+        """Return None while the process runs; then an empty string, or the signal or exit code of a crash."""
         process, seat = job
         code = process.poll()
         if code is None:
@@ -91,7 +96,8 @@ class Local:
         return "" if code in (0, STOPPED) else f"exit code {code}"
 
     def stop(self, jobs: Sequence[tuple[subprocess.Popen, int]]) -> None:
-        """SIGTERM to all, and SIGKILL when the patience is over: they resume from the checkpoint before."""
+        """Send SIGTERM to all, and SIGKILL after the patience: a killed cell resumes from its previous checkpoint."""
+        # One deadline for all: the cells save at the same time.
         end = time.monotonic() + self._patience
         for process, _ in jobs:
             process.terminate()
@@ -103,24 +109,28 @@ class Local:
                 process.wait()
 
     def _environment(self, folder: Path) -> dict[str, str]:
-        """What makes it faster, unless the user has other plans."""
+        """Return environment defaults that make runs faster; the user's own values take precedence."""
         kept = {"JAX_COMPILATION_CACHE_DIR": str((folder / PROGRAMS / platform.node()).absolute())}
         return kept if self._gpus else kept | {"GLIBC_TUNABLES": KEEPING}
 
     def _device(self, seat: int) -> dict[str, str]:
+        """Return the environment variable that selects the seat's GPU."""
         return {"CUDA_VISIBLE_DEVICES": self._gpus[seat % len(self._gpus)]} if self._gpus else {}
 
     def _own_cores(self, seat: int) -> list[int]:
-        """Its share of the cores, where cells share nothing but them."""
+        """Return the seat's share of the cores; all cores where cells run on GPUs."""
+        # 4 cores and 2 jobs: seat 0 gets cores [0, 2], seat 1 gets [1, 3]. With more jobs than cores the seats wrap
+        # around.
         return self._cores if self._gpus else self._cores[seat % len(self._cores) :: self.jobs] or self._cores
 
 
 def _gpus() -> list[str]:
-    """The GPUs that may be used, as `CUDA_VISIBLE_DEVICES` names them."""
+    """Return the usable GPUs, by the names of `CUDA_VISIBLE_DEVICES`."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
         return [name for name in given.split(",") if name]
     if shutil.which("nvidia-smi") is None:
         return []
+    # By nvidia-smi, not by JAX: importing JAX here would reserve memory on every GPU that the cells need.
     listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)
     return [str(number) for number, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU ")]

@@ -1,12 +1,12 @@
-"""A cell as a job of SLURM: what it asks the cluster for, and how it goes on when its time is up.
+"""The launcher of SLURM jobs: what a job requests, and how it resumes when its time is up.
 
-A task a GPU, as `tools/launch/train.sbatch` has it; `mmvideo.parallel.processes` joins them by SLURM's variables. Two
-signals can end a job before its run is done:
+A job has one task per GPU, as in `tools/launch/train.sbatch`; `mmvideo.parallel.processes` connects them by SLURM's
+variables. Two signals can end a job before its run is done:
 
-- its time is up: SLURM sends SIGUSR2 to every task `LEFT` seconds before. The run saves and ends, the job is queued
-  again under the same number, and goes on from that checkpoint;
-- SIGTERM, of a preemption or of `scancel`: the run saves and ends too, and whoever submitted it submits it again, or
-  not.
+- Its time is up: SLURM sends SIGUSR2 to every task `LEFT` seconds before the limit. The run saves and stops, the job is
+  requeued under the same number, and resumes from that checkpoint.
+- SIGTERM, from a preemption or from `scancel`: the run saves and stops as well. Whoever submitted it decides whether to
+  submit it again.
 """
 
 from __future__ import annotations
@@ -28,62 +28,67 @@ from mmvideo.cost_model.devices import Device
 from mmvideo.experiment.config import ConfigError
 
 LONGEST = 48
-"""Hours that a job asks for at most: queues rarely take longer ones, and it goes on by itself."""
+"""Largest number of hours that a job requests: queues rarely take longer jobs, and a job resumes by itself."""
 
 MARGIN, MORE = 1.5, 60
-"""A job asks for the planned time, whose pace is partly assumed, times this, and minutes for compiling, evaluation and
-the reading of clips."""
+"""A job requests the planned time, whose throughput is partly assumed, times `MARGIN`, plus `MORE` minutes.
+
+The minutes are for compilation, evaluation and slow clip reading.
+"""
 
 UNPLANNED = 240
-"""Minutes that a job asks for whose device isn't named, so that nothing says how long it takes."""
+"""Minutes that a job requests where no device is named, so that its time cannot be planned."""
 
 CORES = 12
-"""Cores of a GPU: what most hosts of eight have for each. Loading needs them; `mmvideo plan` tells how many."""
+"""Cores per GPU, which most hosts with eight GPUs have. Loading needs them; `mmvideo plan` says how many."""
 
 LEFT = 300
-"""Seconds before the end of its time in which a job hears of it: for the step at hand, and a checkpoint."""
+"""Seconds between the warning signal and the time limit: enough for the current step and a checkpoint."""
 
 AGAIN = 100
-"""How often at most a job is queued again because its time was up."""
+"""Limit on requeues of a job whose time was up."""
 
 LOST = ("TIMEOUT", "NODE_FAIL", "BOOT_FAIL", "PREEMPTED")
-"""States of jobs that ended for no reason of their own: another one goes on from the last checkpoint."""
+"""States of jobs that ended through no fault of their own: the run is submitted again and resumes."""
 
 SETUP = (
-    # Since 22.05 a step does not get the cores of its tasks from sbatch unless told.
+    # Since SLURM 22.05 srun does not inherit --cpus-per-task from sbatch, so it must be exported.
     'export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}"',
     'export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$HOME/.cache/mmvideo/jax}"',
     'export JAX_OPTIMIZATION_LEVEL="${JAX_OPTIMIZATION_LEVEL:-O1}"',
-    # The share of a GPU's memory that plans fill.
+    # The fraction of a GPU's memory that plans fill.
     'export XLA_PYTHON_CLIENT_MEM_FRACTION="${XLA_PYTHON_CLIENT_MEM_FRACTION:-0.9}"',
 )
 
 
 def job(device: Device | None, devices: int, hours: float | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of a job, by the names of sbatch.
+    """Return the parameters of a job, by the names of sbatch.
 
     Args:
-      device: what the run is on; None asks for no GPU.
-      devices: how many of them.
-      hours: that it is planned to take; None where nobody knows.
-      given: parameters that were asked for, which count before these.
+      device: device of the run; None requests no GPU.
+      devices: number of devices.
+      hours: planned time; None where it is unknown.
+      given: parameters from the user, which take precedence.
 
     Raises:
-      ConfigError: devices that are no GPUs, or don't fill hosts evenly.
+      ConfigError: devices that are not GPUs, or do not fill hosts evenly.
     """
-    # Clusters may forbid that a job is queued again unless it says that it can be.
+    # Clusters may forbid requeuing of jobs that do not declare it.
     again = {"additional_parameters": {"requeue": True}}
     found = {"time": _minutes(hours), "setup": list(SETUP), "stderr_to_stdout": True} | again | given
+    # At most half of the job's time: 30 seconds per minute. A 5-minute test job is warned after 150 s.
     left = {"signal_delay_s": min(LEFT, 30 * found["time"]) if isinstance(found["time"], int) else LEFT}
     return left | _hosts(device, devices) | found
 
 
 def _hosts(device: Device | None, devices: int) -> dict[str, int]:
-    """A task a GPU."""
+    """Return the nodes and tasks of a job, one task per GPU."""
     if device is None:
         return {"nodes": 1, "ntasks_per_node": 1, "cpus_per_task": CORES}
     if device.dimensions:
         raise ConfigError(f"--launcher slurm starts jobs on GPUs, and {device.title} is none: take jobset")
+    # Hosts of 8: 12 devices are 2 nodes of 6 tasks; 9 devices would need 4.5 tasks on each of 2 nodes, which is an
+    # error.
     nodes = math.ceil(devices / device.host)
     if devices % nodes:
         raise ConfigError(f"--devices {devices} don't fill {nodes} hosts of {device.host} evenly: take a multiple")
@@ -92,23 +97,24 @@ def _hosts(device: Device | None, devices: int) -> dict[str, int]:
 
 
 def _minutes(hours: float | None) -> int:
-    """What is asked for, in whole half hours."""
+    """Return the requested minutes, rounded up to half hours."""
     if hours is None:
         return UNPLANNED
+    # 6 minutes planned: 6 * 1.5 + 60 = 69 minutes, so 90 are requested.
     return min(30 * math.ceil((60 * hours * MARGIN + MORE) / 30), 60 * LONGEST)
 
 
 class Slurm:
-    """Jobs of SLURM, one a cell, by submitit.
+    """A launcher of SLURM jobs, one per cell, by submitit.
 
     Args:
-      folder: where submitit keeps its files.
-      parameters: of the job of a place, by the names of sbatch.
-      jobs: how many at a time.
-      cluster: `slurm`; or `local`, which lets submitit run the same jobs as processes here.
+      folder: folder for submitit's files.
+      parameters: job parameters of a run folder name, by the names of sbatch.
+      jobs: number of jobs at a time.
+      cluster: `slurm`; or `local`, with which submitit runs the same jobs as local processes.
 
     Raises:
-      ConfigError: without submitit or SLURM, or for parameters that make no job.
+      ConfigError: submitit or SLURM is missing, or parameters are invalid.
     """
 
     def __init__(
@@ -120,13 +126,13 @@ class Slurm:
         self.jobs = jobs
 
     def start(self, folder: Path, place: str) -> Any:
-        """Submits a cell."""
+        """Submit a cell."""
         own = self._parameters(place)
         _update(self._executor, _as_local(own) if self._local else own | {"job_name": place[:60]})
         return self._executor.submit(Work(str(folder.absolute()), place, own["signal_delay_s"]))
 
     def ended(self, job: Any) -> str | None:
-        """Whether the job has ended; what submitit says of one that ended without an answer."""
+        """Return None while the job is pending or runs; then an empty string, or submitit's error."""
         if not job.done():
             return None
         error = job.exception()
@@ -135,18 +141,18 @@ class Slurm:
         return f"job {job.job_id}: {' '.join(str(error).split())[-400:]}"
 
     def stop(self, jobs: Sequence[Any]) -> None:
-        """Cancels the jobs, which get SIGTERM first: they resume from their last checkpoint."""
+        """Cancel the jobs. SLURM sends SIGTERM first, so they save; the next call resumes them."""
         for job in jobs:
             job.cancel(check=False)
 
 
 def script(folder: Path, parameters: Mapping[str, Any], place: str) -> str:
-    """The script that `Slurm` submits for a cell; raises as that does, but needs no SLURM.
+    """Return the script that `Slurm` submits for a cell; it raises the same errors, but needs no SLURM.
 
     Args:
-      folder: where submitit keeps its files.
-      parameters: of its job, by the names of sbatch.
-      place: of the cell.
+      folder: folder for submitit's files.
+      parameters: job parameters, by the names of sbatch.
+      place: run folder name of the cell.
     """
     made = _executor(folder, "slurm")
     _update(made, {**parameters, "job_name": place[:60]})
@@ -154,16 +160,19 @@ def script(folder: Path, parameters: Mapping[str, Any], place: str) -> str:
 
 
 def named_as_sbatch(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters by the names of sbatch: `partition`, `slurm_partition` and submitit's `timeout_min` are all known.
+    """Return parameters by the names of sbatch.
+
+    `partition`, `slurm_partition` and submitit's `timeout_min` are all accepted.
 
     Raises:
-      ConfigError: a name that nothing takes, with what is near; there is no submitit.
+      ConfigError: an unknown name, with a suggestion; or submitit is missing.
     """
     if not given:
         return {}
     executor, found = _submitit().SlurmExecutor, {}
     known, common = executor._valid_parameters(), executor._equivalence_dict()
     for name, value in given.items():
+        # "slurm_partition" becomes "partition", "mem_gb" 64 becomes "mem" "64GB", "timeout_min" becomes "time".
         plain = name.removeprefix("slurm_").replace("-", "_")
         value = f"{value}GB" if plain == "mem_gb" else value
         plain = common.get(plain, plain)
@@ -178,7 +187,10 @@ def named_as_sbatch(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _executor(folder: Path, cluster: str) -> Any:
-    """That of submitit. One of SLURM is made without a look for it, so that a script can be shown anywhere."""
+    """Return submitit's executor.
+
+    That of SLURM does not check for SLURM, so that a script can be shown on any machine.
+    """
     submitit = _submitit()
 
     class Anywhere(submitit.SlurmExecutor):
@@ -190,6 +202,11 @@ def _executor(folder: Path, cluster: str) -> Any:
 
 
 def _update(executor: Any, parameters: Mapping[str, Any]) -> None:
+    """Set the parameters of an executor.
+
+    Raises:
+      ConfigError: invalid parameters.
+    """
     try:
         executor.update_parameters(**parameters)
     except (NameError, TypeError, ValueError, AssertionError) as error:
@@ -197,12 +214,17 @@ def _update(executor: Any, parameters: Mapping[str, Any]) -> None:
 
 
 def _as_local(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """What submitit's local executor takes of it: one task, since those of several would not find each other."""
+    """Return the parameters for submitit's local executor: one task, since several would not find each other."""
     known = {"time": "timeout_min", "gpus_per_node": "gpus_per_node", "signal_delay_s": "signal_delay_s"}
     return {known[name]: value for name, value in parameters.items() if name in known}
 
 
 def _submitit() -> Any:
+    """Import submitit.
+
+    Raises:
+      ConfigError: it is not installed.
+    """
     try:
         import submitit
     except ImportError:
@@ -211,42 +233,44 @@ def _submitit() -> Any:
 
 
 class Work:
-    """What a job calls: a cell, which is queued again with its job when the time of that is up.
+    """The callable of a job: it runs a cell, and requeues the job when its time is up.
 
     Args:
-      folder: of the tier, absolute.
-      place: of the cell.
-      left: seconds between the signal and the end.
+      folder: absolute folder of the tier.
+      place: run folder name of the cell.
+      left: seconds between the warning signal and the time limit.
     """
 
     def __init__(self, folder: str, place: str, left: float = LEFT):
         self.folder, self.place, self.left = folder, place, left
 
     def __call__(self) -> int:
-        """Runs or resumes the cell; gives what `run_cell` does, if the job ends here."""
+        """Run or resume the cell; return the code of `run_cell` unless the job is requeued."""
         end = _End(self.left)
         code = run_cell(self.folder, self.place)
         end.close()
+        # Stopped by SIGTERM alone (preemption, scancel) is not requeued here.
         if code == STOPPED and end.heard:
             end.queue_again()
         return code
 
     def checkpoint(self) -> Any:
-        """What submitit submits in place of this one: the same. What was learned lies in the workdir."""
+        """Return the submission that submitit requeues: the same callable, since all progress is in the workdir."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
 
 class _End:
-    """Hears that the time is up.
+    """The handler of the warning signal.
 
-    The first thing is to ask the run to save and end, as SIGTERM does. Where it doesn't before it is too late, in its
-    compilation or an evaluation, it is queued again at once: nothing but that is lost.
+    It first asks the run to save and stop, by SIGTERM. If the run does not stop in time, because it compiles or
+    evaluates, the job is requeued at once and only the progress since the last checkpoint is lost.
     """
 
     def __init__(self, left: float):
         self.heard = False
+        # At 80 % of the remaining time: of 300 s, 240 s for the run to stop and 60 s to requeue the job.
         self._late = threading.Timer(0.8 * left, self._too_late)
         self._late.daemon = True
         number = signal.SIGUSR2
@@ -254,7 +278,8 @@ class _End:
         signal.signal(number, self._hear)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        # A second SIGTERM would be obeyed at once.
+        """Ask the run to stop, and start the timer."""
+        # A run obeys a second SIGTERM at once, without saving.
         if self.heard:
             return
         self.heard = True
@@ -262,17 +287,18 @@ class _End:
         os.kill(os.getpid(), signal.SIGTERM)
 
     def close(self) -> None:
-        """The run has ended in time."""
+        """Cancel the timer: the run has ended in time."""
         self._late.cancel()
 
     def queue_again(self) -> None:
-        """Lets submitit queue the job again, if this is its first task, and ends the process without an answer."""
+        """Requeue the job by submitit, from its first task only, and end the process without a result."""
         self._submitit(signal.SIGUSR2, None)
         raise SystemExit(0)
 
     def _too_late(self) -> None:
+        """Requeue the job while the run is still busy."""
         try:
             self._submitit(signal.SIGUSR2, None)
         except SystemExit as end:
-            # A thread can't end the process otherwise.
+            # SystemExit ends only the thread that raises it, and the timer is a thread.
             os._exit(int(end.code or 0) % 256)

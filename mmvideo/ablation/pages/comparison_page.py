@@ -1,4 +1,4 @@
-"""Compared runs as a document, as CSV and as JSON: what differs in their configs, what they measured and cost."""
+"""The page of compared runs, also as CSV and JSON: config differences, metrics and cost."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from mmvideo.evaluation.report.parts.markup import duration
 from mmvideo.evaluation.report.parts.metric_names import is_hundredfold, is_share, less_is_better
 
 PLOTTED = 6
-"""At most so many headline metrics are plotted."""
+"""Largest number of headline metrics that are plotted."""
 
 
 def document(comparison: Comparison) -> Document:
-    """The page: config differences first."""
+    """Return the page: config differences first."""
     columns = comparison.columns
     sections = [_settings(comparison), _metrics(comparison)]
     if any(gain is not None and gain.half is not None for gain in gains(comparison, comparison.metrics[0])):
@@ -51,7 +51,7 @@ def document(comparison: Comparison) -> Document:
 
 
 def _settings(comparison: Comparison) -> Section:
-    """Fields in which the columns differ."""
+    """Return the section of the fields in which the columns differ."""
     rows = [
         (Entry(field, code=True), *format_entries(*(written(values.get(column.name)) for column in comparison.columns)))
         for field, values in comparison.differences.items()
@@ -62,12 +62,12 @@ def _settings(comparison: Comparison) -> Section:
 
 
 def _metrics(comparison: Comparison) -> Section:
-    """What all have, headlines first."""
+    """Return the section of the metrics that all columns have, headlines first."""
     head = ("metric", *_heads(comparison))
     rows = []
     for number, metric in enumerate(comparison.metrics):
         found = estimates(comparison, metric)
-        # Of the others it isn't known which are better, or they are counts.
+        # Only headline metrics have a known direction; the others may be counts.
         first = bold_best(found, not _less(metric)) if number < comparison.headlines else None
         row = [Entry(format_estimate(one, _scale(metric)), place == first) for place, one in enumerate(found)]
         rows.append((Entry(label(metric)), *row))
@@ -81,7 +81,7 @@ def _metrics(comparison: Comparison) -> Section:
 
 
 def _gains(comparison: Comparison) -> Section:
-    """Differences from the first column, seed by seed."""
+    """Return the section of differences from the first column, seed by seed."""
     first, *others = comparison.columns
     rows = []
     for metric in comparison.metrics[: comparison.headlines] or comparison.metrics:
@@ -96,6 +96,7 @@ def _gains(comparison: Comparison) -> Section:
 
 
 def _cost(comparison: Comparison) -> Section:
+    """Return the section of planned and measured costs."""
     head = ("", *(column.name for column in comparison.columns))
     rows = [format_entries(name, *told) for name, told in cost_rows(comparison).items()]
     note = "As planned: FLOPs, forward and backward, and parameters. Measured, in the median over runs: the rest."
@@ -103,11 +104,12 @@ def _cost(comparison: Comparison) -> Section:
 
 
 def cost_rows(comparison: Comparison) -> dict[str, list[str]]:
-    """What the runs of each column cost, in words."""
+    """Return the cost of the runs of each column as text, by row name."""
     rows: dict[str, list[str]] = {}
     for column in comparison.columns:
         planned = comparison.planned.get(column.name)
         used = _median(column, "device_bytes")
+        # Measured memory where the device reports it, else the planned memory, marked as such.
         size = used if used is not None else planned.bytes if planned else None
         kind = "" if used is not None else " (planned)"
         seconds = _median(column, "seconds")
@@ -125,12 +127,13 @@ def cost_rows(comparison: Comparison) -> dict[str, list[str]]:
 
 
 def _median(column: Column, name: str) -> float | None:
+    """Return the median of a measurement over a column's runs; None where no run has it."""
     known = [value for run in column.runs if (value := getattr(run.record, name)) is not None]
     return statistics.median(known) if known else None
 
 
 def _runs(comparison: Comparison) -> Section:
-    """Where they lie."""
+    """Return the section of the runs and their workdirs."""
     rows = [
         format_entries(column.name, str(run.seed), str(run.workdir), str(run.record.step))
         for column in comparison.columns
@@ -141,25 +144,28 @@ def _runs(comparison: Comparison) -> Section:
 
 
 def _heads(comparison: Comparison) -> list[str]:
+    """Return the column heads, with the number of runs where it is not one."""
     counts = [(column.name, len(column.runs)) for column in comparison.columns]
     return [name if count == 1 else f"{name} (n = {count})" for name, count in counts]
 
 
 def _scale(metric: str) -> float:
+    """Return the display factor of a metric: 100 for fractions that are shown in percent."""
     return 100.0 if is_hundredfold(metric) else 1.0
 
 
 def _less(metric: str) -> bool:
-    """Whether less is better; of names that are not known, that is so of losses."""
+    """Return True if smaller values are better: known metrics, and any name that ends in `loss`."""
     return less_is_better(metric) or metric.endswith("loss")
 
 
 def label(metric: str) -> str:
-    """A metric with its unit, and an arrow where less is better."""
+    """Return the name of a metric with its unit, and an arrow where smaller values are better."""
     return metric + (" %" if _scale(metric) == 100 else "") + (" ↓" if _less(metric) else "")
 
 
 def _panel(comparison: Comparison, metric: str) -> Panel:
+    """Return the plot of a metric: one tick per column, one dot for its mean."""
     scale, dots = _scale(metric), []
     for place, column in enumerate(comparison.columns):
         values = tuple(scale * value for value in column.values(metric))
@@ -172,7 +178,7 @@ def _panel(comparison: Comparison, metric: str) -> Panel:
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """The comparison as plain values."""
+    """Return the comparison as plain values for JSON."""
     return {
         "columns": {column.name: _as_json(comparison, column) for column in comparison.columns},
         "differences": comparison.differences,
@@ -189,6 +195,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def _as_json(comparison: Comparison, column: Column) -> dict[str, Any]:
+    """Return the runs and the cost of one column."""
     planned = comparison.planned.get(column.name)
     cost = {name: _median(column, name) for name in ("clips_per_second", "device_bytes", "seconds")}
     cost |= {name: getattr(planned, name) if planned else None for name in ("flops", "parameters")}
@@ -197,11 +204,12 @@ def _as_json(comparison: Comparison, column: Column) -> dict[str, Any]:
 
 
 def _estimate(found: Estimate | None) -> dict[str, Any]:
+    """Return an estimate as plain values; empty without one."""
     return {} if found is None else {"mean": found.mean, "half": found.half, "n": found.seeds}
 
 
 def spreadsheet(comparison: Comparison) -> str:
-    """A row a run: its column, seed, workdir, cost and all shared metrics; what it lacks is empty."""
+    """Return CSV with a row per run: column, seed, workdir, cost and all shared metrics; missing values are empty."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     told = ("step", "clips_per_second", "device_bytes", "seconds")
@@ -210,13 +218,14 @@ def spreadsheet(comparison: Comparison) -> str:
         for run in column.runs:
             measured = [getattr(run.record, name) for name in told]
             metrics = [run.record.metrics.get(metric) for metric in comparison.metrics]
+            # Ten significant digits: bytes below 10 GB are exact.
             numbers = ["" if value is None else f"{value:.10g}" for value in (*measured, *metrics)]
             writer.writerow([column.name, run.seed, run.workdir, *numbers])
     return file.getvalue()
 
 
 def write_comparison(comparison: Comparison, folder: str | Path) -> Path:
-    """Writes table.md, table.csv, table.tex, index.html, plot.png and comparison.json; returns `index.html`."""
+    """Write the page in all formats, its CSV and comparison.json; return the path of `index.html`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "comparison.json").write_text(json.dumps(as_json(comparison), indent=1) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Every cell and seed as a row of CSV, with all that was measured; what wasn't is empty."""
+"""The results of a tier as CSV: a row per cell and seed with all measurements; missing values are empty."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ COST = ("train_flops", "parameters", "planned_device_bytes", "device_bytes", "cl
 
 
 def spreadsheet(results: Results) -> str:
-    """The table: axes, how the cell ended, its cost, the study's columns in the unit of the metric, then all metrics.
+    """Return the CSV.
 
-    Columns of a study that have the name of another's are the same column; metrics are `EVALUATION/KEY`.
+    A row has the axes, how the cell ended, its cost, the study's columns in the unit of the metric, then all metrics.
+    Columns of the same name in several studies are one column; metrics are `EVALUATION/KEY`.
     """
+    # One head for all studies, in order of first use: axes ("kind", "layer") and ("kind", "width") give
+    # kind, layer, width, and a study leaves the cells of axes that it lacks empty.
     axes = list(dict.fromkeys(axis.name for one in results.studies for axis in one.study.axes))
     columns = list(dict.fromkeys(metric.name for one in results.studies for metric in one.study.metrics))
     records = [outcome.record.metrics for outcome in results.outcomes if outcome.record]
@@ -31,6 +34,7 @@ def spreadsheet(results: Results) -> str:
                 all_of_it = outcome.record.metrics if outcome.record else {}
                 writer.writerow(
                     [one.study.name, *(row.labels.get(axis, "") for axis in axes), outcome.cell.seed]
+                    # Of these names only `place` is an attribute of the cell rather than of its outcome.
                     + [getattr(outcome, name) if hasattr(outcome, name) else outcome.cell.place for name in FIRST]
                     + [_number(value) for value in _cost(row, outcome)]
                     + [_number(own.get(name)) for name in columns]
@@ -40,11 +44,12 @@ def spreadsheet(results: Results) -> str:
 
 
 def _cost(row: Row, outcome: CellOutcome) -> list[Any]:
+    """Return the values of the columns `COST`."""
     planned, record = row.planned, outcome.record
     told = [planned.flops, planned.parameters, planned.bytes] if planned else [None] * 3
     return [*told, *([record.device_bytes, record.clips_per_second] if record else [None] * 2), outcome.seconds]
 
 
 def _number(value: float | None) -> str:
-    """Eight digits, which is more than any metric has."""
+    """Return eight significant digits, more than any metric has."""
     return "" if value is None else f"{value:.8g}"

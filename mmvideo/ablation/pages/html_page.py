@@ -1,4 +1,4 @@
-"""A page of results as one HTML file that needs no network and no other file; it looks like the report of a run."""
+"""A page of results as one self-contained HTML file in the style of a run's report."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ font-size:13px;color:var(--dim)}
 """
 
 OUTCOMES = ("holds", "reversed", "not settled", "not measured")
-"""Words that stand in a frame."""
+"""Texts that are shown in a frame."""
 
 
 def webpage(document: Document) -> str:
-    """The whole page."""
+    """Return the whole page."""
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
         + tag("title", text(document.title))
@@ -52,13 +52,15 @@ def webpage(document: Document) -> str:
 
 
 def _section(part: Section) -> str:
+    """Return the HTML of a section."""
     return section(part.name, part.title, text(part.lead), _charts(part.panels), *map(_table, part.tables))
 
 
 def _charts(panels: tuple[Panel, ...]) -> str:
-    """The plots, below what their colours mean."""
+    """Return the plots, below a legend of the colors that they share."""
     if not panels:
         return ""
+    # One legend for all panels: a series keeps its color by its index in this order.
     names = list(dict.fromkeys(name for panel in panels for name in panel.series if name))
     keys = [
         tag("span", tag("i", class_="dot", style=f"background:var({_variable(place)})"), text(name))
@@ -77,11 +79,12 @@ def _charts(panels: tuple[Panel, ...]) -> str:
 
 
 def _variable(place: int) -> str:
+    """Return the CSS variable of the color of a series."""
     return plots.VARIABLES[plots.colour(place)]
 
 
 def _table(table: Table) -> str:
-    """A table, its title and its note; folded away where it is long and seldom read."""
+    """Return a table with its title and its note; a folded table opens on request."""
     edges = _edges(table)
     rows = [
         tag("tr", *(_place(table, column, entry, column in edges) for column, entry in enumerate(row)))
@@ -99,6 +102,7 @@ def _table(table: Table) -> str:
 
 
 def _above(table: Table) -> str:
+    """Return the row of group heads; empty without groups."""
     if not table.groups:
         return ""
     return tag(
@@ -111,8 +115,9 @@ def _above(table: Table) -> str:
 
 
 def _edges(table: Table) -> set[int]:
-    """Columns at which a group begins, which stand a little apart."""
+    """Return the columns at which a group begins; they get more space at their left."""
     starts, column = set(), 0
+    # Group sizes [2, 3, 1] start at columns 0, 2 and 5; the first has nothing at its left, so the result is {2, 5}.
     for _, count in table.groups:
         starts.add(column)
         column += count
@@ -120,11 +125,13 @@ def _edges(table: Table) -> set[int]:
 
 
 def _kind(table: Table, column: int, edge: bool) -> str | None:
+    """Return the CSS classes of a column."""
     kinds = [] if table.is_wordy(column) else ["number"]
     return " ".join([*kinds, *(["edge"] if edge else [])]) or None
 
 
 def _place(table: Table, column: int, entry: Entry, edge: bool) -> str:
+    """Return the HTML of an entry."""
     kind = _kind(table, column, edge) or ""
     if table.is_wordy(column):
         kind += " long" if len(entry.text) > 40 and not entry.code else " prose" if column > 0 else ""
@@ -132,6 +139,7 @@ def _place(table: Table, column: int, entry: Entry, edge: bool) -> str:
 
 
 def _inside(entry: Entry) -> str:
+    """Return the content of an entry."""
     if entry.links:
         return ", ".join(tag("a", text(words), href=address) for words, address in entry.links)
     if entry.text in OUTCOMES:

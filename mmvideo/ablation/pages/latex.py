@@ -1,4 +1,4 @@
-"""Tables of results as LaTeX, in the style of booktabs, to be put into a paper."""
+"""The tables of a page as LaTeX in the style of booktabs, for use in a paper."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ WRITTEN = {
     "×": r"$\times$", "≥": r"$\ge$", "≤": r"$\le$", "↓": r"$\downarrow$", "↑": r"$\uparrow$", "·": r"$\cdot$",
     "<": r"$<$", ">": r"$>$", "⁻": "-", "′": "$'$", "“": "``", "”": "''", "’": "'", "…": r"\dots{}",
 }  # fmt: skip
-"""How characters are written that mean something to LaTeX, or that its fonts may lack."""
+"""LaTeX for characters that are special to it or missing from its fonts."""
 
 
 def latex(document: Document) -> str:
-    """The tables that are of use in a paper, each a `table` of its own; needs the packages booktabs and graphicx."""
+    """Return the printable tables, each a `table` environment; they need the packages booktabs and graphicx."""
     head = f"% {_line(document.title)}\n% \\usepackage{{booktabs,graphicx}}\n"
     return head + "".join(
         _table(section, table, number)
@@ -25,10 +25,12 @@ def latex(document: Document) -> str:
 
 
 def _table(section: Section, table: Table, number: int) -> str:
+    """Return one table."""
     columns = "".join("l" if table.is_wordy(column) else "r" for column in range(len(table.head)))
     caption = f"{section.title}: {table.title}" if table.title else section.title
     lines = [r"\begin{table}[t]", r"\centering", rf"\caption{{{escaped(caption)}.}}"]
     name = f"{section.name}-{number}" if number else section.name
+    # \resizebox with \ifdim shrinks a table that is wider than the text, and leaves narrower ones at their size.
     lines += [rf"\label{{tab:{name}}}", r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"]
     lines += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", *_groups(table)]
     lines += [" & ".join(map(escaped, table.head)) + r" \\", r"\midrule"]
@@ -39,10 +41,11 @@ def _table(section: Section, table: Table, number: int) -> str:
 
 
 def _groups(table: Table) -> list[str]:
-    """The line above the head, with a rule below each group."""
+    """Return the line above the head, with a rule below each group."""
     if not table.groups:
         return []
     places, rules, first = [], [], 1
+    # Groups ("", 2) and ("ours", 3): two empty cells " & ", then \multicolumn{3}{c}{ours} with \cmidrule(lr){3-5}.
     for words, count in table.groups:
         places.append(rf"\multicolumn{{{count}}}{{c}}{{{escaped(words)}}}" if words else " & ".join([""] * count))
         rules += [rf"\cmidrule(lr){{{first}-{first + count - 1}}}"] if words else []
@@ -51,6 +54,7 @@ def _groups(table: Table) -> list[str]:
 
 
 def _place(entry: Entry) -> str:
+    """Return the LaTeX of an entry."""
     text = escaped(_line(entry.text.replace("\n", "; ") or ", ".join(words for words, _ in entry.links)))
     if entry.code:
         text = rf"\texttt{{{text}}}"
@@ -58,9 +62,10 @@ def _place(entry: Entry) -> str:
 
 
 def escaped(text: str) -> str:
-    """Words as LaTeX prints them."""
+    """Return text as LaTeX prints it."""
     return "".join(WRITTEN.get(letter, letter) for letter in text)
 
 
 def _line(text: str) -> str:
+    """Return text on one line with single spaces."""
     return " ".join(text.split())

@@ -6,12 +6,12 @@ from mmvideo.ablation.pages.document import Document, Entry, Section, Table
 
 
 def markdown(document: Document, linked: bool = True, folded: bool = True) -> str:
-    """The page, with its tables and without its plots.
+    """Return the page with its tables and without its plots.
 
     Args:
-      document: it.
-      linked: whether links are written as such; else their words alone, for a terminal.
-      folded: whether tables that a page folds away are written; else a line says how many rows they have.
+      document: the page.
+      linked: whether to write links; without, only their text is written, for a terminal.
+      folded: whether to write folded tables; without, one line says how many rows they have.
     """
     facts = "\n".join(f"- {name}: {value}" for name, value in document.facts)
     parts = [
@@ -24,6 +24,7 @@ def markdown(document: Document, linked: bool = True, folded: bool = True) -> st
 
 
 def _section(section: Section, linked: bool, folded: bool) -> str:
+    """Return a section."""
     parts = [f"## {section.title}", section.lead]
     for table in section.tables:
         if table.folded and not folded:
@@ -34,8 +35,9 @@ def _section(section: Section, linked: bool, folded: bool) -> str:
 
 
 def aligned(table: Table, linked: bool = True) -> str:
-    """A table whose columns stand below each other in plain text too."""
+    """Return a table whose columns are aligned in plain text too."""
     rows = [_heads(table), *([_place(entry, linked) for entry in row] for row in table.rows)]
+    # At least 3 characters: Markdown needs a rule of `---`, or `--:` for columns that are aligned to the right.
     widths = [max(3, *(len(row[column]) for row in rows)) for column in range(len(table.head))]
     wordy = [table.is_wordy(column) for column in range(len(widths))]
     rule = ["-" * width if left else "-" * (width - 1) + ":" for width, left in zip(widths, wordy, strict=True)]
@@ -48,12 +50,14 @@ def aligned(table: Table, linked: bool = True) -> str:
 
 
 def _heads(table: Table) -> list[str]:
-    """The head, each column with what stands above it: Markdown has one line for both."""
+    """Return the heads of columns, each after its group's: Markdown has one line for both."""
+    # Groups ("", 1) and ("ours", 2) become ["", "ours", "ours"].
     above = [group for group, columns in table.groups for _ in range(columns)] or [""] * len(table.head)
     return [_plain(f"{group}: {head}" if group else head) for group, head in zip(above, table.head, strict=True)]
 
 
 def _place(entry: Entry, linked: bool) -> str:
+    """Return the Markdown of an entry."""
     if entry.links:
         return ", ".join(f"[{_plain(words)}]({address})" if linked else words for words, address in entry.links)
     lines = entry.text.split("\n")
@@ -64,5 +68,5 @@ def _place(entry: Entry, linked: bool) -> str:
 
 
 def _plain(text: str) -> str:
-    """Words that can't be taken for the edge of a place."""
+    """Return text without bare pipes, which would end a table cell."""
     return text.replace("|", "\\|")

@@ -1,4 +1,4 @@
-"""What is plotted of a study: a panel a metric, and one for each published column, beside ours and never in it."""
+"""The plots of a study: a panel per metric, and separate panels for published columns."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from mmvideo.ablation.suite import Axis, Metric
 from mmvideo.evaluation.report.parts.metric_names import is_hundredfold, is_share
 
 PUBLISHED = 2
-"""At most so many columns of a paper are plotted; the table has all."""
+"""Largest number of published columns that are plotted; the table has all."""
 
 
 def panels(study: StudyResults) -> list[Panel]:
-    """The plots of a study: along its first axis whose labels are numbers, or its first, in colours by the others."""
+    """Return the plots of a study, along its first numeric axis or else its first axis, colored by the other axes."""
     found = []
     for metric in study.study.metrics:
         scale = 100.0 if is_hundredfold(metric.key) else 1.0
@@ -29,10 +29,13 @@ def panels(study: StudyResults) -> list[Panel]:
 
 
 def _ours(metric: Metric, scale: float) -> Callable[[Row], tuple[float, ...]]:
+    """Return a function from a row to its values by seed."""
     return lambda row: tuple(scale * value for value in row.values(metric).values())
 
 
 def _theirs(column: published_columns.Column) -> Callable[[Row], tuple[float, ...]]:
+    """Return a function from a row to its published value."""
+
     def values(row: Row) -> tuple[float, ...]:
         number = published_columns.number(row, column)
         return () if number is None else (number,)
@@ -43,7 +46,8 @@ def _theirs(column: published_columns.Column) -> Callable[[Row], tuple[float, ..
 def _panel(
     study: StudyResults, title: str, note: str, values: Callable[[Row], tuple[float, ...]], rates: bool = False
 ) -> Panel:
-    """A panel of the rows that have values."""
+    """Return a panel of the rows that have values."""
+    # Stable sort by "not numeric": axes kind and layer become layer, kind, so that lines run along the layers.
     axes = [axis.name for axis in sorted(study.study.axes, key=lambda axis: not _is_ordered(axis))]
     ticks = tuple(dict.fromkeys(row.labels[axes[0]] for row in study.rows)) if axes else ("",)
     series: dict[str, list[Dot]] = {_others(row, axes): [] for row in study.rows}
@@ -52,22 +56,24 @@ def _panel(
         if found:
             place = ticks.index(row.labels[axes[0]]) if axes else 0
             series[_others(row, axes)].append(Dot(place, _estimate(found), found))
-    # Series without a point keep their place, and so their colour, in every panel.
+    # A series without a dot keeps its index, and thereby its color, in every panel.
     known = any(series.values())
     axis = axes[0] if axes else ""
     return Panel(title, note, axis, ticks, {name: tuple(dots) for name, dots in series.items()} if known else {}, rates)
 
 
 def _is_ordered(axis: Axis) -> bool:
+    """Return True if the labels of an axis are numbers."""
     return are_ordered([choice.label for choice in axis.choices])
 
 
 def _estimate(values: tuple[float, ...]) -> Estimate:
+    """Return the estimate of at least one value."""
     found = estimate(values)
     assert found is not None
     return found
 
 
 def _others(row: Row, axes: list[str]) -> str:
-    """The labels of all axes but the first."""
+    """Return the labels of all axes but the first."""
     return ", ".join(f"{axis} {row.labels[axis]}" for axis in axes[1:])

@@ -1,4 +1,4 @@
-"""The plan of a tier as a page: what every run needs of the devices, the data, and the script that SLURM would get."""
+"""The plan of a tier as a page: the devices of every run, the data, and the SLURM script."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ READING = (
 
 @dataclasses.dataclass(frozen=True)
 class PlannedTier:
-    """What a plan tells.
+    """The plan of a tier.
 
     Attributes:
-      suite, tier, name: what is planned, and the tier's name.
-      cells: of the tables.
-      runs: settings of what they need, by place; runs that they share are among them.
-      costs: of each run.
-      outlook: their sum.
-      device: what runs are on; None says nothing of time.
-      script: that SLURM would get for the first run; None without one.
+      suite, tier, name: planned suite and tier, and the tier's name.
+      cells: cells of the tables.
+      runs: settings of all runs by folder name, shared runs included.
+      costs: cost of each run.
+      outlook: total cost.
+      device: device of the runs; None plans no time.
+      script: SLURM script of the first run, or None.
     """
 
     suite: Suite
@@ -55,14 +55,14 @@ class PlannedTier:
 
 
 def write_plan(plan: PlannedTier, folder: str | Path) -> Path:
-    """Writes `plan.md` and gives its path."""
+    """Write `plan.md` and return its path."""
     path = Path(folder) / "plan.md"
     write_whole(path, markdown(document(plan)))
     return path
 
 
 def document(plan: PlannedTier) -> Document:
-    """The page."""
+    """Return the page."""
     command = f"mmvideo ablate experiments/{plan.suite.name} --tier {plan.name}"
     lead = (f"Held fixed: {plan.suite.fixed}.", f"`{command}` runs it.")
     parts = [_study(plan, name) for name in dict.fromkeys(cell.study for cell in plan.cells)]
@@ -77,7 +77,7 @@ def document(plan: PlannedTier) -> Document:
 
 
 def _facts(plan: PlannedTier) -> list[tuple[str, str]]:
-    """All runs together."""
+    """Return the facts about all runs together."""
     found, tier = plan.outlook, plan.tier
     told = [
         ("runs", f"{found.runs}, for {found.cells} cells with {len(tier.seeds)} seed{'s' * (len(tier.seeds) > 1)}"),
@@ -98,7 +98,7 @@ def _facts(plan: PlannedTier) -> list[tuple[str, str]]:
 
 
 def _study(plan: PlannedTier, name: str) -> Section:
-    """The runs of a table, of its first seed: others cost the same."""
+    """Return the table of a study, for its first seed: the other seeds cost the same."""
     own = [cell for cell in plan.cells if cell.study == name and cell.seed == plan.cells[0].seed]
     axes = tuple(own[0].labels)
     rows = tuple(format_entries(*cell.labels.values()) + _figures(plan, cell.place) for cell in own)
@@ -106,19 +106,20 @@ def _study(plan: PlannedTier, name: str) -> Section:
 
 
 def _shared(plan: PlannedTier, places: Sequence[str]) -> Section:
-    """Runs from which cells start."""
+    """Return the section of the shared runs."""
     rows = tuple(format_entries(place) + _figures(plan, place) for place in places)
     lead = "From these the cells above start; each is trained once."
     return Section("shared", "Runs that cells share", lead, (_table(("run",), rows),))
 
 
 def _table(words: tuple[str, ...], rows: tuple[tuple[Entry, ...], ...]) -> Table:
+    """Return a table of costs after columns of labels."""
     figures = ("parameters", "steps", "FLOPs", "memory", "devices", "rows a device", "a step", "hours", "checkpoints")
     return Table((*words, *figures), rows, words=len(words))
 
 
 def _figures(plan: PlannedTier, place: str) -> tuple[Entry, ...]:
-    """The numbers of a run."""
+    """Return the costs of a run as entries."""
     cost = plan.costs[place]
     kept = plan.runs[place].training.keep or 1
     return format_entries(
@@ -135,23 +136,24 @@ def _figures(plan: PlannedTier, place: str) -> tuple[Entry, ...]:
 
 
 def devices_in_words(costs: Iterable[Cost]) -> str:
-    """`8`, or `8 to 512` where some runs need more."""
+    """Return `8`, or `8 to 512` where some runs need more."""
+    # Twice, since the unpacking needs two items at least: [8] becomes [8, 8].
     fewest, *_, most = sorted([cost.devices for cost in costs] * 2)
     return f"{fewest}" if fewest == most else f"{fewest} to {most}"
 
 
 def in_hours(number: float) -> str:
-    """`1,514.1`, and two digits of what would be none: `0.0021`."""
+    """Return hours with one decimal, `1,514.1`, or two digits of a small number, `0.0021`."""
     return f"{number:,.1f}" if number >= 0.05 or number == 0 else f"{number:.2g}"
 
 
 def _scientific(number: float) -> str:
-    """`2.73e21`."""
+    """Return a number such as `2.73e21`."""
     return f"{number:.3g}".replace("e+", "e")
 
 
 def _rows(cost: Cost) -> str:
-    """How many a device has, and whether they fit."""
+    """Return the rows of one device, and whether they fit its memory."""
     if cost.rows is None:
         return DASH
     if cost.grad_accum_steps == 0:
@@ -160,7 +162,7 @@ def _rows(cost: Cost) -> str:
 
 
 def _data(plan: PlannedTier) -> Section:
-    """Corpora and checkpoints that must be at hand."""
+    """Return the section of required corpora and checkpoints."""
     runs = list(plan.runs.values())
     trained = {source.path for run in runs for source in run.input.sources}
     measured = {source.path for run in runs for source in run.evaluation.sources}
@@ -176,7 +178,7 @@ def _data(plan: PlannedTier) -> Section:
 
 
 def _script(text: str) -> Section:
-    """The script with paths as seen from the folder in which the command is called."""
+    """Return the section of the SLURM script, with paths relative to the working directory."""
     plain = text.replace(f"{Path.cwd()}/", "").replace(shlex.quote(sys.executable), "python")
     lead = (
         "What `--launcher slurm` submits for the first run, with paths from the folder in which it is called; other "

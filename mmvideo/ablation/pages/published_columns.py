@@ -1,4 +1,4 @@
-"""Published numbers as columns of their own, each with its source and how well it is known."""
+"""Published results as separate columns, each with its source and its evidence."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ EVIDENCE: dict[Mark, str] = {
     "R": "confirmed by running it",
     "E": "expected here, read in no document",
 }
-"""What the marks of evidence mean."""
+"""Meaning of each mark of evidence."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """Numbers of one kind from one source.
+    """A published metric from one source.
 
     Attributes:
-      name: the paper's own name of the column.
-      source, mark: as of `Published`.
+      name: name of the column in the paper.
+      source, mark: source and evidence, as in `Published`.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Column:
 
 
 def columns(study: StudyResults) -> list[Column]:
-    """The columns that the rows of a study have numbers for, those of a source side by side."""
+    """Return the published columns of a study's rows, those of a source side by side."""
     found = dict.fromkeys(
         Column(name, published.source, published.mark)
         for row in study.rows
@@ -47,27 +47,28 @@ def columns(study: StudyResults) -> list[Column]:
 
 
 def sources(columns: Sequence[Column]) -> list[tuple[str, int]]:
-    """Where neighbouring columns are from, in words, with how many they are."""
+    """Return the source of each group of neighboring columns in words, with the number of its columns."""
     groups = itertools.groupby(columns, key=lambda column: f"{column.source} ({EVIDENCE[column.mark]})")
     return [(words, len(list(group))) for words, group in groups]
 
 
 def number(row: Row, column: Column) -> float | None:
-    """The number of a row: that of the cell named most closely, where several fit."""
+    """Return the published value of a row; where several match, the one that names the most axes."""
     fitting = [
         published
         for published in row.published
         if (published.source, published.mark) == (column.source, column.mark) and column.name in published.values
     ]
+    # A row kind=mid, layer=2 matches {kind: mid} and {kind: mid, layer: 2}: the second is meant.
     return max(fitting, key=lambda published: len(published.where)).values[column.name] if fitting else None
 
 
 def place(row: Row, column: Column) -> str:
-    """The number as it is printed; a dash for none."""
+    """Return the value as text; a dash for None."""
     value = number(row, column)
     return DASH if value is None else f"{value:g}"
 
 
 def cell_of(published: Published) -> str:
-    """Which cell it is for, in words."""
+    """Return the cell of a published result in words."""
     return described(published.where)

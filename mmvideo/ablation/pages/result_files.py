@@ -16,26 +16,27 @@ from mmvideo.records.whole import write_whole
 
 
 def write_pages(results: Results, folder: str | Path | None = None) -> Path:
-    """Writes what a tier gave, finished or not.
+    """Write the results of a tier, finished or not.
 
     Args:
-      results: of the tier.
-      folder: where to; None is the tier's own, where cells are links to their workdirs. Elsewhere they are named, for
-        a page that is kept without them.
+      results: results of the tier.
+      folder: output folder; None is the tier's own, where cells link to their workdirs. In another folder the workdirs
+        are only named, for a page that is kept without them.
 
     Returns:
-      `index.html`.
+      Path of `index.html`.
     """
     own = folder is None or Path(folder).resolve() == results.folder.resolve()
     return write_files(document(results, linked=own), spreadsheet(results), results.folder if own else folder)
 
 
 def write_files(page: Document, table: str, folder: str | Path) -> Path:
-    """Writes a page in all its forms, with its CSV; returns `index.html`."""
+    """Write a page in all formats, with its CSV; return the path of `index.html`."""
     folder = Path(folder)
     texts = {"table.md": markdown(page), "table.csv": table, "table.tex": latex(page), "index.html": webpage(page)}
     for name, text in texts.items():
         write_whole(folder / name, text)
+    # A reader never sees half a plot: the finished draft is renamed. A page without panels leaves no draft.
     draft = folder / ".plot.png"
     if plots.png(draft, page.sections):
         draft.replace(folder / "plot.png")

@@ -1,4 +1,4 @@
-"""The results of a tier as a document: what was fixed and run, the claims, and each study's table, plots and cells."""
+"""The results of a tier as a page: facts, claims, and each study's table, plots and cells."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ CLAIMS = (
 
 
 def document(results: Results, linked: bool = True) -> Document:
-    """The page of a tier.
+    """Return the page of a tier.
 
     Args:
-      results: it.
-      linked: whether cells are links to their workdirs, from the folder of the tier; else their places are named.
+      results: results of the tier.
+      linked: whether cells link to their workdirs, relative to the tier's folder; without, workdirs are named.
     """
     suite, tier = results.suite, tier_of(results.suite, results.tier)
     lead = [f"Held fixed: {suite.fixed}" if suite.fixed else "", suite.remarks]
@@ -59,13 +59,14 @@ def document(results: Results, linked: bool = True) -> Document:
 
 
 def _facts(results: Results) -> list[tuple[str, str]]:
-    """What was run, when, where and how long."""
+    """Return the facts of the tier: progress, settings, dates, time, machine and versions."""
     runs, tier = results.runs, tier_of(results.suite, results.tier)
     done = [outcome for outcome in runs if outcome.record]
     records = [outcome.record for outcome in done]
     began = min((record.began for record in records if record.began), default=None)
     ended = max((record.ended for record in records if record.ended), default=None)
     cells = results.outcomes
+    # Cells of several studies may share a run: 24 cells of 18 runs.
     shared = f", {len(runs)} runs" if len(runs) < len(cells) else ""
     whole = f"{sum(outcome.status == 'done' for outcome in cells)} of {len(cells)} cells{shared}"
     spent = sum(outcome.seconds or 0.0 for outcome in runs)
@@ -86,33 +87,35 @@ def _facts(results: Results) -> list[tuple[str, str]]:
 
 
 def _asked(results: Results, tier: Tier) -> list[tuple[str, str]]:
-    """Which studies the page is of, where it isn't of all."""
+    """Return the names of the studies on the page, unless it has all of them."""
     asked, count = [study.study.name for study in results.studies], len(tier.studies)
     return [("studies", f"{', '.join(asked)}; {len(asked)} of {count}")] if len(asked) < count else []
 
 
 def _settled(name: str, outcome: CellOutcome) -> str:
-    """When the suite that a run was made with was committed."""
+    """Return the commit time of the suite that the run used."""
     changed = last_change(f"experiments/{name}/suite.py", outcome.commit)
     return f"committed {changed}" if changed else ""
 
 
 def _dates(began: float, ended: float) -> str:
+    """Return two times in UTC; the date once if both are on one day."""
     first, last = (time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds)) for seconds in (began, ended))
     return f"{first} to {last.removeprefix(first[:11])} UTC"
 
 
 def _listed(words: Iterable[str]) -> str:
-    """Different words, each once."""
+    """Return distinct texts, separated by semicolons."""
     return "; ".join(dict.fromkeys(filter(None, words))) or DASH
 
 
 def _versions(outcome: CellOutcome) -> str:
+    """Return the versions of the packages in words."""
     return ", ".join(f"{name} {version}" for name, version in outcome.versions.items() if version)
 
 
 def _summary(results: Results) -> Section:
-    """All claims with what became of them."""
+    """Return the section of all claims with their verdicts."""
     judged = [(study, claim, verdict) for study in results.studies for claim, verdict in study.verdicts]
     counts = {outcome: 0 for outcome in ("holds", "reversed", "not settled", "not measured")}
     for _, _, verdict in judged:
@@ -121,6 +124,7 @@ def _summary(results: Results) -> Section:
     lead = f"Of {len(judged)} claim{'s' * (len(judged) > 1)}: {said}. {CLAIMS}"
     rows = [_claim(study, claim, verdict) for study, claim, verdict in judged]
     head = ("claim", "verdict", "gain", "p", "margin", "seeds", "metric", "study", "claimed in")
+    # Columns that would be the same in every row are left out: margins that are all 0, the only study.
     keep = [place for place, _ in enumerate(head)]
     if not any(claim.margin for _, claim, _ in judged):
         keep.remove(head.index("margin"))
@@ -133,7 +137,7 @@ def _summary(results: Results) -> Section:
 
 
 def _findings(results: Results, judged: Iterable[tuple[StudyResults, Claim, Verdict]]) -> Table:
-    """What is made of the verdicts."""
+    """Return the table of conclusions from the verdicts."""
     said = tier_of(results.suite, results.tier).findings
     rows = [
         format_entries(claim.text, verdict.outcome, said[claim.text])
@@ -144,13 +148,14 @@ def _findings(results: Results, judged: Iterable[tuple[StudyResults, Claim, Verd
 
 
 def _verb(outcome: str, count: int) -> str:
-    """`3 hold`, `1 is reversed`."""
+    """Return the outcome as a verb phrase, after a count: `3 hold`, `1 is reversed`."""
     if outcome == "holds":
         return "holds" if count == 1 else "hold"
     return f"{'is' if count == 1 else 'are'} {outcome}"
 
 
 def _claim(study: StudyResults, claim: Claim, verdict: Verdict) -> tuple[Entry, ...]:
+    """Return the row of a claim."""
     metric = next((metric for metric in study.study.metrics if metric.name == claim.metric), None)
     scale = scale_of(metric) if metric else 1.0
     p = DASH if verdict.p is None else "< 0.001" if verdict.p < 0.001 else f"{verdict.p:.3f}"
@@ -163,7 +168,7 @@ def _claim(study: StudyResults, claim: Claim, verdict: Verdict) -> tuple[Entry, 
 
 
 def _unfinished(results: Results) -> Section:
-    """Cells that have no result, with why."""
+    """Return the section of cells without a result, with the reasons."""
     lacking = [outcome for outcome in results.outcomes if outcome.status != "done"]
     rows = [format_entries(outcome.cell.title, outcome.status, outcome.why) for outcome in lacking]
     table = Table(("cell", "", "why"), tuple(rows), words=3, printed=False)
@@ -172,6 +177,7 @@ def _unfinished(results: Results) -> Section:
 
 
 def _study(results: Results, study: StudyResults, lead: str, linked: bool) -> Section:
+    """Return the section of a study."""
     name = study.study.name
     tables = [_table(study), _unmatched(study), _cells(results, study, linked)]
     return Section(
@@ -184,18 +190,18 @@ def _study(results: Results, study: StudyResults, lead: str, linked: bool) -> Se
 
 
 def scale_of(metric: Metric) -> float:
-    """What its values are told times: 100 for shares, which are percent."""
+    """Return the display factor of a metric: 100 for fractions that are shown in percent."""
     return 100.0 if is_hundredfold(metric.key) else 1.0
 
 
 def head_of(metric: Metric) -> str:
-    """The head of its column, with an arrow where less is better."""
+    """Return the head of a metric's column, with an arrow where smaller values are better."""
     unit = " %" if scale_of(metric) == 100 and "%" not in metric.name else ""
     return metric.name + unit + ("" if metric.higher else " ↓")
 
 
 def _table(study: StudyResults) -> Table:
-    """Ours, the published numbers, and the cost, in columns of their own."""
+    """Return the table of a study: our metrics, published results and cost in separate columns."""
     axes, metrics = [axis.name for axis in study.study.axes], study.study.metrics
     columns = published_columns.columns(study)
     ours = [[estimate(list(row.values(metric).values())) for row in study.rows] for metric in metrics]
@@ -211,6 +217,8 @@ def _table(study: StudyResults) -> Table:
             str(seeds), *(published_columns.place(row, column) for column in columns), *_cost(row, measured)
         )
         rows.append((*format_entries(*row.labels.values()), *means, *others))
+    # Heads of two axes, one metric and VATT's one column: ("", 2), ("ours", 2), ("published, VATT …", 1), ("", 5). Ours
+    # are the metric and the number of seeds.
     groups = [*([("", len(axes))] if axes else []), ("ours", len(metrics) + 1)]
     groups += [(f"published, {one}", count) for one, count in published_columns.sources(columns)]
     cost = ("train FLOPs", "parameters", "clips/s", "GiB" if measured else "GiB, planned", "time")
@@ -219,18 +227,18 @@ def _table(study: StudyResults) -> Table:
 
 
 def _mean(found: Estimate | None, metric: Metric, seeds: int) -> str:
-    """A mean; of fewer seeds than others of its row have, it says so."""
+    """Return a mean as text; if it has fewer seeds than other metrics of its row, the text says so."""
     fewer = f" ({found.seeds} of {seeds} seeds)" if found is not None and found.seeds < seeds else ""
     return format_estimate(found, scale_of(metric)) + fewer
 
 
 def _tells_bytes(study: StudyResults) -> bool:
-    """Whether the device of any run told its bytes."""
+    """Return True if any run's device reported its memory."""
     return any(row.median("device_bytes") is not None for row in study.rows)
 
 
 def _cost(row: Row, measured: bool) -> tuple[str, ...]:
-    """As planned: FLOPs and parameters; as measured, in the median: clips a second, bytes where `measured`, time."""
+    """Return planned FLOPs and parameters, and the medians of measured speed, memory (where `measured`) and time."""
     used, planned, seconds = row.median("device_bytes"), row.planned, row.median("seconds")
     size = used if used is not None else planned.bytes if planned else None
     return (
@@ -243,13 +251,14 @@ def _cost(row: Row, measured: bool) -> tuple[str, ...]:
 
 
 def _cost_note(measured: bool) -> str:
+    """Return the note on the cost columns."""
     memory = "the most in use on a device" if measured else "planned for one device, which does not tell its own"
     flops = "train FLOPs: all steps, forward and backward, as planned"
     return f"{flops}; clips/s and time: medians over seeds; GiB: {memory}."
 
 
 def _unmatched(study: StudyResults) -> Table:
-    """Published numbers for cells that the tier does not have."""
+    """Return the table of published results for cells that the tier does not have."""
     rows = [
         format_entries(
             published_columns.cell_of(one), f"{name}: {value:g}", one.source, published_columns.EVIDENCE[one.mark]
@@ -262,7 +271,7 @@ def _unmatched(study: StudyResults) -> Table:
 
 
 def _cells(results: Results, study: StudyResults, linked: bool) -> Table:
-    """Where each cell lies, what is different in it, and by which code it was made."""
+    """Return the table of each cell's workdirs, changed settings, commits and versions."""
     rows = []
     for row in study.rows:
         begun = [cell for cell in row.cells if (results.folder / CELLS / cell.cell.place).is_dir()]
@@ -279,7 +288,7 @@ def _cells(results: Results, study: StudyResults, linked: bool) -> Table:
 
 
 def _address(results: Results, outcome: CellOutcome) -> str:
-    """The report of a cell, or its workdir, from the folder of the tier."""
+    """Return the address of a cell's report, or else of its workdir, relative to the tier's folder."""
     from urllib.parse import quote
 
     workdir = f"cells/{outcome.cell.place}"

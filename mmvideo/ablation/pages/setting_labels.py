@@ -1,4 +1,4 @@
-"""Settings as they stand in tables: short."""
+"""Short labels of settings for tables."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ LONGEST = 60
 
 
 def written(value: Any) -> str:
-    """A value of a config, cut where it is long."""
+    """Return a config value as text, cut where it is long."""
     text = json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def change_lines(changed: Mapping[str, tuple[Any, Any]]) -> list[str]:
-    """A line a field, `model.fusion.layer: 2 → 3`; fields that a new part brought are told by the part alone."""
+    """Return a line per field, `model.fusion.layer: 2 → 3`; a new group of settings is one line."""
     lines = []
     for name, (base, here) in changed.items():
         lines.append(f"{name}: {written(here)}" if base is None else f"{name}: {written(base)} → {written(here)}")

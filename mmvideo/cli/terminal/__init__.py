@@ -1,1 +1,1 @@
-"""The terminal's side of the commands: usage errors, tables, output streams."""
+"""Terminal handling of the commands: usage errors, tables, output streams."""

@@ -1,7 +1,7 @@
-"""The terminal's side of a command: any encoding will do, and a reader that goes away ends it quietly, or not at all.
+"""Output streams of a command: any encoding works, and a closed pipe ends the command silently, or not at all.
 
-A command whose product is its text (`plan`, `compare`) has nothing left to do when nobody reads it. One whose product
-is files (`train`, `data build`) goes on: hours of training don't end because a pager was closed.
+A command that only prints (`plan`, `compare`) has nothing left to do when nobody reads its output. A command that
+writes files (`train`, `data build`) continues: hours of training do not end because a pager was closed.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ import sys
 from typing import TextIO
 
 CLOSED = 141
-"""Exit code of a command whose reader went away (`| head`): 128 + SIGPIPE, as a shell tells of one that it ended."""
+"""Exit code of a command whose reader closed the pipe (`| head`): 128 + SIGPIPE, as shells report it."""
 
 
 def take_any_text() -> None:
-    """Let stdout and stderr write every character: what their encoding lacks becomes `?`, or `\\udc80` in UTF-8.
+    """Let stdout and stderr print every character: those that their encoding lacks become `?`, or `\\udc80` in UTF-8.
 
-    In the C locale, in Latin-1, or on bytes of a file name that are no UTF-8, a sentence is still a sentence; an
-    arrow that can't be shown is no reason for a run to fail.
+    In the C locale, in Latin-1, or with file names that are not UTF-8, a message stays readable; an arrow that cannot
+    be shown must not fail a run.
     """
     for stream in (sys.stdout, sys.stderr):
         encoding = (getattr(stream, "encoding", None) or "").lower().replace("-", "")
-        with contextlib.suppress(AttributeError, ValueError):  # A stream that a test or notebook has put there.
+        with contextlib.suppress(AttributeError, ValueError):  # A replacement stream of a test or notebook.
             stream.reconfigure(errors="backslashreplace" if encoding == "utf8" else "replace")
 
 
 def outlive_readers() -> None:
-    """Let stdout and stderr drop what can't be written, so that work goes on whose reader, terminal or disk is gone.
+    """Let stdout and stderr drop what cannot be written, so that work continues without its reader, terminal or disk.
 
-    A pipe whose reader went away stays silent; stderr says so once, if it is still read. A disk that is full is tried
-    again with the next line. Streams that a test or notebook has put in place stay as they are.
+    A pipe whose reader is gone stays silent; one line on stderr says so, if stderr is still read. A full disk is tried
+    again at the next line. Replacement streams of a test or notebook are left as they are.
     """
     for name in ("stderr", "stdout"):
         stream = getattr(sys, name)
@@ -48,18 +48,18 @@ def outlive_readers() -> None:
             io.BufferedWriter(_Dropping(number, name)),
             encoding=stream.encoding,
             errors=stream.errors,
-            # PYTHONUNBUFFERED has no buffer beneath, and asks for each line at once.
+            # With PYTHONUNBUFFERED the stream has no buffer, and every line is written at once.
             line_buffering=stream.line_buffering or isinstance(buffer, io.FileIO),
         )
         setattr(sys, name, kept)
 
 
 class _Dropping(io.FileIO):
-    """A file descriptor that takes every byte, and drops those that it can't write.
+    """A file descriptor that accepts every byte, and drops those that it cannot write.
 
     Args:
-      number: the descriptor, which stays open when this object ends.
-      name: what the stream is called in the one line that tells of the first loss.
+      number: descriptor, which stays open when this object is closed.
+      name: name of the stream in the message about the first loss.
     """
 
     def __init__(self, number: int, name: str):
@@ -67,7 +67,7 @@ class _Dropping(io.FileIO):
         self._called, self._told = name, False
 
     def write(self, data: bytes | memoryview) -> int:
-        """Write the bytes, or drop them; return how many were taken."""
+        """Write the bytes, or drop them; return how many were accepted."""
         try:
             return super().write(data)
         except OSError as error:
@@ -77,11 +77,12 @@ class _Dropping(io.FileIO):
                 self._told = True
                 why = " ".join(str(error.strerror).split())
                 print(f"mmvideo: stdout can't be written ({why}); the work goes on without it", file=sys.stderr)
+            # Dropped bytes count as written, or the buffer above would offer them again and again.
             return memoryview(data).nbytes
 
 
 def reader_is_gone(stream: TextIO) -> bool:
-    """Return whether the reader of this stream has closed it, so that a BrokenPipeError is theirs and not a file's."""
+    """Return True if the reader of this stream has closed it: a BrokenPipeError then comes from it, not a file."""
     try:
         watch = select.poll()
         watch.register(stream.fileno(), 0)
@@ -91,7 +92,7 @@ def reader_is_gone(stream: TextIO) -> bool:
 
 
 def leave_quietly() -> int:
-    """Point the streams that nobody reads at nothing, so that Python has no complaint at its end; the exit code."""
+    """Redirect closed streams to /dev/null, so that Python does not complain when it exits; return the exit code."""
     for stream in (sys.stdout, sys.stderr):
         if reader_is_gone(stream):
             _redirect_to_nowhere(stream.fileno())
@@ -99,7 +100,7 @@ def leave_quietly() -> int:
 
 
 def _redirect_to_nowhere(number: int) -> None:
-    """Let a file descriptor lead to nothing."""
+    """Redirect a file descriptor to /dev/null."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, number)
     os.close(nowhere)

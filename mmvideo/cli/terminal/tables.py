@@ -1,4 +1,4 @@
-"""How the tables of the commands look."""
+"""The style of the commands' tables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def new_table(first: str, *columns: str) -> Table:
-    """A table of one column of names and more of numbers."""
+    """Return a table with a column of names and columns of numbers."""
     from rich import box
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""Turns what a parser has against an argument into one line that helps."""
+"""Errors of argument parsers as one helpful line."""
 
 from __future__ import annotations
 
@@ -13,33 +13,36 @@ T = TypeVar("T")
 
 
 class UsageError(ValueError):
-    """The arguments of a command are wrong: what, and what to write instead."""
+    """An error in the arguments of a command; the message says what to write instead."""
 
 
 class Parser(argparse.ArgumentParser):
     """An argparse parser whose errors are a `UsageError` of one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Raises what argparse would print."""
+        """Raise the message that argparse would print."""
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`": did you mean 'x'?"` for the nearest known name, or nothing."""
+    """Return ` (did you mean 'x'?)` for the most similar known name, or an empty string."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 
 def take_first(arguments: Sequence[str], usage: str, what: str) -> tuple[str, list[str]]:
-    """Takes the first argument, which must be no flag; gives it and the rest.
+    """Split off the first argument, which must not be a flag.
 
     Args:
-      arguments: of the command.
-      usage: how the command begins, such as `mmvideo train CONFIG`.
-      what: the argument is, such as `a recipe`.
+      arguments: arguments of the command.
+      usage: beginning of the command, such as `mmvideo train CONFIG`.
+      what: the expected argument, such as `a recipe`.
+
+    Returns:
+      The first argument and the rest.
 
     Raises:
-      UsageError: there is none, or a flag stands in its place.
+      UsageError: no argument, or a flag in its place.
     """
     verb = " ".join(usage.split()[:2])
     if not arguments:
@@ -50,14 +53,15 @@ def take_first(arguments: Sequence[str], usage: str, what: str) -> tuple[str, li
 
 
 def take_value(arguments: Sequence[str], flag: str, what: str) -> tuple[str | None, list[str]]:
-    """Takes `FLAG VALUE` or `FLAG=VALUE` out of the arguments; gives the value, None without one, and the rest.
+    """Split `FLAG VALUE` or `FLAG=VALUE` off the arguments; return the value, or None, and the rest.
 
     Raises:
-      UsageError: the flag has no value; `what` says which is missing.
+      UsageError: the flag has no value; `what` describes the missing one.
     """
     rest, value = [], None
     waiting = iter(arguments)
     for argument in waiting:
+        # --step 5 and --step=5 mean the same; given twice, the last one counts.
         if argument == flag:
             value = next(waiting, None)
             if value is None:
@@ -81,10 +85,10 @@ def count_of(flag: str, text: str, what: str) -> int:
 
 
 def parse_step(text: str | None) -> int | str | None:
-    """The step that a `--step` names: a number, or `best`; None where there is no such flag.
+    """Return the checkpoint of a `--step`: a number, `best`, or None without the flag.
 
     Raises:
-      UsageError: neither.
+      UsageError: another value.
     """
     if text is None or text == "best":
         return text
@@ -94,16 +98,17 @@ def parse_step(text: str | None) -> int | str | None:
 
 
 def parse_fields(default: T, arguments: Sequence[str], prog: str) -> T:
-    """A copy of the dataclass `default` in which flags such as `--training.steps 50` have changed fields.
+    """Return a copy of the dataclass `default` with fields changed by flags such as `--training.steps 50`.
 
     Raises:
-      UsageError: a field that doesn't exist (with the nearest that does), or a value of the wrong kind.
+      UsageError: an unknown field, with the most similar one, or an invalid value.
     """
     import tyro
 
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
+            # tyro prints its errors in a box and exits: the text is captured and becomes one line.
             parsed, unknown = tyro.cli(
                 type(default),
                 default=default,
@@ -124,7 +129,7 @@ def parse_fields(default: T, arguments: Sequence[str], prog: str) -> T:
 
 
 def fields(value: Any, prefix: str = "") -> list[str]:
-    """Dotted names of every field of a nest of dataclasses, dicts and tuples."""
+    """Return the dotted names of all fields of nested dataclasses, dicts and tuples."""
     import dataclasses
 
     if dataclasses.is_dataclass(value):
@@ -140,7 +145,7 @@ def fields(value: Any, prefix: str = "") -> list[str]:
 
 
 def _plain(boxed: str) -> str:
-    """The words of a message that was drawn in a box."""
+    """Return the text of a message that was printed in a box."""
     lines = (line.strip("│╭╮╰╯─ ") for line in boxed.splitlines())
     titles = ("Parsing error", "Value error", "Invalid choice", "For full helptext", "usage:")
     words = " ".join(line for line in lines if line and not line.startswith(titles))

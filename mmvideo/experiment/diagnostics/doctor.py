@@ -1,4 +1,4 @@
-"""What can be known before a launch of whether a run will work on these machines: `mmvideo doctor`."""
+"""Checks of machines before a launch: `mmvideo doctor`."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from mmvideo.parallel.find_devices import find_devices
 from mmvideo.parallel.flags import VARIABLES, given_flags, refused_flags
 
 LITTLE = 10 * 2**30
-"""Bytes of free storage below which there is a warning: a few checkpoints of a base model."""
+"""Bytes of free storage below which a warning is given: a few checkpoints of a base model."""
 
 UNEVEN = 0.8
-"""A device slower than this share of the fastest one beside it holds all of them up."""
+"""Fraction of the fastest device's speed below which a device slows down all others."""
 
 PATIENCE = 300.0
-"""Seconds in which each check of the devices must come to an end."""
+"""Seconds in which each check of the devices must end."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-      check: its name.
-      verdict: `FAILED` is what a run would fail on.
-      text: what is so, and what to do where it isn't well.
+      check: name of the check.
+      verdict: `ok`, `warning`, or `FAILED` if a run would fail.
+      text: result, with advice where something is wrong.
     """
 
     check: str
@@ -47,20 +47,20 @@ class Finding:
 def examine(
     experiment: Experiment | None = None, workdir: str | Path = ".", corpora: Sequence[tuple[str, str | None]] = ()
 ) -> Iterator[Finding]:
-    """The findings, as they come: software, flags, devices, collectives, storage, corpora.
+    """Yield the findings as they come: software, flags, devices, collectives, storage, corpora.
 
-    Every process of a launch must go through all of them; when the first comes, they have found each other. Flags
-    that JAX does not start with are taken out of the environment, so that the rest can be looked at.
+    Every process of a launch must go through all of them; the processes have connected before the first finding is
+    yielded. Flags that JAX refuses are removed from the environment, so that the other checks can run.
 
     Args:
-      experiment: the run that is to be launched; its mesh and its corpora are looked at too.
-      workdir: where it is to be kept.
-      corpora: others to look at, each with a split or None for its first one.
+      experiment: run to be launched; its mesh and its corpora are checked too.
+      workdir: folder of the run.
+      corpora: further corpora, each with a split or None for its first one.
     """
     found = _checked("versions", versions)
     for variable in VARIABLES:
         found += _checked("flags", functools.partial(flags, variable))
-    # Only now, for JAX would end the process at a flag that it refuses.
+    # Only now: JAX would end the process at a flag that it refuses.
     yield from found + _checked("processes", processes)
     yield from _checked("devices", devices)
     yield from _trials(experiment)
@@ -71,7 +71,7 @@ def examine(
 
 
 def _trials(experiment: Experiment | None) -> Iterator[Finding]:
-    """What needs devices; one that hangs is told by the watchdog, with its host."""
+    """Yield the findings that need devices; the watchdog reports a check that hangs, with its host."""
     from mmvideo.training.logging.watchdog import Watchdog
 
     checks: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
@@ -84,7 +84,7 @@ def _trials(experiment: Experiment | None) -> Iterator[Finding]:
     try:
         watchdog = Watchdog(PATIENCE)
     except (RuntimeError, AssertionError):
-        return  # There are no devices, as the check of them has said.
+        return  # Without devices, which their check has reported.
     with watchdog:
         for name, check in checks:
             watchdog.beat(f"in the check of {name}")
@@ -92,15 +92,15 @@ def _trials(experiment: Experiment | None) -> Iterator[Finding]:
 
 
 def _checked(name: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
-    """The findings of a check; one that breaks off has failed, whatever it raised."""
+    """Return the findings of a check; an exception becomes a failure."""
     try:
         return list(check())
-    except Exception as error:  # JAX, PyArrow and file systems raise many kinds.
+    except Exception as error:  # JAX, PyArrow and file systems raise errors of many types.
         return [Finding(name, "FAILED", " ".join(f"{error or type(error).__name__}".split())[:500])]
 
 
 def versions() -> Iterator[Finding]:
-    """Packages outside the ranges that were tested, or all that are inside."""
+    """Yield packages outside their tested ranges, or the list of all that are inside."""
     python = f"Python {platform.python_version()}"
     try:
         found = packages()
@@ -124,7 +124,7 @@ def versions() -> Iterator[Finding]:
 
 
 def flags(variable: str) -> Iterator[Finding]:
-    """The flags of XLA in one environment variable."""
+    """Check the XLA flags in one environment variable."""
     given = given_flags(variable)
     if not given:
         return
@@ -142,7 +142,7 @@ def flags(variable: str) -> Iterator[Finding]:
 
 
 def processes() -> Iterator[Finding]:
-    """Whether the processes of the launch find each other."""
+    """Check that the processes of the launch have connected."""
     from mmvideo.parallel.processes import initialize
 
     number, count = initialize()
@@ -151,7 +151,7 @@ def processes() -> Iterator[Finding]:
 
 
 def devices() -> Iterator[Finding]:
-    """The devices that JAX finds, on this process and in all."""
+    """Describe JAX's devices, of this process and of all."""
     find_devices()
     there = jax.local_devices()
     kinds = sorted({device.device_kind for device in there})
@@ -162,6 +162,7 @@ def devices() -> Iterator[Finding]:
     if jax.process_count() > 1:
         text += f"; {jax.device_count()} in {jax.process_count()} processes"
     yield Finding("devices", "ok", text)
+    # JAX falls back to the CPU without an error when its GPU or TPU package is missing: device files tell.
     if there[0].platform == "cpu":
         for what, pattern, extra in (("NVIDIA GPU", "/dev/nvidia[0-9]*", "cuda"), ("TPU", "/dev/accel*", "tpu")):
             if glob.glob(pattern):
@@ -173,7 +174,7 @@ def devices() -> Iterator[Finding]:
 
 
 def mesh(experiment: Experiment) -> Iterator[Finding]:
-    """Whether the run's mesh fits the devices, and its rows the mesh."""
+    """Check that the run's mesh fits the devices, and its rows the mesh."""
     from mmvideo.input.checks import check_config
     from mmvideo.input.device_put import ROW_AXES
     from mmvideo.parallel.mesh import make_mesh
@@ -190,7 +191,7 @@ def mesh(experiment: Experiment) -> Iterator[Finding]:
 
 
 def products() -> Iterator[Finding]:
-    """Matrix products on each device of this process: a sick one computes wrongly, or more slowly than its like."""
+    """Check matrix products on each device of this process: a broken device computes wrong values, or is slow."""
     import jax.numpy as jnp
 
     from mmvideo.parallel.device_checks import multiply
@@ -211,7 +212,7 @@ def products() -> Iterator[Finding]:
 
 
 def transfer() -> Iterator[Finding]:
-    """Bytes from the host to each device of this process."""
+    """Check and measure the transfer from the host to each device of this process."""
     from mmvideo.parallel.device_checks import send
 
     there = jax.local_devices()
@@ -227,7 +228,7 @@ def transfer() -> Iterator[Finding]:
 
 
 def collective() -> Iterator[Finding]:
-    """A sum over all devices of all processes."""
+    """Check and measure a sum over all devices of all processes."""
     from mmvideo.parallel.device_checks import all_reduce
 
     count = jax.device_count()
@@ -244,7 +245,7 @@ def collective() -> Iterator[Finding]:
 
 
 def storage(workdir: str | Path) -> Iterator[Finding]:
-    """Whether a workdir can be written, and how fast."""
+    """Check that a workdir can be written, and measure its speed."""
     from mmvideo.training.checkpoint.storage_probe import try_storage
 
     try:
@@ -264,7 +265,7 @@ def storage(workdir: str | Path) -> Iterator[Finding]:
 
 
 def corpus(path: str, split: str | None) -> Iterator[Finding]:
-    """Whether a corpus opens and its clips can be decoded."""
+    """Check that a corpus opens and its clips can be decoded."""
     from mmvideo.datasets.corpus import open_corpus, splits
     from mmvideo.datasets.preview import read_sample
 
@@ -285,6 +286,6 @@ def corpus(path: str, split: str | None) -> Iterator[Finding]:
 
 
 def _range(values: Sequence[float]) -> str:
-    """`31.2`, or `29.8 to 31.2` of several."""
+    """Return `31.2`, or `29.8 to 31.2` for several values."""
     low, high = f"{min(values):.3g}", f"{max(values):.3g}"
     return high if low == high else f"{low} to {high}"

@@ -1,4 +1,4 @@
-"""What is installed of the packages that this one needs, beside the versions that it was tested with."""
+"""Installed versions of the required packages, beside the tested ranges."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import dataclasses
 from importlib import metadata
 
 BESIDE = ("jaxlib", "jax-cuda12-plugin", "jax-cuda13-plugin", "libtpu")
-"""Packages that come with JAX, whose versions tell much and have no range of their own."""
+"""Packages that come with JAX: their versions are informative and have no range of their own."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Package:
-    """A package.
+    """An installed or missing package.
 
     Attributes:
-      name: as pip calls it.
-      installed: its version; None where it is not there.
-      tested: the range it was tested in, such as `<0.13,>=0.10.2`; empty where there is none.
-      fits: whether the one lies in the other.
+      name: name in pip.
+      installed: installed version; None if missing.
+      tested: tested range, such as `<0.13,>=0.10.2`; empty where there is none.
+      fits: whether the installed version is in the range.
     """
 
     name: str
@@ -27,10 +27,10 @@ class Package:
 
 
 def packages() -> list[Package]:
-    """The packages that every run needs, and those of `BESIDE` that are there.
+    """Return the packages that every run needs, and the installed ones of `BESIDE`.
 
     Raises:
-      ValueError: mmvideo itself isn't installed, so that its ranges are not known; with what to do.
+      ValueError: mmvideo itself is not installed, so that its ranges are unknown.
     """
     from packaging.requirements import Requirement
 
@@ -38,6 +38,7 @@ def packages() -> list[Package]:
         wanted = [Requirement(line) for line in metadata.requires("mmvideo") or []]
     except metadata.PackageNotFoundError:
         raise ValueError("mmvideo is not installed, only on the path: pip install -e . tells its ranges") from None
+    # Requirements of extras, such as mmvideo[slurm], have a marker that an empty extra does not satisfy.
     needed = [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})]
     found = [_compare(one.name, one.specifier) for one in needed]
     beside = [Package(name, there, "", True) for name in BESIDE if (there := installed(name)) is not None]
@@ -45,7 +46,7 @@ def packages() -> list[Package]:
 
 
 def installed(name: str) -> str | None:
-    """The version of a package, or None."""
+    """Return the version of a package, or None."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -53,6 +54,7 @@ def installed(name: str) -> str | None:
 
 
 def _compare(name: str, specifier) -> Package:
+    """Return the package with its version and range."""
     there = installed(name)
     fits = there is not None and specifier.contains(there, prereleases=True)
     return Package(name, there, str(specifier), fits)

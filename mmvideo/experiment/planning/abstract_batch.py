@@ -1,4 +1,4 @@
-"""The streams of a config before there is a corpus: shapes only, as its largest clips would fill them."""
+"""The batches of a config without a corpus: shapes only, as the largest clips would fill them."""
 
 from __future__ import annotations
 
@@ -22,22 +22,21 @@ _LONG = 1e6
 """Seconds of a clip that fills every view."""
 
 _PAD, _BEGIN, _END, _MASK, _ANSWER = 0, 2, 3, 4, 5
-"""Numbers for the pieces with a meaning; their values change no shape, nor does whether there is an answer mark."""
+"""Ids of the special tokens. Their values change no shape, and neither does the presence of an answer token."""
 
 
 @dataclasses.dataclass(frozen=True)
 class BatchOutline:
-    """What is known of the streams of a config.
+    """The static facts about the batches of a config.
 
     Attributes:
       spec: modalities, patches and vocabulary.
-      need: what the largest clip needs of each of `token_counts.TOKEN_BUDGETS`, with what is hidden and dropped taken
-        out.
-      whole: what it needs where nothing is hidden or dropped.
-      clips: how many such clips fill a row.
-      shape: the static shape of a row of the run, filled with them.
-      single: that of a row with room for one.
-      unmasked: that of a row with room for one of which nothing is hidden or dropped.
+      need: tokens of the largest clip in each of `token_counts.TOKEN_BUDGETS`, after masking and DropToken.
+      whole: the same with nothing masked or dropped.
+      clips: number of such clips that fill a row.
+      shape: static shape of a full row.
+      single: static shape of a row for one clip.
+      unmasked: static shape of a row for one clip with nothing masked or dropped.
     """
 
     spec: StreamSpec
@@ -52,16 +51,16 @@ class BatchOutline:
 def batch_outline(
     config: Input, labels: tuple[str, ...] = (), numbers: tuple[str, ...] = (), moments: bool = False
 ) -> BatchOutline:
-    """The streams of a config whose clips all are as long as the views, with every modality and the longest caption.
+    """Return the outline for clips that are as long as the views, with every modality and the longest caption.
 
     Args:
-      config: the settings of the input.
-      labels: kinds of classes that the objectives ask for.
-      numbers: kinds of numbers that they ask for.
-      moments: whether they ask for moments; a clip then has one.
+      config: input settings.
+      labels: class label fields that the objectives need.
+      numbers: numeric target fields that they need.
+      moments: whether they need moments; a clip then has one.
 
     Raises:
-      ValueError: settings that cannot work, or rows too short for such a clip.
+      ValueError: settings that cannot work, or rows too short for one such clip.
     """
     check_config(config, 1)
     spec = stream_spec(config)
@@ -69,6 +68,8 @@ def batch_outline(
     packing = config.packing
     room = {"tokens": packing.tokens, "clips": packing.clips}
     room |= {name: value for name in spec.modalities if (value := getattr(packing, name)) is not None}
+    # room = {"tokens": 146, "clips": 2}, need = {"tokens": 73, "clips": 1, …}: 146 // 73 = 2 and 2 // 1 = 2, so 2
+    # clips.
     clips = min(room[name] // need[name] for name in room if need[name])
     if clips < 1:
         name = next(name for name in room if room[name] < need[name])
@@ -77,6 +78,7 @@ def batch_outline(
             f"{need[name]} or more, or make views smaller (video.frames, video.size, audio.seconds, text.length)"
         )
     hidden = tuple(name for name in spec.modalities if getattr(config.masking, name) > 0)
+    # Budgets that the config sets win; the others, such as hidden tokens, hold exactly the clips of the row.
     full = {name: clips * count for name, count in need.items()} | room
     told = {"kinds": labels, "targets": dict.fromkeys(numbers, 1), "moments": 1 if moments else None}
     return BatchOutline(
@@ -91,7 +93,7 @@ def batch_outline(
 
 
 def stream_spec(config: Input) -> StreamSpec:
-    """The static side of the streams, every prepared modality included."""
+    """Return the static spec of the streams, with every configured modality."""
     video = None if config.video is None else patchify.video_spec(config.video)
     audio = None
     if config.audio is not None:
@@ -104,7 +106,7 @@ def stream_spec(config: Input) -> StreamSpec:
 
 
 def vocabulary(config: Input) -> int:
-    """Pieces of the tokenizer: of the one there is, else what the config says, else what one made of captions has."""
+    """Return the vocabulary size of the existing tokenizer, else of the config, else of a new tokenizer."""
     from mmvideo.datasets.build import TOKENIZER
     from mmvideo.media.text import Tokenizer
 
@@ -116,16 +118,17 @@ def vocabulary(config: Input) -> int:
 
 
 def abstract_stream(shape: BatchShape, rows: int) -> TokenStream:
-    """A batch of rows of a shape, without a number in it."""
+    """Return a batch of rows of a shape, as shapes without values."""
     return jax.tree.map(lambda array: jax.ShapeDtypeStruct((rows, *array.shape), array.dtype), empty_row(shape))
 
 
 def _need(config: Input, masking: Masking, drop: DropToken) -> dict[str, int]:
-    """What the largest clip needs of each budget."""
+    """Return the tokens of the largest clip in each budget."""
     everything, text = np.ones(1, bool), config.text
     words = captions.no_captions(1)
     if text is not None:
         text_tokens = np.zeros(text.captions * text.length, np.int32)
+        # Every caption of the largest clip has full length: offsets 0, 32, 64, … for captions of 32 tokens.
         words = captions.Captions(
             text_tokens, text.length * np.arange(text.captions + 1), np.array([0, text.captions]), text.begin
         )
@@ -138,6 +141,7 @@ def _need(config: Input, masking: Masking, drop: DropToken) -> dict[str, int]:
 def _shape(
     spec: StreamSpec, budget: Mapping[str, int], hidden: tuple[str, ...], told: Mapping[str, Any], mixed: bool = False
 ) -> BatchShape:
+    """Return the static shape of a row with these budgets."""
     return BatchShape(
         spec, np.array([budget[name] for name in token_counts.TOKEN_BUDGETS], np.int64), hidden, mixed=mixed, **told
     )

@@ -1,4 +1,4 @@
-"""The learner and the streams of an experiment without a number in them: what a launch is planned from."""
+"""The learner and the batches of an experiment as shapes without values, the basis of a plan."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from mmvideo.stream import StreamSpec, TokenStream
 from mmvideo.training.trainable import TrainableParams, trainable_params
 
 BLOCK = 128
-"""Keys that a fused kernel of attention holds at once."""
+"""Keys that a fused attention kernel holds at once."""
 
 
 @dataclasses.dataclass(frozen=True)
 class AbstractModel:
-    """A learner without a number in it.
+    """A learner of shapes without values.
 
     Attributes:
-      spec: of its streams.
+      spec: modalities of its streams.
       graphdef: its structure.
       params, rest: parameters and other variables, nested dicts of shapes.
-      axes: names of the logical axes of each parameter, nested as the parameters.
-      portion: which parameters are trained.
+      axes: logical axis names of each parameter, nested like the parameters.
+      portion: selection of the trained parameters.
     """
 
     spec: StreamSpec
@@ -44,7 +44,7 @@ class AbstractModel:
     portion: TrainableParams
 
     def merged(self, params: Any, rest: Any) -> Learner:
-        """The learner with these arrays."""
+        """Return the learner with these arrays."""
         return nnx.merge(self.graphdef, params, rest)
 
     @property
@@ -54,37 +54,42 @@ class AbstractModel:
 
 
 def sketched(experiment: Experiment) -> BatchOutline:
-    """The streams of an experiment, with all that its objectives ask of a clip; raises as `batch_outline` does."""
+    """Return the batch outline of an experiment, with all inputs of its objectives.
+
+    Raises:
+      ValueError: as `batch_outline`.
+    """
     moments = any(isinstance(objective, Moments) for objective in experiment.objectives.values())
     return batch_outline(experiment.input, labels(experiment), numbers(experiment), moments)
 
 
 def labels(experiment: Experiment) -> tuple[str, ...]:
-    """Kinds of classes that the objectives ask for."""
+    """Return the class label fields that the objectives need."""
     found = _labelled(experiment, lambda objective: not isinstance(objective, Regression))
     return tuple(dict.fromkeys(found))
 
 
 def numbers(experiment: Experiment) -> tuple[str, ...]:
-    """Kinds of numbers that the objectives ask for."""
+    """Return the numeric target fields that the objectives need."""
     return tuple(dict.fromkeys(_labelled(experiment, lambda objective: isinstance(objective, Regression))))
 
 
 def _labelled(experiment: Experiment, fits: Callable[[Any], bool]) -> list[str]:
+    """Return the label fields of the matching objectives."""
     named = (objective for objective in experiment.objectives.values() if fits(objective))
     return [objective.label for objective in named if getattr(objective, "label", None) is not None]
 
 
 def for_flops(model: ModelConfig) -> ModelConfig:
-    """The model as its products are counted: dense attention, nothing computed twice."""
+    """Return the model for counting FLOPs: dense attention, nothing recomputed."""
     return dense_reference(model) if isinstance(model, Model) else model
 
 
 def for_memory(model: ModelConfig) -> ModelConfig:
-    """The model as its bytes are told: attention in small blocks of keys, as fused kernels have it.
+    """Return the model for counting bytes: attention in small blocks of keys, like fused kernels.
 
-    With blocks as large as those of the chunked backend, which are made for CPUs, their scores would be counted, which
-    a kernel never writes to memory.
+    The chunked backend's own blocks are made for CPUs and larger: their scores would be counted, although a kernel
+    never writes them to memory.
     """
     if not isinstance(model, Model) or model.attention in ("xla", "chunked"):
         return model
@@ -92,15 +97,16 @@ def for_memory(model: ModelConfig) -> ModelConfig:
 
 
 def abstract_learner(experiment: Experiment, spec: StreamSpec, model: ModelConfig) -> AbstractModel:
-    """The learner of an experiment, with `model` in place of the experiment's own.
+    """Return the abstract learner of an experiment, with `model` instead of the experiment's own.
 
     Raises:
-      ValueError: settings of model and objectives that don't fit each other.
+      ValueError: settings of model and objectives that contradict each other.
     """
 
     def build() -> Learner:
         return make_learner(experiment, spec, nnx.Rngs(experiment.training.seed), model)
 
+    # Shapes only: a model of 100 GB is built here without allocating it.
     learner = nnx.eval_shape(build)
     graphdef, params, rest = nnx.split(learner, nnx.Param, ...)
     axes = unflatten_dict({path: leaf.get_metadata().get("axes") for path, leaf in nnx.to_flat_state(params)})
@@ -109,10 +115,10 @@ def abstract_learner(experiment: Experiment, spec: StreamSpec, model: ModelConfi
 
 
 def gradient_of(learner: AbstractModel) -> Callable[[Any, Any, Any, TokenStream], Any]:
-    """The gradient of the loss, as a function of the trained parameters, of all, of other variables, and of a batch.
+    """Return the gradient of the loss as a function of trained parameters, all parameters, other variables and a batch.
 
-    Beside it stand the loss and the other variables as they are behind it, such as a teacher that has moved: a step
-    keeps the old ones until it knows whether the loss is finite.
+    Its auxiliary output has the loss and the updated other variables, such as a moved teacher: a step keeps the old
+    ones until it knows that the loss is finite.
     """
 
     def loss(trained: Any, params: Any, rest: Any, stream: TokenStream) -> Any:

@@ -1,4 +1,4 @@
-"""The launch of a run on devices that are not at hand: what one of them holds, what fits, how long a step takes."""
+"""The plan of a run on devices that are not present: memory of a device, the rows that fit, and the time of a step."""
 
 from __future__ import annotations
 
@@ -25,39 +25,41 @@ from mmvideo.parallel.config import Mesh
 from mmvideo.parallel.mesh import AXES, axis_sizes
 
 MEASURED = {("h100", "B"): 0.238, ("h100", "L"): 0.267}
-"""MFU by device and size, on real tokens: `experiments/benchmarks/README.md`, tri-modal, no remat."""
+"""MFU on real tokens by device and model size: `experiments/benchmarks/README.md`, tri-modal, without remat."""
 
 ASSUMED = 0.25
-"""MFU where none was measured: about what was on an H100."""
+"""MFU where none was measured: about that of an H100."""
 
+# Shares of the forward and backward products that are computed again: "full" two ninths, "attention" one ninth.
 TWICE = {"full": 11 / 9, "attention": 10 / 9}
-"""What a step takes with a remat policy relative to one without, by its products with weights
-(`model/layers/remat.py`). What `dots` and `full` repeat of attention is not in it; `dots` was measured to be as fast as
-none."""
+"""Relative cost of a step with a remat policy, by its products with weights (`model/layers/remat.py`).
+
+Recomputed attention of `dots` and `full` is not included; `dots` was measured to be as fast as no remat.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class DevicePlan:
-    """What a run needs of each device, and how fast it may go.
+    """The needs of a run on each device, and its expected speed.
 
     Attributes:
-      device, devices: what runs it.
+      device, devices: kind and number of devices.
       sizes: devices along each axis of the mesh.
-      refitted: whether the recipe's mesh did not fit the devices, so that this is another.
-      plan: of the whole run.
-      rows: that one device has of a batch.
-      memory: bytes on one device, with those rows, as rehearsed.
-      bytes: all of them: the rehearsed ones, or XLA's.
-      bytes_per_row: bytes that one more row would take.
-      compiled: whether the device's own compiler was asked for them.
-      fits: the most rows that a device has room for; 0 if not even one.
-      padding: share of token slots that are empty, if every clip were the largest.
+      refitted: whether the recipe's mesh did not fit the devices and was replaced.
+      plan: plan of the run.
+      rows: rows of a batch on one device.
+      memory: bytes on one device with those rows, from abstract traces.
+      bytes: their total, from traces or from XLA.
+      bytes_per_row: bytes of one more row.
+      compiled: whether `bytes` are from the device's own compiler.
+      fits: most rows that fit one device; 0 if not even one.
+      padding: fraction of empty token slots, if every clip were the largest.
       flops: model FLOPs of a step on real tokens, forward and backward, attention within its spans.
-      mfu: model FLOP utilisation that the time is told from.
-      source: where that comes from.
-      seconds: of a step.
-      cores: host cores that feed all devices.
-      traffic: bytes that a device sends for parameters and gradients in a step, of the dtype that is computed in.
+      mfu: model FLOP utilization, the basis of the time.
+      source: source of that utilization.
+      seconds: time of a step.
+      cores: host cores that keep all devices supplied.
+      traffic: bytes that a device sends for parameters and gradients in a step, in the compute dtype.
     """
 
     device: Device
@@ -86,23 +88,25 @@ class DevicePlan:
 
     @property
     def grad_accum_steps(self) -> int:
-        """Into how many parts the batch must be cut, gradients being added up, so that it fits; 0 if nothing does."""
+        """Number of micro-batches to accumulate so that a batch fits; 0 if not even one row fits."""
         return math.ceil(self.rows / self.fits) if self.fits else 0
 
     @property
     def clips_per_second(self) -> float:
-        """Of all devices."""
+        """Clips per second of all devices."""
         return self.plan.run.clips / self.seconds
 
 
 def fit_mesh(mesh: Mesh, devices: int) -> Mesh:
-    """The mesh itself if it fits, else one whose axes are cut down to what divides the devices, `data` taking the rest.
+    """Return the mesh if it fits the devices, else one with reduced axes and the rest of the devices on `data`.
 
-    The axes keep as much as they can, the last one first, since it has the fastest links.
+    Axes keep as much as they can, from the last one on, since it has the fastest links.
     """
     try:
         axis_sizes(mesh, devices)
     except ValueError:
+        # fsdp=8 on 12 devices: tensor 1 and context 1 leave 12, gcd(8, 12) = 4 for fsdp, and data takes the remaining
+        # 3.
         left, sizes = devices, {}
         for name in reversed(AXES[1:]):
             sizes[name] = math.gcd(max(getattr(mesh, name), 1), left)
@@ -114,17 +118,17 @@ def fit_mesh(mesh: Mesh, devices: int) -> Mesh:
 def plan_devices(
     experiment: Experiment, device: Device, devices: int, mesh: Mesh | None = None, mfu: float | None = None
 ) -> DevicePlan:
-    """Plans a launch without its corpus and without a device of its kind.
+    """Plan a run without its corpus and without a device of its kind.
 
     Args:
       experiment: the settings.
-      device: what it runs on.
-      devices: how many.
-      mesh: None takes the experiment's, cut down where it doesn't fit.
-      mfu: None takes what was measured, or an assumption.
+      device: kind of device.
+      devices: number of devices.
+      mesh: mesh; None is the experiment's, reduced where it does not fit.
+      mfu: model FLOP utilization; None is a measured or assumed value.
 
     Raises:
-      ValueError: settings that cannot work, or a given mesh that doesn't fit.
+      ValueError: settings that cannot work, or a given mesh that does not fit.
     """
     used = fit_mesh(experiment.mesh, devices) if mesh is None else mesh
     refitted = mesh is None and used != experiment.mesh
@@ -159,7 +163,7 @@ def plan_devices(
 
 
 def own_compiler(launch: DevicePlan) -> bool:
-    """Whether the devices' own compiler is installed, and knows so many of them."""
+    """Return True if the devices' own compiler is installed, and supports this number of them."""
     try:
         return target(launch.device, launch.devices) is not None
     except ValueError:
@@ -167,14 +171,15 @@ def own_compiler(launch: DevicePlan) -> bool:
 
 
 def compile_launch(experiment: Experiment, launch: DevicePlan) -> tuple[DevicePlan, Compiled]:
-    """A step of the launch as XLA compiles it, beside the launch with the rows that were compiled.
+    """Compile a step with XLA; return the plan with the compiled rows, and the compiler's report.
 
-    Those are as many as fit, if the recipe's don't.
+    If the recipe's rows do not fit, as many as fit are compiled.
 
     Raises:
       ValueError: the program does not compile.
     """
     mesh = Mesh(**launch.sizes)
+    # A global number of rows: 12 planned and 10 that fit, on 8 devices, compiles 80 rows.
     rows = max(min(launch.rows, launch.fits), 1) * shard_factor("batch", launch.sizes)
     packing = dataclasses.replace(experiment.input.packing, rows=rows)
     smaller = dataclasses.replace(experiment, mesh=mesh, input=dataclasses.replace(experiment.input, packing=packing))
@@ -185,15 +190,17 @@ def compile_launch(experiment: Experiment, launch: DevicePlan) -> tuple[DevicePl
 
 
 def with_compiled_bytes(launch: DevicePlan, planned: DevicePlan, found: Compiled) -> DevicePlan:
-    """The launch with XLA's bytes, and with the rows that fit by them, if they are those of the device's own compiler.
+    """Return the plan with the bytes of the device's own compiler, and with the rows that fit by them.
 
     Args:
-      launch: as asked for.
-      planned: the same with the rows that were compiled.
-      found: what XLA says of them. Of other numbers of rows it is taken to say what the rehearsal does, in proportion.
+      launch: requested plan.
+      planned: the same plan with the rows that were compiled.
+      found: XLA's report on them. Other numbers of rows are extrapolated by the slope of the traced bytes.
     """
     if not found.own:
         return launch
+    # XLA's scratch over the traced one corrects the slope: traced 2 GiB a row, XLA 12 GiB where 10 were traced, gives
+    # 2.4.
     each = launch.bytes_per_row * found.scratch / (planned.memory.gradients + planned.memory.activations)
     return dataclasses.replace(
         launch,
@@ -205,14 +212,15 @@ def with_compiled_bytes(launch: DevicePlan, planned: DevicePlan, found: Compiled
 
 
 def _fits(rows: int, left: int, each: float) -> int:
-    """The most rows a device, where with some so many bytes are left."""
+    """Return the most rows per device, if a plan with `rows` leaves `left` bytes and a row takes `each`."""
+    # 8 rows exceed the device by 3 GiB (left = -3) and a row takes 1 GiB: 5 rows fit.
     return max(math.floor(rows + left / each), 0)
 
 
 def _bytes_of_a_row(
     experiment: Experiment, sketch: BatchOutline, memory: Memory, rows: int, sizes: Mapping[str, int]
 ) -> float:
-    """What rows take grows in proportion, so that two numbers of them tell."""
+    """Return the bytes of one more row, from two numbers of rows: memory grows linearly in rows."""
     other = 2 * rows if rows < 8 else rows // 2
     learner = abstract_learner(experiment, sketch.spec, for_memory(experiment.model))
     second = step_memory(experiment, learner, abstract_stream(sketch.shape, other), sizes)
@@ -220,12 +228,12 @@ def _bytes_of_a_row(
 
 
 def _narrowed(experiment: Experiment) -> float:
-    """What parameters and their gradients are sent as, of float32: XLA's programs for GPUs cast them first."""
+    """Return the size of sent parameters and gradients relative to float32: XLA casts them before sending on GPUs."""
     return jnp.dtype(experiment.model.compute).itemsize / 4
 
 
 def _utilisation(experiment: Experiment, device: Device) -> tuple[float, str]:
-    """Of a step without remat it is known; one with it takes longer for the same model FLOPs."""
+    """Return the MFU and its source. Remat takes longer for the same model FLOPs, so it lowers the MFU."""
     size = experiment.model.size if isinstance(experiment.model, Model) else None
     if (device.name, size) in MEASURED:
         mfu, source = MEASURED[device.name, size], f"measured for {size} on {device.title}, experiments/benchmarks"
@@ -238,13 +246,13 @@ def _utilisation(experiment: Experiment, device: Device) -> tuple[float, str]:
 def step_time(
     experiment: Experiment, device: Device, devices: int, flops: float, mfu: float | None = None
 ) -> tuple[float, str, float]:
-    """How fast a step of so many model FLOPs goes: MFU, where that comes from, and seconds, as of `plan_devices`."""
+    """Return MFU, its source, and seconds of a step of this many model FLOPs; arguments as in `plan_devices`."""
     mfu, source = _utilisation(experiment, device) if mfu is None else (mfu, "as asked for")
     return mfu, source, flops / (devices * device.flops * mfu)
 
 
 def as_dict(launch: DevicePlan) -> dict[str, Any]:
-    """The launch as plain values for JSON, without the plan of the run."""
+    """Return the device plan as plain values for JSON, without the plan of the run."""
     found = dataclasses.asdict(dataclasses.replace(launch, plan=None))
     del found["plan"]
     found["device"] = launch.device.name

@@ -1,4 +1,4 @@
-"""The plan of a run before its launch: tokens, parameters, FLOPs and bytes, from the real learner, abstractly."""
+"""The plan of a run before its launch: tokens, parameters, FLOPs and bytes, from the real learner traced abstractly."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from mmvideo.stream import TokenStream
 
 @dataclasses.dataclass(frozen=True)
 class Load:
-    """What goes through the steps of a run, if every clip were the largest one.
+    """The tokens of each step, if every clip were the largest one.
 
     Attributes:
-      steps: batches.
-      rows, clips: in a batch.
-      tokens: that the encoder sees in a batch.
-      slots: for tokens in a batch; each goes through every layer, empty or not.
+      steps: number of batches.
+      rows, clips: rows and clips of a batch.
+      tokens: real tokens of a batch in the encoder.
+      slots: token slots of a batch; each goes through every layer, empty or not.
     """
 
     steps: int
@@ -49,10 +49,10 @@ class Load:
 
 @dataclasses.dataclass(frozen=True)
 class Run(Load):
-    """The whole of a run.
+    """The load of a run with its FLOPs.
 
     Attributes:
-      flops: of training for a step, forward and backward, without what rematerialisation does twice.
+      flops: training FLOPs of a step, forward and backward, without recomputation by rematerialization.
     """
 
     flops: int
@@ -60,21 +60,21 @@ class Run(Load):
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a run needs.
+    """The requirements of a run.
 
     Attributes:
-      name: of the experiment.
-      whole: tokens of the largest clip in each of `token_counts.TOKEN_BUDGETS`, with nothing hidden.
-      need: the same with what masking and DropToken take out.
-      parameters: by part of the learner.
-      trained: how many of them are trained.
-      encoder: products of the trunk for that clip with nothing hidden, attention dense.
-      spanned: FLOPs of `encoder` where attention keeps to its spans.
-      forward: products of the losses for that clip as it is in training, attention dense.
+      name: name of the experiment.
+      whole: tokens of the largest clip in each of `token_counts.TOKEN_BUDGETS`, with nothing masked.
+      need: the same after masking and DropToken.
+      parameters: parameters by part of the learner.
+      trained: number of trained parameters.
+      encoder: matrix products of the backbone for that clip with nothing masked, attention counted as dense.
+      spanned: FLOPs of `encoder` with attention restricted to its spans.
+      forward: matrix products of the losses for that clip as in training, attention counted as dense.
       run: steps, batches and their FLOPs.
-      devices: that the bytes are shared by.
+      devices: number of devices that share the work.
       memory: bytes on each of them.
-      vocabulary: pieces of text that were reckoned with; 0 without text.
+      vocabulary: vocabulary size of the text; 0 without text.
     """
 
     name: str
@@ -92,14 +92,14 @@ class Plan:
 
 
 def plan(experiment: Experiment, devices: int | None = None) -> Plan:
-    """Plans a run without its corpus, as if every clip were as long as its views and had every modality.
+    """Plan a run without its corpus, as if every clip were as long as its views and had every modality.
 
     Nothing is computed: programs are traced with abstract values.
 
     Args:
       experiment: the settings.
-      devices: how many share the work as `experiment.mesh` says; the bytes are those of one. None is as
-        few as the mesh allows.
+      devices: number of devices that share the work as in `experiment.mesh`; the bytes are those of one. None is as few
+        as the mesh allows.
 
     Raises:
       ValueError: settings that cannot work.
@@ -128,7 +128,7 @@ def plan(experiment: Experiment, devices: int | None = None) -> Plan:
 
 
 def load(experiment: Experiment) -> Load:
-    """What goes through the steps, for which nothing is traced: `Plan.run` without its FLOPs."""
+    """Return `Plan.run` without its FLOPs, which needs no tracing."""
     sketch, packing = sketched(experiment), experiment.input.packing
     clips = packing.rows * sketch.clips
     return Load(
@@ -136,28 +136,32 @@ def load(experiment: Experiment) -> Load:
         rows=packing.rows,
         clips=clips,
         tokens=clips * sketch.need["tokens"],
+        # 8 rows of 146 slots with 2 clips of 73 tokens have 1,168 slots and 1,168 tokens; rows of 150 would have 1,200
+        # slots.
         slots=packing.rows * packing.tokens,
     )
 
 
 def memory(experiment: Experiment, devices: int | None = None) -> Memory:
-    """`Plan.memory` alone, for a fraction of the tracing; arguments and errors as of `plan`."""
+    """Return `Plan.memory` alone, in a fraction of the tracing time; arguments and errors are those of `plan`."""
     sketch = sketched(experiment)
     learner = abstract_learner(experiment, sketch.spec, for_memory(experiment.model))
     return _memory(experiment, sketch, learner, mesh_sizes(experiment, devices))
 
 
 def _memory(experiment: Experiment, sketch: BatchOutline, learner: AbstractModel, sizes: dict[str, int]) -> Memory:
+    # Rounded up: of 10 rows over 4 devices, the fullest device has 3.
+    """Return the bytes of one device."""
     rows = -(-experiment.input.packing.rows // shard_factor("batch", sizes))
     return step_memory(experiment, learner, abstract_stream(sketch.shape, rows), sizes)
 
 
 def parameter_layout(experiment: Experiment, devices: int | None = None) -> str:
-    """How each parameter of the learner lies on the mesh, a line each; see `planning.layout`.
+    """Return the sharding of each parameter on the mesh, one per line; see `cost_model.sharding_table`.
 
     Args:
-      experiment: the settings, whose mesh is taken.
-      devices: as in `plan`.
+      experiment: the settings with their mesh.
+      devices: number of devices, as in `plan`.
 
     Raises:
       ValueError: settings that cannot work.
@@ -167,14 +171,15 @@ def parameter_layout(experiment: Experiment, devices: int | None = None) -> str:
 
 
 def mesh_sizes(experiment: Experiment, devices: int | None) -> dict[str, int]:
-    """Devices along each axis of the experiment's mesh; None is as few as it allows."""
+    """Return the devices along each axis of the experiment's mesh; None is as few as it allows."""
     if devices is None:
+        # An axis of -1 takes the remaining devices, so it counts as 1: data=-1, fsdp=8 needs at least 8.
         devices = math.prod(size for size in dataclasses.asdict(experiment.mesh).values() if size > 0)
     return dict(zip(AXES, axis_sizes(experiment.mesh, devices), strict=True))
 
 
 def as_dict(plan: Plan) -> dict[str, Any]:
-    """The plan as plain values for JSON, with the totals."""
+    """Return the plan as plain values for JSON, with totals."""
     found = dataclasses.asdict(plan)
     found["parameters"]["total"] = sum(plan.parameters.values())
     found["encoder"]["total"], found["forward"]["total"] = plan.encoder.total, plan.forward.total
@@ -184,15 +189,17 @@ def as_dict(plan: Plan) -> dict[str, Any]:
 
 
 def _encode(learner: Learner, stream: TokenStream) -> Any:
+    """Run the backbone."""
     return learner.trunk(stream)
 
 
 def _losses(learner: Learner, stream: TokenStream) -> Any:
+    """Run the losses."""
     return learner.losses(stream)
 
 
 def _products(learner: AbstractModel, program: Callable[[Learner, TokenStream], Any], stream: TokenStream) -> Products:
-    """What a program of the learner multiplies."""
+    """Return the matrix products of a program of the learner."""
 
     def run(variables: dict[str, Any], stream: TokenStream) -> Any:
         return program(learner.merged(variables["params"], variables["rest"]), stream)
@@ -202,11 +209,13 @@ def _products(learner: AbstractModel, program: Callable[[Learner, TokenStream], 
 
 
 def _outside(experiment: Experiment, sketch: BatchOutline, counts: Mapping[str, int], encoder: Products) -> int:
-    """FLOPs of the trunk's dense attention for a clip in which a query meets a key outside its span.
+    """Return the FLOPs of the backbone's dense attention between queries and keys outside their span, for one clip.
 
     Args:
-      counts: tokens of the clip by modality, all of those that enter the model.
-      encoder: products of the trunk for that clip.
+      experiment: the settings.
+      sketch: outline of the batches.
+      counts: tokens of the clip by modality, all that enter the model.
+      encoder: matrix products of the backbone for that clip.
     """
     if not isinstance(experiment.model, Model):
         return 0
@@ -215,32 +224,34 @@ def _outside(experiment: Experiment, sketch: BatchOutline, counts: Mapping[str, 
     needed, video = 0, sketch.spec.video
     if experiment.model.video_encoder is not None and video is not None:
         needed += space_flops(experiment.model, video.grid)
+        # A space encoder reduces each time step of the grid to one token before the backbone: 8 x 14 x 14 becomes 8.
         tokens["video"] = video.grid[0]
     needed += attention_flops(experiment.model, tokens, captions)
     return encoder.activations.get("trunk", 0) - needed
 
 
 def batch_flops(experiment: Experiment, sketch: BatchOutline) -> int:
-    """FLOPs of training for a step, forward and backward, attention dense: those of `Run.flops`."""
+    """Return the training FLOPs of a step, forward and backward, attention counted as dense, as in `Run.flops`."""
     counted = abstract_learner(experiment, sketch.spec, for_flops(experiment.model))
     return _training_flops(counted, abstract_stream(sketch.shape, experiment.input.packing.rows))
 
 
 def clip_flops(experiment: Experiment) -> float:
-    """Model FLOPs of training on the largest clip: its own tokens, within the spans of attention, nothing twice.
+    """Return the model FLOPs of training on the largest clip.
 
-    That is what model FLOP utilisation counts, as `tools/bench/step.py` does: padding and what remat computes again
-    count as nothing.
+    They count real tokens, and attention within its spans; padding and recomputation count as nothing. Model FLOP
+    utilization uses them, as in `tools/bench/step.py`.
     """
     sketch = sketched(experiment)
     counted = abstract_learner(experiment, sketch.spec, for_flops(experiment.model))
     single = abstract_stream(sketch.single, 1)
     dense = _training_flops(counted, single)
     outside = _outside(experiment, sketch, sketch.need, _products(counted, _encode, single))
-    # The gradient of a product is two of its size where both of its factors have one.
+    # Outside FLOPs are known for the forward pass; the gradient of a product with two inputs costs two such products.
+    # The ratio of this clip scales them: forward 100, with gradient 300, outside 10 gives 300 - 10 * 300 / 100 = 270.
     return dense - outside * dense / _products(counted, _losses, single).total
 
 
 def _training_flops(learner: AbstractModel, batch: TokenStream) -> int:
-    """FLOPs of the losses of a batch and of their gradient."""
+    """Return the FLOPs of a batch's losses and their gradient."""
     return count_flops(gradient_of(learner), learner.trained, learner.params, learner.rest, batch)

@@ -1,8 +1,8 @@
-"""What a run measured beside what was planned for it.
+"""A run's measurements beside its plan.
 
-A plan takes every clip to be as long as its views and to have every modality, so that it tells the most clips, tokens
-and FLOPs of a step; what was measured is a mean over the lines of `metrics.jsonl`, whose first of each start is left
-out for rates: it is still settling. Bytes are told by accelerators alone.
+A plan assumes that every clip is as long as its views and has every modality, so it is an upper bound on clips, tokens
+and FLOPs of a step. Measurements are means over the lines of `metrics.jsonl`; rates leave out the first line of each
+start, while the speed settles. Only accelerators report bytes.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Figure:
     """One line of the comparison.
 
     Attributes:
-      name: what it is.
-      planned, measured: in words, with their unit; empty where it isn't known.
-      how: what must be known to compare the two.
+      name: name of the figure.
+      planned, measured: values as text with their unit; empty where unknown.
+      how: note on comparing the two.
     """
 
     name: str
@@ -40,19 +40,19 @@ class Figure:
 
 
 def utilisation_of_a_token(experiment: Experiment, kind: str, devices: int) -> float | None:
-    """Model FLOPs of a real token over what all devices could do in a second, for the metric `mfu`.
+    """Return the model FLOPs of a real token divided by the peak FLOP/s of all devices, for the metric `mfu`.
 
-    Times the real tokens a second it is model FLOP utilisation: padding, and what rematerialisation computes again,
-    count as nothing, and attention counts within its spans. A token takes its share of the largest clip, so that clips
-    that are shorter are reckoned with a little more attention than they have.
+    Multiplied by real tokens per second it is model FLOP utilization: padding and recomputation count as nothing, and
+    attention counts within its spans. A token has its share of the FLOPs of the largest clip, so shorter clips are
+    counted with slightly more attention than they have.
 
     Args:
       experiment: the settings.
-      kind: what JAX calls a device.
-      devices: how many there are.
+      kind: device kind as JAX names it.
+      devices: number of devices.
 
     Returns:
-      None for a device whose FLOPs aren't known, such as a CPU.
+      None for a device of unknown FLOPs, such as a CPU.
     """
     device = device_of_kind(kind)
     if device is None:
@@ -61,18 +61,20 @@ def utilisation_of_a_token(experiment: Experiment, kind: str, devices: int) -> f
 
 
 def planned_and_measured(experiment: Experiment, workdir: str | Path) -> list[Figure]:
-    """The figures of a run, whole or not, as it was on its last start; none where it has measured nothing yet."""
+    """Return the figures of a run's last start, complete or not; none where nothing was measured yet."""
     ledger, lines = (read_lines(Path(workdir) / name) for name in ("ledger.jsonl", "metrics.jsonl"))
     starts = [line for line in ledger if "devices" in line]
     lines = [line for line in lines if "seconds_per_step" in line]
     if not starts or not lines:
         return []
+    # A run that started at step 0 on 8 devices and at step 500 on 4: only lines after step 500 compare with a plan for
+    # 4.
     own = [line for line in lines if line["step"] > starts[-1]["from_step"]] or lines
     settled = own[1:] or own
     devices, kind = starts[-1]["devices"], starts[-1]["kind"]
     device = device_of_kind(kind)
     launch = None if device is None else plan_devices(experiment, device, devices, experiment.mesh)
-    # A whole plan counts more than is shown here, and traces the model three times more.
+    # Not a full plan, which counts more than is shown here and traces the model three more times.
     run, bytes_held = load(experiment), memory(experiment, devices) if launch is None else launch.plan.memory
     return [
         *_step_figures(run, own, _token_flops(experiment)),
@@ -82,13 +84,15 @@ def planned_and_measured(experiment: Experiment, workdir: str | Path) -> list[Fi
 
 
 def _token_flops(experiment: Experiment) -> float:
+    """Return the model FLOPs per real token of the largest clip."""
     return clip_flops(experiment) / sketched(experiment).need["tokens"]
 
 
 def _step_figures(run: Load, lines: Sequence[Mapping[str, Any]], token_flops: float) -> list[Figure]:
-    """What goes through a step."""
+    """Return the figures of a step's content."""
     padding = statistics.fmean(line["padding"] for line in lines)
     clips, tokens = (
+        # Per line, so that a slow line with few clips a second still counts the clips of its steps.
         statistics.fmean(line[f"{name}_per_second"] * line["seconds_per_step"] for line in lines)
         for name in ("examples", "tokens")
     )
@@ -108,7 +112,7 @@ def _step_figures(run: Load, lines: Sequence[Mapping[str, Any]], token_flops: fl
 def _speed_figures(
     planned: Memory, launch: DevicePlan | None, lines: Sequence[Mapping[str, Any]], where: str
 ) -> list[Figure]:
-    """How fast it went, and what it took of a device."""
+    """Return the figures of speed and device memory."""
     median = statistics.median(line["seconds_per_step"] for line in lines)
     clips = statistics.fmean(line["examples_per_second"] for line in lines)
     bytes_used = max((line.get("peak_device_bytes", 0) for line in lines), default=0)
@@ -132,7 +136,7 @@ def _speed_figures(
 
 
 def _run_figures(run: Load, launch: DevicePlan | None, ledger: Sequence[Mapping[str, Any]]) -> list[Figure]:
-    """The whole of the run."""
+    """Return the figures of the whole run."""
     spent = {name: math.fsum(line.get(name, 0.0) for line in ledger) for name in ("wall", "wait", "step")}
     hours = "" if launch is None else f"{run.steps * launch.seconds / 3600:,.3g} h"
     waited = spent["wait"] / max(spent["wait"] + spent["step"], 1e-9)

@@ -1,4 +1,4 @@
-"""What a step of training holds on one device, told from its programs, traced abstractly."""
+"""The memory of a training step on one device, from abstract traces of its programs."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ def step_memory(
     sizes: Mapping[str, int],
     update: int | None = None,
 ) -> Memory:
-    """Bytes on one device: parameters are cut as the mesh says.
+    """Return the bytes on one device, with parameters sharded as on the mesh.
 
-    The rows are traced as a device's own, and their tokens as cut evenly over the mesh axes that `length` is cut by.
-    Activations are taken as whole along `tensor`, which makes them an upper bound there.
+    The trace uses the rows of one device, with tokens divided evenly over the mesh axes of `length`. Activations are
+    not divided along `tensor`, so their bytes are an upper bound there.
 
     Args:
       experiment: the settings.
-      learner: with the model of `rehearsed`.
-      batch: the rows of one device.
+      learner: learner with the model of `for_memory`.
+      batch: rows of one device.
       sizes: devices along each axis of the mesh.
-      update: what `update_bytes` gives, where it is known.
+      update: result of `update_bytes`, if known.
     """
     trained, axes = learner.trained, _trained_axes(learner)
     whole, moved = tree_bytes(trained), share_bytes(trained, axes, sizes)
     parameters, optimizer, average = held_bytes(experiment, learner, sizes)
-    # Loss and other variables are whole on every device.
+    # One share per output of the gradient program: the loss and other variables are replicated (1.0), the gradient of a
+    # parameter that is sharded over 8 devices takes 1/8.
     shares = [1.0] * (1 + len(jax.tree.leaves(learner.rest))) + [
         1 / parts for parts in shard_factors(trained, axes, sizes)
     ]
@@ -51,19 +52,21 @@ def step_memory(
         optimizer=optimizer,
         average=average,
         batch=tree_bytes(batch),
+        # The optimizer runs after the backward pass, whose activations are free by then, so the larger of the two
+        # counts.
         activations=max(backward // shard_factor("length", sizes), round(update * moved / whole), 0),
     )
 
 
 def held_bytes(experiment: Experiment, learner: AbstractModel, sizes: Mapping[str, int]) -> tuple[int, int, int]:
-    """Bytes of parameters (other variables included), optimiser and average on one device; see `step_memory`.
+    """Return the bytes of parameters (with other variables), optimizer state and average on one device.
 
-    With one device along each axis they are those of a checkpoint.
+    With one device along each axis these are the bytes of a checkpoint. See `step_memory`.
     """
     trained = learner.trained
     state = jax.eval_shape(_optimizer(experiment, learner).init, trained)
     held = share_bytes(learner.params, _leaves(learner.axes), sizes)
-    # The optimiser's moments lie where their parameters lie.
+    # Moments are sharded like their parameters: if 1 of 8 GiB of parameters is here, so is 1/8 of the optimizer state.
     share = share_bytes(trained, _trained_axes(learner), sizes) / tree_bytes(trained)
     return (
         held + tree_bytes(learner.rest),
@@ -73,9 +76,9 @@ def held_bytes(experiment: Experiment, learner: AbstractModel, sizes: Mapping[st
 
 
 def update_bytes(experiment: Experiment, learner: AbstractModel) -> int:
-    """Bytes that the optimiser works with beside what it holds, on a device that holds all of it; rows change nothing.
+    """Return the scratch bytes of the optimizer on a device that holds all of its state; they do not depend on rows.
 
-    New moments and parameters are written in the place of the old ones; what Muon multiplies on the way is not.
+    New moments and parameters overwrite the old ones; the intermediate products of Muon do not.
     """
     optimizer, trained = _optimizer(experiment, learner), learner.trained
     state = jax.eval_shape(optimizer.init, trained)
@@ -83,13 +86,16 @@ def update_bytes(experiment: Experiment, learner: AbstractModel) -> int:
 
 
 def _optimizer(experiment: Experiment, learner: AbstractModel) -> optax.GradientTransformation:
+    """Return the optimizer of the experiment."""
     return make_optimizer(experiment.training.optimizer, experiment.training.steps, learner.portion.rates)
 
 
 def _trained_axes(learner: AbstractModel) -> list[tuple[str | None, ...] | None]:
+    """Return the axis names of the trained parameters."""
     return _leaves(learner.portion.filter(learner.axes))
 
 
 def _leaves(axes: Any) -> list[tuple[str | None, ...] | None]:
-    """The names of the axes of each parameter, in the order of the leaves."""
+    """Return the axis names of each parameter, in the order of the leaves."""
+    # Tuples such as ("embed", "heads") are leaves here, and None is a leaf rather than an empty node.
     return jax.tree.leaves(axes, is_leaf=lambda node: node is None or isinstance(node, tuple))

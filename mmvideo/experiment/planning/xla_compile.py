@@ -1,19 +1,18 @@
-"""A recipe's training step as XLA compiles it for devices that are not there, and what that says of it.
+"""A recipe's training step, compiled by XLA for devices that are not present, and its memory and collectives.
 
     python -m mmvideo.experiment.planning.xla_compile < question.json
 
-It is a process of its own, since how many devices a platform pretends to have must be said before JAX starts, and since
-it is ended as soon as XLA has assigned its buffers (`cost_model/buffer_assignment.py`): machine code is not needed.
-Compiling allocates nothing, so that shapes may be those of a cluster. The accelerator's own compiler is asked where it
-is installed, which needs no accelerator: JAX's CUDA plugin for GPUs (`pip install "mmvideo[cuda]"`), libtpu for TPUs
-(`pip install "jax[tpu]"`). Everything else is compiled for as many CPU devices. Those compute bfloat16 in float32 and
-fuse less, so that XLA counts more bytes for a step's work there than an accelerator needs; arguments are the same to
-the byte, and collectives the same but for how they are merged.
+Compilation has its own process: the number of simulated devices must be set before JAX starts, and the process is ended
+as soon as XLA has assigned its buffers (`cost_model/buffer_assignment.py`), since no machine code is needed. Compiling
+allocates nothing, so shapes may be those of a cluster. The accelerator's own compiler is used where it is installed,
+which needs no accelerator: JAX's CUDA plugin for GPUs (`pip install "mmvideo[cuda]"`), libtpu for TPUs
+(`pip install "jax[tpu]"`). Everything else is compiled for as many CPU devices. CPUs compute bfloat16 in float32 and
+fuse less, so XLA reports more scratch bytes there than an accelerator needs. Arguments are the same to the byte, and
+collectives the same except for how they are merged.
 
-Which fused attention there will be is not known without the device. Its place is taken by attention in blocks of
-`plan.BLOCK` keys, which is linear in memory as fused kernels are. Compiled so, the two steps of
-`experiments/benchmarks/` whose program is still the same take 1.8 % (B) and 0.8 % (L) more than with tokamax's
-kernels on the H100 itself.
+The fused attention kernel of the device is unknown here. Attention in blocks of `plan.BLOCK` keys replaces it, which is
+linear in memory as fused kernels are. Compiled so, the two steps of `experiments/benchmarks/` whose program is still
+the same take 1.8 % (B) and 0.8 % (L) more than with tokamax's kernels on the H100 itself.
 """
 
 from __future__ import annotations
@@ -42,34 +41,37 @@ from mmvideo.parallel.mesh import AXES, axis_sizes
 from mmvideo.training.config import Training
 
 LIGHT = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-"""What comes behind the assignment of buffers only takes time, for nothing is run."""
+"""Options that skip work after the buffer assignment: nothing is run."""
 
 UNTRIED = {"xla_gpu_autotune_level": 0, "xla_gpu_enable_triton_gemm": False}
-"""For GPUs: kernels can't be tried out against each other where there is no GPU. Products go to cuBLAS, since XLA's own
-kernels for them fail to compile where the first choice of tiles doesn't fit and no other may be tried."""
+"""Options for GPUs: kernels cannot be autotuned without a GPU.
+
+Matrix products use cuBLAS, since XLA's own kernels fail to compile where the first tiling does not fit and no other may
+be tried.
+"""
 
 OPTIONS = {"cpu": LIGHT, "gpu": LIGHT | UNTRIED}
-"""For the compiler, by platform."""
+"""Compiler options by platform."""
 
 
 STEP = "jit_step"
-"""What XLA calls the program (`training/step.py`)."""
+"""Name of the program in XLA (`training/step.py`)."""
 
 PAUSE = 0.1
-"""Seconds between two looks at what XLA has written."""
+"""Seconds between two checks of XLA's output."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
-    """What XLA says of a step on one device.
+    """XLA's report on a step, for one device.
 
     Attributes:
-      platform: that it was compiled for.
-      own: whether by the device's own compiler; else for CPUs.
+      platform: target platform in words.
+      own: whether the device's own compiler was used; else it was compiled for CPUs.
       arguments: bytes of state and batch.
-      scratch: bytes that the program allocates beside them; the new state takes the place of the old.
-      collectives: what devices send each other.
-      seconds: until XLA had told.
+      scratch: bytes that the program allocates besides; the new state overwrites the old one.
+      collectives: communication between devices.
+      seconds: time of the compilation.
     """
 
     platform: str
@@ -81,20 +83,20 @@ class Compiled:
 
     @property
     def total(self) -> int:
-        """Bytes that the step takes."""
+        """Bytes of the step."""
         return self.arguments + self.scratch
 
 
 def compile_in_subprocess(experiment: Experiment, devices: int, target: Target | None = None) -> Compiled:
-    """Has a step of an experiment compiled in a process of its own, as far as it takes to know its bytes.
+    """Compile a step of an experiment in a separate process, up to the buffer assignment.
 
     Args:
-      experiment: the settings; its mesh and rows are those of `devices`.
-      devices: how many.
-      target: what to compile for; None: as many CPU devices.
+      experiment: the settings, with the mesh and rows for `devices`.
+      devices: number of devices.
+      target: compile target; None is as many CPU devices.
 
     Raises:
-      ValueError: the program does not compile; the last line of what the compiler said.
+      ValueError: the program does not compile, with the last line of the compiler's output.
     """
     began = time.perf_counter()
     found = ask_program(experiment, devices, target)
@@ -111,15 +113,15 @@ def compile_in_subprocess(experiment: Experiment, devices: int, target: Target |
 def ask_program(
     experiment: Experiment, devices: int, target: Target | None = None, layers: str | None = None
 ) -> Assignment:
-    """The step as XLA has it when its buffers are assigned.
+    """Return XLA's program of a step at the time when its buffers are assigned.
 
     Args:
-      experiment, devices, target: as of `ask_compiler`.
-      layers: `scanned` or `unrolled`, with calls in the place of a GPU's attention kernels, as it would run there;
-        None: scanned, with attention in blocks.
+      experiment, devices, target: as for `compile_in_subprocess`.
+      layers: `scanned` or `unrolled`, with calls in place of a GPU's attention kernels, as it would run there; None is
+        scanned, with attention in blocks.
 
     Raises:
-      ValueError: as of `ask_compiler`.
+      ValueError: as `compile_in_subprocess`.
     """
     asked = None if target is None else dataclasses.asdict(target)
     question = {"experiment": to_json(experiment), "devices": devices, "target": asked, "layers": layers}
@@ -131,27 +133,28 @@ def ask_program(
 
 
 def watch_compiler(command: Sequence[str], question: str, platform: str) -> Assignment | str:
-    """Starts a process that compiles a step, and ends it when XLA has written what is needed.
+    """Start a process that compiles a step, and end it when XLA has written the buffer assignment.
 
     Args:
-      command: of the process, which compiles a program of the name `STEP`.
-      question: what it reads from its standard input.
-      platform: of JAX, `cpu`, `cuda` or `tpu`.
+      command: command of the process, which compiles a program called `STEP`.
+      question: its standard input.
+      platform: JAX platform: `cpu`, `cuda` or `tpu`.
 
     Returns:
-      What XLA has assigned; or what went wrong, in a line.
+      The buffer assignment, or an error line.
     """
     with tempfile.TemporaryDirectory() as folder:
         return _compile(list(command), question, Path(folder), platform)
 
 
 def _compile(command: list[str], question: str, folder: Path, platform: str) -> Assignment | str:
+    """Run the process until its buffer assignment is there; return that, or an error line."""
     flags = f"{os.environ.get('XLA_FLAGS', '')} {DUMPING.format(folder)}"
     quiet = {
         "JAX_PLATFORMS": "cpu",
         "TPU_SKIP_MDS_QUERY": "1",
         "TPU_WORKER_HOSTNAMES": "localhost",
-        # No chip is taken, so that there is none to keep from others.
+        # libtpu would lock the chips of this host for one process; none is used here, so others may keep them.
         "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     }
     (folder / "question").write_text(question, encoding="utf-8")
@@ -161,7 +164,7 @@ def _compile(command: list[str], question: str, folder: Path, platform: str) -> 
             stdin=asked,
             stdout=said,
             stderr=said,
-            # What was compiled before is not compiled again, and then XLA writes nothing.
+            # Without the compilation cache: a cached program is not compiled again, and then XLA writes no assignment.
             env=os.environ | quiet | {"XLA_FLAGS": flags, "JAX_ENABLE_COMPILATION_CACHE": "false"},
         )
         try:
@@ -171,19 +174,19 @@ def _compile(command: list[str], question: str, folder: Path, platform: str) -> 
             process.kill()
             process.wait()
     said = (folder / "said").read_text(encoding="utf-8", errors="replace")
-    # It may have ended between a look at the files and one at the process.
+    # The process may have ended between the check of the files and that of the process.
     return found or find_assignment(folder, STEP, platform) or _last_words(said)
 
 
 def _last_words(said: str) -> str:
-    """The line of an output that says why."""
+    """Return the line of an output that names the cause."""
     lines = [line for line in said.splitlines() if line.strip() and not line.startswith("#")]
     told = [line for line in lines if re.match(r"ValueError|.*(RESOURCE_EXHAUSTED|JaxRuntimeError)", line)]
     return (told or lines or ["it does not say why"])[-1][:400]
 
 
 def compile_step(experiment: Experiment, devices: list[Any], layers: str | None = None) -> None:
-    """Compiles a step for these devices, which may be descriptions of some; `layers` as of `ask_program`."""
+    """Compile a step for these devices, which may be mere descriptions; `layers` is as in `ask_program`."""
     import numpy as np
     from jax.sharding import AxisType, Mesh
 
@@ -236,7 +239,7 @@ def described(target: Target) -> list[Any]:
 
 
 def _topology(target: Target) -> Any:
-    """The description of devices that JAX compiles for."""
+    """Return the description of devices that JAX compiles for."""
     from jax.experimental import topologies
 
     if target.platform == "tpu":
@@ -245,7 +248,7 @@ def _topology(target: Target) -> Any:
 
 
 def main() -> int:
-    """Reads a question and compiles."""
+    """Read a question from stdin, and compile."""
     import jax
 
     question = json.load(sys.stdin)

@@ -1,4 +1,4 @@
-"""The clips that a run answered best and worst, by what it wrote down of each."""
+"""The best and worst clips of a run, by the predictions that its evaluations stored."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from mmvideo.evaluation.results import read_predictions
 from mmvideo.input.pipeline import Batches
 
 OBJECTIVES = 3
-"""Classification objectives of which clips are shown."""
+"""Largest number of classification objectives whose clips are shown."""
 
 
 def examples(workdir: Path, batches: Batches) -> list[ClipGroup]:
-    """Best and worst clips of classes and of captions, as far as they were measured on these clips.
+    """Return the best and worst clips of classification and captioning, as far as these clips were evaluated.
 
     Args:
-      workdir: the run, evaluated.
-      batches: the held-out clips that the report shows.
+      workdir: folder of an evaluated run.
+      batches: held-out clips of the report.
     """
     corpus = batches.corpus
+    # Predictions name clips by id, pages need their index: {"clip_a": 0, "clip_b": 1}. Unknown ids are of other
+    # corpora.
     number = {batches.clip_id(clip): clip for clip in range(len(corpus))}
     rows = [row for row in _predictions(workdir, "classification") if row["id"] in number]
     found = []
@@ -37,7 +39,7 @@ def examples(workdir: Path, batches: Batches) -> list[ClipGroup]:
 
 
 def _classes(name: str, rows: Sequence[Mapping[str, Any]], number: Sequence[int], record: Any) -> list[ClipGroup]:
-    """By the probability of the true class; one that is not among those written down has at most that of the last."""
+    """Rank clips by the probability of the true class; 0 if it is not among the stored ones."""
     answers = [next(iter(row["scores"][name])) for row in rows]
     score = [row["scores"][name].get(row["truth"][name], 0.0) for row in rows]
     right = [answer == row["truth"][name] for answer, row in zip(answers, rows, strict=True)]
@@ -51,7 +53,7 @@ def _classes(name: str, rows: Sequence[Mapping[str, Any]], number: Sequence[int]
 
 
 def _captions(rows: Sequence[Mapping[str, Any]], number: Sequence[int], record: Any) -> list[ClipGroup]:
-    """By CIDEr-D."""
+    """Rank clips by CIDEr-D."""
     score = [row["scores"].get("cider_d", np.nan) for row in rows]
 
     def lines(place: int) -> list[str]:
@@ -61,6 +63,6 @@ def _captions(rows: Sequence[Mapping[str, Any]], number: Sequence[int], record: 
 
 
 def _predictions(workdir: Path, name: str) -> list[dict[str, Any]]:
-    """What an evaluation wrote of each clip; nothing where it was not made."""
+    """Return the predictions of an evaluation; empty where it was not made."""
     path = workdir / "evals" / f"{name}.json"
     return read_predictions(path) if path.is_file() else []

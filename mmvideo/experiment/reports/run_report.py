@@ -1,4 +1,4 @@
-"""The page of a run: what its files tell, and pictures that need the trained model."""
+"""The page of a run: its recorded results, and examples that need the trained model."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from mmvideo.records.lines import read_lines
 
 
 def report(experiment: Experiment, workdir: str | Path, step: Step = None) -> Path:
-    """Writes `report.html` of a run; on every process, of which the first writes.
+    """Write `report.html` of a run. All processes take part; the first one writes.
 
     Args:
-      experiment: its settings.
-      workdir: the run.
-      step: the checkpoint whose model is shown; None takes the newest that is whole.
+      experiment: settings of the run.
+      workdir: folder of the run.
+      step: checkpoint of the shown model; None is the newest complete one.
 
     Raises:
-      ValueError: no run, no checkpoint, or held-out clips that aren't there any more.
+      ValueError: no run, no checkpoint, or held-out clips that no longer exist.
     """
     workdir = Path(workdir)
     mesh = make_mesh(experiment.mesh)
@@ -49,6 +49,7 @@ def report(experiment: Experiment, workdir: str | Path, step: Step = None) -> Pa
             "reconstructions": _reconstructions(experiment, learner, assets, place),
             "examples": examples(workdir, plain) if jax.process_index() == 0 else [],
         }
+    # Only here: everything above runs the model on the mesh, which needs every process.
     if jax.process_index() != 0:
         return workdir / "report.html"
     data = read_run(
@@ -63,7 +64,7 @@ def report(experiment: Experiment, workdir: str | Path, step: Step = None) -> Pa
 
 
 def _gallery(experiment: Experiment, learner, plain: Batches, place) -> list:
-    """Queries with their best clips; none where nothing is compared."""
+    """Return queries with their best clips; none without a contrastive objective."""
     if not has_contrastive(experiment):
         return []
     found = embed_corpus(learner, plain, place)
@@ -74,7 +75,7 @@ def _gallery(experiment: Experiment, learner, plain: Batches, place) -> list:
 
 
 def _reconstructions(experiment: Experiment, learner, assets, place) -> list:
-    """Masked input beside reconstruction; none where nothing is hidden."""
+    """Return masked inputs with their reconstructions; none without masking."""
     masking = experiment.input.masking
     if not (masking.video or masking.audio):
         return []
@@ -83,12 +84,12 @@ def _reconstructions(experiment: Experiment, learner, assets, place) -> list:
 
 
 def _captions(batches: Batches):
-    """First caption of a clip by its number; empty where it has none."""
+    """Return a function from a clip's index to its first caption, or to an empty string."""
     return lambda number: next(iter(batches.corpus.captions(number)), "")
 
 
 def _summary(experiment: Experiment, workdir: Path, learner, step: int, plain: Batches) -> list[tuple[str, str]]:
-    """What the run was, in pairs of a word and a value."""
+    """Return the facts of a run as pairs of a name and a value."""
     from flax import nnx
 
     parameters = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(nnx.state(learner, nnx.Param)))
@@ -105,12 +106,12 @@ def _summary(experiment: Experiment, workdir: Path, learner, step: int, plain: B
 
 
 def _time(workdir: Path) -> str:
-    """Minutes that the run took, by its last line of metrics."""
+    """Return the minutes of the run, by its last line of metrics."""
     lines = read_lines(workdir / "metrics.jsonl", {"seconds": (int, float)})
     return f"{lines[-1]['seconds'] / 60:.1f} minutes" if lines else "unknown"
 
 
 def _skipped(workdir: Path) -> list[tuple[str, str]]:
-    """Clips that training could not use."""
+    """Return ids and reasons of the clips that training could not use."""
     rows = read_lines(workdir / "skipped.jsonl", {"id": str, "reason": str})
     return [(row["id"], row["reason"]) for row in rows]

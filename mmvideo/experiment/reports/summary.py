@@ -1,4 +1,4 @@
-"""What was measured, as lines on the screen."""
+"""The results of a run as lines for the terminal."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from mmvideo.evaluation.runner import subset_name
 
 
 def summary_lines(workdir: Path, modalities: tuple[str, ...] | None = None, dataset: str | None = None) -> list[str]:
-    """What was measured of retrieval, classes, numbers, captions, answers, moments and masked losses, as lines of text.
+    """Return the results of all tasks as lines of text.
 
     Args:
-      workdir: the run.
-      modalities: those that were shown; None for all that there are.
-      dataset: what the clips are called, where they are not the run's.
+      workdir: folder of the run.
+      modalities: shown modalities; None is all.
+      dataset: name of the clips, if they are not the run's own.
     """
     lines, unseen = [], {}
     for name, told in SUMMARY_LINES.items():
@@ -40,7 +40,7 @@ NEVER_MISSING = (
 
 
 def gain_lines(workdir: Path, groups: Sequence[str], dataset: str | None = None) -> list[str]:
-    """The table of what each modality adds, from what was measured with everything and with these groups alone."""
+    """Return the table of each modality's gain, from evaluations with all modalities and with these groups alone."""
     shown = {WHOLE: None} | {group: tuple(group.split("+")) for group in groups}
     variants = {
         task: {
@@ -50,6 +50,7 @@ def gain_lines(workdir: Path, groups: Sequence[str], dataset: str | None = None)
         }
         for task in MEASURES
     }
+    # A gain needs two evaluations of a task, such as video alone and video+audio.
     lines = table_lines(gains_by_modality({task: of for task, of in variants.items() if len(of) > 1}))
     unseen: dict[str, None] = {}
     for group in groups:
@@ -60,7 +61,7 @@ def gain_lines(workdir: Path, groups: Sequence[str], dataset: str | None = None)
 
 
 def _evaluation(workdir: Path, name: str) -> dict[str, Any]:
-    """What was written of an evaluation; empty where it was not made."""
+    """Return the stored result of an evaluation; empty where it was not made."""
     path = workdir / "evals" / f"{name}.json"
     return read_result(path) if path.is_file() else {}
 
@@ -71,17 +72,18 @@ VARIANTS = {
     "dsl": "dual softmax",
     "reranked": "re-ranked",
 }
-"""Other ways to rank in a direction, by what stands before their metrics."""
+"""Labels of other rankings of a direction, by the prefix of their metrics."""
 
 
 def _masked_lines(metrics: Mapping[str, float]) -> list[str]:
-    """What predicting hidden patches cost, beside answering each with its own mean."""
+    """Return the lines of masked prediction, beside the loss of predicting each patch by its own mean."""
     names = [name.removesuffix("/mean_loss") for name in metrics if name.endswith("/mean_loss")]
     head = [f"{'hidden patches':<32}{'loss':>8}{'of their mean':>16}"] if names else []
     return head + [f"{name:<32}{metrics[f'{name}/loss']:8.3f}{metrics[f'{name}/mean_loss']:16.3f}" for name in names]
 
 
 def _retrieval_lines(metrics: Mapping[str, float]) -> list[str]:
+    """Return the table of retrieval metrics, with a line per direction and variant."""
     if not metrics:
         return []
     lines = [f"{'retrieval':<24}{'R@1':>8}{'R@5':>8}{'R@10':>8}{'MdR':>7}{'chance':>9}{'oracle':>9}{_counts_head()}"]
@@ -103,9 +105,11 @@ def _retrieval_lines(metrics: Mapping[str, float]) -> list[str]:
 
 
 def _chosen(title: str, columns: Mapping[str, str]) -> Callable[[Mapping[str, float]], list[str]]:
-    """Tells some metrics, by heading: a line for each objective where names begin with one, else one line."""
+    """Return a function that formats some metrics: a line per objective, or one line where names have no objective."""
 
     def lines(metrics: Mapping[str, float]) -> list[str]:
+        # Metrics "shape/top1" and "motion/top1" with column {"top-1": "top1"} give rows "motion" and "shape"; a bare
+        # "top1" gives one row without a name.
         last = set(columns.values())
         rows = sorted({group for name in metrics if (group := _row_of(name, last)) is not None})
         told = {head: name for head, name in columns.items() if any(_join(row, name) in metrics for row in rows)}
@@ -123,15 +127,16 @@ def _chosen(title: str, columns: Mapping[str, str]) -> Callable[[Mapping[str, fl
 
 
 COUNTS = {"n": "clips", "left out": "left_out", "ties": "ties"}
-"""What stands beside every measure: how many it is of, how many are left out, how many are ties."""
+"""Metrics of the columns after every result: evaluated clips, clips left out, and ties."""
 
 
 def _counts_head() -> str:
+    """Return the heads of the count columns."""
     return "".join(f"{word:>{max(len(word), 4) + 2}}" for word in COUNTS)
 
 
 def _counts(of: Mapping[str, float | None]) -> str:
-    """The counts under their heads; of moments `n` is the queries."""
+    """Return the counts under their heads; for moments `n` is the number of queries."""
     values = [of.get(name, of.get("queries") if name == "clips" else None) for name in COUNTS.values()]
     cells = [
         f"{'–' if value is None else format(int(value), 'd'):>{max(len(word), 4) + 2}}"
@@ -141,20 +146,22 @@ def _counts(of: Mapping[str, float | None]) -> str:
 
 
 def _row_of(name: str, last: set[str]) -> str | None:
-    """What stands before a told metric's name; None where another is meant."""
+    """Return the part of a name before the shown metric; None for another metric."""
     return next((name.removesuffix(one).rstrip("/") for one in last if name == one or name.endswith(f"/{one}")), None)
 
 
 def _join(row: str, name: str) -> str:
+    """Return the metric's name in a row."""
     return f"{row}/{name}" if row else name
 
 
 def _cell(value: float | None, width: int) -> str:
+    """Return a value of three decimals; a dash for None."""
     return f"{'–':>{width}}" if value is None else f"{value:{width}.3f}"
 
 
 def _captioning_lines(metrics: Mapping[str, float]) -> list[str]:
-    """BLEU-4 first where references are long enough for it; else exact match stands there alone."""
+    """Return the captioning lines, with BLEU-4 first if references are long enough, else with exact match."""
     columns = {"exact": "exact_match", "ROUGE-L": "rouge_l", "CIDEr-D": "cider_d", "facts right": "facts/all"}
     if metrics.get("reference_length_mean", SHORT) >= SHORT:
         columns = {"BLEU-4": "bleu_4"} | columns
@@ -177,4 +184,4 @@ SUMMARY_LINES: dict[str, Callable[[Mapping[str, float]], list[str]]] = {
     "moments": _chosen("moments", {"R1@0.5": "r1@0.5", "R1@0.7": "r1@0.7", "   mAP": "mAP"}),
     "losses": _masked_lines,
 }
-"""How the metrics of each evaluation are told."""
+"""Formatters of the metrics of each evaluation."""

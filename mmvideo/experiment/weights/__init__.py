@@ -1,1 +1,1 @@
-"""Trained weights: loaded, exported, or the start of another run."""
+"""Trained weights: loading, exporting, and starting another run from them."""

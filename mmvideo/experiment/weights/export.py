@@ -1,12 +1,12 @@
-"""Writes a trained model for inference: its parameters alone, with all that they need to keep their meaning.
+"""The export of a trained model for inference: its parameters, with all that gives them their meaning.
 
-What is written is a folder like a run's, so that whatever opens a run opens it, on any mesh:
+The export is a folder like a run's, so that every command that opens a run opens it, on any mesh:
 
-    config.json           the settings; every device takes part, whatever the run was trained on
-    export.json           which run and step it was, which average, and the dtype of the matrices
+    config.json           the settings; the mesh uses all devices, whatever the run was trained on
+    export.json           run, step, average, and dtype of the matrices
     checkpoints/STEP/     parameters, digests, tokenizer, statistics and class names, as in a run
 
-There is no optimiser state, and no teacher: an objective that has one makes it anew from the model.
+It has no optimizer state and no teacher: an objective that needs a teacher copies it again from the model.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ from mmvideo.training.optimizer import decayed
 NOTE = "export.json"
 
 BEGUN = "export.unfinished"
-"""The file that marks a folder in which an export was begun and is not done, so that it may be begun again."""
+"""Name of the file that marks a folder with an unfinished export, which may be started again."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """The description of an export.
 
     Attributes:
       run: name of the experiment.
-      step: of the checkpoint.
-      average: which average of the parameters it is: `moving`, `mean`, or None for the parameters themselves.
-      dtype: of the matrices; all other parameters are float32.
-      arrays, numbers, bytes: how much that is.
+      step: step of the checkpoint.
+      average: average of the parameters: `moving`, `mean`, or None for the parameters themselves.
+      dtype: dtype of the matrices; all other parameters are float32.
+      arrays, numbers, bytes: number of arrays, elements and bytes.
     """
 
     run: str
@@ -63,19 +63,19 @@ class Exported:
 def export(
     workdir: str | Path, out: str | Path, step: Step = None, dtype: Literal["float32", "bfloat16"] = "float32"
 ) -> Exported:
-    """Writes the parameters of a checkpoint, their average where one was kept, as a folder for inference.
+    """Write the parameters of a checkpoint, or their average where the run kept one, as a folder for inference.
 
-    Every process of a run of several writes its part.
+    In a multi-process run every process writes its part.
 
     Args:
-      workdir: the run.
-      out: the folder, which must not be there, or be empty, or hold what an export that was killed left.
-      step: which checkpoint; None takes the newest that is whole.
-      dtype: of the matrices. Norms, biases, tables and temperatures stay float32; when it is opened, the
-        matrices are float32 again, with the values that bfloat16 has left.
+      workdir: folder of the run.
+      out: output folder, which must be new, empty, or an unfinished export.
+      step: checkpoint; None is the newest complete one.
+      dtype: dtype of the matrices. Norms, biases, tables and temperatures stay float32. Loading converts the matrices
+        back to float32, with the precision that bfloat16 left.
 
     Raises:
-      ValueError: no run, no such checkpoint, or `out` holds something.
+      ValueError: no run, no such checkpoint, or a folder with other content.
       StorageError: `out` cannot be written.
     """
     initialize()
@@ -88,6 +88,7 @@ def export(
         params = _slim(nnx.to_pure_dict(nnx.state(learner, nnx.Param)), dtype)
         made = _described(experiment, step, dtype, params)
         _begin(out)
+        # The files are also stored in the checkpoint under its digest, so that damage to the open copies is noticed.
         files = {
             "config.json": to_json(dataclasses.replace(experiment, mesh=Mesh())),
             NOTE: json.dumps(dataclasses.asdict(made), indent=1) + "\n",
@@ -95,21 +96,21 @@ def export(
         with Checkpoints(out / "checkpoints") as checkpoints:
             checkpoints.export(step, params, assets | {name: text.encode() for name, text in files.items()})
         if jax.process_index() == 0:
-            for name in (NOTE, "config.json"):  # The settings come last: without them nothing opens the folder.
+            for name in (NOTE, "config.json"):  # Settings last: without them no command opens the folder.
                 write_whole(out / name, files[name])
             (out / BEGUN).unlink()
     return made
 
 
 def _check_free(out: Path) -> None:
-    """Raises unless the folder is free, or holds what a killed export left."""
+    """Raise unless the folder is free, or holds an unfinished export."""
     if not out.exists() or (out.is_dir() and (not any(out.iterdir()) or (out / BEGUN).is_file())):
         return
     raise ValueError(f"{out} is there already; give a new folder, or delete it")
 
 
 def _begin(out: Path) -> None:
-    """Marks the folder, and clears what an export that was killed left there; all processes go on together."""
+    """Mark the folder, and remove the remains of an unfinished export; all processes continue together."""
     if jax.process_index() == 0:
         out.mkdir(parents=True, exist_ok=True)
         write_whole(out / BEGUN, "an export was begun here and is not done; run the same command again\n")
@@ -122,12 +123,14 @@ def _begin(out: Path) -> None:
 
 
 def _slim(params: Any, dtype: str) -> Any:
-    """The parameters with their matrices in the wanted dtype."""
+    """Return the parameters with the matrices in the requested dtype."""
+    # `decayed` is True for matrices only, since weight decay makes the same distinction.
     wanted = jnp.dtype(dtype)
     return jax.tree.map(lambda leaf, matrix: leaf.astype(wanted) if matrix else leaf, params, decayed(params))
 
 
 def _described(experiment: Experiment, step: int, dtype: str, params: Any) -> Exported:
+    """Return the description of the export."""
     settings, leaves = experiment.training, jax.tree.leaves(params)
     kept = "moving" if settings.ema is not None else "mean" if settings.average_from is not None else None
     sizes = sum(leaf.size for leaf in leaves), sum(leaf.nbytes for leaf in leaves)

@@ -1,4 +1,4 @@
-"""A trained model with everything that its weights need to keep their meaning."""
+"""A trained model with everything that gives its weights their meaning."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ from mmvideo.stream import PatchSpec, StreamSpec, TextSpec
 from mmvideo.training.checkpoint.checkpoints import CheckpointError, Checkpoints
 
 Step = int | Literal["best"] | None
-"""Which checkpoint: that of a step, the one that is marked as the best, or the newest that is whole."""
+"""A checkpoint: that of a step, the one marked as best, or the newest complete one (None)."""
 
 
 def restore(
     experiment: Experiment, workdir: str | Path, mesh: jax.sharding.Mesh, step: Step = None
 ) -> tuple[Learner, dict[str, bytes], int]:
-    """The learner of a checkpoint, with the files that travel in it and its step.
+    """Return the learner of a checkpoint, the files stored in it, and its step.
 
-    The average of the parameters is taken where one was kept.
+    The learner has the average of the parameters where the run kept one.
 
     Args:
-      experiment: the settings that it was trained with.
-      workdir: the run, or what was exported of one.
-      mesh: devices that the parameters are laid out on.
-      step: which checkpoint; None takes the newest that is whole.
+      experiment: settings of the training.
+      workdir: folder of a run or an export.
+      mesh: mesh on which to lay out the parameters.
+      step: checkpoint; None is the newest complete one.
 
     Raises:
-      CheckpointError: there is none, it is damaged, or it was trained with other settings.
+      CheckpointError: no checkpoint, a damaged one, or one with other settings.
     """
     with Checkpoints(Path(workdir) / "checkpoints", loud=jax.process_index() == 0) as checkpoints:
         if checkpoints.latest is None:
@@ -57,26 +57,29 @@ def restore(
 def _read(
     checkpoints: Checkpoints, step: int, experiment: Experiment, mesh: jax.sharding.Mesh
 ) -> tuple[Learner, dict[str, bytes]]:
-    """The learner of a step, and its files."""
+    """Return the learner of a step, and its files."""
     assets = checkpoints.assets(step)
     spec = stream_spec(json.loads(assets["spec.json"]))
 
     def build() -> Learner:
         return make_learner(experiment, spec, nnx.Rngs(experiment.training.seed))
 
+    # Structure and shapes without arrays: each parameter is then read straight to its devices, never whole on one.
     graphdef, params, variables = nnx.split(nnx.eval_shape(build), nnx.Param, ...)
     params = checkpoints.restore_params(_placed(params, mesh), step=step, ema=checkpoints.has(step, "ema"))
     if checkpoints.is_resumable(step):
         variables = checkpoints.restore_variables(_placed(variables, mesh), step=step)
         return nnx.merge(graphdef, params, variables), assets
+    # An export has no other variables: they are initialized, and objectives copy their teachers from the parameters.
     learner = nnx.merge(graphdef, params, _new_variables(build, variables, mesh))
     learner.begin()
     return learner, assets
 
 
 def _new_variables(build: Callable[[], Learner], abstract: nnx.State, mesh: jax.sharding.Mesh) -> dict:
-    """The variables of a new learner, where they lie: an export has parameters alone."""
+    """Return the variables of a new learner, laid out on the mesh."""
     with jax.set_mesh(mesh):
+        # Under jit with output shardings, so that no device ever holds more than its part.
         make = jax.jit(
             lambda: nnx.to_pure_dict(nnx.split(build(), nnx.Param, ...)[2]),
             out_shardings=nnx.to_pure_dict(shardings(abstract, mesh)),
@@ -85,7 +88,7 @@ def _new_variables(build: Callable[[], Learner], abstract: nnx.State, mesh: jax.
 
 
 def _placed(abstract: nnx.State, mesh: jax.sharding.Mesh) -> dict:
-    """Nested dicts of shapes and dtypes, with where each array shall lie."""
+    """Return nested dicts of shapes and dtypes with the sharding of each array."""
     return jax.tree.map(
         lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
         nnx.to_pure_dict(abstract),
@@ -94,7 +97,7 @@ def _placed(abstract: nnx.State, mesh: jax.sharding.Mesh) -> dict:
 
 
 def stream_spec(fields: Mapping) -> StreamSpec:
-    """The `StreamSpec` that a checkpoint's `spec.json` tells."""
+    """Return the `StreamSpec` in a checkpoint's `spec.json`."""
 
     def patches(values: Mapping | None) -> PatchSpec | None:
         if values is None:
@@ -107,13 +110,13 @@ def stream_spec(fields: Mapping) -> StreamSpec:
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-    """A trained model that embeds files and words into the space it was trained for.
+    """A trained model that embeds files and texts into its embedding space.
 
     Attributes:
-      experiment: the settings it was trained with.
-      learner: trunk and heads.
+      experiment: settings of the training.
+      learner: backbone and heads.
       assets: tokenizer, class names and spectrogram statistics, as files.
-      step: how many steps it was trained.
+      step: number of training steps.
     """
 
     experiment: Experiment
@@ -122,20 +125,20 @@ class TrainedModel:
     step: int
 
     def embed(self, files: Sequence[str | Path] = (), texts: Sequence[str] = ()) -> dict[str, Float[np.ndarray, "n d"]]:
-        """Unit embeddings: of the pictures and sound of files, and of texts.
+        """Return unit embeddings of the video and audio of files, and of texts.
 
         Args:
-          files: media files, of which those without a modality give NaN there.
+          files: media files; a file without a modality has NaN there.
           texts: captions or queries.
 
         Returns:
-          By modality or group (`video`, `audio`, `video+audio` of the files, `text` of the texts),
-          one row each, in the order given; cosine similarity is the inner product. A name such as
-          `audio@video_audio` is that of another space (`objectives/components/modality_groups.py`), to be compared
-          with no other.
+          Embeddings by modality or group (`video`, `audio`, `video+audio` of the files, `text` of the texts), one row
+          per input in the given order; the inner product is the cosine similarity. A name such as `audio@video_audio`
+          belongs to another space (`objectives/components/modality_groups.py`) and compares only with embeddings of
+          that space.
 
         Raises:
-          ValueError: a file that cannot be read, or nothing to embed.
+          ValueError: an unreadable file, or no input.
         """
         if not (len(files) or len(texts)):
             raise ValueError("nothing to embed: give files, texts, or both")
@@ -147,6 +150,8 @@ class TrainedModel:
             clip, reason = batches.skipped[0]
             raise ValueError(f"{clip}: {reason}")
         return {
+            # Rows are files, then texts: 3 files and 2 texts give 5 rows. `video` returns rows 0 to 2, `text` rows 3
+            # and 4.
             name: np.where(found.present[name][:, None], vectors, np.nan)[_rows(name, len(files), len(texts))]
             for name, vectors in found.vectors.items()
             if found.present[name].any()
@@ -154,16 +159,16 @@ class TrainedModel:
 
 
 def _rows(name: str, files: int, texts: int) -> slice:
-    """Files come first, texts behind them."""
+    """Return the rows of a group: texts come after the files."""
     return slice(files, files + texts) if group_and_space(name)[0] == "text" else slice(0, files)
 
 
 def load(workdir: str | Path, step: Step = None) -> TrainedModel:
-    """Opens a trained model, low-rank updates merged into its matrices.
+    """Open a trained model, with low-rank updates merged into its matrices.
 
     Args:
-      workdir: a run's folder, or what `mmvideo export` wrote.
-      step: which checkpoint, or `best` for the one that `training.best` marks; None takes the newest that is whole.
+      workdir: folder of a run or an export.
+      step: checkpoint, or `best` for the one that `training.best` marks; None is the newest complete one.
 
     Raises:
       ConfigError: the folder holds no run.

@@ -1,4 +1,4 @@
-"""The parameters of a checkpoint and those of a new model, name by name: what fits, and what nothing explains."""
+"""The parameters of a checkpoint and of a new model, compared by name, with explained and unexplained differences."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from mmvideo.training.trainable import TrainableParams, matching
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointParams:
-    """What a checkpoint gives.
+    """The parameters of a checkpoint.
 
     Attributes:
-      source: it in words.
-      shapes: of its parameters as they were saved, by dotted name.
-      fitted: the parameters, made to fit the new model where that is known how to.
-      how: how, by name, those that had to be.
-      spec: of the streams that it was trained with.
+      source: the checkpoint, in words.
+      shapes: shapes as saved, by dotted name.
+      fitted: parameters, adapted to the new model where a method is known.
+      how: method by name, of the adapted ones.
+      spec: modalities of its training.
     """
 
     source: str
@@ -37,26 +37,28 @@ ROOMS = {
     "trunk.norms.": "this model has no final norm",
     "trunk.alone.": "no modality passes the fused layers by itself here",
 }
-"""Parts of a trunk that a setting leaves out as a whole, and why a checkpoint's stay behind then."""
+"""Prefixes of backbone parameters that a setting removes as a whole, with the reason to ignore a checkpoint's."""
 
 
 def compare_parameters(
     old: CheckpointParams, portion: TrainableParams, spec: StreamSpec, config: Training
 ) -> ParamReport:
-    """Puts every parameter into its group, and says what nothing explains.
+    """Assign every parameter to a group, and list unexplained differences.
 
     Args:
       old: the checkpoint.
-      portion: the parameters of the new model, and which are trained.
-      spec: of its streams.
-      config: names what starts anew and what stays behind.
+      portion: parameters of the new model, and the selection of the trained ones.
+      spec: modalities of the new model.
+      config: names of parameters to initialize anew and to ignore.
 
     Raises:
-      ValueError: a pattern of names that matches nothing.
+      ValueError: a name pattern that matches nothing.
     """
     new, found, how = portion.shapes, old.fitted, old.how
     restarted = matching(sorted({*found, *new}), config.init_fresh, "training.init_fresh")
     left = matching(sorted(found), config.init_ignore, "training.init_ignore")
+    # Checkpoint {a, b, c}, model {b, c, d}, init_fresh = [c]: both = {b}, fresh = {c, d}, ignored = {a, c}. Only a and
+    # d need a reason; c has one.
     both = (found.keys() & new.keys()) - restarted - left
     named = {name: "named by init_fresh" for name in restarted} | {name: "named by init_ignore" for name in left}
     gone = set(old.spec.modalities) - set(spec.modalities)
@@ -64,6 +66,8 @@ def compare_parameters(
     ignored = {
         name: (old.shapes[name], named.get(name) or _why_ignored(name, new, gone)) for name in found.keys() - both
     }
+    # Four kinds of mistakes, each an error later: other shapes, missing values, unused values, and frozen random
+    # values.
     surprises = [
         *_misfits({name: (old.shapes[name], new[name]) for name in both if found[name].shape != new[name]}, both),
         *_lacking("training.init_fresh", "of this model is not in it", _unexplained(fresh), new),
@@ -81,16 +85,17 @@ def compare_parameters(
 
 
 def _why_fresh(name: str, old: Mapping[str, np.ndarray]) -> str:
-    """Why a parameter of the new model has no value in the checkpoint; an empty word if nothing explains it."""
+    """Return the reason why a parameter has no value in the checkpoint; empty if nothing explains it."""
     if LORA in name.split("."):
         return "low-rank updates"
     return "an objective that the checkpoint lacks" if _alone(name, old) else ""
 
 
 def _why_ignored(name: str, new: Mapping[str, Shape], gone: set[str]) -> str:
-    """Why a parameter of the checkpoint has no place in the new model; an empty word if nothing explains it."""
+    """Return the reason why a checkpoint's parameter is not in the new model; empty if nothing explains it."""
     if _alone(name, new):
         return "an objective that this run lacks"
+    # Only if the model has nothing under the prefix: a single missing norm of many is a mistake, not a setting.
     room = next((room for room in ROOMS if name.startswith(room)), None)
     if room is not None and not any(other.startswith(room) for other in new):
         return ROOMS[room]
@@ -99,17 +104,18 @@ def _why_ignored(name: str, new: Mapping[str, Shape], gone: set[str]) -> str:
 
 
 def _alone(name: str, others: Mapping[str, object]) -> bool:
-    """Whether it belongs to an objective of which the other model has nothing."""
+    """Return True if a parameter belongs to an objective of which the other model has no parameter."""
     own = objective_of(name)
     return own is not None and not any(objective_of(other) == own for other in others)
 
 
 def _unexplained(group: Mapping[str, tuple[Shape, str]]) -> set[str]:
+    """Return the names without a reason."""
     return {name for name, (_, why) in group.items() if not why}
 
 
 def _misfits(wrong: Mapping[str, tuple[Shape, Shape]], names: Collection[str]) -> list[str]:
-    """What to do about parameters, out of all names, that are of another shape there and here."""
+    """Return the advice for parameters whose shapes differ."""
     if not wrong:
         return []
     name = min(wrong)
@@ -122,7 +128,7 @@ def _misfits(wrong: Mapping[str, tuple[Shape, Shape]], names: Collection[str]) -
 
 
 def _lacking(setting: str, what: str, some: Collection[str], names: Collection[str]) -> list[str]:
-    """What to do about parameters, out of all names, that only one of the models has."""
+    """Return the advice for parameters that only one of the models has."""
     if not some:
         return []
     more = f" and {len(some) - 1} more" if len(some) > 1 else ""
@@ -131,7 +137,7 @@ def _lacking(setting: str, what: str, some: Collection[str], names: Collection[s
 
 
 def _stuck(some: Collection[str], names: Collection[str]) -> list[str]:
-    """What to do about parameters, out of all names, that would keep their random values, because they are frozen."""
+    """Return the advice for parameters that would keep random values, because they are frozen."""
     if not some:
         return []
     return [

@@ -1,4 +1,4 @@
-"""What a new run took of a checkpoint, what it changed, made anew or left there; and whether that is as expected."""
+"""The report of a warm start: parameters loaded, resized, new and ignored, and unexpected differences."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from mmvideo.records.whole import write_whole
 Shape = tuple[int, ...]
 
 RECORD = "init.json"
-"""The file of a workdir that tells where its first parameters come from."""
+"""Name of the file in a workdir that records the origin of its initial parameters."""
 
 SHOWN = 4
-"""How many groups, names or patterns a line shows before it says `and … more`."""
+"""Half the number of groups, names or patterns on a line before `and … more`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ParamReport:
-    """Every parameter of the new model, and every one of the checkpoint, in one of five groups.
+    """The parameters of the new model and of the checkpoint, each in one of four groups, and the unexplained ones.
 
     Attributes:
       source: the checkpoint, in words.
-      loaded: shape by name of those that were taken as they are.
-      resized: shapes there and here, and how one became the other, by name.
-      fresh: shape and reason by name of those that start anew.
-      ignored: the same of those that stay behind.
-      surprises: what nothing explains: a line for each kind of mismatch, with what to do.
+      loaded: shapes of unchanged parameters, by name.
+      resized: old shape, new shape and method of adapted parameters, by name.
+      fresh: shape and reason of newly initialized parameters, by name.
+      ignored: shape and reason of unused parameters of the checkpoint, by name.
+      surprises: unexplained differences: a line per kind, with advice.
     """
 
     source: str
@@ -43,7 +43,7 @@ class ParamReport:
     surprises: Sequence[str] = ()
 
     def lines(self) -> list[str]:
-        """The groups for the screen, with how many parameters and numbers each has."""
+        """Return the groups as lines, with the number of parameters and elements of each."""
         resized = {name: here for name, (_, here, _) in self.resized.items()}
         changes = [
             f"{name} {_sizes(there)} → {_sizes(here)} ({how})" if there != here else f"{name} {_sizes(here)} ({how})"
@@ -63,7 +63,7 @@ class ParamReport:
         return [f"first parameters from {self.source}", *found]
 
     def record(self) -> dict[str, Any]:
-        """The groups as plain values for JSON."""
+        """Return the groups as plain values for JSON."""
         return {
             "source": self.source,
             "loaded": {name: list(shape) for name, shape in sorted(self.loaded.items())},
@@ -76,19 +76,21 @@ class ParamReport:
         }
 
     def write(self, workdir: Path) -> None:
-        """Writes `init.json`, sealed."""
+        """Write `init.json`, sealed with its digest."""
         write_whole(workdir / RECORD, json.dumps(seal(self.record()), indent=1) + "\n")
 
 
 def patterns(names: Iterable[str], others: Iterable[str]) -> str:
-    """Patterns, as a setting takes them, that match all of the names and none of the others; no more than a few."""
+    """Return a few name patterns for a setting, which match all of the names and none of the others."""
     names, others = sorted(names), list(others)
     found = dict.fromkeys(_pattern(name, names, others) for name in names)
     return " ".join(f"'{pattern}'" for pattern in list(found)[: 2 * SHOWN]) + (" …" if len(found) > 2 * SHOWN else "")
 
 
 def _pattern(name: str, names: Sequence[str], others: Sequence[str]) -> str:
-    """The widest pattern by leading parts of a name that matches more than it and no other; or the name."""
+    """Return the shortest prefix pattern that matches more than one name and no other; or the name itself."""
+    # Names heads.ctc.bias and heads.ctc.kernel, other heads.text.kernel: "heads.ctc." is the first prefix without an
+    # other, so the pattern is heads.ctc.*.
     parts = name.split(".")
     for count in range(2, len(parts)):
         start = ".".join(parts[:count]) + "."
@@ -98,32 +100,36 @@ def _pattern(name: str, names: Sequence[str], others: Sequence[str]) -> str:
 
 
 def objective_of(name: str) -> str | None:
-    """The objective whose heads a parameter is of; None for one of the trunk."""
+    """Return the objective of a head's parameter; None for a parameter of the backbone."""
     room, *rest = name.split(".")
     return rest[0] if room == "heads" else None
 
 
 def modalities_of(name: str) -> set[str]:
-    """The modalities that the name of a parameter speaks of: those whose absence explains its own."""
+    """Return the modalities in the name of a parameter; if one is absent, that explains the parameter's absence."""
     if name.startswith("trunk.space."):
         return {"video"}
+    # trunk.tables.video_audio.kernel splits into trunk, tables, video, audio, kernel: {"video", "audio"}.
     return set(re.split(r"[.+_-]", name)) & {"video", "audio", "text"}
 
 
 def _shapes(group: Mapping[str, tuple[Shape, str]]) -> dict[str, Shape]:
+    """Return the shapes of a group."""
     return {name: shape for name, (shape, _) in group.items()}
 
 
 def _records(group: Mapping[str, tuple[Shape, str]]) -> dict[str, Any]:
+    """Return a group as plain values."""
     return {name: {"shape": list(shape), "why": why} for name, (shape, why) in sorted(group.items())}
 
 
 def _count(shapes: Mapping[str, Shape]) -> int:
+    """Return the number of elements of all shapes."""
     return sum(math.prod(shape) for shape in shapes.values())
 
 
 def _groups(names: Iterable[str]) -> list[str]:
-    """`trunk.blocks (12)`: the first two parts of the names, with how many there are of each."""
+    """Return the first two parts of the names with the number of names, such as `trunk.blocks (12)`."""
     counts: dict[str, int] = {}
     for name in sorted(names):
         group = ".".join(name.split(".")[:2])
@@ -132,15 +138,17 @@ def _groups(names: Iterable[str]) -> list[str]:
 
 
 def _reasons(group: Mapping[str, tuple[Shape, str]]) -> list[str]:
-    """The groups of the names under the reason that they share."""
+    """Return the groups of names under each shared reason."""
     reasons = sorted({why for _, why in group.values()})
     return [f"{', '.join(_groups(n for n, (_, w) in group.items() if w == why))}: {why}" for why in reasons]
 
 
 def _shorten(items: Sequence[str], between: str) -> str:
+    """Return the first items joined, with the number of further ones."""
     more = f"{between}and {len(items) - 2 * SHOWN} more" if len(items) > 2 * SHOWN else ""
     return between.join(items[: 2 * SHOWN]) + more
 
 
 def _sizes(shape: Shape) -> str:
+    """Return a shape such as `768×3072`; `1` for a scalar."""
     return "×".join(map(str, shape)) or "1"

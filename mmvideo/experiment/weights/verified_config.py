@@ -1,7 +1,7 @@
-"""Opens the settings of a run, compared with the copy that each checkpoint keeps under a digest.
+"""The settings of a run, verified against the copy that each checkpoint stores under a digest.
 
-`config.json` lies open in the workdir. A changed byte in it may still be JSON, and of other settings; the weights would
-then be read as something that they are not.
+`config.json` in the workdir can be edited. With a changed byte it may still be valid JSON for other settings, and the
+weights would be misinterpreted.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
 
 def load_run(workdir: str | Path, step: Step = None) -> Experiment:
-    """Return the settings of a run, or of what was exported of one.
+    """Return the settings of a run or an export.
 
     Args:
       workdir: its folder.
-      step: the checkpoint whose copy is compared; None takes the newest that is whole.
+      step: checkpoint to compare with; None is the newest complete one.
 
     Raises:
-      ConfigError: there is no run, its `config.json` can't be read, or a setting differs from the checkpoint's that
-        changes what the weights mean.
+      ConfigError: no run, an unreadable `config.json`, or a setting that changes the meaning of the weights and differs
+        from the checkpoint's.
     """
     folder = find_run(workdir)
     try:
@@ -45,9 +45,9 @@ def load_run(workdir: str | Path, step: Step = None) -> Experiment:
 
 
 def check_config(workdir: str | Path, step: Step = None) -> None:
-    """Compare a run's `config.json` with the checkpoint's copy; what may differ on a resume is said, no more.
+    """Compare a run's `config.json` with the checkpoint's copy; print differences that a resumed run may have.
 
-    A run without a checkpoint that can be read has no copy to compare with.
+    A run without a readable checkpoint has no copy to compare with.
 
     Raises:
       ConfigError: as `load_run`.
@@ -61,6 +61,7 @@ def check_config(workdir: str | Path, step: Step = None) -> None:
     if here == copy:
         return
     there, here = json.loads(copy), json.loads(here)
+    # RESUMABLE_FIELDS (such as evaluation settings) and paths may differ; sizes of the model or objectives may not.
     wrong = differences(there, here, (*RESUMABLE_FIELDS, *PATHS))
     if wrong:
         raise ConfigError(
@@ -74,7 +75,7 @@ def check_config(workdir: str | Path, step: Step = None) -> None:
 
 
 def _copy(folder: Path, step: Step) -> tuple[int, bytes] | None:
-    """The step of the checkpoint and the config.json in it; None where none can be read."""
+    """Return the step of the checkpoint and its copy of config.json; None if no checkpoint can be read."""
     with Checkpoints(folder / "checkpoints", loud=False) as checkpoints:
         if checkpoints.latest is None:
             return None
@@ -83,8 +84,9 @@ def _copy(folder: Path, step: Step) -> tuple[int, bytes] | None:
                 lambda found: (found, read_record(checkpoints.folder / str(found) / RECORD)[1][CONFIG]), step
             )
         except (CheckpointError, KeyError):
-            return None  # Whoever wants its arrays is told.
+            return None  # Code that reads the arrays raises the error.
 
 
 def _mend(folder: Path, step: int) -> str:
+    """Return the end of an error message: the path of the copy."""
     return f"; its copy is {folder / 'checkpoints' / str(step) / RECORD / CONFIG}: put it back in its place"

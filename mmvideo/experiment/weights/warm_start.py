@@ -1,4 +1,4 @@
-"""The first parameters of a run that goes on from another one's: taken by name, made to fit, told and checked."""
+"""The warm start of a run: parameters of another run are matched by name, adapted, reported and checked."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mmvideo.training.config import Training
 from mmvideo.training.trainable import trainable_params
 
 TOKENIZER, CLASSES = "tokenizer.model", "classes.json"
-"""The assets that say what pieces of text and numbers of classes mean."""
+"""Files that define the meaning of token ids and class indices."""
 
 Arrays = dict[str, np.ndarray]
 """Parameters by dotted name, on the host."""
@@ -38,10 +38,10 @@ class Source:
     """A checkpoint to start from.
 
     Attributes:
-      what: it in words, for errors.
-      folder: of the checkpoint.
-      parameters: what it holds, low-rank updates merged.
-      assets: the files that travel in it.
+      what: the checkpoint in words, for errors.
+      folder: folder of the checkpoint.
+      parameters: its parameters, with low-rank updates merged.
+      assets: files stored in it.
     """
 
     what: str
@@ -51,24 +51,24 @@ class Source:
 
     @property
     def spec(self) -> StreamSpec:
-        """The modalities that it was trained with."""
+        """Modalities of its training."""
         return stream_spec(json.loads(self.assets["spec.json"]))
 
 
 def start_from_checkpoint(
     config: Training, assets: Mapping[str, bytes], workdir: str | Path | None, learner: Learner
 ) -> None:
-    """Gives a new learner the parameters of the checkpoint `config.init_from`; prints what was done, and writes it.
+    """Initialize a new learner from the checkpoint `config.init_from`; print a report, and write it.
 
     Args:
-      config: names the checkpoint, what starts anew all the same, and what may stay behind.
-      assets: of the new run, with its tokenizer and its classes.
-      workdir: where `init.json` is written; None writes none.
-      learner: changed in place.
+      config: checkpoint, and names of parameters to initialize anew and to ignore.
+      assets: files of the new run, with its tokenizer and its classes.
+      workdir: folder for `init.json`; None writes none.
+      learner: learner, changed in place.
 
     Raises:
-      CheckpointError: there is no checkpoint, it is damaged, its pieces of text or its classes mean others, or a
-        parameter is missing, left over, frozen without a value, or of another shape, where nothing explains it.
+      CheckpointError: no checkpoint, a damaged one, other token ids or classes, or an unexplained difference: a
+        parameter that is missing, unused, frozen without a value, or of another shape.
     """
     state = nnx.state(learner, nnx.Param)
     new = {".".join(map(str, path)): variable for path, variable in nnx.to_flat_state(state)}
@@ -83,7 +83,7 @@ def start_from_checkpoint(
     for name, value in values.items():
         new[name].set_value(_placed(value, new[name].get_value()))
     nnx.update(learner, state)
-    # What an objective made of the new trunk, such as a teacher, it makes of this one.
+    # Objectives copied the new backbone's random parameters, for example into a teacher: they copy again.
     learner.begin()
     if jax.process_index() == 0:
         print("\n".join(taken.lines()))
@@ -92,10 +92,10 @@ def start_from_checkpoint(
 
 
 def open_source(path: Path) -> Source:
-    """Reads a run's newest checkpoint, or the one that a path names.
+    """Read a run's newest checkpoint, or the one that a path names.
 
     Raises:
-      CheckpointError: there is none, or it is damaged.
+      CheckpointError: no checkpoint, or a damaged one.
     """
     folder, step = _checkpoint(path)
     with Checkpoints(folder) as checkpoints:
@@ -103,6 +103,8 @@ def open_source(path: Path) -> Source:
             lambda found: (found, checkpoints.parameters(found), checkpoints.assets(found)), step
         )
 
+    # The update is added as B A * alpha / rank; alpha is in the checkpoint's config, the rank in the shape of its
+    # matrices.
     def scale(rank: int) -> float:
         return json.loads(assets["config.json"])["training"]["tune"]["lora"]["alpha"] / rank
 
@@ -111,7 +113,8 @@ def open_source(path: Path) -> Source:
 
 
 def _checkpoint(path: Path) -> tuple[Path, Step]:
-    """The folder of checkpoints that a path means, and which one it names."""
+    """Return the checkpoint folder that a path means, and the step that it names."""
+    # runs/a means the newest step, runs/a/checkpoints/best the marked one, runs/a/checkpoints/400 step 400.
     if path.name == "best" and path.parent.name == "checkpoints":
         return path.parent, "best"
     if path.name.isdigit() and (path / "record").is_dir():
@@ -128,17 +131,18 @@ def _checkpoint(path: Path) -> tuple[Path, Step]:
 def fit_parameters(
     parameters: Arrays, here: Mapping[str, np.ndarray], before: StreamSpec, spec: StreamSpec, config: Training
 ) -> tuple[Arrays, dict[str, str]]:
-    """The parameters of a checkpoint made to fit a new model, and how, by name, those that had to be.
+    """Return the parameters of a checkpoint adapted to a new model, and the method by name of the adapted ones.
 
     Args:
-      parameters: of the checkpoint.
-      here: those of the new model that are tables or stand for modalities, by name; others are not looked at.
-      before, spec: of the streams of both.
-      config: says how kernels of single frames become those of tubelets.
+      parameters: parameters of the checkpoint.
+      here: position tables and modality parameters of the new model, by name; others are not needed.
+      before, spec: modalities of the checkpoint and of the new model.
+      config: inflation of kernels of single frames to tubelets.
     """
     found = inflate_video(parameters, before, spec, config.inflation)
     how = {name: f"inflated, {config.inflation}" for name in _changed(parameters, found)}
     own = {name: here[name] for name in found if name in here and _fits_by_rows(name)}
+    # Each step gets the result of the previous one; `how` keeps the last step that changed an array.
     for step, why in ((modality_rows, "rows of its modalities"), (resize_positions, "positions")):
         fitted = step(found, own, before, spec)
         how |= dict.fromkeys(_changed(found, fitted), why)
@@ -147,10 +151,12 @@ def fit_parameters(
 
 
 def _fits_by_rows(name: str) -> bool:
+    """Return True for tables and special tokens, whose rows stand for positions or modalities."""
     return ".tables." in name or ".extra." in name
 
 
 def _changed(old: Mapping[str, np.ndarray], new: Mapping[str, np.ndarray]) -> list[str]:
+    """Return the names of arrays that differ."""
     return [name for name, value in new.items() if not np.array_equal(value, old[name])]
 
 
@@ -162,9 +168,10 @@ def _check(
     learner: Learner,
     assets: Mapping[str, bytes],
 ) -> None:
-    """Raises unless what is taken means the same here, and all else is as expected."""
+    """Raise unless the loaded parameters have the same meaning here and nothing unexplained is left."""
     if not values:
         raise CheckpointError(f"{source.what} has no parameter that this model has; it is another kind of model")
+    # Token 17 of another tokenizer is another word: the embedding has the right shape and the wrong meaning.
     text_tokens = [name for name in values if "vocab" in (new[name].get_metadata().get("axes") or ())]
     if text_tokens and source.assets.get(TOKENIZER) != assets.get(TOKENIZER):
         raise CheckpointError(
@@ -178,7 +185,7 @@ def _check(
 
 
 def _check_classes(source: Source, values: Arrays, learner: Learner, assets: Mapping[str, bytes]) -> None:
-    """Raises if heads are taken whose classes are others, though as many."""
+    """Raise if loaded heads have other classes, even if as many."""
     before, here = (json.loads(each.get(CLASSES, b"{}")) for each in (source.assets, assets))
     for name, objective in learner.objectives.items():
         label = getattr(objective, "label", None)
@@ -192,11 +199,11 @@ def _check_classes(source: Source, values: Arrays, learner: Learner, assets: Map
 
 
 def _whole(value: jax.Array) -> np.ndarray:
-    """An array on the host, also where other processes hold parts of it."""
+    """Return a whole array on the host, even if other processes hold parts of it."""
     return np.asarray(multihost_utils.process_allgather(value, tiled=True))
 
 
 def _placed(value: np.ndarray, like: jax.Array) -> jax.Array:
-    """A host array laid out as another array is."""
+    """Return a host array with the sharding of another array."""
     value = value.astype(like.dtype)
     return jax.make_array_from_callback(value.shape, like.sharding, lambda index: value[index])

@@ -1,4 +1,4 @@
-"""Writes what a trained model makes of a corpus, for other models to learn from (`Input.embeddings`)."""
+"""The embeddings of a corpus by a trained model, written as targets for other models (`Input.embeddings`)."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from mmvideo.parallel.processes import initialize
 
 @dataclasses.dataclass(frozen=True)
 class WrittenEmbeddings:
-    """What a file of embeddings holds.
+    """The content of an embeddings file.
 
     Attributes:
-      clips: clips in it.
-      known: how many of them have a vector, by modality or group.
-      width: numbers in a vector, by modality or group.
-      skipped: ids of clips that gave nothing, each with the reason; of this process.
+      clips: number of clips.
+      known: number of clips with a vector, by modality or group.
+      width: width of the vectors, by modality or group.
+      skipped: ids and reasons of unreadable clips, of this process.
     """
 
     clips: int
@@ -48,19 +48,18 @@ def write_embeddings(
     features: bool = False,
     step: Step = None,
 ) -> WrittenEmbeddings:
-    """Embeds the clips of corpora by a checkpoint of a run, and writes ids and vectors as one .npz file.
+    """Embed the clips of corpora with a checkpoint of a run, and write ids and vectors to one .npz file.
 
     Args:
-      workdir: the run.
-      corpora: folders of corpora, or embedded sets.
-      out: the file.
-      named: splits that are embedded of each; empty takes all that it has.
-      features: write the mean features of the trunk before any head, in place of the embeddings of the
-        contrastive heads.
-      step: which checkpoint; None takes the newest that is whole.
+      workdir: folder of the run.
+      corpora: folders of corpora, or embedded corpora.
+      out: output file.
+      named: splits of each corpus; empty embeds all.
+      features: mean features of the backbone before any head, instead of the embeddings of the contrastive heads.
+      step: checkpoint; None is the newest complete one.
 
     Raises:
-      ValueError: no run, no checkpoint, no such corpus or split, or a run that embeds nothing.
+      ValueError: no run, no checkpoint, an unknown corpus or split, or a run without embeddings.
     """
     initialize()
     enable_compilation_cache()
@@ -79,6 +78,7 @@ def write_embeddings(
         )
         found = embed_corpus(learner, batches, functools.partial(device_put_batch, mesh=mesh))
     vectors, present = (found.features, found.featured) if features else (found.vectors, found.present)
+    # A clip without a modality has a row of NaN there, so that rows match ids; groups that no clip has are left out.
     groups = {group: np.where(present[group][:, None], vectors[group], np.nan) for group in vectors}
     groups = {group: values for group, values in groups.items() if present[group].any()}
     if not groups:
