@@ -49,7 +49,7 @@ def run_advise(options: argparse.Namespace) -> int:
 
 
 def _holdings(corpus: str, holds: dict[str, Any]) -> list[str]:
-    """What the corpus holds, as lines."""
+    """Return the contents of a corpus as lines."""
     others = ", ".join(f"{count:,} {split}" for split, count in holds["splits"].items())
     media = {"video": "with_video", "audio": "with_audio", "captions": "with_captions"}
     lines = [f"{corpus}: {others}"]

@@ -1,4 +1,4 @@
-"""The part of `mmvideo plan` that is about a step's time, kernel by kernel: `--profile`."""
+"""The output of `mmvideo plan --profile`: the time of a step, kernel by kernel."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ WAYS = ("scanned", "unrolled")
 
 
 def price_both(experiment: Experiment, launch: DevicePlan) -> list[Priced]:
-    """The step with scanned and with unrolled layers; of a model that has no such layers, once.
+    """Return the price of a step with scanned and with unrolled layers; one price for a model without such layers.
 
     Raises:
-      ValueError: as of `price_launch`.
+      ValueError: as `price_launch`.
     """
     from mmvideo.experiment.planning.priced import price_launch
     from mmvideo.model.config import Model
@@ -33,11 +33,11 @@ def price_both(experiment: Experiment, launch: DevicePlan) -> list[Priced]:
 
 
 def profile_tables(found: list[Priced], ahead: str) -> list[Table]:
-    """Milliseconds by category, a column a program; then the operations that take longest in what a run does.
+    """Return a table of milliseconds by category and program, and one of the longest operations of a run's own program.
 
     Args:
-      found: of `price_both`.
-      ahead: which of them a run does.
+      found: prices from `price_both`.
+      ahead: `scanned` or `unrolled`, as a run does it.
     """
     from mmvideo.cli.terminal.tables import new_table
 

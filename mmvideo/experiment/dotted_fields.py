@@ -11,14 +11,14 @@ from mmvideo.experiment.config import Experiment
 
 
 def override(experiment: Experiment, fields: Mapping[str, Any]) -> Experiment:
-    """Return the experiment with other values of some fields.
+    """Return the experiment with new values for some fields.
 
     Args:
       experiment: the settings.
-      fields: values by dotted names, such as `model.fusion.layer`; the names of objectives are keys of their dict.
+      fields: values by dotted name, such as `model.fusion.layer`; names of objectives are keys of their dict.
 
     Raises:
-      ValueError: a field that isn't there, with what is near.
+      ValueError: an unknown field; the message names similar ones.
     """
     for name, value in fields.items():
         experiment = _with(experiment, name.split("."), value, name)
@@ -29,7 +29,7 @@ def field_of(experiment: Experiment, name: str) -> Any:
     """Return the value of a field by its dotted name.
 
     Raises:
-      KeyError: there is no such field, or a part of the experiment that holds it is None.
+      KeyError: an unknown field, or a group of settings on the path is None.
     """
     node: Any = experiment
     for part in name.split("."):
@@ -43,6 +43,7 @@ def field_of(experiment: Experiment, name: str) -> Any:
 
 
 def _with(node: Any, path: list[str], value: Any, name: str) -> Any:
+    """Return a node with a new value at a path below it; frozen dataclasses and dicts are copied along the path."""
     first, *rest = path
     if dataclasses.is_dataclass(node):
         known = [field.name for field in dataclasses.fields(node)]
@@ -50,7 +51,8 @@ def _with(node: Any, path: list[str], value: Any, name: str) -> Any:
         known = list(node)
     else:
         raise ValueError(f"field '{name}': '{first}' is asked of {node!r}, which has no fields")
-    # A new objective may be added to the dict.
+    # Only the last name of a path may be new, and only in a dict: `objectives.caption` adds an objective, but
+    # `objectives.caption.weight` without that objective is a mistake.
     if first not in known and not (isinstance(node, Mapping) and not rest):
         near = difflib.get_close_matches(first, known, 1)
         raise ValueError(

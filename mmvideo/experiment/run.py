@@ -111,11 +111,12 @@ def _say(text: str) -> None:
 
 
 def _fitted(experiment: Experiment, workdir: str | Path, given: frozenset[str]) -> Experiment:
-    """The experiment with what it leaves to the corpus, which the first process tells."""
+    """Return the experiment with the choices that it leaves to the corpus; the first process prints them."""
     if not is_open(experiment):
         return experiment
     names = ", ".join(source.path for source in experiment.input.sources)
     _say(f"reading {names} to choose settings")
+    # All processes read the same corpus, so all make the same choices without communication.
     experiment, chosen = fit(experiment, given, workdir)
     if chosen:
         _say(f"chosen from {names} (flags choose otherwise; mmvideo data advise tells more):")

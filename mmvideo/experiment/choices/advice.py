@@ -1,4 +1,4 @@
-"""Advice on a corpus: what it holds, what a recipe would choose of it and why, what to mind."""
+"""Advice on a corpus: its contents, a recipe's choices with reasons, and cautions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mmvideo.input.mixture import CorpusMixture
 from mmvideo.objectives import Classification
 
 RECIPES = {"finetune": "configs/finetune/folder.py", "pretrain": "configs/pretrain/folder.py"}
-"""The recipes for one's own clips, with labels and without."""
+"""Recipes for a folder of clips, with labels and without."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Advice:
     """Advice on a corpus.
 
     Attributes:
-      corpus: its name.
-      holds: what it holds: splits, clips with each modality, seconds, sizes and rates by quantile, labels.
-      recipe: for which the choices are made.
-      chosen: the choices, with reasons.
-      cautions: what to mind.
-      command: that trains with them.
+      corpus: name of the corpus.
+      holds: contents: splits, clips with each modality, quantiles of seconds, sizes and rates, and labels.
+      recipe: recipe of the choices.
+      chosen: choices with reasons.
+      cautions: warnings about the clips.
+      command: command that trains with the choices.
     """
 
     corpus: str
@@ -44,16 +44,17 @@ class Advice:
 
 
 def advise(corpus: str, recipe: str | None = None, split: str = "train") -> Advice:
-    """Look at a corpus and choose for it what a recipe leaves open; nothing is trained.
+    """Inspect a corpus and make the choices that a recipe leaves to it; nothing is trained.
 
     Args:
       corpus: its folder, or `samples:NAME`.
-      recipe: a recipe, `finetune` or `pretrain`; None takes the former where there are labels with classes.
-      split: the training clips.
+      recipe: path of a recipe, `finetune` or `pretrain`; None is `finetune` for a corpus with class labels, else
+        `pretrain`.
+      split: split of the training clips.
 
     Raises:
       CorpusError: the folder is no corpus, or has no such split.
-      ConfigError: the recipe asks for what the corpus lacks.
+      ConfigError: the recipe needs something that the corpus lacks.
     """
     mixture = CorpusMixture([open_corpus(corpus, split)])
     kinds = mixture.annotations.single + mixture.annotations.several
@@ -69,7 +70,7 @@ def advise(corpus: str, recipe: str | None = None, split: str = "train") -> Advi
 
 
 def holdings(corpus: str, mixture: CorpusMixture) -> dict[str, Any]:
-    """What a corpus holds, as plain values."""
+    """Return the contents of a corpus as plain values."""
     video = mixture.has_video
     facts: dict[str, Any] = {
         "splits": splits(corpus),
@@ -87,7 +88,7 @@ def holdings(corpus: str, mixture: CorpusMixture) -> dict[str, Any]:
 
 
 def cautions(experiment: Experiment) -> Iterator[str]:
-    """Tell what to mind of the clips of an experiment whose choices are made."""
+    """Yield warnings about the clips of an experiment whose choices are made."""
     corpus = open_sources(experiment)
     yield from media_cautions(corpus)
     sources = held_out(experiment)
@@ -98,7 +99,7 @@ def cautions(experiment: Experiment) -> Iterator[str]:
 
 
 def _classes(mixture: CorpusMixture, kind: str) -> dict[str, Any]:
-    """The sort of a kind of label, and the clips of each class."""
+    """Return the sort of a label field, and the number of clips of each class."""
     sort = mixture.annotations.sort(kind)
     if sort == "number":
         return {"sort": sort}
@@ -107,12 +108,12 @@ def _classes(mixture: CorpusMixture, kind: str) -> dict[str, Any]:
 
 
 def _quantiles(values: np.ndarray) -> dict[str, float]:
-    """The least, median and largest value."""
+    """Return the smallest, the median and the largest value."""
     found = {"least": values.min(), "median": np.median(values), "most": values.max()}
     return {name: round(float(value), 3) for name, value in found.items()}
 
 
 def _found(recipe: str) -> Path:
-    """A recipe where it is named, or in the checkout that the package lies in."""
+    """Return the path of a recipe, relative to the working directory or else to the checkout of the package."""
     here, beside = Path(recipe), Path(__file__).parents[3] / recipe
     return beside if not here.exists() and beside.exists() else here

@@ -20,12 +20,12 @@ from mmvideo.objectives import Classification
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
-    """A field that was chosen.
+    """A chosen field.
 
     Attributes:
-      field: its dotted name.
-      value: what was chosen.
-      why: the reason.
+      field: dotted name.
+      value: chosen value.
+      why: reason.
     """
 
     field: str
@@ -34,10 +34,12 @@ class Chosen:
 
 
 Step = Callable[[Experiment, CorpusMixture, frozenset[str]], Found]
-"""Gives values and reasons by the names of fields."""
+"""Function that returns values and reasons by field name."""
 
 
 def _of_input(field: str, choose: Chooser) -> Step:
+    """Return the step of an input field."""
+
     def step(experiment: Experiment, corpus: CorpusMixture, given: frozenset[str]) -> Found:
         choice = choose(Situation(experiment.input, corpus, given))
         return {} if choice is None else {field: (choice.value, choice.why)}
@@ -46,6 +48,8 @@ def _of_input(field: str, choose: Chooser) -> Step:
 
 
 def _of_run(field: str, choose: Callable) -> Step:
+    """Return the step of a training or evaluation field."""
+
     def step(experiment: Experiment, corpus: CorpusMixture, given: frozenset[str]) -> Found:
         choice = choose(experiment, corpus, given)
         return {} if choice is None else {field: (choice.value, choice.why)}
@@ -60,11 +64,11 @@ STEPS: dict[str, Step] = {
     "training.optimizer.warmup": _of_run("training.optimizer.warmup", run_length_choices.choose_warmup),
     "evaluation.views": _of_run("evaluation.views", run_length_choices.choose_views),
 }
-"""What can be chosen, in the order in which one follows from another."""
+"""All fields that can be chosen, in order of dependence: later choices use earlier ones."""
 
 
 def is_open(experiment: Experiment) -> bool:
-    """Whether something of the settings is left to the corpus."""
+    """Return True if the corpus decides some of the settings."""
     classes = (one for one in experiment.objectives.values() if isinstance(one, Classification))
     return bool(experiment.choose) or any(one.classes is None for one in classes)
 
@@ -72,21 +76,23 @@ def is_open(experiment: Experiment) -> bool:
 def fit(
     experiment: Experiment, given: frozenset[str] = frozenset(), workdir: str | Path | None = None
 ) -> tuple[Experiment, list[Chosen]]:
-    """Choose what the settings leave to the corpus: what `choose` names, and classes that nobody counted.
+    """Choose the settings that are left to the corpus: the fields in `choose`, and numbers of classes that are None.
 
     Args:
       experiment: the settings.
-      given: dotted names of fields that the user gave; they stay as they are, and other choices follow them.
-      workdir: of a run that may have begun; its choices are kept, but for objectives, which follow from the labels.
+      given: dotted names of fields that the user set; they are kept, and other choices adapt to them.
+      workdir: workdir of a run that may have started; its choices are kept, except objectives, which follow from the
+        labels.
 
     Returns:
-      The settings with nothing left open, and what was chosen now, in order.
+      The complete settings, and the new choices in order.
 
     Raises:
-      ConfigError: `choose` names what can't be chosen, or the corpus lacks what the objectives ask for.
+      ConfigError: `choose` names a field that cannot be chosen, or the corpus lacks what the objectives need.
       CorpusError: a folder is no complete corpus.
     """
     _check_names(experiment.choose)
+    # A resumed run must keep its shapes even if clips were added to the corpus since.
     before = None if workdir is None else _begun(Path(workdir))
     found: list[Chosen] = []
     corpus = open_sources(experiment)
@@ -101,20 +107,24 @@ def fit(
 
 
 def open_sources(experiment: Experiment) -> CorpusMixture:
-    """Open the training clips of an experiment; raises CorpusError where a source is no corpus."""
+    """Open the training clips of an experiment.
+
+    Raises:
+      CorpusError: a source is no corpus.
+    """
     from mmvideo.datasets.corpus import open_corpus
 
     return CorpusMixture([open_corpus(source.path, source.split) for source in experiment.input.sources])
 
 
 def given_fields(arguments: list[str]) -> frozenset[str]:
-    """Return the dotted names of the fields that flags give: `input.video.size` of `--input.video.size=64`."""
+    """Return the dotted names of the fields that flags set: `input.video.size` for `--input.video.size=64`."""
     flags = (argument.split("=")[0] for argument in arguments if argument.startswith("--"))
     return frozenset(flag[2:].replace("-", "_") for flag in flags)
 
 
 def choice_lines(chosen: list[Chosen]) -> Iterator[str]:
-    """Give a line for each choice: the field, its value, the reason."""
+    """Yield a line for each choice: field, value and reason."""
     rows = [(one.field, _value(one.value), one.why) for one in chosen]
     wide, long = (max((len(row[column]) for row in rows), default=0) for column in (0, 1))
     for field, value, why in rows:
@@ -122,7 +132,7 @@ def choice_lines(chosen: list[Chosen]) -> Iterator[str]:
 
 
 def _value(value: Any) -> str:
-    """A value as a flag would give it; of an object what isn't its default."""
+    """Return a value as in a flag; for an object, its fields that are not None."""
     if isinstance(value, tuple):
         return " ".join(map(str, value))
     if isinstance(value, dict):
@@ -134,8 +144,9 @@ def _value(value: Any) -> str:
 
 
 def _wanted(experiment: Experiment) -> list[tuple[str, Step]]:
-    """The steps that `choose` asks for, by name; classes are counted in any case."""
+    """Return the steps that `choose` requests, by name; classes are always counted."""
     groups = experiment.choose or ()
+    # choose = ("input.video",) selects the steps input.video, input.video.fps, … and no other.
     wanted = [(name, step) for name, step in STEPS.items() if any(_within(name, group) for group in groups)]
     if "objectives" not in dict(wanted):
         wanted.append(("objectives", objective_choices.choose_classes))
@@ -143,17 +154,20 @@ def _wanted(experiment: Experiment) -> list[tuple[str, Step]]:
 
 
 def _within(name: str, group: str) -> bool:
+    """Return True if a name is the group itself or lies below it."""
     return name == group or name.startswith(f"{group}.")
 
 
 def _check_names(choose: tuple[str, ...] | None) -> None:
+    """Raise if `choose` names something that cannot be chosen."""
     for group in choose or ():
         if not any(_within(name, group) for name in STEPS):
             raise ConfigError(f"choose names {group!r}, which no corpus tells; it tells {', '.join(STEPS)}")
 
 
 def _with_given(experiment: Experiment, field: str, value: Any, given: frozenset[str]) -> Experiment:
-    """Set a field, within which fields that were given stay."""
+    """Set a field, but keep the fields below it that the user set."""
+    # --input.video.size 64 with a chosen input.video: the choice replaces the whole group, then 64 is put back.
     within = [name for name in given if name.startswith(f"{field}.")]
     kept = {name: field_of(experiment, name) for name in within}
     changed = override(experiment, {field: value})
@@ -168,13 +182,13 @@ def _with_given(experiment: Experiment, field: str, value: Any, given: frozenset
 
 
 def _lacking(field: str) -> str:
-    """What no clip of the corpus has where a part of the settings is left out."""
+    """Return what the corpus lacks where a group of settings is left out."""
     names = {"input.video": "video", "input.audio": "audio", "input.text": "a caption"}
     return f"no clip has {names[field]}" if field in names else "the clips don't have what it needs"
 
 
 def _begun(workdir: Path) -> Experiment | None:
-    """The settings of a run that has a checkpoint in the workdir; None where there is none that can be read."""
+    """Return the settings of a run that has a checkpoint; None where there is none or they cannot be read."""
     if not any((workdir / "checkpoints").glob("[0-9]*")):
         return None
     try:
@@ -184,9 +198,9 @@ def _begun(workdir: Path) -> Experiment | None:
 
 
 def _kept(before: Experiment, field: str) -> Found:
-    """The value of a field in a run that has begun; none within a part that the run does without.
+    """Return the value of a field in a started run; nothing for a field of a group that the run does without.
 
-    Of a part that it has, such as `input.video`, only the fields that are chosen are kept.
+    Of a group that the run has, such as `input.video`, only the chosen fields are kept.
     """
     try:
         value = field_of(before, field)

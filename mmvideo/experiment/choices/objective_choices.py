@@ -1,4 +1,4 @@
-"""Objectives as far as the corpus decides: kinds of label, their classes, pairs of modalities."""
+"""The choices of objectives that a corpus decides: label fields, their classes, and pairs of modalities."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from mmvideo.objectives.components.modality_groups import parse_pair
 from mmvideo.stream import MODALITIES
 
 Found = dict[str, tuple[Any, str]]
-"""Values and reasons by the dotted names of fields."""
+"""Values and reasons by dotted field name."""
 
 LABELS_WANTED = (
     "put the clips of each class into a folder of its own (FOLDER/train/CLASS/clip.mp4, FOLDER/test/CLASS/…), or write "
     '"label": "CLASS" for each in manifest.jsonl, and build the corpus again; without labels, pretrain: '
     "mmvideo train configs/pretrain/folder.py"
 )
-"""What helps where a classifier is asked of a corpus without labels."""
+"""Advice for a classifier on a corpus without labels."""
 
 
 def choose_classes(experiment: Experiment, corpus: CorpusMixture, given: frozenset[str]) -> Found:
-    """Choose what classification objectives leave to the corpus, in an experiment that asks for no other choice.
+    """Choose the number of classes of classification objectives, in an experiment that requests no other choice.
 
     Returns:
-      `objectives.NAME.classes` of each objective that names no number of classes, with the reason.
+      `objectives.NAME.classes` with the reason, for each objective without a number of classes.
 
     Raises:
-      ConfigError: the corpus has no such kind of label, or fewer than two classes of it.
+      ConfigError: the corpus has no such label field, or fewer than two classes of it.
     """
     found = {}
     for name, objective in experiment.objectives.items():
@@ -43,15 +43,22 @@ def choose_classes(experiment: Experiment, corpus: CorpusMixture, given: frozens
 
 
 def choose_objectives(experiment: Experiment, corpus: CorpusMixture, given: frozenset[str]) -> Found:
-    """Choose what the corpus decides of all objectives; raises as the functions below."""
+    """Choose everything about objectives that the corpus decides.
+
+    Raises:
+      ConfigError: as `choose_comparisons` and `choose_labels`.
+    """
     found = choose_comparisons(experiment, corpus, given)
     return found | choose_labels(experiment, corpus, given)
 
 
 def choose_labels(experiment: Experiment, corpus: CorpusMixture, given: frozenset[str]) -> Found:
-    """Choose kind of label, number and form of classes, and modalities of each classification objective.
+    """Choose label field, number and form of classes, and modalities of each classification objective.
 
-    Fields that were given stay; raises as `choose_classes`.
+    Fields that the user set are kept.
+
+    Raises:
+      ConfigError: as `choose_classes`.
     """
     found: Found = {}
     for name, objective in experiment.objectives.items():
@@ -76,7 +83,7 @@ def choose_comparisons(experiment: Experiment, corpus: CorpusMixture, given: fro
     """Choose pairs of modalities that clips have, and leave out objectives whose modalities no clip has.
 
     Returns:
-      `objectives`, where some of them can't be learned, or `objectives.NAME.pairs`, with the reason.
+      `objectives` with the reason if some of them cannot be learned, or `objectives.NAME.pairs`.
 
     Raises:
       ConfigError: none of the objectives can be learned from these clips.
@@ -85,6 +92,7 @@ def choose_comparisons(experiment: Experiment, corpus: CorpusMixture, given: fro
     left, found = dict(experiment.objectives), {}
     for name, objective in experiment.objectives.items():
         if isinstance(objective, Contrastive):
+            # A contrastive loss needs at least two clips with both sides, or there are no negatives.
             pairs = tuple(pair for pair in objective.pairs if _clips_with(pair, corpus, there) > 1)
             if pairs and pairs != objective.pairs and f"objectives.{name}.pairs" not in given:
                 found[f"objectives.{name}.pairs"] = pairs, _counted(pairs, corpus, there)
@@ -101,7 +109,7 @@ def choose_comparisons(experiment: Experiment, corpus: CorpusMixture, given: fro
 
 
 def _label(name: str, label: str, corpus: CorpusMixture) -> tuple[str, str]:
-    """The kind of label of an objective: its own, or the only one that there is."""
+    """Return the label field of an objective with the reason: its own, or the only one with classes."""
     kinds = corpus.annotations.single + corpus.annotations.several
     if label in corpus.annotations.kinds:
         return label, "the kind of label that the recipe names"
@@ -111,6 +119,11 @@ def _label(name: str, label: str, corpus: CorpusMixture) -> tuple[str, str]:
 
 
 def _class_names(name: str, objective: Classification, corpus: CorpusMixture) -> list[str]:
+    """Return the class names of an objective.
+
+    Raises:
+      ConfigError: a numeric, missing or single-class label field.
+    """
     kinds = corpus.annotations.single + corpus.annotations.several
     label, flag = objective.label, f"--objectives.{name}.label"
     if label in corpus.annotations.number:
@@ -129,27 +142,29 @@ def _class_names(name: str, objective: Classification, corpus: CorpusMixture) ->
 
 
 def _named(names: list[str]) -> str:
+    """Return the first four names, and the number of the others."""
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _has(corpus: CorpusMixture) -> dict[str, np.ndarray]:
-    """Which clips have each modality."""
+    """Return a mask over clips for each modality."""
     captioned = np.array([bool(texts) for texts in corpus.all_captions()], bool)
     return {"video": corpus.has_video, "audio": corpus.has_audio, "text": captioned}
 
 
 def _modalities(experiment: Experiment, corpus: CorpusMixture) -> tuple[str, ...]:
-    """The modalities that the run prepares and some clip has."""
+    """Return the modalities that the run uses and some clip has."""
     has = _has(corpus)
     return tuple(name for name in MODALITIES if getattr(experiment.input, name) is not None and has[name].any())
 
 
 def _clips_with(pair: str, corpus: CorpusMixture, there: tuple[str, ...]) -> int:
-    """Clips that have all modalities of both sides of a pair."""
+    """Return the number of clips that have all modalities of both sides of a pair."""
     members = {name for side in parse_pair(pair) for name in side}
     has = _has(corpus)
     return int(np.all([has[name] for name in members], axis=0).sum()) if members <= set(there) else 0
 
 
 def _counted(pairs: tuple[str, ...], corpus: CorpusMixture, there: tuple[str, ...]) -> str:
+    """Return the number of clips of each pair in words."""
     return ", ".join(f"{_clips_with(pair, corpus, there):,} clips have {pair.replace('-', ' and ')}" for pair in pairs)

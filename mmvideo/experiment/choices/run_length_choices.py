@@ -1,4 +1,4 @@
-"""Length of a run and views of its evaluation, from the number of clips and their size."""
+"""The length of a run and the views of its evaluation, from the number and size of clips."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from mmvideo.input.config import Views
 from mmvideo.input.mixture import CorpusMixture
 
 MANY, FEW = 40, 10
-"""Epochs of a small corpus and of a large one."""
+"""Epochs of a small corpus, and of a large one."""
 
 SMALL = 100
-"""Clips up to which each is seen `MANY` times; from there on the number of epochs falls as their root."""
+"""Number of clips up to which a run has `MANY` epochs; above, epochs fall with the square root of the number."""
 
 LEAST = 150
-"""Steps that a run has at least."""
+"""Smallest number of steps."""
 
 WIDE = 1.4
-"""Ratio of the sides from which on squares are cut from both ends and the middle."""
+"""Aspect ratio from which on three crops are evaluated: both ends and the middle."""
 
 STRETCHES = 4
-"""Stretches of time at most that are looked at of a long clip."""
+"""Largest number of temporal views of a long clip."""
 
 
 def choose_steps(experiment: Experiment, corpus: CorpusMixture, given: frozenset[str]) -> Choice:
-    """Choose `training.steps`: 40 epochs of up to 100 clips, 10 of 10,000 or more."""
+    """Choose `training.steps`: 40 epochs of up to 100 clips, 10 of 1,600 or more."""
     usable = int((corpus.has_video | corpus.has_audio).sum())
+    # 100 clips: 40 * sqrt(100 / 100) = 40; 400 clips: 20; 1,600 clips and more: 10.
     epochs = min(max(MANY * math.sqrt(SMALL / max(usable, 1)), FEW), MANY)
     batch = experiment.input.packing.rows * clips_of_a_row(Situation(experiment.input, corpus, given))
     steps = max(math.ceil(usable * epochs / batch / 10) * 10, LEAST)
@@ -44,9 +45,10 @@ def choose_warmup(experiment: Experiment, corpus: CorpusMixture, given: frozense
 
 
 def choose_views(experiment: Experiment, corpus: CorpusMixture, given: frozenset[str]) -> Choice | None:
-    """Choose `evaluation.views`: stretches of clips longer than a view, and three squares of wide frames."""
+    """Choose `evaluation.views`: several temporal views of clips longer than a view, and three crops of wide frames."""
     video, seconds = experiment.input.video, view_seconds(corpus)
     middle = float(np.median(corpus.seconds[corpus.has_video | corpus.has_audio]))
+    # A quarter of a view is forgiven: 2.2 views long gives ceil(1.95) = 2 views, 2.3 gives ceil(2.05) = 3.
     clips = min(math.ceil(middle / seconds - 0.25), STRETCHES) if middle > seconds else 1
     crops, why = 1, f"half of the clips last {middle:.3g} s or less"
     if video is not None and corpus.has_video.any():

@@ -1,4 +1,4 @@
-"""A step of training priced for a GPU that is not there: compiled by its own compiler, and each kernel's time told."""
+"""The predicted time of a training step on an absent GPU: compiled by its own compiler, and priced kernel by kernel."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from mmvideo.model.config import Model, model_dims, unrolled_layers
 from mmvideo.model.kinds import ModelConfig
 
 LARGEST = 12
-"""Operations that are told by name."""
+"""Number of operations that are listed by name."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Priced:
-    """What a step takes by the price list.
+    """The cost of a step by the price list.
 
     Attributes:
-      device: a name of `GPUS`.
+      device: name in `GPUS`.
       layers: `scanned` or `unrolled`.
-      rows: of the batch.
-      seconds: of the step.
-      mfu: model FLOPs over the seconds and the peak.
-      lines: by category.
-      largest: the operations that take longest, those of a loop once for all its turns.
-      calls: how often each kind of operation, or each custom call, is run.
+      rows: rows of the batch.
+      seconds: time of the step.
+      mfu: model FLOPs over the seconds and the peak FLOP/s.
+      lines: sums by category.
+      largest: longest operations; an operation in a loop is listed once for all iterations.
+      calls: number of executions of each type of operation, or of each custom call.
       arguments, scratch: bytes that XLA assigned.
-      compiling: seconds until it had.
+      compiling: seconds of the compilation.
     """
 
     device: str
@@ -58,16 +58,15 @@ class Priced:
 
 
 def price_launch(experiment: Experiment, launch: DevicePlan, layers: str) -> Priced:
-    """Compiles a step of a launch on one GPU, with as many rows as fit, and prices it.
+    """Compile a step on one GPU, with as many rows as fit, and price it.
 
     Args:
       experiment: the settings.
-      launch: as planned for one device.
+      launch: plan for one device.
       layers: `scanned` or `unrolled`.
 
     Raises:
-      ValueError: another number of devices, a device that has no price list, no compiler for it, or a program that
-        does not compile.
+      ValueError: several devices, a device without a price list or compiler, or a program that does not compile.
     """
     check_priceable(launch.device, launch.devices)
     rows = max(min(launch.rows, launch.fits), 1)
@@ -75,13 +74,18 @@ def price_launch(experiment: Experiment, launch: DevicePlan, layers: str) -> Pri
     smaller = dataclasses.replace(experiment, input=dataclasses.replace(experiment.input, packing=packing))
     began = time.perf_counter()
     found = ask_program(smaller, 1, target(launch.device, 1), layers)
+    # If 8 rows were planned and 6 fit, the compiled step does 6/8 of the model FLOPs.
     flops = launch.flops * rows / launch.rows
     spans = row_spans(smaller, sketched(smaller))
     return priced(found, launch.device.name, layers, rows, flops, spans, time.perf_counter() - began)
 
 
 def check_priceable(device: Device, devices: int) -> None:
-    """Raises ValueError where a step on such devices can't be priced."""
+    """Check that a step on such devices can be priced.
+
+    Raises:
+      ValueError: it cannot; the message says why.
+    """
     if device.name not in GPUS:
         raise ValueError(f"--profile has prices for {', '.join(GPUS)}, not for {device.name}")
     if devices != 1:
@@ -93,7 +97,7 @@ def check_priceable(device: Device, devices: int) -> None:
 def priced(
     found: Assignment, device: str, layers: str, rows: int, flops: float, spans: Spans | None, compiling: float
 ) -> Priced:
-    """The price of a program that was compiled for a device, of so many model FLOPs."""
+    """Return the price of a program that was compiled for a device and does this many model FLOPs."""
     program = read_program(found.text)
     prices = price_list(program, device, spans)
     lines = bill(prices)
@@ -114,15 +118,16 @@ def priced(
 
 
 def layers_on_gpus(model: ModelConfig) -> str:
-    """Whether a run on a GPU has the layers of a model scanned or unrolled, as many of them as may be."""
+    """Return `unrolled` if a run on a GPU unrolls layers of this model, else `scanned`."""
     unrolls = isinstance(model, Model) and unrolled_layers(model, "gpu", model_dims(model).depth)
     return "unrolled" if unrolls else "scanned"
 
 
 def timed(experiment: Experiment, launch: DevicePlan, found: list[Priced]) -> DevicePlan:
-    """The launch with the time of a step that the price list tells, for as many rows as were asked for."""
+    """Return the plan with the step time from the price list, for the planned rows."""
     ahead = layers_on_gpus(experiment.model)
     used = next((each for each in found if each.layers == ahead), found[0])
+    # Time is taken as proportional to rows: 6 rows in 0.3 s are 8 rows in 0.4 s.
     seconds = used.seconds * launch.rows / used.rows
     cores = launch.plan.run.clips / seconds * cpu_seconds_per_clip(experiment.input)
     source = f"of the program that XLA compiled, layers {used.layers}, priced kernel by kernel and not measured"
@@ -130,7 +135,7 @@ def timed(experiment: Experiment, launch: DevicePlan, found: list[Priced]) -> De
 
 
 def count_calls(program: Program) -> dict[str, int]:
-    """How often each kind of operation is run; custom calls by what they call, products with what is fused to them."""
+    """Return the executions by type of operation: custom calls by target, products with their fused epilogue."""
     count: Counter = Counter()
     for _, one, times in launched(program, program.entry, 1):
         epilogue = re.search(r'"epilogue":"(\w+)"', one.text)
@@ -140,7 +145,7 @@ def count_calls(program: Program) -> dict[str, int]:
 
 
 def row_spans(experiment: Experiment, sketch: BatchOutline) -> Spans | None:
-    """How much of the trunk's attention lies within spans, where every clip of a row is the largest."""
+    """Return the fraction of the backbone's attention within spans, if every clip of a row is the largest."""
     model = experiment.model
     if not isinstance(model, Model):
         return None
@@ -148,10 +153,12 @@ def row_spans(experiment: Experiment, sketch: BatchOutline) -> Spans | None:
     if model.video_encoder is not None and "video" in tokens:
         tokens["video"] = sketch.spec.video.grid[0]
     captions = sketch.spec.text.captions if sketch.spec.text else 1
+    # Two products of L x L x width (scores, and their sum over values) at 2 FLOPs each, in every layer, for a row of L
+    # slots.
     dense = 4 * numbers.width * numbers.depth * experiment.input.packing.tokens**2
     return Spans(min(sketch.clips * attention_flops(model, tokens, captions) / dense, 1.0), numbers.width)
 
 
 def as_dict(found: Priced) -> dict[str, Any]:
-    """Plain values for JSON."""
+    """Return plain values for JSON."""
     return dataclasses.asdict(found)

@@ -206,19 +206,19 @@ def compile_step(experiment: Experiment, devices: list[Any], layers: str | None 
 
 
 def with_layers(model: ModelConfig, layers: str) -> ModelConfig:
-    """The model with its layers `scanned`, or `unrolled` as far as `model.scan auto` does it on a GPU."""
+    """Return the model with its layers `scanned`, or `unrolled` as far as `model.scan auto` does it on a GPU."""
     scan = True if layers == "scanned" else "auto"
     return dataclasses.replace(model, scan=scan) if isinstance(model, Model) else model
 
 
 def lower_learner(make: Callable[[Any], Any], training: Training, batch: Any, mesh: Any) -> Any:
-    """A step of a learner on a mesh of devices that need not be there, lowered.
+    """Return the lowered step of a learner, on a mesh of devices that need not exist.
 
     Args:
-      make: of the learner, from `nnx.Rngs`.
-      training: its settings.
-      batch: abstract arrays.
-      mesh: of the devices.
+      make: function from `nnx.Rngs` to the learner.
+      training: training settings.
+      batch: batch of abstract arrays.
+      mesh: mesh of the devices.
     """
     import jax
 
@@ -234,7 +234,7 @@ def lower_learner(make: Callable[[Any], Any], training: Training, batch: Any, me
 
 
 def described(target: Target) -> list[Any]:
-    """The devices of a target, which JAX compiles for."""
+    """Return the devices of a target, for which JAX compiles."""
     return list(_topology(target).devices)
 
 
