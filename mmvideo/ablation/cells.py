@@ -60,6 +60,7 @@ def load_suite(path: str | Path) -> Suite:
     if not file.is_file():
         raise ConfigError(f"there is no suite {file}; give a folder with a suite.py, such as experiments/mbt")
     try:
+        # Only errors of a mistake in the file become one line; any other keeps its traceback.
         found = runpy.run_path(str(file)).get("suite")
     except (SyntaxError, TypeError, NameError, ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"{file}: {error}") from error
@@ -100,6 +101,7 @@ def cells_of(tier: Tier, only: Sequence[tuple[str, str]] = (), keep: str | None 
     # Equal settings share a run. Where studies `fusion` and `depth` contain the same experiment, the first one names
     # it: places = {digest: "fusion_early_s0"}, and the cell of `depth` gets place "fusion_early_s0" too.
     places: dict[str, str] = {}
+    # Three seeds of two points: (a, 0), (b, 0), (a, 1), (b, 1), (a, 2), (b, 2).
     for seed in tier.seeds:
         for study in tier.studies:
             for point in points(study):

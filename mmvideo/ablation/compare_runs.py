@@ -110,6 +110,7 @@ def compare(runs: Sequence[str | Path], pattern: str | None = None, planned: boo
     Raises:
       ConfigError: a folder without a run, a single run, or nothing in common.
     """
+    # By resolved path, so that runs/a and ./runs/a count once.
     found = list({Path(run).resolve(): _read(Path(run)) for run in runs}.values())
     if len(found) < 2:
         raise ConfigError("one run alone compares with nothing: give two or more workdirs")
@@ -121,6 +122,7 @@ def compare(runs: Sequence[str | Path], pattern: str | None = None, planned: boo
         raise ConfigError(_nothing(columns, names, wanted, pattern))
     first = [name for name in shared if _is_headline(name)]
     whys: dict[str, str] = {}
+    # Seeds differ inside a column, so they say nothing about the columns.
     settings = {column.name: override(column.runs[0].experiment, SEEDS) for column in columns}
     return Comparison(
         columns,
@@ -146,6 +148,7 @@ def _columns(runs: Sequence[Finished]) -> tuple[Column, ...]:
     groups: dict[str, list[Finished]] = {}
     for run in runs:
         key = json.dumps(flat(override(run.experiment, SEEDS)), sort_keys=True)
+        # runs a_s0, a_s1, b_s0 give two groups, [a_s0, a_s1] and [b_s0].
         groups.setdefault(key, []).append(run)
     names = [_name([run.workdir.resolve().name for run in group]) for group in groups.values()]
     # a/run_s0 and b/run_s0 are both called "run_s0": then the paths name them, and if need be a number, "run (2)".
@@ -174,6 +177,7 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 def _is_headline(name: str) -> bool:
+    """Return True for the main metrics of a task."""
     evaluation, _, key = name.partition("/")
     return headline(task(evaluation), key)
 

@@ -120,9 +120,11 @@ class Planner:
 
     def _timed(self, cost: Cost, program: _Program, device: Device, devices: int) -> Cost:
         """Add time, rows and accumulation steps to a cost."""
+        # Model FLOPs of the whole batch: all rows, not those of one device.
         clips = program.experiment.input.packing.rows * program.sketch.clips
         *_, seconds = step_time(program.experiment, device, devices, clips * program.clip_flops)
         usable, rows = round(device.memory * USABLE), program.rows
+        # The second trace of rows_that_fit is only made where the planned rows do not fit.
         fits = rows if cost.bytes <= usable else program.rows_that_fit(usable)
         return dataclasses.replace(
             cost,
@@ -151,6 +153,7 @@ class _Program:
         once: Callable[[Hashable, Callable[[], Any]], Any],
     ):
         self.experiment, self.sketch = experiment, sketch
+        # Rounded up: of 10 rows over 4 devices, the fullest device has 3.
         self.rows = -(-experiment.input.packing.rows // shard_factor("batch", sizes))
         self._sizes = sizes
         training = experiment.training
@@ -207,6 +210,7 @@ class _Program:
             own = abstract_stream(self.sketch.shape, rows)
             return step_memory(self.experiment, self._learner, own, self._sizes, self._update_bytes)
 
+        # Mesh sizes are part of the key, since they decide how parameters and rows are divided.
         return self._once(("memory", self._shape, self._update, rows, *self._sizes.items()), compute)
 
     @property

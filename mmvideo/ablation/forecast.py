@@ -107,6 +107,7 @@ def forecast_cost(
     }
     checkpoints = sum(costs[place].checkpoint * (run.training.keep or 1) for place, run in runs.items())
     hours = [costs[place].hours for place in runs]
+    # An unknown time (None) stays unknown; 2 hours on 8 devices are 16 device hours.
     device_hours = [hours and hours * costs[place].devices for place, hours in zip(runs, hours, strict=True)]
     return CostForecast(
         cells=len(cells),

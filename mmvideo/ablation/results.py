@@ -82,6 +82,7 @@ class Row:
 
     def median(self, name: Literal["clips_per_second", "device_bytes", "seconds"]) -> float | None:
         """Return the median of a measured cost over the finished runs; None where no run has it."""
+        # Seconds are in the state file of a cell, the other measurements in its workdir.
         told = [getattr(cell if name == "seconds" else cell.record, name) for cell in self.cells if cell.record]
         known = [value for value in told if value is not None]
         return float(np.median(known)) if known else None
@@ -171,6 +172,7 @@ def _ended(folder: Path, place: str) -> dict[str, Any]:
         state = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not JSON ({error}): remove it and run the suite again") from None
+    # A missing or null field counts as empty.
     told = {name: state.get(name) or empty for name, empty in (("commit", ""), ("versions", {}), ("machine", ""))}
     told["seconds"] = state.get("seconds")
     if state["status"] != "done":
@@ -187,6 +189,7 @@ def _study(study: Study, outcomes: Sequence[CellOutcome], costs: Mapping[str, Pl
     # by_point = {("mid", "2"): [seed 0, seed 1, seed 2], …}.
     wanted = [tuple(labels_of(study, point).values()) for point in points(study)]
     rows = tuple(_row(study, by_point[labels], costs) for labels in wanted if labels in by_point)
+    # By identity: the same entry may be shown in several rows, and equal entries may be listed twice.
     shown = {id(published) for row in rows for published in row.published}
     return StudyResults(
         study,
@@ -231,6 +234,7 @@ def verdict(study: Study, rows: Sequence[Row], claim: Claim) -> Verdict:
         sides.append({seed: float(np.mean([of[seed] for of in values])) for seed in seeds})
     # A gain is positive in the claimed direction: for a loss, worse minus better.
     gains = paired(*sides) if metric.higher else paired(*reversed(sides))
+    # Seeds that were run, to say "2 of 3 seeds" where some cells lack a value.
     most = max((len(row.cells) for row in rows), default=0)
     why = ""
     if len(gains) < most:

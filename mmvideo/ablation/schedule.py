@@ -163,12 +163,14 @@ class _Board:
         self._folder, self._runs, self._launcher, self._follow = folder, runs, launcher, follow
         self._done = finished(folder, runs)
         self._failed: dict[str, str] = {}
+        # By run: restarts so far, and the step of the last stop.
         self._restarts: dict[str, tuple[int, int]] = {}
         self.waiting = [place for place in runs if place not in self._done]
         self.running: dict[str, Any] = {}
 
     def start(self) -> None:
         """Start the waiting runs that have their checkpoint and a free slot; fail those whose shared run failed."""
+        # A copy, since started and failed runs are removed from the list on the way.
         for place in list(self.waiting):
             need = self._runs[place].need
             if need in self._failed:
@@ -183,6 +185,7 @@ class _Board:
 
     def collect(self) -> None:
         """Remove the jobs that have ended, and update the progress of the others."""
+        # A copy, since ended jobs are removed from the dict on the way.
         for place, job in list(self.running.items()):
             words = self._launcher.ended(job)
             if words is not None:

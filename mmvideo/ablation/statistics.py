@@ -84,6 +84,8 @@ def estimate(values: Sequence[float]) -> Estimate | None:
 def _error(values: Sequence[float]) -> float:
     """Return the standard error of the mean; 0 where only rounding separates the values."""
     error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    # 0.1 + 0.2 and 0.3 differ by 6e-17: a spread of that size is rounding, and a test against it would be certain of
+    # anything.
     return 0.0 if error < 1e-12 * max(1.0, float(np.max(np.abs(values)))) else error
 
 
@@ -97,6 +99,7 @@ def one_sided_p(differences: Sequence[float], margin: float = 0.0) -> float | No
     if len(differences) < 2:
         return None
     excess, error = float(np.mean(differences)) - margin, _error(differences)
+    # All differences equal the mean, so the t statistic would be 0 / 0 or infinite.
     if error == 0.0:
         return 0.5 if math.isclose(excess, 0.0, abs_tol=1e-12) else float(excess < 0)
     return float(stats.t.sf(excess / error, len(differences) - 1))

@@ -34,6 +34,7 @@ class SuiteProgress:
     def __init__(self, folder: Path, costs: Mapping[str, Cost], done: set[str], out: TextIO | None = None):
         self._folder, self._costs, self._out = folder, costs, out or sys.stdout
         self._all = sum(cost.flops for cost in costs.values())
+        # Runs that earlier calls finished count for the bar, but not for the pace: `_first` is subtracted there.
         self._spent = self._first = sum(costs[place].flops for place in done)
         self._count, self._ended = len(costs), len(done)
         self.begun: set[str] = set()
@@ -57,6 +58,7 @@ class SuiteProgress:
         for place in running:
             line = told(self._folder, place) or {}
             step = line.get("step", 0)
+            # A run at step 40 of 160 has done a quarter of its FLOPs.
             shares += self._costs[place].flops * step / max(self._costs[place].steps, 1)
             loss = line.get("train/loss")
             self._bar.update(self._tasks[place], completed=step, text="" if loss is None else f"loss {loss:.3g}")

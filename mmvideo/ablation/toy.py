@@ -139,6 +139,7 @@ def toy(
         model=dataclasses.replace(SMALL, fusion=fusion),
         objectives=dict(objectives),
         training=toy_training(steps),
+        # Cheap defaults for runs of a minute; a suite overrides them by name.
         evaluation=Evaluation(**{"dual_softmax": None, "gallery": 1, "probe_clips": 1000} | evaluation),
     )
 
@@ -201,6 +202,7 @@ def scaled(experiment: Experiment) -> Experiment:
         training=dataclasses.replace(
             training,
             steps=training.steps * LONGER,
+            # Still one checkpoint at the end: 160 of 160 steps becomes 1,600 of 1,600.
             save_every=training.save_every * LONGER,
             log_every=training.log_every * LONGER,
             optimizer=optimizer,

@@ -129,6 +129,7 @@ def _train(folder: Path, place: str) -> int:
 
 def _write(folder: Path, place: str, status: Literal["done", "failed"], why: str | None) -> None:
     """Write the final state of a cell."""
+    # The ledger covers all starts of the run, so a resumed run counts the time before its stop too.
     seconds = sum(line.get("wall", 0.0) for line in read_lines(folder / CELLS / place / "ledger.jsonl"))
     state = State(status, why, seconds, commit(), _versions(), _machine(), time.time())
     sealed = seal(dataclasses.asdict(state))
@@ -141,6 +142,7 @@ def _alone(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + PATIENCE
     with path.open("a") as file:
+        # Polled, since flock has no timeout.
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -184,6 +186,7 @@ def command(folder: Path, place: str, cores: Sequence[int] = ()) -> list[str]:
 
 def _settle(cores: Sequence[int]) -> None:
     """Pin the process to its cores, and request SIGTERM when its parent ends (Linux only)."""
+    # XLA sizes its thread pool by these cores, so it must be set before JAX starts.
     os.sched_setaffinity(0, cores)
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -105,6 +105,7 @@ def main(arguments: list[str]) -> int:
     _show_plan(plan, options)
     if options.plan:
         return 0
+    # After the plan: settings that cannot work are reported before minutes of generating clips.
     make_corpora(tier.corpora)
     check_data(tier, cells)
     launcher = _launcher(plan, options, folder)
@@ -142,6 +143,7 @@ def _plan(
     device, devices, most = _devices(options)
 
     def tell(number: int, count: int) -> None:
+        # \r rewrites the line on a terminal; in a log every count would be kept.
         if sys.stderr.isatty():
             print(f"\rplanning {number} of {count} runs", end="" if number < count else "\n", file=sys.stderr)
 
@@ -242,6 +244,7 @@ def _write_jobsets(folder: Path, places: list[str], options: Any) -> int:
     print(
         f"{len(written)} JobSets in {written[0].parent if written else folder}: kubectl apply -f {folder / 'jobsets'}"
     )
+    # Kubernetes starts all manifests at once; a run without its shared checkpoint would fail.
     if any(place.startswith("shared-") for place in places):
         print("those called shared-… come first: others start from what they train")
     print("run the same command with --results to see what has come of them")

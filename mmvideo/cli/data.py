@@ -131,6 +131,7 @@ def _show(options) -> int:
     """Write a page with samples of a corpus."""
     from mmvideo.datasets.inspect_corpus import inspect
 
+    # corpora/films/ gives films-train.html, samples:film gives samples-film-train.html.
     name = options.corpus.replace("samples:", "samples-").rstrip("/").split("/")[-1]
     page = inspect(
         options.corpus,

@@ -72,6 +72,7 @@ def _tell(findings: Iterable[Finding]) -> int:
         number = _process()
         if number == 0 or finding.verdict != "ok":
             where = f"process {number}: " if number else ""
+            # Flushed line by line: if the next check hangs, the screen shows which check passed last.
             print(f"{finding.verdict:<8} {finding.check:<11} {where}{finding.text}", flush=True)
         failed += finding.verdict == "FAILED"
     return 1 if failed else 0

@@ -40,6 +40,7 @@ def main(arguments: list[str]) -> int:
 
     workdir, rest = take_first(arguments, "mmvideo eval WORKDIR", "the workdir of a run")
     names, rest = take_value(rest, "--modalities", "names such as video,text")
+    # --modalities video,text is short for --evaluation.modalities video text.
     if names is not None and names != "each":
         rest = [*rest, "--evaluation.modalities", *names.split(",")]
     tasks, rest = take_value(rest, "--tasks", "names such as retrieval,captioning")
@@ -72,6 +73,7 @@ def main(arguments: list[str]) -> int:
         experiment = dataclasses.replace(
             experiment, evaluation=dataclasses.replace(experiment.evaluation, sources=(source,))
         )
+        # corpora/films/ is called films, samples:film is called film.
         dataset = source.path.removeprefix("samples:").rstrip("/").rpartition("/")[2]
     evaluate(experiment, Path(workdir), dataset, step)
     return 0

@@ -44,6 +44,8 @@ def check_flags(arguments: Sequence[str], prog: str) -> None:
             raise UsageError(f"there is no field '{flag[2:]}'{near}; {prog} --help lists them")
         # --input.sources.0.path corpora/a: parts are input, sources, 0, path, and the value is the next argument.
         if parts[0] in ("input", "evaluation") and parts[1:2] == ["sources"] and parts[3:] == ["path"]:
+            # --input.sources.0.path=corpora/a has its value after the sign; a flag at the very end has none, and "" is
+            # not checked.
             value = value if equals else "".join(arguments[place + 1 : place + 2])
             _check_path(value, ".".join(parts[:3]))
 
@@ -107,6 +109,7 @@ def _fits(kind: Any, parts: Sequence[str]) -> bool:
     fields = _below(kind)
     if fields is None:
         return False
+    # "sources.0.path": `sources` is a tuple, so "0" matches "*", and `path` is a field of Source.
     inner = fields.get(parts[0], fields.get("*"))
     return inner is not None and (inner is ANY or _fits(inner, parts[1:]))
 

@@ -1,9 +1,10 @@
-"""Huge pages, and memory that is kept, for a step on a CPU; a process can only be given them at its start.
+"""Huge pages and retained memory for steps on a CPU, which a process can only request at its start.
 
-XLA on a CPU takes and gives back large buffers at every step. In pages of 4 KiB each costs the kernel a fault to take,
-and every page is zeroed anew. glibc asks for huge pages (2 MiB) and keeps what was given back where `GLIBC_TUNABLES`
-says so when a process begins, so the command line begins anew once, in the same process and before anything else: its
-number, its open files and who waits for it stay, and it costs some 20 ms. Figures: `experiments/benchmarks/cpu.md`.
+XLA on a CPU allocates and frees large buffers at every step. With pages of 4 KiB each allocation costs the kernel a
+page fault per page, and every page is zeroed again. glibc requests huge pages (2 MiB) and retains freed memory if
+`GLIBC_TUNABLES` says so when a process starts. So the command line restarts itself once, in the same process and before
+anything else: process id, open files and parent stay the same, and it costs some 20 ms. Figures:
+`experiments/benchmarks/cpu.md`.
 """
 
 from __future__ import annotations
@@ -14,34 +15,35 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 VERBS = ("train", "eval", "predict")
-"""The verbs that run a model; all others are over before it would pay."""
+"""Verbs that run a model; the others end before a restart would pay off."""
 
 SWITCH = "MMVIDEO_HUGE_PAGES"
-"""The variable that turns it off with `0`; `given` marks a process that has begun anew."""
+"""Environment variable: `0` turns this off, and `given` marks a process that has restarted."""
 
 TUNABLES = "GLIBC_TUNABLES"
 
 HUGE = {"glibc.malloc.hugetlb": "1"}
-"""Huge pages where the kernel leaves them to those who ask."""
+"""Huge pages, where the kernel gives them to programs that request them."""
 
 KEPT = {"glibc.malloc.arena_max": "1", "glibc.malloc.mmap_max": "0", "glibc.malloc.trim_threshold": str(2**36)}
-"""Memory stays with the process, up to 64 GiB, and all threads take theirs from the same heap: from heaps of their own,
-which are small, large buffers would still go back to the kernel."""
+"""Memory stays with the process, up to 64 GiB, and all threads allocate from one heap: the heaps of single threads are
+small, and would return large buffers to the kernel.
+"""
 
 ACCELERATORS = ("/dev/nvidiactl", "/dev/kfd", "/dev/accel0", "/dev/vfio/0")
-"""Where there is one of these, steps don't run on the CPU, and what its memory keeps is of no use to them."""
+"""Device files of accelerators: with one of them steps do not run on the CPU, and retained memory is of no use."""
 
 FIRST_GLIBC = (2, 35)
-"""The first release of glibc that knows all of these."""
+"""First release of glibc with all of these tunables."""
 
 
 def begin_with_huge_pages(arguments: Sequence[str]) -> None:
-    """Begin this process anew with huge pages, where that is worth it; else return, and nothing has changed.
+    """Restart this process with huge pages if that is worth it; else return without any change.
 
-    Must come before any work: nothing in memory outlives it.
+    Call it before any work: nothing in memory survives the restart.
 
     Args:
-      arguments: of the command line, the verb first.
+      arguments: arguments of the command line, the verb first.
     """
     if not arguments or arguments[0] not in VERBS or {"-h", "--help"} & set(arguments):
         return
@@ -52,19 +54,19 @@ def begin_with_huge_pages(arguments: Sequence[str]) -> None:
         return
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    # By its full name: a virtual environment is found by the name under which Python was called.
+    # By its full path: Python finds its virtual environment by the path with which it was called.
     command = [sys.executable, *sys.orig_argv[1:]]
     try:
         os.execve(sys.executable, command, environment)
-    except OSError:  # What runs now can run on.
+    except OSError:  # The present process works as well, only slower.
         return
 
 
 def environment_with_huge_pages(environment: Mapping[str, str]) -> dict[str, str] | None:
-    """Return the variables of a process with huge pages; None where they are not wanted, or it has them.
+    """Return the environment of a process with huge pages; None if they are turned off or already there.
 
-    What `GLIBC_TUNABLES` holds already stays, and what it lacks is put behind: on a machine with a GPU,
-    `glibc.malloc.check=3` becomes `glibc.malloc.check=3:glibc.malloc.hugetlb=1`.
+    Existing tunables are kept, and missing ones appended: on a machine with a GPU, `glibc.malloc.check=3` becomes
+    `glibc.malloc.check=3:glibc.malloc.hugetlb=1`.
     """
     if environment.get(SWITCH, "").lower() in ("0", "off", "false", "no", "given"):
         return None
@@ -76,13 +78,13 @@ def environment_with_huge_pages(environment: Mapping[str, str]) -> dict[str, str
 
 
 def _runs_on_cpu(environment: Mapping[str, str]) -> bool:
-    """Return whether JAX has nothing but the CPU, as far as that can be said without it."""
+    """Return True if JAX has only the CPU, as far as that is known without importing it."""
     asked = environment.get("JAX_PLATFORMS", "")
     return asked == "cpu" if asked else not any(Path(device).exists() for device in ACCELERATORS)
 
 
 def _has_tunables() -> bool:
-    """Return whether the C library knows the tunables."""
+    """Return True if the C library knows the tunables."""
     if sys.platform != "linux":
         return False
     try:

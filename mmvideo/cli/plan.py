@@ -134,6 +134,7 @@ def _options(arguments: list[str]) -> tuple[Options, list[str]]:
         device, chips = device_named(kind)
         if None not in (chips, devices) and chips != devices:
             raise UsageError(f"--device {kind} has {chips} chips, but --devices says {devices}: leave one out")
+        # --devices wins; v5p-128 brings its 128 chips; a bare h100 is one.
         devices = devices or chips or 1
     elif share is not None or any(switches[name] for name in ("compile", "rehearse", "profile")):
         raise UsageError("--mfu, --compile, --rehearse and --profile need a --device")
@@ -247,6 +248,7 @@ def _tokens(plan: Plan) -> Table:
         if plan.whole[name]:
             counts = (plan.whole[name], plan.need[name], plan.need[f"{name}_hidden"])
             table.add_row(name, *map(_number, counts))
+    # need = {"video": 24, "video_hidden": 72, …}: encoded and hidden tokens are separate budgets.
     hidden = sum(plan.need[f"{name}_hidden"] for name in MODALITIES)
     table.add_section()
     table.add_row("all", *map(_number, (plan.whole["tokens"], plan.need["tokens"], hidden)), style="bold")
@@ -267,6 +269,7 @@ def _parts(plan: Plan) -> Table:
     # Parts without parameters, such as a loss, have FLOPs and get a row too.
     found = {part for products in programs for part in (*products.weights, *products.activations)}
     for part in [*plan.parameters, *sorted(found - set(plan.parameters))]:
+        # Four columns: encoder weights, encoder attention, training weights, training attention.
         kinds = (kind for products in programs for kind in (products.weights, products.activations))
         row(part, plan.parameters.get(part, 0), *(kind.get(part, 0) for kind in kinds))
     table.add_section()

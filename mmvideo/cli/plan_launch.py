@@ -23,6 +23,7 @@ def parse_mesh(text: str) -> Mesh:
     from mmvideo.parallel.config import Mesh
     from mmvideo.parallel.mesh import AXES
 
+    # "data=2,fsdp=4" becomes Mesh(data=2, fsdp=4, context=1, tensor=1).
     sizes = dict.fromkeys(AXES, 1)
     for part in text.split(","):
         name, _, size = part.partition("=")
@@ -75,6 +76,7 @@ def _speed(launch: DevicePlan) -> list[tuple[str, str, str]]:
     """Return the lines on speed, traffic and host cores: name, value and note."""
     hosts = -(-launch.devices // launch.device.host)
     hours = launch.plan.run.steps * launch.seconds / 3600
+    # Bytes over bytes a second, as if nothing were computed meanwhile; much of it overlaps with matrix products.
     sending = launch.traffic / launch.device.link
     # Chips of a TPU slice are linked across hosts; GPUs only within a host.
     apart = launch.devices > launch.device.host and not launch.device.dimensions

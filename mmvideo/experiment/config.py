@@ -179,6 +179,7 @@ def _adapter() -> Any:
 def _unknown(raw: Any, known: Any, prefix: str) -> list[str]:
     """Return the dotted names in `raw` that `known` lacks, such as `training.stepz`."""
     if isinstance(raw, dict) and isinstance(known, dict):
+        # {"training": {"stepz": 5}} against the known fields gives ["training.stepz"].
         here = [f"{prefix}{key}" for key in raw if key not in known]
         shared = [key for key in raw if key in known]
         return here + [name for key in shared for name in _unknown(raw[key], known[key], f"{prefix}{key}.")]

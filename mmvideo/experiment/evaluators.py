@@ -98,6 +98,8 @@ def evaluators(experiment: Experiment, assets: Mapping[str, bytes], dataset: str
     found, shown = [evaluator for _, evaluator in made], shown_modalities(experiment)
     if shown is not None or dataset is not None:
         unseen = () if shown is None else never_missing(experiment, shown)
+        # Wrapped, so that results go to evals/NAME.video+text.json or evals/NAME@CORPUS.json beside those of the run
+        # itself.
         found = [SubsetEvaluator(evaluator, shown, dataset, unseen) for evaluator in found]
     for group in wanted.subsets:
         if not clips.have(group.split("+")):
@@ -145,6 +147,7 @@ class HeldOut:
     def multi_view(self) -> Batches:
         """All views of each clip."""
         views = self.experiment.evaluation.views
+        # The same object, so that single-view tasks and this one share an opened corpus.
         if views == Views():
             return self.single_view
         return self.batches(modalities=shown_modalities(self.experiment), views=views)
@@ -287,6 +290,7 @@ def _losses(clips: HeldOut) -> Iterator[Evaluator]:
     if wanted.losses and embeddings and not Path(embeddings).exists() and "losses" not in (wanted.tasks or ()):
         print(f"losses: left out, since one compares with the embeddings of another model: {embeddings} isn't here")
     elif wanted.losses:
+        # Masked as in training, since masked prediction has no loss on a clip without a mask.
         options = {"modalities": shown_modalities(clips.experiment), "misaligned": wanted.misaligned}
         yield LossEvaluator(clips.batches(embeddings, masked=True, **options), **clips.named)
 

@@ -70,6 +70,7 @@ def run(
         due = [each for each in measures if known[each.name] is None]
         results = run_evaluators(due, learner, place, workdir, step)
         found = known | {name: result.metrics for name, result in results.items()}
+        # {"retrieval": {"video_to_text/r@1": 0.4}} becomes {"retrieval/video_to_text/r@1": 0.4}.
         return {f"{kind}/{name}": value for kind, metrics in found.items() for name, value in metrics.items()}
 
     begin = functools.partial(start_from_checkpoint, experiment.training, batches.assets(), workdir)
@@ -89,6 +90,7 @@ def run(
         # Only the first process logs it, and tracing takes seconds.
         utilisation=utilisation_of_a_token(experiment, devices[0].device_kind, len(devices)) if first else None,
     )
+    # Training returns early only when it was asked to stop.
     if int(state.step) < experiment.training.steps:
         return 3
     return _conclude(experiment, Path(workdir))

@@ -193,6 +193,7 @@ def _objective(objective: Any) -> Any:
         changes["classes"] = CLASSES[changes["label"]]
     if isinstance(objective, Regression):
         changes |= {"label": "mood", "range": None if objective.range is None else MOOD}
+    # By field rather than by class, so that new objectives shrink too: every `width`, and every Decoder.
     for field in dataclasses.fields(objective):
         value = getattr(objective, field.name)
         if field.name == "width" and value is not None:

@@ -101,6 +101,7 @@ class Local:
         end = time.monotonic() + self._patience
         for process, _ in jobs:
             process.terminate()
+        # All are asked before the first is waited for, so they save in parallel.
         for process, _ in jobs:
             try:
                 process.wait(max(end - time.monotonic(), 0.1))

@@ -78,6 +78,7 @@ def job(device: Device | None, devices: int, hours: float | None, given: Mapping
     found = {"time": _minutes(hours), "setup": list(SETUP), "stderr_to_stdout": True} | again | given
     # At most half of the job's time: 30 seconds per minute. A 5-minute test job is warned after 150 s.
     left = {"signal_delay_s": min(LEFT, 30 * found["time"]) if isinstance(found["time"], int) else LEFT}
+    # Later dicts win: the user's parameters are in `found`, and override time, nodes and tasks.
     return left | _hosts(device, devices) | found
 
 
@@ -136,6 +137,7 @@ class Slurm:
         if not job.done():
             return None
         error = job.exception()
+        # Without an error text the schedule decides by the state file: done, or to be submitted again.
         if error is None or job.state in LOST:
             return ""
         return f"job {job.job_id}: {' '.join(str(error).split())[-400:]}"

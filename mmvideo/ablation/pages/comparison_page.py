@@ -38,6 +38,7 @@ def document(comparison: Comparison) -> Document:
     """Return the page: config differences first."""
     columns = comparison.columns
     sections = [_settings(comparison), _metrics(comparison)]
+    # An interval of gains needs two seeds that a column shares with the first.
     if any(gain is not None and gain.half is not None for gain in gains(comparison, comparison.metrics[0])):
         sections.append(_gains(comparison))
     facts = (
@@ -122,6 +123,7 @@ def cost_rows(comparison: Comparison) -> dict[str, list[str]]:
             "time": duration(seconds) if seconds else DASH,
         }
         for name, value in row.items():
+            # Grows by a column at a time: {"steps": ["160", "1,600"], "time": ["2 min", "21 min"]}.
             rows.setdefault(name, []).append(value)
     return rows
 

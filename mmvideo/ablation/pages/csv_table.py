@@ -31,6 +31,7 @@ def spreadsheet(results: Results) -> str:
         for row in one.rows:
             for outcome in row.cells:
                 own = {metric.name: outcome.value(metric) for metric in one.study.metrics}
+                # Both forms: the study's columns under their short names, then every metric as EVALUATION/KEY.
                 all_of_it = outcome.record.metrics if outcome.record else {}
                 writer.writerow(
                     [one.study.name, *(row.labels.get(axis, "") for axis in axes), outcome.cell.seed]

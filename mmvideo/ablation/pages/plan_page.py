@@ -69,6 +69,7 @@ def document(plan: PlannedTier) -> Document:
     shared = [place for place in plan.runs if place not in {cell.place for cell in plan.cells}]
     if shared:
         parts.append(_shared(plan, shared))
+    # The explanation of the columns stands once, above the first table.
     parts[0] = dataclasses.replace(parts[0], lead=READING)
     parts.append(_data(plan))
     if plan.script is not None:
@@ -86,6 +87,7 @@ def _facts(plan: PlannedTier) -> list[tuple[str, str]]:
     ]
     if plan.device is None or found.hours is None:
         return told
+    # 0 FLOPs, since only the MFU and its source are used; equal ones are listed once.
     paces = dict.fromkeys("MFU {:.3g}, {}".format(*step_time(run, plan.device, 1, 0.0)) for run in plan.runs.values())
     numbers = devices_in_words(plan.costs.values())
     usable = size_in_words(plan.device.memory * USABLE)

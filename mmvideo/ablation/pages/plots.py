@@ -49,6 +49,7 @@ STYLE = {
     "xtick.major.size": 0,
     "ytick.major.size": 0,
     "legend.frameon": False,
+    # Text stays text, which takes the font of the page and can be searched.
     "svg.fonttype": "none",
 }
 
@@ -76,6 +77,7 @@ def png(path: Path, sections: Sequence[Section]) -> bool:
     shown = [section for section in sections if section.panels]
     if not shown:
         return False
+    # 0.75 inches are for the title of a band and its legend.
     heights = [max(_height(panel) for panel in section.panels) + 0.75 for section in shown]
     columns = max(len(section.panels) for section in shown)
     with matplotlib.rc_context(STYLE):

@@ -42,6 +42,7 @@ def columns(study: StudyResults) -> list[Column]:
         for published in row.published
         for name in published.values
     )
+    # VATT R@1, MBT top-1, VATT R@5 become VATT R@1, VATT R@5, MBT top-1: sorted() is stable within a source.
     order = list(dict.fromkeys((column.source, column.mark) for column in found))
     return sorted(found, key=lambda column: order.index((column.source, column.mark)))
 

@@ -101,6 +101,7 @@ def _settled(name: str, outcome: CellOutcome) -> str:
 def _dates(began: float, ended: float) -> str:
     """Return two times in UTC; the date once if both are on one day."""
     first, last = (time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds)) for seconds in (began, ended))
+    # On one day: "2026-11-30 10:00 to 12:30 UTC".
     return f"{first} to {last.removeprefix(first[:11])} UTC"
 
 
@@ -205,6 +206,7 @@ def _table(study: StudyResults) -> Table:
     axes, metrics = [axis.name for axis in study.study.axes], study.study.metrics
     columns = published_columns.columns(study)
     ours = [[estimate(list(row.values(metric).values())) for row in study.rows] for metric in metrics]
+    # Per metric the row with the best mean: bold = [2, 0] for two metrics.
     bold = [bold_best(of, metric.higher) for of, metric in zip(ours, metrics, strict=True)]
     rows, measured = [], _tells_bytes(study)
     for place, row in enumerate(study.rows):

@@ -86,6 +86,7 @@ def reader_is_gone(stream: TextIO) -> bool:
     try:
         watch = select.poll()
         watch.register(stream.fileno(), 0)
+        # A pipe without a reader is in the state POLLERR; registering for no event still reports errors.
         return any(event & (select.POLLERR | select.POLLHUP) for _, event in watch.poll(0))
     except (AttributeError, OSError, ValueError):
         return False

@@ -74,10 +74,10 @@ def take_value(arguments: Sequence[str], flag: str, what: str) -> tuple[str | No
 
 
 def count_of(flag: str, text: str, what: str) -> int:
-    """Return the number that a flag gives, 1 or more.
+    """Return the number of a flag, 1 or more.
 
     Raises:
-      UsageError: it is none; `what` says of what.
+      UsageError: no such number; `what` names the counted things.
     """
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise UsageError(f"{flag} {text} must be a number of {what}, 1 or more")
@@ -122,6 +122,7 @@ def parse_fields(default: T, arguments: Sequence[str], prog: str) -> T:
             raise
         raise UsageError(f"{_plain(said.getvalue())}; see {prog} --help") from None
     if unknown:
+        # Only the first: later ones are often its values.
         flag = unknown[0].split("=")[0]
         near = did_you_mean(flag.lstrip("-"), fields(default))
         raise UsageError(f"there is no field '{flag.lstrip('-')}'{near}; {prog} --help lists them")
@@ -140,12 +141,14 @@ def fields(value: Any, prefix: str = "") -> list[str]:
         items = [(str(number), item) for number, item in enumerate(value)]
     else:
         return [prefix]
+    # Experiment(input=Input(video=Video(fps=…))) gives input.video.fps; tyro writes underscores as dashes.
     names = [name for key, item in items for name in fields(item, f"{prefix}.{key}" if prefix else key)]
     return [name.replace("_", "-") for name in names]
 
 
 def _plain(boxed: str) -> str:
     """Return the text of a message that was printed in a box."""
+    # "│ Argument --training.steps: invalid int value │" loses its frame; the title of the box is dropped below.
     lines = (line.strip("│╭╮╰╯─ ") for line in boxed.splitlines())
     titles = ("Parsing error", "Value error", "Invalid choice", "For full helptext", "usage:")
     words = " ".join(line for line in lines if line and not line.startswith(titles))

@@ -156,6 +156,7 @@ def devices() -> Iterator[Finding]:
     there = jax.local_devices()
     kinds = sorted({device.device_kind for device in there})
     text = f"{len(there)} x {', '.join(kinds)} ({there[0].platform})"
+    # CPUs have no statistics (None), and count as 0 here.
     limits = [(device.memory_stats() or {}).get("bytes_limit", 0) for device in there]
     if min(limits):
         text += f", {min(limits) / 2**30:.1f} GiB for JAX on each"
@@ -181,6 +182,7 @@ def mesh(experiment: Experiment) -> Iterator[Finding]:
 
     check_config(experiment.input, jax.process_count())
     made = make_mesh(experiment.mesh)
+    # data 4 x fsdp 2 are 8 parts: 32 rows put 4 on each, 30 rows do not divide.
     rows, cuts = experiment.input.packing.rows, math.prod(made.shape[axis] for axis in ROW_AXES)
     shape = " x ".join(f"{axis} {size}" for axis, size in made.shape.items())
     if rows % cuts:
@@ -197,6 +199,7 @@ def products() -> Iterator[Finding]:
     from mmvideo.parallel.device_checks import multiply
 
     host = jax.local_devices()[0].platform == "cpu"
+    # 2 * 8192^3 = 1.1 TFLOP a call on an accelerator, long enough to time; a CPU would take minutes.
     size, dtype, calls = (512, jnp.float32, 2) if host else (8192, jnp.bfloat16, 20)
     found = {device: multiply(device, size, dtype, calls) for device in jax.local_devices()}
     wrong = [str(device) for device, trial in found.items() if not trial.right]

@@ -56,5 +56,6 @@ def installed(name: str) -> str | None:
 def _compare(name: str, specifier) -> Package:
     """Return the package with its version and range."""
     there = installed(name)
+    # A development build of JAX, such as 0.11.0.dev20261101, counts as inside its range.
     fits = there is not None and specifier.contains(there, prereleases=True)
     return Package(name, there, str(specifier), fits)

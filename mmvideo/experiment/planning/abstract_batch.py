@@ -68,8 +68,7 @@ def batch_outline(
     packing = config.packing
     room = {"tokens": packing.tokens, "clips": packing.clips}
     room |= {name: value for name in spec.modalities if (value := getattr(packing, name)) is not None}
-    # room = {"tokens": 146, "clips": 2}, need = {"tokens": 73, "clips": 1, …}: 146 // 73 = 2 and 2 // 1 = 2, so 2
-    # clips.
+    # room {"tokens": 146, "clips": 2} and need {"tokens": 73, "clips": 1} give min(146 // 73, 2 // 1) = 2 clips.
     clips = min(room[name] // need[name] for name in room if need[name])
     if clips < 1:
         name = next(name for name in room if room[name] < need[name])

@@ -109,6 +109,7 @@ def abstract_learner(experiment: Experiment, spec: StreamSpec, model: ModelConfi
     # Shapes only: a model of 100 GB is built here without allocating it.
     learner = nnx.eval_shape(build)
     graphdef, params, rest = nnx.split(learner, nnx.Param, ...)
+    # Such as {"trunk": {"blocks": {"wi": ("layers", "embed", "mlp")}}}: a tuple of names where `params` has a shape.
     axes = unflatten_dict({path: leaf.get_metadata().get("axes") for path, leaf in nnx.to_flat_state(params)})
     portion = trainable_params(learner, experiment.training)
     return AbstractModel(spec, graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(rest), axes, portion)

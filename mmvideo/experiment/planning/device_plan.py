@@ -157,6 +157,7 @@ def plan_devices(
         mfu=mfu,
         source=source,
         seconds=seconds,
+        # 120 clips a second at 0.05 core seconds each need 6 cores.
         cores=found.run.clips / seconds * cpu_seconds_per_clip(experiment.input),
         traffic=expected_traffic(found.memory.parameters, found.memory.gradients, sizes) * _narrowed(experiment),
     )
@@ -221,6 +222,7 @@ def _bytes_of_a_row(
     experiment: Experiment, sketch: BatchOutline, memory: Memory, rows: int, sizes: Mapping[str, int]
 ) -> float:
     """Return the bytes of one more row, from two numbers of rows: memory grows linearly in rows."""
+    # A second row count, far enough for a reliable slope: 4 beside 8, 8 beside 4, 2 beside 1.
     other = 2 * rows if rows < 8 else rows // 2
     learner = abstract_learner(experiment, sketch.spec, for_memory(experiment.model))
     second = step_memory(experiment, learner, abstract_stream(sketch.shape, other), sizes)

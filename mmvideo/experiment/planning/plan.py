@@ -136,8 +136,7 @@ def load(experiment: Experiment) -> Load:
         rows=packing.rows,
         clips=clips,
         tokens=clips * sketch.need["tokens"],
-        # 8 rows of 146 slots with 2 clips of 73 tokens have 1,168 slots and 1,168 tokens; rows of 150 would have 1,200
-        # slots.
+        # 8 rows of 150 slots with 2 clips of 73 tokens each: 1,168 tokens in 1,200 slots.
         slots=packing.rows * packing.tokens,
     )
 

@@ -73,6 +73,7 @@ def planned_and_measured(experiment: Experiment, workdir: str | Path) -> list[Fi
     settled = own[1:] or own
     devices, kind = starts[-1]["devices"], starts[-1]["kind"]
     device = device_of_kind(kind)
+    # Unknown devices, such as CPUs, have no FLOP/s to plan a time from.
     launch = None if device is None else plan_devices(experiment, device, devices, experiment.mesh)
     # Not a full plan, which counts more than is shown here and traces the model three more times.
     run, bytes_held = load(experiment), memory(experiment, devices) if launch is None else launch.plan.memory
@@ -139,6 +140,7 @@ def _run_figures(run: Load, launch: DevicePlan | None, ledger: Sequence[Mapping[
     """Return the figures of the whole run."""
     spent = {name: math.fsum(line.get(name, 0.0) for line in ledger) for name in ("wall", "wait", "step")}
     hours = "" if launch is None else f"{run.steps * launch.seconds / 3600:,.3g} h"
+    # The denominator is at least 1e-9, for a run that has booked no step.
     waited = spent["wait"] / max(spent["wait"] + spent["step"], 1e-9)
     cores = "" if launch is None else f"; planned: with {launch.cores:,.3g} host cores"
     return [

@@ -44,6 +44,7 @@ def step_memory(
         1 / parts for parts in shard_factors(trained, axes, sizes)
     ]
     gradient = gradient_of(learner)
+    # The peak includes the gradients, which Memory lists separately: they are subtracted.
     backward = peak_bytes(gradient, learner.trained, learner.params, learner.rest, batch, shares=shares) - moved
     update = update_bytes(experiment, learner) if update is None else update
     return Memory(

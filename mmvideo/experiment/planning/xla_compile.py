@@ -152,6 +152,7 @@ def _compile(command: list[str], question: str, folder: Path, platform: str) -> 
     flags = f"{os.environ.get('XLA_FLAGS', '')} {DUMPING.format(folder)}"
     quiet = {
         "JAX_PLATFORMS": "cpu",
+        # libtpu would ask the metadata server of a cloud machine, and wait for it elsewhere.
         "TPU_SKIP_MDS_QUERY": "1",
         "TPU_WORKER_HOSTNAMES": "localhost",
         # libtpu would lock the chips of this host for one process; none is used here, so others may keep them.

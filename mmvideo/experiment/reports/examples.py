@@ -32,6 +32,7 @@ def examples(workdir: Path, batches: Batches) -> list[ClipGroup]:
     found = []
     names = list(dict.fromkeys(name for row in rows for name in row["scores"]))
     for name in names[:OBJECTIVES]:
+        # Several classes per clip are stored as a list, and are not ranked here.
         single = [row for row in rows if isinstance(row["truth"].get(name), str)]
         found += _classes(name, single, [number[row["id"]] for row in single], corpus.record) if single else []
     written = [row for row in _predictions(workdir, "captioning") if row["id"] in number and row["truth"]]

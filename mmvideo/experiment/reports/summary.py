@@ -88,6 +88,7 @@ def _retrieval_lines(metrics: Mapping[str, float]) -> list[str]:
         return []
     lines = [f"{'retrieval':<24}{'R@1':>8}{'R@5':>8}{'R@10':>8}{'MdR':>7}{'chance':>9}{'oracle':>9}{_counts_head()}"]
     for direction in sorted({name.split("/")[0] for name in metrics if name.endswith("/r@1")}):
+        # "video_to_text/r@1" and "video_to_text/dsl/r@1" become "r@1" and "dsl/r@1" in the row of video_to_text.
         row = {name.split("/", 1)[1]: value for name, value in metrics.items() if name.startswith(f"{direction}/")}
         oracle = f"{row['oracle']:9.3f}" if row.get("oracle") is not None else f"{'–':>9}"
         recalls = "".join(f"{row[f'r@{k}']:8.3f}" for k in (1, 5, 10))

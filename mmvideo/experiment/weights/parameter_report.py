@@ -83,6 +83,7 @@ class ParamReport:
 def patterns(names: Iterable[str], others: Iterable[str]) -> str:
     """Return a few name patterns for a setting, which match all of the names and none of the others."""
     names, others = sorted(names), list(others)
+    # Twelve names of one head give one pattern.
     found = dict.fromkeys(_pattern(name, names, others) for name in names)
     return " ".join(f"'{pattern}'" for pattern in list(found)[: 2 * SHOWN]) + (" …" if len(found) > 2 * SHOWN else "")
 

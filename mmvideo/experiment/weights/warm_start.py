@@ -78,6 +78,7 @@ def start_from_checkpoint(
     shapes = {name: tuple(value.shape) for name, value in source.parameters.items()}
     old = CheckpointParams(source.what.removeprefix("training.init_from "), shapes, fitted, how, source.spec)
     taken = compare_parameters(old, trainable_params(learner, config), learner.trunk.spec, config)
+    # Only parameters of these two groups are copied; new ones keep their initialization.
     values = {name: fitted[name] for name in (*taken.loaded, *taken.resized)}
     _check(source, values, taken, new, learner, assets)
     for name, value in values.items():
