@@ -119,7 +119,7 @@ def _check_unchanged(folder: Path, place: str, experiment: Experiment) -> None:
             there, here = (json.dumps(values[side]) for side in ("there", "here"))
             raise ConfigError(
                 f"{place} was begun with other settings: {field} ({there} there, {here} here); give another "
-                f"--folder, or remove {folder} to begin anew"
+                f"--folder, or remove {folder} to start again"
             )
 
 
@@ -146,7 +146,7 @@ def run_all(folder: Path, runs: Mapping[str, Run], launcher: Launcher, follow: S
             time.sleep(PAUSE)
             board.collect()
     except KeyboardInterrupt:
-        follow.say(f"stopping: {len(board.running)} runs are asked to save and end; the same command goes on")
+        follow.say(f"stopping: {len(board.running)} runs are asked to save and stop; the same command resumes them")
         board.stop()
     finally:
         follow.close()
@@ -218,10 +218,10 @@ class _Board:
         elif words:
             self._fail(place, words)
         elif again and self._further(place):
-            self._follow.end(place, "was stopped from outside, and goes on", whole=False)
+            self._follow.end(place, "was stopped from outside, and is resumed", whole=False)
             self.waiting.insert(0, place)
         elif again:
-            self._fail(place, "it was stopped from outside, again and again without getting further")
+            self._fail(place, "it was stopped from outside repeatedly, without progress")
         else:
             self._follow.end(place, "stopped", whole=False)
 

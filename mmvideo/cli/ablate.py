@@ -27,12 +27,12 @@ SUBMITIT = "submitit"
 MOST = 4096
 """Largest number of devices of a paper-tier run whose batch needs more than one host."""
 
-ABOUT = """Runs an ablation from its axes to tables and plots.
+ABOUT = """Run an ablation suite, from its axes to tables and plots.
 
 SUITE is a folder with a suite.py, such as experiments/mbt. The plan comes first: cells, FLOPs, time, storage. Then
-cells run side by side; whatever stops it, the same command goes on, and runs no finished cell again. A cell that fails
-is told, and tried again by the next call. Tables, plots and a page are written when all have ended, or with --results
-of what there is.
+cells run side by side. If anything stops them, the same command resumes and repeats no finished cell. A failed cell is
+reported, and tried again by the next call. Tables, plots and a page are written when all cells have ended, or with
+--results from those that have.
 """
 
 
@@ -51,18 +51,18 @@ def _parser() -> argparse.ArgumentParser:
         "a cluster",
     )
     parser.add_argument(
-        "--only", action="append", default=[], metavar="AXIS=VALUE", help="these cells alone; repeatable"
+        "--only", action="append", default=[], metavar="AXIS=VALUE", help="only these cells; repeatable"
     )
     parser.add_argument("--launcher", default="local", choices=("local", "slurm", "jobset"), help="where cells run")
     parser.add_argument("--jobs", type=int, help="cells side by side (default: one a GPU, or one a core)")
-    parser.add_argument("--folder", type=Path, help="what it writes (default: runs/ablations/SUITE-TIER)")
-    parser.add_argument("--out", type=Path, help="where tables and plots are written too, such as experiments/mbt/toy")
+    parser.add_argument("--folder", type=Path, help="output folder (default: runs/ablations/SUITE-TIER)")
+    parser.add_argument("--out", type=Path, help="second folder for tables and plots, such as experiments/mbt/toy")
     parser.add_argument("--plan", action="store_true", help="show the plan (with --out also as plan.md); run nothing")
-    parser.add_argument("--device", help="accelerator that a cell is for, such as h100 (that by default, but for toy)")
+    parser.add_argument("--device", help="accelerator of a cell, such as h100 (the default except for toy)")
     parser.add_argument(
-        "--devices", type=int, help="how many of them a cell has (default: 1; for paper as few hosts as it fits)"
+        "--devices", type=int, help="accelerators of a cell (default: 1; for paper as few hosts as it fits)"
     )
-    parser.add_argument("--results", action="store_true", help="write the results of what there is, and run nothing")
+    parser.add_argument("--results", action="store_true", help="write the results so far, and run nothing")
     parser.add_argument(
         "--slurm", action="append", default=[], metavar="KEY=VALUE", help="parameter of sbatch, such as partition=gpu"
     )
@@ -126,7 +126,7 @@ def _run(plan: PlannedTier, runs: dict[str, Run], folder: Path, launcher: Launch
     for place, why in outcome.failed.items():
         print(f"failed: {place}: {why} ({folder}/log/{place}.txt)", file=sys.stderr)
     if outcome.left:
-        print(f"{len(outcome.left)} runs are left; run the same command to go on")
+        print(f"{len(outcome.left)} runs are left; run the same command to resume")
         return 3
     _write_results(plan.suite, options.tier, plan.cells, folder, plan.costs, options.out)
     return 1 if outcome.failed else 0
@@ -246,8 +246,8 @@ def _write_jobsets(folder: Path, places: list[str], options: Any) -> int:
     )
     # Kubernetes starts all manifests at once; a run without its shared checkpoint would fail.
     if any(place.startswith("shared-") for place in places):
-        print("those called shared-… come first: others start from what they train")
-    print("run the same command with --results to see what has come of them")
+        print("apply those called shared-… first: others start from their checkpoints")
+    print("run the same command with --results to see their results")
     return 3 if written else 0
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mmvideo.cli.terminal.usage_errors import Parser
 
-ABOUT = """Put runs side by side: what differs in their configs, the metrics that all have, what each cost. Runs that
-differ in their seeds alone are one column, with mean, 95 % interval and n; columns with seeds in common are compared
+ABOUT = """Compare runs: config differences, the metrics that all have, and costs. Runs that
+differ only in their seeds are one column, with mean, 95 % interval and n; columns with seeds in common are compared
 seed by seed."""
 
 
@@ -18,14 +18,14 @@ def main(arguments: list[str]) -> int:
     parser = Parser(prog="mmvideo compare", description=ABOUT)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="workdirs of runs")
     parser.add_argument(
-        "--metrics", metavar="PATTERN", help="metrics that are wanted, such as 'retrieval/*' or '*top1'"
+        "--metrics", metavar="PATTERN", help="pattern of metrics to show, such as 'retrieval/*' or '*top1'"
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="write table.md, .csv, .tex, index.html and plot.png there"
     )
-    parser.add_argument("--all", action="store_true", help="print every metric, not only those that matter first")
+    parser.add_argument("--all", action="store_true", help="print every metric, not only the headlines")
     parser.add_argument("--json", action="store_true", help="print it as JSON")
-    parser.add_argument("--quick", action="store_true", help="without FLOPs and parameters, which take seconds")
+    parser.add_argument("--quick", action="store_true", help="skip FLOPs and parameters, which take seconds")
     options = parser.parse_args(arguments)
     from mmvideo.experiment.find_config import find_run
 

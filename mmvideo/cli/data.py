@@ -29,25 +29,23 @@ def _parser() -> Parser:
     build.add_argument("--short-side", type=int, help="transcode: pixels of the shorter side")
     build.add_argument("--gop", type=int, help="transcode: frames from one key frame to the next")
     build.add_argument("--fps", type=float, help="transcode: frames a second")
-    build.add_argument("--no-deinterlace", action="store_true", help="leave interlaced pictures as they are coded")
+    build.add_argument("--no-deinterlace", action="store_true", help="leave interlaced frames as they are coded")
     build.add_argument("--no-tone-map", action="store_true", help="leave HLG and PQ as they are coded")
     build.add_argument("--processes", type=int, help="processes side by side (default: one a core)")
     build.add_argument("--shard-clips", type=int, default=256, help="clips in a shard (default: 256)")
     build.add_argument(
-        "--tokenizer-vocabulary", type=int, help="train a SentencePiece tokenizer of so many pieces on the captions"
+        "--tokenizer-vocabulary", type=int, help="train a SentencePiece tokenizer with this many tokens on the captions"
     )
     build.add_argument(
-        "--time-tokens", type=int, help="of the tokenizer's pieces, so many tell moments of a clip (dense captioning)"
+        "--time-tokens", type=int, help="tokens of the tokenizer that stand for times in a clip (dense captioning)"
     )
-    build.add_argument(
-        "--allow-outside", action="store_true", help="take media that lies outside of the manifest's folder"
-    )
-    build.add_argument("--most-pixels", type=int, help="leave out larger pictures (default: 8192 x 8192)")
+    build.add_argument("--allow-outside", action="store_true", help="accept media outside the manifest's folder")
+    build.add_argument("--most-pixels", type=int, help="leave out larger frames (default: 8192 x 8192)")
     build.add_argument("--most-seconds", type=float, help="leave out longer files (default: 28800, eight hours)")
     build.add_argument("--most-gap", type=float, help="leave out files whose time stamps jump further (default: 3600)")
     build.set_defaults(run=_build)
 
-    show = actions.add_parser("show", help="write a page with the frames, sound and words of a sample of clips")
+    show = actions.add_parser("show", help="write a page with the frames, audio and text of a sample of clips")
     show.add_argument("corpus", help="folder of a corpus or of clips, or samples:{film,animations,sounds,all}")
     show.add_argument("--split", default="train", help="which split (default: train)")
     show.add_argument("--out", type=Path, help="the page (default: NAME-SPLIT.html)")

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 ABOUT = """usage: mmvideo doctor [CONFIG] [--workdir DIR] [--corpus CORPUS[:SPLIT]] [--field.path VALUE …]
 
-Looks at what a run needs before it is launched: versions, flags of XLA that this jaxlib refuses, devices and
-what they compute, a sum over all of them, storage, corpora. A line for each: ok, warning or FAILED, with what
-to do. Exit code 0 where nothing FAILED, else 1.
-CONFIG and fields are those of `mmvideo train`: its mesh, workdir and corpora are looked at. Launched as a run
-is, on all its hosts, it looks at all of them; the first process tells all, the others what is not ok.
+Check what a run needs before its launch: versions, XLA flags that this jaxlib refuses, devices and their
+results, a sum over all devices, storage, corpora. Each check prints a line: ok, warning or FAILED, with advice.
+The exit code is 0 if nothing FAILED, else 1.
+CONFIG and fields are those of `mmvideo train`: its mesh, workdir and corpora are checked. Launched like a run
+on all its hosts, it checks all of them; the first process prints every line, the others those that are not ok.
 
-  --workdir DIR           where the run is to be kept (default: runs/NAME of CONFIG, or the folder one is in)
-  --corpus CORPUS[:SPLIT] another corpus to look at; may be given several times
+  --workdir DIR           folder of the run (default: runs/NAME of CONFIG, or the working directory)
+  --corpus CORPUS[:SPLIT] further corpus to check; repeatable
 """
 
 

@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 ABOUT = """usage: mmvideo eval WORKDIR [--dataset CORPUS[:SPLIT]] [--tasks NAME,NAME] [--modalities NAME,NAME]
                     [--step STEP|best] [--evaluation.FIELD VALUE …]
 
-Evaluates the newest checkpoint of a run, or what was exported of one, and writes evals/NAME.json,
+Evaluate the newest checkpoint of a run or an export, and write evals/NAME.json,
 evals/NAME.predictions.jsonl and report.html there. The fields are those of the run's config.json, for example
 --evaluation.probes visual audio.
 
-  --dataset CORPUS[:SPLIT] other clips than the run's own: a corpus, or samples:NAME, and a split of it (its
-                           test or validation split where none is named); written as evals/NAME@CORPUS.json
+  --dataset CORPUS[:SPLIT] other clips than the run's own: a corpus, or samples:NAME, and a split of it (default:
+                           its test or validation split); written as evals/NAME@CORPUS.json
   --tasks NAME,NAME        only these: retrieval, zero_shot, classification, regression, captioning,
                            dense_captioning, question_answering, moments, losses, probes
-  --modalities NAME,NAME   show only these of every clip, such as video,text; what is measured is
-                           written beside the rest, as evals/NAME.video+text.json
-  --modalities each        everything, then every group of the run's modalities alone, and the table
-                           of what each modality adds
+  --modalities NAME,NAME   show only these of every clip, such as video,text; results are written
+                           beside the others, as evals/NAME.video+text.json
+  --modalities each        evaluate with all modalities, then with every group of them alone, and
+                           print the table of each modality's gain
   --step STEP|best         the checkpoint of that step, or the one that training.best marks
 """
 

@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     made = export(options.workdir, options.out, step, options.dtype)
     average = f", {made.average} average" if made.average else ""
     print(
-        f"{options.out}: step {made.step} of {made.run}{average}; {made.numbers:,} numbers in {made.arrays} arrays, "
+        f"{options.out}: step {made.step} of {made.run}{average}; {made.numbers:,} elements in {made.arrays} arrays, "
         f"matrices in {made.dtype}, {size_in_words(made.bytes)}"
     )
     return 0

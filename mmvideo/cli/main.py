@@ -12,15 +12,15 @@ from mmvideo.cli.terminal.streams import leave_quietly, outlive_readers, reader_
 
 VERBS: dict[str, tuple[str, str]] = {
     # verb: (module, what it does)
-    "plan": ("mmvideo.cli.plan", "what a recipe needs: tokens, parameters, FLOPs, bytes"),
-    "doctor": ("mmvideo.cli.doctor", "whether these machines can run it: versions, flags, devices, storage, corpora"),
-    "train": ("mmvideo.cli.train", "train a recipe, or go on with a stopped run"),
+    "plan": ("mmvideo.cli.plan", "plan what a recipe needs: tokens, parameters, FLOPs, bytes"),
+    "doctor": ("mmvideo.cli.doctor", "check these machines for a run: versions, flags, devices, storage, corpora"),
+    "train": ("mmvideo.cli.train", "train a recipe, or resume a stopped run"),
     "ablate": ("mmvideo.cli.ablate", "run an ablation suite: its cells, tables and plots"),
     "eval": ("mmvideo.cli.evaluate", "evaluate a run's newest checkpoint, or another"),
-    "predict": ("mmvideo.cli.predict", "write what a trained model makes of clips: embeddings"),
+    "predict": ("mmvideo.cli.predict", "write a trained model's embeddings of clips"),
     "export": ("mmvideo.cli.export", "write a trained model for inference: parameters alone"),
     "report": ("mmvideo.cli.report", "write a run's report.html again"),
-    "compare": ("mmvideo.cli.compare", "put runs side by side: config differences, metrics, cost"),
+    "compare": ("mmvideo.cli.compare", "compare runs: config differences, metrics, cost"),
     "data": ("mmvideo.cli.data", "build, show and generate corpora"),
 }
 
@@ -29,12 +29,12 @@ OUTLIVE = ("train", "ablate", "eval", "predict", "export", "report", "data")
 
 USAGE = """usage: mmvideo VERB …
 
-One transformer for video, sound and text, in JAX and Flax.
+One transformer for video, audio and text, in JAX and Flax.
 
 verbs:
 {verbs}
 
-`mmvideo VERB --help` tells more of each. MMVIDEO_DEBUG=1 shows the whole traceback of an error.
+`mmvideo VERB --help` explains a verb. MMVIDEO_DEBUG=1 shows the whole traceback of an error.
 """
 
 

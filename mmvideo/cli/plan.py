@@ -24,32 +24,31 @@ if TYPE_CHECKING:
 ABOUT = """usage: mmvideo plan CONFIG [--device NAME] [--devices N] [--mesh AXES] [--mfu X] [--compile | --rehearse]
                     [--profile] [--layout] [--json] [--field.path VALUE …]
 
-Tells what a run needs before it is launched, without its corpus (but for a recipe that asks it), as if every
-clip were as long as its views and had every modality: tokens, parameters and FLOPs by part of the model, bytes,
-and the whole run. CONFIG and fields are those of `mmvideo train`. No accelerator is needed.
+Plan what a run needs before its launch, without its corpus (except for a recipe that chooses from it), as if
+every clip were as long as its views and had every modality: tokens, parameters and FLOPs by part of the model,
+bytes, and totals of the run. CONFIG and fields are those of `mmvideo train`. No accelerator is needed.
 
-  --devices N   bytes on each of N devices, shared as the config's mesh says (default: as few as it allows)
-  --device NAME of which kind: h100, h200, a100, b200, v4, v5e, v5p, v6e, or a TPU slice such as v5p-128. Tells
-                what fits on one, how long a step takes, and how many host cores feed it; a mesh of the config that
-                doesn't fit N devices is cut down to what does. Bytes are those of XLA's own compiler where it is
-                installed, in 5 to 60 seconds: pip install "jax[cuda13]" for GPUs, "jax[tpu]" for TPUs. Else they
-                are rehearsed, which is good to a few per cent on one device and may be a fifth too low on many
-  --mesh AXES   the mesh, such as data=8,fsdp=8; an axis that isn't named is 1
-  --mfu X       model FLOP utilisation to tell the time from, in place of what was measured or is assumed
-  --compile     asks a compiler in any case: for CPU devices where the device's own is not installed, which need more
-                for a step's work, but whose arguments and collectives are the same
-  --rehearse    asks none
-  --profile     what a step takes on one GPU, kernel by kernel, with layers scanned and unrolled: XLA's own programs,
-                priced by their FLOPs and bytes. It needs the compiler, no GPU, and one to several minutes of a
-                processor; the time of a step is then told from it
-  --layout      how each parameter lies on the mesh, and nothing else
+  --devices N   bytes on each of N devices, divided by the config's mesh (default: as few as it allows)
+  --device NAME kind of device: h100, h200, a100, b200, v4, v5e, v5p, v6e, or a TPU slice such as v5p-128. Prints
+                the rows that fit, the time of a step, and the host cores that supply it; a mesh of the config that
+                does not fit N devices is reduced. Bytes are those of XLA's own compiler where it is installed, in 5
+                to 60 seconds: pip install "jax[cuda13]" for GPUs, "jax[tpu]" for TPUs. Else they are rehearsed
+                (traced), within a few per cent on one device, and up to a fifth too low on many
+  --mesh AXES   the mesh, such as data=8,fsdp=8; axes that are not named are 1
+  --mfu X       model FLOP utilisation for the time of a step, instead of the measured or assumed value
+  --compile     always ask a compiler: that for CPU devices where the device's own is not installed, which reports more
+                bytes for a step's work, but the same arguments and collectives
+  --rehearse    ask no compiler
+  --profile     the time of a step on one GPU, kernel by kernel, with layers scanned and unrolled: XLA's own programs,
+                priced by their FLOPs and bytes. It needs the compiler but no GPU, and minutes of processor time
+  --layout      print only the sharding of each parameter on the mesh
   --json        the plan as JSON
 
-Of a workdir, what its run measured on its own devices stands below, beside what was planned for them.
+For a workdir, the run's own measurements follow, beside the plan for its devices.
 
-FLOPs count the products of the real program at two a multiply-add, attention dense, and nothing twice that
-remat computes twice. clip: the largest clip, nothing hidden, through the trunk. training: that clip as masks
-and DropToken leave it, forward through trunk, decoder and heads. attention: products of two activations.
+FLOPs count the matrix products of the real program, two per multiply-add, with dense attention and without the
+recomputation of remat. clip: the largest clip, nothing masked, through the backbone. training: that clip after masks
+and DropToken, forward through backbone, decoder and heads. attention: products of two activations.
 """
 
 MODALITIES = ("video", "audio", "text")
@@ -303,7 +302,7 @@ def _summary(plan: Plan) -> str:
         f"the run {run.steps * run.flops:.3g} FLOPs, {run.steps * run.clips:,} clips",
     ]
     if plan.vocabulary:
-        lines.append(f"text    a vocabulary of {plan.vocabulary:,} pieces")
+        lines.append(f"text    a vocabulary of {plan.vocabulary:,} tokens")
     return "\n".join(lines)
 
 

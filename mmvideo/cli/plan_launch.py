@@ -57,7 +57,7 @@ def _rows_of_a_device(launch: DevicePlan) -> list[tuple[str, str, str]]:
     else:
         parts = launch.grad_accum_steps
         verdict = (
-            f"{launch.fits:,} fit: give {parts}x the devices, or a {parts}th of the rows "
+            f"{launch.fits:,} fit: give {parts}x the devices, or 1/{parts} of the rows "
             f"with optimizer.accumulate {parts}"
         )
     return [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmvideo.cli.terminal.usage_errors import Parser, parse_step
 
-ABOUT = "What a trained model makes of clips."
+ABOUT = "Write the outputs of a trained model for clips."
 
 
 def main(arguments: list[str]) -> int:

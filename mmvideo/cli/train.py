@@ -6,14 +6,14 @@ from pathlib import Path
 
 ABOUT = """usage: mmvideo train CONFIG [--workdir DIR] [--profile STEPS] [--field.path VALUE …]
 
-Trains the experiment that CONFIG defines: a Python file (recipe.py:tiny takes what it calls `tiny`), or a
+Train the experiment that CONFIG defines: a Python file (recipe.py:tiny selects its experiment `tiny`), a
 workdir or its config.json.
-The same command again resumes a stopped run. `mmvideo train CONFIG --help` lists every field of it.
-A run that is resumed must find what it was trained on; a corpus that was moved is named by its new path:
+The same command resumes a stopped run. `mmvideo train CONFIG --help` lists every field.
+A resumed run needs the corpora that it was trained on; give the new path of a corpus that was moved:
 --input.sources.0.path FOLDER.
 
-  --workdir DIR   where the run is kept (default: runs/NAME)
-  --profile STEPS trace so many steps from the third of this start on, into WORKDIR/profile,
+  --workdir DIR   folder of the run (default: runs/NAME)
+  --profile STEPS trace this many steps, from the third after the start, into WORKDIR/profile,
                   for TensorBoard and Perfetto
 """
 

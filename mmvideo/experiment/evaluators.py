@@ -58,7 +58,7 @@ def held_out_source(named: str) -> Source:
     there = splits(path)
     chosen = split or next((name for name in HELD_OUT if name in there), "")
     if chosen not in there:
-        what = f"has no split '{split}'" if split else "has no held-out split; name one behind a colon"
+        what = f"has no split '{split}'" if split else "has no held-out split; name one after a colon"
         raise ValueError(f"{path} {what}; it has {', '.join(there)}")
     return Source(path, chosen)
 

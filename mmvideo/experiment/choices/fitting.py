@@ -162,7 +162,9 @@ def _check_names(choose: tuple[str, ...] | None) -> None:
     """Raise if `choose` names something that cannot be chosen."""
     for group in choose or ():
         if not any(_within(name, group) for name in STEPS):
-            raise ConfigError(f"choose names {group!r}, which no corpus tells; it tells {', '.join(STEPS)}")
+            raise ConfigError(
+                f"choose names {group!r}, which cannot be chosen from a corpus; these can: {', '.join(STEPS)}"
+            )
 
 
 def _with_given(experiment: Experiment, field: str, value: Any, given: frozenset[str]) -> Experiment:

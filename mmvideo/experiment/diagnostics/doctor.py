@@ -204,7 +204,7 @@ def products() -> Iterator[Finding]:
     found = {device: multiply(device, size, dtype, calls) for device in jax.local_devices()}
     wrong = [str(device) for device, trial in found.items() if not trial.right]
     if wrong:
-        yield Finding("products", "FAILED", f"wrong numbers from {', '.join(wrong)}: take the device out of the run")
+        yield Finding("products", "FAILED", f"wrong results from {', '.join(wrong)}: take the device out of the run")
     rates = [trial.rate / 1e12 for trial in found.values()]
     text = f"{size} x {size} in {jnp.dtype(dtype).name}: {_range(rates)} TFLOP/s on a device"
     if not host and min(rates) < UNEVEN * max(rates):
@@ -279,7 +279,7 @@ def corpus(path: str, split: str | None) -> Iterator[Finding]:
         clip, reason = found.unreadable[0]
         text += f"; {len(found.unreadable)} cannot be read, such as {clip}: {reason}"
         verdict = "FAILED" if len(found.unreadable) == found.clips else "warning"
-        yield Finding("corpus", verdict, f"{text}. A run skips such clips; build the corpus anew if there are many")
+        yield Finding("corpus", verdict, f"{text}. A run skips such clips; rebuild the corpus if there are many")
     elif found.truncated:
         text += f"; {len(found.truncated)} end early or are damaged, such as {found.truncated[0]}"
         yield Finding("corpus", "warning", f"{text}. A run fills up what is missing")

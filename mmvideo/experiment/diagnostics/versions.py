@@ -37,7 +37,9 @@ def packages() -> list[Package]:
     try:
         wanted = [Requirement(line) for line in metadata.requires("mmvideo") or []]
     except metadata.PackageNotFoundError:
-        raise ValueError("mmvideo is not installed, only on the path: pip install -e . tells its ranges") from None
+        raise ValueError(
+            "mmvideo is not installed, only on the path, so its version ranges are unknown: pip install -e ."
+        ) from None
     # Requirements of extras, such as mmvideo[slurm], have a marker that an empty extra does not satisfy.
     needed = [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})]
     found = [_compare(one.name, one.specifier) for one in needed]

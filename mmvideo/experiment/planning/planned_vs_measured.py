@@ -131,7 +131,7 @@ def _speed_figures(
             "bytes on a device",
             f"{planned.total / 2**30:,.3g} GiB",
             f"{bytes_used / 2**30:,.3g} GiB" if bytes_used else "",
-            "the most at once" if bytes_used else "the device does not tell its own",
+            "the peak" if bytes_used else "not reported by the device",
         ),
     ]
 

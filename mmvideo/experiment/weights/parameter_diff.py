@@ -123,7 +123,7 @@ def _misfits(wrong: Mapping[str, tuple[Shape, Shape]], names: Collection[str]) -
     there, here = map(list, wrong[name])
     return [
         f"{name} is {there} there and {here} here{more}: build the model with the sizes it was trained with, or let "
-        f"training.init_fresh name what starts anew: {patterns(wrong, set(names) - wrong.keys())}"
+        f"training.init_fresh name what to initialize anew: {patterns(wrong, set(names) - wrong.keys())}"
     ]
 
 

@@ -56,7 +56,7 @@ class ParamReport:
             ("ignored", _shapes(self.ignored), _shorten(_reasons(self.ignored), "; ")),
         ]
         found = [
-            f"  {what:<8}{len(shapes):>4} parameters, {_count(shapes):>13,} numbers: {detail}"
+            f"  {what:<8}{len(shapes):>4} parameters, {_count(shapes):>13,} elements: {detail}"
             for what, shapes, detail in rows
             if shapes
         ]

@@ -176,7 +176,7 @@ def _check(
     text_tokens = [name for name in values if "vocab" in (new[name].get_metadata().get("axes") or ())]
     if text_tokens and source.assets.get(TOKENIZER) != assets.get(TOKENIZER):
         raise CheckpointError(
-            f"{source.what} was trained with another tokenizer, so {min(text_tokens)} means other pieces here; set "
+            f"{source.what} was trained with another tokenizer, so {min(text_tokens)} means other tokens here; set "
             f"input.text.tokenizer to {source.folder / 'record' / TOKENIZER}, or let training.init_fresh name "
             + " ".join(f"'{name}'" for name in sorted(text_tokens))
         )
@@ -194,7 +194,7 @@ def _check_classes(source: Source, values: Arrays, learner: Learner, assets: Map
             continue
         if label in before and label in here and before[label] != here[label]:
             raise CheckpointError(
-                f"{source.what} knows other classes of {label} than this corpus, so heads.{name} means others: "
+                f"{source.what} has other classes of {label} than this corpus, so heads.{name} means other classes: "
                 f"let training.init_fresh name 'heads.{name}.*'"
             )
 

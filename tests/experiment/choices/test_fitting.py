@@ -148,7 +148,7 @@ def test_pretraining_compares_what_there_is(listed, corpus):
 
 
 def test_what_cannot_be_chosen_is_named(corpus):
-    with pytest.raises(ConfigError, match="'model.size', which no corpus tells; it tells input.video"):
+    with pytest.raises(ConfigError, match="'model.size', which cannot be chosen from a corpus; these can: input.video"):
         fit(dataclasses.replace(on(FINETUNE, corpus), choose=("model.size",)))
     numbers = Experiment(name="x", objectives={"mood": Regression("mood")})
     assert not is_open(numbers)

@@ -55,7 +55,7 @@ def test_the_last_start_counts_and_its_first_line_not_for_speed(tiny, tmp_path):
     assert found["padding"].measured == "25.0%"
     assert found["a step"].measured == "2 s" and found["a step"].planned == "", "nobody plans for a CPU"
     assert found["bytes on a device"].planned == f"{planned.memory.total / 2**30:,.3g} GiB"
-    assert found["bytes on a device"].measured == "" and "does not tell" in found["bytes on a device"].how
+    assert found["bytes on a device"].measured == "" and "not reported" in found["bytes on a device"].how
     assert found["waiting for data"].measured == "10.0%" and found["the run"].measured == "1 h"
     flops = clip_flops(tiny) * run.clips
     assert float(found["model FLOPs a step"].planned) == pytest.approx(flops, rel=0.01)

@@ -89,7 +89,7 @@ def test_parameters_come_from_the_checkpoint_and_lie_where_they_should(trained, 
     told = capsys.readouterr().out
     numbers = sum(value.size for value in old.values())
     assert f"first parameters from {folder / 'checkpoints' / '3'} (step 3)" in told
-    assert f"{len(old)} parameters, {numbers:>13,} numbers" in told and "new" not in told and "ignored" not in told
+    assert f"{len(old)} parameters, {numbers:>13,} elements" in told and "new" not in told and "ignored" not in told
 
 
 def test_tables_are_interpolated_to_a_longer_clip_spectrogram_and_text(trained):
