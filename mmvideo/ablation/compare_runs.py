@@ -120,6 +120,7 @@ def compare(runs: Sequence[str | Path], pattern: str | None = None, planned: boo
     shared = [name for name in wanted if all(column.values(name) for column in columns)]
     if not shared:
         raise ConfigError(_nothing(columns, names, wanted, pattern))
+    # Headlines first, then the others, each in order of first appearance.
     first = [name for name in shared if _is_headline(name)]
     whys: dict[str, str] = {}
     # Seeds differ inside a column, so they say nothing about the columns.

@@ -202,6 +202,7 @@ def _study(study: Study, outcomes: Sequence[CellOutcome], costs: Mapping[str, Pl
 def _row(study: Study, cells: Sequence[CellOutcome], costs: Mapping[str, PlannedCell]) -> Row:
     """Return the row of one point."""
     first = cells[0].cell
+    # fusion.layer 2 in the base and 3 here gives {"model.fusion.layer": (2, 3)}.
     changed = differences({"base": study.base, "here": first.experiment})
     return Row(
         first.labels,

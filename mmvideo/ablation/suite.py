@@ -139,6 +139,7 @@ class Claim:
 
 
 def _check_mark(mark: str, of: str) -> None:
+    """Raise a ValueError for an unknown mark of evidence."""
     if mark not in get_args(Mark):
         raise ValueError(f"mark {mark!r} of {of!r} must be one of {', '.join(get_args(Mark))}: the evidence for it")
 
@@ -234,6 +235,7 @@ class Suite:
 
 def points(study: Study) -> list[tuple[Choice, ...]]:
     """Return the crossed choices of a study in the order of the table, without the excluded cells."""
+    # Two axes of 2 and 3 choices give 6 points; `without` removes those that match all labels of an entry.
     return [
         point
         for point in itertools.product(*(axis.choices for axis in study.axes))

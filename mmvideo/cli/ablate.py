@@ -271,6 +271,7 @@ def _parameters(given: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for text in given:
         key, value = _pair(text, "--slurm", "key=value")
+        # "gpus_per_node=4" gives 4, "partition=gpu" gives "gpu": submitit checks the types.
         found[key] = int(value) if value.isdigit() else value
     return found
 

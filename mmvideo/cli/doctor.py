@@ -48,6 +48,7 @@ def main(arguments: list[str]) -> int:
             from mmvideo.experiment.config import load_experiment
 
             experiment = parse_fields(load_experiment(config), rest, f"mmvideo doctor {config}")
+        # The same default as that of `mmvideo train`, so that the right disk is checked.
         kept = Path(config) if Path(config).is_dir() else Path("runs") / experiment.name
         workdir = options.workdir or kept
     from mmvideo.experiment.diagnostics.doctor import examine

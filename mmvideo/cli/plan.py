@@ -308,6 +308,7 @@ def _summary(plan: Plan) -> str:
 
 def _number(number: float) -> str:
     """Return a count in full, a measure with three digits or as a whole number, and an empty string for 0."""
+    # 1234 gives "1,234", 0.4567 gives "0.457", 0.0004 gives "<0.001".
     if number < 1e-3:
         return "" if number == 0 else "<0.001"
     if isinstance(number, int) or number >= 100:

@@ -39,6 +39,7 @@ def parse_mesh(text: str) -> Mesh:
 def launch_lines(launch: DevicePlan) -> str:
     """Return the device plan as aligned lines."""
     rows = (*_rows_of_a_device(launch), *_speed(launch))
+    # Columns: name at the left, value at the right, note.
     wide = [max(len(row[column]) for row in rows) for column in range(2)]
     lines = [f"{name:{wide[0]}}  {number:>{wide[1]}}  {words}".rstrip() for name, number, words in rows]
     return "\n".join([f"\non {launch.devices:,} x {launch.device.title}", *lines])

@@ -189,6 +189,7 @@ def format_large(value: float | None, unit: str = "") -> str:
 
 def bold_best(estimates: Sequence[Estimate | None], higher: bool = True) -> int | None:
     """Return the index of the best mean; None where fewer than two are known or all are equal."""
+    # Means [0.4, None, 0.6] give {0: 0.4, 2: 0.6}, and index 2 where larger is better.
     known = {place: one.mean for place, one in enumerate(estimates) if one is not None}
     if len(set(known.values())) < 2:
         return None

@@ -134,6 +134,7 @@ def _place(table: Table, column: int, entry: Entry, edge: bool) -> str:
     """Return the HTML of an entry."""
     kind = _kind(table, column, edge) or ""
     if table.is_wordy(column):
+        # Least widths: 20 characters for `long` columns, 9 for `prose`; both wrap.
         kind += " long" if len(entry.text) > 40 and not entry.code else " prose" if column > 0 else ""
     return tag("td", _inside(entry), class_=kind.strip() or None)
 

@@ -40,6 +40,7 @@ def aligned(table: Table, linked: bool = True) -> str:
     # At least 3 characters: Markdown needs a rule of `---`, or `--:` for columns that are aligned to the right.
     widths = [max(3, *(len(row[column]) for row in rows)) for column in range(len(table.head))]
     wordy = [table.is_wordy(column) for column in range(len(widths))]
+    # A column of numbers ends in a colon, `---:`, which aligns it to the right.
     rule = ["-" * width if left else "-" * (width - 1) + ":" for width, left in zip(widths, wordy, strict=True)]
     padded = [
         [text.ljust(width) if left else text.rjust(width) for text, width, left in zip(row, widths, wordy, strict=True)]

@@ -63,6 +63,7 @@ class _Dropping(io.FileIO):
     """
 
     def __init__(self, number: int, name: str):
+        # The descriptor belongs to the process: closing this object must not close its stdout.
         super().__init__(number, "w", closefd=False)
         self._called, self._told = name, False
 

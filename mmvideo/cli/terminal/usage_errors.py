@@ -115,6 +115,7 @@ def parse_fields(default: T, arguments: Sequence[str], prog: str) -> T:
                 args=list(arguments),
                 prog=prog,
                 return_unknown_args=True,
+                # Unions such as a model or a baseline become flags, not subcommands; booleans take True or False.
                 config=(tyro.conf.AvoidSubcommands, tyro.conf.FlagConversionOff),
             )
     except SystemExit as stop:

@@ -126,6 +126,7 @@ def given_fields(arguments: list[str]) -> frozenset[str]:
 def choice_lines(chosen: list[Chosen]) -> Iterator[str]:
     """Yield a line for each choice: field, value and reason."""
     rows = [(one.field, _value(one.value), one.why) for one in chosen]
+    # Aligned columns; a value of more than 24 characters shifts only its own reason.
     wide, long = (max((len(row[column]) for row in rows), default=0) for column in (0, 1))
     for field, value, why in rows:
         yield f"  {field:<{wide}}  {value:<{min(long, 24)}}  {why}".rstrip()

@@ -207,6 +207,7 @@ def products() -> Iterator[Finding]:
         yield Finding("products", "FAILED", f"wrong results from {', '.join(wrong)}: take the device out of the run")
     rates = [trial.rate / 1e12 for trial in found.values()]
     text = f"{size} x {size} in {jnp.dtype(dtype).name}: {_range(rates)} TFLOP/s on a device"
+    # Devices of one type differ by a few per cent; CPU devices share cores, so their rates say nothing.
     if not host and min(rates) < UNEVEN * max(rates):
         slowest = min(found, key=lambda device: found[device].rate)
         yield Finding("products", "warning", f"{text}; {slowest} is slow: too hot, throttled, or shared with others")

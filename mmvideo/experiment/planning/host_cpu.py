@@ -22,4 +22,5 @@ def cpu_seconds_per_clip(config: Input) -> float:
     """Return the core seconds of a clip that fills the views."""
     video = 0.0 if config.video is None else config.video.frames / config.video.fps
     audio = 0.0 if config.audio is None else config.audio.seconds
+    # 16 frames at 7.5 a second are 2.13 s of video, or 0.048 core seconds.
     return video * VIDEO + audio * AUDIO

@@ -146,6 +146,7 @@ def _reasons(group: Mapping[str, tuple[Shape, str]]) -> list[str]:
 
 def _shorten(items: Sequence[str], between: str) -> str:
     """Return the first items joined, with the number of further ones."""
+    # Of 11 items 8 are shown, then "and 3 more".
     more = f"{between}and {len(items) - 2 * SHOWN} more" if len(items) > 2 * SHOWN else ""
     return between.join(items[: 2 * SHOWN]) + more
 

@@ -58,6 +58,7 @@ def check_config(workdir: str | Path, step: Step = None) -> None:
         return
     step, copy = found
     here = (folder / CONFIG).read_bytes()
+    # Equal bytes, the usual case, need no parsing.
     if here == copy:
         return
     there, here = json.loads(copy), json.loads(here)

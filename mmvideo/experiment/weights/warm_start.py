@@ -201,6 +201,7 @@ def _check_classes(source: Source, values: Arrays, learner: Learner, assets: Map
 
 def _whole(value: jax.Array) -> np.ndarray:
     """Return a whole array on the host, even if other processes hold parts of it."""
+    # Tiled: the shards of an array are joined to one array, not stacked by process.
     return np.asarray(multihost_utils.process_allgather(value, tiled=True))
 
 
