@@ -10,9 +10,9 @@ which needs no accelerator: JAX's CUDA plugin for GPUs (`pip install "mmvideo[cu
 fuse less, so XLA reports more scratch bytes there than an accelerator needs. Arguments are the same to the byte, and
 collectives the same except for how they are merged.
 
-The fused attention kernel of the device is unknown here. Attention in blocks of `plan.BLOCK` keys replaces it, which is
-linear in memory as fused kernels are. Compiled so, the two steps of `experiments/benchmarks/` whose program is still
-the same take 1.8 % (B) and 0.8 % (L) more than with tokamax's kernels on the H100 itself.
+The fused attention kernel of the device is unknown here. Attention in blocks of `abstract_model.BLOCK` keys replaces
+it, which is linear in memory as fused kernels are. Compiled so, the two steps of `experiments/benchmarks/` whose
+program is still the same take 1.8 % (B) and 0.8 % (L) more than with tokamax's kernels on the H100 itself.
 """
 
 from __future__ import annotations
