@@ -46,8 +46,9 @@ def run(folder, then="sys.exit(7)", verb="train", **variables):
     kept = {k: v for k, v in os.environ.items() if k not in ("GLIBC_TUNABLES", "MMVIDEO_HUGE_PAGES")}
     read, write = os.pipe()
     os.write(write, b"inherited")
+    flags = ["--workdir", "a b"] if verb == "train" else ["--name", "a b"]
     process = subprocess.Popen(
-        [sys.executable, "-X", "utf8", "-m", "mmvideo.cli.main", verb, str(recipe), "--workdir", "a b"],
+        [sys.executable, "-X", "utf8", "-m", "mmvideo.cli.main", verb, str(recipe), *flags],
         env=kept | {"THEN": then, "FD": str(read), "JAX_PLATFORMS": "cpu"} | variables,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, pass_fds=[read],
     )  # fmt: skip

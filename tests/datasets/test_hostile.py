@@ -88,6 +88,7 @@ def test_ten_hours_of_silence_are_named_and_take_no_memory(tmp_path):
     assert peak_mebibytes() - before < 300
 
 
+@pytest.mark.slow(reason="decodes two hours of audio: shorter, its samples would not stand out in the memory")
 def test_long_sound_is_checked_in_little_memory(tmp_path):
     """Two hours at 16 kHz are 460 MB of samples."""
     folder = tmp_path / "clips"
