@@ -41,12 +41,12 @@ def test_batches_are_the_same_to_the_bit(shapes, mixing):
     kept = Batches(config(shapes, mixing=mixing))
     bare = Batches(config(shapes, mixing=mixing, memory=0))
     assert kept.remembered and bare.remembered is None
-    found = epochs(kept, 3)
-    assert same(found, epochs(bare, 3))
-    # Also what is read a second time, all of it from memory.
-    assert same(found, epochs(kept, 3))
-    # Each epoch draws anew: the pictures of a clip aren't those of the epoch before.
+    found = epochs(kept, 2)
+    assert same(found, epochs(bare, 2))
+    # The same holds for an epoch that is read a second time, all of it from memory.
     steps = kept.steps_per_epoch
+    assert same(found[:steps], epochs(kept, 1))
+    # Each epoch draws anew: the frames of a clip aren't those of the epoch before.
     assert not any(same(a.content["video"], b.content["video"]) for a, b in zip(found, found[steps:], strict=False))
 
 
