@@ -1,12 +1,12 @@
-"""Packing clips into rows within several budgets at once, many windows side by side.
+"""Vector bin packing: assigns clips to rows under several budgets at once, many windows side by side.
 
-The clips of an epoch are cut into windows of a few hundred, and each window gets as many rows as its
-sums demand. Clips are placed by decreasing size, every one in that row, of those with room for it,
-whose room is most alike in its proportions: a row short of sound slots but with room for pictures
-takes a silent clip. (Vector bin packing: Panigrahy et al. 2011, "Heuristics for vector bin packing";
-here with the cosine between the clip's needs and the row's room, as shares of the budgets.) Only a
-clip that fits nowhere opens another row. The k-th clips of all windows are placed by the same array
-operations, which makes a million clips a matter of seconds.
+The clips of an epoch are cut into windows of a few hundred clips. Each window starts with as many rows as its
+summed sizes require. Clips are placed by decreasing size. A clip goes to the row whose free slots have the
+proportions most similar to the clip's own needs, among the rows that can hold it: a row short of audio slots but
+with free video slots receives a clip without audio. (Panigrahy et al. 2011, "Heuristics for vector bin packing";
+here the similarity is the cosine between the clip's needs and the row's free slots, both as shares of the budgets.)
+A clip that fits no open row opens another one. The same array operations place the k-th clips of all windows, so a
+million clips take seconds.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ WINDOW = 512
 """Clips packed together. A larger window wastes less (about half a row a window) and takes longer."""
 
 _TOGETHER = 256
-"""Windows whose tables stay in the processor's cache while they are packed."""
+"""Windows packed together; their tables then stay in the processor's cache."""
 
 
 def pack(sizes: Int[np.ndarray, "n d"], budget: Int[np.ndarray, " d"], window: int = WINDOW) -> Int[np.ndarray, " n"]:
-    """The row of every clip.
+    """Return the row of every clip.
 
     Args:
-      sizes: what each clip needs of each budget.
-      budget: how much of each a row has.
-      window: clips that are packed together, about.
+      sizes: slots that each clip needs of each budget.
+      budget: slots that a row has of each budget.
+      window: approximate number of clips that are packed together.
 
     Returns:
       row numbers from 0 on without gaps; rows of earlier windows come first.
 
     Raises:
-      ValueError: a clip that is larger than an empty row.
+      ValueError: a clip is larger than an empty row.
     """
     if (sizes > budget).any():
         clip, column = np.argwhere(sizes > budget)[0]
@@ -43,6 +43,7 @@ def pack(sizes: Int[np.ndarray, "n d"], budget: Int[np.ndarray, " d"], window: i
     if len(sizes) == 0 or not needed.any():
         return result
     sizes, budget = sizes[:, needed], budget[needed]
+    # A budget that no clip uses would divide by zero in the cosine, so it is left out above.
     order, present = _windows(sizes, budget, window)
     rows = 0
     for start in range(0, len(order), _TOGETHER):
@@ -55,25 +56,32 @@ def pack(sizes: Int[np.ndarray, "n d"], budget: Int[np.ndarray, " d"], window: i
 
 
 def _windows(sizes: np.ndarray, budget: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
-    """Clip numbers `[windows, width]`, in each window by decreasing size, and which places hold a clip."""
+    """Return the clip numbers `[windows, width]`, by decreasing size in each window, and a mask of the cells that hold
+    a clip."""
     count = len(sizes)
     windows = max(1, round(count / window))
     width = -(-count // windows)
+    # 5 clips in 2 windows: the width is 3 and the lengths are [2, 3], so only the first windows are one clip short.
     lengths = np.full(windows, width)
     lengths[: windows * width - count] -= 1
     present = np.arange(width)[None, :] < lengths[:, None]
     order = np.zeros((windows, width), np.int64)
     order[present] = np.arange(count)
     largest = (sizes / budget).max(axis=1)
+    # Empty cells sort last: their key is infinite.
     key = np.where(present, -largest[order], np.inf)
     return np.take_along_axis(order, np.argsort(key, axis=1, kind="stable"), axis=1), present
 
 
 def _place(items: np.ndarray, present: np.ndarray, budget: np.ndarray) -> np.ndarray:
-    """The row within its window of every item: `[windows, width, d]` sizes to `[windows, width]` rows."""
+    """Return the row, within its window, of every item: sizes `[windows, width, d]` to rows `[windows, width]`."""
     windows, width, dimensions = items.shape
+    # Lower bound of the rows of each window: sums [30, 12] under budgets [10, 8] need max(3, 2) = 3 rows.
     opened = np.maximum(np.ceil((items.sum(axis=1) / budget).max(axis=1)), 1).astype(np.int64)
     room = [np.full((windows, opened.max() + 4), budget[d], np.float32) for d in range(dimensions)]
+    # The cosine of need n and free slots r, as shares of the budgets b, is sum(n r / b^2) / (|n / b| |r / b|). The
+    # factor |n / b| is the same for all rows of a clip, so it is left out. `alike` holds 1 / |r / b|: for an empty row
+    # of d budgets every share is 1, so it is d ** -0.5.
     weight = 1 / budget**2
     alike = np.full_like(room[0], dimensions**-0.5)
     each, place = np.arange(windows), np.arange(room[0].shape[1])
@@ -81,9 +89,12 @@ def _place(items: np.ndarray, present: np.ndarray, budget: np.ndarray) -> np.nda
     for k in range(width):
         need = items[:, k]
         score = sum(room[d] * (need[:, d, None] * weight[d]) for d in range(dimensions)) * alike
+        # A score of -1 excludes rows that are not open yet and rows in which some budget is too small.
         score[place[None, :] >= opened[:, None]] = -1
         for d in range(dimensions):
             score[room[d] < need[:, d, None]] = -1
+        # A clip whose best score is negative fits no open row and opens the next one. An absent clip needs nothing, so
+        # it changes no row.
         choice = score.argmax(axis=1)
         nowhere = (score[each, choice] < 0) & present[:, k]
         choice[nowhere] = opened[nowhere]
@@ -93,6 +104,7 @@ def _place(items: np.ndarray, present: np.ndarray, budget: np.ndarray) -> np.nda
         left = sum(room[d][each, choice] ** 2 * weight[d] for d in range(dimensions))
         alike[each, choice] = 1 / np.sqrt(np.maximum(left, 1e-12))
         chosen[:, k] = choice
+        # The tables always keep one unopened row: double them when the last one was opened.
         if opened.max() >= len(place):
             room = [np.pad(r, ((0, 0), (0, len(place))), constant_values=budget[d]) for d, r in enumerate(room)]
             alike = np.pad(alike, ((0, 0), (0, len(place))), constant_values=dimensions**-0.5)
@@ -101,7 +113,9 @@ def _place(items: np.ndarray, present: np.ndarray, budget: np.ndarray) -> np.nda
 
 
 def _number(chosen: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, int]:
-    """Row numbers without gaps over all windows, and how many rows there are."""
+    """Return row numbers without gaps over all windows, and the number of rows."""
+    # Window 0 uses rows [0, 2], window 1 rows [0, 1]: with 3 rows a window the keys are [0, 2, 3, 4], the numbers [0,
+    # 1, 2, 3].
     key = np.arange(len(chosen))[:, None] * (chosen.max() + 1) + chosen
     used, numbers = np.unique(key[present], return_inverse=True)
     result = np.zeros(chosen.shape, np.int64)

@@ -1,7 +1,7 @@
-"""How full the rows of a run are, and which setting to turn which way where they are not.
+"""Fill of the rows of a run, and advice on settings where it is low.
 
-Advice is tried, not reckoned: a sample of the run's own clips is packed again with other settings, and what is told is
-how full their rows then are.
+Advice is measured, not estimated: a sample of the run's own clips is packed again with other settings, and the message
+reports the resulting fill.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from mmvideo.input.planning.packer import pack
 _LOG = logging.getLogger(__name__)
 
 WELL_FILLED, AIM, GAIN = 0.8, 0.9, 0.05
-"""Shares of the token slots: below the first there is advice; it aims at the second, and gains at least the third."""
+"""Shares of the token slots: advice is given below the first, aims at the second, and gains at least the third."""
 
 SAMPLE = 256
-"""Clips that are packed to try a setting."""
+"""Number of clips that are packed to try a setting."""
 
 LARGER, SMALLER = (1.25, 1.5, 2, 3, 4, 6, 8, 12, 16), (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 """Multiples of a setting that are tried, the nearest first."""
@@ -32,11 +32,11 @@ LARGER, SMALLER = (1.25, 1.5, 2, 3, 4, 6, 8, 12, 16), (0.9, 0.8, 0.7, 0.6, 0.5, 
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """Another packing, and how full its rows are.
+    """Another packing and the fill of its rows.
 
     Attributes:
-      words: what to change, from which value to which.
-      purpose: what else it means for a step.
+      words: the setting to change, with its old and new value.
+      purpose: the side effect on a step.
       filled: share of the token slots.
     """
 
@@ -49,13 +49,13 @@ class Change:
 
 
 def report_filling(needs: Int[np.ndarray, "n 9"], rows: int, budget: Int[np.ndarray, " 9"], packing: Packing) -> None:
-    """Log how full so many rows are that hold these clips, and advice where another setting would fill them.
+    """Log the fill of the rows, and advice where another setting would fill them better.
 
     Args:
-      needs: of the clips, in the order in which they are packed.
-      rows: they take.
-      budget: of a row.
-      packing: the settings that it follows from.
+      needs: slots that the clips need, in packing order.
+      rows: number of rows of these clips.
+      budget: slots of a row.
+      packing: the settings of the budget.
     """
     share = float(fill(needs, rows, budget)[0])
     _LOG.info("rows are %.1f %% full", 100 * share)
@@ -103,10 +103,11 @@ def _turn(packing: Packing, name: str, value: int, way: str, purpose: str) -> tu
 
 
 def _nearest(tries: Sequence[tuple[str, str, Packing]], needs: np.ndarray, before: float) -> Change | None:
-    """The first of the tries that reaches the aim, else the best of those that gain something, else nothing."""
+    """Return the first try that reaches the aim, else the best try with a gain, else None."""
     best: Change | None = None
     for words, purpose, packing in tries:
         filled = _filled(needs, packing)
+        # The first change must gain GAIN; a later, larger change replaces it if it is at least as good.
         if filled >= max(before, best.filled if best else 0.0) + (0.0 if best else GAIN):
             best = Change(words, purpose, filled)
         if filled >= AIM:
@@ -115,7 +116,7 @@ def _nearest(tries: Sequence[tuple[str, str, Packing]], needs: np.ndarray, befor
 
 
 def _filled(needs: np.ndarray, packing: Packing) -> float:
-    """Share of the token slots that these clips fill with other settings; 0 where a clip doesn't fit a row."""
+    """Return the share of token slots that these clips fill with other settings; 0 where a clip fits no row."""
     budget = widest_budgets(needs, needs.max(axis=0), packing)
     if budget is None:
         return 0.0
@@ -123,5 +124,5 @@ def _filled(needs: np.ndarray, packing: Packing) -> float:
 
 
 def _eighths(tokens: int | float | np.number) -> int:
-    """The multiple of 8 from a number of tokens on."""
+    """Return the number of tokens rounded up to a multiple of 8."""
     return math.ceil(tokens / 8) * 8

@@ -1,4 +1,4 @@
-"""What of every clip of an epoch is shown, known before anything is decoded."""
+"""Samples of an epoch: the shown content of every clip, known before decoding."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from jaxtyping import Bool, Int
 
 @dataclasses.dataclass(frozen=True)
 class SampledExamples:
-    """Clips, and what of them is shown.
+    """Clips and their shown content.
 
     Attributes:
       clip: number of each clip.
-      caption: numbers of its captions; -1 behind them.
-      present: which modalities are shown, in the order of `MODALITIES`.
-      aligned: False where the sound is shifted against the picture.
-      view: which of the views of the clip; not given, it is 0.
-      partner: number of the clip that is mixed into it, -1 for none; not given, it is -1.
+      caption: numbers of its captions; -1 pads the rest.
+      present: True for each modality that is shown, in the order of `MODALITIES`.
+      aligned: False where the audio is shifted against the video.
+      view: index of the view of the clip; 0 if not given.
+      partner: number of the clip that is mixed into it, -1 for none; -1 if not given.
     """
 
     clip: Int[np.ndarray, " n"]
@@ -38,5 +38,5 @@ class SampledExamples:
         return len(self.clip)
 
     def __getitem__(self, which: Any) -> SampledExamples:
-        """Those at some places."""
+        """Return the samples at these indices."""
         return SampledExamples(*(getattr(self, field.name)[which] for field in dataclasses.fields(self)))

@@ -1,5 +1,5 @@
-"""Draws what is shown of every clip of an epoch: its captions, its modalities, whether its sound is shifted, and which
-clip is mixed into it; in evaluation, lists its views."""
+"""Sampler of examples: draws captions, modalities, audio shifts and mixup partners, and lists views of an
+evaluation."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from mmvideo.stream import Modality
 
 
 class ExampleSampler:
-    """Draws what is shown of the clips of an epoch; in evaluation everything, with the first caption.
+    """Sampler of the shown content of the clips of an epoch; in evaluation, everything with the first caption.
 
     Args:
-      has: which modalities every clip has that may be shown.
+      has: modalities that every clip has and may show.
       captions: the captions of every clip.
-      shiftable: whether the sound of every clip can be shifted.
+      shiftable: whether the audio of every clip can be shifted.
       config: the settings.
-      train: False draws no captions, no modalities and no clips to mix.
-      misaligned: whether sound is shifted as `config.audio` says.
-      views: how many views of every clip are listed one behind the other; None is one of each.
+      train: False draws no captions, modalities or partners.
+      misaligned: whether audio is shifted at the rate of `config.audio`.
+      views: number of views of every clip, listed one after the other; None is one view of each.
     """
 
     def __init__(
@@ -48,12 +48,12 @@ class ExampleSampler:
         self.mixing = config.mixing if train else Mixing()
         self.views = np.ones(len(has), np.int64) if views is None else views
         self.misaligned = config.audio.misaligned if misaligned and config.audio is not None else 0.0
-        # No clip has more captions than this.
+        # More columns than the largest number of captions of any clip would only hold -1.
         most = int(np.diff(captions.first).max(initial=1))
         self.count = min(config.text.captions, most) if train and config.text is not None else 1
 
     def pick(self, clips: Int[np.ndarray, " n"], epoch: int) -> SampledExamples:
-        """What is shown of these clips, which stand in this order in an epoch; each as often as it has views."""
+        """Return the samples of these clips in their order in an epoch; a clip is repeated for each of its views."""
         clips, view = self._viewed(clips)
         uniform = self._uniform(RngStream.CAPTION, epoch, len(clips), self.count) if self.train else None
         caption = self.captions.choose(clips, uniform)
@@ -64,6 +64,7 @@ class ExampleSampler:
             )
         aligned = np.ones(len(clips), bool)
         if self.misaligned:
+            # Only a clip that shows both modalities can be misaligned; a draw below the rate shifts it.
             both = present[:, Modality.VIDEO] & present[:, Modality.AUDIO] & self.shiftable[clips]
             aligned = ~both | (self._uniform(RngStream.MISALIGN, epoch, len(clips), 1)[:, 0] >= self.misaligned)
         caption = np.where(present[:, Modality.TEXT, None], caption, -1)
@@ -74,8 +75,9 @@ class ExampleSampler:
         return SampledExamples(clips, caption, present, aligned, view, partner)
 
     def _viewed(self, clips: Int[np.ndarray, " n"]) -> tuple[Int[np.ndarray, " v"], Int[np.ndarray, " v"]]:
-        """Every clip once a view, and the number of the view."""
+        """Repeat every clip for each of its views, and return the clips and the index of each view."""
         counts = self.views[clips]
+        # counts [2, 3]: first is [0, 0, 2, 2, 2], so the views are [0, 1, 0, 1, 2].
         first = np.repeat(np.cumsum(counts) - counts, counts)
         return np.repeat(clips, counts), np.arange(len(first)) - first
 
@@ -93,17 +95,17 @@ def make_sampler(
     misaligned: bool,
     views: Views = Views(),
 ) -> ExampleSampler:
-    """The picker of the clips of a corpus.
+    """Return the sampler of the clips of a corpus.
 
     Args:
       corpus, sizes, captions: the clips, the steps of each, and their captions.
       config: the settings.
       shown: modalities that may be shown of any clip.
       train, misaligned: see `ExampleSampler`.
-      views: of an evaluation.
+      views: views of an evaluation.
 
     Raises:
-      ValueError: settings that fit no clip.
+      ValueError: the settings fit no clip.
     """
     has = np.stack([sizes.video_steps > 0, sizes.audio_steps > 0, np.diff(captions.first) > 0], axis=1)
     heard = np.zeros(len(has), np.int64)

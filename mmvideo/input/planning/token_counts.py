@@ -1,9 +1,8 @@
-"""How many tokens every clip gives, known from the corpus table and the config before decoding.
+"""Token counts of every clip, known from the corpus table and the config before decoding.
 
-A clip gives as many frames as it lasts, at most `Video.frames`, rounded down to whole tubelets and at
-least one, or all of them where they are spread over it (`uniform` sampling); as many whole patches of its
-sound as it lasts, at least one; and the pieces of its captions.
-What is hidden, not predicted or dropped follows from these numbers.
+A clip gives as many frames as its length holds, at most `Video.frames`, rounded down to whole tubelets, and at least
+one tubelet. With `uniform` sampling it always gives all frames. Its audio gives as many whole patches as fit, at least
+one. Its captions give their text tokens. The counts of hidden, unpredicted and dropped tokens follow from these.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from mmvideo.stream import Modality
 TOKEN_BUDGETS = (
     "tokens", "clips", "video", "audio", "text", "video_hidden", "audio_hidden", "text_hidden", "decode",
 )  # fmt: skip
-"""What a row has only so much of: `L`, `E`, the encoded tokens of each modality, the hidden ones, and the
-tokens of the decoder's row. The columns of `Sizes.table`."""
+"""The limited resources of a row: `L`, `E`, the encoded tokens of each modality, the hidden tokens of each, and the
+tokens of the decoder's row. They are the columns of `TokenCounts.table`."""
 
 _EDGE = 1e-6
-"""Keeps 2.0 seconds at 8 frames a second at 16 frames, however the table's seconds were rounded."""
+"""Tolerance that keeps 2.0 seconds at 8 frames a second at 16 frames, however the table rounds the seconds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +35,12 @@ class TokenCounts:
     """Steps and tokens of every clip and caption of a corpus.
 
     Attributes:
-      video_steps: tubelet steps, 0 for a clip without pictures.
-      audio_steps: time steps of the patches of sound, 0 for a clip without sound.
+      video_steps: tubelet steps, 0 for a clip without video.
+      audio_steps: time steps of the audio patches, 0 for a clip without audio.
       video, audio: tokens seen by the encoder.
-      video_hidden, audio_hidden: tokens hidden from it that are predicted.
-      text, text_hidden: the same of every caption, where hidden ones are seen as the mask piece.
-      decoded: whether patches may be hidden, so that there is a row for the decoder.
+      video_hidden, audio_hidden: tokens hidden from the encoder and predicted.
+      text, text_hidden: the same for every caption; the encoder sees the mask token in place of a hidden one.
+      decoded: whether patches may be hidden, so that there is a decoder row.
     """
 
     video_steps: Int[np.ndarray, " n"]
@@ -55,14 +54,14 @@ class TokenCounts:
     decoded: bool = False
 
     def table(self, sampled: SampledExamples) -> Int[np.ndarray, "m 9"]:
-        """What picked clips need of each of `TOKEN_BUDGETS`."""
+        """Return the slots that sampled clips need of each of `TOKEN_BUDGETS`."""
         text, hidden = (_of_captions(values, sampled.caption) for values in (self.text, self.text_hidden))
         return self._table(sampled.clip, sampled.present, text, hidden)
 
     def largest(
         self, clips: Int[np.ndarray, " m"], has: Bool[np.ndarray, "m 3"], captions: Captions, count: int
     ) -> Int[np.ndarray, "m 9"]:
-        """The most that the named clips can need, with all that they have and any `count` of their captions."""
+        """Return the most slots that the clips can need, with all modalities and any `count` of their captions."""
         text, hidden = (captions.most(values, count)[clips] for values in (self.text, self.text_hidden))
         return self._table(clips, has, text * has[:, Modality.TEXT], hidden * has[:, Modality.TEXT])
 
@@ -77,7 +76,8 @@ class TokenCounts:
 
 
 def _of_captions(values: np.ndarray, caption: np.ndarray) -> np.ndarray:
-    """The sum of a value over the captions of each clip; -1 is none."""
+    """Return the sum of a value over the captions of each clip; -1 counts as no caption."""
+    # values [5, 7, 9], captions [[0, 2], [1, -1]]: the sums are [14, 7].
     there = caption >= 0
     result = np.zeros(caption.shape, np.int64)
     result[there] = values[caption[there]]
@@ -85,21 +85,23 @@ def _of_captions(values: np.ndarray, caption: np.ndarray) -> np.ndarray:
 
 
 def video_steps(seconds: Float[np.ndarray, " n"], video: Video) -> Int[np.ndarray, " n"]:
-    """Tubelet steps of clips that last so long."""
+    """Return the tubelet steps of clips of these lengths."""
     if video.sampling == "uniform":
         return np.full(len(seconds), video.frames // video.tubelet[0], np.int64)
+    # 1.3 s at 8 frames a second are 10 frames: with tubelets of 4 frames, 2 steps.
     frames = np.floor(seconds * video.fps + _EDGE).astype(np.int64)
     return np.maximum(np.minimum(frames, video.frames) // video.tubelet[0], 1)
 
 
 def samples(seconds: Float[np.ndarray, " n"], audio: Audio) -> Int[np.ndarray, " n"]:
-    """Audio samples of the view of clips that last so long."""
+    """Return the audio samples of the view of clips of these lengths."""
     longest = np.minimum(seconds, audio.seconds)
     return np.floor(longest * audio.hertz + _EDGE).astype(np.int64)
 
 
 def audio_steps(seconds: Float[np.ndarray, " n"], audio: Audio) -> Int[np.ndarray, " n"]:
-    """Time steps of the patches of clips that last so long."""
+    """Return the time steps of the audio patches of clips of these lengths."""
+    # Most clips fill the view, so few sample counts are distinct: count the rows of each only once.
     distinct, inverse = np.unique(samples(seconds, audio), return_inverse=True)
     rows = np.array([count_audio_rows(int(count), audio) for count in distinct], np.int64)
     return patchify.audio_steps(rows, audio)[inverse]
@@ -114,7 +116,7 @@ def clip_sizes(
     mask: Masking,
     drop: DropToken,
 ) -> TokenCounts:
-    """Steps and tokens of every clip and caption, when so much is hidden and dropped."""
+    """Return the steps and tokens of every clip and caption under these masks and drop rates."""
     nothing = np.zeros(len(seconds), np.int64)
     steps_v, cells, steps_a, bands = nothing, 0, nothing, 0
     if config.video is not None:
@@ -140,12 +142,12 @@ def clip_sizes(
 
 
 def count_audio_rows(count: int, audio: Audio) -> int:
-    """Rows of the spectrogram of so many samples, or the samples themselves where they are cut into patches."""
+    """Return the spectrogram rows of this many samples, or the samples themselves for waveform patches."""
     from mmvideo.media.spectrogram import frame_count
 
     return count if audio.waveform else frame_count(count, audio.spectrogram)
 
 
 def longest_audio(audio: Audio) -> int:
-    """Rows of the spectrogram of the longest view, or its samples."""
+    """Return the spectrogram rows of the longest view, or its samples."""
     return count_audio_rows(int(samples(np.array([audio.seconds]), audio)[0]), audio)
