@@ -114,8 +114,8 @@ def _place(items: np.ndarray, present: np.ndarray, budget: np.ndarray) -> np.nda
 
 def _number(chosen: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, int]:
     """Return row numbers without gaps over all windows, and the number of rows."""
-    # Window 0 uses rows [0, 2], window 1 rows [0, 1]: with 3 rows a window the keys are [0, 2, 3, 4], the numbers [0,
-    # 1, 2, 3].
+    # Window 0 uses rows [0, 2] and window 1 rows [0, 1]. With 3 rows a window
+    # the keys are [0, 2, 3, 4] and the row numbers [0, 1, 2, 3].
     key = np.arange(len(chosen))[:, None] * (chosen.max() + 1) + chosen
     used, numbers = np.unique(key[present], return_inverse=True)
     result = np.zeros(chosen.shape, np.int64)

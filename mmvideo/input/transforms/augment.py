@@ -1,6 +1,6 @@
-"""Changes to pictures and sound while training: colour, erasing, SpecAugment, turned sound, noise.
+"""Augmentations of video and audio in training: colour, erasing, SpecAugment, rolled audio, noise.
 
-RandAugment has a file of its own. Each is drawn once a clip, so that all its frames change alike.
+RandAugment has its own file. Each augmentation is drawn once per clip, so all frames change alike.
 """
 
 from __future__ import annotations
@@ -18,26 +18,27 @@ _SIDED = re.compile(
     re.IGNORECASE,
 )
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-"""Shares of red, green and blue in the brightness of a pixel (ITU-R BT.601, section 2.5.1)."""
+"""Weights of red, green and blue in the luminance of a pixel (ITU-R BT.601, section 2.5.1)."""
 
 ERASED = (0.02, 1 / 3)
-"""Least and largest share of the area that is erased."""
+"""Smallest and largest share of the area that is erased."""
 
 ERASED_ASPECT = 1 / 0.3
 """Largest ratio of an erased rectangle's sides."""
 
 
 def mentions_left_right(texts: Iterable[str]) -> bool:
-    """Whether captions or class names speak of sides, of turning, or of writing; such a clip is never flipped."""
+    """Return whether captions or class names mention sides, turning or writing; such a clip is never flipped."""
     return any(_SIDED.search(text.replace("_", " ")) for text in texts)
 
 
 def jitter_colour(
     frames: UInt8[np.ndarray, "T H W 3"], strength: float, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "T H W 3"]:
-    """Brightness, contrast and saturation, each multiplied by a factor from `[1 - strength, 1 + strength]`."""
+    """Multiply brightness, contrast and saturation, each by a factor drawn from `[1 - strength, 1 + strength]`."""
     brightness, contrast, saturation = rng.uniform(max(0.0, 1 - strength), 1 + strength, 3).astype(np.float32)
-    # The three are one affine map of colours: mix with the grey of the pixel, then with that of the clip.
+    # The three together are one affine map of colours: saturation mixes a pixel with its own grey, contrast with the
+    # mean grey of the clip, and brightness scales the result.
     to_grey = np.tile(_LUMA[:, None], (1, 3))
     matrix = brightness * contrast * (saturation * np.eye(3, dtype=np.float32) + (1 - saturation) * to_grey)
     offset = brightness * (1 - contrast) * (frames.mean(axis=(0, 1, 2), dtype=np.float32) @ _LUMA)
@@ -46,10 +47,11 @@ def jitter_colour(
 
 
 def erase_rectangle(frames: UInt8[np.ndarray, "T H W 3"], rng: np.random.Generator) -> UInt8[np.ndarray, "T H W 3"]:
-    """Random erasing (Zhong et al. 2020, arXiv 1708.04896, section 3.2): noise in a rectangle, the same of all frames.
+    """Replace a rectangle by noise, the same rectangle in all frames.
 
-    Its share of the area and its aspect ratio are drawn until it fits, at most ten times; the noise is drawn for
-    every pixel of every frame.
+    This is random erasing (Zhong et al. 2020, arXiv 1708.04896, section 3.2). The area share and aspect ratio are drawn
+    until the rectangle fits, at most ten times; if none fits, the frames are unchanged. The noise is drawn for every
+    pixel of every frame.
     """
     height, width = frames.shape[1:3]
     for _ in range(10):
@@ -66,9 +68,9 @@ def erase_rectangle(frames: UInt8[np.ndarray, "T H W 3"], rng: np.random.Generat
 
 
 def roll_audio(heard: Float32[np.ndarray, " S"], turned: bool, rng: np.random.Generator) -> Float32[np.ndarray, " S"]:
-    """Sound made louder or softer, by half at most, and turned round by any time, as AudioMAE is fine-tuned.
+    """Scale the loudness by 0.5 to 1.5, and roll the audio by a random time, as in the fine-tuning of AudioMAE.
 
-    The factor is 0.5 more than a number from Beta(10, 10).
+    The factor is 0.5 plus a value from Beta(10, 10).
     """
     turn = int(rng.integers(len(heard))) if turned else 0
     return np.roll(heard, turn) * np.float32(rng.beta(10, 10) + 0.5)
@@ -77,17 +79,17 @@ def roll_audio(heard: Float32[np.ndarray, " S"], turned: bool, rng: np.random.Ge
 def add_noise(
     rows: Float32[np.ndarray, "T M"], strength: float, rng: np.random.Generator
 ) -> Float32[np.ndarray, "T M"]:
-    """Noise from [0, 1) on a spectrogram, times a factor drawn up to `strength`, as AST is fine-tuned."""
+    """Add noise from [0, 1) to a spectrogram, times a factor drawn up to `strength`, as in the fine-tuning of AST."""
     return rows + rng.random(rows.shape, np.float32) * np.float32(rng.random() * strength)
 
 
 def mask_spectrogram(
     rows: Float32[np.ndarray, "T M"], audio: Audio, rng: np.random.Generator
 ) -> Float32[np.ndarray, "T M"]:
-    """SpecAugment (Park et al. 2019, arXiv 1904.08779, section 2) without warping.
+    """Apply SpecAugment (Park et al. 2019, arXiv 1904.08779, section 2) without time warping.
 
-    Stretches of time and of mel bins are set to 0, the mean of a normalised spectrogram; the length of
-    each is drawn up to its limit.
+    Stretches of time and of mel bins are set to 0, the mean of a normalised spectrogram. The length of each is drawn up
+    to its limit.
     """
     rows = rows.copy()
     for _ in range(audio.time_masks):

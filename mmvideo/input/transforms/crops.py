@@ -1,7 +1,7 @@
-"""The view of a clip: which stretch of time and which square of the picture.
+"""View of a clip: its stretch of time and its square crop.
 
-Pictures and sound share one stretch. Training draws it, and the square, at random; evaluation takes
-the middle of both, or several views (`views`).
+Video and audio share one stretch. Training draws the stretch and the square at random. Evaluation takes the middle of
+both, or several views (`eval_views`).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from mmvideo.input.transforms.eval_views import begin, crop_place, phase
 
 @dataclasses.dataclass(frozen=True)
 class SpatialCrop:
-    """How a picture is scaled and which part of it is kept.
+    """Scaling of a frame and the part of it that is kept.
 
     Attributes:
-      size: height and width in pixels to which the whole picture is scaled.
+      size: height and width in pixels after scaling the whole frame.
       corner: row and column of the first pixel that is kept.
     """
 
@@ -30,15 +30,15 @@ class SpatialCrop:
 
 @dataclasses.dataclass(frozen=True)
 class TemporalWindow:
-    """The stretch of time of a view.
+    """Stretch of time of a view.
 
     Attributes:
-      start: seconds after the start of the clip.
-      seconds: how long it is.
-      times: when each frame is sampled, in seconds after `start`: the middle of its share of time, or, in uniform
-        sampling, an instant of it.
-      samples: audio samples.
-      heard: when the sound begins, in seconds after `start`.
+      start: seconds from the start of the clip.
+      seconds: length.
+      times: sampling time of each frame, in seconds from `start`: the middle of its interval or, with uniform sampling,
+        a time within it.
+      samples: number of audio samples.
+      heard: start of the audio, in seconds from `start`.
     """
 
     start: float
@@ -58,16 +58,16 @@ def sample_window(
     views: Views = Views(),
     view: int = 0,
 ) -> TemporalWindow:
-    """The stretch of a clip of so many seconds.
+    """Return the stretch of time of a view of a clip.
 
     Args:
       seconds: length of the clip.
-      steps: tubelet steps of its pictures, 0 for none.
-      samples: audio samples of its sound, 0 for none.
-      video, audio: settings of the modalities that it has.
-      rng: draws the start; None takes that of the view.
-      views: those of an evaluation.
-      view: which of them.
+      steps: tubelet steps of its video, 0 for none.
+      samples: audio samples of the view, 0 for none.
+      video, audio: settings of the modalities that the clip has.
+      rng: draws the start; None takes the start of the given view.
+      views: the views of an evaluation.
+      view: index of the view.
     """
     frames = steps * video.tubelet[0] if video else 0
     if video and video.sampling == "uniform":
@@ -75,6 +75,7 @@ def sample_window(
     length = float(view_seconds(np.array(seconds), np.array(steps), np.array(samples), video, audio))
     room = max(seconds - length, 0.0)
     start = begin(room, view, views) if rng is None else room * rng.random()
+    # At 8 frames a second the frames are sampled at 1/16, 3/16, 5/16 seconds and so on.
     times = (np.arange(frames) + 0.5) / video.fps if video else np.zeros(0)
     return TemporalWindow(start, length, times, samples)
 
@@ -82,10 +83,13 @@ def sample_window(
 def _whole(
     seconds: float, frames: int, samples: int, audio: Audio | None, within: float | Float[np.ndarray, " t"]
 ) -> TemporalWindow:
-    """All of a clip, one frame of each of its equal parts (Wang et al. 2016, arXiv 1608.00859, section 3.1), and the
-    sound of its middle; `within` says where in its part a frame lies, in [0, 1)."""
+    """Return the whole clip as a window: a frame of each of its equal parts, and the audio of its middle.
+
+    This is the sampling of TSN (Wang et al. 2016, arXiv 1608.00859, section 3.1). `within` is the position of a frame
+    in its part, in [0, 1).
+    """
     times = (np.arange(frames) + within) * (seconds / frames)
-    # In whole samples, so that sound that lasts as long as the clip begins with it.
+    # Whole samples: audio as long as the clip then starts at exactly 0.
     heard = max(int(seconds * audio.hertz) - samples, 0) // 2 / audio.hertz if audio else 0.0
     return TemporalWindow(0.0, seconds, times, samples, heard)
 
@@ -97,8 +101,10 @@ def view_seconds(
     video: Video | None,
     audio: Audio | None,
 ) -> Float[np.ndarray, "*n"]:
-    """How long views of so many tubelet steps and samples last: as long as the longer of the two, or all the `seconds`
-    of the clip where its frames are spread over it."""
+    """Return the length of views with these tubelet steps and samples, in seconds.
+
+    It is the length of the longer modality, or the `seconds` of the whole clip where its frames are spread over it.
+    """
     pictures = steps * video.tubelet[0] / video.fps if video else np.zeros(steps.shape)
     if video and video.sampling == "uniform":
         pictures = np.where(steps > 0, seconds, 0.0)
@@ -109,24 +115,25 @@ def view_seconds(
 def sample_crop(
     width: int, height: int, video: Video, rng: np.random.Generator | None, views: Views = Views(), view: int = 0
 ) -> SpatialCrop:
-    """The square of a picture of `width` and `height` pixels.
+    """Return the square crop of a frame of `width` and `height` pixels.
 
-    The whole picture is scaled so that the square's side is `video.size`; so the square is cut out
-    without another resize.
+    The whole frame is scaled so that the side of the square is `video.size`; the square is then cut out without a
+    second resize.
 
     Args:
-      width, height: of the upright picture.
-      video: `size`, `rounding`, `crop_scale`, the smallest share of the largest square's area, and `crop_aspect`.
-      rng: draws scale, aspect and place; None takes those of the view, of one the largest square in the middle.
-      views: those of an evaluation.
-      view: which of them.
+      width, height: size of the upright frame.
+      video: `size`, `rounding`, `crop_scale` (smallest share of the largest square's area) and `crop_aspect`.
+      rng: draws scale, aspect ratio and position; None takes those of the view (a single view is the largest square in
+        the middle).
+      views: the views of an evaluation.
+      view: index of the view.
     """
     shorter, side = min(width, height), video.size
     if rng is None:
         cut = shorter * side / (views.resize_shorter or side)
         scaled = _scaled(width, height, side, cut, cut)
         if video.rounding == "down":
-            # The very expression of torchvision, so that 224 * 320 / 240 falls on the same side of a whole number.
+            # The exact expression of torchvision, so that 224 * 320 / 240 rounds to the same side.
             scaled = tuple(int((views.resize_shorter or side) * length / shorter) for length in (height, width))
         room = [length - side for length in scaled]
         corner = [r // 2 for r in room]
@@ -147,6 +154,7 @@ def sample_crop(
 def _scaled(
     width: int, height: int, side: int, cut_width: float, cut_height: float, rounding: str = "nearest"
 ) -> tuple[int, int]:
-    """Height and width of a picture scaled so that a part of it so wide and so high becomes a square of `side`."""
+    """Return the height and width of a frame scaled so that a part of `cut_width` and `cut_height` becomes a square."""
+    # 320 x 240 pixels with a part of 240 x 240 and a side of 120: the frame is scaled to height 120 and width 160.
     whole = round if rounding == "nearest" else int
     return max(side, whole(height * (side / cut_height))), max(side, whole(width * (side / cut_width)))

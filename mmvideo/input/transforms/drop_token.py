@@ -1,7 +1,7 @@
-"""DropToken: a share of the tokens of a modality is left out while training (VATT, arXiv 2104.11178).
+"""DropToken: omits a share of the tokens of a modality in training (VATT, arXiv 2104.11178).
 
-What is left out is neither encoded nor predicted. Hidden and visible tokens lose the same share, each
-by an exact number that follows from theirs, so that rows are planned before anything is drawn.
+Dropped tokens are neither encoded nor predicted. Hidden and visible tokens lose the same share. Both counts follow
+exactly from the token counts, so rows are planned before anything is drawn.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from mmvideo.input.transforms.masking import share_of
 
 
 def kept_count(tokens: Int[np.ndarray, "*n"], share: float) -> Int[np.ndarray, "*n"]:
-    """How many of so many tokens stay when a share of them is dropped; one at least."""
+    """Return the number of tokens that stay when this share of them is dropped; at least one."""
     return tokens - share_of(share, tokens)
 
 
 def drop_token_mask(hidden: Bool[np.ndarray, " N"], share: float, rng: np.random.Generator) -> Bool[np.ndarray, " N"]:
-    """True where a token stays, drawn among the hidden ones and among the others."""
+    """Return a mask of the tokens that stay, drawn separately among hidden and visible ones."""
     if share == 0:
         return np.ones_like(hidden)
     result = np.zeros_like(hidden)

@@ -1,8 +1,7 @@
-"""Clips into which others are mixed: mixup (Zhang et al. 2018, arXiv 1710.09412) and cutmix (Yun et al. 2019, arXiv
-1905.04899).
+"""Mixup (Zhang et al. 2018, arXiv 1710.09412) and cutmix (Yun et al. 2019, arXiv 1905.04899) of clips.
 
-Whether a clip is mixed, and its partner, is planned with the epoch; how much is drawn when the clip is loaded. The
-partner is fitted to the clip: cut, or its last frame repeated and silence added.
+The epoch plan decides whether a clip is mixed and with which partner. Loading draws the share. The partner is fitted to
+the clip: it is cut, or its last frame is repeated and silence is added.
 """
 
 from __future__ import annotations
@@ -18,19 +17,18 @@ from mmvideo.input.config import Mixing
 from mmvideo.stream import PADDING, Clips, Modality
 
 DRAWS = 2
-"""Numbers that are drawn for a clip to choose its partner."""
+"""Random values per clip to choose its partner."""
 
 _MEDIA = [Modality.VIDEO, Modality.AUDIO]
 
 
 @dataclasses.dataclass(frozen=True)
 class MixupSample:
-    """How another clip is mixed into one.
+    """Mixing of one clip with another.
 
     Attributes:
-      share: what is left of the clip itself, in [0, 1].
-      box: first and last (not included) row and column of what is replaced by the other's picture; None mixes the
-        whole pictures.
+      share: share of the clip itself, in [0, 1].
+      box: first and end row, first and end column of the region that the other clip replaces; None mixes whole frames.
     """
 
     share: float
@@ -44,17 +42,17 @@ def sample_partners(
     share: float,
     uniform: Float[np.ndarray, "n 2"],
 ) -> Int[np.ndarray, " n"]:
-    """The clip that is mixed into each of an epoch's clips, by numbers drawn from [0, 1); -1 for none.
+    """Return the clip that is mixed into each clip of an epoch, decided by values drawn from [0, 1); -1 for none.
 
-    It is any other of the epoch that has what the clip shows of pictures and sound, so that a clip's share is the same
-    of both.
+    The partner is any other clip of the epoch with the video and audio that the clip shows, so both modalities are
+    mixed in the same share.
 
     Args:
       clips: numbers of the clips.
-      has: which modalities each has.
-      present: which it shows.
-      share: how often a clip is mixed.
-      uniform: whether it is mixed, and with which.
+      has: modalities that each clip has.
+      present: modalities that each clip shows.
+      share: probability that a clip is mixed.
+      uniform: values that decide whether a clip is mixed, and its partner.
     """
     partner = np.full(len(clips), PADDING, np.int64)
     mixed = uniform[:, 0] < share
@@ -64,23 +62,26 @@ def sample_partners(
         if not any(shown) or not len(own) or len(others) < 2:
             continue
         place = (uniform[own, 1] * (len(others) - 1)).astype(np.int64)
-        # From a number among the others to one among all: past the clip itself.
+        # Index among all from an index among the others: skip the clip itself. With 4 clips and own index 1, the
+        # draws 0, 1, 2 become 0, 2, 3.
         place += place >= np.searchsorted(others, own)
         partner[own] = clips[others[place]]
     return partner
 
 
 def sample_mixup(mixing: Mixing, size: int, rng: np.random.Generator) -> MixupSample:
-    """How a clip is mixed, its pictures being squares of `size` pixels, 0 where it shows none.
+    """Draw the share and the box of a clip; `size` is the side of its square frames in pixels, 0 if it shows none.
 
-    Cutmix draws the share, and the box of the rest of the area around a drawn middle; what of it lies outside the
-    picture is cut off, and the share is then what of the picture the box leaves (section 3.1).
+    Cutmix draws the share, then the box of the remaining area around a random centre. The part of the box outside the
+    frame is cut off, and the share becomes the area that the box leaves (section 3.1).
     """
     cut = mixing.cutmix > 0 and (mixing.mixup <= 0 or rng.random() < mixing.switch)
     strength = mixing.cutmix if cut else mixing.mixup
     share = float(rng.beta(strength, strength))
     if not cut or not size:
         return MixupSample(share)
+    # Share 0.75 of 64 pixels: a box of 32 x 32. If its centre is the corner (0, 0), 16 x 16 stay inside and the share
+    # becomes 1 - 256 / 4096 = 0.9375.
     side = int(size * np.sqrt(1 - share))
     first = rng.integers(0, size, 2) - side // 2
     (top, left), (bottom, right) = np.maximum(first, 0).tolist(), np.minimum(first + side, size).tolist()
@@ -90,7 +91,7 @@ def sample_mixup(mixing: Mixing, size: int, rng: np.random.Generator) -> MixupSa
 def mix_frames(
     own: UInt8[np.ndarray, "T H W 3"], other: UInt8[np.ndarray, "T H W 3"], blend: MixupSample
 ) -> UInt8[np.ndarray, "T H W 3"]:
-    """The pictures of a clip with those of another mixed in."""
+    """Return the frames of a clip mixed with those of another."""
     if blend.box is not None:
         top, bottom, left, right = blend.box
         mixed = own.copy()
@@ -103,12 +104,13 @@ def mix_frames(
 def mix_audio(
     own: Float32[np.ndarray, " _"] | None, other: Float32[np.ndarray, " _"] | None, length: int, share: float
 ) -> Float32[np.ndarray, " _"]:
-    """Samples of a clip with another's mixed in, each around its own mean, as AST is trained (arXiv 2104.01778).
+    """Return the samples of a clip mixed with those of another, each centred at its mean, as AST does (arXiv
+    2104.01778).
 
     Args:
-      own, other: samples, at most `length`; None where nothing is heard.
-      length: how many samples; silence follows what is shorter.
-      share: what is left of the clip itself.
+      own, other: samples, at most `length`; None for no audio.
+      length: number of samples; silence pads shorter audio.
+      share: share of the clip itself.
     """
     mixed = np.zeros(length, np.float32)
     for heard, part in ((own, np.float32(share)), (other, np.float32(1 - share))):
@@ -124,15 +126,16 @@ def fill_mixup_targets(
     labels: Mapping[str, Int[np.ndarray, " n"]],
     targets: Mapping[str, Float32[np.ndarray, "e _"]],
 ) -> None:
-    """Writes what was mixed into each clip of an assembled row. Targets are mixed as the clips are; they are unknown
-    where that of either clip is.
+    """Write the partner's labels and the mixed targets into an assembled row.
+
+    Targets are mixed in the same share as the clips. They are unknown if those of either clip are.
 
     Args:
-      clips: of the row, with their own labels and targets.
+      clips: clips of the row, with their own labels and targets.
       partner: number of the clip that was mixed in, -1 for none.
-      share: what is left of the clip itself.
-      labels: of all clips of the mixture.
-      targets: of the partners.
+      share: share of the clip itself.
+      labels: labels of all clips of the mixture.
+      targets: targets of the partners.
     """
     mixed = np.flatnonzero(partner != PADDING)
     clips.mixed.share[mixed] = share[mixed]
@@ -140,4 +143,5 @@ def fill_mixup_targets(
         classes[mixed] = labels[kind][partner[mixed]]
     own = share[mixed, None]
     for kind, values in clips.targets.items():
+        # NaN, an unknown target, stays NaN in the sum.
         values[mixed] = own * values[mixed] + (1 - own) * targets[kind][mixed]

@@ -1,4 +1,4 @@
-"""Pictures, spectrograms and bare sound cut into patches, and where each patch stands.
+"""Patches of video frames, spectrograms and waveforms, with the position of each patch.
 
 Sizes, grids and times of tokens follow from the config, so they are known before anything is decoded.
 """
@@ -13,13 +13,13 @@ from mmvideo.stream import PatchSpec
 
 
 def video_spec(video: Video) -> PatchSpec:
-    """Patch and largest grid of the pictures."""
+    """Return the patch and the largest grid of the video."""
     t, y, x = video.tubelet
     return PatchSpec((t, y, x, 3), (video.frames // t, video.size // y, video.size // x), t / video.fps)
 
 
 def audio_spec(audio: Audio, longest: int) -> PatchSpec:
-    """Patch and largest grid of spectrograms of at most `longest` rows, or of bare sound of so many samples."""
+    """Return the patch and largest grid of spectrograms of at most `longest` rows, or waveforms of as many samples."""
     steps = int(audio_steps(np.array([longest]), audio)[0])
     if audio.waveform:
         return PatchSpec((audio.waveform,), (steps, 1, 1), audio.waveform / audio.sample_rate)
@@ -28,35 +28,39 @@ def audio_spec(audio: Audio, longest: int) -> PatchSpec:
 
 
 def audio_stride(audio: Audio) -> tuple[int, int]:
-    """Time steps and mel bins from one patch of a spectrogram to the next."""
+    """Return the time steps and mel bins from one patch of a spectrogram to the next."""
     return audio.stride or audio.patch
 
 
 def audio_bands(audio: Audio) -> int:
-    """Patches side by side along the mel axis; one of bare sound."""
+    """Return the number of patches along the mel axis; 1 for waveforms."""
     if audio.waveform:
         return 1
     return (audio.spectrogram.bins - audio.patch[1]) // audio_stride(audio)[1] + 1
 
 
 def audio_steps(rows: Int[np.ndarray, " n"], audio: Audio) -> Int[np.ndarray, " n"]:
-    """Whole patches along the time of spectrograms of `rows` rows, or of so many samples; at least one, which is
-    padded."""
+    """Return the number of whole patches along time, for spectrograms of `rows` rows or waveforms of `rows` samples.
+
+    It is at least one; a shorter input is padded.
+    """
     length, step = (audio.waveform,) * 2 if audio.waveform else (audio.patch[0], audio_stride(audio)[0])
+    # Patches of 16 rows every 10 rows: 16 rows give 1 patch, 25 rows 1, 26 rows 2.
     return np.maximum((rows - length) // step + 1, 1)
 
 
 def audio_rows(steps: int, audio: Audio) -> int:
-    """Rows of the spectrogram, or samples, that patches of so many time steps cover."""
+    """Return the rows of the spectrogram, or the samples, that patches of `steps` time steps cover."""
     if audio.waveform:
         return steps * audio.waveform
     return (steps - 1) * audio_stride(audio)[0] + audio.patch[0]
 
 
 def video_patches(frames: UInt8[np.ndarray, "T H W 3"], tubelet: tuple[int, int, int]) -> UInt8[np.ndarray, "N P"]:
-    """Tubelets in the order `(t, y, x)`, each flattened as `(t, y, x, 3)`."""
+    """Return the tubelets in the order `(t, y, x)`, each flattened as `(t, y, x, 3)`."""
     t, y, x = tubelet
     steps, height, width = frames.shape[0] // t, frames.shape[1] // y, frames.shape[2] // x
+    # Axes 0, 2, 4 number the tubelets; axes 1, 3, 5, 6 are the pixels within one.
     cut = frames.reshape(steps, t, height, y, width, x, 3)
     return cut.transpose(0, 2, 4, 1, 3, 5, 6).reshape(steps * height * width, t * y * x * 3)
 
@@ -64,7 +68,7 @@ def video_patches(frames: UInt8[np.ndarray, "T H W 3"], tubelet: tuple[int, int,
 def video_frames(
     patches: UInt8[np.ndarray, "N P"], tubelet: tuple[int, int, int], height: int, width: int
 ) -> UInt8[np.ndarray, "T H W 3"]:
-    """The frames again: the inverse of `video_patches`, with the frame's size in pixels."""
+    """Return the frames of patches: the inverse of `video_patches`, for frames of `height` and `width` pixels."""
     t, y, x = tubelet
     cut = patches.reshape(-1, height // y, width // x, t, y, x, 3)
     return cut.transpose(0, 3, 1, 4, 2, 5, 6).reshape(-1, height, width, 3)
@@ -73,9 +77,10 @@ def video_frames(
 def audio_patches(
     rows: Float32[np.ndarray, "T M"] | Float32[np.ndarray, " S"], audio: Audio
 ) -> Float32[np.ndarray, "N P"]:
-    """Patches of a spectrogram in the order `(t, mel)`, each flattened so, or of bare sound one behind the other.
+    """Return the patches of a spectrogram in the order `(t, mel)`, flattened in that order, or of a waveform in
+    sequence.
 
-    A short stride makes those of a spectrogram overlap.
+    Patches of a spectrogram overlap if the stride is shorter than the patch.
     """
     if audio.waveform:
         return rows.reshape(-1, audio.waveform)
@@ -87,7 +92,8 @@ def audio_patches(
 def video_positions(
     steps: int, video: Video, times: Float[np.ndarray, " t"]
 ) -> tuple[Int[np.ndarray, "N 3"], Float[np.ndarray, " N"]]:
-    """Grid cell and middle in seconds of the tokens of `steps` tubelet steps, whose frames are shown at `times`."""
+    """Return the grid cell and middle time, in seconds, of the tokens of `steps` tubelet steps with frames at
+    `times`."""
     spec = video_spec(video)
     grid = _grid(steps, spec.grid[1], spec.grid[2])
     if video.sampling == "uniform":
@@ -96,21 +102,22 @@ def video_positions(
 
 
 def audio_positions(steps: int, audio: Audio) -> tuple[Int[np.ndarray, "N 3"], Float[np.ndarray, " N"]]:
-    """Grid cell and middle in seconds of the tokens of `steps` time steps."""
+    """Return the grid cell and middle time, in seconds, of the tokens of `steps` time steps."""
     grid = _grid(steps, audio_bands(audio), 1)
     if audio.waveform:
         return grid, (grid[:, 0] + np.float32(0.5)) * np.float32(audio.waveform / audio.sample_rate)
+    # Step 2 with stride 10 and patch 16 spans rows 20 to 36: its middle is row 28.
     middle = grid[:, 0] * audio_stride(audio)[0] + np.float32(audio.patch[0] / 2)
     return grid, middle * np.float32(audio.spectrogram.hop_seconds)
 
 
 def text_positions(text_tokens: int, caption: int = 0) -> tuple[Int[np.ndarray, "N 3"], Float[np.ndarray, " N"]]:
-    """Grid cell, which is 0, the number of the caption and that of the piece in it, and time, which is 0."""
+    """Return the grid cell and the time of text tokens: the cell is (0, caption index, token index), the time 0."""
     grid = _grid(1, 1, text_tokens)
     grid[:, 1] = caption
     return grid, np.zeros(text_tokens, np.float32)
 
 
 def _grid(t: int, y: int, x: int) -> np.ndarray:
-    """The cells of a grid in the order of its axes."""
+    """Return the cells of a grid in the order of its axes."""
     return np.indices((t, y, x), dtype=np.int32).reshape(3, -1).T

@@ -1,8 +1,8 @@
-"""RandAugment for clips (Cubuk et al. 2020, arXiv 1909.13719, section 3): drawn changes, the same for all frames.
+"""RandAugment for clips (Cubuk et al. 2020, arXiv 1909.13719, section 3): random operations, the same for all frames.
 
-The fifteen changes and their ranges are those of the `rand-m7-n4-mstd0.5-inc1` family, in which every strength grows
-with the magnitude. What looks at a picture's own colours (contrast, equalise) looks at all frames together, so that a
-clip never flickers. The square that training sees is changed, after it was cut out.
+The fifteen operations and their ranges are those of the `rand-m7-n4-mstd0.5-inc1` family, in which every strength grows
+with the magnitude. Operations that depend on the colours of the image (contrast, equalise) use all frames together, so
+a clip never flickers. The operations apply to the training crop.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from jaxtyping import UInt8
 from mmvideo.input.config import RandAugment
 
 _FILL = (124, 116, 104)
-"""What comes into the picture from outside: the mean colour of ImageNet."""
+"""Fill colour of pixels from outside the frame: the mean colour of ImageNet."""
 
 _HIGHEST = 10.0
-"""The largest magnitude."""
+"""Largest magnitude."""
 
 COLOURS = (
     "auto_contrast", "equalize", "invert", "posterize", "solarize", "solarize_add",
@@ -27,19 +27,19 @@ COLOURS = (
 )  # fmt: skip
 SHIFTS = ("translate_x", "translate_y")
 TURNS = ("rotate", "shear_x", "shear_y")
-"""Kinds of changes; what turns is not drawn for a clip whose words tell sides."""
+"""Operations by type; turning operations are not drawn for a clip whose captions mention sides."""
 
 
 def rand_augment(
     frames: UInt8[np.ndarray, "T H W 3"], settings: RandAugment, sided: bool, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "T H W 3"]:
-    """Changes a clip by a few drawn changes, one after the other.
+    """Apply a few random operations to a clip, one after the other.
 
     Args:
       frames: pixels in [0, 255].
-      settings: how many, how strong, how often.
-      sided: leaves out what turns the picture.
-      rng: draws all of it.
+      settings: number, strength and probability of operations.
+      sided: leaves out turning operations.
+      rng: source of all draws.
     """
     names = COLOURS + SHIFTS + (() if sided else TURNS)
     for _ in range(settings.layers):
@@ -54,13 +54,13 @@ def rand_augment(
 def change(
     frames: UInt8[np.ndarray, "T H W 3"], name: str, strength: float, sign: float
 ) -> UInt8[np.ndarray, "T H W 3"]:
-    """One change of all frames, of a strength in [0, 1]; `sign`, 1 or -1, is its direction where it has two.
+    """Apply one operation to all frames at a strength in [0, 1]; `sign`, 1 or -1, is its direction where it has two.
 
-    At strength 0 nothing changes, but for `auto_contrast`, `equalize`, `invert`, and `posterize`, which keeps 4 bits;
-    at strength 1 `posterize` keeps none.
+    At strength 0 nothing changes, except for `auto_contrast`, `equalize`, `invert` and `posterize`, which keeps 4 bits.
+    At strength 1 `posterize` keeps no bits.
     """
     if name in COLOURS and name != "sharpness":
-        # One tall picture: the frames share what is reckoned from it.
+        # One tall image of all frames: statistics such as the histogram are then shared by all frames.
         tall = frames.reshape(1, -1, *frames.shape[2:])
         return _each(tall, _COLOURING[name](strength, sign)).reshape(frames.shape)
     if name == "sharpness":
@@ -69,14 +69,14 @@ def change(
 
 
 def _each(frames: np.ndarray, function: Callable[[Any], Any]) -> np.ndarray:
-    """The function of Pillow pictures applied to every frame."""
+    """Apply a function of Pillow images to every frame."""
     from PIL import Image
 
     return np.stack([np.asarray(function(Image.fromarray(frame))) for frame in frames])
 
 
 def _moving(name: str, amount: float, height: int, width: int) -> Callable[[Any], Any]:
-    """A change of place: turned by up to 30 degrees, sheared by up to 0.3, moved by up to 0.45 of the side."""
+    """Return a geometric operation: rotation up to 30 degrees, shear up to 0.3, translation up to 0.45 of the side."""
     from PIL import Image
 
     if name == "rotate":
@@ -92,7 +92,7 @@ def _moving(name: str, amount: float, height: int, width: int) -> Callable[[Any]
 
 
 def _enhance(name: str) -> Callable[[float, float], Callable[[Any], Any]]:
-    """Away from the picture as it is, by a factor from 0.1 to 1.9."""
+    """Return a maker of Pillow enhancements by a factor from 0.1 to 1.9, where 1 leaves the image unchanged."""
 
     def make(strength: float, sign: float) -> Callable[[Any], Any]:
         from PIL import ImageEnhance
@@ -103,7 +103,7 @@ def _enhance(name: str) -> Callable[[float, float], Callable[[Any], Any]]:
 
 
 def _operation(name: str, *numbers: Callable[[float], int]) -> Callable[[float, float], Callable[[Any], Any]]:
-    """A function of Pillow's `ImageOps`, with numbers that follow from the strength."""
+    """Return a maker of `ImageOps` functions whose arguments follow from the strength."""
 
     def make(strength: float, sign: float) -> Callable[[Any], Any]:
         from PIL import ImageOps
@@ -114,10 +114,10 @@ def _operation(name: str, *numbers: Callable[[float], int]) -> Callable[[float, 
 
 
 def _posterize(strength: float, sign: float) -> Callable[[Any], Any]:
-    """The 4 highest bits of each value at strength 0, down to none of them, a black picture, at strength 1.
+    """Return an operation that keeps the 4 highest bits at strength 0, down to none (a black image) at strength 1.
 
-    The published code masks the other bits and so has no smallest number of bits; newer versions of Pillow's own
-    `posterize` refuse 0 of them.
+    The published code masks the other bits, so it has no smallest number of bits; newer versions of Pillow's own
+    `posterize` refuse 0 bits.
     """
     mask = 0xFF & ~(2 ** (8 - (4 - int(4 * strength))) - 1)
     table = [value & mask for value in range(256)]
@@ -125,7 +125,7 @@ def _posterize(strength: float, sign: float) -> Callable[[Any], Any]:
 
 
 def _solarize_add(strength: float, sign: float) -> Callable[[Any], Any]:
-    """Up to 110 more for the dark half of the values."""
+    """Return an operation that adds up to 110 to the darker half of the values."""
     table = [min(255, value + int(110 * strength)) if value < 128 else value for value in range(256)]
     return lambda picture: picture.point(table * 3)
 
