@@ -1,4 +1,4 @@
-"""The pieces of every caption, ready before the first row is planned, because a row's length depends on them."""
+"""Captions of all clips as text tokens, encoded before the first row is planned because row lengths depend on them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from mmvideo.media.text import Tokenizer
 
 VOCABULARY = 1000
-"""Pieces of a tokenizer that is made from the captions of sources that bring none."""
+"""Vocabulary size of a tokenizer that is trained on the captions of sources without one."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Captions:
-    """The captions of `n` clips as pieces, one behind the other.
+    """The captions of `n` clips as text tokens, concatenated.
 
     Attributes:
-      text_tokens: the pieces of all captions.
-      start: where each caption starts in `text_tokens`, and the end of the last one.
-      first: the number of each clip's first caption, and the number of captions; a clip has `first[i + 1] - first[i]`.
-      begin: whether a begin mark stands before each, as an end mark stands behind each.
+      text_tokens: the tokens of all captions.
+      start: first index of each caption in `text_tokens`, then the end of the last one.
+      first: number of each clip's first caption, then the number of captions; clip `i` has `first[i + 1] - first[i]`.
+      begin: whether each caption starts with a begin mark; each ends with an end mark in any case.
     """
 
     text_tokens: Int[np.ndarray, " p"]
@@ -38,28 +38,32 @@ class Captions:
 
     @property
     def marks(self) -> int:
-        """Pieces of a caption that are no words."""
+        """Number of tokens of a caption that are marks, not words."""
         return 1 + self.begin
 
     @property
     def words(self) -> Int[np.ndarray, " c"]:
-        """Pieces of every caption beside its marks."""
+        """Number of tokens of every caption without its marks."""
         return np.diff(self.start) - self.marks
 
     def choose(self, clips: Int[np.ndarray, " m"], uniform: Float[np.ndarray, "m k"] | None) -> Int[np.ndarray, "m k"]:
-        """Up to `k` different captions of each named clip, by numbers drawn from [0, 1), or the first one.
+        """Return up to `k` different captions of each clip, chosen by values drawn from [0, 1), or the first one
+        without them.
 
-        -1 stands behind them where a clip has no more.
+        -1 pads the choice of a clip with fewer captions.
         """
         count = self.first[clips + 1] - self.first[clips]
         if uniform is None:
             return np.where(count > 0, self.first[clips], -1)[:, None]
         chosen = np.full(uniform.shape, -1, np.int64)
         taken = np.zeros((len(clips), 0), np.int64)
+        # Draw without replacement. Of 4 captions, with 1 taken, a draw of 0.5 is index 1 of the 3 left, which is
+        # caption 2.
         for column in range(uniform.shape[1]):
             left = count - column
             offset = np.minimum((uniform[:, column] * left).astype(np.int64), left - 1)
-            # From a number among those that are left to one among all of the clip.
+            # Turn the index among the captions left into an index among all: step over each earlier one, in rising
+            # order.
             for earlier in taken.T:
                 offset += offset >= earlier
             chosen[:, column] = np.where(left > 0, self.first[clips] + offset, -1)
@@ -67,7 +71,8 @@ class Captions:
         return chosen
 
     def most(self, values: Int[np.ndarray, " c"], count: int) -> Int[np.ndarray, " n"]:
-        """The most that up to `count` different captions of every clip have of a value, given for each caption."""
+        """Return the largest value of any of `count` captions of every clip, given a value for each caption."""
+        # first [0, 2, 3]: the owners are [0, 0, 1].
         owner = np.repeat(np.arange(len(self.first) - 1), np.diff(self.first))
         order = np.lexsort((-values, owner))
         among = np.arange(len(order)) - self.first[owner] < count
@@ -76,21 +81,22 @@ class Captions:
         return result
 
     def get(self, caption: int) -> Int[np.ndarray, " t"]:
-        """The pieces of one caption; none for -1."""
+        """Return the tokens of one caption; none for -1."""
         return self.text_tokens[self.start[caption] : self.start[caption + 1]] if caption >= 0 else self.text_tokens[:0]
 
 
 def encode(captions: Iterable[Sequence[str]], tokenizer: Tokenizer, text: Text) -> Captions:
-    """The captions of every clip as pieces.
+    """Return the captions of every clip as text tokens.
 
-    One that is longer than `text.length` is cut and keeps its marks. With `text.fill` a shorter one ends with as many
-    end marks as it takes to be as long: of length 6, `a dog` is then `a`, `dog` and four end marks.
+    A caption longer than `text.length` is cut and keeps its marks. With `text.fill` a shorter one is filled with end
+    marks up to that length: with length 6, `a dog` becomes `a`, `dog` and four end marks.
     """
     text_tokens: list[np.ndarray] = []
     first = [0]
     begin = [tokenizer.bos_id] if text.begin else []
     for texts in captions:
         for caption in texts:
+            # The tokenizer appends an end mark: drop it, cut the words, and add the end marks again below.
             words = tokenizer.encode(caption)[:-1][: text.length - 1 - len(begin)]
             ends = text.length - len(begin) - len(words) if text.fill else 1
             text_tokens.append(np.asarray([*begin, *words, *[tokenizer.eos_id] * ends], np.int32))
@@ -102,7 +108,7 @@ def encode(captions: Iterable[Sequence[str]], tokenizer: Tokenizer, text: Text) 
 
 
 def text_spec(text: Text, tokenizer: Tokenizer) -> TextSpec:
-    """What a model must know of text that a tokenizer makes."""
+    """Return the facts that a model needs about the text of a tokenizer."""
     return TextSpec(
         vocabulary=tokenizer.vocabulary,
         length=text.length,
@@ -116,16 +122,16 @@ def text_spec(text: Text, tokenizer: Tokenizer) -> TextSpec:
 
 
 def no_captions(clips: int) -> Captions:
-    """Captions of clips of a run without text."""
+    """Return empty captions for the clips of a run without text."""
     return Captions(np.zeros(0, np.int32), np.zeros(1, np.int64), np.zeros(clips + 1, np.int64))
 
 
 def choose_tokenizer(text: Text, folders: Sequence[Path | None], captions: Iterable[str]) -> Tokenizer:
-    """The tokenizer of a run: the one named, else the first source's own, else one made from the captions.
+    """Return the tokenizer of a run: the named one, else that of the first source, else one trained on the captions.
 
     Raises:
       FileNotFoundError: the file that `text.tokenizer` names is missing.
-      ValueError: there is none and there are no captions to make one from.
+      ValueError: there is neither a tokenizer nor a caption to train one on.
     """
     from mmvideo.media import text as media_text
 

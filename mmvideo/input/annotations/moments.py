@@ -1,4 +1,4 @@
-"""What of a view its caption tells of: the moments of a clip and its saliency, cut to the view."""
+"""Moments and saliency of clips, cut to the view: the stretches of time that a caption describes."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from mmvideo.datasets.corpus import Corpus
 
 _SHORTEST = 1e-6
-"""Seconds of a moment that still counts as being in a view: rounding leaves less."""
+"""Shortest part of a moment in seconds that still counts as inside a view; rounding leaves less."""
 
 
 class Moments:
-    """The moments and the saliency of the clips of several corpora, one corpus behind the other.
+    """Moments and saliency of the clips of several corpora, concatenated.
 
     Args:
       corpora: the sources' corpora.
-      first: number of each corpus's first clip, and the number of clips.
+      first: number of each corpus's first clip, then the number of clips.
 
     Attributes:
-      most: the most moments that a clip has; None where no clip has moments or saliency.
+      most: largest number of moments of any clip; None where no clip has moments or saliency.
     """
 
     def __init__(self, corpora: Sequence[Corpus], first: Int[np.ndarray, " s1"]):
@@ -37,7 +37,8 @@ class Moments:
         self.most: int | None = max(counts, default=1) or 1 if known else None
 
     def of(self, number: int) -> tuple[Sequence[tuple[float, float]] | None, Saliency | None]:
-        """Moments and saliency of one clip, in seconds after its start; None where they are unknown."""
+        """Return the moments and saliency of one clip, in seconds from its start; None where they are unknown."""
+        # first [0, 3, 5]: clip 4 belongs to source 1, as its clip 1.
         source = int(np.searchsorted(self._first, number, side="right")) - 1
         table, clip = self._tables[source], number - int(self._first[source])
         moments = None if table.moments is None else table.moments[clip]
@@ -47,13 +48,13 @@ class Moments:
 def fill_moments(
     clips: Clips, moments: Moments, views: Sequence[TemporalWindow | None], video: PatchSpec | None
 ) -> None:
-    """Writes what is told of the views of an assembled row's clips.
+    """Write moments and saliency into the clips of an assembled row.
 
     Args:
-      clips: of the row, with room for it.
-      moments: of all clips.
-      views: the view of each clip of the row; None for one that could not be read.
-      video: patch and grid of the pictures; None without.
+      clips: clips of the row, with the arrays to fill.
+      moments: moments and saliency of all clips.
+      views: the view of each clip of the row; None for an unreadable clip.
+      video: patch and grid of the video; None without video.
     """
     for slot, view in enumerate(views):
         number = int(clips.clip_index[slot])
@@ -69,15 +70,16 @@ def fill_moments(
 def view_moments(
     moments: Sequence[tuple[float, float]] | None, start: float, seconds: float, most: int
 ) -> Float32[np.ndarray, "W 2"]:
-    """What lies in a view of `seconds` from `start` on of moments, cut to it and counted from its start.
+    """Return the moments cut to a view of `seconds` from `start`, in seconds from the start of the view.
 
-    Where the moments are known and none lies in the view, one of no length says so.
+    If the moments are known and none lies in the view, the result is one moment of length 0.
     """
     cut = np.full((most, 2), np.nan, np.float32)
     within = np.clip(np.array(moments or [], np.float64).reshape(-1, 2) - start, 0.0, seconds)
     within = within[within[:, 1] - within[:, 0] > _SHORTEST]
     if moments is not None and not len(within):
         within = np.zeros((1, 2))
+    # A view of 4 s from 2 s turns the moment (1, 5) into (0, 3); the moment (7, 9) has no length in it and is left out.
     cut[: len(within)] = within
     return cut
 
@@ -85,15 +87,17 @@ def view_moments(
 def view_saliency(
     saliency: Saliency | None, middles: Float[np.ndarray, " t"], width: float, most: int
 ) -> Float32[np.ndarray, " T"]:
-    """The saliency of steps of `width` seconds with these middles: the mean over each of what is known there.
+    """Return the saliency of steps of `width` seconds with these middles: the mean of the known scores over each step.
 
-    NaN where nothing is known, and behind the last step.
+    It is NaN where nothing is known, and after the last step.
     """
     scores = np.full(most, np.nan, np.float32)
     if saliency is None or not len(middles) or not saliency.scores:
         return scores
     known = np.array([np.nan if score is None else score for score in saliency.scores], np.float64)
     begin, own = middles[:, None] - width / 2, saliency.step * np.arange(len(known))
+    # Seconds that each step shares with each score. Scores every 2 s, a step from 1 to 4 s: 1 s with the first, 2 s
+    # with the second, so its mean is (1 * first + 2 * second) / 3.
     shared = np.minimum(begin + width, own + saliency.step) - np.maximum(begin, own)
     shared = np.where((shared > _SHORTEST) & ~np.isnan(known), shared, 0.0)
     total = shared.sum(1)
@@ -103,7 +107,8 @@ def view_saliency(
 
 
 def _steps(view: TemporalWindow, video: PatchSpec) -> tuple[Float[np.ndarray, " t"], float]:
-    """The middle of each tubelet step of a view, in seconds after the start of the clip, and how long a step is."""
+    """Return the middle of each tubelet step of a view, in seconds from the start of the clip, and the length of a
+    step."""
     frames = video.patch[0]
     middles = view.start + view.times.reshape(-1, frames).mean(1) if len(view.times) else np.zeros(0)
     if len(view.times) < 2:

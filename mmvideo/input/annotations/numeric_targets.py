@@ -1,4 +1,4 @@
-"""What a model is to predict of clips as numbers: several classes as ones and zeros, or a number."""
+"""Numeric targets of clips: several classes as ones and zeros, or one value."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 class NumberTargets:
-    """The targets of the clips of several corpora, one corpus behind the other.
+    """Targets of the clips of several corpora, concatenated.
 
-    A class that a corpus doesn't name is unknown of its clips, not absent from them; of one that it names, a clip whose
-    classes are known either has it or doesn't.
+    A class that a corpus does not name is unknown for its clips, not absent from them. A class that it names is either
+    present or absent in every clip whose classes are known.
 
     Args:
       corpora: the sources' corpora.
-      first: number of each corpus's first clip, and the number of clips.
-      classes: class names of each kind of which a clip may have several, merged over the corpora.
-      kinds: the kinds of labels by their sort.
+      first: number of each corpus's first clip, then the number of clips.
+      classes: class names of each label type that allows several classes, merged over the corpora.
+      kinds: label types by sort.
 
     Attributes:
-      widths: numbers of a target of each kind.
+      widths: values in a target of each label type.
     """
 
     def __init__(
@@ -45,8 +45,10 @@ class NumberTargets:
         }
 
     def of(self, numbers: Int[np.ndarray, " e"]) -> dict[str, Float32[np.ndarray, "e _"]]:
-        """The targets of the clips with these numbers, by kind: 1 or 0 for each class, or one number; NaN where that
-        is unknown, and for `PADDING`."""
+        """Return the targets of these clips by label type: 1 or 0 for each class, or one value.
+
+        Targets are NaN where they are unknown, and for `PADDING`.
+        """
         targets = {kind: np.full((len(numbers), width), np.nan, np.float32) for kind, width in self.widths.items()}
         for row, number in enumerate(numbers.tolist()):
             if number == PADDING:
@@ -57,6 +59,7 @@ class NumberTargets:
                 if kind in table.numbers:
                     target[row] = table.numbers[kind][clip]
                 elif kind in table.several and table.several[kind][clip] is not None:
+                    # Zeros only for classes that this corpus names; the other classes stay NaN.
                     place = self._place[kind][source]
                     target[row, place[place >= 0]] = 0
                     own = place[table.several[kind][clip]]
@@ -65,12 +68,13 @@ class NumberTargets:
 
 
 def fill_targets(clips: Clips, targets: NumberTargets) -> None:
-    """Writes the targets of an assembled row's clips."""
+    """Write the targets of the clips of an assembled row."""
     for kind, values in targets.of(clips.clip_index).items():
         clips.targets[kind][:] = values
 
 
 def _places(own: Sequence[str], merged: Sequence[str]) -> Int[np.ndarray, " c"]:
-    """Where the classes of one corpus stand among all; -1 for one that isn't there."""
+    """Return the index of each class of one corpus among all classes; -1 for a class that is not among them."""
+    # own ["run", "jump"], merged ["jump", "run"]: the result is [1, 0].
     number = {name: place for place, name in enumerate(merged)}
     return np.array([number.get(name, -1) for name in own], np.int64)

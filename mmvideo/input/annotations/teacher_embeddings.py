@@ -1,7 +1,7 @@
-"""What another model made of clips: vectors by group of modalities and the clips' ids, in one .npz file.
+"""Teacher embeddings: another model's vectors of clips, by group of modalities, in one .npz file.
 
-The file holds `ids` `[n]` and one float array `[n, d]` for every group (`video`, `video+audio`); a row of NaN is a clip
-that lacks the group. `mmvideo predict embed` writes it, and `Input.embeddings` names it for distillation.
+The file holds `ids` `[n]` and one float array `[n, d]` for every group (`video`, `video+audio`). A row of NaN is a clip
+that lacks the group. `mmvideo predict embed` writes the file, and `Input.embeddings` names it for distillation.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mmvideo.records.whole import draft_of
 _LOG = logging.getLogger(__name__)
 
 IDS = "ids"
-"""Name of the ids in the file."""
+"""Name of the array of ids in the file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ class TeacherEmbeddings:
     """The vectors of the clips of a mixture.
 
     Attributes:
-      row: row of every clip in `groups`, -1 where nothing is known of it.
+      row: row of every clip in `groups`, -1 where the file lacks the clip.
       groups: vectors by group.
     """
 
@@ -37,11 +37,11 @@ class TeacherEmbeddings:
 
     @property
     def widths(self) -> dict[str, int]:
-        """Numbers in a vector of each group."""
+        """Length of a vector of each group."""
         return {group: vectors.shape[1] for group, vectors in self.groups.items()}
 
     def of(self, group: str, clip: int) -> Float32[np.ndarray, " d"]:
-        """The vector of one clip; NaN where nothing is known of it."""
+        """Return the vector of one clip; NaN where it is unknown."""
         row, vectors = int(self.row[clip]), self.groups[group]
         return vectors[row] if row >= 0 else np.full(vectors.shape[1], np.nan, np.float32)
 
@@ -49,10 +49,10 @@ class TeacherEmbeddings:
 def write_teacher_embeddings(
     path: str | Path, ids: Sequence[str], groups: Mapping[str, Float[np.ndarray, "n _"]]
 ) -> None:
-    """Writes the file, whole or not at all.
+    """Write the file, completely or not at all.
 
     Raises:
-      ValueError: an id that comes twice.
+      ValueError: an id occurs twice.
     """
     _once(path, ids)
     path = Path(path)
@@ -62,11 +62,11 @@ def write_teacher_embeddings(
 
 
 def read_teacher_embeddings(path: str | Path) -> tuple[list[str], dict[str, Float32[np.ndarray, "n _"]]]:
-    """Ids and vectors by group.
+    """Return ids and vectors by group.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: it is no such file, or an id comes twice in it.
+      FileNotFoundError: the file does not exist.
+      ValueError: the file is not of this format, or an id occurs twice.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"input.embeddings: no file {path}; write it with: mmvideo predict embed")
@@ -79,7 +79,7 @@ def read_teacher_embeddings(path: str | Path) -> tuple[list[str], dict[str, Floa
         raise ValueError(f"input.embeddings: {error}") from None
     except MemoryError:
         raise ValueError(f"input.embeddings: {path} holds more than this machine's memory takes") from None
-    # What zipfile, zlib and NumPy make of damaged bytes is of many kinds.
+    # zipfile, zlib and NumPy raise many types of errors on damaged bytes.
     except Exception as error:
         told = str(error).split("\n")[0][:200] or type(error).__name__
         raise ValueError(
@@ -98,15 +98,15 @@ def read_teacher_embeddings(path: str | Path) -> tuple[list[str], dict[str, Floa
 
 
 def match_teacher_embeddings(path: str | Path, clips: Sequence[str], required: bool) -> TeacherEmbeddings:
-    """The vectors of the clips with these ids, in their order; how many are missing is said.
+    """Return the vectors of the clips with these ids, in their order; log the number of missing clips.
 
     Args:
       path: the file.
       clips: ids.
-      required: whether it is an error when no clip is in the file.
+      required: whether a file without any of the clips is an error.
 
     Raises:
-      ValueError: see `required`; and those of `read_teacher_embeddings`.
+      ValueError: see `required`; and the errors of `read_teacher_embeddings`.
     """
     ids, groups = read_teacher_embeddings(path)
     place = {clip: row for row, clip in enumerate(ids)}
