@@ -1,6 +1,6 @@
-"""Input: from the clips of one or several corpora to packed streams of tokens, planned before anything is decoded.
+"""Input pipeline: clips of one or several corpora become packed streams of tokens, planned before any decoding.
 
-`pipeline.Batches` is the way in; `planning/sampler.py` samples the clips of an epoch, `planning/epoch_plan.py` assigns
-them to rows, `clip_loader` turns one clip into tokens with the `transforms/`, `collate` weaves a row, `device_put`
-puts a batch on the devices of a mesh.
+The entry point is `pipeline.Batches`. `planning/sampler.py` samples the clips of an epoch, and
+`planning/epoch_plan.py` assigns them to rows. `clip_loader` turns a clip into tokens with the `transforms/`, `collate`
+assembles a row, and `device_put` puts a batch on the devices of a mesh.
 """

@@ -1,10 +1,10 @@
-"""Batches kept on disk, so that runs with the same input decode their clips once between them.
+"""Cache of batches on disk, so that runs with the same input decode each clip once.
 
-A batch is a pure function of the settings, the corpora and its number. Its arrays lie in `FOLDER/KEY/STEP.npz`, where
-the key is a digest of everything that decides them; a run that finds a file reads it, and writes those that are
-missing. Files appear whole, so that runs beside each other may share a folder: at worst both make a batch. Clips that
-gave nothing are kept with them and told again. Every file says of itself which batch of which key it is, and holds a
-digest: one that is damaged, or another's, is made again, and a warning tells.
+A batch is a pure function of the settings, the corpora and its number. Its arrays are in `FOLDER/KEY/STEP.npz`; the key
+is a digest of everything that determines them. A run reads the files that exist and writes the missing ones. A file
+appears complete or not at all, so concurrent runs may share a folder; at worst both make a batch. The skipped clips
+are stored beside the batches and reported again. Every file states its batch and key and holds a digest. A damaged or
+foreign file is made again, with a warning.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from mmvideo.input.config import Input
 from mmvideo.stream import TokenStream
 
 FORMAT = 1
-"""Raised whenever the same settings make other batches than before."""
+"""Format number; increase it whenever the same settings make different batches."""
 
 SKIPPED = "skipped.json"
 
 NOTE = "note"
-"""The array of a file that says what it is, as JSON."""
+"""Name of the array that identifies a file, as JSON."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,13 +39,13 @@ IDLE = ("keep", "memory", "threads", "prefetch")
 
 
 def cache_key(config: Input, corpora: Sequence[Any], assets: Mapping[str, bytes], **how: Any) -> str:
-    """The digest of all that decides batches.
+    """Return the digest of everything that determines the batches.
 
     Args:
       config: the settings.
-      corpora: the open corpora; their shards count by name, size and time of their last change.
-      assets: of the batches: tokenizer, classes, statistics.
-      how: whatever else decides, as JSON holds it.
+      corpora: the open corpora; each shard counts by name, size and modification time.
+      assets: assets of the batches: tokenizer, classes, statistics.
+      how: further determining values, JSON-serialisable.
     """
     settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in IDLE}
     files = [
@@ -63,11 +63,11 @@ def cache_key(config: Input, corpora: Sequence[Any], assets: Mapping[str, bytes]
 
 
 class BatchCache:
-    """The kept batches of one key.
+    """The cached batches of one key.
 
     Args:
-      folder: `Input.keep`, and the key.
-      template: a batch, made anew, of whose structure all are.
+      folder: `Input.keep` and the key.
+      template: makes a batch; all batches have its tree structure.
     """
 
     def __init__(self, folder: Path, template: Callable[[], TokenStream]):
@@ -83,13 +83,12 @@ class BatchCache:
         make: Callable[[int, int], Iterator[tuple[int, TokenStream]]],
         skipped: Callable[[], Sequence[tuple[str, str]]] = tuple,
     ) -> Iterator[tuple[int, TokenStream]]:
-        """Batches `start` to `stop - 1` with their numbers, from the folder, or made and kept from the first that is
-        not there on, up to the next that is.
+        """Yield batches `start` to `stop - 1` with their numbers, from the folder where it has them.
 
         Args:
-          start, stop: which.
-          make: makes a stretch of them.
-          skipped: the clips that gave nothing while they were made, with the reasons; kept before the batches.
+          start, stop: first batch and end.
+          make: makes a range of batches.
+          skipped: returns the clips skipped so far, with reasons; they are stored before the batches.
         """
         step = start
         while step < stop:
@@ -98,6 +97,7 @@ class BatchCache:
                 yield step, found
                 step += 1
                 continue
+            # Make all batches up to the next stored one in a single call: with 2 and 5 stored, 3 and 4 are one range.
             end = next((later for later in range(step + 1, stop) if self._path(later).is_file()), stop)
             for number, made in make(step, end):
                 self._keep(number, made, skipped())
@@ -106,14 +106,14 @@ class BatchCache:
 
     @property
     def skipped(self) -> list[tuple[str, str]]:
-        """Clips that gave nothing when the batches were made, with the reasons."""
+        """Clips skipped when the batches were made, with reasons."""
         return list(self._known.items())
 
     def _path(self, step: int) -> Path:
         return self._folder / f"{step}.npz"
 
     def _read(self, step: int) -> TokenStream | None:
-        """A batch; None where it is not there or anything about it is wrong: it is made again."""
+        """Return a batch; None if its file is missing or wrong, and the batch must be made again."""
         path = self._path(step)
         try:
             with np.load(path) as file:
@@ -134,7 +134,7 @@ class BatchCache:
             return None
 
     def _note(self, step: int, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """What a file says of itself: which batch of which key it is, and the digest of its arrays."""
+        """Return the identity of a file: its batch, its key, and the digest of its arrays."""
         digest = hashlib.sha256()
         for name, array in arrays.items():
             digest.update(f"{name} {array.dtype.str} {array.shape};".encode())
@@ -142,7 +142,7 @@ class BatchCache:
         return {"step": step, "key": self._folder.name, "digest": digest.hexdigest()}
 
     def _keep(self, step: int, stream: TokenStream, skipped: Sequence[tuple[str, str]]) -> None:
-        """Writes a batch, after the clips that gave nothing in it; where there is no room the run goes on without."""
+        """Write a batch, after its skipped clips; on a storage error the run goes on without further writes."""
         if not self._writable:
             return
         arrays = {f"{number:03}": np.asarray(leaf) for number, leaf in enumerate(jax.tree.leaves(stream))}
@@ -165,8 +165,11 @@ class BatchCache:
         self._replace(SKIPPED, lambda file: file.write(json.dumps(content).encode()))
 
     def _read_skipped(self) -> dict[str, str]:
-        """Ids and reasons. Where the file isn't what was written, nobody knows why batches have holes: all are made
-        again."""
+        """Return ids and reasons of the skipped clips.
+
+        If the file is damaged, the gaps in the batches beside it have no known reason, so those batches are deleted
+        too.
+        """
         path = self._folder / SKIPPED
         try:
             content = json.loads(path.read_bytes())

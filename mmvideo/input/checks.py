@@ -1,4 +1,4 @@
-"""What a config of the input room must fulfil, said before any corpus is opened."""
+"""Checks of the input settings, made before any corpus is opened."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from mmvideo.stream import MAX_CAPTIONS, MODALITIES
 
 
 def check_config(config: Input, process_count: int) -> None:
-    """Stops at the first setting that cannot work.
+    """Check the settings.
 
     Raises:
-      ValueError: names the setting, its value and what it must be.
+      ValueError: a setting cannot work; the message has its name, its value and the allowed values.
     """
     if not config.sources:
         raise ValueError("input.sources is empty; name a corpus folder or an embedded set such as samples:all")
@@ -42,10 +42,10 @@ def check_config(config: Input, process_count: int) -> None:
 
 
 def check_views(views: Views, config: Input, train: bool) -> None:
-    """Stops at views that cannot be taken.
+    """Check the views of an evaluation.
 
     Raises:
-      ValueError: names the setting, its value and what it must be.
+      ValueError: a setting cannot work; the message has its name, its value and the allowed values.
     """
     if train and views != Views():
         raise ValueError(f"views={views} are for evaluation; training draws its own")

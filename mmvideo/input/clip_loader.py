@@ -1,4 +1,4 @@
-"""One clip from its record to its tokens: read its footage, mix another in, cut it into patches, draw its masks."""
+"""Loader of one clip: reads its video and audio, mixes in another clip, cuts patches and draws masks."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from mmvideo.stream import PADDING
 
 @dataclasses.dataclass(frozen=True)
 class Tokens:
-    """The tokens of one modality of one clip, in the order of their grid, without those that are dropped.
+    """Tokens of one modality of one clip, in grid order, without the dropped ones.
 
     Attributes:
-      content: patches `[N, P]` or pieces `[N]`, nothing hidden yet.
-      hidden: True where it is hidden from the encoder.
+      content: patches `[N, P]` or text tokens `[N]`, before masking.
+      hidden: True where a token is hidden from the encoder.
       grid, time: as in `stream.TokenLayout`.
     """
 
@@ -38,21 +38,21 @@ class Tokens:
     time: Float[np.ndarray, " N"]
 
     def where_kept(self, keep: Bool[np.ndarray, " N"]) -> Tokens:
-        """Those that stay."""
+        """Return the tokens where `keep` is True."""
         return Tokens(self.content[keep], self.hidden[keep], self.grid[keep], self.time[keep])
 
 
 @dataclasses.dataclass(frozen=True)
 class LoadedExample:
-    """What one clip gives.
+    """Loaded content of one clip.
 
     Attributes:
-      tokens: of each modality that it shows.
-      view: the stretch of time that it shows.
-      damaged: whether its file ends early or is damaged.
-      share: what of its pictures and sound is its own.
+      tokens: tokens of each modality that the clip shows.
+      view: stretch of time of the clip.
+      damaged: whether the file ends early or is damaged.
+      share: share of the clip itself in its video and audio.
       partner: the clip that is mixed in, `PADDING` for none.
-      lost: the clip that was to be mixed in but cannot be read, and the reason.
+      lost: the planned partner that cannot be read, with the reason.
     """
 
     tokens: dict[str, Tokens]
@@ -64,17 +64,17 @@ class LoadedExample:
 
 
 class ClipLoader:
-    """Loads clips of a mixture; safe to use from many threads.
+    """Loader of the clips of a mixture; safe to use from many threads.
 
     Args:
       mixture: the clips.
-      sizes: how many steps each gives.
-      captions: their captions as pieces.
-      config: how views are made.
-      mask: what is hidden.
-      drop: what is dropped.
+      sizes: steps and tokens of each clip.
+      captions: captions as text tokens.
+      config: settings of the views.
+      mask: shares of hidden tokens.
+      drop: shares of dropped tokens.
       train: whether views are drawn, augmented and mixed, or are those of an evaluation.
-      views: of an evaluation.
+      views: views of an evaluation.
     """
 
     def __init__(
@@ -98,15 +98,15 @@ class ClipLoader:
         return self._reader.remembered
 
     def load(self, sampled: SampledExamples, slot: int, place: tuple[int, int]) -> LoadedExample:
-        """What one of the picked clips gives.
+        """Return the content of one of the sampled clips.
 
-        Where the file holds less than its table said, the last frame is repeated and silence follows. A clip stays as
-        it is where the one that is to be mixed in cannot be read.
+        If the file is shorter than its table entry, the last frame is repeated and silence follows. If the partner
+        cannot be read, the clip is not mixed.
 
         Args:
-          sampled: clips, and what is shown of them.
-          slot: which of them.
-          place: epoch and position in it, from which everything is drawn.
+          sampled: clips and their shown content.
+          slot: index of the clip in `sampled`.
+          place: epoch and position in it, the key of all draws.
 
         Raises:
           UnreadableClip: the record or its media cannot be read.
@@ -135,9 +135,10 @@ class ClipLoader:
     def _mixed(
         self, own: DecodedView, loaded: LoadedExample, partner: int, shown: tuple[bool, bool], place: tuple[int, int]
     ) -> tuple[DecodedView, LoadedExample]:
-        """A clip with its partner mixed in, which is read as if it came at a place of its own."""
+        """Return a clip with its partner mixed in."""
         seed, size = self.config.seed, self.config.video.size if shown[0] else 0
         try:
+            # The partner's draws have the key (epoch, position, 1), so they differ from those of the clip itself.
             other = self._reader.read(partner, shown, clip_rngs(seed, True, (*place, 1)), fitted=own.stretch)
         except UnreadableClip as error:
             return own, dataclasses.replace(loaded, lost=(partner, str(error)))
@@ -155,6 +156,8 @@ class ClipLoader:
         grid, time = patchify.video_positions(steps, video, decoded.stretch.times)
         cells = patchify.video_spec(video).grid[1:]
         hidden = masking.video_mask(steps, cells, self.mask, draws.mask)
+        # Hidden tokens that the decoder does not predict are removed here, so they enter neither the encoder nor the
+        # decoder.
         seen = ~hidden | dual_masking.decoder_mask(hidden, steps, cells, self.mask, draws.mask)
         part = Tokens(patchify.video_patches(decoded.frames, video.tubelet), hidden, grid, time)
         return self._dropped(part.where_kept(seen), self.drop.video, draws)
@@ -173,15 +176,16 @@ class ClipLoader:
         return self._dropped(part, self.drop.audio, draws)
 
     def _text(self, captions: Int[np.ndarray, " k"], draws: ClipRngs) -> Tokens:
-        """The captions one behind the other, each with its marks."""
+        """Return the tokens of all captions, concatenated, each with its marks."""
         parts = [self._caption(int(one), place, draws) for place, one in enumerate(captions[captions >= 0])]
         names = ("content", "hidden", "grid", "time")
         return Tokens(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
     def _caption(self, number: int, place: int, draws: ClipRngs) -> Tokens:
-        """One caption, in its place among those of its clip."""
+        """Return the tokens of one caption; `place` is its index among the captions of the clip."""
         text_tokens = self.captions.get(number)
         grid, time = patchify.text_positions(len(text_tokens), place)
+        # Only words are hidden or dropped: of begin, a, dog, end, the slice is 1 to 3.
         words = slice(int(self.captions.begin), len(text_tokens) - 1)
         hidden, keep = np.zeros(len(text_tokens), bool), np.ones(len(text_tokens), bool)
         hidden[words] = masking.text_mask(len(text_tokens) - self.captions.marks, self.mask, draws.mask)

@@ -1,7 +1,7 @@
-"""Weaves the tokens of a row's clips into one row of a `TokenStream`.
+"""Assembly of the tokens of a row's clips into one row of a `TokenStream`.
 
-Every clip's places follow from the plan alone. So a clip that could not be read leaves its places
-empty, and the others stand where they would have stood.
+The slots of every clip follow from the plan alone. The slots of an unreadable clip stay empty, and the other clips keep
+their slots.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from mmvideo.stream import (
 )
 
 PATCHED = ("video", "audio")
-"""The modalities that a decoder predicts."""
+"""Modalities that a decoder predicts."""
 
 
 @dataclasses.dataclass(frozen=True)
 class BatchShape:
-    """The static shape of a row.
+    """Static shape of a row.
 
     Attributes:
       spec: modalities and patches.
       budget: slots for each of `token_counts.TOKEN_BUDGETS`.
-      hidden: modalities of which something may be hidden.
-      mask_id: the piece that stands for a hidden one.
-      kinds: kinds of labels.
-      teacher_embeddings: numbers in the vectors of other models, by group.
-      targets: numbers in the targets of each kind that is predicted as numbers.
-      moments: the most moments that a clip has; None where nothing is known of any.
+      hidden: modalities with hidden tokens.
+      mask_id: the mask token.
+      kinds: label types.
+      teacher_embeddings: length of a teacher embedding, by group.
+      targets: values in a numeric target, by label type.
+      moments: largest number of moments of any clip; None where none are known.
       mixed: whether clips may have others mixed in.
     """
 
@@ -58,17 +58,17 @@ class BatchShape:
     mixed: bool = False
 
     def slots(self, name: str) -> int:
-        """Slots of one budget."""
+        """Return the slots of one budget."""
         return int(self.budget[TOKEN_BUDGETS.index(name)])
 
     @property
     def decoded(self) -> bool:
-        """Whether patches may be hidden, so that there is a row for the decoder."""
+        """Whether patches may be hidden, so that there is a decoder row."""
         return any(name in PATCHED for name in self.hidden)
 
 
 def empty_row(shape: BatchShape) -> TokenStream:
-    """A row without clips; its arrays lack the axis `B`."""
+    """Return a row without clips; its arrays lack the axis `B`."""
     content = {name: _content(shape.spec, name, shape.slots(name)) for name in shape.spec.modalities}
     targets = {}
     for name in shape.hidden:
@@ -103,18 +103,19 @@ def assemble_row(
     aligned: Bool[np.ndarray, " e"] | None = None,
     vectors: TeacherEmbeddings | None = None,
 ) -> TokenStream:
-    """One row; its arrays lack the axis `B`.
+    """Return one row; its arrays lack the axis `B`.
 
     Args:
       shape: static shape of the row.
-      numbers: the clips' numbers.
-      loaded: their tokens by modality; None for a clip that could not be read.
-      needs: what each was planned to need, which decides where the next one stands.
+      numbers: numbers of the clips.
+      loaded: tokens of each clip by modality; None for an unreadable clip.
+      needs: planned slots of each clip, which determine where the next one starts.
       labels: classes of all clips of the mixture.
-      aligned: False where the sound was shifted; None where none was.
-      vectors: what another model made of all clips of the mixture; None for nothing.
+      aligned: False where the audio was shifted; None if none was.
+      vectors: teacher embeddings of all clips of the mixture; None for none.
     """
     row = empty_row(shape)
+    # Needs [3, 1, 2] of a budget: the clips start at [0, 3, 4].
     offsets = np.cumsum(needs, axis=0) - needs
     for slot, tokens in enumerate(loaded):
         if tokens is None:
@@ -131,18 +132,19 @@ def assemble_row(
 
 
 def stack_rows(rows: Sequence[TokenStream]) -> TokenStream:
-    """Rows to a batch."""
+    """Stack rows to a batch."""
     return jax.tree.map(lambda *parts: np.stack(parts), *rows)
 
 
 def _put_clip(row: TokenStream, shape: BatchShape, slot: int, tokens: Mapping[str, Tokens], at: dict[str, int]) -> None:
-    """Writes one clip's tokens, `at` being its first place in each budget."""
+    """Write the tokens of one clip; `at` is its first slot in each budget."""
     place, decode_place = at["tokens"], at["decode"]
     for name in shape.spec.modalities:
         if name not in tokens:
             continue
         part, number = tokens[name], Modality[name.upper()]
         row.clips.present[slot, number] = True
+        # A hidden patch leaves the encoder's row. A hidden text token stays in it, as the mask token.
         shown = np.flatnonzero(~part.hidden) if name in PATCHED else np.arange(len(part.hidden))
         content = part.content[shown]
         if name not in PATCHED:
@@ -152,8 +154,11 @@ def _put_clip(row: TokenStream, shape: BatchShape, slot: int, tokens: Mapping[st
         source = _base(shape, shape.spec.modalities, name, "") + first
         encoded = _put_tokens(row.layout, place, slot, number, part, shown, source)
         hidden = np.flatnonzero(part.hidden)
+        # A text prediction is read at its own token in the encoder's row.
         predicted = place + hidden
         if shape.decoded and name in PATCHED:
+            # The decoder's row holds the encoded tokens of the clip first (their source is the encoder's output), then
+            # its hidden ones (their source is the block of targets, after the `L` encoder outputs).
             _put_tokens(row.decode, decode_place, slot, number, part, shown, encoded)
             decode_place += len(shown)
             predicted = decode_place + np.arange(len(hidden))
@@ -170,7 +175,7 @@ def _put_clip(row: TokenStream, shape: BatchShape, slot: int, tokens: Mapping[st
 def _put_tokens(
     layout: TokenLayout, place: int, slot: int, modality: int, part: Tokens, which: np.ndarray, source: int
 ) -> int:
-    """Writes the named tokens of a part from `place` on; gives `place`."""
+    """Write the tokens `which` of a modality from `place` on; return `place`."""
     here = slice(place, place + len(which))
     layout.source_index[here] = source + np.arange(len(which))
     layout.modality[here] = modality
@@ -188,7 +193,8 @@ def _put_targets(targets: Targets, first: int, slot: int, content: np.ndarray, p
 
 
 def _base(shape: BatchShape, modalities: Sequence[str], name: str, suffix: str) -> int:
-    """Where a modality begins among those that stand one behind the other in a woven source."""
+    """Return the offset of a modality in a concatenation of budgets."""
+    # Slots of video 100, audio 50, text 20: the bases are 0, 100 and 150.
     return sum(shape.slots(before + suffix) for before in modalities[: list(modalities).index(name)])
 
 

@@ -1,4 +1,4 @@
-"""Settings of the input room: from clips to a packed stream of tokens."""
+"""Settings of the input pipeline: from clips to a packed stream of tokens."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Source:
 
     Attributes:
       path: folder written by `mmvideo data build`, or `samples:NAME` for an embedded set.
-      split: which of its splits.
-      weight: its share of an epoch, relative to the other sources, of as many clips as all sources hold;
-        None for all sources counts every clip once.
+      split: name of one of its splits.
+      weight: share of an epoch, relative to the other sources; the epoch then has as many clips as all sources
+        together. None for all sources counts every clip once.
     """
 
     path: str
@@ -26,15 +26,15 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class RandAugment:
-    """RandAugment: some of fifteen changes, drawn for a clip while training.
+    """RandAugment: random operations of fifteen, drawn for each clip in training.
 
-    The defaults are `rand-m7-n4-mstd0.5-inc1`, with which VideoMAE is fine-tuned. Colours change too.
+    The defaults are `rand-m7-n4-mstd0.5-inc1`, used in the fine-tuning of VideoMAE. They include colour changes.
 
     Attributes:
-      layers: changes drawn one after the other, each of the fifteen as often.
-      magnitude: how strong they are, from 0 to 10.
-      deviation: standard deviation of the magnitude of each, around `magnitude`.
-      probability: how often a drawn change is made.
+      layers: number of operations drawn one after the other, all fifteen equally likely.
+      magnitude: strength of the operations, from 0 to 10.
+      deviation: standard deviation of the magnitude of each operation, around `magnitude`.
+      probability: probability that a drawn operation is applied.
     """
 
     layers: int = 4
@@ -45,26 +45,26 @@ class RandAugment:
 
 @dataclasses.dataclass(frozen=True)
 class Video:
-    """How pictures are sampled and patched.
+    """Sampling and patching of video.
 
     Attributes:
-      fps: frames sampled a second; with `uniform` sampling it says nothing.
-      frames: at most so many frames a view, a multiple of the tubelet's; a shorter clip gives fewer, but not with
+      fps: frames sampled per second; ignored with `uniform` sampling.
+      frames: largest number of frames in a view, a multiple of the tubelet's; a shorter clip gives fewer, except with
         `uniform` sampling.
       sampling: `dense` takes frames `1 / fps` seconds apart from a stretch of the clip, `uniform` one from each of
         `frames` equal parts of the whole clip (TSN).
       size: height and width of the square view, in pixels.
       tubelet: frames, rows and columns of pixels in a patch.
-      kernel: the resize kernel, part of the data's definition.
-      rounding: what becomes of a longer side that is no whole number of pixels when the shorter one is scaled: the
-        `nearest`, or the one `down`, as torchvision and transformers have it.
-      crop_scale: smallest share of the area that a random crop keeps while training; 1.0 never crops closer.
-      crop_aspect: least and largest ratio of the width of a random crop to its height, before it is made square.
-      flip: whether left and right may be exchanged while training; leave it off where they matter. A clip
-        whose captions or classes speak of sides, turning or writing is never flipped.
+      kernel: resize kernel, part of the data's definition.
+      rounding: rounding of the longer side when the shorter one is scaled: `nearest`, or `down` as in torchvision and
+        transformers.
+      crop_scale: smallest area share of a random crop in training; 1.0 always keeps the largest square.
+      crop_aspect: smallest and largest ratio of the width of a random crop to its height, before it is made square.
+      flip: random horizontal flips in training; leave it off where left and right matter. A clip whose captions or
+        classes mention sides, turning or writing is never flipped.
       colour: strength of random brightness, contrast and saturation, 0 for none.
-      rand_augment: drawn changes of colour and shape while training; None for none.
-      erase: how often a rectangle of a clip's pictures is replaced by noise while training.
+      rand_augment: random operations on colour and shape in training; None for none.
+      erase: probability that noise replaces a rectangle of a clip's frames in training.
     """
 
     fps: float = 8.0
@@ -84,24 +84,24 @@ class Video:
 
 @dataclasses.dataclass(frozen=True)
 class Audio:
-    """How sound is sampled and patched.
+    """Sampling and patching of audio.
 
     Attributes:
-      seconds: longest sound of a view.
-      spectrogram: how it becomes a picture of time and mel bins.
+      seconds: longest audio of a view, in seconds.
+      spectrogram: settings of the log-mel spectrogram.
       patch: time steps and mel bins in a patch.
-      stride: time steps and mel bins from one patch to the next; None is the patch itself.
-      time_masks, time_mask: SpecAugment: how many stretches of time are blanked, and the longest (steps).
+      stride: time steps and mel bins from one patch to the next; None is the patch size.
+      time_masks, time_mask: SpecAugment in time: number of masks, and longest mask in time steps.
       mel_masks, mel_mask: the same for mel bins.
-      roll: whether sound is made louder or softer while training, and, where it is shown without pictures, turned
-        round: what runs out at the end comes in at the start (AudioMAE).
-      noise: strongest noise that is added to the normalised spectrogram while training (AST: 0.1), 0 for none.
-      waveform: samples in a patch of the bare sound (VATT: 128); it takes the place of the spectrogram and its
-        patches. None makes a spectrogram.
-      sample_rate: samples a second of the bare sound.
-      misaligned: share of the clips whose sound is shifted against the picture while training, of those that
-        have both and are long enough.
-      shift: shifted sound is at least so many seconds from its place.
+      roll: random loudness in training and, where audio is shown without video, a random roll in time: samples that
+        leave at the end re-enter at the start (AudioMAE).
+      noise: largest noise added to the normalised spectrogram in training (AST: 0.1), 0 for none.
+      waveform: samples in a patch of the waveform (VATT: 128), which replaces the spectrogram and its patches; None
+        makes a spectrogram.
+      sample_rate: sample rate of the waveform, in Hz.
+      misaligned: share of the clips with audio shifted against the video in training, among those that have both and
+        are long enough.
+      shift: smallest shift of misaligned audio, in seconds.
     """
 
     seconds: float = 2.0
@@ -121,26 +121,26 @@ class Audio:
 
     @property
     def hertz(self) -> int:
-        """Samples a second of the sound that is decoded."""
+        """Sample rate of the decoded audio, in Hz."""
         return self.sample_rate if self.waveform else self.spectrogram.sample_rate
 
 
 @dataclasses.dataclass(frozen=True)
 class Text:
-    """How captions become pieces.
+    """Conversion of captions to text tokens.
 
     Attributes:
-      tokenizer: a SentencePiece model file; None takes the one that lies in the first source's folder,
-        or makes one of the captions where there is none.
-      length: at most so many pieces a caption, its marks included.
-      begin: whether a begin mark stands before a caption, from which its first piece is predicted; an end mark
-        always stands behind it.
-      captions: at most so many different captions of a clip, drawn anew each time (MIL-NCE); evaluation takes
-        the first alone.
-      fill: whether a shorter caption is filled up to `length` with its end mark, which tokens then see like any other
-        piece (SigLIP).
-      vocabulary: pieces of a tokenizer that is made, and what `mmvideo plan` reckons with where there is none
-        yet; None is 1000. One that is there keeps its own.
+      tokenizer: SentencePiece model file; None takes the one in the first source's folder, or trains one on the
+        captions if the folder has none.
+      length: largest number of tokens in a caption, including its marks.
+      begin: whether a begin mark precedes each caption, so that its first token is predicted from it; an end mark
+        always follows.
+      captions: largest number of different captions of a clip, drawn each time (MIL-NCE); evaluation takes only the
+        first.
+      fill: whether a shorter caption is filled up to `length` with end marks, which other tokens then attend to
+        (SigLIP).
+      vocabulary: size of a newly trained tokenizer, and the size that `mmvideo plan` assumes if there is no tokenizer
+        yet; None is 1000. An existing tokenizer keeps its own.
     """
 
     tokenizer: str | None = None
@@ -153,19 +153,19 @@ class Text:
 
 @dataclasses.dataclass(frozen=True)
 class Masking:
-    """What is hidden from the encoder, for masked objectives, drawn on the token grid.
+    """Tokens hidden from the encoder, for masked objectives, drawn on the token grid.
 
     Attributes:
       video: share of the video tokens hidden; 0 hides none.
-      video_kind: `tube` hides the same cells in every tubelet step, `random` any tokens, `frame` whole steps,
-        `blocks` rectangles of cells in every step (V-JEPA): many small or a few large ones, clip by clip.
+      video_kind: `tube` hides the same cells in every tubelet step, `random` any tokens, `frame` whole steps, `blocks`
+        the same rectangles of cells in every step (V-JEPA): many small or a few large ones, drawn for each clip.
       audio: share of the audio tokens hidden.
-      audio_kind: `unstructured` any tokens, `time` whole time steps, `frequency` whole mel rows,
-        `time_frequency` as large a share of both (0.51 is 0.3 of each).
-      text: share of the text pieces replaced by the mask piece.
+      audio_kind: `unstructured` hides any tokens, `time` whole time steps, `frequency` whole mel rows, `time_frequency`
+        the same share of both (0.51 is 0.3 of each).
+      text: share of the text tokens replaced by the mask token.
       decode: share of the hidden video tokens that are predicted; the decoder sees no others (VideoMAE v2).
-      decode_kind: which: `random` ones, those of whole steps (`frame`), or those of a pattern that moves on
-        from step to step (`running_cell`).
+      decode_kind: choice of the predicted tokens: `random`, whole steps (`frame`), or a pattern that advances from step
+        to step (`running_cell`).
     """
 
     video: float = 0.0
@@ -179,14 +179,13 @@ class Masking:
 
 @dataclasses.dataclass(frozen=True)
 class DropToken:
-    """DropToken (VATT): shares of the tokens that are neither encoded nor predicted while training.
+    """DropToken (VATT): shares of the tokens that are neither encoded nor predicted in training.
 
-    The hidden tokens and the others lose the same share.
+    Hidden and visible tokens lose the same share.
 
     Attributes:
       video, audio: share of the tokens dropped.
-      text: share of the pieces dropped; the marks of a caption stay, and captioning predicts of the others what is
-        left of them.
+      text: share of the text tokens dropped; the marks of a caption stay, and captioning predicts only the tokens left.
     """
 
     video: float = 0.0
@@ -196,14 +195,14 @@ class DropToken:
 
 @dataclasses.dataclass(frozen=True)
 class ModalityDropout:
-    """Which modalities of a clip are shown while training.
+    """Modalities of a clip that are shown in training.
 
     Attributes:
-      drop: modality dropout: how often each modality is left out, by name, independently of the others; never
-        the last one of a clip.
-      groups: groups of modalities such as `text-video` and `text-video+audio` (VALOR). A clip draws one of those
-        that it can serve, and shows no other modality; one that can serve none stays as it is.
-      weights: how often each group is drawn, relative to the others; None draws all alike.
+      drop: modality dropout: probability that each modality is dropped, by name, independently of the others; the
+        last modality of a clip always stays.
+      groups: groups of modalities such as `text-video` and `text-video+audio` (VALOR). A clip draws one of the groups
+        that it can serve, and shows no other modality; a clip that can serve none is unchanged.
+      weights: relative probability of each group; None draws all equally often.
     """
 
     drop: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -213,13 +212,13 @@ class ModalityDropout:
 
 @dataclasses.dataclass(frozen=True)
 class Mixing:
-    """Mixup and cutmix while training: another clip's pictures and sound are mixed into a clip, captions are not.
+    """Mixup and cutmix in training: video and audio of another clip are mixed into a clip, captions are not.
 
     Attributes:
       mixup: both parameters of the Beta distribution of a clip's own share in mixup (VideoMAE: 0.8), 0 for none.
       cutmix: the same for cutmix (VideoMAE: 1.0).
-      switch: how often it is cutmix, where both may be.
-      share: how often a clip is mixed.
+      switch: probability of cutmix where both are on.
+      share: probability that a clip is mixed.
     """
 
     mixup: float = 0.0
@@ -235,14 +234,15 @@ class Mixing:
 
 @dataclasses.dataclass(frozen=True)
 class Views:
-    """Which views an evaluation takes of every clip: stretches of time, and squares of each.
+    """Views of every clip in an evaluation: stretches of time, and squares of each.
 
     Attributes:
-      clips: stretches of time, the first at the start of the clip and the last at its end; 1 is the middle.
-      crops: squares along the longer side, from one end to the other; 1 is the middle.
-      stride: seconds from one stretch to the next; they then cover the whole clip, the longer the more, and `clips`
-        stays 1. None takes `clips`.
-      resize_shorter: pixels of the shorter side from which the square of `video.size` is cut; None is `video.size`.
+      clips: number of stretches of time, the first at the start of the clip and the last at its end; 1 is the middle.
+      crops: number of squares along the longer side, from one end to the other; 1 is the middle.
+      stride: seconds from one stretch to the next; the stretches then cover the whole clip, a longer clip has more, and
+        `clips` stays 1. None uses `clips`.
+      resize_shorter: length of the shorter side in pixels before the square of `video.size` is cut; None is
+        `video.size`.
     """
 
     clips: int = 1
@@ -253,7 +253,7 @@ class Views:
 
 @dataclasses.dataclass(frozen=True)
 class Packing:
-    """The shape of a batch.
+    """Shape of a batch.
 
     Attributes:
       rows: rows in the global batch, `B`.
@@ -272,28 +272,26 @@ class Packing:
 
 @dataclasses.dataclass(frozen=True)
 class Input:
-    """Everything that decides which tokens step `n` of a run sees.
+    """Settings that determine the tokens of every step of a run.
 
     Attributes:
-      sources: the corpora that are mixed.
-      video, audio, text: how each modality is prepared; None leaves the modality out.
-      masking: what is hidden from the encoder.
-      drop_token: what is left out of a modality while training.
-      modality_dropout: which modalities of a clip are shown while training.
-      mixing: how clips are mixed into others while training.
-      embeddings: file of what another model made of the clips (`mmvideo predict embed`), for distillation; None
-        for none.
-      packing: the shape of a batch.
-      seed: seed of everything that is drawn: order, crops, masks, captions, modalities.
-      threads: rows prepared side by side; None takes a thread for each core that the process may use, at most
-        16. Decoding needs no lock of Python's, the rest of the work on a clip does: on two cores, two threads
+      sources: corpora that are mixed.
+      video, audio, text: preparation of each modality; None leaves the modality out.
+      masking: tokens hidden from the encoder.
+      drop_token: tokens dropped in training.
+      modality_dropout: modalities of a clip that are shown in training.
+      mixing: mixup and cutmix in training.
+      embeddings: file of teacher embeddings of the clips (`mmvideo predict embed`), for distillation; None for none.
+      packing: shape of a batch.
+      seed: seed of all draws: order, crops, masks, captions, modalities.
+      threads: rows prepared in parallel; None uses one thread for each core that the process may use, at most 16.
+        Decoding does not need Python's lock, but the rest of the work on a clip does: on two cores, two threads
         prepared shapes of 720 x 720 pixels 1.3 times as fast as one, and of 64 x 64 as fast, with up to a tenth more
         processor time (`tools/bench/threads.py`, 2026-12-01).
       prefetch: rows prepared ahead.
-      keep: folder in which batches are kept once they are made, for other runs with the same input; they are
-        compressed arrays. None keeps none.
-      memory: bytes up to which a run keeps decoded views in memory, in each process, where those of all clips that
-        have the same view in every epoch fit (see `clip_cache.py`); 0 keeps none. Batches are the same either way.
+      keep: folder that caches batches, as compressed arrays, for other runs with the same input; None caches none.
+      memory: bytes of memory in each process for decoded views, used only if those of all clips with the same view in
+        every epoch fit (see `clip_cache.py`); 0 keeps none. Batches do not depend on it.
     """
 
     sources: tuple[Source, ...] = ()

@@ -1,4 +1,4 @@
-"""A batch from the memory of every process onto the devices of a mesh."""
+"""Transfer of a batch from the memory of every process to the devices of a mesh."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from mmvideo.stream import TokenStream
 
 ROW_AXES = ("data", "fsdp")
-"""Axes of the mesh over which the rows of a batch are cut."""
+"""Axes of the mesh that shard the rows of a batch."""
 
 
 def device_put_batch(stream: TokenStream, mesh: Mesh) -> TokenStream:
-    """The global batch, its rows cut over the axes `data` and `fsdp`.
+    """Return the global batch, with its rows sharded over the axes `data` and `fsdp`.
 
     Args:
-      stream: this process's rows, numpy; process `p` holds the `p`-th part of the global batch.
+      stream: this process's rows in NumPy; process `p` holds part `p` of the global batch.
       mesh: the devices of all processes.
 
     Raises:
-      ValueError: the rows do not divide among the devices, or a device of this process would need rows
-        that another process holds.
+      ValueError: the rows do not divide among the devices, or a device of this process needs rows of another process.
     """
     mine = stream.layout.modality.shape[0]
     rows = mine * jax.process_count()
@@ -42,7 +41,8 @@ def device_put_batch(stream: TokenStream, mesh: Mesh) -> TokenStream:
 
 
 def _check_local(sharding: NamedSharding, mine: int, rows: int) -> None:
-    """Each process must hold the rows of its own devices."""
+    """Check that each process holds the rows of its own devices."""
+    # 8 rows a process: process 1 holds rows 8 to 16. A device of it that needs rows 4 to 12 is refused.
     first = jax.process_index() * mine
     for device, (index,) in sharding.addressable_devices_indices_map((rows,)).items():
         start, stop, _ = index.indices(rows)

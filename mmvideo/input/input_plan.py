@@ -1,4 +1,4 @@
-"""What is known of a run's input before a clip is decoded: corpora, sizes, order, budgets, and all static shapes."""
+"""Plan of a run's input, made before any clip is decoded: corpora, sizes, order, budgets and all static shapes."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
 
 
 class InputPlan:
-    """Corpora laid out for a run; everything that its rows follow from.
+    """Corpora laid out for a run; the source of everything that its rows follow from.
 
     Attributes:
       config: the settings.
-      mask, drop: what of them is hidden and dropped.
-      corpus: the sources as one.
-      tokenizer: of the captions; None without text.
-      captions: their pieces.
+      mask, drop: shares of hidden and dropped tokens.
+      corpus: the sources as one corpus.
+      tokenizer: tokenizer of the captions; None without text.
+      captions: captions as text tokens.
       sizes: tokens of every clip.
-      spec: the static side of the streams.
-      sampler: what is shown of a clip.
-      teacher_embeddings: what another model made of the clips; None where the config names none.
-      used: which clips show something that this run uses; the others are listed as skipped.
-      planner: which clips make up a row.
-      shape: the static shape of a row.
-      skipped: clips that gave nothing, each with the reason.
+      spec: static part of the streams.
+      sampler: sampler of the shown content of clips.
+      teacher_embeddings: teacher embeddings of the clips; None where the config names none.
+      used: True for clips with content that this run uses; the others are listed as skipped.
+      planner: planner of the rows.
+      shape: static shape of a row.
+      skipped: skipped clips, with reasons.
     """
 
     def __init__(
@@ -58,10 +58,10 @@ class InputPlan:
         assets: Mapping[str, bytes] | None,
         corpora: Sequence[Any],
     ):
-        """Lays out the first epoch; arguments are those of `Batches`.
+        """Lay out the first epoch; the arguments are those of `Batches`.
 
         Raises:
-          ValueError: a setting or a corpus that cannot work.
+          ValueError: a setting or a corpus cannot work.
         """
         self.config, self._train, self._assets = config, train, assets
         self.mask, self.drop = config.masking if masked else Masking(), config.drop_token if train else DropToken()
@@ -99,7 +99,7 @@ class InputPlan:
         return captions.encode(texts if self._train else [t[:1] for t in texts], self.tokenizer, self.config.text)
 
     def _choose_spec(self) -> StreamSpec:
-        """The modalities that the config prepares and some clip has, or those of the run that is evaluated."""
+        """Return the modalities that the config prepares and some clip has, or those of the run that is evaluated."""
         config, trained = self.config, self._assets is not None
         video = audio = text = None
         if config.video is not None and (trained or self.sizes.video_steps.any()):
@@ -111,7 +111,7 @@ class InputPlan:
         return StreamSpec(video, audio, text)
 
     def _choose_shown(self, modalities: Sequence[str] | None) -> Bool[np.ndarray, " 3"]:
-        """Which modalities may be shown of a clip."""
+        """Return a mask of the modalities that may be shown of a clip."""
         if modalities is None:
             return np.ones(len(MODALITIES), bool)
         have = [name for name in MODALITIES if getattr(self.config, name) is not None]
@@ -120,7 +120,7 @@ class InputPlan:
         return np.isin(MODALITIES, list(modalities))
 
     def _choose_shape(self) -> BatchShape:
-        """The static shape of a row: what its clips may have, and room for it."""
+        """Return the static shape of a row."""
         return BatchShape(
             self.spec,
             self.planner.budget,
@@ -133,14 +133,14 @@ class InputPlan:
         )
 
     def _find_vectors(self) -> TeacherEmbeddings | None:
-        """What another model made of the clips, where the config names it."""
+        """Return the teacher embeddings of the clips, if the config names a file."""
         if self.config.embeddings is None:
             return None
         clips = [str(clip) for corpus in self.corpus.corpora for clip in corpus.table.id]
         return match_teacher_embeddings(self.config.embeddings, clips, required=self._train)
 
     def _plan(self) -> Planner:
-        """Order, budgets and planner."""
+        """Return the planner, with order and budgets."""
         usable, first = self.used, self.corpus.first
         members = [s + np.flatnonzero(usable[s:e]) for s, e in zip(first[:-1], first[1:], strict=True)]
         counts = mixture.epoch_counts(self.config.sources, [len(m) for m in members])
@@ -150,7 +150,7 @@ class InputPlan:
         unbudgeted = Planner(order, self.sampler, self.sizes, most.max(axis=0))
         packing = self.config.packing
         if not self._train:
-            # Rows of training may be too short for clips of which nothing is hidden or dropped.
+            # Evaluation drops nothing and often hides nothing, so a clip may need more slots than a training row has.
             packing = budgets.grow_packing(most.max(axis=0), packing)
         budget = budgets.choose_budgets(
             unbudgeted.needs(0)[1],
@@ -163,11 +163,11 @@ class InputPlan:
         return Planner(order, self.sampler, self.sizes, budget)
 
     def _usable(self) -> Bool[np.ndarray, " n"]:
-        """Clips that show something that this run uses; the others are listed as skipped."""
+        """Return a mask of the clips with content that this run uses; the others are listed as skipped."""
         has = self.sampler.has
         usable = has[:, Modality.VIDEO] | has[:, Modality.AUDIO]
         if not self._train:
-            # What is words alone teaches nothing here, but it can be asked for.
+            # Training never uses text alone. An evaluation may: of clips without media, or if it asks for text alone.
             silent = ~(self.corpus.has_video | self.corpus.has_audio)
             asked = not self._shown[[Modality.VIDEO, Modality.AUDIO]].any()
             usable |= (silent | asked) & has[:, Modality.TEXT]
@@ -187,13 +187,13 @@ def _json(assets: Mapping[str, bytes] | None, name: str) -> Any:
 
 
 def _annotations(assets: Mapping[str, bytes] | None) -> Annotations | None:
-    """The kinds of labels of the run in which a model was trained; None for one that knew of single classes alone."""
+    """Return the label types of the run that trained a model; None for a run that knew only single classes."""
     sorts = _json(assets, "annotations.json")
     return None if sorts is None else Annotations(**{sort: tuple(kinds) for sort, kinds in sorts.items()})
 
 
 def restrict_modalities(config: Input, assets: Mapping[str, bytes] | None) -> Input:
-    """The config without the modalities that the run in which a model was trained did not have."""
+    """Return the config without the modalities that the training run of a model did not have."""
     trained = _json(assets, "spec.json")
     if trained is None:
         return config

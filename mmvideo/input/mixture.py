@@ -1,4 +1,4 @@
-"""The sources of a run as one corpus, its clips numbered through."""
+"""Mixture of the sources of a run into one corpus with consecutive clip numbers."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 class CorpusMixture:
-    """Several corpora one behind the other: clip `i` of source `s` has number `first[s] + i`.
+    """Several corpora, concatenated: clip `i` of source `s` has number `first[s] + i`.
 
     Attributes:
       corpora: the sources' corpora.
-      first: number of each source's first clip, and the number of clips.
-      seconds, has_video, has_audio, width, height, fps: what is known of every clip before it is decoded.
-      annotations: the kinds of labels by their sort, merged over the sources.
-      classes: the class names of each kind of label that has classes, merged over the sources.
-      labels: class of every clip for each kind of which a clip has one, -1 where unknown.
-      targets: what is to be predicted of the clips as numbers, where a clip may have several classes or a number.
-      moments: what of the clips their captions tell of.
+      first: number of each source's first clip, then the number of clips.
+      seconds, has_video, has_audio, width, height, fps: properties of every clip, known before decoding.
+      annotations: label types by sort, merged over the sources.
+      classes: class names of each label type that has classes, merged over the sources.
+      labels: class of every clip for each single-class label type, -1 where unknown.
+      targets: numeric targets of the clips: several classes, or one value.
+      moments: moments and saliency of the clips.
     """
 
     def __init__(
@@ -39,12 +39,11 @@ class CorpusMixture:
     ):
         """Args:
           corpora: the sources' corpora; at least one.
-          classes: the numbering of classes to keep to, that of the run a model was trained in. A class that
-            it lacks is unknown (-1).
-          annotations: the kinds of labels to keep to, with `classes`; None takes all of those for kinds of one class.
+          classes: class numbering to keep, that of the run that trained a model. A class that it lacks is unknown (-1).
+          annotations: label types to keep, with `classes`; None treats all of `classes` as single-class types.
 
         Raises:
-          ValueError: a kind is of one sort here and of another there.
+          ValueError: a label type has different sorts in different sources.
         """
         self.corpora = tuple(corpora)
         self.first = np.concatenate([[0], np.cumsum([len(c) for c in corpora])]).astype(np.int64)
@@ -66,36 +65,37 @@ class CorpusMixture:
         return int(self.first[-1])
 
     def locate(self, number: int) -> tuple[int, int]:
-        """The source of a clip and its place there."""
+        """Return the source of a clip and the clip's index in it."""
+        # first [0, 3, 5]: clip 4 is clip 1 of source 1.
         source = int(np.searchsorted(self.first, number, side="right")) - 1
         return source, number - int(self.first[source])
 
     def record(self, number: int) -> Record:
-        """The clip's record: media bytes, captions and labels."""
+        """Return the clip's record: media bytes, captions and labels."""
         source, place = self.locate(number)
         return self.corpora[source][place]
 
     def clip_id(self, number: int) -> str:
-        """The id that the clip has in its corpus."""
+        """Return the id of the clip in its corpus."""
         source, place = self.locate(number)
         return str(self.corpora[source].table.id[place])
 
     def captions(self, number: int) -> list[str]:
-        """All captions of a clip."""
+        """Return all captions of a clip."""
         source, place = self.locate(number)
         return list(self.corpora[source].table.captions[place])
 
     def events(self, number: int) -> list[dict[str, Any]]:
-        """What the manifest tells of a clip's events, with `start`, `end` (seconds) and `caption`; often none."""
+        """Return a clip's events from the manifest, with `start`, `end` (seconds) and `caption`; often none."""
         source, place = self.locate(number)
         return list(self.corpora[source].attributes(place).get("events") or [])
 
     def all_captions(self) -> list[list[str]]:
-        """The captions of every clip."""
+        """Return the captions of every clip."""
         return [list(captions) for corpus in self.corpora for captions in corpus.table.captions]
 
     def class_names(self, number: int) -> list[str]:
-        """The names of the classes that a clip is known to be in."""
+        """Return the names of the known classes of a clip."""
         single = [self.classes[kind][own[number]] for kind, own in self.labels.items() if own[number] >= 0]
         source, place = self.locate(number)
         corpus = self.corpora[source]
@@ -103,11 +103,11 @@ class CorpusMixture:
         return single + [names[one] for names, numbers in several for one in numbers]
 
     def targets_of(self, numbers: Int[np.ndarray, " e"]) -> dict[str, Float32[np.ndarray, "e _"]]:
-        """The targets of the clips with these numbers; see `NumberTargets.of`."""
+        """Return the targets of these clips; see `NumberTargets.of`."""
         return self.targets.of(numbers)
 
     def _sorted(self, classes: Mapping[str, Sequence[str]] | None, annotations: Annotations | None) -> Annotations:
-        """The kinds of the corpora by their sort, or those that were given, held to the corpora's."""
+        """Return the label types of the corpora by sort, or the given ones, checked against the corpora."""
         own = [(str(getattr(c, "path", "the clips")), c.table.annotations) for c in self.corpora]
         if classes is None:
             return merge(own)
@@ -116,20 +116,20 @@ class CorpusMixture:
         return trained
 
     def _renumbered(self, kind: str) -> Int[np.ndarray, " n"]:
-        """Classes of one kind in the merged numbering."""
+        """Return the classes of one label type in the merged numbering."""
         number = {name: place for place, name in enumerate(self.classes[kind])}
         result = []
         for corpus in self.corpora:
             labels = corpus.table.labels.get(kind, np.full(len(corpus), -1))
             names = corpus.classes.get(kind, [])
-            # The last entry stands for -1, the unknown.
+            # The last entry maps -1, unknown, to itself. Own names [b, a], merged [a, b]: the table is [1, 0, -1].
             table = np.asarray([number.get(name, -1) for name in names] + [-1], np.int32)
             result.append(table[np.asarray(labels, np.int64)])
         return np.concatenate(result)
 
 
 def _merged(classes: Sequence[Mapping[str, Sequence[str]]]) -> dict[str, list[str]]:
-    """Class names of each kind in the order in which the sources bring them, each name once."""
+    """Return the class names of each label type in the order of the sources, each name once."""
     merged: dict[str, dict[str, None]] = {}
     for own in classes:
         for kind, names in own.items():
@@ -138,13 +138,13 @@ def _merged(classes: Sequence[Mapping[str, Sequence[str]]]) -> dict[str, list[st
 
 
 def epoch_counts(sources: Sequence[Source], lengths: Sequence[int]) -> list[int]:
-    """Clips of each source in an epoch.
+    """Return the number of clips of each source in an epoch.
 
-    Without weights every clip counts once. With weights an epoch is as long as all sources together,
-    and each source has its share of it, rounded by largest remainder.
+    Without weights every clip counts once. With weights an epoch has as many clips as all sources together, and each
+    source has its share of them, rounded by the largest remainder.
 
     Raises:
-      ValueError: weights for some sources only, or weights that are not above 0.
+      ValueError: only some sources have a weight, or a weight is not above 0.
     """
     weights = [source.weight for source in sources]
     if all(weight is None for weight in weights):
@@ -153,6 +153,7 @@ def epoch_counts(sources: Sequence[Source], lengths: Sequence[int]) -> list[int]
         raise ValueError(f"sources have the weights {weights}; give every source a weight above 0, or none of them any")
     total = sum(lengths)
     exact = np.asarray(weights, np.float64) / sum(weights) * total
+    # 10 clips with weights 1, 1, 1: exact is 3.33 each, floor 3 each; the one clip left goes to the first source.
     counts = np.floor(exact).astype(int)
     counts[np.argsort(counts - exact, kind="stable")[: total - counts.sum()]] += 1
     return counts.tolist()

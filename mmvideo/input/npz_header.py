@@ -1,4 +1,4 @@
-"""A look at the arrays that an .npz file claims to hold, before memory is taken for them."""
+"""Check of the array sizes that an .npz file claims, before memory is allocated for them."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from pathlib import Path
 from numpy.lib import format as npy
 
 MOST = 1100
-"""Bytes that a byte of a compressed array may become; deflate gives 1032 at most."""
+"""Largest expansion factor of a compressed array; deflate reaches 1032 at most."""
 
 
 class OversizedArray(ValueError):
-    """An array claims more bytes than its file can hold: which, and both numbers."""
+    """An array that claims more bytes than its file can hold; the message has its name and both sizes."""
 
 
 def check_sizes(path: str | Path) -> None:
-    """Compare the bytes that each array's header claims with those that the file holds of it.
+    """Compare the size that each array's header claims with the size that the file holds.
 
-    The header of an array is a few bytes, and NumPy takes the memory that it claims before it reads on: 128 bytes may
-    ask for 4 TiB.
+    A header is a few bytes, and NumPy allocates the claimed memory before it reads on: 128 bytes may claim 4 TiB.
 
     Raises:
-      OversizedArray: an array claims another number of bytes than its member of the file has.
-      zipfile.BadZipFile, ValueError: it is no such file.
+      OversizedArray: an array claims a size that differs from that of its member of the file.
+      zipfile.BadZipFile, ValueError: the file is not an .npz file.
     """
     room = Path(path).stat().st_size
     with zipfile.ZipFile(path) as file:
@@ -43,7 +42,7 @@ def check_sizes(path: str | Path) -> None:
 
 
 def _members(path: str | Path) -> int:
-    """Return the number of members that the end of the archive states; zipfile doesn't look."""
+    """Return the number of members that the end of the archive states; zipfile ignores it."""
     with open(path, "rb") as file:
         file.seek(-min(Path(path).stat().st_size, 2**16 + 22), 2)
         end = file.read()
@@ -52,7 +51,7 @@ def _members(path: str | Path) -> int:
 
 
 def _claimed(data) -> tuple[int, int]:
-    """Bytes of the array that a header tells of, and of the header."""
+    """Return the size in bytes of the array that a header claims, and the size of the header."""
     version = npy.read_magic(data)
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, _, dtype = read(data)

@@ -1,4 +1,4 @@
-"""`Batches`: batch number `step` of a run is a lookup, on any number of processes and threads."""
+"""Batches of a run: batch number `step` is a lookup, for any number of processes and threads."""
 
 from __future__ import annotations
 
@@ -32,23 +32,22 @@ from mmvideo.stream import PADDING, Clips, TokenStream
 
 
 class Batches:
-    """The batches of a run, in numpy.
+    """The batches of a run in NumPy.
 
-    In training, rows form one endless sequence over the epochs: batch `step` is rows
-    `[step B, (step + 1) B)`, whoever asks. In evaluation every view of every clip comes exactly once, in the
-    order of the corpora (rows by their first clip), unaugmented, from the middle where there is one view,
-    with its first caption and all its modalities; the last batch is filled up with empty rows, and batches
-    after it are empty.
+    In training, the rows of all epochs form one endless sequence: batch `step` is rows `[step B, (step + 1) B)` for
+    every caller. In evaluation every view of every clip occurs exactly once, in the order of the corpora (rows by their
+    first clip), unaugmented, from the middle if there is one view, with its first caption and all its modalities. The
+    last batch is padded with empty rows, and later batches are empty.
 
     Attributes:
       config: the settings.
-      spec: the static side of the streams.
-      shape: the static shape of a row.
-      tokenizer: of the captions; None without text.
-      classes: class names of each kind of label that has classes, merged over the sources.
-      annotations: the kinds of labels by their sort: one class, several classes, a number.
-      rows: rows that this process makes of each batch.
-      threads: that prepare them.
+      spec: static part of the streams.
+      shape: static shape of a row.
+      tokenizer: tokenizer of the captions; None without text.
+      classes: class names of each label type that has classes, merged over the sources.
+      annotations: label types by sort: one class, several classes, a value.
+      rows: rows of each batch that this process makes.
+      threads: number of threads that prepare them.
     """
 
     def __init__(
@@ -65,22 +64,22 @@ class Batches:
         assets: Mapping[str, bytes] | None = None,
         corpora: Sequence[Any] | None = None,
     ):
-        """Opens the corpora and lays out the first epoch.
+        """Open the corpora and lay out the first epoch.
 
         Args:
           config: the settings.
           masked: False hides nothing, whatever the config says.
           train: False for evaluation.
-          modalities: in evaluation, all that is shown of a clip; None shows what it has.
-          misaligned: in evaluation, whether sound is shifted as in training.
+          modalities: in evaluation, the modalities shown of a clip; None shows all that it has.
+          misaligned: in evaluation, whether audio is shifted as in training.
           views: in evaluation, the views of every clip.
-          process_index, process_count: which of how many processes this is; each makes its part of the rows.
-          assets: what `assets` of the run gave in which a model was trained; tokenizer, classes and
-            modalities are then that run's.
-          corpora: already open, one for each source of the config; None opens them.
+          process_index, process_count: index of this process and number of processes; each makes its part of the rows.
+          assets: result of `assets` in the run that trained a model; tokenizer, classes and modalities are then
+            those of that run.
+          corpora: open corpora, one for each source of the config; None opens them.
 
         Raises:
-          ValueError: a setting or a corpus that cannot work.
+          ValueError: a setting or a corpus cannot work.
         """
         from mmvideo.datasets.corpus import open_corpus
 
@@ -111,12 +110,12 @@ class Batches:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches that hold the rows of the first epoch; later ones differ by a row or so in training."""
+        """Number of batches with rows of the first epoch; in training, later epochs differ by about a row."""
         return max(1, -(-len(self._planner.epoch(0)) // self.config.packing.rows))
 
     @property
     def skipped(self) -> list[tuple[str, str]]:
-        """Ids of clips of this process that gave nothing so far, to be mixed into others too, each with the reason."""
+        """Ids of clips of this process that were skipped so far, also as partners of a mixup, each with the reason."""
         return self._skipped.list()
 
     @property
@@ -126,30 +125,31 @@ class Batches:
 
     @property
     def damaged(self) -> list[tuple[str, str]]:
-        """Ids of clips of this process that were used as far as their files go, each with the reason."""
+        """Ids of clips of this process that were used only in part because their files are damaged, each with the
+        reason."""
         return self._damaged.list()
 
     def clip_id(self, number: int) -> str:
-        """The id of the clip that streams call `number`."""
+        """Return the id of the clip with this number in the streams."""
         return self.corpus.clip_id(number)
 
     def views_of(self, number: int) -> int:
-        """How many views streams hold of the clip that they call `number`; none of one that this run cannot use."""
+        """Return the number of views of a clip in the streams; 0 for a clip that this run cannot use."""
         return int(self._picker.views[number]) if self._used[number] else 0
 
     def planned(self, step: int) -> Planned:
-        """What batch `step` is to read, over all processes."""
+        """Return the clips that batch `step` reads, over all processes."""
         rows = self.config.packing.rows
         return self._planner.planned(step * rows, rows)
 
     def batch(self, step: int) -> TokenStream:
-        """This process's rows of one batch."""
+        """Return this process's rows of one batch."""
         return stack_rows([self._row(place) for place in range(step * self.rows, (step + 1) * self.rows)])
 
     def iterate(self, start_step: int, stop_step: int) -> Iterator[tuple[int, TokenStream]]:
-        """Batches `start_step` to `stop_step - 1` with their numbers, rows prepared ahead by threads.
+        """Yield batches `start_step` to `stop_step - 1` with their numbers; threads prepare rows ahead.
 
-        Where the config names a folder for it, batches that lie there are read, and the others kept there.
+        If the config names a cache folder, batches in it are read, and the others are stored there.
         """
         if self._kept is None:
             yield from self._make(start_step, stop_step)
@@ -157,7 +157,7 @@ class Batches:
         yield from self._kept.iterate(start_step, stop_step, self._make, lambda: self.skipped)
 
     def _make(self, start_step: int, stop_step: int) -> Iterator[tuple[int, TokenStream]]:
-        """Makes the batches. Grain only executes: nothing but the step is needed to go on where a run stopped."""
+        """Make the batches. Grain only executes: a resumed run needs nothing but the step."""
         import grain
 
         first, count = start_step * self.rows, max(stop_step - start_step, 0) * self.rows
@@ -171,7 +171,7 @@ class Batches:
             rows.close()
 
     def assets(self) -> dict[str, bytes]:
-        """Files that a checkpoint must carry so that its weights keep their meaning."""
+        """Return the files that a checkpoint must contain so that its weights keep their meaning."""
         files: dict[str, Any] = {"classes.json": self.classes, "annotations.json": dataclasses.asdict(self.annotations)}
         files["spec.json"] = dataclasses.asdict(self.spec)
         if self.config.audio is not None and not self.config.audio.waveform:
@@ -182,9 +182,10 @@ class Batches:
         return encoded
 
     def origin(self) -> dict[str, Any]:
-        """What the batches are made of, wherever it lies: digests of the corpora, and of what another model made.
+        """Return the sources of the batches, independent of their paths: digests of the corpora and of the teacher
+        embeddings.
 
-        A corpus that isn't read from a folder, such as loose files, has no digest.
+        A corpus that is not read from a folder, such as loose files, has no digest.
         """
         named = zip(self.config.sources, self.corpus.corpora, strict=True)
         sources = [
@@ -197,7 +198,9 @@ class Batches:
             return {"sources": sources, "embeddings": hashlib.file_digest(file, "sha256").hexdigest()}
 
     def _row(self, place: int) -> TokenStream:
-        """Row `place` of those that this process makes, counted through all batches."""
+        """Return row `place` of the sequence of rows that this process makes over all batches."""
+        # 2 processes, 8 rows a batch, so 4 rows each: row 5 of process 1 is row 1 of its part of batch 1,
+        # which is row 1 * 8 + 4 + 1 = 13 of the whole sequence.
         step, within = divmod(place, self.rows)
         row = self._planner.row(step * self.config.packing.rows + self._first_row + within)
         sampled = row.sampled
@@ -210,7 +213,7 @@ class Batches:
         return made
 
     def _note(self, clips: Clips, sampled: SampledExamples, loaded: Sequence[LoadedExample | None]) -> None:
-        """Writes what is known of an assembled row's clips and of their views."""
+        """Write the known facts about the clips of an assembled row and their views."""
         fill_views(clips, sampled.view, np.array([0.0 if one is None else one.view.start for one in loaded]))
         fill_targets(clips, self.corpus.targets)
         if self.shape.moments is not None:
@@ -221,7 +224,7 @@ class Batches:
             fill_mixup_targets(clips, partner, share, self.corpus.labels, self.corpus.targets_of(partner))
 
     def _load(self, row: Row, slot: int) -> LoadedExample | None:
-        """What one clip of a row gives; None, and a line in `skipped`, if it cannot be read."""
+        """Return the content of one clip of a row; if it cannot be read, add it to `skipped` and return None."""
         number = int(row.sampled.clip[slot])
         try:
             loaded = self._loader.load(row.sampled, slot, (row.epoch, int(row.position[slot])))
@@ -236,7 +239,7 @@ class Batches:
         return loaded
 
     def _find_kept(self, **how: Any) -> BatchCache | None:
-        """The batches that other runs have kept, where the config names a folder for them."""
+        """Return the cache of batches, if the config names a folder for it."""
         if self.config.keep is None:
             return None
         key = cache_key(self.config, self.corpus.corpora, self.assets(), **how)
@@ -247,7 +250,7 @@ class Batches:
 
 
 class _Rows:
-    """A stretch of a process's rows, as Grain wants its sources."""
+    """A range of a process's rows, as a Grain data source."""
 
     def __init__(self, batches: Batches, first: int, count: int):
         self._batches, self._first, self._count = batches, first, count

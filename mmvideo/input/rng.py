@@ -1,7 +1,7 @@
-"""Random numbers that depend on what they are for and where, never on who draws them or when.
+"""Random generators that depend on purpose and position, never on the process, thread or time of the draw.
 
-Every draw comes from a Philox generator keyed by the seed of the run, the purpose and the place
-(epoch, position in the epoch), so that any process, thread or resumed run draws the same.
+Every draw comes from a Philox generator keyed by the seed of the run, the purpose and the position (epoch, position in
+the epoch). Any process, thread or resumed run therefore draws the same values.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 
 class RngStream(enum.IntEnum):
-    """What numbers are drawn for; numbers of different purposes are independent."""
+    """Purposes of random draws; draws of different purposes are independent."""
 
     PASS = 0
     EPOCH = 1
@@ -31,14 +31,14 @@ class RngStream(enum.IntEnum):
 
 
 def generator(seed: int, purpose: RngStream, *place: int) -> np.random.Generator:
-    """A generator for one purpose at one place, such as `(epoch,)` or `(epoch, position)`."""
+    """Return a generator for one purpose at one position, such as `(epoch,)` or `(epoch, position)`."""
     key = np.random.SeedSequence((seed, int(purpose), *place))
     return np.random.Generator(np.random.Philox(key))
 
 
 @dataclasses.dataclass(frozen=True)
 class ClipRngs:
-    """The generators of one clip; None where nothing is drawn, in evaluation."""
+    """The generators of one clip; None for draws that an evaluation does not make."""
 
     view: np.random.Generator | None
     change: np.random.Generator | None
@@ -48,7 +48,7 @@ class ClipRngs:
 
 
 def clip_rngs(seed: int, train: bool, place: tuple[int, ...]) -> ClipRngs:
-    """The generators of the clip at a place of an epoch."""
+    """Return the generators of the clip at a position of an epoch."""
     view = generator(seed, RngStream.VIEW, *place) if train else None
     change = generator(seed, RngStream.AUGMENT, *place) if train else None
     return ClipRngs(

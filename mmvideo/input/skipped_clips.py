@@ -1,4 +1,4 @@
-"""What went wrong with clips while a run read them: counted and listed, never in silence."""
+"""List of the clips that a run skipped, with reasons."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import threading
 
 
 class SkippedClips:
-    """Clips and what was wrong with them, written by many threads.
+    """Clips and their errors, written by many threads.
 
-    A clip is listed once, with the first reason, however often it comes round.
+    A clip is listed once, with its first reason, however often it is read.
     """
 
     def __init__(self) -> None:
@@ -16,11 +16,11 @@ class SkippedClips:
         self._lock = threading.Lock()
 
     def add(self, clip: str, reason: str) -> None:
-        """Notes a clip."""
+        """Add a clip."""
         with self._lock:
             self._reasons.setdefault(clip, reason)
 
     def list(self) -> list[tuple[str, str]]:
-        """Clip ids and reasons, in the order in which they were met."""
+        """Return clip ids and reasons, in the order of addition."""
         with self._lock:
             return list(self._reasons.items())

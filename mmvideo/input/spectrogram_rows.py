@@ -1,4 +1,4 @@
-"""The sound of a view as what is cut into patches: rows of a spectrogram, or its samples themselves."""
+"""Audio of a view before patching: spectrogram rows, or waveform samples."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from mmvideo.input.transforms import patchify
 def view_spectrogram(
     heard: Float32[np.ndarray, " S"] | None, planned: int, steps: int, audio: Audio
 ) -> Float32[np.ndarray, "T M"] | Float32[np.ndarray, " T"]:
-    """As many rows as patches of so many time steps cover.
+    """Return the rows that patches of `steps` time steps cover.
 
-    Silence follows what is too short: for the plan, or for a patch, or that ends before its picture.
+    Silence pads audio that is shorter than the plan or than a patch, or that ends before its video.
 
     Args:
       heard: decoded samples; None for none.
-      planned: samples that the view was planned to have.
+      planned: planned number of samples of the view.
       steps: time steps of its patches.
       audio: the settings.
     """
@@ -32,6 +32,7 @@ def view_spectrogram(
     if audio.waveform:
         return np.pad(heard, (0, max(needed - len(heard), 0)))[:needed]
     made = audio.spectrogram
+    # Each missing row needs one hop of silence; the first one also needs a window, if the plan is shorter than one.
     short = max(needed - count_audio_rows(planned, audio), 0)
     seconds = short * made.hop_seconds + (short > 0) * made.window_seconds
     length = planned + math.ceil(seconds * made.sample_rate)

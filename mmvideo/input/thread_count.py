@@ -1,4 +1,4 @@
-"""How many threads prepare the rows of a run."""
+"""Number of threads that prepare the rows of a run."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from mmvideo.input.config import Input
 from mmvideo.parallel.cores import usable_cores
 
 MOST = 16
-"""Threads that are chosen at most, as many as Grain takes; more must be asked for."""
+"""Largest automatic number of threads, the most that Grain takes by default; a larger number must be set explicitly."""
 
 
 def threads_of(config: Input) -> int:
-    """Return the threads that the settings ask for, or else one for each core that this process may use."""
+    """Return the configured number of threads, or one for each core that this process may use."""
     return min(usable_cores(), MOST) if config.threads is None else config.threads

@@ -1,4 +1,4 @@
-"""One view of a clip as pictures and sound: decoded, cut out and changed, before it becomes tokens."""
+"""Reader of one view of a clip: decoded, cropped and augmented video and audio, before they become tokens."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class UnreadableClip(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class DecodedView:
-    """What is seen and heard of a view.
+    """Decoded video and audio of a view.
 
     Attributes:
-      stretch: which stretch of the clip it is.
-      frames: squares of `video.size` pixels, as many as the stretch has times; None where none are shown.
-      audio: sound, at most as many samples as the stretch has; None where none is shown, or none was there.
-      truncated: the file ends before it should, or a part of it could not be decoded.
+      stretch: stretch of time in the clip.
+      frames: square frames of `video.size` pixels, one for each time of the stretch; None if video is not shown.
+      audio: at most as many samples as the stretch has; None if audio is not shown or the clip has none.
+      truncated: whether the file ends early, or a part of it could not be decoded.
     """
 
     stretch: crops.TemporalWindow
@@ -40,14 +40,14 @@ class DecodedView:
 
 
 class ViewReader:
-    """Reads views of the clips of a mixture; safe to use from many threads.
+    """Reader of views of the clips of a mixture; safe to use from many threads.
 
     Args:
       mixture: the clips.
-      sizes: how many steps each gives.
-      config: how views are made.
-      train: whether views are drawn and changed, or are those of an evaluation.
-      views: of an evaluation.
+      sizes: steps and tokens of each clip.
+      config: settings of the views.
+      train: whether views are drawn and augmented, or are those of an evaluation.
+      views: views of an evaluation.
     """
 
     def __init__(self, mixture: CorpusMixture, sizes: TokenCounts, config: Input, train: bool, views: Views):
@@ -68,15 +68,16 @@ class ViewReader:
         view: int = 0,
         fitted: crops.TemporalWindow | None = None,
     ) -> DecodedView:
-        """A view of a clip. It is the same whichever modalities are shown: that of all that the clip has.
+        """Return a view of a clip. It does not depend on the shown modalities: its stretch is that of all that the clip
+        has.
 
         Args:
           number: the clip.
-          shown: whether pictures and sound are wanted.
-          draws: of the clip.
-          aligned: False shifts the sound against the picture.
-          view: which of the views of an evaluation.
-          fitted: the view of another clip: this one's is then no longer.
+          shown: whether video and audio are needed.
+          draws: generators of the clip.
+          aligned: False shifts the audio against the video.
+          view: index of the view in an evaluation.
+          fitted: view of another clip, which limits the length of this one.
 
         Raises:
           UnreadableClip: the record or its media cannot be read.
@@ -103,7 +104,7 @@ class ViewReader:
     def stretch(
         self, number: int, draws: ClipRngs, view: int, fitted: crops.TemporalWindow | None = None
     ) -> crops.TemporalWindow:
-        """The stretch of time of a view; see `read`, which draws it anew."""
+        """Return the stretch of time of a view; see `read`, which calls it with its own draws."""
         steps = int(self.sizes.video_steps[number])
         heard = int(self._samples[number]) if self.sizes.audio_steps[number] else 0
         video, audio = self.config.video if steps else None, self.config.audio if heard else None
@@ -151,7 +152,8 @@ class ViewReader:
         square: crops.SpatialCrop | None,
         shift: audio_shift.Shift | None,
     ) -> Any:
-        """The view's frames, scaled, and its samples, from where `shift` says; None leaves out the sound."""
+        """Return the view's scaled frames and its samples, which start where `shift` says; None leaves out the
+        audio."""
         from av.error import FFmpegError
 
         from mmvideo.media.decode import decode
@@ -159,9 +161,10 @@ class ViewReader:
         try:
             with TraceAnnotation("record"):
                 record = self.mixture.record(number)
-        # ArrayRecord raises RuntimeError where a shard is rotten.
+        # ArrayRecord raises RuntimeError for a damaged shard.
         except (RuntimeError, ValueError, OSError) as error:
             raise UnreadableClip(f"its record cannot be read: {' '.join(str(error).split())}") from error
+        # Audio that starts with the video is decoded in the same pass; other audio needs a second pass over the file.
         together = shift is not None and shift.start == stretch.start
         rate = self.config.audio.hertz if shift is not None else 16000
         lasting = stretch.samples / rate if stretch.heard else stretch.seconds
@@ -196,7 +199,7 @@ class ViewReader:
         square: crops.SpatialCrop,
         draws: ClipRngs,
     ) -> UInt8[np.ndarray, "_ _ _ 3"]:
-        """The square of every frame, the last one repeated where the file has fewer, changed while training."""
+        """Return the crop of every frame, with the last frame repeated if the file has fewer; augmented in training."""
         video, rng = self.config.video, draws.change
         (top, left), side = square.corner, video.size
         frames = pad_frames(frames[:, top : top + side, left : left + side], len(stretch.times))
@@ -221,7 +224,7 @@ class ViewReader:
         alone: bool,
         draws: ClipRngs,
     ) -> Float32[np.ndarray, " _"]:
-        """The samples of the view, silence where the file has fewer and the sound is turned."""
+        """Return the samples of the view, padded with silence if the audio is rolled."""
         heard = heard[: stretch.samples]
         if shift.roll:
             heard = np.roll(_pad_audio(heard, stretch.samples), shift.roll)
@@ -230,7 +233,7 @@ class ViewReader:
         return heard
 
     def _tell_sides(self) -> Bool[np.ndarray, " n"]:
-        """Clips whose words tell sides, where that decides how they are changed."""
+        """Return a mask of the clips whose captions or classes mention sides, if that limits their augmentation."""
         video, mixture = self.config.video, self.mixture
         if not self.train or video is None or not (video.flip or video.rand_augment is not None):
             return np.zeros(len(mixture), bool)
@@ -240,21 +243,21 @@ class ViewReader:
 
 
 def pad_frames(frames: UInt8[np.ndarray, "T H W 3"], length: int) -> UInt8[np.ndarray, "_ H W 3"]:
-    """So many frames, the last one repeated where there are fewer."""
+    """Return `length` frames, with the last one repeated if there are fewer."""
     missing = length - len(frames)
     return np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)]) if missing > 0 else frames[:length]
 
 
 def _pad_audio(heard: Float32[np.ndarray, " S"], length: int) -> Float32[np.ndarray, " _"]:
-    """So many samples, with silence where there are fewer."""
+    """Return `length` samples, padded with silence if there are fewer."""
     return np.pad(heard, (0, length - len(heard)))
 
 
 def _hear(media: bytes, start: float, seconds: float, rate: int) -> Any:
-    """The sound of a stretch, without the pictures.
+    """Return the audio of a stretch of time, without the video.
 
     Raises:
-      MediaError: the file cannot be opened, or no sound of it decoded.
+      MediaError: the file cannot be opened, or none of its audio can be decoded.
     """
     from mmvideo.media.decode import MediaError, decode
 
@@ -263,5 +266,6 @@ def _hear(media: bytes, start: float, seconds: float, rate: int) -> Any:
     except MediaError:
         if start == 0:
             raise
-    # Where a sound ends before its picture nothing is heard; one that cannot be read at all is told.
+    # The audio may end before the video: the stretch is then silent. Decode from the start to tell this from audio that
+    # cannot be read at all, which raises.
     return dataclasses.replace(decode(media, sample_rate=rate, video=False), samples=None)
