@@ -1,4 +1,4 @@
-"""The first step of a start: it is compiled, which is said beforehand with a guess of the time, and timed."""
+"""Compilation of the first step of a start: announced with an estimate of the time, then timed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from mmvideo.training.workdir import RESUMABLE_FIELDS
 
 @contextlib.contextmanager
 def compiling(config_json: str, state: Any, stream: TokenStream, logger: MetricLogger) -> Iterator[None]:
-    """Tell how long the step in the block will take to compile, where an earlier start knows, and write down how long.
+    """Announce the compilation of the step in the block, with an estimate from earlier starts, and record its time.
 
     Args:
       config_json: the settings of the run.
       state: shapes of all arrays of the state.
       stream: a batch.
-      logger: tells it.
+      logger: shows the announcement.
     """
     step, folder = _program(json.loads(config_json), state, stream), programs_folder()
     logger.compiling(expected(step, folder))
@@ -32,11 +32,11 @@ def compiling(config_json: str, state: Any, stream: TokenStream, logger: MetricL
 
 
 def _program(settings: dict[str, Any], state: Any, stream: TokenStream) -> StepProgram:
-    """Return what the step follows from: of the training's settings all but those that a resume may change."""
+    """Return the identity of the compiled step: the training settings that a resume may not change, and all shapes."""
     free = {name.removeprefix("training.") for name in RESUMABLE_FIELDS}
     training = {name: value for name, value in settings.get("training", {}).items() if name not in free}
     shapes = _shapes(state)
-    # Who calls the trainer with a learner of their own may have no settings of a model; its parameters tell it apart.
+    # A caller with a custom learner may have no model settings; the shapes of its parameters then identify it.
     model = [settings["model"], settings.get("objectives")] if "model" in settings else shapes
     return StepProgram.of(model, [settings.get("mesh"), training, shapes, _shapes(stream)])
 

@@ -1,4 +1,4 @@
-"""Settings of the trainer: how long, with which optimiser, and what is kept."""
+"""Settings of the trainer: length, optimiser, checkpoints and evaluations."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ MOMENTS: dict[str, dict[str, float]] = {
     "adafactor": {"b1": 0.9, "b2": 0.999, "eps": 1e-30},
     "sgd": {"b1": 0.9},
 }
-"""The numbers that each optimiser uses, with their usual values.
+"""Hyperparameters of each optimiser, with their usual values.
 
-Of `adafactor`, `b1` is its momentum, 0 for none, `b2` the most that the second moment keeps, and `eps` is added to
-squared gradients.
+For `adafactor`, `b1` is the momentum (0 for none), `b2` the largest share that the second moment keeps, and `eps` is
+added to squared gradients.
 """
 
 
@@ -24,21 +24,20 @@ class Optimizer:
     """An optax optimiser with its schedule.
 
     Attributes:
-      name: which optimiser; `muon` is Muon for the matrices and Adam for all else, at one learning rate.
+      name: optimiser; `muon` is Muon for matrices and Adam for the rest, at one learning rate.
       learning_rate: highest learning rate.
-      schedule: shape after the warm-up; `cosine` and `linear` end at `final_share` of the highest.
+      schedule: shape after the warm-up; `cosine` and `linear` end at `final_share` of the highest rate.
       warmup: steps of linear warm-up from 0.
-      final_share: the last learning rate relative to the highest.
-      b1, b2, eps: shares that the first and the second moment keep of themselves in a step, and what is added to the
-        root of the second; None takes those of the optimiser, the table `MOMENTS`. One that the optimiser does
-        not use is refused.
-      weight_decay: decoupled weight decay on matrices; never on norms, biases, tables and scales.
+      final_share: last learning rate relative to the highest.
+      b1, b2, eps: decay of the first and the second moment, and the constant added to the root of the second; None uses
+        the usual value of the optimiser (`MOMENTS`). A setting that the optimiser does not use is refused.
+      weight_decay: decoupled weight decay on matrices; none on norms, biases, tables and scales.
       clip: largest global norm of the gradient; None does not clip.
       accumulate: batches whose gradients are averaged for one update.
       layer_decay: learning rate of a layer relative to that of the layer above it (BEiT, Bao et al. 2022, appendix
         on fine-tuning; VideoMAE): with depth `n`, layer `l` of 1 to `n` learns at `layer_decay ** (n + 1 - l)`,
-        embedders as a layer 0, heads and the last norm at the full rate. Weight decay goes with the rate.
-      head_rate: learning rate of the heads relative to that of the trunk (AST and MBT give new heads a higher one).
+        embedders as layer 0, heads and the last norm at the full rate. Weight decay scales with the rate.
+      head_rate: learning rate of the heads relative to that of the trunk (AST and MBT use a higher one for new heads).
     """
 
     name: Literal["adamw", "muon", "lion", "adafactor", "sgd"] = "adamw"
@@ -56,7 +55,11 @@ class Optimizer:
     head_rate: float = 1.0
 
     def moments(self) -> dict[str, float]:
-        """Those of `b1`, `b2` and `eps` that the optimiser uses; raises ValueError for an unknown optimiser."""
+        """Return the values of `b1`, `b2` and `eps` that the optimiser uses.
+
+        Raises:
+          ValueError: the optimiser is unknown.
+        """
         if self.name not in MOMENTS:
             *others, last = MOMENTS
             raise ValueError(f"optimizer.name {self.name!r} is unknown; take {', '.join(others)} or {last}")
@@ -79,9 +82,9 @@ class Lora:
     """Low-rank updates of the trunk's matrices (Hu et al. 2021, section 4.1).
 
     Attributes:
-      rank: `r`, columns of A and rows of B, whose product is added to a matrix.
-      alpha: the product is scaled by `alpha / rank`.
-      targets: the matrices of every layer that have one; theirs are those of query and value.
+      rank: columns of A and rows of B (`r`), whose product is added to a matrix.
+      alpha: scale of the product, divided by `rank`.
+      targets: matrices of every layer with an update; the paper uses query and value.
     """
 
     rank: int = 8
@@ -97,18 +100,18 @@ class Lora:
 
 @dataclasses.dataclass(frozen=True)
 class Tuning:
-    """Which parameters a run trains. What is frozen keeps its bits and has no gradient and no optimiser state.
+    """Trained and frozen parameters. A frozen parameter stays unchanged to the bit, without gradient or optimiser
+    state.
 
     Attributes:
-      mode: `full` trains everything; `heads` the heads alone, on a trunk that only runs forward and skips no
-        branches (a linear probe where they pool by the mean, an attentive one where by `map`); `lora` the heads
-        and low-rank updates of the trunk's matrices.
-      lora: those updates.
-      thaw: parameters of the trunk that `heads` and `lora` train as well, by patterns of their names, such as
-        `trunk.norms.*`.
-      freeze: parameters that are frozen in any mode, by patterns, such as `trunk.embed.text.*`.
-      freeze_layers: the first layers of the trunk that are frozen, with all that comes before them (embedders,
-        positions, a space encoder); they skip no branches.
+      mode: `full` trains everything; `heads` only the heads, on a trunk that runs forward without dropped branches (a
+        linear probe with mean pooling, an attentive probe with `map`); `lora` the heads and low-rank updates of the
+        trunk's matrices.
+      lora: settings of the low-rank updates.
+      thaw: trunk parameters that `heads` and `lora` train as well, by patterns of their names, such as `trunk.norms.*`.
+      freeze: parameters frozen in any mode, by patterns of their names, such as `trunk.embed.text.*`.
+      freeze_layers: number of first trunk layers that are frozen, with everything before them (embedders, positions, a
+        space encoder); they drop no branches.
     """
 
     mode: Literal["full", "heads", "lora"] = "full"
@@ -126,18 +129,18 @@ class Tuning:
 
 @dataclasses.dataclass(frozen=True)
 class Spike:
-    """Steps that are skipped because their loss or gradient stands out from those before.
+    """Steps that are skipped because their loss or gradient is far above those before.
 
-    A step is skipped where its loss or the global norm of its gradient is more than a factor above the running mean
-    of the steps that were not: the rule of AdaGC (Wang et al. 2025, arXiv 2502.11034) for clipping one tensor's
-    gradient, here for the whole step, which is left out as PaLM's authors left out batches by hand (Chowdhery et al.
-    2022, section 5.1). A loss must be positive for a factor to have a meaning.
+    A step is skipped if its loss or the global norm of its gradient exceeds the running mean of the accepted steps by
+    more than a factor. This is the rule of AdaGC (Wang et al. 2025, arXiv 2502.11034) for clipping one tensor's
+    gradient, applied here to the whole step, which is skipped as PaLM's authors skipped batches by hand (Chowdhery et
+    al. 2022, section 5.1). The loss must be positive for a factor to make sense.
 
     Attributes:
-      loss: factor of the loss; None lets every finite loss pass.
-      gradient: factor of the gradient's norm before it is clipped; None lets every finite one pass.
-      window: steps that the running mean remembers: it moves by `1 / window` of the way, faster while it is young.
-      warmup: steps that count before the first one may be skipped.
+      loss: factor for the loss; None accepts every finite loss.
+      gradient: factor for the gradient norm before clipping; None accepts every finite norm.
+      window: number of steps in the running mean, which moves by `1 / window` of the way, faster in the first steps.
+      warmup: accepted steps before the first one may be skipped.
     """
 
     loss: float | None = 2.0
@@ -157,42 +160,42 @@ class Spike:
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """A run.
+    """A training run.
 
     Attributes:
-      steps: batches in all (an update every `optimizer.accumulate` of them).
-      optimizer: how parameters are updated.
-      tune: which parameters are trained.
+      steps: total number of batches (an update every `optimizer.accumulate` batches).
+      optimizer: optimiser and schedule.
+      tune: trained and frozen parameters.
       ema: decay of the moving average of the parameters; None keeps none.
-      average_from: batch from which on the plain mean of the parameters after each update is kept in place of a
-        moving average (SWA, Izmailov et al. 2018, section 3.2, at every update; the weight averaging of AST); None
-        keeps none. Evaluation takes the mean, as it would the moving average.
+      average_from: batch from which the plain mean of the parameters after each update is kept instead of a moving
+        average (SWA, Izmailov et al. 2018, section 3.2, at every update; the weight averaging of AST); None keeps none.
+        Evaluation uses the mean, as it would the moving average.
       log_every: steps between log lines.
       save_every: steps between checkpoints; the last step is always saved.
-      keep: newest checkpoints kept.
-      keep_every: checkpoints of steps that this divides are kept for good; None keeps none beside the newest.
-      best: the evaluation metric by which the best checkpoint is kept and marked, as EVALUATION/METRIC, such as
+      keep: number of newest checkpoints kept.
+      keep_every: interval of steps whose checkpoints are kept permanently; None keeps only the newest.
+      best: evaluation metric by which the best checkpoint is kept and marked, as EVALUATION/METRIC, such as
         `retrieval/text_to_video/r@1`; every evaluation's step then has a checkpoint. None marks none.
-      best_mode: whether its highest or its lowest value is the best.
+      best_mode: direction of that metric: whether its highest or its lowest value is the best.
       evaluate_every: steps between evaluations; None evaluates at the end only.
       patience: skipped steps in a row, non-finite or spikes, after which the run stops.
-      spike: steps that are skipped though they are finite; None skips none of them.
-      hang_seconds: a process in which nothing (a step, a batch of an evaluation, a save) has come to an end for so
-        long writes the stacks of its threads to `hangs/` and ends with exit code 75, for a scheduler to start the
-        run again. It must be longer than the longest compile, and longer than what restoring takes; 0 or None lets
-        a process hang.
+      spike: rule for skipping finite steps; None skips none of them.
+      hang_seconds: longest time in seconds in which nothing (a step, a batch of an evaluation, a save) ends in a
+        process. The process then writes the stacks of its threads to `hangs/` and exits with code 75, for a scheduler
+        to restart the run. It must exceed the longest compilation and the time of a restore; 0 or None lets a process
+        hang.
       seed: seed of the parameters.
-      init_from: a run's folder, one of its checkpoints (`RUN/checkpoints/800`, or `…/best`), or what was exported of
-        one, from whose parameters (their average where one was kept) a new run starts. They are taken by name;
-        learned positions of another frame size, clip length or spectrogram are interpolated. What was taken,
-        resized, left out and made anew is printed and written to `init.json`. Heads that only one of the runs has,
-        and what belongs to modalities that this run lacks, may differ; any other difference stops the run unless it
-        is named below. A resumed run ignores it.
-      init_fresh: parameters that start anew whatever the checkpoint has, by patterns of their names, such as
-        `heads.classification.*` for other classes.
-      init_ignore: parameters of the checkpoint that have no place here, by patterns.
-      inflation: what becomes of the kernel of single frames in tubelets of several: `central` gives it to their
-        central frame, `mean` shares it out among them (ViViT).
+      init_from: folder of a run, one of its checkpoints (`RUN/checkpoints/800`, or `…/best`), or an export, whose
+        parameters (their average if one was kept) initialise a new run. They are matched by name; learned positions for
+        another frame size, clip length or spectrogram are interpolated. The parameters loaded, resized, left out and
+        newly initialised are printed and written to `init.json`. Heads that only one of the runs has, and parameters of
+        modalities that this run lacks, may differ; any other difference stops the run unless it is named below. A
+        resumed run ignores it.
+      init_fresh: parameters that are newly initialised even if the checkpoint has them, by patterns of their names,
+        such as `heads.classification.*` for other classes.
+      init_ignore: parameters of the checkpoint that this run does not use, by patterns of their names.
+      inflation: conversion of a kernel for single frames to tubelets of several: `central` copies it to their central
+        frame, `mean` divides it among all frames (ViViT).
       tensorboard: whether TensorBoard events are written beside metrics.jsonl.
     """
 

@@ -1,4 +1,4 @@
-"""The loop: everything that happens to a run, in the order in which it happens."""
+"""Training loop: all events of a run, in chronological order."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from mmvideo.training.workdir_owner import Owner, owned
 
 Place = Callable[[TokenStream], TokenStream]
 Begin = Callable[[nnx.Module], None]
-"""Changes a new learner in place before its first step."""
+"""Function that changes a new learner in place before its first step."""
 
 Evaluate = Callable[[nnx.Module, int], Mapping[str, float]]
-"""Measures the learner as it is after so many steps; it keeps what it finds and answers with numbers by name."""
+"""Function that evaluates the learner after the given number of steps and returns metrics by name."""
 
 
 def train(
@@ -56,41 +56,41 @@ def train(
     profile: int | None = None,
     may_differ: Sequence[str] = RESUMABLE_FIELDS,
 ) -> TrainState:
-    """Trains to `config.steps`, from the newest whole checkpoint of the workdir where there is one.
+    """Train to `config.steps`, from the newest intact checkpoint of the workdir if there is one.
 
-    SIGTERM and Ctrl-C end the run after the step at hand, with a checkpoint; the same call resumes
-    it, and ends with the bits that an uninterrupted run would have had.
+    SIGTERM and Ctrl-C end the run after the current step, with a checkpoint. The same call resumes it, and gives the
+    same bits as an uninterrupted run.
 
     Args:
       learner_fn: makes a module with `losses(stream) -> (scalar, dict of scalars)`.
-      batches: has `iterate(start, stop)` giving `(step, host stream)`, `assets()` (bytes or JSON
-        by file name) and `skipped` (pairs of a clip that could not be read and the reason); may have
-        `planned(step)` (see `input.plan.Planned`), and a run that can't read its clips then stops.
+      batches: has `iterate(start, stop)`, which yields `(step, host stream)`, `assets()` (bytes or JSON by file name)
+        and `skipped` (pairs of an unreadable clip and the reason). It may have `planned(step)` (see
+        `input.planning.epoch_plan.Planned`); a run that cannot read its clips then stops.
       place: puts this process's rows on the devices of the mesh.
-      config: how long, with which optimiser, and what is kept.
+      config: length, optimiser, checkpoints and evaluations.
       mesh: devices with the axes of `mmvideo.parallel.mesh.AXES`.
-      workdir: the record of the run.
+      workdir: folder with all records of the run.
       config_json: the resolved settings of the whole run.
-      begin: gives a new run's learner other parameters than new ones; not called on a resume.
-      evaluate: called every `evaluate_every` steps and at the end, on every process; it must not hold
-        on to the learner, whose buffers end with the next step.
-      on_progress: gets each line of training metrics instead of the screen.
-      watchdog: ends the process where nothing comes to an end; None makes one of `config.hang_seconds`.
-      utilisation: model FLOPs of a real token over what all devices could do in a second, for the metric `mfu`.
-      profile: how many steps of this start are traced into `WORKDIR/profile` (see `logging/tracing.py`); None: none.
+      begin: replaces the initial parameters of a new run's learner; not called on a resume.
+      evaluate: called every `evaluate_every` steps and at the end, on every process; it must not keep a reference to
+        the learner, whose buffers are invalid after the next step.
+      on_progress: receives each line of training metrics instead of the screen.
+      watchdog: ends a process that hangs; None makes one from `config.hang_seconds`.
+      utilisation: model FLOPs of a real token over the peak FLOPs of all devices in a second, for the metric `mfu`.
+      profile: number of steps of this start traced into `WORKDIR/profile` (see `logging/tracing.py`); None for none.
       may_differ: settings that may change on a resume (patterns of dotted names in config_json).
 
     Returns:
-      The state; its `step` is below `config.steps` only where the run was asked to stop.
+      The state; its `step` is below `config.steps` only if a stop was requested.
 
     Raises:
-      WorkdirError: the workdir holds a run with other settings or of another corpus, tokenizer or
-        classes, or another process trains there.
-      CheckpointError: its checkpoints don't fit or are all damaged.
+      WorkdirError: the workdir holds a run with other settings, corpus, tokenizer or classes, or another process trains
+        there.
+      CheckpointError: its checkpoints do not fit or are all damaged.
       NonFiniteError: `config.patience` steps in a row were skipped, and the last was not finite.
-      SpikeError: the last of them was a spike.
-      UnreadableError: none of a step's clips could be read, or most of an epoch's could not.
-      StorageError: the workdir could not be written; the checkpoints that were whole stay.
+      SpikeError: `config.patience` steps in a row were skipped, and the last was a spike.
+      UnreadableError: no clip of a step, or less than half of an epoch, could be read.
+      StorageError: the workdir could not be written; complete checkpoints remain.
     """
     workdir, first = Path(workdir), jax.process_index() == 0
     watchdog = watchdog or Watchdog(config.hang_seconds, workdir)
@@ -128,7 +128,7 @@ def train(
 
 @dataclasses.dataclass(frozen=True)
 class _Run:
-    """What happens between the steps of one start."""
+    """Actions between the steps of one start."""
 
     plan: AbstractTrainState
     config: Training
@@ -142,7 +142,7 @@ class _Run:
     def through(
         self, state: TrainState, steps: Iterator[tuple[int, TrainState, Metrics]], asked: Callable[[int], bool]
     ) -> tuple[TrainState, int]:
-        """Goes through the steps, unless the run is asked to stop before their end; gives the last state and step."""
+        """Run the steps until the last one or a stop request; return the last state and step."""
         step = start = int(state.step)
         if step and _evaluated(self.config, step):
             self.measure(step, state)  # What a stop came before.
@@ -167,12 +167,13 @@ class _Run:
         return state, step
 
     def keep_hold(self, now: bool = False) -> None:
-        """Ends the run where its workdir is another's; `now` looks, else what the last heartbeat found is told."""
+        """End the run if another process owns its workdir; `now` reads the file instead of the last heartbeat's
+        result."""
         if self.owner is not None:
             self.owner.check(now)
 
     def measure(self, step: int, state: TrainState) -> None:
-        """Evaluates, marks the checkpoint if it is the best, and writes down what is found."""
+        """Evaluate, mark the checkpoint if it is the best, and write the metrics."""
         self.logger.flush()
         if self.evaluate is None:
             return
@@ -187,7 +188,7 @@ class _Run:
 
 
 def _first(plan: AbstractTrainState, checkpoints: Checkpoints, begin: Begin | None) -> tuple[TrainState, int]:
-    """The state to start from and its step: a checkpoint's, or a new one."""
+    """Return the state to start from and its step: from a checkpoint, or new."""
     if checkpoints.latest is None:
         state = plan.create()
         return (state if begin is None else warm_started(plan, state, begin)), 0
@@ -208,11 +209,12 @@ def _steps(
     config_json: str,
     profile: Profile,
 ) -> Iterator[tuple[int, TrainState, Metrics]]:
-    """Runs the steps that are left; gives how many are done, the state and the step's metrics, unread."""
+    """Run the remaining steps; yield the number of steps done, the state and the step's metrics, not yet read."""
     places = jax.tree.map(lambda leaf: leaf.sharding, plan.abstract)
     run_step, start = make_step(plan.graphdef, config, places), int(state.step)
     if start < config.steps:
         logger.doing("preparing the first batch")
+    # Steps run asynchronously: the metrics stay on the devices, so the next batch is prepared while a step runs.
     for number, stream in ledger.timed_iter(batches.iterate(start, config.steps)):
         watchdog.step = number + 1
         profile.before(number)
@@ -229,24 +231,24 @@ def _steps(
 
 
 def _machine() -> dict[str, Any]:
-    """What a start runs on."""
+    """Return the devices of this start."""
     kind = jax.devices()[0].device_kind
     return {"devices": jax.device_count(), "kind": kind, "processes": jax.process_count()}
 
 
 def _evaluated(config: Training, step: int) -> bool:
-    """Whether there is an evaluation behind this step."""
+    """Return whether an evaluation follows this step."""
     return step == config.steps or bool(config.evaluate_every and step % config.evaluate_every == 0)
 
 
 def _saved(config: Training, step: int) -> bool:
-    """Whether there is a checkpoint of this step; what an evaluation may find the best has one."""
+    """Return whether this step has a checkpoint; each step that may be the best has one."""
     best = config.best is not None and _evaluated(config, step)
     return step == config.steps or step % config.save_every == 0 or best
 
 
 def _assets(batches: Any, config_json: str) -> dict[str, bytes]:
-    """The files that travel inside each checkpoint."""
+    """Return the files that are stored inside each checkpoint."""
     files = {
         name: asset if isinstance(asset, bytes) else json.dumps(asset).encode()
         for name, asset in batches.assets().items()

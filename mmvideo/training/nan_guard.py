@@ -1,4 +1,4 @@
-"""When a run must stop because its numbers are not finite, or no longer like those before."""
+"""Stop of a run whose steps are repeatedly non-finite or spikes."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ from collections.abc import Mapping
 
 
 class NonFiniteError(ValueError):
-    """Several steps in a row were not finite: which step, and which objectives' losses."""
+    """Several steps in a row were not finite; the message names the step and the objectives."""
 
 
 class SpikeError(ValueError):
-    """Several steps in a row were skipped, the last one as a spike: which step, and by how much it stands out."""
+    """Several steps in a row were skipped, the last one as a spike; the message gives the step and the size of the
+    spike."""
 
 
 def check(step: int, metrics: Mapping[str, float], patience: int) -> None:
-    """Looks at one step's metrics on the host.
+    """Check one step's metrics on the host.
 
     Args:
       step: number of the batch.
-      metrics: as `make_step` gives them; `bad_in_a_row` counts across a resume.
+      metrics: result of `make_step`; `bad_in_a_row` counts across a resume.
       patience: skipped steps in a row that stop the run.
 
     Raises:
-      NonFiniteError: naming the step and the objectives; "the gradient" where every loss is finite.
-      SpikeError: the last of them was finite; naming the step, and its loss and gradient beside the usual ones.
+      NonFiniteError: the last step was not finite; the message names the step and the objectives, or "the gradient" if
+        every loss is finite.
+      SpikeError: the last step was finite; the message has its loss and gradient beside the usual ones.
     """
     if metrics["bad_in_a_row"] < patience:
         return
@@ -50,7 +52,7 @@ def _spike(step: int, metrics: Mapping[str, float]) -> str:
 
 
 def nonfinite_metrics(metrics: Mapping[str, float]) -> list[str]:
-    """Names of the objectives whose loss is not finite; "the total" if none of them explains it."""
+    """Return the names of the objectives with a non-finite loss; "the total" if only the sum is not finite."""
     losses = {name.split("/")[1]: value for name, value in metrics.items() if _is_objective_loss(name)}
     names = [name for name, value in losses.items() if not math.isfinite(value)]
     if not names and not math.isfinite(metrics["train/loss"]):

@@ -18,9 +18,9 @@ MATRICES = {
     "out_a_kernel": MuonDimensionNumbers((-3, -2), (-1,)),
     **{f"{name}_b_kernel": MuonDimensionNumbers((-3,), (-2, -1)) for name in ("query", "key", "value")},
 }
-"""Axes of a kernel that Muon takes for rows and columns of a matrix, counted from the end; the last two for all others.
+"""Axes of a kernel that are rows and columns of a matrix for Muon, counted from the end; the last two for all others.
 
-Queries, keys and values are a matrix each, whose columns are those of all heads.
+Queries, keys and values are one matrix each, whose columns are those of all heads.
 """
 
 MUON_RMS = 0.2
@@ -28,14 +28,14 @@ MUON_RMS = 0.2
 
 
 def make_schedule(config: Optimizer, steps: int) -> optax.Schedule:
-    """The learning rate at a batch number: linear from 0 over `warmup`, then the schedule's shape.
+    """Return the learning rate by batch number: linear from 0 over `warmup`, then the shape of the schedule.
 
     Args:
       config: the optimiser's settings.
-      steps: batches in the run; `cosine` and `linear` reach `final_share` of the highest rate there.
+      steps: batches in the run, after which `cosine` and `linear` reach `final_share` of the highest rate.
 
     Raises:
-      ValueError: an unknown schedule, or a warm-up at least as long as the run.
+      ValueError: the schedule is unknown, or the warm-up is at least as long as the run.
     """
     if config.warmup >= steps and config.warmup > 0:
         raise ValueError(
@@ -56,10 +56,10 @@ def make_schedule(config: Optimizer, steps: int) -> optax.Schedule:
 
 
 def decayed(params: Any) -> Any:
-    """Which parameters weight decay pulls on: the matrices, which are those named `kernel` or `…_kernel`.
+    """Return a mask of the parameters with weight decay: the matrices, which are named `kernel` or `…_kernel`.
 
-    Norms, biases, tables, positions, scales and temperatures go by other names. The number of axes
-    could not tell: scanned layers are stacked along a leading axis, which makes a bias two-dimensional.
+    Norms, biases, tables, positions, scales and temperatures have other names. The number of axes does not identify
+    matrices: scanned layers are stacked along a leading axis, which makes a bias two-dimensional.
 
     Args:
       params: nested dicts of arrays.
@@ -71,25 +71,25 @@ def decayed(params: Any) -> Any:
 
 
 def _words(path: tuple[Any, ...]) -> list[str]:
-    """The words of a parameter's own name."""
+    """Return the words of a parameter's own name."""
     return jax.tree_util.keystr(path[-1:], simple=True).split("_")
 
 
 def make_optimizer(config: Optimizer, steps: int, rates: Any = None) -> optax.GradientTransformation:
-    """Clip, scale by the named rule, decay the matrices, scale by the learning rate; then accumulate.
+    """Return the optimiser: clip, apply the named rule, decay the matrices, scale by the learning rate, accumulate.
 
-    Weight decay is decoupled (Loshchilov and Hutter, arXiv 1711.05101, section 2) for all of the
-    optimisers. `muon` steers the matrices (arXiv 2502.16982), Adam with `b1`, `b2` and `eps` the
-    rest. The momentum of `sgd` is `b1`. `adafactor` is that of `_adafactor`.
+    Weight decay is decoupled (Loshchilov and Hutter, arXiv 1711.05101, section 2) in all optimisers. `muon` applies to
+    the matrices (arXiv 2502.16982), with Adam (`b1`, `b2` and `eps`) for the rest. The momentum of `sgd` is `b1`. See
+    `_adafactor` for `adafactor`.
 
     Args:
       config: the optimiser's settings.
       steps: batches in the run.
-      rates: for each parameter, or each layer of a stack, its share of the learning rate (`TrainableParams.rates`);
-        None: all learn at the same.
+      rates: relative learning rate of each parameter, or of each layer of a stack (`TrainableParams.rates`); None for
+        1.
 
     Raises:
-      ValueError: an unknown optimiser, or an accumulation below 1.
+      ValueError: the optimiser is unknown, or the accumulation is below 1.
     """
     if config.accumulate < 1:
         raise ValueError(f"optimizer.accumulate={config.accumulate} must be at least 1")
@@ -99,7 +99,8 @@ def make_optimizer(config: Optimizer, steps: int, rates: Any = None) -> optax.Gr
         _rule(config),
         optax.add_decayed_weights(config.weight_decay, mask=decayed),
         *([] if rates is None else [_scale_by(rates)]),
-        # The schedule counts batches, the optimiser counts updates.
+        # The schedule counts batches, the optimiser counts updates: with 4 batches an update, update 3 has the rate of
+        # batch 12.
         optax.scale_by_learning_rate(lambda update: schedule(update * config.accumulate)),
     ]
     optimizer = optax.chain(*parts)
@@ -109,12 +110,12 @@ def make_optimizer(config: Optimizer, steps: int, rates: Any = None) -> optax.Gr
 
 
 def _scale_by(rates: Any) -> optax.GradientTransformation:
-    """Each update times its own factor, or factors of its layers."""
+    """Return a transformation that multiplies each update by its factor, or by the factors of its layers."""
     return optax.stateless(lambda updates, _: jax.tree.map(lambda update, rate: update * rate, updates, rates))
 
 
 def _rule(config: Optimizer) -> optax.GradientTransformation:
-    """The optimiser without its learning rate and decay."""
+    """Return the optimiser without its learning rate and decay."""
     numbers = config.moments()
     if config.name == "adamw":
         return optax.scale_by_adam(**numbers)
@@ -128,11 +129,11 @@ def _rule(config: Optimizer) -> optax.GradientTransformation:
 
 
 def _adafactor(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
-    """Adafactor as vision transformers are scaled with it (Zhai et al., arXiv 2106.04560, on its optimisers).
+    """Return Adafactor as used to scale vision transformers (Zhai et al., arXiv 2106.04560, on its optimisers).
 
     The second moment is factored where two axes have 32 or more rows. In update `t` it keeps `1 - t^-0.8` of itself,
-    but never more than `b2`. Then comes momentum in half precision, a mean that begins at 0; no relative step sizes
-    and no clipping of updates. The numbers that the paper leaves open are those of its code (big_vision,
+    but at most `b2`. It is followed by momentum in half precision, a mean that starts at 0. There are no relative step
+    sizes and no clipping of updates. Values that the paper leaves open are those of its code (big_vision,
     `scale_by_adafactor`).
     """
 
@@ -147,7 +148,7 @@ def _adafactor(b1: float, b2: float, eps: float) -> optax.GradientTransformation
 
 
 def _muon(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
-    """Momentum whose matrices are made orthogonal (Jordan et al. 2024), Adam for all that is no matrix."""
+    """Return momentum with orthogonalised matrices (Jordan et al. 2024), and Adam for all other parameters."""
     return muon(
         learning_rate=-1.0,  # the sign that optax's own learning rate turns; ours comes at the end of the chain
         eps=eps,
@@ -159,7 +160,7 @@ def _muon(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
 
 
 def _matrices(params: Any) -> Any:
-    """The axes of each kernel as a matrix; None for what Muon leaves to Adam."""
+    """Return the matrix axes of each kernel; None for parameters that Muon leaves to Adam."""
 
     def axes(path: tuple[Any, ...], matrix: bool) -> MuonDimensionNumbers | None:
         name = jax.tree_util.keystr(path[-1:], simple=True)

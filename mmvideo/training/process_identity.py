@@ -1,6 +1,6 @@
-"""A process, told apart from all others: by host, boot, container, number and the time it began.
+"""Identity of a process: host, boot, container, process id and start time.
 
-A number alone is given again to another process, and means nothing on another host or in another container.
+A process id alone is reused by later processes, and is ambiguous across hosts and containers.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pathlib import Path
 
 @dataclasses.dataclass(frozen=True)
 class Process:
-    """A process, told apart from all others.
+    """Identity of a process.
 
     Attributes:
       host: name of its machine.
-      pid: its number there.
-      space: boot and container in which the number counts; empty where the system doesn't tell.
-      began: when it started, in the system's ticks since boot; 0 where the system doesn't tell.
-      token: what only this owner knows.
+      pid: process id.
+      space: boot and container in which the process id is valid; empty where the system does not report them.
+      began: start time in system ticks since boot; 0 where the system does not report it.
+      token: secret of this owner.
     """
 
     host: str
@@ -51,7 +51,7 @@ class Process:
 
 
 def read_process(data: bytes) -> Process | None:
-    """Return the process that JSON tells of; None where it is damaged."""
+    """Return the process stored as JSON; None if the JSON is damaged."""
     try:
         owner = Process(**json.loads(data))
     except (ValueError, TypeError):
@@ -67,7 +67,7 @@ def this_process() -> Process:
 
 
 def _space() -> str:
-    """The boot of this machine and the container: a process id means the same only within both."""
+    """Return the boot id and the container; a process id is unique only within both."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -76,10 +76,12 @@ def _space() -> str:
 
 
 def _began(pid: int) -> int | None:
-    """Return the start of a process in ticks since boot; None for none, or for one that has ended unburied."""
+    """Return the start of a process in ticks since boot; None if there is no such process, or it is a zombie."""
     try:
         told = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
+    # `7 (a b) c) S 1 …`: the fields after the last bracket start with the state, so field 22, the start time, is
+    # rest[18].
     state, *rest = told.rpartition(")")[2].split()  # The name in brackets may hold anything.
     return None if state in "ZX" else int(rest[18])

@@ -1,8 +1,8 @@
-"""Comparison of a resumed run's data with the data it was trained on: tokenizer, classes, spectrogram and corpora.
+"""Comparison of a resumed run's data with its training data: tokenizer, classes, spectrogram and corpora.
 
-Weights mean something only with the numbers that pieces of text and classes have, and a run's place in its data is a
-step of one order of one corpus. A corpus that was built again lies under the same path and may be another. Each
-checkpoint holds what decides; where it lies doesn't count, so that a corpus may be moved.
+Weights depend on the numbering of text tokens and classes, and the progress of a run is a step in one order of one
+corpus. A rebuilt corpus has the same path but may differ. Each checkpoint holds the determining files. Their paths do
+not count, so a corpus may be moved.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from mmvideo.training.workdir import PATHS, WorkdirError, differences
 CONFIG, CORPORA, TOKENIZER = "config.json", "corpora.json", "tokenizer.model"
 
 MEANING = (TOKENIZER, "classes.json", "annotations.json", "spectrogram.json", "spec.json", CORPORA)
-"""Files that a run must have where its checkpoint has them."""
+"""Files that a run must have if its checkpoint has them."""
 
 GROWING = ("spec.json", "spectrogram.json", CORPORA)
-"""Files that may tell more than those of a checkpoint of before, which was without it."""
+"""Files that may hold more entries than those of an older checkpoint."""
 
 SHOWN = 3
-"""Differences of a file that are told, before it says how many more there are."""
+"""Number of differences of a file that are listed; the rest are counted."""
 
 
 def kept_files(folder: Path) -> dict[str, bytes]:
-    """Return the files of the newest checkpoint whose record is whole; none where there is no such checkpoint."""
+    """Return the files of the newest checkpoint with an intact record; none if there is no such checkpoint."""
     with Checkpoints(folder, loud=False) as checkpoints:
         try:
             return checkpoints.newest(lambda step: read_record(checkpoints.folder / str(step) / RECORD)[1])
@@ -38,7 +38,8 @@ def kept_files(folder: Path) -> dict[str, bytes]:
 
 
 def moved_paths(there: Mapping[str, bytes]) -> tuple[str, ...]:
-    """Return the settings that may differ since a checkpoint holds what lies there: patterns of dotted names."""
+    """Return the settings that may change because a checkpoint holds the content behind them: patterns of dotted
+    names."""
     known = {"input.sources.*.path": CORPORA, "input.text.tokenizer": TOKENIZER}
     return tuple(path for path in PATHS if known[path] in there)
 
@@ -46,17 +47,16 @@ def moved_paths(there: Mapping[str, bytes]) -> tuple[str, ...]:
 def check_resumed(
     workdir: Path, there: Mapping[str, bytes], here: Mapping[str, bytes], may_differ: Sequence[str]
 ) -> None:
-    """Compare what a checkpoint was trained on with what its run would go on with.
+    """Compare the files of a checkpoint with those of the resumed run.
 
     Args:
-      workdir: the run, for the error.
-      there: files of the checkpoint by name; none at all is a new run.
-      here: the same of this start.
-      may_differ: patterns of dotted names in the settings.
+      workdir: workdir of the run, for the error message.
+      there: files of the checkpoint by name; an empty mapping means a new run.
+      here: files of this start by name.
+      may_differ: patterns of dotted names of settings.
 
-    Returns:
     Raises:
-      WorkdirError: they differ; it says in what.
+      WorkdirError: the files differ; the message lists the differences.
     """
     found = []
     for name in sorted(there):
@@ -74,7 +74,7 @@ def check_resumed(
 
 
 def _of_file(name: str, there: bytes, here: bytes, may_differ: Sequence[str]) -> list[str]:
-    """Return the differences in a file, in words; empty where it means the same."""
+    """Return descriptions of the differences in a file; empty if there is no relevant one."""
     if name == TOKENIZER:
         return [_of_tokenizers(there, here)]
     try:
@@ -92,7 +92,7 @@ def _of_file(name: str, there: bytes, here: bytes, may_differ: Sequence[str]) ->
 
 
 def _of_corpora(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """Return the corpora that are others, by digest and number of clips."""
+    """Return descriptions of the corpora that differ, by digest and number of clips."""
     old, new = there.get("sources", []), here.get("sources", [])
     found = [f"{len(old)} corpora there, {len(new)} here"] if len(old) != len(new) else []
     for place, (one, other) in enumerate(zip(old, new, strict=False)):
@@ -106,7 +106,7 @@ def _of_corpora(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
 
 
 def _of_tokenizers(there: bytes, here: bytes) -> str:
-    """Return the number of pieces that mean another thing, and the first of them."""
+    """Return the number of tokens that differ, with the first of them."""
     try:
         old, new = _pieces(there), _pieces(here)
     except (RuntimeError, ValueError, OSError):

@@ -1,6 +1,6 @@
-"""Stopping on request: a first SIGTERM or Ctrl-C asks for the end of the step, a second one is obeyed at once.
+"""Stop requests: the first SIGTERM or Ctrl-C requests a stop after the step, a second one acts at once.
 
-A terminal that is closed asks for it too (SIGHUP), unless the run was started to outlive it (`nohup`).
+A closed terminal (SIGHUP) requests it too, unless the run was started to survive it (`nohup`).
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[Callable[[int], bool]]:
-    """Gives `asked(step) -> bool`, to be called after every step.
+    """Yield `asked(step) -> bool`, to be called after every step.
 
-    With several processes SIGTERM is left to `jax.distributed`, which hears it in any of them and lets all
-    agree on the step to stop at; Ctrl-C and SIGHUP are passed on to it as one.
+    With several processes `jax.distributed` handles SIGTERM: it detects the signal in any process, and all agree on the
+    step to stop at. Ctrl-C and SIGHUP are passed on to it as a SIGTERM.
     """
     if jax.process_count() > 1:
         with _interrupt_as_termination():
             yield multihost_utils.reached_preemption_sync_point
         return
     if threading.current_thread() is not threading.main_thread():
-        # Python delivers signals to the main thread; whoever owns it decides.
+        # Python delivers signals to the main thread only, so a trainer in another thread leaves them to its caller.
         yield lambda step: False
         return
     asked, before = threading.Event(), _heeded()
@@ -53,14 +53,14 @@ def stop_requests() -> Iterator[Callable[[int], bool]]:
 
 
 def _heeded() -> dict[signal.Signals, Any]:
-    """Return the signals that ask for a stop, each with what handles it; without those that are ignored (`nohup`)."""
+    """Return the signals that request a stop, with their current handlers; without those that are ignored (`nohup`)."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     return {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
 
 
 @contextlib.contextmanager
 def _interrupt_as_termination() -> Iterator[None]:
-    """A first SIGINT or SIGHUP to this process becomes a SIGTERM; a second one interrupts it."""
+    """Turn the first SIGINT or SIGHUP to this process into a SIGTERM; a second one interrupts it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

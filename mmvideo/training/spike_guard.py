@@ -1,4 +1,4 @@
-"""Which steps stand out so far from those before them that they are better left out; see `config.Spike`."""
+"""Detection of spikes: steps with a loss or gradient far above those before; see `config.Spike`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mmvideo.training.config import Spike
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class SpikeState:
-    """What is known of the steps before.
+    """Running statistics of the accepted steps.
 
     Attributes:
-      loss, norm: float32, running means of the loss and of the gradient's norm over the steps that counted.
-      counted: int32, how many did, skipped ones left out.
-      skipped: int32, how many were skipped as spikes, in all.
+      loss, norm: float32, running means of the loss and of the gradient norm over the accepted steps.
+      counted: int32, number of accepted steps.
+      skipped: int32, total number of steps skipped as spikes.
     """
 
     loss: Any
@@ -30,8 +30,8 @@ class SpikeState:
 
 
 def init_spike_state() -> SpikeState:
-    """Before the first step."""
-    # Each has a buffer of its own, for the state is donated.
+    """Return the state before the first step."""
+    # Each field has its own buffer, because the state is donated.
     return SpikeState(
         loss=jnp.zeros((), jnp.float32),
         norm=jnp.zeros((), jnp.float32),
@@ -47,17 +47,17 @@ def is_spike(
     finite: Bool[Array, ""],
     config: Spike | None,
 ) -> tuple[Bool[Array, ""], SpikeState | None]:
-    """Whether a step counts, and what is known after it.
+    """Return whether a step is accepted, and the state after it.
 
     Args:
-      seen: of the steps before; None where spikes are not skipped.
-      loss: of this step, summed over the objectives.
-      norm: global, of its gradient, before any clipping.
-      finite: whether both are.
+      seen: state of the steps before; None where spikes are not skipped.
+      loss: loss of this step, summed over the objectives.
+      norm: global norm of its gradient, before any clipping.
+      finite: whether both are finite.
       config: the factors.
 
     Returns:
-      Whether the step is finite and no spike; the running means have then moved towards it.
+      Whether the step is finite and no spike, and the running means, moved towards it if it is accepted.
     """
     if seen is None or config is None:
         return finite, seen
@@ -69,7 +69,8 @@ def is_spike(
     spike = finite & stands_out & (seen.counted >= config.warmup)
     accepted = finite & ~spike
     counted = seen.counted + accepted
-    # A plain mean until the window is full, so that the first step does not weigh more than the others.
+    # A plain mean until the window is full, so that the first step does not weigh more than the others. With a window
+    # of 100 the weights are 1, 1/2, 1/3 to 1/100, and 1/100 from then on.
     weight = 1.0 / jnp.clip(counted, 1, config.window)
 
     def move(mean: Array, new: Array) -> Array:
@@ -79,7 +80,7 @@ def is_spike(
 
 
 def spike_metrics(before: SpikeState | None, after: SpikeState | None) -> dict[str, Any]:
-    """The metrics of a step where spikes are skipped; nothing where they are not."""
+    """Return the spike metrics of a step; empty where spikes are not skipped."""
     if before is None or after is None:
         return {}
     return {

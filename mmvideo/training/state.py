@@ -1,4 +1,4 @@
-"""What a run carries from step to step, and how it comes into being: sharded from the first moment."""
+"""State of a run, and its creation: sharded from the start."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from mmvideo.training.trainable import TrainableParams, trainable_params
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """Everything that a resumed run must have back, bit for bit.
+    """Complete state that a resumed run restores bit for bit.
 
-    Its leaves are arrays, or what stands for them: `jax.ShapeDtypeStruct`, shardings.
+    Its leaves are arrays, or their stand-ins: `jax.ShapeDtypeStruct`, shardings.
 
     Attributes:
       step: int32, batches seen, skipped ones included.
       params: the learner's parameters, nested dicts of arrays.
       variables: its other variables (random streams, a teacher's parameters); often empty.
-      opt_state: of the optimiser, which knows the trained parameters only.
+      opt_state: state of the optimiser, for the trained parameters only.
       ema: average of the parameters, moving or plain, or None.
-      skipped: int32, steps whose loss or gradient was not finite, in all.
-      bad_in_a_row: int32, how many of the last steps were skipped, for that or as spikes.
-      spikes: `spike_guard.SpikeState`, what is known of the steps before, or None where spikes are not skipped.
+      skipped: int32, total number of steps with a non-finite loss or gradient.
+      bad_in_a_row: int32, number of the last steps skipped in a row, as non-finite or as spikes.
+      spikes: `spike_guard.SpikeState`, statistics of the steps before, or None where spikes are not skipped.
     """
 
     step: Any
@@ -49,13 +49,13 @@ class TrainState:
 
 @dataclasses.dataclass(frozen=True)
 class AbstractTrainState:
-    """A run's state before a number of it is computed.
+    """State of a run before any array is computed.
 
     Attributes:
       graphdef: the learner without its arrays.
       abstract: shapes, dtypes and shardings of the state.
-      create: computes the first state, each device its own part of it.
-      portion: which parameters are trained.
+      create: computes the first state; each device computes its own part.
+      portion: the trained part of the parameters.
     """
 
     graphdef: Any
@@ -65,13 +65,13 @@ class AbstractTrainState:
 
 
 def init_abstract(learner_fn: Callable[[nnx.Rngs], nnx.Module], config: Training, mesh: Mesh) -> AbstractTrainState:
-    """The blueprint of a learner's state on a mesh.
+    """Return the abstract state of a learner on a mesh.
 
-    Optimiser state lies where its parameters lie, other variables where their own metadata `axes` says.
+    Optimiser state has the shardings of its parameters; other variables follow their own metadata `axes`.
 
     Args:
       learner_fn: makes the learner from random streams; called under tracing only.
-      config: gives the seed, the optimiser, what is trained and whether an average is kept.
+      config: seed, optimiser, trained parameters, and whether an average is kept.
       mesh: devices with the axes of `mmvideo.parallel.mesh.AXES`.
     """
 
@@ -113,13 +113,13 @@ def new_state(
     config: Training,
     portion: TrainableParams | None = None,
 ) -> TrainState:
-    """The state before the first step. Nothing in it shares a buffer, so all of it may be donated.
+    """Return the state before the first step. No two leaves share a buffer, so the whole state may be donated.
 
     Args:
-      params, variables: of the learner, nested dicts.
-      optimizer: of the trained parameters.
-      config: says whether an average is kept.
-      portion: which parameters are trained; None: all.
+      params, variables: nested dicts of the learner.
+      optimizer: optimiser of the trained parameters.
+      config: settings, which decide whether an average is kept.
+      portion: the trained part of the parameters; None for all.
     """
     ema = jax.tree.map(jnp.copy, params) if config.averages else None
     counters = {name: jnp.zeros((), jnp.int32) for name in ("step", "skipped", "bad_in_a_row")}
@@ -129,7 +129,7 @@ def new_state(
 
 
 def warm_started(plan: AbstractTrainState, state: TrainState, begin: Callable[[nnx.Module], None]) -> TrainState:
-    """A new run's state with what `begin` makes of its learner, laid out as before.
+    """Return a new run's state after `begin` changed its learner, with the same shardings.
 
     The optimiser's state stays: before the first step it depends on no parameter's value.
     """
@@ -147,9 +147,9 @@ def warm_started(plan: AbstractTrainState, state: TrainState, begin: Callable[[n
 
 
 def eval_model(graphdef: Any, state: TrainState) -> nnx.Module:
-    """The learner with the average of its parameters where one is kept, else the parameters.
+    """Return the learner with the average of its parameters if one is kept, else with the parameters.
 
-    It shares the state's buffers, so it ends with the next step.
+    It shares the state's buffers, so it is invalid after the next step.
     """
     params = state.params if state.ema is None else state.ema
     return nnx.merge(graphdef, params, state.variables)

@@ -1,4 +1,4 @@
-"""One step: gradient of the learner's losses, update, moving average; a bad step changes nothing."""
+"""Training step: gradient of the learner's losses, update, moving average; a skipped step changes nothing."""
 
 from __future__ import annotations
 
@@ -23,23 +23,22 @@ Step = Callable[[TrainState, TokenStream], tuple[TrainState, Metrics]]
 
 
 def make_step(graphdef: Any, config: Training, places: TrainState | None = None) -> Step:
-    """The jitted training step `(state, stream) -> (state, metrics)`; the state is donated.
+    """Return the jitted training step `(state, stream) -> (state, metrics)`; the state is donated.
 
-    Where the loss or the global norm of the gradient is not finite, or is a spike (`config.spike`), parameters,
-    optimiser state and average stay as they were and the step is counted. An accumulated update then takes one
-    batch more.
+    If the loss or the global norm of the gradient is not finite, or the step is a spike (`config.spike`), parameters,
+    optimiser state and average stay unchanged and the step is counted. An accumulated update then takes one more batch.
 
     Args:
-      graphdef: of a learner with `losses(stream) -> (scalar, dict of scalars)`.
-      config: the optimiser, the length of the run, what is trained, and which average is kept.
-      places: shardings of the state; None leaves those of the new one to XLA, which may choose others, so that
-        the second step is compiled again.
+      graphdef: graph of a learner with `losses(stream) -> (scalar, dict of scalars)`.
+      config: optimiser, length of the run, trained parameters, and average.
+      places: shardings of the state; None leaves those of the new state to XLA, which may choose others, so that the
+        second step is compiled again.
 
     Returns:
-      Metrics are float32 scalars: the learner's under `train/`, and `grad_norm`, `learning_rate`,
-      `clips`, `tokens`, `slots`, `skipped` (1 if this step was not finite), `skipped_total` and `bad_in_a_row`;
-      where spikes are skipped, `spike` (1 if this step was one), `spikes_total`, and the running means
-      `usual_loss` and `usual_norm` before the step.
+      The step. Its metrics are float32 scalars: the learner's under `train/`, and `grad_norm`, `learning_rate`,
+      `clips`, `tokens`, `slots`, `skipped` (1 if this step was not finite), `skipped_total` and `bad_in_a_row`; where
+      spikes are skipped, `spike` (1 if this step was one), `spikes_total`, and the running means `usual_loss` and
+      `usual_norm` before the step.
     """
     schedule = make_schedule(config.optimizer, config.steps)
     every = config.optimizer.accumulate
@@ -59,6 +58,7 @@ def make_step(graphdef: Any, config: Training, places: TrainState | None = None)
             norm = optax.global_norm(grads)
             finite = jnp.isfinite(loss) & jnp.isfinite(norm)
             accepted, spikes = is_spike(state.spikes, loss, norm, finite, config.spike)
+            # The optimiser counts accepted batches only: 10 batches of which 2 were skipped are 8.
             good = state.step - state.skipped - (0 if state.spikes is None else state.spikes.skipped)
             updates, opt_state = optimizer.update(grads, state.opt_state, trained)
             params = portion.merge(state.params, optax.apply_updates(trained, updates))
@@ -80,6 +80,8 @@ def make_step(graphdef: Any, config: Training, places: TrainState | None = None)
         metrics = {f"train/{name}": value for name, value in learned.items()} | {
             "train/loss": loss,
             "grad_norm": norm,
+            # The rate of the update that this batch belongs to: of 4 accumulated batches, batches 4 to 7 use that of
+            # batch 4.
             "learning_rate": schedule(good // every * every),
             **batch_stats(stream),
             "skipped": ~finite,
@@ -93,17 +95,17 @@ def make_step(graphdef: Any, config: Training, places: TrainState | None = None)
 
 
 def update_ema(ema: Any, params: Any, config: Training, good: Int[Array, ""]) -> Any:
-    """The average of the parameters behind a batch; None stays None.
+    """Return the average of the parameters after a batch; None stays None.
 
-    A moving one is `decay * ema + (1 - decay) * params` at each update. A plain one follows the parameters up to
-    batch `average_from`, and from there is the mean of what each update has made: the `n`-th moves it by `1 / n` of
-    the way (Izmailov et al. 2018, algorithm 1).
+    A moving average is `decay * ema + (1 - decay) * params` at each update. A plain average follows the parameters up
+    to batch `average_from`. From there it is the mean over all updates: the `n`-th update moves it by `1 / n` of the
+    way (Izmailov et al. 2018, algorithm 1).
 
     Args:
       ema: the average before, or None.
-      params: as the batch has left them.
-      config: which average, and how many batches an update takes.
-      good: batches so far that counted, this one included.
+      params: parameters after the batch.
+      config: type of the average, and batches per update.
+      good: number of accepted batches, this one included.
     """
     if ema is None or not config.averages:
         return None
@@ -111,18 +113,20 @@ def update_ema(ema: Any, params: Any, config: Training, good: Int[Array, ""]) ->
     if config.ema is not None:
         weight = jnp.where(good % every == 0, 1.0 - config.ema, 0.0)
     else:
+        # average_from 5 with updates every 2 batches: the update after batch 6 is the first averaged one (3 - 2 = 1).
         averaged = good // every - (config.average_from - 1) // every
         weight = jnp.where(good % every == 0, 1.0 / jnp.maximum(averaged, 1), 0.0)
 
     def move(old: Array, new: Array) -> Array:
         moved = old + weight.astype(old.dtype) * (new - old)
+        # At weight 1 copy the parameters: old + (new - old) may differ from new by rounding.
         return moved if config.ema is not None else jnp.where(weight == 1, new, moved)
 
     return jax.tree.map(move, ema, params)
 
 
 def batch_stats(stream: TokenStream) -> dict[str, Any]:
-    """How much a global batch holds: clips, tokens, and slots for tokens."""
+    """Return the content of a global batch: clips, tokens, and token slots."""
     return {
         "clips": jnp.sum(stream.clips.clip_index != PADDING),
         "tokens": jnp.sum(stream.layout.is_token),

@@ -1,8 +1,8 @@
-"""The portion of the parameters that a run trains, and how fast each of them learns.
+"""Trained part of the parameters, and the learning rate of each.
 
-The gradient is taken of the trained portion alone, and the optimiser knows of no other: what is frozen costs neither a
-backward pass below it nor a moment, and no decay pulls on it. Of stacked layers `[n, …]` the first may be frozen: the
-portion then holds the rows behind them.
+Gradient and optimiser see only the trained part. A frozen parameter needs no backward pass below it and no moments, and
+no weight decay acts on it. Of stacked layers `[n, …]` the first may be frozen: the trained part then holds the rows
+after them.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from mmvideo.model.transformer.multimodal_transformer import MultimodalTransform
 from mmvideo.training.config import Training, Tuning
 
 TRUNK, HEADS = "trunk.", "heads."
-"""How the names of a learner's parameters start; one that has neither is always trained, at the full rate."""
+"""Prefixes of a learner's parameter names; a parameter with neither is always trained, at the full rate."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainableParams:
-    """What is trained.
+    """Trained part of the parameters.
 
     Attributes:
-      shapes: of all parameters, by dotted name.
-      frozen: of those that are frozen, by dotted name, how many rows along the first axis; all of them where
-        there are no more.
-      rates: the trained parameters' shares of the learning rate, nested as `partition` nests them; None: all are 1.
+      shapes: shapes of all parameters, by dotted name.
+      frozen: number of frozen rows along the first axis, by dotted name of each frozen parameter; a number beyond the
+        axis freezes all rows.
+      rates: relative learning rates of the trained parameters, nested as in `partition`; None if all are 1.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
@@ -43,52 +43,55 @@ class TrainableParams:
     rates: Any = None
 
     def partition(self, params: Any) -> Any:
-        """The trained parameters: nested dicts without the frozen ones, stacks without their frozen layers."""
+        """Return the trained parameters: nested dicts without frozen parameters, and stacks without their frozen
+        layers."""
         kept = self._kept(params)
         return unflatten_dict({path: value[rows:] if rows else value for path, (value, rows) in kept.items()})
 
     def filter(self, tree: Any) -> Any:
-        """What belongs to the trained parameters out of a tree like theirs, such as shardings."""
+        """Return the entries of a tree, such as one of shardings, that belong to trained parameters."""
         return unflatten_dict({path: value for path, (value, _) in self._kept(tree).items()})
 
     def merge(self, params: Any, trained: Any) -> Any:
-        """All parameters, the trained ones taken from `trained`."""
+        """Return all parameters, with the trained ones replaced by `trained`."""
         flat = dict(flatten_dict(params))
         for path, value in flatten_dict(trained).items():
             rows = self.frozen.get(_name(path), 0)
+            # A stack [4, …] with 1 frozen row: the 3 trained rows replace rows 1 to 4.
             flat[path] = jax.lax.dynamic_update_slice_in_dim(flat[path], value, rows, 0) if rows else value
         return unflatten_dict(flat)
 
     def is_frozen(self, name: str) -> bool:
-        """Whether all of a parameter is frozen."""
+        """Return whether a parameter is completely frozen."""
         return name in self.frozen and self._rows(name) == (self.shapes[name] or (1,))[0]
 
     @property
     def size(self) -> int:
-        """How many numbers are trained."""
+        """Number of trained elements."""
         frozen = (math.prod(self.shapes[name][1:]) * self._rows(name) for name in self.frozen)
         return self.total - sum(frozen)
 
     @property
     def total(self) -> int:
-        """How many numbers there are."""
+        """Number of elements of all parameters."""
         return sum(math.prod(shape) for shape in self.shapes.values())
 
     def _rows(self, name: str) -> int:
-        """How many rows of a parameter are frozen; a single number has one."""
+        """Return the number of frozen rows of a parameter; a scalar has one row."""
         return min(self.frozen.get(name, 0), (self.shapes[name] or (1,))[0])
 
     def _kept(self, tree: Any) -> dict[tuple, tuple[Any, int]]:
-        """The leaves of a tree that are trained, and how many rows of each are not."""
+        """Return the leaves of a tree that are trained, each with its number of frozen rows."""
         leaves = ((path, _name(path), value) for path, value in flatten_dict(tree).items())
         return {path: (value, self.frozen.get(name, 0)) for path, name, value in leaves if not self.is_frozen(name)}
 
 
 def trainable_params(learner: nnx.Module, config: Training) -> TrainableParams:
-    """What a run trains of a learner, which may be abstract.
+    """Return the trained part of a learner's parameters; the learner may be abstract.
 
     Raises:
-      ValueError: a pattern that no parameter matches, layers that the model lacks, or nothing left to train.
+      ValueError: a pattern matches no parameter, the model has fewer layers than are frozen, or nothing is left to
+        train.
     """
     state = nnx.to_flat_state(nnx.state(learner, nnx.Param))
     shapes = {".".join(map(str, path)): variable.get_value().shape for path, variable in state}
@@ -100,10 +103,10 @@ def trainable_params(learner: nnx.Module, config: Training) -> TrainableParams:
 
 
 def matching(names: Sequence[str], patterns: Sequence[str], setting: str) -> set[str]:
-    """The names that match a pattern.
+    """Return the names that match any pattern.
 
     Raises:
-      ValueError: a pattern that none matches.
+      ValueError: a pattern matches no name.
     """
     found: set[str] = set()
     for pattern in patterns:
@@ -115,7 +118,7 @@ def matching(names: Sequence[str], patterns: Sequence[str], setting: str) -> set
 
 
 def _frozen(learner: nnx.Module, names: list[str], tune: Tuning) -> dict[str, int]:
-    """How many rows of each parameter are frozen."""
+    """Return the number of frozen rows of each parameter."""
     rows = dict.fromkeys(names, 0)
     if tune.freeze_layers:
         backbone = _layered(learner, "training.tune.freeze_layers")
@@ -133,12 +136,12 @@ def _frozen(learner: nnx.Module, names: list[str], tune: Tuning) -> dict[str, in
 
 
 def _adapts(name: str, tune: Tuning) -> bool:
-    """Whether a parameter of the trunk is one of the low-rank updates that are to be trained."""
+    """Return whether a trunk parameter is a low-rank update that is trained."""
     return tune.mode == "lora" and LORA in name.split(".")
 
 
 def _layered(learner: nnx.Module, setting: str) -> MultimodalTransformer:
-    """The trunk, which must be one of layers."""
+    """Return the trunk, which must consist of layers."""
     backbone = getattr(learner, "trunk", None)
     if not isinstance(backbone, MultimodalTransformer):
         raise ValueError(f"{setting} counts layers, which only the transformer has: leave it out")
@@ -146,7 +149,8 @@ def _layered(learner: nnx.Module, setting: str) -> MultimodalTransformer:
 
 
 def _rates(learner: nnx.Module, portion: TrainableParams, config: Training) -> Any:
-    """The trained parameters' shares of the learning rate: numbers, and for stacked layers a column of them."""
+    """Return the relative learning rates of the trained parameters: a number each, or a column of them for stacked
+    layers."""
     decay, heads = config.optimizer.layer_decay, config.optimizer.head_rate
     if decay == heads == 1:
         return None
@@ -158,6 +162,7 @@ def _rates(learner: nnx.Module, portion: TrainableParams, config: Training) -> A
     def rate(name: str) -> Any:
         if np.ndim(rates[name]) == 0:
             return float(rates[name])
+        # Rates of 4 stacked layers with 1 frozen row: rates 1 to 3 remain, shaped [3, 1, …] to multiply the updates.
         column = np.asarray(rates[name], np.float32)[portion.frozen.get(name, 0) :]
         return column.reshape(-1, *[1] * (len(portion.shapes[name]) - 1))
 

@@ -1,8 +1,8 @@
-"""Rules by which a run stops because its clips can't be read: a step without any, or most of an epoch.
+"""Stop of a run that cannot read its clips: none of a step, or most of an epoch.
 
-One bad clip leaves its place empty, and the run goes on. A whole step of them is another matter: storage is gone, or
-the corpus isn't what it was; a run that went on would train on nothing and keep checkpoints of it. Every process comes
-to the same end, since clips are counted over the whole batch.
+One unreadable clip leaves its slots empty, and the run goes on. If all clips of a step are unreadable, the storage is
+gone or the corpus has changed; the run would train on nothing and save checkpoints of it. Clips are counted over the
+whole batch, so every process reaches the same decision.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ if TYPE_CHECKING:
 
 
 class UnreadableError(ValueError):
-    """A step, or most of an epoch, couldn't be read: how much of it, the first reason, and what to do."""
+    """A step, or most of an epoch, could not be read; the message has the counts, a reason and the remedy."""
 
 
 class UnreadableClips:
-    """Counts the clips of an epoch that gave nothing, from the step on from which the run starts.
+    """Counter of an epoch's unreadable clips, from the step at which the run starts.
 
     Args:
-      batches: may tell by `planned(step)` what a step was to read, and has `skipped`; without the first nothing is
-        looked at.
+      batches: has `skipped`, and may have `planned(step)`, the plan of a step; without `planned` nothing is checked.
     """
 
     def __init__(self, batches: Any):
@@ -30,16 +29,16 @@ class UnreadableClips:
         self._epoch, self._lost = -1, 0
 
     def check(self, step: int, clips: int) -> None:
-        """Looks at how many clips a batch held, over all processes.
+        """Check the number of clips that a batch held, over all processes.
 
-        A step of a single clip says no more than that clip does, so only its epoch counts.
+        A step with a single clip is not judged alone; it only counts for its epoch.
 
         Args:
           step: steps done, so that `step - 1` is the number of the batch.
-          clips: that the batch held.
+          clips: number of clips in the batch.
 
         Raises:
-          UnreadableError: none of several, or of the epoch most of the clips are lost.
+          UnreadableError: none of several clips could be read, or most clips of the epoch are lost.
         """
         if self._planned is None:
             return
@@ -54,7 +53,7 @@ class UnreadableClips:
             raise UnreadableError(f"step {step}: {lost} could not be read{self._why()}")
 
     def _why(self) -> str:
-        """The newest reason that this process knows, and what to do."""
+        """Return the newest reason that this process knows, and the remedy."""
         known = list(self._batches.skipped)
         told = f" ({known[-1][0]}: {known[-1][1]})" if known else " (another process lists the reasons)"
         return (

@@ -1,4 +1,4 @@
-"""Whether a workdir belongs to these settings."""
+"""Check that a workdir belongs to the given settings."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ RESUMABLE_FIELDS = (
     "mesh.*",
     "evaluation.*",
 )
-"""Settings that don't change what is learned: a run may be resumed with others (patterns of dotted names).
+"""Settings that may change when a run is resumed, because they do not affect what is learned (patterns of dotted
+names).
 
-Layers have the same parameters however they are computed, scanned or unrolled, by whichever kernel; that and the
-mesh change sums in their last bits.
+Layers have the same parameters however they are computed: scanned or unrolled, with any kernel. Kernels and the mesh
+change sums only in their last bits.
 """
 
 PATHS = ("input.sources.*.path", "input.text.tokenizer")
-"""Where a run finds what its checkpoints hold the digests or the bytes of: these may have moved."""
+"""Settings with paths of files whose digest or content is in the checkpoint; the files may have moved."""
 
 
 class WorkdirError(ValueError):
-    """A workdir belongs to a run with other settings: which differ, and what to do."""
+    """A workdir belongs to a run with other settings; the message lists them and the remedy."""
 
 
 def create_or_validate_workdir(workdir: Path, config_json: str, may_differ: Sequence[str] = RESUMABLE_FIELDS) -> bool:
-    """Makes the workdir this run's: writes config.json, or compares it with the one that is there.
+    """Claim the workdir for this run: write config.json, or compare it with the existing one.
 
-    `training.steps` may be raised, and the settings of `may_differ` may change; config.json then tells
-    the new ones.
+    `training.steps` may be raised, and the settings of `may_differ` may change; config.json is then updated.
 
     Args:
-      workdir: made if need be.
+      workdir: folder, created if missing.
       config_json: the resolved settings as one JSON object.
       may_differ: patterns of dotted names.
 
@@ -55,7 +55,7 @@ def create_or_validate_workdir(workdir: Path, config_json: str, may_differ: Sequ
       Whether the workdir was free.
 
     Raises:
-      WorkdirError: another setting differs, or config.json there can't be read.
+      WorkdirError: another setting differs, or the existing config.json cannot be read.
     """
     new = check_settings(workdir, config_json, may_differ)
     if jax.process_index() == 0:
@@ -64,8 +64,10 @@ def create_or_validate_workdir(workdir: Path, config_json: str, may_differ: Sequ
 
 
 def check_settings(workdir: Path, config_json: str, may_differ: Sequence[str] = RESUMABLE_FIELDS) -> bool:
-    """Compare the settings with those of the workdir; arguments, result and errors are those of
-    `create_or_validate_workdir`."""
+    """Compare the settings with those of the workdir.
+
+    Arguments, result and errors are those of `create_or_validate_workdir`.
+    """
     path = workdir / "config.json"
     if not path.is_file():
         return True
@@ -87,7 +89,7 @@ def check_settings(workdir: Path, config_json: str, may_differ: Sequence[str] = 
 
 @contextlib.contextmanager
 def release_on_error(workdir: Path, new: bool) -> Iterator[None]:
-    """Gives a workdir that was free up again if what is done within fails: nothing was begun in it."""
+    """Release a workdir that was free if the block fails, because nothing was begun in it."""
     try:
         yield
     except ValueError:
@@ -99,11 +101,11 @@ def release_on_error(workdir: Path, new: bool) -> Iterator[None]:
 def differences(there: Any, here: Any, may_differ: Sequence[str] = ()) -> list[str]:
     """Return `field (… there, … here)` for every value that differs between two nests of objects and lists.
 
-    One that is null here and absent there came after that run, which was without it.
+    A value that is null here and absent there does not count: its setting is newer than that run, which did without it.
 
     Args:
-      there, here: plain values as of JSON.
-      may_differ: patterns of dotted names that are left out; where there are any, `training.steps` may be raised.
+      there, here: plain JSON values.
+      may_differ: patterns of dotted names that are left out; if there are any, `training.steps` may be raised.
     """
     there, here = _flat(there), _flat(here)
     wrong = []
@@ -119,7 +121,8 @@ def differences(there: Any, here: Any, may_differ: Sequence[str] = ()) -> list[s
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
-    """Every leaf of nested objects and lists by its dotted name; an empty one counts as a leaf."""
+    """Return every leaf of nested objects and lists by its dotted name; an empty one counts as a leaf."""
+    # {"a": [1, {"b": 2}], "c": {}} becomes {"a.0": 1, "a.1.b": 2, "c": {}}.
     if isinstance(value, dict | list) and value:
         pairs = value.items() if isinstance(value, dict) else enumerate(value)
         return {k: v for key, item in pairs for k, v in _flat(item, f"{name}.{key}" if name else str(key)).items()}

@@ -1,18 +1,18 @@
-"""One run, one workdir: the file that says which process trains there, and what becomes of it when that one dies.
+"""Ownership of a workdir: the file that names the process that trains there, and the takeover after its death.
 
-`owner.json` holds host, process id and a token; that it was touched last is the owner's heartbeat. It is made by a hard
-link, which one of several processes wins on any file system, network ones included, where locks may be lost or kept for
-the dead. Its first process holds it for all of a run.
+`owner.json` holds host, process id and a token; its modification time is the owner's heartbeat. It is created by a hard
+link, which succeeds for exactly one of several processes on any file system, including network file systems, where
+locks may be lost or kept for dead processes. The first process of a run holds it for the whole run.
 
-| the file that is found | what happens |
+| the existing file | result |
 |---|---|
-| of a process of this host that is dead, by its id and the time it began | it is taken over at once |
-| of another host, container or boot, and a heartbeat comes while one waits | the run ends, and says who owns it |
-| the same, and none comes for `PATIENCE` seconds | it is taken over, and that is said |
-| not to be read | as of another host |
+| of a dead process of this host, by process id and start time | taken over at once |
+| of another host, container or boot, with a heartbeat during the wait | the run ends and names the owner |
+| the same, without a heartbeat for `PATIENCE` seconds | taken over, with a message |
+| unreadable | as of another host |
 
-An owner that was only asleep (a stopped process, a machine that hung) finds another's token at its next heartbeat, and
-ends before it saves anything. Heartbeats are compared with each other alone, so that clocks of hosts may differ.
+An owner that was only suspended (a stopped process, a hung machine) finds the new token at its next heartbeat, and ends
+before it saves anything. Heartbeats are compared only with each other, so clocks of hosts may differ.
 """
 
 from __future__ import annotations
@@ -39,24 +39,24 @@ from mmvideo.training.workdir import WorkdirError
 OWNER = "owner.json"
 
 BEAT, PATIENCE = 10.0, 60.0
-"""Seconds between two heartbeats, and until an owner without any is given up."""
+"""Seconds between two heartbeats, and seconds without a heartbeat after which an owner counts as dead."""
 
 MOMENT = 2.0
-"""Seconds that an owner on this host is given to die before a second run is refused."""
+"""Seconds that a terminating owner on this host has before a second run is refused."""
 
 LONGEST = 3600.0
-"""Seconds that the other processes wait for what the first one says."""
+"""Longest wait of the other processes for the first one's answer, in seconds."""
 
 _CALLS = itertools.count()
-"""Number of questions that this process has asked the first one; all ask equally often."""
+"""Number of questions that this process has asked the first one; all processes ask equally often."""
 
 
 class Owner:
-    """Holds a workdir while the block lasts.
+    """Context manager that holds a workdir.
 
     Args:
-      workdir: made if need be.
-      beat, patience: as the constants.
+      workdir: folder, created if missing.
+      beat, patience: see the constants.
     """
 
     def __init__(self, workdir: Path, beat: float = BEAT, patience: float = PATIENCE):
@@ -83,10 +83,10 @@ class Owner:
                 self._path.unlink()
 
     def check(self, now: bool = False) -> None:
-        """Look whether the workdir is still this process's.
+        """Check that the workdir still belongs to this process.
 
         Args:
-          now: read the file; else what the last heartbeat found is told.
+          now: read the file; otherwise use the result of the last heartbeat.
 
         Raises:
           WorkdirError: another process has taken it over, or the file was removed.
@@ -98,10 +98,10 @@ class Owner:
             raise WorkdirError(self._lost)
 
     def _take(self) -> None:
-        """Makes the file, or takes over a dead owner's.
+        """Create the file, or take over a dead owner's.
 
         Raises:
-          WorkdirError: somebody else trains there.
+          WorkdirError: another process trains there.
         """
         while not self._make():
             found, seen = _read(self._path)
@@ -115,7 +115,7 @@ class Owner:
                 return
 
     def _make(self) -> bool:
-        """Makes the file where there is none; whether this process did."""
+        """Create the file if there is none; return whether this process did."""
         with self._written() as draft, contextlib.suppress(FileExistsError):
             try:
                 os.link(draft, self._path)
@@ -127,10 +127,10 @@ class Owner:
         return self._is_mine()  # A server may have made the link, and its answer been lost.
 
     def _await(self, found: Process | None, seen: float) -> str | None:
-        """Waits for a heartbeat; why there was none, or None where the file has changed hands meanwhile.
+        """Wait for a heartbeat; return the reason for a takeover, or None if the file has changed hands meanwhile.
 
         Raises:
-          WorkdirError: there was one.
+          WorkdirError: there was a heartbeat.
         """
         if found is not None and found.pid == os.getpid() and found.is_alive:
             raise WorkdirError(f"{self._path.parent} is being trained in by this very process; take another workdir")
@@ -140,7 +140,7 @@ class Owner:
             now, beat = _read(self._path)
             if beat is None or (now is not None and found is not None and now.token != found.token):
                 return None
-            # One that was killed just now may take a moment to die.
+            # A process that was just killed may take a moment to end.
             alive = found is not None and found.is_alive and time.monotonic() > end - self._patience + MOMENT
             if beat != seen or alive:
                 raise WorkdirError(self._occupied(found))
@@ -165,9 +165,10 @@ class Owner:
         )
 
     def _replace(self, found: Process | None, seen: float) -> bool:
-        """Puts this process's file in the dead one's place; False where another was quicker.
+        """Replace a dead owner's file by this process's; return False if another process was faster.
 
-        Of several that found the same one dead, the one that makes a file of its token's name may replace it.
+        Of several processes that find the same owner dead, the one that creates a file named after the owner's token
+        may replace it.
         """
         claim = self._path.with_name(f".{OWNER}.{found.token if found else 'unreadable'}.taken")
         try:
@@ -190,7 +191,7 @@ class Owner:
 
     @contextlib.contextmanager
     def _written(self) -> Iterator[Path]:
-        """A file beside the owner's that tells of this process."""
+        """Yield a draft file beside the owner file with this process's identity."""
         draft = draft_name(self._path, f"-{self._own.token}")
         draft.write_text(json.dumps(dataclasses.asdict(self._own)) + "\n", encoding="utf-8")
         try:
@@ -199,7 +200,7 @@ class Owner:
             draft.unlink(missing_ok=True)
 
     def _keep(self) -> None:
-        """Gives heartbeats until the block is left or the workdir is lost."""
+        """Send heartbeats until the block ends or the workdir is lost."""
         while self._lost is None and not self._over.wait(self._beat):
             with contextlib.suppress(OSError):
                 self._look()
@@ -207,7 +208,7 @@ class Owner:
                     os.utime(self._path)
 
     def _look(self) -> None:
-        """Notes that the file is another's, or gone."""
+        """Record that the file belongs to another process or is gone."""
         try:
             data = self._path.read_bytes()
         except FileNotFoundError:
@@ -224,10 +225,10 @@ class Owner:
 
 @contextlib.contextmanager
 def owned(workdir: Path) -> Iterator[Owner | None]:
-    """Hold the workdir of a run, by its first process; the others get None, and end where the first is refused.
+    """Hold the workdir of a run in its first process; the other processes get None, and end if the first is refused.
 
     Raises:
-      WorkdirError: somebody else trains there; in every process.
+      WorkdirError: another run trains there; raised in every process.
     """
     with contextlib.ExitStack() as stack:
         owner, refused = None, None
@@ -245,10 +246,11 @@ def owned(workdir: Path) -> Iterator[Owner | None]:
 
 
 def _told_by_the_first(fine: bool) -> bool:
-    """Return the word of the first process, in all of them.
+    """Return the first process's value in all processes.
 
-    It goes through the coordinator, not the devices: a program on devices may still run on one of them when its
-    result is here, and the next one, begun beside it, can take up the few threads of a host that plays devices.
+    It goes through the coordinator, not the devices. A program on the devices may still run on one of them when its
+    result is available, and a second program beside it can exhaust the few threads of a host that simulates many
+    devices.
     """
     client, key = ocp.multihost.get_jax_distributed_client(), f"mmvideo/owner/{next(_CALLS)}"
     if jax.process_index() == 0:
@@ -258,7 +260,7 @@ def _told_by_the_first(fine: bool) -> bool:
 
 
 def _read(path: Path) -> tuple[Process | None, float | None]:
-    """The owner, None where it can't be read, and its last heartbeat, None where there is no file."""
+    """Return the owner, None if it is unreadable, and its last heartbeat, None if there is no file."""
     try:
         beat = path.stat().st_mtime
         return read_process(path.read_bytes()), beat
