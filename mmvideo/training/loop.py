@@ -145,7 +145,7 @@ class _Run:
         """Run the steps until the last one or a stop request; return the last state and step."""
         step = start = int(state.step)
         if step and _evaluated(self.config, step):
-            self.measure(step, state)  # What a stop came before.
+            self.measure(step, state)  # An evaluation that a stop prevented.
         for step, state, metrics in steps:
             self.logger.add(step, metrics)
             if step == start + 1:

@@ -1,9 +1,8 @@
-"""What lies beside the arrays of a checkpoint: assets as plain files, and digests of everything.
+"""Manifest of a checkpoint, beside its arrays: assets as plain files, and digests of everything.
 
-Orbax writes these together with the arrays and commits all by one rename, so a checkpoint either has both or
-does not exist. `record/digests.json` tells what every array and asset must be. `written/files.json` tells what
-every file must be: one small enough to be read in no time by its digest, a large one, which holds numbers of
-arrays, by its size alone.
+Orbax writes it together with the arrays and commits all by one rename, so a checkpoint has both or does not exist.
+`record/digests.json` holds the digest of every array and asset. `written/files.json` holds the size of every file, and
+also the digest of a small one; the content of large files is covered by the digests of arrays.
 """
 
 from __future__ import annotations
@@ -21,23 +20,23 @@ import orbax.checkpoint as ocp
 from mmvideo.records.sealed import DamagedRecord, seal, unseal
 
 RECORD, WRITTEN = "record", "written"
-"""Their folders within a checkpoint. Orbax finishes the folders in the order of their names, `written` as the last."""
+"""Folders of the manifest in a checkpoint. Orbax finishes folders in the order of their names, `written` last."""
 
 DIGESTS, FILES = "digests.json", "files.json"
 
 SMALL = 2**20
-"""Bytes up to which a file is digested as a whole. What larger ones hold is digested as arrays."""
+"""Largest size in bytes of a file that is digested as a whole; larger files are digested as arrays."""
 
 DONE = "commit_success.txt"
 """Orbax's mark of a finished folder."""
 
 
 class CheckpointError(ValueError):
-    """A checkpoint isn't there, or doesn't fit."""
+    """A checkpoint does not exist, or does not fit."""
 
 
 class DamagedCheckpoint(CheckpointError):
-    """A checkpoint's bytes are not those that were saved: which array or file."""
+    """A checkpoint's bytes differ from the saved ones; the message names the array or file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,52 +49,52 @@ class ArrayRecord:
 
 
 class RecordHandler(ocp.CheckpointHandler):
-    """Writes a dict of files, from one process; `read_record` reads it without Orbax."""
+    """Handler that writes a dict of files from one process; `read_record` reads them without Orbax."""
 
     def save(self, directory: Any, args: RecordSave) -> None:
-        """Writes every file of the record."""
+        """Write every file of the record."""
         if jax.process_index() == 0:
             for name, content in args.files.items():
                 (directory / name).write_bytes(content)
 
     def restore(self, directory: Any, args: Any = None) -> dict[str, bytes]:
-        """Reads every file of the record."""
+        """Read every file of the record."""
         return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
 @ocp.args.register_with_handler(RecordHandler, for_save=True, for_restore=True)
 @dataclasses.dataclass
 class RecordSave(ocp.args.CheckpointArgs):
-    """The files of a record by name; Orbax wants one kind of arguments for both directions."""
+    """Files of a record by name; Orbax requires one type of arguments for saving and restoring."""
 
     files: dict[str, bytes] = dataclasses.field(default_factory=dict)
 
 
 class FilesHandler(ocp.CheckpointHandler):
-    """Writes down what files the other folders of a checkpoint have; `check_files` compares them."""
+    """Handler that lists the files in the other folders of a checkpoint; `check_files` compares them."""
 
     def save(self, directory: Any, args: FilesSave) -> None:
-        """Nothing yet: the others are still writing."""
+        """Write nothing yet, because the other handlers are still writing."""
 
     def finalize(self, directory: Any) -> None:
-        """Orbax calls this in one process, when all have written, before the commit."""
+        """Write the list of files; Orbax calls this in one process, after all writes and before the commit."""
         (directory / FILES).write_bytes(_sealed({"files": _files(Path(str(directory)).parent)}))
 
     def restore(self, directory: Any, args: Any = None) -> None:
-        """Nothing: `check_files` reads it without Orbax."""
+        """Read nothing: `check_files` reads the list without Orbax."""
 
 
 @ocp.args.register_with_handler(FilesHandler, for_save=True, for_restore=True)
 @dataclasses.dataclass
 class FilesSave(ocp.args.CheckpointArgs):
-    """Says that the files be written down."""
+    """Request to write the list of files."""
 
 
 def make_record(arrays: Mapping[str, ArrayRecord], assets: Mapping[str, bytes]) -> RecordSave:
-    """The files of a record: the assets, and the digests of the arrays and of the assets.
+    """Return the files of a record: the assets, and the digests of arrays and assets.
 
     Raises:
-      ValueError: an asset whose name is not a plain file name.
+      ValueError: the name of an asset is not a plain file name.
     """
     for name in assets:
         if Path(name).name != name or name in (DIGESTS, "", ".", ".."):
@@ -108,10 +107,10 @@ def make_record(arrays: Mapping[str, ArrayRecord], assets: Mapping[str, bytes]) 
 
 
 def read_record(folder: Path) -> tuple[dict[str, ArrayRecord], dict[str, bytes]]:
-    """The arrays' records and the assets, every byte of them checked.
+    """Return the records of the arrays and the assets, after checking every byte of them.
 
     Raises:
-      DamagedCheckpoint: a file is missing or is not what was saved.
+      DamagedCheckpoint: a file is missing or differs from the saved one.
     """
     content = _opened(folder / DIGESTS)
     outside = [name for name in content["assets"] if not _is_inside(name) or Path(name).name != name]
@@ -132,14 +131,14 @@ def read_record(folder: Path) -> tuple[dict[str, ArrayRecord], dict[str, bytes]]
 
 
 def check_files(folder: Path, part: str) -> None:
-    """Compares the files of one part of a checkpoint, and of its record, with what was written down before its commit.
+    """Compare the files of one part of a checkpoint, and of its record, with the list written before its commit.
 
     Args:
-      folder: of the checkpoint; one in which they were not written down passes.
-      part: the folder in it.
+      folder: folder of the checkpoint; one without a list passes.
+      part: folder in the checkpoint.
 
     Raises:
-      DamagedCheckpoint: a file is missing, or is not what was saved.
+      DamagedCheckpoint: a file is missing or differs from the saved one.
     """
     if not (folder / WRITTEN / FILES).exists():
         return
@@ -156,7 +155,7 @@ def check_files(folder: Path, part: str) -> None:
 
 
 def _files(folder: Path) -> dict[str, tuple[int, str | None]]:
-    """Size and digest of every file in the finished folders of a checkpoint, by its path there."""
+    """Return the size and digest of every file in the finished folders of a checkpoint, by relative path."""
     done = [part for part in sorted(folder.iterdir()) if (part / DONE).is_file()]
     found = {path: path.stat().st_size for part in done for path in sorted(part.rglob("*")) if path.is_file()}
     return {
@@ -169,15 +168,15 @@ def _digest(path: Path) -> str:
 
 
 def _sealed(content: Mapping[str, Any]) -> bytes:
-    """JSON that tells its own digest."""
+    """Return JSON that includes its own digest."""
     return json.dumps(seal(content), indent=1).encode()
 
 
 def _opened(path: Path) -> dict[str, Any]:
-    """What `_sealed` wrote.
+    """Return the content that `_sealed` wrote.
 
     Raises:
-      DamagedCheckpoint: the file is missing, or is not what was saved.
+      DamagedCheckpoint: the file is missing or differs from the saved one.
     """
     try:
         return unseal(path.read_bytes(), str(path))
@@ -188,5 +187,5 @@ def _opened(path: Path) -> dict[str, Any]:
 
 
 def _is_inside(name: object) -> bool:
-    """Whether a name from a file stays within the folder that it is looked for in: `record/spec.json`, not `../x`."""
+    """Return whether a name from a file stays within its folder: `record/spec.json` does, `../x` does not."""
     return isinstance(name, str) and bool(name) and not name.startswith("/") and ".." not in name.split("/")

@@ -1,10 +1,10 @@
-"""Checkpoints: Orbax writes them in the background, digests tell whether what comes back is what went in.
+"""Checkpoints: written by Orbax in the background, verified by digests.
 
-A step's folder holds `params/`, `ema/` where one is kept, `variables/` where there are any, `rest/`
-(optimiser state, counters), `record/` (assets, config.json, digests) and `written/` (what files there
-are). Orbax builds it under another name and renames it when it is whole; a killed save leaves nothing
-that is taken for a checkpoint. Orbax restores flipped bytes without a word, therefore every array is
-digested on the device before it is written and again after it is read, and small files as they are.
+The folder of a step holds `params/`, `ema/` if an average is kept, `variables/` if there are any, `rest/` (optimiser
+state, counters), `record/` (assets, config.json, digests) and `written/` (list of files). Orbax builds it under a
+temporary name and renames it when it is complete, so an interrupted save never looks like a checkpoint. Orbax restores
+flipped bits without an error. Therefore every array is digested on the device before the write and again after the
+read; small files are digested as they are.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ __all__ = ["CheckpointError", "Checkpoints", "DamagedCheckpoint", "RetentionPoli
 DAMAGED = "damaged-"
 
 SLOW = 10.0
-"""Seconds that a run waits for the save before this one until it is told that storage is slow."""
+"""Seconds of waiting for the previous save after which a run reports slow storage."""
 
 Found = TypeVar("Found")
 
@@ -67,13 +67,13 @@ class Checkpoints:
     """The checkpoints of one folder.
 
     Args:
-      folder: `WORKDIR/checkpoints`, on a file system that all processes share.
-      retention: which of them stay.
-      loud: whether a fallback on an older checkpoint, and slow storage, are told on stderr.
+      folder: `WORKDIR/checkpoints`, on a file system shared by all processes.
+      retention: rule for the checkpoints that stay.
+      loud: whether a fallback to an older checkpoint, and slow storage, are reported on stderr.
     """
 
     def __init__(self, folder: str | Path, retention: RetentionPolicy = RetentionPolicy(), loud: bool = True):
-        # What Orbax logs as an error it raises as well.
+        # Orbax also raises every error that it logs.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         self.folder = Path(folder).resolve()
         self._keeping = retention
@@ -89,11 +89,11 @@ class Checkpoints:
         try:
             self.close()
         except Exception:
-            if kind is None:  # Else what went wrong first is told.
+            if kind is None:  # Otherwise the first error is the one to report.
                 raise
 
     def steps(self) -> list[int]:
-        """Steps of the whole checkpoints, oldest first."""
+        """Return the steps of the complete checkpoints, oldest first."""
         if not self.folder.is_dir():
             return []
         return sorted(int(path.name) for path in self.folder.iterdir() if path.is_dir() and path.name.isdigit())
@@ -110,28 +110,28 @@ class Checkpoints:
         return None if mark is None else mark.step
 
     def save(self, step: int, state: TrainState, assets: Mapping[str, bytes]) -> None:
-        """Copies the state off the devices and writes it in the background; waits for the save before.
+        """Copy the state off the devices and write it in the background, after waiting for the previous save.
 
         Raises:
-          StorageError: this or the save before could not be written; the checkpoints before that are there.
+          StorageError: this or the previous save could not be written; earlier checkpoints remain.
         """
         if step not in self.steps():
             self._write(step, parts_of(state), assets)
 
     def export(self, step: int, params: Any, assets: Mapping[str, bytes]) -> None:
-        """Writes parameters alone; raises as `save`."""
+        """Write parameters alone; raises as `save`."""
         self._write(step, {"params": flat(params, "params")}, assets)
         self.wait()
 
     def wait(self) -> None:
-        """Returns when the last save is whole on disk; raises as `save`."""
+        """Wait until the last save is complete on disk; raises as `save`."""
         if self._writer is not None:
             with self._told_of_writing():
                 self._writer.wait_until_finished()
                 self._writer.check_for_errors()
 
     def close(self) -> None:
-        """Waits, and ends the background threads; raises as `save`."""
+        """Wait for the last save and end the background threads; raises as `save`."""
         if self._writer is not None:
             writer = self._writer
             try:
@@ -141,7 +141,7 @@ class Checkpoints:
                 writer.close()
 
     def measured(self, step: int, metrics: Mapping[str, float | None]) -> bool:
-        """Marks the checkpoint of this step if it is the best so far by `retention.metric`; tells whether it did.
+        """Mark the checkpoint of this step if it is the best so far by `retention.metric`; return whether it is.
 
         Raises:
           ValueError: there is no such metric.
@@ -151,7 +151,7 @@ class Checkpoints:
             return False
         self._open()
         won = is_better(self._keeping, metrics, self._best)
-        if jax.process_count() > 1:  # All must delete the same ones.
+        if jax.process_count() > 1:  # All processes must delete the same checkpoints.
             won = bool(multihost_utils.broadcast_one_to_all(np.asarray(won)))
         if won:
             self.wait()
@@ -161,7 +161,7 @@ class Checkpoints:
         return won
 
     def restore(self, abstract: TrainState, step: int | None = None) -> TrainState:
-        """The state saved at `step`, or the newest one that is whole, laid out as `abstract` says.
+        """Return the state saved at `step`, or the newest intact one, with the shardings of `abstract`.
 
         Raises:
           CheckpointError: there is none, or its arrays have other names, shapes or dtypes.
@@ -181,14 +181,14 @@ class Checkpoints:
         return self.newest(read, step)
 
     def restore_params(self, abstract_params: Any, step: int | None = None, ema: bool = False) -> Any:
-        """The parameters alone, or their moving average; reads nothing of the optimiser.
+        """Return the parameters alone, or their moving average, without reading the optimiser state.
+
+        Parameters exported as bfloat16 are converted to the requested float32.
 
         Args:
           abstract_params: nested dicts of `jax.ShapeDtypeStruct`, with shardings.
-          step: which checkpoint; None is the newest that is whole.
-          ema: whether the moving average is wanted.
-
-        Where they were exported as bfloat16, they are given the wanted float32.
+          step: step of the checkpoint; None is the newest intact one.
+          ema: whether to return the moving average.
 
         Raises:
           CheckpointError, DamagedCheckpoint: as `restore`.
@@ -202,7 +202,7 @@ class Checkpoints:
         return self.newest(read, step)
 
     def parameters(self, step: int | None = None) -> dict[str, np.ndarray]:
-        """All parameters by dotted name, whatever they are, on the host; their moving average where one was kept.
+        """Return all parameters by dotted name, on the host, whatever the model; their moving average if one was kept.
 
         Raises:
           CheckpointError, DamagedCheckpoint: as `restore`.
@@ -223,7 +223,7 @@ class Checkpoints:
         return self.newest(read, step)
 
     def restore_variables(self, abstract_variables: Any, step: int | None = None) -> Any:
-        """What a learner keeps beside its parameters: random streams, averages; as `restore_params`."""
+        """Return a learner's variables beside its parameters (random streams, averages); see `restore_params`."""
 
         def read(found: int) -> Any:
             arrays = read_part(self.folder / str(found), "variables", flat(abstract_variables, "variables"))
@@ -232,11 +232,11 @@ class Checkpoints:
         return self.newest(read, step)
 
     def assets(self, step: int | None = None) -> dict[str, bytes]:
-        """The files saved with the arrays: config.json, tokenizer, statistics, by name."""
+        """Return the files saved with the arrays by name: config.json, tokenizer, statistics."""
         return self.newest(lambda found: read_record(self.folder / str(found) / RECORD)[1], step)
 
     def quarantine_after(self, step: int) -> None:
-        """Renames the checkpoints past `step`, which are damaged, so that the run can save these steps again."""
+        """Rename the checkpoints after `step`, which are damaged, so that the run can save these steps again."""
         if jax.process_index() == 0:
             for later in self.steps():
                 if later > step:
@@ -245,11 +245,11 @@ class Checkpoints:
             multihost_utils.sync_global_devices("set aside damaged checkpoints")
 
     def is_resumable(self, step: int) -> bool:
-        """Whether a checkpoint has all that training needs, which an export has not."""
+        """Return whether a checkpoint has everything that training needs; an export does not."""
         return self.has(step, "rest")
 
     def has(self, step: int, part: str) -> bool:
-        """Whether a checkpoint has arrays of a part: `params`, `ema`, `variables` or `rest`."""
+        """Return whether a checkpoint has arrays of a part: `params`, `ema`, `variables` or `rest`."""
         return any(name.startswith(part + ".") for name in read_record(self.folder / str(step) / RECORD)[0])
 
     def _open(self) -> ocp.CheckpointManager:
@@ -263,7 +263,7 @@ class Checkpoints:
         return self._writer
 
     def _write(self, step: int, parts: Mapping[str, Mapping[str, Any]], assets: Mapping[str, bytes]) -> None:
-        """Begins to write the parts and their record, when the write before is done."""
+        """Start to write the parts and their record, once the previous save is complete."""
         self._wait_for_the_one_before()
         arrays = {name: array for part in parts.values() for name, array in part.items()}
         found = digests(arrays)
@@ -275,7 +275,7 @@ class Checkpoints:
             self._open().save(step, args=ocp.args.Composite(**items))
 
     def _wait_for_the_one_before(self) -> None:
-        """Waits, and tells how long if it was long."""
+        """Wait for the previous save, and report a long wait."""
         start = time.perf_counter()
         self.wait()
         waited = time.perf_counter() - start
@@ -288,32 +288,32 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _told_of_writing(self) -> Iterator[None]:
-        """Tells in one line what storage has against a save."""
+        """Convert storage errors of a save into one line."""
         try:
             yield
         except StorageError:
             raise
-        except Exception as error:  # TensorStore raises ValueError, Orbax what it finds; all else passes.
+        except Exception as error:  # TensorStore raises ValueError, Orbax any type; errors of other causes pass.
             step, size = self._saving or (0, 0)
             what = f"the checkpoint of step {step} ({size_in_words(size)}) could not be written"
             told = storage_error(error, what, self.folder, self._left())
             if told is None:
                 raise
-            # Orbax leaves tasks behind that it has not begun, and Python complains of each.
+            # Orbax leaves unstarted tasks, and Python warns of each.
             warnings.filterwarnings("ignore", r"coroutine .* was never awaited", RuntimeWarning)
             raise told from error
 
     def _left(self) -> str:
-        """What there is after a failed save, and how to go on."""
+        """Return a description of the checkpoints left after a failed save, and of the remedy."""
         last = "there is none before it" if self.latest is None else f"that of step {self.latest} is whole"
         return f"; {last}: run the same command to resume"
 
     def newest(self, read: Callable[[int], Found], step: int | str | None = None) -> Found:
-        """What `read` makes of the given step; with none given of the newest, or the one before where that is damaged.
+        """Return the result of `read` for the given step, or else for the newest intact checkpoint.
 
         Args:
-          read: takes a step; raises DamagedCheckpoint where that cannot be had back.
-          step: a step, `best` for the one that is marked as such, or None.
+          read: takes a step; raises DamagedCheckpoint if it cannot be restored.
+          step: a step, `best` for the marked one, or None.
 
         Raises:
           CheckpointError, DamagedCheckpoint: as `restore`.
@@ -342,12 +342,13 @@ class Checkpoints:
 
 
 def _on_host(array: jax.Array) -> np.ndarray:
-    """An array as numpy knows it: bfloat16 becomes float32."""
+    """Return an array as NumPy; bfloat16 becomes float32."""
     return np.asarray(array, np.float32 if array.dtype == jnp.bfloat16 else None)
 
 
 def _free_name(folder: Path, step: int, source: Path) -> Path:
-    """Renames a checkpoint to the first free name that marks it as damaged."""
+    """Rename a checkpoint to the first free name that marks it as damaged."""
+    # Step 400 becomes damaged-400, or damaged-400-1 if that exists.
     number = 0
     while (target := folder / f"{DAMAGED}{step}{f'-{number}' if number else ''}").exists():
         number += 1

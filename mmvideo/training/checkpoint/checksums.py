@@ -1,9 +1,9 @@
-"""A digest of an array's bits that does not depend on how the array lies on devices.
+"""Digest of an array's bits, independent of its sharding.
 
-Every element's bits are mixed with its place and the mixed words are added up modulo 2^32, twice
-with different seeds. Integer sums are exact in any order, so each device digests its own part and
-any mesh gives the same 64 bits. The mixing is one-to-one in the element's bits, so an array in
-which a single element differs always has another digest; other changes slip through once in 2^64.
+Each element's bits are mixed with its index, and the mixed words are summed modulo 2^32, twice with different seeds.
+Integer sums are exact in any order, so each device digests its own part, and any mesh gives the same 64 bits. The
+mixing is one-to-one in the element's bits, so a change of a single element always changes the digest. Other changes are
+missed with probability 2^-64.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ SEEDS = (0x9E3779B9, 0x7F4A7C15)
 
 
 def digests(arrays: Mapping[str, jax.Array]) -> dict[str, str]:
-    """16 hexadecimal digits for each array, computed where the arrays lie.
+    """Return 16 hexadecimal digits for each array, computed on the array's devices.
 
-    One array after another: on a host that plays many devices, hundreds of sums in flight, each waiting
-    for its part on every device, can take up all threads without any of them coming to its end.
+    Arrays are digested one after another. On a host that simulates many devices, hundreds of sums in flight, each
+    waiting for its part on every device, can take all threads, so that none of them finishes.
     """
     jax.block_until_ready(list(arrays.values()))
     sums = {name: jax.device_get(_jitted(_everywhere(array))(array)) for name, array in arrays.items()}
@@ -32,7 +32,7 @@ def digests(arrays: Mapping[str, jax.Array]) -> dict[str, str]:
 
 
 def _everywhere(array: jax.Array) -> NamedSharding | None:
-    """Copies of the sum on every device, so that every process can read it."""
+    """Return a sharding that replicates the sum on every device, so that every process can read it."""
     sharding = array.sharding
     return NamedSharding(sharding.mesh, PartitionSpec()) if isinstance(sharding, NamedSharding) else None
 
@@ -43,10 +43,11 @@ def _jitted(out: NamedSharding | None) -> jax.stages.Wrapped:
 
 
 def digest(array: jax.Array) -> UInt32[Array, "2"]:
-    """The two sums of mixed words, modulo 2^32."""
+    """Return the two sums of mixed words, modulo 2^32."""
     words = _words(array)
     place = jnp.zeros(words.shape, jnp.uint32)
     stride = 1
+    # Row-major index of every element: in shape [2, 3], element (1, 2) has index 2 * 1 + 1 * 3 = 5.
     for axis in reversed(range(words.ndim)):
         place += jax.lax.broadcasted_iota(jnp.uint32, words.shape, axis) * np.uint32(stride % 2**32)
         stride *= words.shape[axis]
@@ -54,7 +55,7 @@ def digest(array: jax.Array) -> UInt32[Array, "2"]:
 
 
 def _words(array: jax.Array) -> jax.Array:
-    """The bits of every element as uint32; an 8-byte element gives two, along a new last axis."""
+    """Return the bits of every element as uint32; an 8-byte element gives two words, along a new last axis."""
     if array.dtype == jnp.bool_:
         return array.astype(jnp.uint32)
     unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32, 8: jnp.uint32}[array.dtype.itemsize]
@@ -62,7 +63,7 @@ def _words(array: jax.Array) -> jax.Array:
 
 
 def _mix(word: jax.Array) -> jax.Array:
-    """A one-to-one scrambling of 32 bits: the finaliser of MurmurHash3 (Appleby, public domain)."""
+    """Scramble 32 bits one-to-one: the finaliser of MurmurHash3 (Appleby, public domain)."""
     word = (word ^ (word >> 16)) * np.uint32(0x85EBCA6B)
     word = (word ^ (word >> 13)) * np.uint32(0xC2B2AE35)
     return word ^ (word >> 16)

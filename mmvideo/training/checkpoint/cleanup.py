@@ -1,7 +1,7 @@
-"""What a save that did not end left behind, and its removal.
+"""Removal of the remains of an interrupted save.
 
-Orbax removes such folders too, but in the background and in one try. After a save that failed in this process, threads
-of TensorStore may still write the files that they had begun, and make the folders anew that hold them.
+Orbax removes such folders too, but in the background and only once. After a failed save in this process, threads of
+TensorStore may still write files that they had begun, and recreate their folders.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from pathlib import Path
 from orbax.checkpoint.utils import TMP_DIR_SUFFIX
 
 PAUSE, LONGEST = 0.1, 30.0
-"""Seconds between two looks, and of all of them together."""
+"""Seconds between two attempts, and total seconds."""
 
 MOVING = (errno.ENOTEMPTY, errno.ENOENT)
-"""What removing a folder raises in which somebody writes or removes files."""
+"""Errors of removing a folder in which another thread writes or removes files."""
 
 
 def remove_partial(folder: Path) -> None:
-    """Removes what unfinished saves left in a folder of checkpoints, until nothing comes back.
+    """Remove the remains of unfinished saves from a folder of checkpoints, until none come back.
 
     Raises:
-      OSError: something can't be removed, or is still written to after `LONGEST` seconds.
+      OSError: something cannot be removed, or is still written to after `LONGEST` seconds.
     """
     end = time.monotonic() + LONGEST
     while found := list(folder.glob(f"*{TMP_DIR_SUFFIX}*")):

@@ -1,7 +1,7 @@
-"""Reads arrays back from a checkpoint, and believes nothing: names, shapes, files and digests are compared first.
+"""Restoration of arrays from a checkpoint, after comparing names, shapes, files and digests.
 
-Only what is proved to be damaged is called so. Where storage refuses to give the bytes, the checkpoint may
-be whole, and the run ends rather than fall back on an older one.
+Only provable damage counts as damage. If storage fails to return the bytes, the checkpoint may be intact, and the run
+ends instead of falling back to an older one.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from mmvideo.training.checkpoint.checksums import digests
 from mmvideo.training.checkpoint.storage_errors import StorageError, storage_error
 
 FINE, BAD, UNREACHABLE = 0, 1, 2
-"""How the reading of a part went in one process."""
+"""Outcome of reading a part in one process."""
 
 Found = TypeVar("Found")
 
 
 def read_part(folder: Path, part: str, wanted: Mapping[str, Any], widen: bool = False) -> dict[str, jax.Array]:
-    """The arrays of one part of a checkpoint, compared with what is wanted and with their digests.
+    """Return the arrays of one part of a checkpoint, compared with the requested ones and with their digests.
 
     Args:
-      folder: of the checkpoint.
-      part: the folder in it.
+      folder: folder of the checkpoint.
+      part: folder in the checkpoint.
       wanted: `jax.ShapeDtypeStruct` with shardings, by dotted name.
-      widen: whether what was saved as bfloat16 is taken where float32 is wanted.
+      widen: whether an array saved as bfloat16 is accepted where float32 is requested.
 
     Raises:
-      CheckpointError: the arrays there have other names, shapes or dtypes.
-      DamagedCheckpoint: they are not what was saved.
-      StorageError: they may be, but cannot be read.
+      CheckpointError: the saved arrays have other names, shapes or dtypes.
+      DamagedCheckpoint: the arrays differ from the saved ones.
+      StorageError: the arrays may be intact, but cannot be read.
     """
     record = {n: r for n, r in read_record(folder / RECORD)[0].items() if n.split(".")[0] == part}
     dtypes = {name: array.dtype for name, array in wanted.items()}
@@ -64,7 +64,7 @@ def read_part(folder: Path, part: str, wanted: Mapping[str, Any], widen: bool = 
 
 
 def _read_arrays(folder: Path, part: str, wanted: Mapping[str, Any]) -> dict[str, jax.Array]:
-    """The arrays as they are there."""
+    """Return the stored arrays."""
 
     def check() -> None:
         if jax.process_index() == 0:
@@ -79,11 +79,11 @@ def _read_arrays(folder: Path, part: str, wanted: Mapping[str, Any]) -> dict[str
 
 
 def _agree_across_hosts(action: Callable[[], Found], folder: Path, part: str) -> Found:
-    """What an action gives in this process; where it fails in any, all of them raise alike.
+    """Return the result of an action in this process; if it fails in any process, all of them raise the same error.
 
     Raises:
-      DamagedCheckpoint: the checkpoint is to blame.
-      StorageError: storage is.
+      DamagedCheckpoint: the checkpoint is damaged.
+      StorageError: the storage failed.
     """
     found, outcome, failure = None, FINE, None
     try:
@@ -92,7 +92,7 @@ def _agree_across_hosts(action: Callable[[], Found], folder: Path, part: str) ->
         outcome, failure = BAD, error
     except (MemoryError, jax.errors.JaxRuntimeError):
         raise
-    except Exception as error:  # Bytes that are wrong make Orbax and TensorStore raise nearly anything.
+    except Exception as error:  # Damaged bytes make Orbax and TensorStore raise nearly any type of error.
         unreachable = storage_error(error, f"{part} could not be read", folder)
         told = (str(error).splitlines() or ["no more is told"])[0]
         reason = f"{part} cannot be read ({type(error).__name__}: {told[:200]})"
@@ -107,7 +107,7 @@ def _agree_across_hosts(action: Callable[[], Found], folder: Path, part: str) ->
 
 
 def _as_saved(wanted: jax.ShapeDtypeStruct, saved: ArrayRecord | None) -> jax.ShapeDtypeStruct:
-    """A wanted float32 array in the dtype that it was saved in, where that is bfloat16: nothing is lost on the way."""
+    """Return a requested float32 array in its saved dtype, if that is bfloat16; the conversion loses nothing."""
     if saved is None or saved.dtype != "bfloat16" or wanted.dtype != np.float32:
         return wanted
     return jax.ShapeDtypeStruct(wanted.shape, jnp.bfloat16, sharding=wanted.sharding)
@@ -115,21 +115,21 @@ def _as_saved(wanted: jax.ShapeDtypeStruct, saved: ArrayRecord | None) -> jax.Sh
 
 @contextlib.contextmanager
 def _one_complaint_only() -> Iterator[None]:
-    """Keeps asyncio from printing, for each array of a part that can't be read, what its error says once."""
+    """Keep asyncio from repeating one read error for each array of a part."""
     log = logging.getLogger("asyncio")
     level = log.level
     log.setLevel(logging.CRITICAL)
     try:
         yield
     except Exception:
-        gc.collect()  # The complaint comes when a failed future is forgotten.
+        gc.collect()  # asyncio logs the error when a failed future is collected.
         raise
     finally:
         log.setLevel(level)
 
 
 def _compare(what: str, record: Mapping[str, ArrayRecord], wanted: Mapping[str, Any]) -> None:
-    """Raises unless the saved arrays have the wanted names, shapes and dtypes."""
+    """Check that the saved arrays have the requested names, shapes and dtypes."""
     saved = {name: f"{array.dtype}{list(array.shape)}" for name, array in record.items()}
     needed = {name: f"{np.dtype(array.dtype)}{list(array.shape)}" for name, array in wanted.items()}
     wrong = [

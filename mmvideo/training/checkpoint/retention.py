@@ -1,8 +1,8 @@
-"""Which checkpoints stay: the newest, every so many steps one for good, and the one that measured best.
+"""Retention of checkpoints: the newest, those of every n-th step, and the best by an evaluation.
 
-What an evaluation finds is known only after its step was saved. Until then that checkpoint is the newest, and
-so it stays; then `checkpoints/best.json` marks it if it is the best, and the next save leaves the marked one
-alone. The mark is written when the checkpoint is whole, and replaced as a whole: it never names half of one.
+The result of an evaluation is known only after its step was saved. Until then that checkpoint is the newest, so it
+stays. If it is the best, `checkpoints/best.json` then marks it, and later saves keep the marked one. The mark is
+written after the checkpoint is complete, and is replaced atomically, so it never names an incomplete one.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ MARK = "best.json"
 
 @dataclasses.dataclass(frozen=True)
 class RetentionPolicy:
-    """What is kept of a run's checkpoints.
+    """Rule for the checkpoints of a run that stay.
 
     Attributes:
-      newest: how many of the newest; None: all.
-      every: checkpoints of steps that this divides are kept for good; None: none are.
-      metric: the evaluation metric whose best checkpoint is kept; None: none is.
+      newest: number of newest checkpoints; None for all.
+      every: interval of steps whose checkpoints are kept permanently; None for none.
+      metric: evaluation metric whose best checkpoint is kept; None for none.
       mode: whether its highest (`max`) or its lowest value (`min`) is the best.
     """
 
@@ -42,12 +42,12 @@ class RetentionPolicy:
 
 @dataclasses.dataclass(frozen=True)
 class Best:
-    """The checkpoint that measured best so far.
+    """Best checkpoint so far.
 
     Attributes:
-      step: which one.
-      metric, mode: by what.
-      value: the metric's value there.
+      step: its step.
+      metric, mode: metric, and direction of comparison.
+      value: the metric's value at that step.
     """
 
     step: int
@@ -60,7 +60,7 @@ KEYS = tuple(field.name for field in dataclasses.fields(Best))
 
 
 def preservation(retention: RetentionPolicy, best: Callable[[], int | None]) -> Any:
-    """Orbax's policy for these settings; `best` tells the marked step."""
+    """Return Orbax's policy for these settings; `best` returns the marked step."""
     chosen = [policies.LatestN(retention.newest), _Marked(best)]
     if retention.every is not None:
         chosen.append(policies.EveryNSteps(retention.every))
@@ -69,17 +69,17 @@ def preservation(retention: RetentionPolicy, best: Callable[[], int | None]) -> 
 
 @dataclasses.dataclass(frozen=True)
 class _Marked:
-    """Preserves the one checkpoint of the step that is marked as the best."""
+    """Policy that preserves the checkpoint marked as the best."""
 
     best: Callable[[], int | None]
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        """One answer for each checkpoint."""
+        """Return one answer for each checkpoint."""
         return [checkpoint.step == self.best() for checkpoint in checkpoints]
 
 
 def is_better(retention: RetentionPolicy, metrics: Mapping[str, float | None], best: Best | None) -> bool:
-    """Whether an evaluation found more than the best so far; a value that is missing or not finite is no candidate.
+    """Return whether an evaluation beats the best so far; a missing or non-finite value never does.
 
     Raises:
       ValueError: the evaluation has no such metric.
@@ -93,10 +93,10 @@ def is_better(retention: RetentionPolicy, metrics: Mapping[str, float | None], b
 
 
 def metric_of(retention: RetentionPolicy, metrics: Mapping[str, float | None]) -> float | None:
-    """The metric that decides.
+    """Return the metric that decides.
 
     Raises:
-      ValueError: there is none of that name, with the nearest names that there are.
+      ValueError: there is no metric of that name; the message has the most similar names.
     """
     name = retention.metric.removeprefix("eval/")
     if name not in metrics:
@@ -109,7 +109,7 @@ def metric_of(retention: RetentionPolicy, metrics: Mapping[str, float | None]) -
 
 
 def read_best(folder: Path) -> Best | None:
-    """The mark in a folder of checkpoints; None where there is none, or its checkpoint is gone."""
+    """Return the mark in a folder of checkpoints; None if there is none, or its checkpoint is gone."""
     try:
         found = Best(**unseal((folder / MARK).read_bytes(), str(folder / MARK), KEYS))
     except FileNotFoundError:
@@ -120,5 +120,5 @@ def read_best(folder: Path) -> Best | None:
 
 
 def write_best(folder: Path, best: Best) -> None:
-    """Writes the mark, whole or not at all."""
+    """Write the mark, completely or not at all."""
     write_whole(folder / MARK, json.dumps(seal(dataclasses.asdict(best))) + "\n")

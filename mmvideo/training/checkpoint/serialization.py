@@ -1,7 +1,7 @@
-"""A state as flat dicts of arrays by dotted name, as a checkpoint holds it, and back.
+"""Conversion of a state to flat dicts of arrays by dotted name, as in a checkpoint, and back.
 
-Its parts are `params`, `ema`, `variables` and `rest` (optimiser state, counters); the names of a part's
-arrays begin with it. A random key stands there as its words.
+The parts are `params`, `ema`, `variables` and `rest` (optimiser state, counters); array names start with the name of
+their part. A random key is stored as its words.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ REST = ("opt_state", "step", "skipped", "bad_in_a_row", "spikes")
 
 
 def parts_of(state: TrainState) -> dict[str, dict[str, Any]]:
-    """The state as flat dicts of arrays by dotted name; random keys as their words."""
+    """Return the state as flat dicts of arrays by dotted name; random keys as their words."""
     rest = {name: getattr(state, name) for name in REST}
     parts = {"params": state.params, "ema": state.ema, "variables": state.variables, "rest": rest}
     return {name: flat(part, name) for name, part in parts.items() if part is not None}
 
 
 def assemble(abstract: TrainState, arrays: Mapping[str, jax.Array]) -> TrainState:
-    """The state with its leaves taken from `arrays`."""
+    """Return the state with its leaves replaced by `arrays`."""
     rest = {name: getattr(abstract, name) for name in REST}
     return TrainState(
         params=fill(abstract.params, "params", arrays),
@@ -35,13 +35,13 @@ def assemble(abstract: TrainState, arrays: Mapping[str, jax.Array]) -> TrainStat
 
 
 def flat(tree: Any, prefix: str) -> dict[str, Any]:
-    """The leaves of a tree by dotted name, which begins with `prefix`."""
+    """Return the leaves of a tree by dotted name, starting with `prefix`."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {_name(prefix, path): _words(leaf) for path, leaf in leaves}
 
 
 def fill(tree: Any, prefix: str, arrays: Mapping[str, jax.Array]) -> Any:
-    """The tree with its leaves taken from `arrays`."""
+    """Return the tree with its leaves replaced by `arrays`."""
 
     def leaf(path: tuple[Any, ...], wanted: Any) -> jax.Array:
         array = arrays[_name(prefix, path)]
@@ -56,14 +56,14 @@ def _name(prefix: str, path: tuple[Any, ...]) -> str:
 
 
 def _key_kind(wanted: jax.ShapeDtypeStruct) -> Any:
-    """The generator of an abstract random key; JAX tells it of traced keys only."""
+    """Return the generator of an abstract random key; JAX reports it only for traced keys."""
     kinds = []
     jax.eval_shape(lambda key: kinds.append(jax.random.key_impl(key)), wanted)
     return kinds[0]
 
 
 def _words(leaf: Any) -> Any:
-    """A random key's words in place of the key; anything else as it is."""
+    """Return a random key's words in place of the key; any other leaf unchanged."""
     if not jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return leaf
     if isinstance(leaf, jax.ShapeDtypeStruct):

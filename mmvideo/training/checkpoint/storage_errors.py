@@ -1,6 +1,6 @@
-"""When a folder cannot be written or read: what failed, where, and what to do.
+"""Errors of reading or writing a folder, with cause, path and remedy.
 
-Python tells such errors by their number, TensorStore by the system's words for it in a longer message.
+Python reports such errors by number, TensorStore by the system's text within a longer message.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ ADVICE = {
     errno.ESTALE: "look after the file server",
     errno.ETIMEDOUT: "storage is too slow or hangs: take a faster one, or look after the file server",
 }
-"""What to do about an error, by its number."""
+"""Remedy for each error number."""
 
 WRITING_ONLY = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-"""Those that come from writing whatever the file: nothing but a run's own folder is written."""
+"""Errors that only writing raises; a run writes only in its own folder, so they concern it whatever the file."""
 
 
 class StorageError(OSError):
-    """A folder could not be written or read: what, where, and what to do."""
+    """A folder could not be written or read; the message has cause, path and remedy."""
 
 
 def storage_number(error: BaseException) -> int | None:
-    """The number of the system's error behind an exception; None where storage is not to blame."""
+    """Return the system's error number of an exception; None if storage is not the cause."""
     if isinstance(error, TimeoutError):
         return errno.ETIMEDOUT
     if isinstance(error, OSError) and error.errno in ADVICE:
@@ -44,13 +44,13 @@ def storage_number(error: BaseException) -> int | None:
 
 
 def storage_error(error: BaseException, what: str, folder: Path, after: str = "") -> StorageError | None:
-    """The error told in one line; None where storage is not to blame.
+    """Return the error as a one-line message; None if storage is not the cause.
 
     Args:
-      error: what was raised.
-      what: could not be done, such as `the checkpoint of step 4 could not be written`.
-      folder: where.
-      after: what is left, and how to go on.
+      error: the exception.
+      what: failed action, such as `the checkpoint of step 4 could not be written`.
+      folder: folder of the action.
+      after: remains, and how to continue.
     """
     number = storage_number(error)
     if number is None:
@@ -62,7 +62,7 @@ def storage_error(error: BaseException, what: str, folder: Path, after: str = ""
 
 @contextlib.contextmanager
 def storage_errors(folder: Path) -> Iterator[None]:
-    """Tells errors of storage within as those of `folder`, unless they have been told already or are of other files.
+    """Convert storage errors in the block into those of `folder`, except converted ones and those of other files.
 
     Raises:
       StorageError: in place of the OSError.
@@ -81,14 +81,14 @@ def storage_errors(folder: Path) -> Iterator[None]:
 
 
 def _free(folder: Path) -> str:
-    """Room that is left, in words."""
+    """Return the free space as text."""
     while not folder.exists():
         folder = folder.parent
     return size_in_words(shutil.disk_usage(folder).free)
 
 
 def size_in_words(count: float) -> str:
-    """Such as `1.3 GB`."""
+    """Return a size as text, such as `1.3 GB`."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""Whether a folder can hold a run: what is written there stays, and how fast it comes and goes."""
+"""Probe of a folder for a run: persistence and speed of writing and reading."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 
 @dataclasses.dataclass(frozen=True)
 class Storage:
-    """What a trial of a folder gave.
+    """Result of a storage probe.
 
     Attributes:
       write: bytes a second until they are on the disk.
-      read: bytes a second, past the host's memory where the system allows it.
-      free: bytes that are left.
+      read: bytes a second, bypassing the page cache where the system allows it.
+      free: free bytes.
     """
 
     write: float
@@ -26,15 +26,15 @@ class Storage:
 
 
 def try_storage(folder: str | Path, size: int = 64 * 2**20) -> Storage:
-    """Writes a file as a checkpoint is written (another name, fsync, rename), reads it, and removes it.
+    """Write a file as a checkpoint is written (temporary name, fsync, rename), read it, and remove it.
 
     Args:
-      folder: a workdir; where it isn't there yet, the nearest folder above it that is gets the file.
-      size: bytes of the file.
+      folder: a workdir; if it does not exist, its nearest existing parent is used.
+      size: size of the file in bytes.
 
     Raises:
-      OSError: something of it is not possible.
-      ValueError: what is read is not what was written.
+      OSError: a part of this is not possible.
+      ValueError: the bytes read differ from the bytes written.
     """
     folder = _existing(Path(folder).absolute())
     content = os.urandom(min(size, 2**20)) * -(-size // 2**20)
@@ -59,7 +59,7 @@ def try_storage(folder: str | Path, size: int = 64 * 2**20) -> Storage:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
+    """Return the folder, or its nearest existing parent."""
     return next(place for place in (folder, *folder.parents) if place.exists())
 
 
@@ -71,7 +71,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _forget(path: Path) -> None:
-    """Lets the system forget the file's pages, so that reading it asks the storage."""
+    """Drop the file from the page cache, so that reading it uses the storage."""
     if hasattr(os, "posix_fadvise"):
         descriptor = os.open(path, os.O_RDONLY)
         try:

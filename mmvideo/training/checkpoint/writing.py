@@ -1,4 +1,4 @@
-"""The settings with which Orbax writes: in the background, and small arrays in one piece."""
+"""Settings of Orbax's writer: background writes, and small arrays in one part."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 SHARED = 2**20
-"""Bytes from which a part of an array is worth a transfer of its own.
+"""Smallest part of an array, in bytes, that a replica writes on its own.
 
-Orbax lets the devices that hold the same array write a part of it each, which pays where the array is large: with
-eight of them, an array of 8 MiB is written in eight parts, and a bias of 3 KiB, once cut into eight parts of 384
-bytes with a program and a chunk for each, by the first of them alone. What a checkpoint holds is the same.
+Orbax lets devices with the same array each write a part of it, which pays for large arrays. With eight devices, an
+array of 8 MiB is written in eight parts. A bias of 3 KiB would be eight parts of 384 bytes, each with a program and a
+chunk; here the first device writes all of it. The content of a checkpoint does not change.
 """
 
 
 def arrays_to_save(arrays: dict[str, jax.Array]) -> Any:
-    """Return what tells a manager of `make_manager` to write these arrays."""
+    """Return the request to write these arrays, for a manager of `make_manager`."""
     return ocp.args.PyTreeSave(arrays)
 
 
 def make_manager(folder: Path, preservation: Any) -> ocp.CheckpointManager:
-    """Return a manager of the checkpoints in a folder, which it makes.
+    """Return a manager of the checkpoints in a folder, which it creates.
 
     Args:
-      folder: of the checkpoints.
-      preservation: Orbax's policy, which says what checkpoints stay.
+      folder: folder of the checkpoints.
+      preservation: Orbax's policy for the checkpoints that stay.
     """
     options = ocp.CheckpointManagerOptions(
         preservation_policy=preservation,
         create=True,
         cleanup_tmp_directories=True,
-        lightweight_initialize=True,  # Else it reads files that nothing else depends on.
+        lightweight_initialize=True,  # Otherwise it reads files that nothing else depends on.
         enable_async_checkpointing=True,
-        # What forbids to make them is found in no other way than by waiting for minutes.
+        # Created in the background, a forbidden folder would be noticed only after minutes.
         async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
     )
     # Random keys are saved as their words and every array by its digest: Orbax's own notes on arrays add nothing.
