@@ -1,4 +1,4 @@
-"""Time that a run waits for its data: what share it is, and what would make it less."""
+"""Time that a run waits for its data: its share, and advice to reduce it."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import time
 from collections.abc import Callable, Mapping
 
 SHARE = 0.15
-"""Share of the time of steps from which waiting is worth a word."""
+"""Smallest share of the step time spent waiting that deserves advice."""
 
 SECONDS = 5.0
-"""Time of steps that must have gone by, so that a word is not about chance."""
+"""Seconds of steps to measure before any advice, so that it does not rest on chance."""
 
 IDLE, MOST = 0.6, 64
-"""Share of the cores below which they are idle, and threads that are advised at most."""
+"""Share of the cores below which they count as idle, and largest number of threads that is advised."""
 
 LOCKED = (0.7, 1.3)
-"""Cores that a process uses whose threads wait for Python's lock, which one of them holds at a time."""
+"""Range of cores in use by a process whose threads wait for Python's lock, which one thread holds at a time."""
 
 
 class DataWait:
-    """Adds up the time of steps, and says once what would make waiting less.
+    """Sum of the time of steps, with a single piece of advice to reduce the waiting.
 
     Args:
-      threads: how many prepare rows; None where the batches don't tell, which then get no advice.
-      cores: how many of them can work at once.
-      clock, processor: seconds by the clock, and of the processors for this process.
-      load: how many processes of the machine want a core, or a larger number where that isn't known.
+      threads: number of threads that prepare rows; None if the batches do not report it, which gives no advice.
+      cores: number of cores that this process may use.
+      clock, processor: wall clock and processor time of this process, in seconds.
+      load: number of processes of the machine that want a core, or a larger number where that is unknown.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class DataWait:
         self._told = False
 
     def advise(self, seconds: Mapping[str, float]) -> str | None:
-        """Return advice where it is due.
+        """Return advice if it is due.
 
-        The first stretch of a start is left out: its first batch had to be waited for, and its step was compiled.
+        The first stretch of a start is left out: it includes the wait for the first batch, and the compilation.
 
         Args:
-          seconds: of a stretch of steps, by the names of the ledger.
+          seconds: time of a stretch of steps, by the names of the ledger.
         """
         if self._began is None:
             self._began = self._clock(), self._processor()
@@ -65,9 +65,10 @@ class DataWait:
         return f"{self._waited / total:.0%} of the time goes into waiting for data: {self._remedy(total)}"
 
     def _remedy(self, total: float) -> str:
-        """Return what to change: threads while cores are free or idle, else the work of a clip.
+        """Return the change to make: more threads while cores are free or idle, else less work for each clip.
 
-        With one thread, 50 of 60 seconds waiting: steps alone take 10, so that 6 threads would keep up with them.
+        With one thread and 50 of 60 seconds waiting, the steps alone take 10 seconds, so 6 threads would keep up with
+        them.
         """
         wanted = math.ceil(self._threads * total / max(self._stepped, 1e-9))
         if self._threads < self._cores:
@@ -81,7 +82,8 @@ class DataWait:
         )
 
     def _idle(self) -> bool:
-        """Return whether threads wait for storage: for no core, of which most are idle, and not for Python's lock."""
+        """Return whether threads wait for storage: most cores are idle, and the threads do not wait for Python's
+        lock."""
         clock, processor = self._began
         used = (self._processor() - processor) / max(self._clock() - clock, 1e-9)
         return max(used, self._load()) < IDLE * self._cores and not LOCKED[0] < used < LOCKED[1]
@@ -95,6 +97,6 @@ def _turn_up(threads: int, better: int, where: str) -> str:
 
 
 def waiting_share(seconds: Mapping[str, float]) -> float:
-    """Return the share of the time of steps that went into waiting for data."""
+    """Return the share of the step time spent waiting for data."""
     busy = sum(seconds[name] for name in ("wait", "step", "checkpoint", "other"))
     return seconds["wait"] / busy if busy > 0 else 0.0

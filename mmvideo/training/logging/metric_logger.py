@@ -1,4 +1,4 @@
-"""What the loop tells the world after each step: lines in metrics.jsonl and ledger.jsonl, and the screen."""
+"""Logger of the loop: lines in metrics.jsonl and ledger.jsonl, and the screen."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ Show = Callable[[Mapping[str, Any]], None]
 
 
 class MetricLogger:
-    """Keeps the numbers of the steps since the last line.
+    """Logger of the metrics of the steps since the last line.
 
     Args:
-      workdir: where the lines go; None in every process but the first, which then only checks.
-      start: step that the run starts from.
-      config: says how often there is a line, and when too many bad steps stop the run.
-      ledger: the account whose lines go with those of the metrics.
-      batches: what it `skipped` is counted and listed in `skipped.jsonl`; `UnreadableClips` looks at `planned`, and
-        advice on waiting for data at `threads`, where it has them.
-      show: gets each line instead of the screen.
-      utilisation: as `metrics.summarise` takes it.
+      workdir: folder of the files; None in every process but the first, which then only checks.
+      start: step at which the run starts.
+      config: interval of lines, and patience with skipped steps.
+      ledger: time ledger, written with the metrics.
+      batches: source of `skipped`, which is counted and written to `skipped.jsonl`, and of `planned` (for
+        `UnreadableClips`) and `threads` (for advice on waiting), if it has them.
+      show: receives each line instead of the screen.
+      utilisation: see `metric_writers.summarise`.
     """
 
     def __init__(
@@ -66,19 +66,19 @@ class MetricLogger:
         try:
             self.close()
         except OSError:
-            if kind is None:  # Else what went wrong first is told: often the same full disk.
+            if kind is None:  # Otherwise the first error is the one to report: often the same full disk.
                 raise
 
     def add(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
-        """Takes a step's metrics unread, and reads those of the step before: the device stays busy."""
+        """Store a step's metrics unread, and read those of the step before, so that the device stays busy."""
         self.flush()
         self._pending = (step, metrics)
 
     def flush(self, line: bool = False) -> None:
-        """Waits for the last step's metrics, checks them, and writes a line where one is due or asked for.
+        """Wait for the last step's metrics, check them, and write a line if one is due or requested.
 
         Raises:
-          NonFiniteError, SpikeError: too many skipped steps in a row.
+          NonFiniteError, SpikeError: too many steps in a row were skipped.
           UnreadableError: a step or most of an epoch could not be read.
         """
         if self._pending is not None:
@@ -95,35 +95,35 @@ class MetricLogger:
             self._flush()
 
     def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Writes a line of those of an evaluation's metrics that have none yet."""
+        """Write a line with the metrics of an evaluation that have none yet."""
         untold = self._writer.new_metrics(step, metrics) if self._writer is not None else {}
         if untold:
             self._put({"step": step, **untold})
 
     def compiling(self, words: str) -> None:
-        """Say that the step is compiled, with some words on how long that takes; `first` says how long it took."""
+        """Announce the compilation of the step, with an estimate of its time; `first` reports the actual time."""
         self._compiling = time.perf_counter()
         self.doing(f"compiling the step ({words})" if words else "compiling the step")
 
     def first(self) -> None:
-        """Wait for the first step of a start and say its loss, for whoever wonders whether the run does anything."""
+        """Wait for the first step of a start and report its loss, as an early sign that the run works."""
         self.flush()
         if self._last is not None:
             took = time.perf_counter() - self._compiling
             self.log_text(f"first step: loss {self._last['train/loss']:.4g}, {took:.1f} s from compiling to its end")
 
     def doing(self, text: str) -> None:
-        """Say what is under way; the next line of metrics takes its place on a bar."""
+        """Show the current activity; on a bar, the next line of metrics replaces it."""
         if self._progress is not None:
             self._progress.doing(text)
 
     def log_text(self, text: str) -> None:
-        """Tells the person in front of the screen."""
+        """Show a message on the screen."""
         if self._progress is not None:
             self._progress.say(text)
 
     def close(self) -> None:
-        """Writes what is left, also where an error ends the run."""
+        """Write the remaining metrics, also when an error ends the run."""
         self._flush()
         self._ledger.write(self._step)
         if self._writer is not None:
@@ -132,7 +132,7 @@ class MetricLogger:
             self._progress.close()
 
     def _flush(self) -> None:
-        """The line of the steps since the last one, if there were any."""
+        """Write the line of the steps since the last one, if there are any."""
         if not self._window:
             return
         spikes = sum(bool(metrics.get("spike")) for metrics in self._window)
@@ -155,7 +155,7 @@ class MetricLogger:
             self._writer.write({"step": row["step"], "seconds": seconds} | row)
 
     def _list_unreadable(self) -> int:
-        """Number of clips that could not be read so far; the new ones are written to skipped.jsonl."""
+        """Return the number of unreadable clips so far; write new ones to skipped.jsonl."""
         reasons = {str(clip): str(reason) for clip, reason in list(self._batches.skipped)}
         if len(reasons) > self._unreadable and self._workdir is not None:
             write_lines(self._workdir / "skipped.jsonl", [{"id": i, "reason": r} for i, r in sorted(reasons.items())])
@@ -164,7 +164,7 @@ class MetricLogger:
 
 
 def _device_memory() -> dict[str, int]:
-    """The most bytes that were in use on one of this process's devices so far; nothing where they don't tell."""
+    """Return the peak bytes in use on any of this process's devices; nothing where devices do not report them."""
     told = [device.memory_stats() or {} for device in jax.local_devices()]
     most = max((stats.get("peak_bytes_in_use", 0) for stats in told), default=0)
     return {"peak_device_bytes": most} if most else {}

@@ -1,4 +1,4 @@
-"""What a run writes down: metrics.jsonl always, TensorBoard events beside it."""
+"""Writers of a run's metrics: metrics.jsonl always, TensorBoard events beside it."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import numpy as np
 from mmvideo.records.lines import line_of, scan, tell, write_lines
 
 COUNTED = ("clips", "tokens", "slots", "skipped", "skipped_total", "bad_in_a_row", "spike", "spikes_total")
-"""Metrics of the step that are not averaged as they are."""
+"""Metrics of a step that are not averaged."""
 
 
 class MetricsWriter:
-    """Appends one JSON object a line; on a resume first drops the lines of steps that will be done again.
+    """Writer of one JSON object a line; on a resume it first drops the lines of steps that will be repeated.
 
     Args:
-      workdir: holds `metrics.jsonl` and `tensorboard/`.
-      step: the step that the run starts from; later lines, and a half-written one, are dropped.
+      workdir: folder of `metrics.jsonl` and `tensorboard/`.
+      step: step at which the run starts; later lines, and an incomplete one, are dropped.
       tensorboard: whether events are written too.
     """
 
@@ -34,11 +34,11 @@ class MetricsWriter:
         self._events = _events(workdir / "tensorboard", step) if tensorboard else None
 
     def new_metrics(self, step: int, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        """Those metrics of an evaluation that no line tells yet: a resumed run may have measured them before."""
+        """Return the metrics of an evaluation that no line has yet; a resumed run may have measured them before."""
         return {name: value for name, value in metrics.items() if (step, name) not in self._told}
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Writes one line; a number that is not finite becomes null, which is JSON."""
+        """Write one line; a non-finite number becomes null, which is valid JSON."""
         self._file.write(line_of({name: _plain(value) for name, value in row.items()}))
         self._file.flush()
         if self._events is not None:
@@ -47,7 +47,7 @@ class MetricsWriter:
                     self._events.add_scalar(name, value, row["step"])
 
     def close(self) -> None:
-        """Flushes and closes the files."""
+        """Flush and close the files."""
         self._file.close()
         if self._events is not None:
             self._events.close()
@@ -56,17 +56,16 @@ class MetricsWriter:
 def summarise(
     window: Sequence[Mapping[str, float]], seconds: float, utilisation: float | None = None
 ) -> dict[str, float]:
-    """One log line's numbers from those of the steps since the last one.
+    """Return the metrics of one log line from those of the steps since the last one.
 
     Args:
-      window: host metrics of each step, as `make_step` gives them; not empty.
-      seconds: wall time the steps took.
-      utilisation: model FLOPs of a real token over what all devices could do in a second; None: not known.
+      window: host metrics of each step, as in `make_step`; not empty.
+      seconds: wall time of the steps.
+      utilisation: model FLOPs of a real token over the peak FLOPs of all devices in a second; None if unknown.
 
     Returns:
-      Means over the steps that were not skipped (over all, where all were), rates a second, the
-      share of empty token slots, and how many steps of the run were skipped so far, spikes apart; `mfu` where
-      the utilisation is known.
+      Means over the steps that were not skipped (over all steps if all were), rates a second, the share of empty token
+      slots, and the number of steps skipped so far in the run, spikes apart; `mfu` if the utilisation is known.
     """
     good = [metrics for metrics in window if not was_skipped(metrics)] or window
     names = [name for name in window[0] if name not in COUNTED]
@@ -85,12 +84,12 @@ def summarise(
 
 
 def was_skipped(metrics: Mapping[str, float]) -> bool:
-    """Whether a step changed nothing, as one that is not finite or as a spike."""
+    """Return whether a step changed nothing, because it was not finite or a spike."""
     return bool(metrics["skipped"] or metrics.get("spike"))
 
 
 def _undamaged(path: Path) -> list[dict[str, Any]]:
-    """The lines that are whole; the others, which are said, go to `metrics.jsonl.damaged`, where nothing is lost."""
+    """Return the intact lines; report the damaged ones, and move them to `metrics.jsonl.damaged`."""
     found = scan(path, {"step": int})
     if found.damaged:
         tell(path, found)

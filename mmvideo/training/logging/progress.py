@@ -1,4 +1,4 @@
-"""What the person who waits sees: a bar in a terminal, plain lines in a log."""
+"""Progress display: a bar in a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, TextIO
 
 
 class Progress:
-    """Loss, clips and tokens a second, padding and the time left, a line of text or a bar.
+    """Display of loss, clips and tokens a second, padding and remaining time, as a line of text or a bar.
 
     Args:
-      start: step that the run starts from.
-      steps: steps in all.
-      out: where to; a terminal gets the bar.
+      start: step at which the run starts.
+      steps: total number of steps.
+      out: output stream; a terminal gets the bar.
     """
 
     def __init__(self, start: int, steps: int, out: TextIO | None = None):
@@ -26,7 +26,7 @@ class Progress:
             self._bar, self._task = _bar(self._out, start, steps)
 
     def update(self, row: Mapping[str, Any]) -> None:
-        """Shows a line of metrics.jsonl."""
+        """Show a line of metrics.jsonl."""
         text = describe(row)
         if self._bar is not None:
             self._bar.update(self._task, completed=row["step"], text=text)
@@ -34,27 +34,27 @@ class Progress:
             print(f"step {row['step']}/{self._steps}  {text}{self._left(row)}", file=self._out, flush=True)
 
     def doing(self, text: str) -> None:
-        """Show what is under way until the next line of metrics: a line of its own, or the text of the bar."""
+        """Show the current activity until the next line of metrics: as a line, or as the text of the bar."""
         if self._bar is not None:
             self._bar.update(self._task, text=text)
         else:
             print(text, file=self._out, flush=True)
 
     def say(self, text: str) -> None:
-        """A message of its own, above the bar."""
+        """Show a message, above the bar if there is one."""
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False)
         else:
             print(text, file=self._out, flush=True)
 
     def close(self) -> None:
-        """Leaves the bar where it stands."""
+        """Stop the bar and leave it on the screen."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
     def _left(self, row: Mapping[str, Any]) -> str:
-        """The time left at the pace since the first line, which leaves compiling out."""
+        """Return the remaining time at the pace since the first line, which excludes compilation."""
         now = time.perf_counter()
         if self._began is None:
             self._began, self._start = now, row["step"]
@@ -64,9 +64,9 @@ class Progress:
 
 
 def describe(row: Mapping[str, Any]) -> str:
-    """`loss 3.21  41.2 clips/s  9.8k tokens/s  padding 4%  waiting 12%`, and what went wrong, if anything.
+    """Return `loss 3.21  41.2 clips/s  9.8k tokens/s  padding 4%  waiting 12%`, with the problems so far.
 
-    `waiting` is the share of the time in which the next batch was not there yet.
+    `waiting` is the share of the time spent waiting for the next batch.
     """
     text = (
         f"loss {row['train/loss']:.4g}  {short(row['examples_per_second'])} clips/s  "
@@ -84,7 +84,7 @@ def describe(row: Mapping[str, Any]) -> str:
 
 
 def short(number: float) -> str:
-    """`9.8k` for 9800."""
+    """Return a short form of a number: `9.8k` for 9800."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= size:
             return f"{number / size:.3g}{letter}"
@@ -92,7 +92,7 @@ def short(number: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """`1:02:03` for 3723 seconds."""
+    """Return seconds as a clock time: `1:02:03` for 3723 seconds."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 

@@ -1,17 +1,17 @@
-"""Where the time went: every second of a run is booked once, under one name.
+"""Time ledger: every second of a run is booked once, under one name.
 
 `ledger.jsonl` has a line for each stretch of steps,
 `{"run", "from_step", "to_step", "at", "wall", "init", "compile", "wait", "step", "checkpoint",
-"evaluation", "other", "goodput"}` in seconds (`at`: seconds since 1970), and `skipped` and `spikes` where steps
-of it were skipped. The names add up to `wall`, and the lines of a run to the time it took. `wait` is
-waiting for data; `checkpoint` is only what saving held the run up. Each start has a line before those of
-its steps, `{"run", "from_step", "to_step", "at", "devices", "kind", "processes"}`, with how many devices of
-which kind there are. That of a resume tells `lost` and `down` too: the time spent on steps that were never
-saved and are done again, and the time from the last line of the run before until this one began.
+"evaluation", "other", "goodput"}` in seconds (`at`: seconds since 1970), and `skipped` and `spikes` if steps of it were
+skipped. The names add up to `wall`, and the lines of a run to its duration. `wait` is waiting for data; `checkpoint` is
+only the time that saving delays the run. Each start first has a line
+`{"run", "from_step", "to_step", "at", "devices", "kind", "processes"}` with number and type of its devices. The line of
+a resume also has `lost` and `down`: the time spent on steps that were never saved and are repeated, and the time from
+the last line of the run before until this one began.
 
-Goodput, so far: the time in steps that count for the model as it is (those that were not skipped, lost or the
-first of a start, which is compiled) over all the time since the run first began, down times and restarts included.
-What overlaps with a step on the devices is no loss and shows only where the host had to wait for it.
+Goodput so far is the time in productive steps over all the time since the run first began, down times and restarts
+included. A step is productive if it was not skipped, not lost, and not the first of a start, which includes
+compilation. Work that overlaps with a step on the devices is no loss; only waiting of the host counts.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from mmvideo.records.lines import append_line, read_lines
 PHASES = ("init", "compile", "wait", "step", "checkpoint", "evaluation", "other")
 
 NEEDS = {"run": int, "from_step": int, "to_step": int, "at": (int, float)}
-"""What every line must have to be counted."""
+"""Fields that every line needs to be counted, with their types."""
 
 T = TypeVar("T")
 
 
 class TimeLedger:
-    """The running account of one process; only one with a path writes it down.
+    """Time ledger of one process; only one with a path writes a file.
 
     Args:
       path: `WORKDIR/ledger.jsonl`, or None.
-      beat: told the name of each phase when it begins, and of the outer one when it is over.
+      beat: called with the name of each phase at its start, and of the outer phase at its end.
     """
 
     def __init__(self, path: Path | None, beat: Callable[[str], None] = lambda name: None):
@@ -54,7 +54,9 @@ class TimeLedger:
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Books the time inside under `name`; a phase within a phase is taken out of the outer one."""
+        """Book the time in the block under `name`; the time of a nested phase is not part of the outer one."""
+        # Book the time so far under the outer phase first: a step from 0 to 3 s with a checkpoint from 1 to 2 s books 2
+        # s of step and 1 s of checkpoint.
         self._book()
         self._open.append(name)
         self._beat(name)
@@ -67,7 +69,7 @@ class TimeLedger:
             self._beat(self._open[-1])
 
     def timed_iter(self, items: Iterable[T]) -> Iterator[T]:
-        """The items, with the time until each one comes booked under `wait`."""
+        """Yield the items, and book the time until each one comes under `wait`."""
         source = iter(items)
         while True:
             with self.phase("wait"):
@@ -78,14 +80,14 @@ class TimeLedger:
             yield item
 
     def begin(self, step: int, machine: Mapping[str, Any] | None = None) -> float:
-        """Starts at `step`, and books as lost what earlier runs spent past it.
+        """Start at `step`, and book the time of earlier runs after it as lost.
 
         Args:
-          step: steps that are done.
-          machine: what the line of the start tells of the devices.
+          step: steps done.
+          machine: facts about the devices for the line of the start.
 
         Returns:
-          The seconds that are lost.
+          The lost seconds.
         """
         self._step, self._productive = step, productive_seconds(self._lines, step)
         spent, last = lost_work(self._lines, step)
@@ -97,12 +99,12 @@ class TimeLedger:
         return spent
 
     def write(self, step: int, skipped: int = 0, spikes: int = 0) -> dict[str, float]:
-        """Writes the line of the steps since the last one, and returns its seconds by name.
+        """Write the line of the steps since the last one, and return its seconds by name.
 
         Args:
-          step: the last of them.
-          skipped: how many of them were skipped because they were not finite.
-          spikes: how many were skipped as spikes.
+          step: last of these steps.
+          skipped: number of steps skipped as non-finite.
+          spikes: number of steps skipped as spikes.
         """
         self._book()
         seconds = dict(self._seconds)
@@ -122,12 +124,12 @@ class TimeLedger:
 
     @property
     def since_first(self) -> float:
-        """Seconds since the run first began, on the clock of the machines it ran on."""
+        """Seconds since the run first began, by the clocks of its machines."""
         return time.time() - self._began
 
     @property
     def elapsed(self) -> float:
-        """Seconds since this process began its account."""
+        """Seconds since this process began its ledger."""
         return time.perf_counter() - self._start
 
     def _book(self) -> None:
@@ -141,23 +143,25 @@ class TimeLedger:
 
 
 def lost_work(lines: Iterable[dict[str, Any]], step: int) -> tuple[float, int]:
-    """Seconds that earlier runs spent past `step` and that no earlier resume has called lost, and their last step.
+    """Return the seconds that earlier runs spent after `step` and that no earlier resume has booked as lost, and their
+    last step.
 
-    A stretch that straddles the step counts in proportion.
+    A stretch with steps before and after it counts in proportion.
     """
     late = [stretch for stretch in _stretches(lines, lambda line: line["wall"]) if stretch[1] > step]
+    # Steps 0 to 10 took 20 s and the checkpoint is of step 6: 4 of 10 steps are lost, 8 s.
     spent = sum(wall * _share(first, last, step) for first, last, wall in late)
     return spent, max((last for _, last, _ in late), default=step)
 
 
 def productive_seconds(lines: Iterable[dict[str, Any]], step: int) -> float:
-    """Seconds in steps up to `step` that count: not lost, not skipped, not the first of a start."""
+    """Return the seconds in productive steps up to `step`: not lost, not skipped, not the first of a start."""
     kept = [_until(stretch, step) for stretch in _stretches(lines, _productive)]
     return sum(stretch[2] for stretch in kept if stretch is not None)
 
 
 def _productive(line: dict[str, Any]) -> float:
-    """Seconds of a line's steps, without the share of those that were skipped."""
+    """Return the seconds of a line's steps, without the share of skipped ones."""
     steps = line["to_step"] - line["from_step"]
     skipped = line.get("skipped", 0) + line.get("spikes", 0)
     return line.get("step", 0.0) * (1.0 - skipped / steps) if steps > 0 else 0.0
@@ -166,7 +170,8 @@ def _productive(line: dict[str, Any]) -> float:
 def _stretches(
     lines: Iterable[dict[str, Any]], seconds: Callable[[dict[str, Any]], float]
 ) -> list[tuple[int, int, float]]:
-    """First step, last step and seconds of each line of steps, without what a later line calls lost."""
+    """Return first step, last step and seconds of each line of steps, without the steps that a later line calls
+    lost."""
     stretches: list[tuple[int, int, float]] = []
     for line in lines:
         if "lost" in line:
@@ -177,12 +182,12 @@ def _stretches(
 
 
 def _share(first: int, last: int, step: int) -> float:
-    """Share of the steps `first` to `last` that lie past `step`."""
+    """Return the share of the steps `first` to `last` after `step`."""
     return (last - max(first, step)) / (last - first)
 
 
 def _until(stretch: tuple[int, int, float], step: int) -> tuple[int, int, float] | None:
-    """The part of a stretch up to `step`."""
+    """Return the part of a stretch up to `step`, or None."""
     first, last, wall = stretch
     if first >= step:
         return None

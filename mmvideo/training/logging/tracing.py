@@ -1,11 +1,10 @@
-"""A trace of some steps of a run: what the host and the devices did, and when, by our names.
+"""Trace of some steps of a run: activity of host and devices over time, under names of this package.
 
 `WORKDIR/profile/plugins/profile/DATE/` holds it twice: `*.xplane.pb` for TensorBoard (with the plugin `xprof`) and
-`*.trace.json.gz` for Perfetto or Chrome. On the host, a step is `train` with its number; the phases of
-`ledger.jsonl` (`wait`, `step`, `checkpoint`, `evaluation`) are regions of the main thread, and `record`, `decode`,
-`tokenise`, `mix` and `assemble` those of the threads that prepare clips. On the devices every operation carries the
-part of the model that it belongs to: `embed`, the name of a stage, `attention` and `feed_forward` in it, the name of
-an objective, `optimizer`.
+`*.trace.json.gz` for Perfetto or Chrome. On the host, a step is `train` with its number. The phases of `ledger.jsonl`
+(`wait`, `step`, `checkpoint`, `evaluation`) are regions of the main thread; `record`, `decode`, `tokenise`, `mix` and
+`assemble` are regions of the threads that prepare clips. On the devices every operation has the name of its part of the
+model: `embed`, the name of a stage with `attention` and `feed_forward`, the name of an objective, `optimizer`.
 """
 
 from __future__ import annotations
@@ -17,19 +16,19 @@ from typing import Any
 import jax
 
 FOLDER = "profile"
-"""Of the traces in a workdir."""
+"""Folder of the traces in a workdir."""
 
 UNTRACED = 2
-"""Steps of a start before a trace: the first is compiled, the second meets caches that are still empty."""
+"""Steps of a start before a trace: the first is compiled, and the second runs with empty caches."""
 
 
 class Profile:
-    """Traces some steps of one start of a run, once.
+    """Trace of some steps of one start of a run, made once.
 
     Args:
-      folder: of the trace; None traces nothing.
-      steps: how many.
-      say: is told where the trace lies.
+      folder: folder of the trace; None traces nothing.
+      steps: number of steps.
+      say: receives a message with the path of the trace.
     """
 
     def __init__(self, folder: Path | None, steps: int, say: Callable[[str], None]):
@@ -47,17 +46,17 @@ class Profile:
             self._say(f"nothing was traced: of this start's {self._seen} steps the first {UNTRACED} are left out")
 
     def before(self, step: int) -> None:
-        """Begin the trace where step number `step`, about to begin, is the first of those wanted."""
+        """Begin the trace if `step`, about to begin, is the first one to trace."""
         if self._folder is not None and self._seen == UNTRACED:
             options = jax.profiler.ProfileOptions()
-            options.python_tracer_level = 0  # Millions of calls, which slow the run down and hide the rest.
+            options.python_tracer_level = 0  # Python calls are millions: they slow the run down and hide the rest.
             jax.profiler.start_trace(self._folder, profiler_options=options)
             self._running, self._first = True, step
         self._seen += 1
         self._last = step
 
     def after(self, result: Any) -> None:
-        """End the trace behind the last of the steps, when the devices have made its result."""
+        """End the trace after the last of the steps, when the devices have computed its result."""
         if self._running and self._seen == UNTRACED + self._steps:
             jax.block_until_ready(result)
             self._end()

@@ -1,10 +1,9 @@
-"""A run that hangs says so, and ends, so that a scheduler can start it again.
+"""Watchdog: reports a hanging run and ends it, so that a scheduler can restart it.
 
-Every process watches itself, from a thread of its own that needs nothing but a moment of Python: it works
-while the main thread waits within XLA, a decoder or a file system. Of several processes one hangs and the
-others wait for it, each in the same collective operation; each writes down where it stands and then reads
-what the others have written, and says which one they wait for. One that is stopped, dead or never
-lets Python run writes nothing, and is named by that.
+Every process watches itself from a thread that needs only a moment of Python, so it works while the main thread waits
+in XLA, a decoder or a file system. If one of several processes hangs, the others wait for it in the same collective
+operation. Each process writes a report, then reads the others' reports and names the process they wait for. A process
+that is stopped, dead or blocks Python writes no report, which identifies it.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ from typing import Any
 import jax
 
 HANG = os.EX_TEMPFAIL
-"""Exit code (75, "try again later" in sysexits.h) of a process that its watchdog has ended."""
+"""Exit code (75, "try again later" in sysexits.h) of a process ended by its watchdog."""
 
 PATIENCE = 5.0
-"""Seconds that a process gives its own report, and then the others theirs, before it ends."""
+"""Seconds for a process's own report, and then for those of the others, before it exits."""
 
 DOING = {
     "init": "setting up",
@@ -35,20 +34,20 @@ DOING = {
     "evaluation": "evaluating",
     "other": "between two phases",
 }
-"""What a process does in each phase of the ledger."""
+"""Activity of a process in each phase of the ledger."""
 
 
 class Watchdog:
-    """Ends the process where nothing comes to an end within a set time.
+    """Watchdog that ends the process if nothing finishes within a set time.
 
-    Time in which the whole process was stopped (Ctrl-Z, a debugger's break, a machine that slept) doesn't count.
+    Time in which the whole process was stopped (Ctrl-Z, a debugger's break, a sleeping machine) does not count.
 
     Args:
-      seconds: how long one phase, batch or step may take; None or 0 watches nothing.
-      workdir: `hangs/process-N.txt` in it gets the stacks; None writes them on stderr only.
+      seconds: longest time of one phase, batch or step; None or 0 watches nothing.
+      workdir: folder for the stacks, in `hangs/process-N.txt`; None writes them only to stderr.
 
     Attributes:
-      step: how many steps the devices were given; kept up to date by the loop.
+      step: number of steps sent to the devices; the loop keeps it up to date.
     """
 
     def __init__(self, seconds: float | None, workdir: str | Path | None = None):
@@ -73,12 +72,12 @@ class Watchdog:
             self._thread = None
 
     def beat(self, phase: str | None = None) -> None:
-        """Something has come to an end; `phase` is what begins now, where it is another."""
+        """Record that something has finished; `phase` names the new phase, if it changes."""
         self._phase = phase or self._phase
         self._beats += 1
 
     def watched(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The same function, each call of which is a beat: such as what puts a batch on the devices."""
+        """Return the same function with a beat at each call, such as the transfer of a batch to the devices."""
 
         def beating(*arguments: Any, **named: Any) -> Any:
             self.beat()
@@ -87,7 +86,7 @@ class Watchdog:
         return beating
 
     def _watch(self, seconds: float) -> None:
-        """Looks again and again; a look that comes late was held up with all the rest, and counts as one in time."""
+        """Poll for beats. A late poll was delayed together with the whole process, and counts at most two intervals."""
         pause = min(seconds / 10, 5.0)
         seen, silent, last = self._beats, 0.0, time.monotonic()
         while not self._over.wait(pause):
@@ -98,12 +97,12 @@ class Watchdog:
                 self._end(silent)
 
     def _end(self, silent: float) -> None:
-        """Reports and leaves. The report may hang as well, where the workdir's storage is what hangs."""
+        """Report and exit. The report may hang too, if the workdir's storage is the cause."""
         told = threading.Thread(target=self._report, args=(silent,), name="hang report", daemon=True)
         told.start()
         told.join(PATIENCE)
         if self._processes > 1:
-            # The first process serves the others' coordination: if it goes first, they are aborted unheard.
+            # The first process runs the coordinator: if it exits first, the others are aborted before they report.
             time.sleep(PATIENCE if self._process else 2 * PATIENCE)
             verdict = threading.Thread(target=self._name_the_first, name="hang verdict", daemon=True)
             verdict.start()
@@ -111,7 +110,7 @@ class Watchdog:
         os._exit(HANG)
 
     def _report(self, silent: float) -> None:
-        """What hangs, and the stacks: on stderr first, which needs no storage."""
+        """Write the hanging phase and the stacks, first to stderr, which needs no storage."""
         line = (
             f"process {self._process} of {self._processes} on {socket.gethostname()} (pid {os.getpid()}) hangs "
             f"{DOING.get(self._phase, self._phase)}, at step {self.step}: nothing has come to an end for "
@@ -133,7 +132,7 @@ class Watchdog:
         )
 
     def _name_the_first(self) -> None:
-        """Says which process the others wait for: one that wrote nothing, or the one that is the least far."""
+        """Report the process that the others wait for: one without a report, or the one with the least progress."""
         if self._folder is None:
             return
         places = {number: self._place(number) for number in range(self._processes)}
@@ -147,13 +146,13 @@ class Watchdog:
             _say(f"mmvideo: the others wait for process {first}; see {self._path(first)}\n")
 
     def _place(self, number: int) -> tuple[int, bool] | None:
-        """How far a process was, and whether it ran a step; None where this hang has no report of it.
+        """Return the progress of a process and whether it ran a step; None if it has no report of this hang.
 
-        Of those at the same step, the ones that run it wait for the one that doesn't.
+        Of processes at the same step, those that run the step wait for the one that does not.
         """
         try:
             path = self._path(number)
-            # The clock of the file system for both; a report of an earlier hang is older than a hang takes.
+            # Both times come from the file system's clock. A report of an earlier hang is older than the hang limit.
             if path.stat().st_mtime <= self._path(self._process).stat().st_mtime - self._seconds:
                 return None
             step, phase = path.read_text(encoding="utf-8").split("\n", 1)[0].split()
@@ -166,5 +165,5 @@ class Watchdog:
 
 
 def _say(text: str) -> None:
-    """On stderr, past the locks of Python's own streams, which a hanging thread may hold."""
+    """Write to stderr, bypassing the locks of Python's own streams, which a hanging thread may hold."""
     os.write(2, text.encode())
