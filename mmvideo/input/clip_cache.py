@@ -1,9 +1,9 @@
-"""Decoded views kept in memory, for clips whose view is the same in every epoch.
+"""Cache of decoded views in memory, for clips whose view is the same in every epoch.
 
-A view is drawn anew each time a clip comes: where it starts, and how close it is cut. Of a clip that is no longer than
-its view, in a run that cuts no closer than the largest square, nothing of that is left to chance, and its frames and
-samples are decoded once: with views of 2 s, a clip of 1.8 s begins at 0 in every epoch. What is drawn after decoding
-(where the square is cut out, flips, colours, masks, captions) is drawn as ever, so batches are the same to the bit.
+A view is usually drawn each time: its start, and the scale of its crop. If a clip is no longer than its view, and the
+run always crops the largest square, nothing in decoding is random, so frames and samples are decoded once: with views
+of 2 s, a clip of 1.8 s starts at 0 in every epoch. Draws after decoding (position of the crop, flips, colours, masks,
+captions) are made as usual, so batches are the same to the bit.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from mmvideo.input.transforms.crops import sample_crop, view_seconds
 
 
 class ClipCache:
-    """Decoded views by key, up to a number of bytes; safe to use from many threads.
+    """Decoded views by key, up to a limit in bytes; safe to use from many threads.
 
     Args:
-      limit: bytes of frames and samples that are kept at most; what comes later is not.
+      limit: largest size of all frames and samples in bytes; views beyond it are not stored.
 
     Attributes:
-      clips, bytes: how much there is.
+      clips, bytes: number and size of the stored views.
     """
 
     def __init__(self, limit: int):
@@ -37,11 +37,11 @@ class ClipCache:
         self.clips, self.bytes = 0, 0
 
     def get(self, key: Hashable) -> Any | None:
-        """Return the view of a key, None where it isn't kept."""
+        """Return the view of a key, or None if it is not stored."""
         return self._kept.get(key)
 
     def put(self, key: Hashable, clip: Any) -> None:
-        """Keep a view, of which from here on nobody may change an array; where it doesn't fit, nothing happens."""
+        """Store a view, and make its arrays read-only; a view that does not fit is not stored."""
         arrays = [array for array in (clip.frames, clip.samples) if array is not None]
         size = sum(array.nbytes for array in arrays)
         with self._lock:
@@ -54,7 +54,7 @@ class ClipCache:
 
 
 def lasting(mixture: CorpusMixture, sizes: TokenCounts, config: Input) -> Bool[np.ndarray, " n"]:
-    """Return a mask of the clips whose view is the same in every epoch: it fills the clip, and no scale is drawn."""
+    """Return a mask of the clips with the same view in every epoch: it fills the clip, and no scale is drawn."""
     video, audio = config.video, config.audio
     if video is not None and (video.sampling == "uniform" or video.crop_scale < 1 or video.crop_aspect != (1.0, 1.0)):
         return np.zeros(len(mixture), bool)
@@ -73,12 +73,13 @@ def decoded_bytes(mixture: CorpusMixture, sizes: TokenCounts, config: Input, whi
     shapes, places = np.unique(
         np.stack([mixture.width[shown], mixture.height[shown]], axis=1), axis=0, return_inverse=True
     )
+    # A frame of 320 x 240 for views of 120 pixels is kept as 160 x 120, 57,600 bytes: the crop comes after decoding.
     pixels = [int(np.prod(sample_crop(int(w), int(h), config.video, None).size)) for w, h in shapes]
     return total + 3 * int((frames * np.array(pixels, np.int64)[places.reshape(-1)]).sum())
 
 
 def _samples(mixture: CorpusMixture, sizes: TokenCounts, config: Input) -> np.ndarray:
-    """Samples of the view of each clip, 0 where it has no audio."""
+    """Return the samples of the view of each clip, 0 if it has no audio."""
     if config.audio is None:
         return np.zeros(len(mixture), np.int64)
     return np.where(sizes.audio_steps > 0, samples(mixture.seconds, config.audio), 0)

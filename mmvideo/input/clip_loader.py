@@ -94,7 +94,7 @@ class ClipLoader:
 
     @property
     def remembered(self) -> str | None:
-        """As of `ViewReader`."""
+        """Log line of `ViewReader.remembered`."""
         return self._reader.remembered
 
     def load(self, sampled: SampledExamples, slot: int, place: tuple[int, int]) -> LoadedExample:

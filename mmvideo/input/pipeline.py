@@ -120,7 +120,7 @@ class Batches:
 
     @property
     def remembered(self) -> str | None:
-        """A line on the clips that are decoded once and kept in memory, for the log; None where none are."""
+        """Log line on the clips that are decoded once and kept in memory; None if there are none."""
         return self._loader.remembered
 
     @property

@@ -118,7 +118,7 @@ class ViewReader:
 
     @property
     def remembered(self) -> str | None:
-        """A line on the clips that are decoded once and kept in memory, for the log; None where none are."""
+        """Log line on the clips that are decoded once and kept in memory; None if there are none."""
         if self._cache is None:
             return None
         return (
@@ -133,9 +133,9 @@ class ViewReader:
         square: crops.SpatialCrop | None,
         shift: audio_shift.Shift | None,
     ) -> Any:
-        """The view as `_decode` gives it, decoded once where it is the same in every epoch."""
+        """Return the view of `_decode`, decoded once if it is the same in every epoch."""
         with TraceAnnotation("decode"):
-            # A clip that another is fitted to may have room all the same.
+            # A view fitted to a shorter clip may be shorter than its own clip, and then it has a random start.
             if self._cache is None or stretch.seconds < self.mixture.seconds[number]:
                 return self._decode(number, stretch, square, shift)
             asked = (len(stretch.times), stretch.samples, square and square.size, shift and shift.start)

@@ -1,4 +1,4 @@
-"""Spectrogram and patches of audio; its statistics are those of a few clips that are decoded."""
+"""Choice of spectrogram and audio patches; the statistics are those of a few decoded clips."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from mmvideo.input.planning import token_counts
 from mmvideo.input.spectrogram_rows import view_spectrogram
 
 SAMPLED = 64
-"""Clips from which mean and deviation are taken."""
+"""Number of clips for mean and deviation."""
 
 BRIEF = 4.0
-"""Seconds up to which a spectrogram has a row every 10 ms, and not every 20."""
+"""Longest view in seconds with a spectrogram row every 10 ms; longer views have one every 20 ms."""
 
 STEPS = 2
-"""Patches one after the other that all but the shortest tenth of the clips shall have."""
+"""Consecutive patches that all clips but the shortest tenth should have."""
 
 LEAST = 0.1
-"""Log energies that vary less than that are silence, or one tone: they are not blown up."""
+"""Smallest deviation of log energies that is normalised; less means silence or a single tone."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """What is known of the log energies of a corpus.
+    """Statistics of the log energies of a corpus.
 
     Attributes:
       mean, deviation: over all rows and bins.
-      clips: how many were decoded.
-      lost: how many of those could not be read.
+      clips: number of clips decoded.
+      lost: number of them that could not be read.
     """
 
     mean: float
@@ -43,14 +43,14 @@ class Statistics:
 
 
 def choose_audio(now: Situation) -> Choice | None:
-    """`audio`: None where no clip has audio."""
+    """Choose `audio`: None if no clip has audio."""
     if now.input.audio is None or now.corpus.has_audio.any():
         return None
     return Choice(None, "no clip has audio")
 
 
 def choose_hop(now: Situation) -> Choice | None:
-    """`audio.spectrogram.hop_seconds`: 10 ms, or 20 in long views."""
+    """Choose `audio.spectrogram.hop_seconds`: 10 ms, or 20 ms for long views."""
     audio = now.input.audio
     if audio is None or audio.waveform:
         return None
@@ -59,7 +59,7 @@ def choose_hop(now: Situation) -> Choice | None:
 
 
 def choose_window(now: Situation) -> Choice | None:
-    """`audio.spectrogram.window_seconds`: two to two and a half times the hop."""
+    """Choose `audio.spectrogram.window_seconds`: two to two and a half times the hop."""
     audio = now.input.audio
     if audio is None or audio.waveform:
         return None
@@ -68,7 +68,7 @@ def choose_window(now: Situation) -> Choice | None:
 
 
 def choose_patch(now: Situation) -> Choice | None:
-    """`audio.patch`: 16 rows, or 8 where audio is so short that they would be a single patch."""
+    """Choose `audio.patch`: 16 rows, or 8 if short audio would be a single patch of 16."""
     audio = now.input.audio
     if audio is None or audio.waveform:
         return None
@@ -80,24 +80,24 @@ def choose_patch(now: Situation) -> Choice | None:
 
 
 def choose_mean(now: Situation) -> Choice | None:
-    """`audio.spectrogram.mean`: that of the log energies of some clips."""
+    """Choose `audio.spectrogram.mean`: that of the log energies of some clips."""
     return _of_statistics(now, "mean")
 
 
 def choose_deviation(now: Situation) -> Choice | None:
-    """`audio.spectrogram.deviation`: that of the log energies of some clips."""
+    """Choose `audio.spectrogram.deviation`: that of the log energies of some clips."""
     return _of_statistics(now, "deviation")
 
 
 @functools.lru_cache(maxsize=4)
 def statistics(corpus: CorpusMixture, audio: Audio) -> Statistics | None:
-    """Return mean and deviation of the log energies of views from the middle of some clips; None if none can be read.
+    """Return mean and deviation of the log energies in the middle of some clips; None if none can be read.
 
-    The same clips are taken for the same corpus, and decoded once.
+    The same corpus always gives the same clips, which are decoded once.
 
     Args:
       corpus: the clips.
-      audio: how they are heard, with a spectrogram of mean 0 and deviation 1.
+      audio: the settings, with a spectrogram of mean 0 and deviation 1.
     """
     clips = np.flatnonzero(corpus.has_audio)
     drawn = np.sort(np.random.default_rng(0).permutation(clips)[:SAMPLED])
@@ -111,7 +111,7 @@ def statistics(corpus: CorpusMixture, audio: Audio) -> Statistics | None:
 
 
 def _log_energies(corpus: CorpusMixture, number: int, audio: Audio) -> np.ndarray | None:
-    """The log energies of a clip's middle; None where it can't be read."""
+    """Return the log energies of a clip's middle; None if it cannot be read."""
     from mmvideo.media.decode import MediaError, decode
 
     length = min(float(corpus.seconds[number]), audio.seconds)

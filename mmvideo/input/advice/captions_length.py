@@ -1,4 +1,4 @@
-"""Tokens of captions, counted roughly, before there is a tokenizer."""
+"""Choice of the caption length, from estimated token counts, before there is a tokenizer."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from mmvideo.input.config import Text
 from mmvideo.input.mixture import CorpusMixture
 
 TOKENS = 1.6
-"""Tokens of a word, about, with a small vocabulary."""
+"""Approximate number of tokens in a word, with a small vocabulary."""
 
 LONGEST = 64
-"""Tokens of a caption at most."""
+"""Largest number of tokens in a caption."""
 
 
 def choose_text(now: Situation) -> Choice | None:
-    """`text`: None where no clip has a caption."""
+    """Choose `text`: None if no clip has a caption."""
     if now.input.text is None or any(now.corpus.all_captions()):
         return None
     return Choice(None, "no clip has a caption")
 
 
 def choose_length(now: Situation) -> Choice | None:
-    """`text.length`: what 19 of 20 captions need."""
+    """Choose `text.length`: enough for 19 of 20 captions."""
     text = now.input.text
     if text is None:
         return None
@@ -35,7 +35,7 @@ def choose_length(now: Situation) -> Choice | None:
 
 
 def counted_captions(corpus: CorpusMixture, text: Text | None) -> Captions:
-    """The captions of every clip with as many tokens as they have about, all of them 0, cut at `text.length`."""
+    """Return captions with the estimated number of tokens, all of them 0, cut at `text.length`."""
     if text is None:
         return no_captions(len(corpus))
     counts = np.minimum(_tokens(corpus, text.begin), text.length)
@@ -45,6 +45,6 @@ def counted_captions(corpus: CorpusMixture, text: Text | None) -> Captions:
 
 
 def _tokens(corpus: CorpusMixture, begin: bool) -> Int[np.ndarray, " c"]:
-    """Tokens of every caption, about, with its marks."""
+    """Return the estimated tokens of every caption, marks included."""
     words = [len(text.split()) for texts in corpus.all_captions() for text in texts]
     return np.ceil(np.array(words, np.float64) * TOKENS).astype(np.int64) + 1 + begin

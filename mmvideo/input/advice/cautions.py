@@ -1,4 +1,4 @@
-"""Properties of a corpus that may mislead a classifier, or make its numbers doubtful."""
+"""Warnings about a corpus that may mislead a classifier or make its metrics doubtful."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from mmvideo.input.advice.view_length import LONGEST
 from mmvideo.input.mixture import CorpusMixture
 
 FEW = 5
-"""Clips of a class below which there is little to learn it from."""
+"""Number of clips of a class below which it is hard to learn."""
 
 SHOWN = 6
-"""Names that are listed."""
+"""Largest number of names in a list."""
 
 SMALL = 50
-"""Held-out clips below which a point of accuracy is less than a clip."""
+"""Number of held-out clips below which a single clip is more than two points of accuracy."""
 
 
 def media_cautions(corpus: CorpusMixture) -> Iterator[str]:
-    """Tell of clips that lack a modality which others have, and of clips much longer than a view."""
+    """Yield warnings about clips without a modality that others have, and about clips much longer than a view."""
     count, has = len(corpus), {"video": corpus.has_video, "audio": corpus.has_audio}
     for name, there in has.items():
         if there.any() and not there.all():
@@ -34,12 +34,12 @@ def media_cautions(corpus: CorpusMixture) -> Iterator[str]:
 
 
 def label_cautions(corpus: CorpusMixture, label: str, held_out: CorpusMixture | None) -> Iterator[str]:
-    """Tell of classes with few clips, of unknown ones, and of what the held-out clips can't measure.
+    """Yield warnings about classes with few clips, unknown classes, and the limits of the held-out clips.
 
     Args:
       corpus: the training clips.
-      label: the kind of label that is learned.
-      held_out: the clips that measure; None where there are none.
+      label: label type that is learned.
+      held_out: the clips of the evaluation; None if there are none.
     """
     counts, unknown = class_counts(corpus, label)
     names = corpus.classes[label]
@@ -68,7 +68,7 @@ def label_cautions(corpus: CorpusMixture, label: str, held_out: CorpusMixture | 
 
 
 def class_counts(corpus: CorpusMixture, label: str) -> tuple[np.ndarray, int]:
-    """Clips of each class of a kind of label, and clips of which none is known."""
+    """Return the number of clips in each class of a label type, and the number of clips without a known class."""
     size = len(corpus.classes.get(label, []))
     if label in corpus.labels:
         known = corpus.labels[label][corpus.labels[label] >= 0]

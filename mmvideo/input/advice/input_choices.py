@@ -1,4 +1,4 @@
-"""All fields of the input that can be chosen from the corpus, in the order in which one follows from another."""
+"""All input fields that can be chosen from the corpus, in order of dependence."""
 
 from __future__ import annotations
 
@@ -23,4 +23,4 @@ INPUT: dict[str, Chooser] = {
     "input.packing.tokens": row_budget.choose_tokens,
     "input.packing.clips": row_budget.choose_clips,
 }
-"""What chooses each field, by its dotted name."""
+"""Function that chooses each field, by its dotted name."""

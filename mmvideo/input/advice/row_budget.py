@@ -1,4 +1,4 @@
-"""Token slots and clip slots of a row."""
+"""Choice of token slots and clip slots of a row."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from mmvideo.input.planning.packer import pack
 from mmvideo.stream import MODALITIES
 
 TOGETHER = 3
-"""Clips a row is to hold on average, where they have at most `ROOM` tokens together."""
+"""Average number of clips in a row, if they have at most `ROOM` tokens together."""
 
 ROOM = 1024
 """Tokens of a row beyond which attention costs more than fewer, longer rows save."""
 
 TRIED = 8
-"""Lengths that are tried."""
+"""Number of lengths that are tried."""
 
 SAMPLE = 2048
-"""Clips that are packed to try a row's length."""
+"""Number of clips that are packed to try a length."""
 
 MOST = 64
-"""Clip slots of a row at most."""
+"""Largest number of clip slots in a row."""
 
 
 def choose_tokens(now: Situation) -> Choice:
-    """`packing.tokens`: room for three clips or so, of the lengths that fill rows best."""
+    """Choose `packing.tokens`: enough for about three clips, at the length that fills rows best."""
     needs = _needs(now)
     length, full = _best(needs, _clips(now))
     return Choice(length, f"clips take {spread(needs, 'tokens', 0)}; rows are {full:.0%} full")
 
 
 def choose_clips(now: Situation) -> Choice:
-    """`packing.clips`: as many as come together in the fullest row."""
+    """Choose `packing.clips`: the number of clips in the row with the most."""
     needs, length = _needs(now), now.input.packing.tokens
     if (needs > length).any():
         return Choice(now.input.packing.clips, "not every clip fits a row")
@@ -45,19 +45,19 @@ def choose_clips(now: Situation) -> Choice:
 
 
 def clips_of_a_row(now: Situation) -> float:
-    """Return how many clips a row holds on average, with the slots that the settings have."""
+    """Return the average number of clips in a row with the slots of the settings."""
     needs, packing = _needs(now), now.input.packing
     fitting = np.minimum(needs, packing.tokens)
     return len(fitting) / (int(_rows(fitting, packing.tokens, packing.clips).max()) + 1)
 
 
 def _clips(now: Situation) -> int | None:
-    """Clip slots that the user gave."""
+    """Return the clip slots that the user set, or None."""
     return now.input.packing.clips if now.has_given("packing.clips") else None
 
 
 def _best(needs: Int[np.ndarray, " n"], clips: int | None) -> tuple[int, float]:
-    """The length of a row that is fullest with these clips, the shortest of equals, and how full it is.
+    """Return the row length with the best fill, the shortest of equals, and the fill.
 
     With clips of 100 and 140 tokens and three in a row, lengths from 360 to 480 are tried.
     """
@@ -67,18 +67,18 @@ def _best(needs: Int[np.ndarray, " n"], clips: int | None) -> tuple[int, float]:
     tried = np.linspace(least, max((together + 1) * needs.mean(), least), TRIED)
     lengths = sorted({int(np.ceil(length / 8) * 8) for length in tried})
     full = {length: needs.sum() / (length * (_rows(needs, length, clips or MOST).max() + 1)) for length in lengths}
-    # An eighth of a percent is no reason for a longer row.
+    # A gain of less than an eighth of a percent does not justify a longer row.
     best = max(full.values())
     return next((length, share) for length, share in full.items() if share >= best - 0.00125)
 
 
 def _rows(needs: Int[np.ndarray, " n"], length: int, clips: int) -> Int[np.ndarray, " n"]:
-    """The row of every clip."""
+    """Return the row of every clip."""
     return pack(np.stack([needs, np.ones_like(needs)], axis=1), np.array([length, clips]))
 
 
 def _needs(now: Situation) -> Int[np.ndarray, " m"]:
-    """Encoded tokens of clips with all that they have, a sample of them with the largest among it."""
+    """Return the encoded tokens of a sample of clips with all their modalities; the largest clip is in the sample."""
     corpus, config = now.corpus, now.input
     captions = counted_captions(corpus, config.text)
     found = token_counts.clip_sizes(
@@ -94,13 +94,13 @@ def _needs(now: Situation) -> Int[np.ndarray, " m"]:
     drawn = np.random.default_rng(0).permutation(needs)[:SAMPLE]
     drawn[0] = needs.max()
     if config.text is not None and has[:, 2].any():
-        # Tokens of captions are but counted roughly; the longest fill `text.length`.
+        # Caption tokens are only estimated: assume that the longest captions fill `text.length`.
         drawn[0] = max(drawn[0], needs.max() - captions.words.max(initial=0) + count * config.text.length)
     return drawn
 
 
 def _has(corpus: CorpusMixture, now: Situation) -> np.ndarray:
-    """Which modalities of the run each clip has, `[n, 3]`."""
+    """Return the modalities of the run that each clip has, `[n, 3]`."""
     captioned = np.array([bool(texts) for texts in corpus.all_captions()])
     has = np.stack([corpus.has_video, corpus.has_audio, captioned], axis=1)
     return has & np.array([getattr(now.input, name) is not None for name in MODALITIES])

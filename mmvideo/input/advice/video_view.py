@@ -1,4 +1,4 @@
-"""Frames, their rate and size, and the tubelets they are cut into."""
+"""Choice of frames, frame rate, frame size and tubelets."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from mmvideo.input.advice.choice import Choice, Situation, spread
 from mmvideo.input.advice.view_length import view_seconds, why_seconds
 
 LARGEST = 64
-"""Pixels of a side at most: what two cores train on in minutes. With an accelerator, give more."""
+"""Largest side in pixels, which two cores train on in minutes; set a larger one for an accelerator."""
 
 SMALLEST = 16
 
 FINE = 64
-"""Pixels of a side from which on patches have 16 pixels and not 8."""
+"""Smallest side in pixels with patches of 16 pixels; smaller sides have patches of 8."""
 
 RATE, SLOW = 8.0, 4.0
-"""Frames a second at most, and of views longer than `BRIEF`."""
+"""Largest frames per second, and the same for views longer than `BRIEF`."""
 
 BRIEF = 4.0
-"""Seconds up to which a view has as many as `RATE`."""
+"""Longest view in seconds with the frame rate `RATE`."""
 
 FEW = 16
-"""Frames up to which a tubelet has two of them and not four."""
+"""Largest number of frames with two frames in a tubelet; more frames have four."""
 
 
 def choose_video(now: Situation) -> Choice | None:
-    """`video`: None where no clip has video."""
+    """Choose `video`: None if no clip has video."""
     if now.input.video is None or now.corpus.has_video.any():
         return None
     return Choice(None, "no clip has video")
 
 
 def choose_size(now: Situation) -> Choice | None:
-    """`video.size`: the shorter side of all but the smallest quarter of the clips, in whole patches."""
+    """Choose `video.size`: the shorter side of all but the smallest quarter of the clips, in whole patches."""
     if now.input.video is None:
         return None
     has = now.corpus.has_video
@@ -46,7 +46,8 @@ def choose_size(now: Situation) -> Choice | None:
 
 
 def choose_tubelet(now: Situation) -> Choice | None:
-    """`video.tubelet`: a grid of 2 to 8 patches a side, and two to four frames, that divide what the user gave."""
+    """Choose `video.tubelet`: a grid of 2 to 8 patches a side, and two to four frames, that divide the user's
+    settings."""
     video = now.input.video
     if video is None:
         return None
@@ -61,14 +62,14 @@ def choose_tubelet(now: Situation) -> Choice | None:
 
 
 def choose_rate(now: Situation) -> Choice | None:
-    """`video.fps`: that of the clips, at most 8, or 4 in long views."""
+    """Choose `video.fps`: the rate of the clips, at most 8, or 4 for long views."""
     if now.input.video is None:
         return None
     return Choice(*_rate(now))
 
 
 def choose_frames(now: Situation) -> Choice | None:
-    """`video.frames`: what a view has at the chosen rate, in whole tubelets."""
+    """Choose `video.frames`: the frames of a view at the chosen rate, in whole tubelets."""
     if now.input.video is None:
         return None
     length = now.input.video.tubelet[0]
@@ -88,6 +89,6 @@ def _rate(now: Situation) -> tuple[float, str]:
 
 
 def _frames(now: Situation) -> int:
-    """Frames of a view."""
+    """Return the frames of a view."""
     rate = now.input.video.fps if now.has_given("video.fps") else _rate(now)[0]
     return max(int(view_seconds(now.corpus) * rate + 1e-6), 1)

@@ -1,4 +1,4 @@
-"""Seconds of a clip that are one view."""
+"""Choice of the length of a view in seconds."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from mmvideo.input.advice.choice import Choice, Situation, spread
 from mmvideo.input.mixture import CorpusMixture
 
 LONGEST = 8.0
-"""Seconds of a view at most; of a longer clip each epoch shows another stretch."""
+"""Longest view in seconds; each epoch shows another stretch of a longer clip."""
 
 COVERED = 0.9
-"""Share of the clips that a view is to hold whole."""
+"""Share of the clips that a view holds completely."""
 
 
 def view_seconds(corpus: CorpusMixture) -> float:
-    """The seconds of a view: as long as nine clips of ten, at most `LONGEST`."""
+    """Return the seconds of a view: the length that nine of ten clips do not exceed, at most `LONGEST`."""
     seconds = np.quantile(_lengths(corpus), COVERED)
     return float(min(max(np.ceil(seconds * 10 - 1e-6) / 10, 0.1), LONGEST))
 
 
 def choose_seconds(now: Situation) -> Choice | None:
-    """`audio.seconds`: as long as the video is where the user gave those, else the seconds of a view."""
+    """Choose `audio.seconds`: the length of the video if the user set it, else the seconds of a view."""
     if now.input.audio is None:
         return None
     video = now.input.video
@@ -31,7 +31,7 @@ def choose_seconds(now: Situation) -> Choice | None:
 
 
 def why_seconds(corpus: CorpusMixture) -> str:
-    """The reason for the seconds of a view."""
+    """Return the reason for the seconds of a view."""
     lengths, view = _lengths(corpus), view_seconds(corpus)
     whole = float(np.mean(lengths <= view + 1e-6))
     words = f"clips last {spread(lengths, 's')}"
@@ -41,5 +41,5 @@ def why_seconds(corpus: CorpusMixture) -> str:
 
 
 def _lengths(corpus: CorpusMixture) -> np.ndarray:
-    """Seconds of the clips that have video or audio."""
+    """Return the seconds of the clips that have video or audio."""
     return corpus.seconds[corpus.has_video | corpus.has_audio]
