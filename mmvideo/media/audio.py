@@ -1,4 +1,4 @@
-"""From a sound track to mono samples at one rate, in their place on the clip's clock."""
+"""Decoding of an audio track to mono samples at one rate, aligned with the clock of the clip."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from mmvideo.media.containers.length import LAST_BLOCK
 from mmvideo.media.remix import Mixer
 
 JUMP = 0.05
-"""Seconds by which a frame's time must leave the running count of samples to be a gap; less is rounding."""
+"""Smallest deviation, in seconds, of a frame's time from the running sample count that is a gap; less is rounding."""
 
 
 class SoundTrack:
-    """Decodes a sound track and lays it, mono and resampled, on the clock of the clip.
+    """Decoder of an audio track, which places its mono, resampled samples on the clock of the clip.
 
-    Channels are mixed down with weights that add up to one, so nothing clips; see `mixing`.
+    Channels are mixed down with weights that add up to one, so nothing clips; see `remix`.
 
     Args:
-      stream: the sound track.
+      stream: the audio track.
       origin: time zero in the file's seconds.
-      ending: the declared end of the track, in seconds after time zero; None where it is not declared.
-      start, end: the range in seconds after time zero; `end` may be infinite.
-      sample_rate: samples a second that come out.
-      open_ended: the last packet may be shorter than the others, since the file does not say how many samples it has.
+      ending: declared end of the track, in seconds after time zero; None if it is not declared.
+      start, end: range in seconds after time zero; `end` may be infinite.
+      sample_rate: output samples per second.
+      open_ended: whether the last packet may be shorter than the others, because the file does not declare its length.
 
     Attributes:
-      begin, end: the declared place of the track, in seconds after time zero; 0 and infinity where it is not declared.
-      first, last: where the decoded sound begins and ends; None and minus infinity before there is any.
-      done: nothing more is wanted.
-      damage: all that could not be decoded.
+      begin, end: declared range of the track, in seconds after time zero; 0 and infinity if it is not declared.
+      first, last: start and end of the decoded audio; None and minus infinity before there is any.
+      done: whether nothing more is needed.
+      damage: everything that could not be decoded.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class SoundTrack:
         self._start, self._end, self._sample_rate = start, end, sample_rate
         self._limits = limits
         self._tick, self._open_ended = float(stream.time_base), open_ended
-        # Where the file does not say where the track lies, it may lie anywhere.
+        # A track without a declared range may cover any time.
         self.begin = 0.0 if stream.start_time is None else stream.start_time * self._tick - origin
         self.end = math.inf if ending is None else ending
         self._pieces: list[tuple[float, list[np.ndarray]]] = []
@@ -65,7 +65,7 @@ class SoundTrack:
         self.damage = Damage()
 
     def feed(self, packet: Any) -> None:
-        """The track's next packet; an empty one is the end of the track."""
+        """Process the track's next packet; an empty one is the end of the track."""
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is not None and stamp * self._tick - self._origin >= self._end:
             self.done = True
@@ -88,11 +88,13 @@ class SoundTrack:
             self._take(frame)
 
     def _take(self, frame: Any) -> None:
-        """Append a decoded frame; a jump in its time begins a new piece."""
+        """Append a decoded frame; a jump in its time begins a new segment."""
         time = self._expected if frame.pts is None else frame.pts * self._tick - self._origin
         if time == -math.inf:
             time = 0.0
         check_time(self._expected, time, self._limits, "sound")
+        # The count of samples is more precise than time stamps: 1.000 s of samples and a stamp of 1.001 s is no gap,
+        # 1.2 s is.
         if abs(time - self._expected) > JUMP:
             self._flush()
             self._pieces.append((time, []))
@@ -112,18 +114,19 @@ class SoundTrack:
             )
 
     def _flush(self) -> None:
-        """Collect what the mixer holds."""
+        """Collect the samples held by the mixer."""
         if self._pieces:
             self._append(self._mixer.flush())
 
     def _pad_off(self) -> None:
-        """Block codecs fill up their last block; what lies a block's length past the declared end is no sound."""
+        """Cut the padding of the last block: block codecs fill it up past the declared end of the audio."""
         if 0 < self.last - self.end < LAST_BLOCK:
             self.last = self.end
             self._end = min(self._end, self.end)
 
     def samples(self) -> Float[np.ndarray, " S"] | None:
-        """The sound of the range, from `start` to where it ends, silent in gaps; None if there is none in it."""
+        """Return the samples of the range, from `start` to the end of the audio, silent in gaps; None if there are
+        none."""
         self._flush()
         if self._mixer.repaired:
             self.damage.note("samples are no finite numbers and read as silence", count=self._mixer.repaired)
@@ -140,6 +143,7 @@ class SoundTrack:
             return None
         out = np.zeros(length, np.float32)
         for at, chunk in placed:
+            # A chunk of 5 samples at -2, of an output of 10: its samples 2 to 5 go to 0 to 3.
             first, last = max(at, 0), min(at + len(chunk), length)
             if first < last:
                 out[first:last] = chunk[first - at : last - at]

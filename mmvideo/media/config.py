@@ -1,4 +1,4 @@
-"""Settings of the media room: the limits of a file, and how sound becomes a spectrogram."""
+"""Settings of media: limits of a file, and spectrograms."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Literal
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Bounds of what is read, which every real film keeps; a file beyond them is refused before it takes memory.
+    """Limits of what is read, which every real film respects; a file beyond them is refused before it takes memory.
 
     Attributes:
-      pixels: of a picture, width times height; 8K is half of the default.
-      seconds: length of a file.
-      gap: seconds from one time stamp of a track to the next.
-      lowest_rate, highest_rate: samples a second of the sound.
-      frame_bytes: of the RGB frames that one call decodes, and of the samples, so of what it gives back.
+      pixels: largest width times height of a frame; 8K is half of the default.
+      seconds: longest duration of a file, in seconds.
+      gap: longest time from one time stamp of a track to the next, in seconds.
+      lowest_rate, highest_rate: range of audio sample rates, in Hz.
+      frame_bytes: largest size in bytes of the RGB frames, and of the samples, that one call decodes and returns.
     """
 
     pixels: int = 8192 * 8192
@@ -28,7 +28,7 @@ class Limits:
 
 
 LIMITS = Limits()
-"""The default bounds."""
+"""The default limits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,29 +38,28 @@ class Spectrogram:
     Attributes:
       kind: `kaldi` follows Kaldi's fbank (pre-emphasis, DC removal, mel in Kaldi's scale, log of power);
         `log_mel` follows the short-time Fourier transform with a mel filter bank and a log.
-      sample_rate: samples a second of the sound that comes in.
-      window_seconds: length of a window.
-      hop_seconds: time from one window to the next; a spectrogram has `1 / hop_seconds` rows a second.
-      bins: mel bins, `M`.
+      sample_rate: sample rate of the input audio, in Hz.
+      window_seconds: length of a window, in seconds.
+      hop_seconds: time from one window to the next, in seconds; a spectrogram has `1 / hop_seconds` rows a second.
+      bins: number of mel bins, `M`.
       window: shape of the window.
-      low_hz: lower edge of the lowest mel filter.
-      high_hz: upper edge of the highest; None is half the sample rate.
-      mean: subtracted from the log energies.
-      deviation: the log energies are divided by it after that (AST divides by twice its statistic).
+      low_hz: lower edge of the lowest mel filter, in Hz.
+      high_hz: upper edge of the highest mel filter, in Hz; None is half the sample rate.
+      mean: value subtracted from the log energies.
+      deviation: divisor of the log energies after that (AST divides by twice its statistic).
       mel: for `log_mel`: HTK's mel scale with filters of height one (TensorFlow's), or Slaney's
         with filters of area one (librosa's). Kaldi's scale is HTK's.
-      spectrum: for `log_mel`: whether the filters add up magnitudes or powers. Kaldi's add up powers.
-      offset: for `log_mel`: added before the log. Kaldi floors at 2^-23 instead.
-      floor: for `log_mel`: the least energy before the log (Whisper, CLAP: 1e-10); None: there is none.
-      drop: for `log_mel`: log energies more than this below the loudest of the sound are raised to that (Whisper:
-        8 ln 10); None: they stay.
-      periodic: for `log_mel`: a window that repeats smoothly, as one cut from a longer one. Kaldi's is symmetric.
-      edges: for `log_mel`: `end` begins a window at every hop and reads silence after the end
-        (TensorFlow's `pad_end`); `centre` centres one on every hop, with silence at both ends
-        (librosa); `centre_cut` leaves out the last of those, as Whisper does. Kaldi keeps only windows that fit in
-        the sound.
-      padding: for `centre` and `centre_cut`: what lies beyond the ends, `silence` or the sound turned round
-        (`reflect`; Whisper, CLAP).
+      spectrum: for `log_mel`: input of the filters, magnitudes or powers. Kaldi's filters sum powers.
+      offset: for `log_mel`: constant added before the log. Kaldi has a floor of 2^-23 instead.
+      floor: for `log_mel`: smallest energy before the log (Whisper, CLAP: 1e-10); None for no floor.
+      drop: for `log_mel`: range below the loudest log energy of the audio to which lower ones are raised (Whisper:
+        8 ln 10); None leaves them.
+      periodic: for `log_mel`: whether the window is periodic, as if cut from a longer one. Kaldi's is symmetric.
+      edges: for `log_mel`: `end` starts a window at every hop and reads silence after the end (TensorFlow's `pad_end`);
+        `centre` centres a window on every hop, with padding at both ends (librosa); `centre_cut` leaves out the last of
+        those, as Whisper does. Kaldi keeps only windows that fit in the audio.
+      padding: for `centre` and `centre_cut`: content beyond the ends, `silence` or the reversed audio (`reflect`;
+        Whisper, CLAP).
     """
 
     kind: Literal["kaldi", "log_mel"] = "kaldi"
@@ -107,16 +106,18 @@ MERLOT_RESERVE = Spectrogram(
     low_hz=20.0, high_hz=11025.0, mean=-2.302585092994046, deviation=1.0, mel="slaney", spectrum="power",
     offset=0.1, periodic=False, edges="centre",
 )  # fmt: skip
-"""MERLOT Reserve (Zellers et al. 2022, section 3.2): librosa's, as log(power + 0.1) - log(0.1). It scales
-each sound to a peak of one first, which is left to the caller."""
+"""MERLOT Reserve (Zellers et al. 2022, section 3.2): librosa's, as log(power + 0.1) - log(0.1).
+
+The original first scales each audio to a peak of one, which is left to the caller.
+"""
 
 WHISPER = Spectrogram(
     kind="log_mel", bins=80, low_hz=0.0, high_hz=8000.0, mean=-4 * math.log(10), deviation=4 * math.log(10),
     mel="slaney", spectrum="power", offset=0.0, edges="centre_cut", floor=1e-10, drop=8 * math.log(10),
     padding="reflect",
 )  # fmt: skip
-"""Whisper (Radford et al. 2022, section 2.2; its code, `log_mel_spectrogram`): (log10 + 4) / 4, of sound that is filled
-up to 30 s with silence."""
+"""Whisper (Radford et al. 2022, section 2.2; its code, `log_mel_spectrogram`): (log10 + 4) / 4, of audio padded with
+silence to 30 s."""
 
 CLAP = Spectrogram(
     kind="log_mel", sample_rate=48000, window_seconds=1024 / 48000, bins=64, low_hz=0.0, high_hz=14000.0, mean=0.0,

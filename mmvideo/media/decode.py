@@ -1,8 +1,7 @@
-"""Decode a media file, or a part of it, into frames and samples that share one clock.
+"""Decoder of a media file, or a part of it, into frames and samples on one clock.
 
-Both tracks are read in one pass over the file. Time zero is the first picture (or, without video,
-the first sound), so a sample `n` belongs to the instant `n / sample_rate` of the pictures whatever
-stamps the container gives them.
+Both tracks are read in one pass over the file. Time zero is the first frame (or, without video, the first sample), so
+sample `n` belongs to time `n / sample_rate` of the video, whatever the container's time stamps.
 """
 
 from __future__ import annotations
@@ -39,17 +38,17 @@ from mmvideo.media.frames.frame_selection import SLACK, PacketGate, Selection
 __all__ = ["Clip", "MediaError", "MediaInfo", "MediaSource", "decode"]
 
 PREROLL = 0.1
-"""Seconds of sound decoded ahead of the range: codecs overlap their blocks (Opus asks for 80 ms, RFC 7845, 4.6)."""
+"""Seconds of audio decoded before the range: codecs overlap their blocks (Opus asks for 80 ms, RFC 7845, 4.6)."""
 
 SEEK_BACK = (0.0, 2.0, 15.0)
-"""Seconds by which a seek that came out too late is repeated earlier; after these the file is opened anew and read
-from its start, since a seek to the start may come out late as well (MPEG transport streams)."""
+"""Seconds by which a late seek is repeated earlier. After these the file is opened again and read from its start,
+because a seek to the start may be late as well (MPEG transport streams)."""
 
 INTERLEAVE = 10.0
-"""Seconds by which one track may run ahead of the other in the file; a track silent for longer is over."""
+"""Seconds by which one track may precede the other in the file; a track without packets for longer has ended."""
 
 MISSING = 0.15
-"""Seconds by which a file may end before its declared end and still be whole: a block of sound, and a frame."""
+"""Seconds by which an intact file may end before its declared end: a block of audio, and a frame."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,15 +56,14 @@ class Clip:
     """A decoded clip.
 
     Attributes:
-      frames: pixels in [0, 255]; None if there is no picture, or none was asked for.
-      times: when each frame begins, in seconds after `start`; for `fps` and `times` the instants
-        asked for, at which the frames are on show.
-      samples: mono sound in [-1, 1], beginning at `start`; None if there is none in the range, or none
-        was asked for. Shorter than the pictures if the sound ends first.
-      sample_rate: samples a second.
+      frames: pixels in [0, 255]; None if there is no video, or it was not requested.
+      times: start of each frame, in seconds after `start`; for `fps` and `times` the requested times instead.
+      samples: mono audio in [-1, 1], from `start`; None if the range has none, or it was not requested. Shorter than
+        the video if the audio ends first.
+      sample_rate: samples per second.
       seconds: length of the clip: to `end`, or to the end of the longer track.
-      damage: every reason to think that the file ends before it should or that a part of it could not be decoded,
-        with the numbers that disagree; empty for a file that is whole.
+      damage: every sign that the file ends early or that a part of it could not be decoded, with the numbers that
+        disagree; empty for an intact file.
     """
 
     frames: UInt8[np.ndarray, "T H W 3"] | None
@@ -77,7 +75,7 @@ class Clip:
 
     @property
     def truncated(self) -> bool:
-        """Whether the file ends before it should, or a part of it could not be decoded."""
+        """Whether the file ends early, or a part of it could not be decoded."""
         return bool(self.damage)
 
 
@@ -98,26 +96,25 @@ def decode(
     tone_map: bool = True,
     limits: Limits = LIMITS,
 ) -> Clip:
-    """Decode a file's picture and sound.
+    """Decode a file's video and audio.
 
-    A frame is on show from its own time until the next one's; the last stays on show.
+    A frame is shown from its own time until the next one's; the last one stays.
 
     Args:
       source: a path, or the bytes of a whole file.
-      start, end: the range in seconds after time zero, exact to the frame and the sample; None is the file's end.
-      fps: give the frames on show at `start + k / fps`; None and no `times` gives every frame.
-      times: give the frames on show at `start + times`, ascending, and decode no more than they need.
-      short_side: resize so that the shorter side has so many pixels, in proportion.
-      size: resize to this height and width, whatever the proportions.
-      kernel: the resize kernel, one of `area`, `bilinear`, `bicubic`, `lanczos`, as swscale defines them.
-      sample_rate: samples a second of the sound.
-      video, audio: whether to decode the picture and the sound.
-      deinterlace, tone_map: whether to make whole pictures of fields, and to bring HLG and PQ to BT.709.
-      limits: bounds beyond which a file is refused.
+      start, end: range in seconds after time zero, exact to the frame and the sample; None is the file's end.
+      fps: return the frames shown at `start + k / fps`; None and no `times` returns every frame.
+      times: return the frames shown at `start + times`, ascending, and decode no more than they need.
+      short_side: length of the shorter side in pixels after a proportional resize.
+      size: height and width in pixels after a resize, whatever the proportions.
+      kernel: resize kernel, one of `area`, `bilinear`, `bicubic`, `lanczos`, as swscale defines them.
+      sample_rate: samples per second of the audio.
+      video, audio: whether to decode video and audio.
+      deinterlace, tone_map: whether to make whole frames of fields, and to convert HLG and PQ to BT.709.
+      limits: limits beyond which a file is refused.
 
     Returns:
-      The clip. A file without a track that was asked for gives None there; only one that has
-      neither of what was asked for is an error.
+      The clip. A requested track that the file lacks is None; a file with none of the requested tracks is an error.
 
     Raises:
       MediaError: the file cannot be opened, nothing of it can be decoded, or `start` lies after its end.
@@ -147,12 +144,12 @@ def decode(
 
 
 def _asked(container: Any, tracks: Tracks, name: str, video: bool, audio: bool) -> Tracks:
-    """Return the tracks that are asked for.
+    """Return the requested tracks.
 
     Raises:
       MediaError: the file has none of them.
     """
-    # Sound by itself may end before the picture, which is no damage; the last picture stays on show.
+    # Audio alone may end before the video without damage, so its own declared end counts.
     ending, sure = tracks.ending, tracks.sure
     if not video:
         ending, sure = declared_end(container, (tracks.audio,), tracks.origin)
@@ -165,7 +162,7 @@ def _asked(container: Any, tracks: Tracks, name: str, video: bool, audio: bool) 
 
 @dataclasses.dataclass(frozen=True)
 class _Request:
-    """What is asked of a file, `end` infinite for its end."""
+    """Request for a file; `end` is infinite for its end."""
 
     name: str
     start: float | int
@@ -178,7 +175,7 @@ class _Request:
 
 
 class _Reading:
-    """A pass over an open container, or several if a seek comes out too late."""
+    """A pass over an open container, or several if a seek is late."""
 
     def __init__(self, container: Any, tracks: Tracks, request: _Request, painter: FrameConverter):
         from av.stream import Discard
@@ -195,7 +192,7 @@ class _Reading:
         self._broken = Damage()
 
     def clip(self, may_seek: bool) -> Clip | None:
-        """Read what is asked for; None if every seek came out late, and only a fresh container is at its start."""
+        """Read the request; return None if every seek was late, and only a newly opened container is at its start."""
         if not may_seek or self._first_wanted() <= 0 or not seekable(self._container, self._tracks):
             self._prepare(sought=False)
             self._read()
@@ -210,11 +207,11 @@ class _Reading:
         return None
 
     def _first_wanted(self) -> float:
-        """The earliest time, in seconds after time zero, from which anything must be decoded."""
+        """Return the earliest time, in seconds after time zero, that must be decoded."""
         return self._selection_start() if self._tracks.audio is None else self._request.start - PREROLL
 
     def _seek(self, target: float) -> bool:
-        """Go to a key frame at or before a time; False if that is the start, or the seek fails."""
+        """Seek to a key frame at or before a time; return False if that is the start, or the seek fails."""
         import av
 
         leader = self._tracks.video or self._tracks.audio
@@ -240,7 +237,7 @@ class _Reading:
             self._sound = SoundTrack(tracks.audio, tracks.origin, ending, *reach, request.open_ended, request.limits)
 
     def _read(self) -> None:
-        """Send every packet its way until both tracks have what they need."""
+        """Pass every packet to its track until both tracks have what they need."""
         import av
 
         video, gate, selection, sound = self._tracks.video, self._gate, self._selection, self._sound
@@ -260,13 +257,13 @@ class _Reading:
             selection.finish()
 
     def _past(self, packet: Any) -> bool:
-        """Whether a packet lies so far after the range that nothing of it can follow."""
+        """Return whether a packet is so far after the range that no later packet can belong to it."""
         if self._request.end == math.inf or packet.dts is None:
             return False
         return float(packet.dts * packet.time_base) - self._tracks.origin > self._request.end + INTERLEAVE
 
     def _late(self) -> bool:
-        """Tell if a seek came out after the first picture wanted, or after the first sound that there may be."""
+        """Return whether a seek arrived after the first requested frame, or after the first audio of the range."""
         selection, sound = self._selection, self._sound
         if selection is not None and (selection.first is None or selection.first > self._selection_start() + SLACK):
             return True
@@ -275,7 +272,7 @@ class _Reading:
         return sound.first is None or sound.first > max(sound.begin, self._request.start) + SLACK
 
     def _selection_start(self) -> float:
-        """The first instant whose picture is wanted."""
+        """Return the time of the first requested frame."""
         request = self._request
         return request.start + (0.0 if request.times is None else float(request.times[0]))
 
@@ -298,17 +295,17 @@ class _Reading:
         )  # fmt: skip
 
     def _last(self) -> float | None:
-        """The end of what was decoded, in seconds after time zero; None if that is nothing."""
+        """Return the end of the decoded media, in seconds after time zero; None if nothing was decoded."""
         last = max(t.last for t in (self._selection, self._sound) if t is not None)
         return None if last == -math.inf else last
 
     def _reasons(self) -> str:
-        """All that went wrong on the way, in words."""
+        """Return descriptions of all faults."""
         records = [t.damage for t in (self._gate, self._sound) if t is not None]
         return "; ".join(phrase for damage in (self._broken, *records) for phrase in damage.words())
 
     def _damage(self, last: float) -> str:
-        """Damage met on the way, and an end well before the declared one, with both lengths."""
+        """Return the faults, and an end well before the declared one, with both lengths."""
         reasons, ending = self._reasons(), self._tracks.ending
         done = all(t.done for t in (self._selection, self._sound) if t is not None)
         missing = min(self._request.end, ending or 0.0) - last

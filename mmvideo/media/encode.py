@@ -1,4 +1,4 @@
-"""Write frames and samples as an MP4 file: H.264 and AAC, the pair that every player knows."""
+"""Encoder of frames and samples to an MP4 file: H.264 and AAC, which every player supports."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ AAC_FRAME = 1024
 """Samples in a block of AAC."""
 
 DEFAULT_SECONDS = Fraction(1, 25)
-"""How long a single frame stays if nothing tells."""
+"""Duration of a single frame without other information."""
 
 
 def encode(
@@ -48,24 +48,24 @@ def encode(
     preset: str = "veryfast",
     audio_bitrate: int = 64000,
 ) -> None:
-    """Write a clip as MP4. The file appears whole or not at all, under its name only when it is complete.
+    """Write a clip as MP4. The file appears under its name only when it is complete.
 
     Args:
-      path: where to write; its folder must exist.
-      frames: pixels in [0, 255]; None writes sound alone. A size with an odd side is kept by coding
-        the colours at full resolution (4:4:4), which some players, though no decoder here, refuse.
-      fps: frames a second; None with `times`.
-      times: when each frame begins instead, in seconds, ascending.
-      seconds: with `times`: when the last frame ends; None lets it stay as long as the one before.
-      samples: mono sound in [-1, 1], which begins with the first frame; None writes pictures alone.
-      sample_rate: samples a second, one of `AAC_RATES`.
+      path: output path; its folder must exist.
+      frames: pixels in [0, 255]; None writes audio alone. A size with an odd side is kept by coding colours at full
+        resolution (4:4:4), which some players, though no decoder here, refuse.
+      fps: frames per second; None with `times`.
+      times: start of each frame instead, in seconds, ascending.
+      seconds: with `times`: end of the last frame; None gives it the duration of the frame before.
+      samples: mono audio in [-1, 1], which starts with the first frame; None writes video alone.
+      sample_rate: samples per second, one of `AAC_RATES`.
       crf: x264's constant rate factor: 0 is lossless, 51 the worst; 23 is its default.
-      gop: most frames from one key frame to the next; None lets x264 choose.
+      gop: largest number of frames from one key frame to the next; None lets x264 choose.
       preset: x264's preset, from `ultrafast` to `veryslow`.
-      audio_bitrate: bits a second of the sound.
+      audio_bitrate: bits per second of the audio.
 
     Raises:
-      ValueError: nothing to write, a wrong shape or type, a rate that AAC does not have.
+      ValueError: nothing to write, a wrong shape or type, or a rate that AAC does not have.
       OSError: the file cannot be written.
     """
     import av
@@ -87,10 +87,11 @@ def encode(
 def _stamps(
     count: int, fps: float | int | Fraction | None, times: np.ndarray | None, seconds: float | None
 ) -> tuple[list[int], Fraction, Fraction]:
-    """When each frame begins, and the last one ends, in ticks; the rate on average; the length of a tick in seconds."""
+    """Return the start of each frame and the end of the last one in ticks, the average rate, and a tick in seconds."""
     if times is None:
         rate = Fraction(fps).limit_denominator(100000)
         return list(range(count + 1)), rate, 1 / rate
+    # Times 0, 0.04 and 0.1 s are ticks 0, 3600 and 9000 of 1 / 90000 s; the last frame stays 5400 more.
     ticks = [round(float(time) / TIME_BASE) for time in times]
     step = ticks[-1] - ticks[-2] if count > 1 else round(DEFAULT_SECONDS / TIME_BASE)
     end = ticks[-1] + step if seconds is None else round(seconds / TIME_BASE)
@@ -103,7 +104,7 @@ def _write(
     container: Any, picture: Any, frames: np.ndarray | None, stamps: list[int] | None, sound: Any,
     samples: np.ndarray | None,
 ) -> None:  # fmt: skip
-    """Encode both tracks in step, so that each second's sound stands next to its pictures in the file."""
+    """Encode both tracks in parallel, so that the audio of each second is beside its frames in the file."""
     blocks = iter(()) if sound is None else _sound_packets(sound, np.asarray(samples, np.float32))
     said = 0.0
     if picture is not None:
@@ -118,7 +119,7 @@ def _write(
 
 
 def _picture_packets(stream: Any, frames: np.ndarray, stamps: list[int]) -> Iterator[tuple[list[Any], int]]:
-    """Packets of each frame and the tick at which it begins, then those that the encoder still holds."""
+    """Yield the packets of each frame and the tick of its start, then the packets that the encoder still holds."""
     import av
     from av.video.reformatter import Colorspace
 
@@ -134,7 +135,7 @@ def _picture_packets(stream: Any, frames: np.ndarray, stamps: list[int]) -> Iter
 
 
 def _sound_packets(stream: Any, samples: np.ndarray) -> Iterator[tuple[float, list[Any]]]:
-    """End in seconds and packets of each block of samples, then what the encoder still holds."""
+    """Yield the end in seconds and the packets of each block of samples, then the rest from the encoder."""
     import av
 
     rate = stream.codec_context.sample_rate

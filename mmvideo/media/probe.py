@@ -1,4 +1,4 @@
-"""What a media file holds, told from its headers."""
+"""Contents of a media file, from its headers."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from mmvideo.media.frames.webp import probe_webp
 
 
 def probe(source: MediaSource, limits: Limits = LIMITS) -> MediaInfo:
-    """What a file holds, from its headers; packets are counted, not decoded, where the headers are silent.
+    """Return the contents of a file from its headers; missing counts come from packets, without decoding.
 
     Raises:
-      MediaError: the file cannot be opened, has neither picture nor sound, or lies beyond the limits.
+      MediaError: the file cannot be opened, has neither video nor audio, or exceeds the limits.
     """
     name = source_name(source)
     with media_errors(name):
@@ -69,7 +69,8 @@ def _probe(source: MediaSource, name: str, limits: Limits) -> MediaInfo:
 
 
 def _rotation(container: Any, video: Any) -> int:
-    """Rotation of the picture, which PyAV tells of frames only: decode one. The container is past its start then."""
+    """Return the rotation of the video. PyAV reports it only for frames, so one is decoded, which moves the
+    container."""
     import av
 
     try:

@@ -1,4 +1,4 @@
-"""Decoded sound of any layout as mono or stereo of one rate, without a sample that is no number."""
+"""Conversion of decoded audio of any layout to mono or stereo at one rate, with finite samples only."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any
 import numpy as np
 
 MIX_DOWN = {"rematrix_maxval": "1.0"}
-"""Makes the weights of the channels add up to one, which swresample else does for integer samples alone."""
+"""Option that makes the channel weights add up to one, which swresample otherwise does for integer samples only."""
 
 LOUDEST = 1e4
-"""Full scales beyond which a float sample is no sound: a file of integers that is read as floats, or damage."""
+"""Largest magnitude of a float sample, in full scales; more is an integer read as float, or damage."""
 
 MOST_PLANES = 7
-"""Channels of a planar frame whose samples PyAV reaches safely; of more it counts the planes wrong."""
+"""Largest number of planar channels that PyAV reads safely; it miscounts the planes of more."""
 
 
 class Mixer:
-    """Mixes and resamples frames, one after another, with weights that add up to one, so nothing clips.
+    """Mixer and resampler of successive frames, with weights that add up to one, so nothing clips.
 
     Layouts that swresample cannot mix (ambisonics, 9 or 32 channels) give the mean of their channels. Samples that are
     NaN, infinite or beyond `LOUDEST` become silence before they can spread, and are counted.
 
     Args:
       layout: `mono` or `stereo`.
-      sample_rate: samples a second that come out.
+      sample_rate: output samples per second.
 
     Attributes:
-      repaired: number of samples that were made silence.
+      repaired: number of samples replaced by silence.
     """
 
     def __init__(self, layout: str, sample_rate: int):
@@ -40,7 +40,8 @@ class Mixer:
         self.repaired = 0
 
     def mix(self, frame: Any) -> list[Any]:
-        """Return what a frame gives, planar floats without stamps; what it still holds comes with later ones."""
+        """Return the output for a frame, as planar floats without time stamps; samples still held come with later
+        frames."""
         # A stamp on the frame would let the filter graph stretch or pad.
         frame.pts = None
         source = (frame.format.name, frame.layout.name, frame.sample_rate)
@@ -50,7 +51,7 @@ class Mixer:
         return done + [piece for plain in self._plain(frame) for piece in self._resample(plain)]
 
     def flush(self) -> list[Any]:
-        """Return what is still held; the next frame begins anew."""
+        """Return the samples still held; the next frame starts afresh."""
         self._source = None
         plain = [] if self._unpacker is None else self._unpacker.resample(None)
         out = [piece for frame in plain for piece in self._resample(self._repair(frame))]
@@ -75,13 +76,13 @@ class Mixer:
             self._resampler = AudioResampler("fltp", self._layout, self._sample_rate, options=MIX_DOWN)
 
     def _plain(self, frame: Any) -> list[Any]:
-        """The frame, or what it is as packed floats, repaired."""
+        """Return the frame, converted to packed floats if necessary, and repaired."""
         if self._unpacker is not None:
             return [self._repair(piece) for piece in self._unpacker.resample(frame)]
         return [self._repair(frame)] if frame.format.name in ("flt", "fltp") else [frame]
 
     def _repair(self, frame: Any) -> Any:
-        """The frame of floats with silence for what is no number."""
+        """Return the frame of floats with silence in place of invalid samples."""
         count = frame.samples * (1 if frame.format.is_planar else frame.layout.nb_channels)
         for plane in frame.planes:
             samples = np.frombuffer(plane, np.float32)[:count]
@@ -99,7 +100,7 @@ class Mixer:
 
 @functools.cache
 def _mixable(layout: str, target: str) -> bool:
-    """Tell if swresample has weights for a layout; it only says so when it is asked to mix, which takes 2 ms."""
+    """Return whether swresample has weights for a layout; only an attempt to mix, which takes 2 ms, shows it."""
     import av
 
     silence = av.AudioFrame(format="flt", layout=layout, samples=64)
@@ -113,7 +114,7 @@ def _mixable(layout: str, target: str) -> bool:
 
 
 def _mean(frame: Any, layout: str) -> Any:
-    """The mean of a packed frame's channels, in each channel of a layout: swresample would make it 3 dB less."""
+    """Return the mean of a packed frame's channels, in each channel of a layout; swresample's would be 3 dB less."""
     import av
 
     channels = frame.layout.nb_channels

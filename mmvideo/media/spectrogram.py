@@ -1,7 +1,7 @@
-"""Sound to log spectrograms: Kaldi filter banks and log-mel, in NumPy for the loader and in JAX for the device.
+"""Log spectrograms of audio: Kaldi filter banks and log-mel, in NumPy for the loader and in JAX for the device.
 
-One implementation serves both: `xp` is the array module. Windows and mel filters are made once a
-configuration, in float64, and kept.
+One implementation serves both: `xp` is the array module. Windows and mel filters are made once for each configuration,
+in float64, and cached.
 """
 
 from __future__ import annotations
@@ -32,30 +32,30 @@ __all__ = [
 ]
 
 KALDI_PREEMPHASIS = 0.97
-"""Share of the sample before that is taken off each sample (Kaldi, `FrameExtractionOptions`)."""
+"""Share of the previous sample that is subtracted from each sample (Kaldi, `FrameExtractionOptions`)."""
 
 KALDI_FLOOR = float(np.finfo(np.float32).eps)
-"""Least energy before the log (Kaldi, `FbankComputer::Compute`)."""
+"""Smallest energy before the log (Kaldi, `FbankComputer::Compute`)."""
 
 POVEY_POWER = 0.85
-"""Kaldi's own window is Hann's to this power (Kaldi, `FeatureWindowFunction`)."""
+"""Exponent that turns Hann's window into Kaldi's own (Kaldi, `FeatureWindowFunction`)."""
 
 
 def spectrogram(samples: Float[Any, "*batch S"], config: Spectrogram, xp: ModuleType = np) -> Float[Any, "*batch T M"]:
-    """The normalised log spectrogram, `(log energy - mean) / deviation`, in float32.
+    """Return the normalised log spectrogram, `(log energy - mean) / deviation`, in float32.
 
     Args:
-      samples: sound in [-1, 1] at `config.sample_rate`, for JAX of a static length.
-      config: which spectrogram.
+      samples: audio in [-1, 1] at `config.sample_rate`; for JAX of a static length.
+      config: settings of the spectrogram.
       xp: `numpy` or `jax.numpy`.
 
     Returns:
       `T = frame_count(S, config)` rows of `M = config.bins` mel bins, low ones first.
 
     Raises:
-      ValueError: a configuration that makes no filter bank.
+      ValueError: the configuration gives no filter bank.
     """
-    # The transform of a clear tone needs float64: in float32 what lies 60 dB below the tone is lost in
+    # The transform of a pure tone needs float64: in float32, content 60 dB below the tone is lost in
     # rounding. On an accelerator float64 is off or slow, and that rounding is accepted.
     wide = np.float64 if xp is np else np.float32
     # SciPy transforms many rows at a time, several times as fast as NumPy, to the same values.
@@ -84,9 +84,10 @@ def spectrogram(samples: Float[Any, "*batch S"], config: Spectrogram, xp: Module
 
 
 def frame_count(samples: int, config: Spectrogram) -> int:
-    """Rows of the spectrogram of so many samples."""
+    """Return the number of rows of the spectrogram of this many samples."""
     hop, length = _hop_samples(config), _window_samples(config)
     if config.kind == "kaldi":
+        # 1 s at 16 kHz, windows of 400 samples every 160: 1 + 15600 // 160 = 98 rows with Kaldi, 100 with `end`.
         return 0 if samples < length else 1 + (samples - length) // hop
     if config.edges == "end":
         return -(-samples // hop)
@@ -94,13 +95,15 @@ def frame_count(samples: int, config: Spectrogram) -> int:
 
 
 def _cut(samples: Any, config: Spectrogram, xp: ModuleType) -> Any:
-    """Overlapping windows of the samples, `[..., T, window]`."""
+    """Return overlapping windows of the samples, `[..., T, window]`."""
     count, length, hop = frame_count(samples.shape[-1], config), _window_samples(config), _hop_samples(config)
     centred = config.kind == "log_mel" and config.edges != "end"
+    # 1000 samples, windows of 400 every 160, centred: 7 rows need 200 samples before and 6 * 160 + 400 - 1200 = 160
+    # after.
     before = length // 2 if centred else 0
     after = max(0, (count - 1) * hop + length - before - samples.shape[-1])
     if before or after:
-        # A sound shorter than half a window has nothing to be turned round.
+        # Audio shorter than the padding cannot be reflected, so silence pads it.
         turned = centred and config.padding == "reflect" and samples.shape[-1] > max(before, after)
         around = [(0, 0)] * (samples.ndim - 1) + [(before, after)]
         samples = xp.pad(samples, around, mode="reflect" if turned else "constant")
@@ -118,14 +121,14 @@ def _hop_samples(config: Spectrogram) -> int:
 
 
 def _fft_length(config: Spectrogram) -> int:
-    """Kaldi rounds the window up to a power of two; the others transform the window itself."""
+    """Return the length of the transform: Kaldi rounds the window up to a power of two, the others use the window."""
     length = _window_samples(config)
     return 2 ** math.ceil(math.log2(length)) if config.kind == "kaldi" else length
 
 
 @functools.lru_cache(maxsize=32)
 def _window(config: Spectrogram) -> np.ndarray:
-    """The window function, `[window]` float64."""
+    """Return the window function, `[window]` float64."""
     name, length = config.window, _window_samples(config)
     periodic = config.kind == "log_mel" and config.periodic
     phase = 2 * np.pi * np.arange(length) / (length if periodic else length - 1)
@@ -135,9 +138,9 @@ def _window(config: Spectrogram) -> np.ndarray:
 
 
 def _mel_energy(spectrum: np.ndarray, config: Spectrogram) -> np.ndarray:
-    """`spectrum @ filters`, `[..., T, M]`, without the zeros: a bin of the spectrum is in two filters at most.
+    """Return `spectrum @ filters`, `[..., T, M]`, by a sparse product: a spectrum bin is in at most two filters.
 
-    A dense product would wake the threads of the linear algebra in each of the loader's threads.
+    A dense product would start the threads of the linear algebra library in each of the loader's threads.
     """
     rows = spectrum.reshape(-1, spectrum.shape[-1])
     energy = (_sparse_mel_filters(config) @ rows.T).T
@@ -146,16 +149,16 @@ def _mel_energy(spectrum: np.ndarray, config: Spectrogram) -> np.ndarray:
 
 @functools.lru_cache(maxsize=32)
 def _sparse_mel_filters(config: Spectrogram) -> scipy.sparse.csr_matrix:
-    """The transposed filters, `[M, fft_length // 2 + 1]`."""
+    """Return the transposed filters, `[M, fft_length // 2 + 1]`."""
     return scipy.sparse.csr_matrix(_mel_filters(config).T)
 
 
 @functools.lru_cache(maxsize=32)
 def _mel_filters(config: Spectrogram) -> np.ndarray:
-    """Triangular mel filters, `[fft_length // 2 + 1, M]` float32.
+    """Return triangular mel filters, `[fft_length // 2 + 1, M]` float32.
 
-    HTK's triangles are straight in mel, Slaney's in hertz; Kaldi's and TensorFlow's leave out what
-    lies on the first Fourier bin, Kaldi's also the last.
+    HTK's triangles are straight in mel, Slaney's in hertz. Kaldi's and TensorFlow's leave out the first Fourier bin,
+    Kaldi's also the last.
     """
     high = config.high_hz or config.sample_rate / 2
     if not 0 <= config.low_hz < high <= config.sample_rate / 2:
@@ -169,6 +172,7 @@ def _mel_filters(config: Spectrogram) -> np.ndarray:
     bins = to_mel(hertz)
     if slaney:
         edges, bins = _slaney_hertz(edges), hertz
+    # M filters share M + 2 edges: filter i rises from edge i to i + 1 and falls to i + 2.
     left, centre, right = edges[:-2], edges[1:-1], edges[2:]
     rising = (bins[:, None] - left) / (centre - left)
     falling = (right - bins[:, None]) / (right - centre)
@@ -183,7 +187,7 @@ def _mel_filters(config: Spectrogram) -> np.ndarray:
 
 
 def _htk_mel(hertz: np.ndarray) -> np.ndarray:
-    """Mel of HTK, Kaldi and TensorFlow: 1127 ln(1 + f / 700)."""
+    """Return the mel of HTK, Kaldi and TensorFlow: 1127 ln(1 + f / 700)."""
     return 1127.0 * np.log1p(hertz / 700.0)
 
 

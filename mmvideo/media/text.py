@@ -1,4 +1,4 @@
-"""Text to pieces and back: SentencePiece models with the special pieces that the objectives need."""
+"""Tokenizer: text to tokens and back, with SentencePiece models and the special tokens of the objectives."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from pathlib import Path
 from typing import Any, Literal
 
 PAD, UNK, BOS, EOS, MASK, CLS = "<pad>", "<unk>", "<s>", "</s>", "<mask>", "<cls>"
-"""The special pieces; a model of `train` numbers them 0 to 5 in this order."""
+"""Special tokens; a model of `train` numbers them 0 to 5 in this order."""
 
 
 ANSWER = "<answer>"
-"""What stands between a question and its answer, `what moves? <answer> a red circle`: a piece of its own in a model
-that `train` makes of texts with it."""
+"""Separator of question and answer, `what moves? <answer> a red circle`: a token of its own in a model trained on texts
+that contain it."""
 
 LEAST = 7
-"""The special pieces and one more; SentencePiece fails in strange ways below."""
+"""Smallest vocabulary, the special tokens and one more; SentencePiece fails in unclear ways below it."""
 
 
 def time_token(number: int) -> str:
-    """How the piece of a moment is written: `<t=3>`."""
+    """Return the text of a time token: `<t=3>`."""
     return f"<t={number}>"
 
 
 class Tokenizer:
-    """A SentencePiece model. Encoding changes nothing in it, so threads may share one.
+    """A SentencePiece model. Encoding does not change it, so threads may share one.
 
     Args:
-      model: the bytes of a SentencePiece model file; one of another maker serves too, with the end of
-        the vocabulary standing in for special pieces that it lacks.
+      model: bytes of a SentencePiece model file. A model from elsewhere works too; special tokens that it lacks are
+        added at the end of the vocabulary.
 
     Raises:
-      ValueError: the bytes are no SentencePiece model.
+      ValueError: the bytes are not a SentencePiece model.
     """
 
     def __init__(self, model: bytes):
@@ -74,21 +74,21 @@ class Tokenizer:
         return count
 
     def _special(self, piece: str, number: int) -> int:
-        """The number of a special piece, a new one behind the vocabulary if the model lacks it."""
+        """Return the number of a special token, a new one after the vocabulary if the model lacks it."""
         if number >= 0:
             return number
         self._extra.append(piece)
         return self._pieces.get_piece_size() + len(self._extra) - 1
 
     def encode(self, text: str) -> list[int]:
-        """The numbers of the text's pieces, ending with `eos_id`; no `bos_id` in front."""
+        """Return the tokens of a text, ending with `eos_id` and without a `bos_id`."""
         return [*self._pieces.encode(text), self.eos_id]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of the pieces up to the first `eos_id`; special pieces are left out.
+        """Return the text of the tokens up to the first `eos_id`; special tokens are left out.
 
         Raises:
-          ValueError: a number that no piece has.
+          ValueError: a number is outside the vocabulary.
         """
         kept: list[int] = []
         special = {self.pad_id, self.bos_id, self.mask_id, self.cls_id}
@@ -102,7 +102,7 @@ class Tokenizer:
         return self._pieces.decode(kept)
 
     def piece(self, number: int) -> str:
-        """How a piece is written, `▁` for a space."""
+        """Return the text of a token, with `▁` for a space."""
         size = self._pieces.get_piece_size()
         return self._pieces.id_to_piece(number) if number < size else self._extra[number - size]
 
@@ -115,8 +115,8 @@ class Tokenizer:
         """Read a model file.
 
         Raises:
-          FileNotFoundError: there is none.
-          ValueError: it is no SentencePiece model.
+          FileNotFoundError: the file does not exist.
+          ValueError: the file is not a SentencePiece model.
         """
         try:
             return cls(Path(path).read_bytes())
@@ -135,17 +135,18 @@ def train(
 ) -> Tokenizer:
     """Train a tokenizer; the same texts in the same order give the same bytes.
 
-    Where `<answer>` stands in a text it is a piece of its own, behind the special ones.
+    If the texts contain `<answer>`, it is a token of its own, after the special ones.
 
     Args:
       texts: the corpus, read once.
-      vocabulary: pieces wanted, the six special ones included. A corpus that cannot fill it gets the
-        most it can, one whose letters alone need more gets those; a warning says so.
+      vocabulary: requested number of tokens, the six special ones included. A corpus too small for it gets as many as
+        it can fill; one with too many characters gets at least those; a warning reports it.
       kind: SentencePiece's unigram language model (Kudo 2018) or byte-pair encoding (Sennrich et al. 2016).
-      time_tokens: pieces `<t=0>`, `<t=1>`, … for moments of a clip (see `media.time_tokens`), part of the vocabulary.
+      time_tokens: number of time tokens `<t=0>`, `<t=1>`, … for moments of a clip (see `media.time_tokens`), part of
+        the vocabulary.
 
     Raises:
-      ValueError: no text, an unknown kind, or a number of time tokens below 0.
+      ValueError: there is no text, the kind is unknown, or the number of time tokens is below 0.
     """
     if time_tokens < 0:
         raise ValueError(f"{time_tokens} time tokens: give 0 or more")
@@ -187,7 +188,7 @@ def _train_once(lines: list[str], size: int, kind: str, marks: list[str]) -> byt
 
 
 def _fitting_size(error: RuntimeError, size: int) -> int:
-    """The vocabulary that the trainer says it could do instead.
+    """Return the vocabulary size that the trainer's error proposes.
 
     Raises:
       ValueError: the trainer failed for another reason.

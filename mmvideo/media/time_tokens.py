@@ -1,8 +1,8 @@
-"""Events of a clip as one text: moments are pieces of their own, as Vid2Seq has them.
+"""Events of a clip as one text with time tokens, as in Vid2Seq.
 
-A clip of `seconds` is cut by `bins` equally spaced moments, from its start to its end, which the pieces `<t=0>`,
-`<t=1>`, … name whatever the clip's length (Yang et al. 2023, section 3.1). An event is two of them and a sentence;
-events follow each other by start:
+A clip of `seconds` is divided by `bins` equally spaced moments, from its start to its end, with the tokens `<t=0>`,
+`<t=1>`, … for a clip of any length (Yang et al. 2023, section 3.1). An event is two of them and a sentence; events are
+sorted by start:
 
     <t=0><t=21> a dog runs <t=20><t=99> it barks
 """
@@ -16,13 +16,13 @@ from typing import NamedTuple
 from mmvideo.media.text import time_token
 
 BINS = 100
-"""Moments of a clip (Yang et al. 2023, section 3.1)."""
+"""Number of moments of a clip (Yang et al. 2023, section 3.1)."""
 
 _TOKEN = re.compile(r"<t=([0-9]{1,9})>")
 
 
 class Event(NamedTuple):
-    """What happens from `start` to `end`, both in seconds after the start of the clip."""
+    """Event from `start` to `end`, both in seconds from the start of the clip."""
 
     start: float
     end: float
@@ -30,18 +30,18 @@ class Event(NamedTuple):
 
 
 def write_events(events: Iterable[tuple[float, float, str]], seconds: float, bins: int = BINS) -> str:
-    """The text of a clip's events, sorted by start, then end.
+    """Return the text of a clip's events, sorted by start, then end.
 
-    A moment becomes the nearest of the `bins`; an event shorter than the way between two of them takes two
-    neighbours. Time tokens within a caption are taken out, as are surplus spaces.
+    A time becomes the nearest of the `bins` moments; an event shorter than their distance gets two neighbouring
+    moments. Time tokens and surplus spaces within a caption are removed.
 
     Args:
-      events: start and end in seconds after the start of the clip, and caption.
+      events: start and end in seconds from the start of the clip, and caption.
       seconds: length of the clip.
-      bins: moments of a clip.
+      bins: number of moments of a clip.
 
     Raises:
-      ValueError: a clip without length, fewer than two moments, or an event that ends before it starts, lies
+      ValueError: a clip has no length, there are fewer than two moments, or an event ends before it starts, lies
         outside the clip or has no caption.
     """
     _check(seconds, bins)
@@ -52,6 +52,7 @@ def write_events(events: Iterable[tuple[float, float, str]], seconds: float, bin
             raise ValueError(
                 f"event {start}-{end} {caption!r} needs a caption and 0 <= start <= end <= {seconds}, the clip's length"
             )
+        # 100 moments of a clip of 10 s: 2.1 s is moment round(2.1 * 99 / 10) = 21.
         first, last = (round(moment * (bins - 1) / seconds) for moment in (start, end))
         if first == last:
             first, last = (first, first + 1) if first < bins - 1 else (first - 1, first)
@@ -60,22 +61,23 @@ def write_events(events: Iterable[tuple[float, float, str]], seconds: float, bin
 
 
 def read_events(text: str, seconds: float, bins: int = BINS) -> list[Event]:
-    """The events that a text tells of, in its order; whatever else stands in it is passed over.
+    """Return the events in a text, in its order; any other text is ignored.
 
-    An event is two time tokens with words behind them, of which the second is the later. Of more than two
-    tokens in a row the last two count; words behind a single one, before the first, or behind moments that
-    don't exist or don't follow each other tell of no event.
+    An event is two time tokens followed by words, with the second token later than the first. Of more than two tokens
+    in a row the last two count. Words after a single token, before the first token, or after moments that do not exist
+    or are not in order are no event.
 
     Args:
-      text: as a model may have written it.
+      text: text, possibly written by a model.
       seconds: length of the clip.
-      bins: moments of a clip.
+      bins: number of moments of a clip.
 
     Raises:
-      ValueError: a clip without length, or fewer than two moments.
+      ValueError: a clip has no length, or there are fewer than two moments.
     """
     _check(seconds, bins)
-    # Words and numbers in turn: number `i` stands between words `i` and words `i + 1`.
+    # Words and numbers alternate: number i is between words i and i + 1. `<t=0><t=21> a dog` gives the words
+    # ["", "", "a dog"] and the moments [0, 21].
     parts = _TOKEN.split(text)
     words = [" ".join(part.split()) for part in parts[::2]]
     moments = [int(number) for number in parts[1::2]]

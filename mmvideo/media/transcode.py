@@ -1,4 +1,4 @@
-"""Rewrite a media file as a small MP4 that is quick to decode: streamed, whatever its length."""
+"""Transcoder of a media file to a small MP4 that is fast to decode; it streams files of any length."""
 
 from __future__ import annotations
 
@@ -51,26 +51,26 @@ def transcode(
     tone_map: bool = True,
     limits: Limits = LIMITS,
 ) -> bytes:
-    """The file's first picture and sound track as H.264 and AAC in MP4; a track it lacks stays absent.
+    """Return the file's first video and audio track as H.264 and AAC in MP4; a missing track stays absent.
 
-    The picture is set upright and in square pixels, its sides are made even, and time zero is its first frame. Its
-    colours keep their matrix, since a change of it costs a rounding; RGB, YCgCo, HLG and PQ become BT.709. The sound
-    keeps its rate, if AAC has it, and at most two channels. The same file and settings give the same bytes.
+    The video becomes upright, with square pixels and even sides, and time zero is its first frame. Its colours keep
+    their matrix, because a conversion costs a rounding; RGB, YCgCo, HLG and PQ become BT.709. The audio keeps its rate,
+    if AAC has it, and at most two channels. The same file and settings give the same bytes.
 
     Args:
       source: a path, or the bytes of a whole file.
-      short_side: shrink so that the shorter side has so many pixels; a smaller picture is left alone.
-      gop: most frames from one key frame to the next, the cost of reaching a frame; None lets x264 choose.
+      short_side: length of the shorter side in pixels to shrink to; a smaller video keeps its size.
+      gop: largest number of frames from one key frame to the next, the cost of reaching a frame; None lets x264 choose.
       fps: constant frame rate; None keeps every frame and its time.
       crf: x264's constant rate factor, 0 lossless to 51.
       preset: x264's preset.
-      audio_bitrate: bits a second of the sound.
-      deinterlace, tone_map: whether to make whole pictures of fields, and to bring HLG and PQ to BT.709.
-      limits: bounds beyond which a file is refused.
+      audio_bitrate: bits per second of the audio.
+      deinterlace, tone_map: whether to make whole frames of fields, and to convert HLG and PQ to BT.709.
+      limits: limits beyond which a file is refused.
 
     Raises:
-      MediaError: the file cannot be opened, nothing of it can be decoded, it lies beyond the limits, or its colours are
-        coded in a way that isn't known here.
+      MediaError: the file cannot be opened, nothing of it can be decoded, it exceeds the limits, or its colour matrix
+        is not supported.
     """
     rate = Fraction(fps).limit_denominator(1001) if fps else None
     style = _Style(
@@ -99,7 +99,7 @@ def _transcode(source: MediaSource, style: _Style) -> bytes:
 
 @dataclasses.dataclass(frozen=True)
 class _Style:
-    """What is made of a file; `rate` is the frame rate as a fraction, None for the frames' own times."""
+    """Settings of the output; `rate` is the frame rate as a fraction, None for the frames' own times."""
 
     name: str
     short_side: int | None
@@ -114,7 +114,7 @@ class _Style:
 
 
 def _copy(container: Any, tracks: Tracks, writer: _Writer) -> bool:
-    """Decode every packet and hand its frames to the writer; damaged parts are left out. Whether there were any."""
+    """Decode every packet and pass its frames to the writer, without damaged parts; return whether there were any."""
     import av
 
     streams = [s for s in (tracks.video, tracks.audio) if s is not None]
@@ -137,7 +137,7 @@ def _copy(container: Any, tracks: Tracks, writer: _Writer) -> bool:
 
 
 class _Writer:
-    """An MP4 that opens when the first frame of a track tells what it is like."""
+    """Writer of an MP4, whose tracks are set up at their first frames."""
 
     def __init__(self, path: str, tracks: Tracks, style: _Style):
         import av
@@ -160,7 +160,7 @@ class _Writer:
         self._wrote = False
 
     def write(self, frame: Any, is_picture: bool) -> None:
-        """Take a decoded frame. Sound waits for the first picture, which sets the size in the file's header."""
+        """Write a decoded frame. Audio waits for the first video frame, which sets the size in the file's header."""
         if is_picture:
             if self._pictures is None:
                 self._pictures = _Pictures(self._picture, self._tracks, self._style, frame)
@@ -178,7 +178,7 @@ class _Writer:
         self._wrote |= bool(packets)
 
     def _say(self, frame: Any) -> None:
-        """A piece of sound, placed by its time; sound from before time zero is left out."""
+        """Write an audio frame at its time; audio before time zero is left out."""
         if self._resampler is None:
             self._resampler = Mixer(self._layout, self._sound_rate)
             time = 0.0 if frame is None or frame.time is None else frame.time - self._tracks.origin
@@ -196,11 +196,11 @@ class _Writer:
 
     @property
     def repaired(self) -> int:
-        """Samples that were no finite numbers; see `Mixer`."""
+        """Number of invalid samples; see `Mixer`."""
         return 0 if self._resampler is None else self._resampler.repaired
 
     def close(self) -> bool:
-        """Finish the file. Whether anything was written to it."""
+        """Finish the file; return whether anything was written to it."""
         import av
 
         try:
@@ -217,7 +217,7 @@ class _Writer:
 
 
 def _track_end(tracks: Tracks) -> float:
-    """Declared end of the sound in seconds after time zero; a codec's last block is filled up behind it."""
+    """Return the declared end of the audio in seconds after time zero; a codec pads its last block beyond it."""
     track = tracks.audio
     if not track.duration or track.start_time is None:
         return 1e9
@@ -225,7 +225,7 @@ def _track_end(tracks: Tracks) -> float:
 
 
 def _cut_sound(piece: Any, samples: int) -> Any:
-    """The first so many samples of a piece of sound, None for none."""
+    """Return the first samples of an audio frame, None for none."""
     import av
     import numpy as np
 
@@ -239,11 +239,11 @@ def _cut_sound(piece: Any, samples: int) -> Any:
 
 
 class _Pictures:
-    """The picture track: frames as they are shown, at their times or on a grid, into H.264.
+    """Video track: frames as they are displayed, at their times or on a grid, encoded as H.264.
 
-    A frame is held until the next one tells how long it stays. On a grid every instant `k / fps` gets the frame on
-    show at it, as `decode` gives it, and instants end with the last frame. Where the grid is as fine as the frames are
-    on average, the last one isn't lost: if no instant falls into its stay, it gets the next one.
+    A frame is held until the next one determines its duration. On a grid every time `k / fps` gets the frame shown at
+    it, as in `decode`, and the grid ends with the last frame. If the grid is as fine as the average spacing of frames,
+    the last frame is not lost: if no grid time falls into its duration, it gets the next one.
     """
 
     def __init__(self, stream: Any, tracks: Tracks, style: _Style, first: Any):
@@ -265,8 +265,8 @@ class _Pictures:
         self._count = self._taken = 0
 
     def take(self, frame: Any) -> list[Any]:
-        """Packets of the frame before this one."""
-        # Demuxers of programme streams guess the stamps of some frames, and guess one twice.
+        """Return the packets of the frame before this one."""
+        # Demuxers of programme streams guess the time stamps of some frames, and may guess the same one twice.
         time = self._time + self._spacing if frame.pts is None else frame.pts * self._tick - self._origin
         time = self._time + self._spacing if time <= self._time else time
         if time < -SLACK:
@@ -283,17 +283,18 @@ class _Pictures:
         return packets
 
     def finish(self) -> list[Any]:
-        """Packets of the last frame, and what the encoder holds."""
+        """Return the packets of the last frame, and the rest from the encoder."""
         return [*self._until(self._time + self._spacing, last=True), *self._encoder.finish()]
 
     def _until(self, end: float, last: bool = False) -> list[Any]:
-        """Packets of the held frame, which is on show until `end`."""
+        """Return the packets of the held frame, which is shown until `end`."""
         if self._held is None:
             return []
         if self._rate is None:
             stamps = [round(self._time / TIME_BASE)]
             stay = round(end / TIME_BASE) - stamps[0]
         else:
+            # At 10 frames a second, a frame shown from 0.12 to 0.31 s gets the grid times 2 and 3 (0.2 and 0.3 s).
             count = grid_count(end, float(self._rate))
             if last and (self._taken <= end * self._rate or not self._count):
                 count = max(count, self._count + 1)
@@ -311,7 +312,7 @@ class _Pictures:
         return self._shown.show(frame, *self._size, interpolation("bicubic"))
 
     def _convert(self, frame: Any) -> Any:
-        """The upright picture in the track's matrix, 4:2:0, limited range."""
+        """Return the upright frame in the track's matrix, 4:2:0, limited range."""
         height, width = self._size
         made = reformatter().reformat(
             self._show(frame), width, height, "yuv420p", interpolation=interpolation("bicubic"), threads=1,
@@ -323,14 +324,14 @@ class _Pictures:
 
 
 def _even_size(frame: Any, short_side: int | None, aspect: float) -> tuple[int, int]:
-    """Height and width with square pixels, before the picture is turned; even, and shrunk to the short side."""
+    """Return height and width with square pixels, before rotation; even, and shrunk to the short side."""
     height, width = shown_size(frame.height, frame.width, aspect)
     scale = 1.0 if short_side is None else min(1.0, short_side / min(height, width))
     return max(2, 2 * round(height * scale / 2)), max(2, 2 * round(width * scale / 2))
 
 
 def _transcode_webp(source: MediaSource, style: _Style) -> bytes:
-    """An animation, decoded whole, since it is short."""
+    """Transcode an animation, which is decoded as a whole because it is short."""
     from mmvideo.media.decode import decode
     from mmvideo.media.encode import encode
     from mmvideo.media.probe import probe
