@@ -1,4 +1,4 @@
-"""Open a media file or its bytes, choose its tracks and place time zero."""
+"""Opening of a media file or its bytes, choice of tracks, and time zero."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ MediaSource = str | os.PathLike | bytes
 """A path, or the bytes of a whole file."""
 
 HEAD = 1 << 16
-"""Bytes at the start of a file in which a wav says where its samples are."""
+"""Bytes at the start of a file within which a WAV header states the position of its samples."""
 
 
 class MediaError(ValueError):
-    """A file that cannot be read or written as media. The message names the file, the reason and a way out."""
+    """A file that cannot be read or written as media. The message has the file, the reason and a remedy."""
 
 
 @dataclasses.dataclass(frozen=True)
 class MediaInfo:
-    """What a file holds, as its headers say it.
+    """Contents of a file, according to its headers.
 
     Attributes:
-      seconds: length of the longer track, counted from time zero (see `Tracks.origin`).
-      has_video, has_audio: which tracks there are; a cover picture is no video.
-      width, height: of the picture as it is shown, upright and in square pixels; 0 without video.
-      fps: frames a second on average, 0.0 without video.
+      seconds: length of the longer track, from time zero (see `Tracks.origin`).
+      has_video, has_audio: presence of the tracks; a cover image is no video.
+      width, height: size of the displayed frame, upright and in square pixels; 0 without video.
+      fps: average frames per second, 0.0 without video.
       frames: number of frames, 0 without video.
-      sample_rate: samples a second of the sound, 0 without sound.
-      channels: channels of the sound, 0 without sound.
-      rotation: degrees, anticlockwise, by which the stored picture is turned for display: 0, 90, 180 or 270.
+      sample_rate: samples per second of the audio, 0 without audio.
+      channels: channels of the audio, 0 without audio.
+      rotation: degrees, anticlockwise, by which the stored frame is turned for display: 0, 90, 180 or 270.
       container: FFmpeg's name of the format, such as `mov,mp4,m4a,3gp,3g2,mj2`.
     """
 
@@ -56,14 +56,14 @@ class MediaInfo:
 
 @dataclasses.dataclass(frozen=True)
 class Tracks:
-    """The tracks that are read: the first video that is no cover picture and the sound that is flagged default.
+    """Tracks that are read: the first video that is no cover image, and the audio flagged as default.
 
     Attributes:
-      video, audio: PyAV streams, None where the file has no such track.
-      origin: time zero in the file's own seconds: the first picture's time, or the first sound's in
-        a file without video. Sound from before it is never heard.
-      ending: the declared end, in seconds after `origin`; None when the file does not say.
-      sure: there is nothing after `ending`; otherwise only packets tell how long the file is.
+      video, audio: PyAV streams, None for a missing track.
+      origin: time zero in the file's own seconds: the time of the first frame, or of the first audio in a file without
+        video. Audio before it is never returned.
+      ending: declared end, in seconds after `origin`; None if the file does not declare it.
+      sure: whether nothing follows `ending`; otherwise only the packets show the length of the file.
     """
 
     video: Any
@@ -74,24 +74,24 @@ class Tracks:
 
 
 def source_name(source: MediaSource) -> str:
-    """How messages call a source."""
+    """Return the name of a source for messages."""
     return f"media of {len(source)} bytes" if isinstance(source, bytes) else os.fspath(source)
 
 
 def is_webp(source: MediaSource) -> bool:
-    """Whether the source is a WebP picture; FFmpeg decodes only still ones, so they go to Pillow."""
+    """Return whether the source is a WebP image; FFmpeg decodes only still ones, so Pillow reads them."""
     head = _head(source, 12)
     return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
 
 
 def is_open_ended(source: MediaSource) -> bool:
-    """Whether the source is a wav that does not say how long it is, as those written to a pipe."""
+    """Return whether the source is a WAV that does not declare its length, such as one written to a pipe."""
     size = len(source) if isinstance(source, bytes) else os.path.getsize(source) if os.path.isfile(source) else 0
     return size > 0 and is_open_ended_wav(_head(source, HEAD), size)
 
 
 def _head(source: MediaSource, length: int) -> bytes:
-    """First bytes of a source, none if it cannot be read."""
+    """Return the first bytes of a source, none if it cannot be read."""
     if isinstance(source, bytes):
         return source[:length]
     try:
@@ -102,7 +102,7 @@ def _head(source: MediaSource, length: int) -> bytes:
 
 
 def _told(source: MediaSource) -> str:
-    """What a file is that FFmpeg cannot open."""
+    """Describe a file that FFmpeg cannot open."""
     head = _head(source, SHORT)
     size = len(source) if isinstance(source, bytes) else os.path.getsize(source)
     return what_it_is(head, size, top_boxes(head, size))
@@ -110,10 +110,10 @@ def _told(source: MediaSource) -> str:
 
 @contextlib.contextmanager
 def open_media(source: MediaSource) -> Iterator[Any]:
-    """Open a source for reading; yields PyAV's input container.
+    """Open a source for reading; yield PyAV's input container.
 
     Raises:
-      MediaError: no such file, or nothing that FFmpeg knows.
+      MediaError: the file does not exist, or FFmpeg does not know its format.
     """
     import av
 
@@ -123,7 +123,8 @@ def open_media(source: MediaSource) -> Iterator[Any]:
     options = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"}
     if is_open_ended(source):
         options["ignore_length"] = "1"
-    # Without a protocol a name such as `concat:a` would be one; a number in it would be a series of pictures.
+    # Without the prefix, a name such as `concat:a` would be a protocol; without the option, `%d` would be a series of
+    # images.
     if not isinstance(source, bytes):
         options["pattern_type"] = "none"
     file = io.BytesIO(source) if isinstance(source, bytes) else f"file:{name}"
@@ -136,7 +137,8 @@ def open_media(source: MediaSource) -> Iterator[Any]:
 
 
 def _lenient() -> dict[str, str]:
-    """Return the arguments that let metadata be of any bytes; from 19 on PyAV always does, and has none."""
+    """Return the arguments that allow metadata of any bytes; PyAV from 19 on always allows them, without an
+    argument."""
     import av
 
     return {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
@@ -144,12 +146,13 @@ def _lenient() -> dict[str, str]:
 
 @contextlib.contextmanager
 def media_errors(name: str) -> Iterator[None]:
-    """Turn whatever a hostile file makes the libraries raise into a `MediaError` that names the file."""
+    """Turn any error that a malformed file causes in the libraries into a `MediaError` that names the file."""
     try:
         yield
     except MediaError:
         raise
-    # Pillow's bombs are plain exceptions, PyAV raises half of Python's; mistakes of ours stay what they are.
+    # Pillow's decompression bombs are plain exceptions, and PyAV raises many types; programming errors stay as they
+    # are.
     except (TypeError, AttributeError, NameError, AssertionError):
         raise
     except Exception as error:
@@ -158,10 +161,10 @@ def media_errors(name: str) -> Iterator[None]:
 
 
 def check_limits(width: int, height: int, rate: int | None, limits: Limits, name: str) -> None:
-    """Refuse a picture or a sound beyond the limits.
+    """Refuse video or audio beyond the limits.
 
     Raises:
-      MediaError: says which limit, and both numbers.
+      MediaError: the message has the limit and the value.
     """
     if width * height > limits.pixels:
         raise MediaError(f"{name}: its pictures have {width} x {height} pixels, more than the limit of {limits.pixels}")
@@ -171,16 +174,16 @@ def check_limits(width: int, height: int, rate: int | None, limits: Limits, name
 
 
 def check_time(last: float, time: float, limits: Limits, track: str) -> None:
-    """Refuse a time stamp that jumps, or lies beyond the longest film.
+    """Refuse a time stamp that jumps, or exceeds the longest duration.
 
     Args:
-      last: the stamp before, minus infinity for none.
-      time: the stamp, in seconds after time zero.
+      last: the time stamp before, minus infinity for none.
+      time: the time stamp, in seconds after time zero.
       limits: the limits.
-      track: how the message calls the track.
+      track: name of the track for the message.
 
     Raises:
-      MediaError: says which limit, and both numbers; without the file's name.
+      MediaError: the message has the limit and the value, without the file's name.
     """
     if last > -float("inf") and time - last > limits.gap:
         raise MediaError(
@@ -192,10 +195,10 @@ def check_time(last: float, time: float, limits: Limits, track: str) -> None:
 
 
 def find_tracks(container: Any, name: str, limits: Limits = LIMITS) -> Tracks:
-    """Choose the tracks of an open container: of each kind the one flagged as default, else the first.
+    """Choose the tracks of an open container: of each type the one flagged as default, else the first.
 
     Raises:
-      MediaError: it has neither picture nor sound, or they lie beyond the limits.
+      MediaError: it has neither video nor audio, or they exceed the limits.
     """
     from av.stream import Disposition
 

@@ -1,12 +1,12 @@
-"""A record of all that was wrong with a track or a file while it was read."""
+"""Record of all faults met while a track or a file was read."""
 
 from __future__ import annotations
 
 
 class Damage:
-    """Counts faults by their kind and says each once, with the time of the first.
+    """Counter of faults by description; each is reported once, with the time of the first.
 
-    Example: two packets at 1.2 s and 1.3 s that the decoder refuses are told as "2 packets of the picture cannot be
+    Example: two packets at 1.2 s and 1.3 s that the decoder refuses are reported as "2 packets of the picture cannot be
     decoded, the first at 1.200 s (Invalid data found when processing input)".
     """
 
@@ -22,7 +22,7 @@ class Damage:
         self._faults[fault] = (before + count, first, first_cause)
 
     def words(self) -> list[str]:
-        """Each kind of fault in a phrase."""
+        """Return a phrase for each fault."""
         return [
             f"{count} {fault if count > 1 else _one(fault)}"
             + (f", the first at {first:.3f} s" if first is not None else "")
@@ -32,7 +32,7 @@ class Damage:
 
 
 def _one(fault: str) -> str:
-    """The same of a single packet or sample."""
+    """Return the phrase for a single packet or sample."""
     words = {"packets of": "packet of", "samples are": "sample is", " are ": " is ", "finite numbers": "finite number"}
     for several, single in words.items():
         fault = fault.replace(several, single)

@@ -1,4 +1,4 @@
-"""Facts about containers that their demuxers do not tell: what a length or a stamp of them is worth."""
+"""Facts about containers that their demuxers do not report: the reliability of lengths and time stamps."""
 
 from __future__ import annotations
 
@@ -12,48 +12,48 @@ DEMUXERS = (
     "wv", "amr", "amrnb", "amrwb", "loas", "voc", "sox", "rso", "mpc", "mpc8", "wsd", "dsf", "iff", "shn", "oma", "gsm",
     "qcp", "image2", "png_pipe", "jpeg_pipe", "bmp_pipe", "tiff_pipe", "webp_pipe",
 )  # fmt: skip
-"""The demuxers that are used. Those left out open other files or addresses (hls, dash, concat, sdp, rtsp), or take
-anything for media (tty)."""
+"""Demuxers that are used. Those left out open other files or addresses (hls, dash, concat, sdp, rtsp), or accept
+anything as media (tty)."""
 
 UNSEEKABLE = frozenset({"mp3", "aac", "mpeg", "gif", "asf"})
-"""Formats whose stamps after a seek are guesses (mp3, aac, MPEG programme streams, asf), or whose frames are drawn on
-the ones before (gif)."""
+"""Formats whose time stamps after a seek are guesses (mp3, aac, MPEG programme streams, asf), or whose frames depend on
+all earlier ones (gif)."""
 
 BYTES_AS_TIME = frozenset({"wav", "w64", "aiff", "caf", "au", "rso", "sox", "voc"})
-"""Formats that compute a stamp from the place in the file, which is exact for samples of constant size alone."""
+"""Formats that compute a time stamp from the byte position, which is exact only for samples of constant size."""
 
 LENGTHS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "avi", "flac", "mxf", "ape", "tta", "tak", "wv"}) | BYTES_AS_TIME
-"""Formats whose headers say how long they are. Of all others FFmpeg estimates it: from the first bit rate (mp3 and aac
-without a table), or from the last stamps (MPEG streams)."""
+"""Formats whose headers declare their length. FFmpeg estimates it for all others: from the first bit rate (mp3 and aac
+without a table), or from the last time stamps (MPEG streams)."""
 
 ENDS = frozenset({"matroska,webm", "asf", "nut", "ogg", "flv"})
-"""Formats whose headers say when they end, on their own clock. Writers of flv differ: for some it is the length."""
+"""Formats whose headers declare their end, on their own clock. Writers of flv differ: for some it is the length."""
 
 NO_FRAMES = 1 << 28
-"""Frames that an avi written to a pipe claims at least; nobody has seen so many."""
+"""Smallest number of frames that an AVI written to a pipe claims; no real file has so many."""
 
 OPEN_ENDED = 0x7FFF_F000
-"""Bytes of sound that a wav written to a pipe claims at least: its writer cannot go back and say how many there are.
-FFmpeg writes 2^32 - 1, others a little less than 2^31."""
+"""Smallest number of audio bytes that a WAV written to a pipe claims, because its writer cannot go back to the header.
+FFmpeg writes 2^32 - 1, others slightly less than 2^31."""
 
 
 def seekable(container: Any, tracks: Any) -> bool:
-    """Tell if the stamps of packets after a seek are those of a read from the start."""
+    """Return whether the time stamps of packets after a seek equal those of a read from the start."""
     name = container.format.name
     if name in UNSEEKABLE:
         return False
     sound = tracks.audio.codec_context.name if tracks.audio is not None else ""
     if name in BYTES_AS_TIME:
         return sound.startswith("pcm_")
-    # The last page of FLAC in Ogg gets a stamp that is a page too early.
+    # The last page of FLAC in Ogg gets the time stamp of the page before.
     return not (name == "ogg" and sound == "flac")
 
 
 def is_open_ended_wav(head: bytes, size: int) -> bool:
-    """Tell if a file of `size` bytes that begins so is a wav whose sound lasts to the end of the file.
+    """Return whether a file of `size` bytes with this head is a WAV whose audio lasts to the end of the file.
 
-    Its chunks are `fmt ` and others, each with 4 bytes of length, little endian, then `data`; in RF64 the length of
-    `data` is -1, and the one that counts stands in `ds64` (EBU Tech 3306).
+    Its chunks are `fmt ` and others, each with 4 bytes of length, little endian, then `data`. In RF64 the length of
+    `data` is -1, and the valid one is in `ds64` (EBU Tech 3306).
     """
     if head[:4] not in (b"RIFF", b"RF64") or head[8:12] != b"WAVE":
         return False
@@ -67,5 +67,6 @@ def is_open_ended_wav(head: bytes, size: int) -> bool:
                 length = long
             there = size - at - 8
             return (length == 0 < there) or (length >= OPEN_ENDED and length > there)
+        # Chunks start at even bytes: one of length 5 at byte 12 takes 8 + 5 + 1, and the next starts at 26.
         at += 8 + length + length % 2
     return False

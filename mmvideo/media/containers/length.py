@@ -1,4 +1,4 @@
-"""The length of a file: as its headers say it, or counted where they only estimate it."""
+"""Length of a file: declared by its headers, or counted if they only estimate it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ TICKS_A_SECOND = 1_000_000
 """FFmpeg gives the duration of a container in microseconds (`AV_TIME_BASE`)."""
 
 NEAR_ZERO = 0.1
-"""Seconds up to which a file begins at its own zero, give or take an encoder's delay."""
+"""Largest start time, in seconds, that counts as zero, to allow for an encoder's delay."""
 
 LAST_BLOCK = 0.15
-"""Seconds no codec's block exceeds (AAC's are 1024 samples, 128 ms at 8 kHz)."""
+"""Upper bound of the length of a codec's block, in seconds (AAC's are 1024 samples, 128 ms at 8 kHz)."""
 
 
 def declared_end(container: Any, streams: tuple[Any, ...], origin: float) -> tuple[float | None, bool]:
-    """Return the end that the headers promise, in seconds after `origin`, and whether it is sure.
+    """Return the declared end, in seconds after `origin`, and whether it is certain.
 
-    An end that is not sure is never too late, so that a file which ends before it is cut short; there may be more.
-    None if the headers promise nothing, or FFmpeg only estimates it.
+    An uncertain end is never too late: a file that stops before it is cut short, but there may be more after it. The
+    end is None if the headers declare none, or FFmpeg only estimates it.
     """
     name, tracks = container.format.name, [s for s in streams if s is not None]
     if name not in LENGTHS | ENDS or any(s.type == "video" and s.frames >= NO_FRAMES for s in tracks):
@@ -38,9 +38,9 @@ def declared_end(container: Any, streams: tuple[Any, ...], origin: float) -> tup
 
 
 def count_packets(container: Any, tracks: Any) -> tuple[int, float]:
-    """Return the number of the picture's packets and the end of the last packet, in seconds after the origin.
+    """Return the number of video packets and the end of the last packet, in seconds after the origin.
 
-    The container must be at its start. Of a file that ends early it is what can be read.
+    The container must be at its start. For a file that ends early, the readable part counts.
     """
     import av
 
@@ -62,14 +62,14 @@ def count_packets(container: Any, tracks: Any) -> tuple[int, float]:
             last = max(last, float(stamp * packet.time_base) + length - tracks.origin)
     except av.error.FFmpegError:
         pass
-    # A programme stream stamps blocks and not frames: there the last ones are known by their number.
+    # A programme stream has time stamps of blocks, not frames, so the number of frames gives the end of the last ones.
     return frames, max(last, frames * spacing) if unstamped else last
 
 
 def counted_length(container: Any, tracks: Any) -> tuple[int, float]:
-    """Return what `count_packets` does, less the last block's filling where FFmpeg knows it.
+    """Return the result of `count_packets`, without the padding of the last block where FFmpeg knows it.
 
-    The lengths of mp3 with a table are exact to the sample; an estimate that fits to a block is one of those.
+    The length of an mp3 with a table is exact to the sample; an estimate within a block of the count is such a length.
     """
     frames, last = count_packets(container, tracks)
     streams = [s for s in (tracks.video, tracks.audio) if s is not None and s.duration]

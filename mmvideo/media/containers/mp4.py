@@ -1,4 +1,4 @@
-"""The MP4 files that this package writes: their tracks, their options, and how they come to be whole."""
+"""Writing of MP4 files: tracks, options, and atomic replacement."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 MP4_OPTIONS = {"movflags": "+faststart"}
-"""The index stands before the media, so that a file cut short still opens."""
+"""Options that put the index before the media, so that a truncated file still opens."""
 
 BT709 = 1
-"""BT.709's number as a matrix, as primaries and as a transfer curve alike (ITU-T H.273)."""
+"""BT.709's number as a matrix, as primaries and as a transfer curve (ITU-T H.273)."""
 
 BT601 = 5
 """swscale's number of BT.601; those of the other matrices are the ones of ITU-T H.273."""
 
 TIME_BASE = Fraction(1, 90000)
-"""Clock of the pictures that keep their own times; 90 kHz holds all common rates exactly."""
+"""Clock of video with its own frame times; 90 kHz represents all common rates exactly."""
 
 LIMITED = 1
 """FFmpeg's number for luma from 16 to 235."""
@@ -30,7 +30,7 @@ AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 1200
 
 
 def video_stream(container: Any, width: int, height: int, rate: Fraction) -> Any:
-    """An H.264 track of that size; an odd side needs the colours at full resolution (4:4:4)."""
+    """Return a new H.264 track of that size; an odd side needs colours at full resolution (4:4:4)."""
     stream = container.add_stream("libx264", rate=rate)
     stream.width, stream.height = width, height
     stream.pix_fmt = "yuv420p" if width % 2 == 0 and height % 2 == 0 else "yuv444p"
@@ -38,7 +38,7 @@ def video_stream(container: Any, width: int, height: int, rate: Fraction) -> Any
 
 
 def tag_colours(stream: Any, source: Any | None = None) -> None:
-    """Say what the track's colours mean: what a frame's do, or BT.709, as players assume."""
+    """Tag the track with the colour space of a frame, or with BT.709, which players assume."""
     context = stream.codec_context
     for name in ("colorspace", "color_primaries", "color_trc"):
         setattr(context, name, BT709 if source is None else getattr(source, name))
@@ -46,9 +46,9 @@ def tag_colours(stream: Any, source: Any | None = None) -> None:
 
 
 def tag_as(stream: Any, frame: Any) -> int:
-    """Say that the track's colours are a frame's, or BT.709 if that is RGB. The matrix, as PyAV's `Colorspace`.
+    """Tag the track with a frame's colour space, or BT.709 for RGB; return the matrix, as PyAV's `Colorspace`.
 
-    A track without a matrix stays without one; what converts it takes it for BT.601, before and after alike.
+    A track without a matrix stays without one; its conversion assumes BT.601 in both directions.
     """
     in_rgb = frame.format.is_rgb
     tag_colours(stream, None if in_rgb else frame)
@@ -56,9 +56,9 @@ def tag_as(stream: Any, frame: Any) -> int:
 
 
 def tune_video(stream: Any, crf: int, gop: int | None, preset: str) -> None:
-    """Set x264's options. One thread: clips are small, and many are encoded side by side.
+    """Set x264's options, with one thread, because clips are small and many are encoded in parallel.
 
-    No B-frames: a frame then hangs on earlier ones alone, so a part of a clip is cheap to reach.
+    There are no B-frames: a frame then depends only on earlier ones, so a part of a clip is cheap to reach.
     """
     stream.codec_context.thread_count = 1
     stream.codec_context.max_b_frames = 0
@@ -68,19 +68,19 @@ def tune_video(stream: Any, crf: int, gop: int | None, preset: str) -> None:
 
 
 class PictureEncoder:
-    """Encodes the frames of a track, and tells the packets how long each stays on show, which x264 forgets."""
+    """Encoder of a track's frames that keeps the duration of each frame, which x264 loses."""
 
     def __init__(self, stream: Any):
         self._stream, self._stays = stream, {}
 
     def encode(self, frame: Any, pts: int, duration: int) -> list[Any]:
-        """Packets that are ready once a frame has been put in, which begins and stays as said, in ticks."""
+        """Encode a frame with this start and duration in ticks; return the packets that are ready."""
         frame.pts, frame.duration, frame.time_base = pts, duration, self._stream.codec_context.time_base
         self._stays[pts] = duration
         return self._timed(self._stream.encode(frame))
 
     def finish(self) -> list[Any]:
-        """The packets that the encoder still holds."""
+        """Return the packets that the encoder still holds."""
         return self._timed(self._stream.encode(None))
 
     def _timed(self, packets: list[Any]) -> list[Any]:
@@ -90,7 +90,8 @@ class PictureEncoder:
 
 
 def audio_stream(container: Any, sample_rate: int, layout: str, bitrate: int) -> Any:
-    """An AAC track, by the encoder's fast search, since short clips spend most of their time in the thorough one."""
+    """Return a new AAC track with the encoder's fast search, because the thorough one dominates the time of short
+    clips."""
     stream = container.add_stream("aac", rate=sample_rate, options={"aac_coder": "fast"})
     stream.layout, stream.bit_rate, stream.format = layout, bitrate, "fltp"
     return stream
@@ -98,10 +99,10 @@ def audio_stream(container: Any, sample_rate: int, layout: str, bitrate: int) ->
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[str]:
-    """A name beside `path` to write to; what was written is moved to `path` in one step at the end.
+    """Yield a temporary name beside `path`, and rename it to `path` at the end.
 
     Raises:
-      OSError: it cannot be written; nothing is left behind.
+      OSError: the file cannot be written; no temporary file remains.
     """
     path = Path(path)
     if not path.parent.is_dir():

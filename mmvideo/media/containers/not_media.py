@@ -1,4 +1,4 @@
-"""What a file is that cannot be opened as media, told by its bytes: mostly a download that failed or was cut short."""
+"""Description of a file that cannot be opened as media, from its bytes; it is mostly a failed or truncated download."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ ARCHIVES = {
     b"Rar!": "a RAR archive",
     b"%PDF": "a PDF",
 }
-"""Beginnings of files that hold something else, and their names."""
+"""First bytes of files that hold something else, and their names."""
 
 PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]")
-"""Beginnings of files that name media elsewhere, which is never opened."""
+"""First bytes of files that refer to media elsewhere, which is never opened."""
 
 SHORT = 1 << 16
-"""Bytes that are looked at, but for the places of boxes in an MP4."""
+"""Number of bytes examined, except for the positions of boxes in an MP4."""
 
 
 def what_it_is(head: bytes, size: int, boxes: list[tuple[str, int, int]]) -> str:
-    """Say what a file is that is no media, and what helps.
+    """Describe a file that is not media, with a remedy.
 
     Args:
       head: its first bytes, `SHORT` or all.
-      size: how many it has.
-      boxes: of an MP4, see `top_boxes`.
+      size: its size in bytes.
+      boxes: boxes of an MP4, see `top_boxes`.
 
     Returns:
-      A phrase such as "it is empty (0 bytes)"; a question where nothing is known.
+      A phrase such as "it is empty (0 bytes)"; a question if the file is unknown.
     """
     text = head[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if size == 0:
@@ -50,10 +50,10 @@ def what_it_is(head: bytes, size: int, boxes: list[tuple[str, int, int]]) -> str
 
 
 def top_boxes(head: bytes, size: int) -> list[tuple[str, int, int]]:
-    """Return kind, place and length of the outermost boxes of an MP4 or MOV, as far as `head` reaches; else nothing.
+    """Return type, position and length of the outermost boxes of an MP4 or MOV, as far as `head` reaches; else nothing.
 
-    A box begins with its length in 4 bytes and its kind in 4 (ISO/IEC 14496-12, section 4.2); a length of 1 says that
-    8 bytes after them hold it, and 0 that it lasts to the end of the file.
+    A box begins with its length in 4 bytes and its type in 4 (ISO/IEC 14496-12, section 4.2). With a length of 1 the
+    next 8 bytes hold the length, and with 0 the box lasts to the end of the file.
     """
     boxes, at = [], 0
     while at + 8 <= len(head):
@@ -79,7 +79,7 @@ def _about_boxes(boxes: list[tuple[str, int, int]], size: int) -> str:
 
 
 def _is_text(head: bytes) -> bool:
-    """Whether bytes are UTF-8 without control characters; the last character may be cut."""
+    """Return whether bytes are UTF-8 without control characters; the last character may be cut."""
     try:
         text = head[:-3].decode() if len(head) == SHORT else head.decode()
     except UnicodeDecodeError:

@@ -1,8 +1,8 @@
-"""Frames as a screen shows them: in whole pictures, on white, and in colours that swscale converts.
+"""Frames as a screen displays them: whole frames, on white, in colours that swscale converts.
 
-A decoder gives what the file holds, which isn't always a picture yet: two fields of different instants in turn
-lines, transparent pixels, colours in a matrix that swscale does not know, or light for a brighter screen (HLG and
-PQ). Every step looks at one frame alone, so that a reader that jumps and a transcoder that streams show the same.
+A decoder returns the content of the file, which may not be displayable yet: two interlaced fields of different times,
+transparent pixels, a colour matrix that swscale does not know, or light for a brighter screen (HLG and PQ). Every step
+uses one frame alone, so a reader that seeks and a transcoder that streams give the same result.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from mmvideo.media.containers.container import (
 from mmvideo.media.frames.hdr import CURVES, tone_map
 
 KNOWN_MATRICES = frozenset({1, 2, 4, 5, 6, 7, 9})
-"""The matrices that swscale converts: BT.709, none said, FCC, BT.601 twice, SMPTE 240M, BT.2020 (H.273, table 4)."""
+"""Matrices that swscale converts: BT.709, unspecified, FCC, BT.601 twice, SMPTE 240M, BT.2020 (H.273, table 4)."""
 
 MEANINGLESS_MATRICES = frozenset({0, 3, *range(18, 256)})
-"""Reserved numbers, and RGB on a format that is none: they say no more than no number at all."""
+"""Reserved numbers, and RGB on a format that is not RGB; they mean no more than an unspecified matrix."""
 
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-"""FFmpeg's names of decoders that read transparency, by those of the ones that don't."""
+"""FFmpeg's names of decoders that read transparency, by the names of those that do not."""
 
 UNSAID, YCGCO, BT2020 = 2, 8, 9
 
@@ -38,7 +38,7 @@ _local = threading.local()
 
 
 def reformatter() -> Any:
-    """This thread's one `VideoReformatter`: a new one for each clip would plan the same resize again."""
+    """Return this thread's `VideoReformatter`; a new one for each clip would plan the same resize again."""
     if not hasattr(_local, "reformatter"):
         from av.video.reformatter import VideoReformatter
 
@@ -47,25 +47,25 @@ def reformatter() -> Any:
 
 
 class Shown:
-    """Makes the frames of one track what a screen shows.
+    """Conversion of the frames of one track to displayable ones.
 
     Args:
-      name: what messages call the file.
-      deinterlace: make whole pictures of fields: the first field stays, the lines of the other are drawn anew.
-      tone_map: bring HLG and PQ to BT.709; without it their code values are taken as they are.
+      name: name of the file for messages.
+      deinterlace: make whole frames of fields: the first field stays, and the lines of the other are interpolated.
+      tone_map: convert HLG and PQ to BT.709; without it their code values are used unchanged.
     """
 
     def __init__(self, name: str, deinterlace: bool = True, tone_map: bool = True):
         self.name, self._deinterlace, self._tone_map = name, deinterlace, tone_map
 
     def show(self, frame: Any, height: int, width: int, interpolation: Any) -> Any:
-        """The frame in a form that swscale converts as it should.
+        """Return the frame in a form that swscale converts correctly.
 
-        Colours that need arithmetic are done at the size that is wanted, the rest at the frame's own; the caller
-        scales what it gets.
+        Colours that need arithmetic are computed at the requested size, other steps at the frame's own size; the caller
+        scales the result.
 
         Raises:
-          MediaError: its colours are coded in a way that isn't known here.
+          MediaError: its colour matrix is not supported.
         """
         if self._deinterlace and frame.interlaced_frame:
             frame = deinterlaced(frame)
@@ -78,7 +78,7 @@ class Shown:
         return frame
 
     def _matrix(self, frame: Any) -> int:
-        """The frame's matrix; one that says nothing is set to none."""
+        """Return the frame's matrix; a meaningless one is replaced by the unspecified one."""
         matrix = int(frame.colorspace)
         if matrix in MEANINGLESS_MATRICES:
             frame.colorspace = matrix = UNSAID
@@ -91,7 +91,8 @@ class Shown:
 
 
 def from_hdr(frame: Any, height: int, width: int, interpolation: Any) -> Any:
-    """An HLG or PQ frame in BT.709, as RGB of 8 bits, at the size wanted. Primaries that aren't said are BT.2020's."""
+    """Return an HLG or PQ frame in BT.709, as 8-bit RGB of the requested size; unspecified primaries count as
+    BT.2020's."""
     import av
 
     curve, wide = int(frame.color_trc), int(frame.color_primaries) in (0, UNSAID, BT2020)
@@ -102,9 +103,10 @@ def from_hdr(frame: Any, height: int, width: int, interpolation: Any) -> Any:
 
 
 def picture_decoder(stream: Any) -> Any:
-    """The decoder of a picture track: its own, or one of libvpx with a single thread for VP8 and VP9 with transparency.
+    """Return the decoder of a video track: its own, or a single-threaded one of libvpx for VP8 and VP9 with
+    transparency.
 
-    FFmpeg's own decoders of those two leave the second picture out that WebM keeps for transparency.
+    FFmpeg's own decoders of those two ignore the second image that WebM stores for transparency.
     """
     import av
 
@@ -117,10 +119,10 @@ def picture_decoder(stream: Any) -> Any:
 
 
 def look(source: MediaSource) -> tuple[bool, bool]:
-    """Return whether a file's first picture is interlaced, and whether it is HLG or PQ.
+    """Return whether a file's first frame is interlaced, and whether it is HLG or PQ.
 
     Raises:
-      MediaError: the file cannot be opened, or has neither picture nor sound.
+      MediaError: the file cannot be opened, or has neither video nor audio.
     """
     import av
 
@@ -136,9 +138,9 @@ def look(source: MediaSource) -> tuple[bool, bool]:
 
 
 def deinterlaced(frame: Any) -> Any:
-    """A whole picture of the first field, its missing lines drawn along the edges (FFmpeg's `estdif`).
+    """Return a whole frame of the first field, with the missing lines interpolated along edges (FFmpeg's `estdif`).
 
-    It needs no neighbours, so a frame looks the same whichever way it was reached.
+    It needs no neighbouring frames, so a frame looks the same however it was reached.
     """
     import av
 
@@ -160,20 +162,21 @@ def is_transparent(frame: Any) -> bool:
 
 
 def on_white(frame: Any) -> Any:
-    """The frame on a white page, as browsers and readers of WebP show it."""
+    """Return the frame on a white background, as browsers and readers of WebP display it."""
     import av
 
     pixels = reformatter().reformat(frame, format="rgba", threads=1).to_ndarray()
     alpha = pixels[..., 3:].astype(np.uint16)
+    # Rounded integer blend: a value of 100 at alpha 51 (a fifth) gives (5100 + 52020 + 127) // 255 = 224.
     mixed = (pixels[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255
     return _like(frame, av.VideoFrame.from_ndarray(mixed.astype(np.uint8), format="rgb24"))
 
 
 def from_ycgco(frame: Any, height: int, width: int, interpolation: Any) -> Any:
-    """RGB of a frame in YCgCo, at the size wanted.
+    """Return the RGB of a frame in YCgCo, at the requested size.
 
     With `t = Y - Cg`: R = t + Co, G = Y + Cg, B = t - Co (H.273, equations 76 to 78). In the limited range R, G and B
-    lie from 16 to 235, and so does what comes of them: chroma is scaled by 219, not by 224.
+    are from 16 to 235, and so is the result: chroma is scaled by 219, not by 224.
     """
     import av
 
@@ -195,13 +198,13 @@ def from_ycgco(frame: Any, height: int, width: int, interpolation: Any) -> Any:
 
 
 def values(plane: Any, height: int, width: int, kind: type = np.uint8) -> np.ndarray:
-    """A plane's values `[H, W]` without the padding of its rows."""
+    """Return the values of a plane, `[H, W]`, without the padding of its rows."""
     rows = np.frombuffer(plane, np.uint8, height * plane.line_size).reshape(height, plane.line_size)
     return rows.view(kind)[:, :width]
 
 
 def _like(frame: Any, drawn: Any) -> Any:
-    """A frame drawn anew, with the time of the one before."""
+    """Give a derived frame the time of the original, and return it."""
     drawn.pts, drawn.duration = frame.pts, frame.duration
     if frame.time_base is not None:
         drawn.time_base = frame.time_base

@@ -1,4 +1,4 @@
-"""RGB frames from decoded ones: resized, upright, in one array."""
+"""Conversion of decoded frames to RGB: resized, upright, in one array."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ from jaxtyping import UInt8
 from mmvideo.media.frames.displayed import Shown, reformatter, values
 
 KERNELS = ("area", "bilinear", "bicubic", "lanczos")
-"""Resize kernels, swscale's of the same names; each widens as the picture shrinks, so none of them aliases."""
+"""Resize kernels, swscale's of the same names; each widens when it shrinks a frame, so none of them aliases."""
 
 MOST_ASPECT = 8.0
-"""Width of a stored pixel over its height up to which it is believed, and as much below 1; real ones are within 3."""
+"""Largest plausible ratio of a stored pixel's width to its height, and inverse of the smallest; real ones are within
+3."""
 
 
 class FrameConverter:
-    """Turns decoded frames into upright RGB ones of one size.
+    """Converter of decoded frames to upright RGB frames of one size.
 
     Args:
-      short_side: length of the shorter side in pixels, the other in proportion; None keeps the shown size.
+      short_side: length of the shorter side in pixels, the other in proportion; None keeps the displayed size.
       size: exact height and width instead.
       kernel: one of `KERNELS`.
-      pixel_aspect: width of a stored pixel over its height: the width is stretched by it, unless a `size` is given.
-      shown: makes the frames what a screen shows.
+      pixel_aspect: ratio of a stored pixel's width to its height, by which the width is stretched, unless `size` is
+        given.
+      shown: conversion of frames to displayable ones.
 
     Raises:
-      ValueError: an unknown kernel, a size below one pixel, or both kinds of size.
+      ValueError: the kernel is unknown, a size is below one pixel, or both sizes are given.
     """
 
     def __init__(
@@ -51,9 +53,10 @@ class FrameConverter:
         self._stored: tuple[int, int] | None = None
 
     def paint(self, frame: Any) -> Any:
-        """Resize and convert one frame to planes of RGB, several times as fast as to RGB in turn, exact chroma given.
+        """Resize and convert one frame to RGB planes, which is several times as fast as interleaved RGB, with exact
+        chroma.
 
-        `stack` puts the planes together and turns them upright later.
+        `stack` joins the planes and turns them upright later.
         """
         if self._stored is None:
             self._transposed, self._flip_y, self._flip_x = orientation(frame)
@@ -63,7 +66,7 @@ class FrameConverter:
         return reformatter().reformat(frame, width, height, "gbrp", interpolation=self._interpolation, threads=1)
 
     def _stored_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width to scale to, before the picture is turned."""
+        """Return height and width to scale to, before rotation."""
         if self._size is not None:
             return self._size[::-1] if self._transposed else self._size
         shown = width * self._pixel_aspect
@@ -71,12 +74,12 @@ class FrameConverter:
         return max(1, round(height * scale)), max(1, round(shown * scale))
 
     def stack(self, painted: list[Any]) -> UInt8[np.ndarray, "T H W 3"]:
-        """One array of the painted frames, turned upright."""
+        """Return one array of the converted frames, turned upright."""
         height, width = self._stored
         frames = np.empty((len(painted), height, width, 3), np.uint8)
         for place, frame in enumerate(painted):
             for channel, plane in enumerate(frame.planes):
-                # The planes are those of green, blue and red.
+                # The planes are green, blue and red: plane 0 is channel 1, plane 1 channel 2, plane 2 channel 0.
                 frames[place, ..., (channel + 1) % 3] = values(plane, height, width)
         if self._transposed:
             frames = frames.transpose(0, 2, 1, 3)
@@ -85,7 +88,7 @@ class FrameConverter:
 
 
 def turned(frame: Any, transposed: bool, flip_y: bool, flip_x: bool) -> Any:
-    """A planar frame of 8 bits, transposed, then flipped; as `orientation` tells."""
+    """Return a planar 8-bit frame transposed, then flipped, with the flags of `orientation`."""
     import av
 
     if not (transposed or flip_y or flip_x):
@@ -104,10 +107,10 @@ def turned(frame: Any, transposed: bool, flip_y: bool, flip_x: bool) -> Any:
 
 
 def orientation(frame: Any) -> tuple[bool, bool, bool]:
-    """Whether a stored frame is to be transposed, then flipped in y, then in x, to stand upright.
+    """Return whether a stored frame must be transposed, then flipped in y, then in x, to be upright.
 
-    The display matrix holds nine numbers `a b u, c d v, x y w`; a stored point (x, y) is shown at
-    (a x + c y, b x + d y) (ISO/IEC 14496-12, section 6.2.2). Angles between the quarter turns round to one.
+    The display matrix has nine numbers `a b u, c d v, x y w`; a stored point (x, y) is displayed at (a x + c y, b x + d
+    y) (ISO/IEC 14496-12, section 6.2.2). Angles between quarter turns are rounded to one.
     """
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
@@ -119,10 +122,10 @@ def orientation(frame: Any) -> tuple[bool, bool, bool]:
 
 
 def interpolation(kernel: str) -> Any:
-    """swscale's flags for a kernel, with one colour a pixel and exact rounding.
+    """Return swscale's flags for a kernel, with one colour per pixel and exact rounding.
 
-    Without the flags for chroma, swscale gives both pixels of a pair the same colour where 4:2:0 meets an even width;
-    without the other two the last bit depends on the processor. What they cost: `tools/bench/colours.py`.
+    Without the flags for chroma, swscale gives both pixels of a pair the same colour for 4:2:0 of even width. Without
+    the other two, the last bit depends on the processor. Their cost: `tools/bench/colours.py`.
     """
     from av.video.reformatter import Interpolation as Flag
 
@@ -130,11 +133,11 @@ def interpolation(kernel: str) -> Any:
 
 
 def pixel_aspect(stream: Any) -> float:
-    """Width of a track's stored pixels over their height; 1 where the file says none, or none that can be true."""
+    """Return the ratio of a track's pixel width to height; 1 if the file has none, or an implausible one."""
     ratio = float((None if stream is None else stream.sample_aspect_ratio) or 1.0)
     return ratio if 1 / MOST_ASPECT <= ratio <= MOST_ASPECT else 1.0
 
 
 def shown_size(height: int, width: int, aspect: float) -> tuple[int, int]:
-    """Height and width of a stored picture in square pixels, before it is turned."""
+    """Return height and width of a stored frame in square pixels, before rotation."""
     return height, max(1, round(width * aspect))

@@ -1,7 +1,7 @@
-"""Which frames of a video track are wanted, and which packets must be decoded to get them.
+"""Selection of the requested frames of a video track, and of the packets needed to decode them.
 
-Only what is wanted is worked on: a group of pictures that shows nothing wanted is never decoded, and
-a frame that is not wanted is never converted.
+Only requested content is processed: a group of pictures without a requested frame is never decoded, and a frame that is
+not requested is never converted.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from mmvideo.media.frames.displayed import picture_decoder
 from mmvideo.media.frames.frame_converter import FrameConverter
 
 SLACK = 1e-3
-"""Seconds by which a frame may come after the time asked for; Matroska rounds its times to milliseconds."""
+"""Seconds by which a frame may start after the requested time; Matroska rounds its times to milliseconds."""
 
 
 class Selection:
-    """Takes the frames of a track in the order of their times and keeps, painted, those that are wanted.
+    """Selection of the requested frames of a track, offered in order of time, and converted when kept.
 
     Args:
       painter: converts the frames that are kept.
-      start, end: the range, in seconds after time zero; `end` may be infinite.
-      times: instants after `start` whose frames are wanted, ascending; None wants every frame that
-        begins in the range (and if none does, the one on show at `start`).
-      fps: instants `k / fps` after `start` instead, to the end of the range or of the track.
+      start, end: range, in seconds after time zero; `end` may be infinite.
+      times: requested times after `start`, ascending; None requests every frame that starts in the range (and if none
+        does, the one shown at `start`).
+      fps: requested times `k / fps` after `start` instead, to the end of the range or of the track.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Selection:
 
     @property
     def next(self) -> float:
-        """No frame is wanted that is over before this time, in seconds after time zero."""
+        """Time before which no requested frame ends, in seconds after time zero."""
         if not self._every:
             return self._instant(len(self.shown))
         return self._start if self.first is None or self.last < self._start else -math.inf
@@ -71,10 +71,10 @@ class Selection:
         return self._instants[number] if number < len(self._instants) else math.inf
 
     def offer(self, time: float, duration: float, frame: Any) -> None:
-        """Take the next decoded frame, which begins at `time`, seconds after time zero.
+        """Process the next decoded frame, which starts at `time`, in seconds after time zero.
 
         Raises:
-          MediaError: its time stamp jumps, or what is kept grows beyond the limits.
+          MediaError: its time stamp jumps, or the kept frames exceed the limits.
         """
         check_time(self._stamp, time, self._limits, "picture")
         self._stamp = time
@@ -95,7 +95,7 @@ class Selection:
             )
 
     def _showing_bytes(self) -> int:
-        """Bytes of the frames that are given back, as far as is known."""
+        """Return the bytes of the frames to return, as far as known."""
         return len(self.shown) * 3 * self.painted[0].width * self.painted[0].height if self.painted else 0
 
     def _offer_every(self, time: float, frame: Any) -> None:
@@ -108,12 +108,14 @@ class Selection:
             self.times.append(time - self._start)
 
     def _hold(self) -> None:
-        """No frame begins in the range: the one on show at its start stands for it."""
+        """Keep the frame shown at the start of the range if no frame starts in the range."""
         if not self.painted:
             self.painted, self.shown, self.times = [self._painter.paint(self._showing)], [0], [0.0]
 
     def _show_until(self, time: float) -> None:
-        """Take the frame on show for each wanted instant before `time`."""
+        """Keep the frame now shown for each requested time before `time`."""
+        # Frames at 0 and 0.5 s, requested 0, 0.2 and 0.6 s: the frame at 0.5 arrives, the one at 0 is converted once
+        # for 0 and 0.2, and shown is [0, 0].
         while len(self.shown) < self._count and self._instant(len(self.shown)) < time:
             if not self._showing_painted:
                 self.painted.append(self._painter.paint(self._showing))
@@ -122,7 +124,7 @@ class Selection:
             self.shown.append(len(self.painted) - 1)
 
     def finish(self) -> None:
-        """No more frames come: the last one stays on show, for `fps` to the end of the range or its own."""
+        """End the selection: the last frame stays, for `fps` to the end of the range or its own."""
         if self._showing is None or self.done:
             return
         if self._every:
@@ -135,7 +137,7 @@ class Selection:
         self.done = True
 
     def stack(self) -> tuple[np.ndarray, np.ndarray]:
-        """The wanted frames, uint8 `[T, H, W, 3]`, and their times in seconds after `start`, `[T]`."""
+        """Return the requested frames, uint8 `[T, H, W, 3]`, and their times in seconds after `start`, `[T]`."""
         frames = self._painter.stack(self.painted)
         if len(self.painted) != len(self.shown):
             frames = frames[np.array(self.shown)]
@@ -143,21 +145,21 @@ class Selection:
 
 
 def grid_count(seconds: float | int, fps: float | int) -> int:
-    """Number of instants `k / fps` in `[0, seconds)`, blind to rounding of the last."""
+    """Return the number of times `k / fps` in `[0, seconds)`, tolerant to rounding of the last."""
     return max(0, math.ceil((seconds - SLACK) * fps))
 
 
 class PacketGate:
-    """Feeds a video track's packets to its decoder, but only those on which a wanted frame depends.
+    """Gate that passes a video track's packets to its decoder only if a requested frame depends on them.
 
-    Packets are held back until one arrives that is shown after the next wanted instant; if a key
-    frame that is shown no later comes before that, what was held back is dropped undecoded.
+    Packets are held back until one arrives that is shown after the next requested time. If a key frame shown no later
+    comes before that, the held packets are dropped undecoded.
 
     Args:
       stream: the video track.
       origin: time zero in the file's seconds.
-      selection: takes the frames.
-      keyed: whether to begin at the first key frame, as after a seek.
+      selection: receives the frames.
+      keyed: whether to start at the first key frame, as after a seek.
     """
 
     def __init__(self, stream: Any, origin: float, selection: Selection, keyed: bool):
@@ -172,11 +174,11 @@ class PacketGate:
 
     @property
     def begun(self) -> bool:
-        """Whether a key frame to begin with has been met."""
+        """Whether the first key frame has arrived."""
         return self._begun
 
     def feed(self, packet: Any) -> None:
-        """The track's next packet; an empty one is the end of the track."""
+        """Process the track's next packet; an empty one is the end of the track."""
         if not packet.size:
             self.drain()
             return
@@ -185,10 +187,12 @@ class PacketGate:
             if not packet.is_keyframe:
                 return
             self._begun = True
-            # Leading pictures of an open group hang on a frame from before the seek.
+            # Leading frames of an open group depend on a frame before the seek, so they are dropped.
             self._floor = -math.inf if shown is None else shown
         if packet.is_corrupt:
             self.damage.note("packets of the picture are marked as damaged by the container", shown)
+        # Next requested 5.0 s, key frames at 0, 2, 4 and 6 s: the groups of 0 and 2 are dropped at the next key frame,
+        # and decoding starts with the key frame at 4 s once a packet after 5 s arrives.
         if shown is None or shown > self._selection.next + SLACK:
             self._decode_held()
             self._decode(packet)
@@ -202,7 +206,7 @@ class PacketGate:
             self._held.append(packet)
 
     def drain(self) -> None:
-        """The end of the track: decode what is held back, and what the decoder holds."""
+        """Decode the held packets and the frames left in the decoder at the end of the track."""
         self._decode_held()
         if self._fed and not self._selection.done:
             self._decode(None)
@@ -213,7 +217,7 @@ class PacketGate:
             self._decode(packet)
 
     def _after(self) -> float:
-        """Where a frame without a stamp of its own belongs."""
+        """Return the time of a frame without a time stamp."""
         return 0.0 if self._last == -math.inf else self._last + self._spacing
 
     def _decode(self, packet: Any) -> None:
@@ -229,9 +233,9 @@ class PacketGate:
             self.damage.note("packets of the picture cannot be decoded", stamp, error.strerror)
             return
         for frame in frames:
-            # Not `frame.time`: frames that are drained from a decoder do not know their time base.
+            # Not `frame.time`: frames drained from a decoder have no time base.
             time = self._after() if frame.pts is None else frame.pts * self._tick - self._origin
-            # Demuxers of programme streams guess the stamps of some frames, and guess one twice.
+            # Demuxers of programme streams guess the time stamps of some frames, and may guess the same one twice.
             time = self._after() if time <= self._last else time
             self._last = time
             self._spacing = frame.duration * self._tick or self._spacing

@@ -1,8 +1,8 @@
-"""HLG and PQ, light for screens of 1000 nits, brought to BT.709 for screens of 203.
+"""Conversion of HLG and PQ, for screens of 1000 nits, to BT.709, for screens of 203 nits.
 
-Per pixel: code values to light in nits (ITU-R BT.2100), the largest of the three channels through the tone curve of
-BT.2390 (which leaves the dark and the middle, and bends what is brighter than the target can show), all three scaled
-by as much so that the hue stays, BT.2020's primaries to BT.709's, and BT.1886's gamma of 2.4.
+Each pixel goes through these steps: code values to light in nits (ITU-R BT.2100); the tone curve of BT.2390 on the
+largest of the three channels, which keeps dark and middle tones and compresses those brighter than the target; the same
+scale on all three channels, so that the hue stays; BT.2020's primaries to BT.709's; BT.1886's gamma of 2.4.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ CURVES = {16: "pq", 18: "hlg"}
 """Curves by their number (ITU-T H.273, table 3)."""
 
 PEAK = 1000.0
-"""Nits of the brightest source light: HLG's nominal screen and most mastering; brighter light is clipped."""
+"""Brightest source light in nits: HLG's nominal screen and most mastering; brighter light is clipped."""
 
 WHITE = 203.0
-"""Nits of white in a picture for both kinds of screens (ITU-R BT.2408, section 2.1)."""
+"""White level in nits for both types of screens (ITU-R BT.2408, section 2.1)."""
 
 STEPS = 4096
 """Entries of the tables: 12 bits of code values, or of the square root of light."""
 
 LUMA = np.float32([0.2627, 0.6780, 0.0593])
-"""BT.2020's luminance of red, green and blue."""
+"""Luminance weights of red, green and blue in BT.2020."""
 
 TO_709 = np.float32([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]])
-"""Linear BT.2020 to linear BT.709 (ITU-R BT.2087, annex 2, rounded)."""
+"""Conversion of linear BT.2020 to linear BT.709 (ITU-R BT.2087, annex 2, rounded)."""
 
 
 def tone_map(codes: UInt16[np.ndarray, "H W 3"], curve: int, wide: bool = True) -> UInt8[np.ndarray, "H W 3"]:
-    """RGB in BT.709 of RGB code values in HLG or PQ.
+    """Convert RGB code values in HLG or PQ to RGB in BT.709.
 
     Args:
-      codes: full range of 16 bits.
+      codes: 16-bit code values of full range.
       curve: a key of `CURVES`.
-      wide: whether the primaries are BT.2020's; BT.709's stay as they are.
+      wide: whether the primaries are BT.2020's; those of BT.709 are not converted.
     """
     light = _light_table(CURVES[curve])[codes >> 4]
     if CURVES[curve] == "hlg":
@@ -50,28 +50,28 @@ def tone_map(codes: UInt16[np.ndarray, "H W 3"], curve: int, wide: bool = True) 
 
 
 def pq_light(code: np.ndarray) -> np.ndarray:
-    """Nits of PQ code values in [0, 1] (BT.2100, table 4, EOTF)."""
+    """Return the nits of PQ code values in [0, 1] (BT.2100, table 4, EOTF)."""
     root = code ** (32 / 2523)
     return 1e4 * (np.maximum(root - 107 / 128, 0) / (2413 / 128 - 2392 / 128 * root)) ** (8192 / 1305)
 
 
 def pq_code(light: np.ndarray) -> np.ndarray:
-    """PQ code values of nits, the inverse of `pq_light`."""
+    """Return the PQ code values of nits, the inverse of `pq_light`."""
     root = (light / 1e4) ** (1305 / 8192)
     return ((107 / 128 + 2413 / 128 * root) / (1 + 2392 / 128 * root)) ** (2523 / 32)
 
 
 def hlg_light(code: np.ndarray) -> np.ndarray:
-    """Scene light in [0, 1] of HLG code values in [0, 1] (BT.2100, table 5, inverse OETF)."""
+    """Return the scene light in [0, 1] of HLG code values in [0, 1] (BT.2100, table 5, inverse OETF)."""
     a, b, c = 0.17883277, 0.28466892, 0.55991073
     return np.where(code <= 0.5, code**2 / 3, (np.exp((code - c) / a) + b) / 12)
 
 
 def bend(light: np.ndarray) -> np.ndarray:
-    """Nits on a screen of `WHITE` for nits on one of `PEAK` (BT.2390, section 5.4.1, black at 0).
+    """Return nits on a screen of `WHITE` for nits on one of `PEAK` (BT.2390, section 5.4.1, black at 0).
 
-    Worked example: the knee lies at 1.5 m - 0.5 of the source's PQ range, with m = PQ(203) / PQ(1000) = 0.772, so at
-    0.66, which is 88 nits: up to there light is untouched; 203 nits become 159 and 1000 become 203.
+    Example: the knee is at 1.5 m - 0.5 of the source's PQ range, with m = PQ(203) / PQ(1000) = 0.772, so at 0.66, which
+    is 88 nits. Light up to there is unchanged; 203 nits become 159 and 1000 become 203.
     """
     source, white = pq_code(np.array([PEAK, WHITE]))
     top = white / source
@@ -83,7 +83,7 @@ def bend(light: np.ndarray) -> np.ndarray:
 
 
 def _root(light: np.ndarray, most: float) -> np.ndarray:
-    """Places of light in a table that is even in its square root."""
+    """Return the indices of light in a table that is uniform in its square root."""
     return np.rint(np.sqrt(np.clip(light / np.float32(most), 0, 1)) * np.float32(STEPS - 1)).astype(np.int32)
 
 
@@ -102,5 +102,5 @@ def _gain_table() -> np.ndarray:
 
 @functools.cache
 def _code_table() -> np.ndarray:
-    """8 bits of code values by the square root of light (BT.1886)."""
+    """Return 8-bit code values by the square root of light (BT.1886)."""
     return np.rint(255 * (np.arange(STEPS) / (STEPS - 1)) ** (2 / 2.4)).astype(np.uint8)

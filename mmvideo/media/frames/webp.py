@@ -1,4 +1,4 @@
-"""Animated WebP, which FFmpeg cannot decode, read by Pillow."""
+"""Reader of animated WebP, by Pillow, because FFmpeg cannot decode it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from mmvideo.media.config import LIMITS, Limits
 from mmvideo.media.containers.container import MediaError, MediaInfo, MediaSource, check_limits, source_name
 
 DEFAULT_SECONDS = 0.1
-"""Length of a frame that gives none, as browsers show it."""
+"""Duration of a frame without one, as in browsers."""
 
 
 def webp_frames(source: MediaSource, limits: Limits = LIMITS) -> Iterator[tuple[float, float, Any]]:
-    """Time and duration in seconds, and picture (a PyAV frame, on white where it is transparent), of each frame.
+    """Yield time and duration in seconds, and image (a PyAV frame, on white where it is transparent), of each frame.
 
     Raises:
       MediaError: Pillow is not installed, or the file cannot be read.
@@ -59,7 +59,7 @@ def _open(source: MediaSource) -> Any:
 
 
 def probe_webp(source: MediaSource, limits: Limits = LIMITS) -> MediaInfo:
-    """What a WebP file holds; its frames are decoded, since only they tell their durations."""
+    """Return the contents of a WebP file; its frames are decoded, because only they have durations."""
     frames, seconds, width, height = 0, 0.0, 0, 0
     for time, duration, picture in webp_frames(source, limits):
         frames, seconds, width, height = frames + 1, time + duration, picture.width, picture.height
