@@ -1,19 +1,19 @@
-"""From a manifest folder to a corpus: a TFDS dataset in ArrayRecord that is read back without TensorFlow.
+"""Build of a corpus from a manifest folder: a TFDS dataset in ArrayRecord that is read without TensorFlow.
 
 A corpus is a folder of
 
     NAME-SPLIT.array_record-00000-of-00002 …   the shards: encoded media, captions, labels, tags, attributes
-    clips-SPLIT.parquet                        the clip table (see `table.ClipTable`)
-    features.json, labels-….labels.txt         what TFDS must know to read the shards
+    clips-SPLIT.parquet                        the clip table (see `clip_table.ClipTable`)
+    features.json, labels-….labels.txt         descriptions with which TFDS reads the shards
     skipped.jsonl                              clips that were left out, `{"id", "reason"}` a line
-    tokenizer.model                            SentencePiece over the training captions, if asked for
-    build.json                                 from what and how it was built, and the counts
+    tokenizer.model                            SentencePiece over the training captions, if requested
+    build.json                                 source, settings and counts of the build
     digests.json                               SHA-256 of all of these, compared when the corpus is opened
     dataset_info.json                          written last: with it the corpus is complete
 
-A shard is one task for one process, and what it holds depends on its rows alone, so the corpus is the same for any
-number of processes. A shard appears under its name only when it is whole, and its receipt under `.building/` only
-after that; a build that was stopped goes on from there.
+One process writes one shard, whose content depends only on its rows, so the corpus is the same for any number of
+processes. A shard appears under its name only when it is complete, and its receipt under `.building/` only after that;
+an interrupted build continues from there.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ from mmvideo.datasets.write_shard import (
 from mmvideo.media.config import LIMITS, Limits
 
 LAYOUT = 2
-"""Number of the layout of corpora; a change of it makes corpora of before unlike new ones.
+"""Version of the layout of corpora; a change makes older corpora differ from new ones.
 
-1: transcoding changed the colours of BT.709, BT.2020 and SMPTE 240M, cuts had a constant frame rate, and lengths that
-FFmpeg estimates were believed.
+1: transcoding changed the colours of BT.709, BT.2020 and SMPTE 240M, cuts had a constant frame rate, and lengths
+estimated by FFmpeg were believed.
 """
 
 SLOWEST, FASTEST = 0.001, 1000.0
-"""Frames a second that a build may ask for; a slip of the keys would else make a million of each second."""
+"""Range of frames per second that a build accepts; a typing error could otherwise make a million of each second."""
 
 MOST = 1 << 30
-"""Pixels and frames that a build may ask for: FFmpeg counts them in 32 bits."""
+"""Largest number of pixels and frames that a build accepts: FFmpeg counts them in 32 bits."""
 
 WORK = ".building"
 COMPLETE = "dataset_info.json"
@@ -64,20 +64,20 @@ TOKENIZER = "tokenizer.model"
 
 
 class BuildError(ValueError):
-    """A corpus can't be built there or of that: what is in the way and what to do."""
+    """A corpus cannot be built; the message has the cause and the remedy."""
 
 
 @dataclasses.dataclass(frozen=True)
 class BuildSummary:
-    """What a build gave.
+    """Result of a build.
 
     Attributes:
       clips: number of clips in the corpus.
       skipped: id and reason of each clip that was left out.
-      splits: clips in each split.
-      labels: what each kind of label is, in words.
-      moments: clips with moments that their captions tell of.
-      left_out: files of a folder without a manifest that don't end as media do, and links to folders.
+      splits: number of clips in each split.
+      labels: description of each label type.
+      moments: number of clips with moments described by their captions.
+      left_out: files of a folder without a manifest that have no media suffix, and links to folders.
     """
 
     clips: int
@@ -90,7 +90,7 @@ class BuildSummary:
 
 @dataclasses.dataclass(frozen=True)
 class _Plan:
-    """Everything that decides what the corpus will hold."""
+    """Everything that determines the content of the corpus."""
 
     source: Path
     out: Path
@@ -127,24 +127,25 @@ def build(
     allow_outside: bool = False,
     limits: Limits = LIMITS,
 ) -> BuildSummary:
-    """Builds a corpus of the clips of a manifest (see `manifest.read_manifest`), or goes on with a stopped build.
+    """Build a corpus from the clips of a manifest (see `manifest.read_manifest`), or continue an interrupted build.
 
     Args:
       source: a manifest, its folder, or a folder of clips.
-      out: folder of the corpus, new or empty, or with an unfinished build of the same.
-      name: name of the dataset; None takes that of `out`.
-      short_side: transcode to so many pixels of the shorter side; a smaller picture is never enlarged.
-      gop: transcode with so many frames from one key frame to the next; small makes random access fast.
-      fps: transcode to so many frames a second.
-      deinterlace, tone_map: whether interlaced pictures are made whole, and HLG and PQ become BT.709: by what is
-        transcoded here, and by readers of what is kept as it is.
-      processes: shards written side by side; None takes one a processor core.
-      shard_clips: clips in a shard.
-      tokenizer_vocabulary: train a SentencePiece tokenizer of so many pieces over the training captions.
-      time_tokens: so many of its pieces tell moments of a clip (see `media.time_tokens`).
+      out: folder of the corpus, new or empty, or with an unfinished build of the same corpus.
+      name: name of the dataset; None uses that of `out`.
+      short_side: length of the shorter side in pixels to transcode to; smaller video is never enlarged.
+      gop: frames from one key frame to the next to transcode to; a small number makes random access fast.
+      fps: frames per second to transcode to.
+      deinterlace, tone_map: whether to make whole frames of interlaced ones, and to convert HLG and PQ to BT.709; it
+        applies to transcoding here, and to readers of media kept as it is.
+      processes: number of shards written in parallel; None uses one for each processor core.
+      shard_clips: number of clips in a shard.
+      tokenizer_vocabulary: vocabulary size of a SentencePiece tokenizer trained on the training captions; None for
+        none.
+      time_tokens: number of its tokens for moments of a clip (see `media.time_tokens`).
       progress: whether to show a progress bar on a terminal.
-      allow_outside: whether a manifest's media may lie outside of its folder.
-      limits: bounds beyond which a clip is left out.
+      allow_outside: whether a manifest's media may be outside its folder.
+      limits: limits beyond which a clip is left out.
 
     Raises:
       ManifestError: the manifest is wrong.
@@ -187,15 +188,15 @@ def build_rows(
     progress: bool,
     left_out: Sequence[str] = (),
 ) -> BuildSummary:
-    """Builds a corpus of rows from anywhere, with the licence files that go with them; else as `build`.
+    """Build a corpus from any rows, with their licence files; otherwise as `build`.
 
-    Files that were left out are named in its record.
+    The files that were left out are named in its record.
     """
     from mmvideo.datasets.workers import run_tasks
 
     numbers = {"shard_clips": shard_clips, "processes": processes, "tokenizer_vocabulary": tokenizer_vocabulary}
     if time_tokens is not None:
-        # Only where it is given, so that corpora built before it was known stay what they are.
+        # Added only if it is set, so that corpora built before this setting existed keep their fingerprints.
         numbers |= {"time_tokens": time_tokens}
         if tokenizer_vocabulary is None:
             raise BuildError("time_tokens are pieces of a tokenizer: give tokenizer_vocabulary too")
@@ -224,16 +225,18 @@ def build_rows(
 
 
 def _plan(rows, source: Path, out: Path, classes: dict, recipe: Recipe, settings: dict) -> _Plan:
-    """Rows into shards: those of a split in the manifest's order, `shard_clips` in each."""
+    """Divide rows into shards: those of a split in the manifest's order, `shard_clips` in each."""
     splits: dict[str, list[ManifestRow]] = {}
     kinds = annotations_of([row.labels for row in rows])
-    # Corpora of before there were other labels than single classes keep their fingerprints.
+    # Added only if it is needed, so that corpora built before the other sorts of labels existed keep their
+    # fingerprints.
     sorts = [dataclasses.asdict(kinds)] if kinds.several or kinds.number else []
     for row in rows:
         splits.setdefault(row.split, []).append(row)
     size, dataset = settings["shard_clips"], settings["name"]
     tasks: dict[str, list[ShardTask]] = {}
     for split, clips in splits.items():
+        # 5 clips in shards of 2: the groups have 2, 2 and 1 clips.
         groups = [tuple(clips[start : start + size]) for start in range(0, len(clips), size)]
         for number, group in enumerate(groups):
             file = shard_name(dataset, split, number, len(groups))
@@ -245,7 +248,7 @@ def _plan(rows, source: Path, out: Path, classes: dict, recipe: Recipe, settings
 
 
 def _look_at(plan: _Plan) -> None:
-    """Refuses a folder that holds anything but this corpus, finished or not."""
+    """Refuse a folder that holds anything but this corpus, finished or not."""
     out = plan.out
     if spelled_out(str(out)) != str(out):
         raise BuildError(
@@ -263,10 +266,10 @@ def _look_at(plan: _Plan) -> None:
 
 
 def _compare(plan: _Plan, path: Path, what: str) -> dict | None:
-    """The record of a build at `path`, if there is one.
+    """Return the record of a build at `path`, if there is one.
 
     Raises:
-      BuildError: it was from another source or with other settings.
+      BuildError: it has another source or other settings.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -284,7 +287,7 @@ def _compare(plan: _Plan, path: Path, what: str) -> dict | None:
 
 
 def _complete(plan: _Plan) -> BuildSummary:
-    """The summary of the corpus that is there already, if it is the one that was asked for."""
+    """Return the summary of the existing corpus, if it is the requested one."""
     try:
         digests = read_digests(plan.out)
         if digests is not None:
@@ -311,7 +314,7 @@ def _complete(plan: _Plan) -> BuildSummary:
 
 
 def _begin(plan: _Plan) -> None:
-    """Notes what is being built, and removes shards of a plan before that this one hasn't got."""
+    """Write the record of the build, and remove shards of an earlier plan that this one lacks."""
     write_text(plan.work / RECORD, json.dumps(plan.record(), indent=1))
     files = {task.path.name for tasks in plan.tasks.values() for task in tasks}
     for path in plan.out.glob(f"{plan.dataset}-*.array_record-*"):
@@ -320,7 +323,7 @@ def _begin(plan: _Plan) -> None:
 
 
 def _finish(plan: _Plan, licences: dict[str, Path], left_out: list[str]) -> BuildSummary:
-    """Puts the shards' receipts together: tables, descriptions, and last of all the file that makes it complete."""
+    """Combine the shards' receipts: tables, descriptions, and as the last file the one that completes the corpus."""
     receipts: dict[str, list[ShardManifest]] = {}
     for split, tasks in plan.tasks.items():
         receipts[split] = [receipt for receipt in map(read_shard_manifest, tasks) if receipt is not None]
@@ -354,12 +357,12 @@ def _summarise(plan: _Plan, receipts: dict[str, list[ShardManifest]]) -> BuildSu
 
 
 def _count(receipts: dict[str, list[ShardManifest]], name: str) -> int:
-    """The clips of which a fact holds; receipts of a build from before don't tell."""
+    """Return the number of clips with this fact; receipts of older builds lack it."""
     return sum(bool(fact.get(name)) for shards in receipts.values() for receipt in shards for fact in receipt.facts)
 
 
 def _in_words(kinds: Annotations, classes: dict[str, list[str]]) -> dict[str, str]:
-    """What each kind of label is."""
+    """Return a description of each label type."""
     words = {kind: SORTS[kinds.sort(kind)] for kind in sorted(kinds.kinds)}
     return {kind: f"{word} of {len(classes[kind])}" if kind in classes else word for kind, word in words.items()}
 
@@ -403,7 +406,7 @@ def _train_tokenizer(plan: _Plan, receipts: dict[str, list[ShardManifest]], path
     captions = [text for shards in chosen for receipt in shards for fact in receipt.facts for text in fact["captions"]]
     if not captions:
         raise BuildError(f"{plan.source}: has no captions to train a tokenizer on; leave tokenizer_vocabulary out")
-    # Byte pairs fill any vocabulary on few captions; the unigram model stays at their letters and stems.
+    # Byte-pair encoding fills any vocabulary from few captions; the unigram model finds only letters and stems.
     text_tokens, moments = plan.settings["tokenizer_vocabulary"], plan.settings.get("time_tokens", 0)
     train(captions, text_tokens, kind="bpe", time_tokens=moments).save(path)
 
@@ -415,7 +418,7 @@ def _read_skipped(path: Path) -> list[tuple[str, str]]:
 
 @contextlib.contextmanager
 def _lock(work: Path) -> Iterator[None]:
-    """Keeps other processes from building in the same folder; the lock goes with the process, however it ends."""
+    """Prevent other processes from building in the same folder; the lock ends with the process."""
     import fcntl
 
     with open(work / "lock", "w") as file:

@@ -1,4 +1,4 @@
-"""The clip table: all that a planner must know of a corpus, as columns, without decoding anything."""
+"""Clip table: all properties of a corpus that planning needs, as columns, without decoding."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 from mmvideo.datasets.manifests.annotations import Annotations, Saliency
 
 LABEL, SEVERAL, NUMBER = "label/", "labels/", "number/"
-"""Before the kind of a label in the name of its Parquet column: one class, several, a number."""
+"""Prefixes of a label's Parquet column: one class, several classes, a value."""
 
 MOMENTS, STEP, SCORES = "moments", "saliency/step", "saliency/scores"
-"""The Parquet columns of moments and saliency, which only a corpus has that knows of some."""
+"""Parquet columns of moments and saliency, present only in a corpus with some."""
 
 _NUMBERS = {
     "seconds": np.float64,
@@ -30,23 +30,23 @@ _NUMBERS = {
 
 @dataclasses.dataclass(frozen=True)
 class ClipTable:
-    """What is known of the `n` clips of a split, row `i` for record `i`.
+    """Properties of the `n` clips of a split; row `i` describes record `i`.
 
     Attributes:
-      id: texts, object `[n]`.
+      id: ids, object `[n]`.
       seconds: length of the clip, float64 `[n]`.
-      has_video, has_audio: which tracks it has, bool `[n]`.
-      width, height: pixels of its picture, int32 `[n]`; 0 without one.
-      fps: frames a second, float64 `[n]`; 0 without a picture.
-      captions: none, one or several texts a clip.
-      labels: class number for each kind of which a clip has one class, int32 `[n]`; -1 where it is unknown.
-      tags: words a clip.
-      attributes: what else the manifest said of the clip, as the text of a JSON object.
-      several: class numbers of each clip for each kind of which it may have several; None where they are unknown.
-      numbers: the number of each clip for each kind that is one, float64 `[n]`; NaN where it is unknown.
-      moments: stretches `(start, end)` of each clip, in seconds after its start, that its first caption tells of;
-        None where they are unknown. None for all where no clip of the split has any.
-      saliency: how well the parts of each clip show it, like `moments`.
+      has_video, has_audio: presence of the tracks, bool `[n]`.
+      width, height: frame size in pixels, int32 `[n]`; 0 without video.
+      fps: frames per second, float64 `[n]`; 0 without video.
+      captions: none, one or several texts for each clip.
+      labels: class number of each clip for each single-class label type, int32 `[n]`; -1 where it is unknown.
+      tags: words for each clip.
+      attributes: other properties from the manifest, as the text of a JSON object.
+      several: class numbers of each clip for each label type with several classes; None where they are unknown.
+      numbers: value of each clip for each numeric label type, float64 `[n]`; NaN where it is unknown.
+      moments: stretches `(start, end)` of each clip that its first caption describes, in seconds from its start; None
+        where they are unknown. None for all if no clip of the split has any.
+      saliency: saliency of the parts of each clip, None as for `moments`.
     """
 
     id: np.ndarray
@@ -70,13 +70,16 @@ class ClipTable:
 
     @property
     def annotations(self) -> Annotations:
-        """The kinds of labels by their sort."""
+        """The label types by sort."""
         return Annotations(tuple(self.labels), tuple(self.several), tuple(self.numbers))
 
 
 def table_of(facts: Sequence[Mapping[str, Any]], kinds: Annotations) -> ClipTable:
-    """The table of clips given one by one, with the keys of `ClipTable`: `labels`, `several` and `numbers` as dicts by
-    kind, None where a number is unknown; `saliency` as its step and its scores."""
+    """Return the table of clips given one by one, as dicts with the keys of `ClipTable`.
+
+    `labels`, `several` and `numbers` are dicts by label type, with None for an unknown number; `saliency` is the step
+    and the scores.
+    """
 
     def timed(name: str, build: Any) -> list | None:
         values = [fact.get(name) for fact in facts]
@@ -97,7 +100,7 @@ def table_of(facts: Sequence[Mapping[str, Any]], kinds: Annotations) -> ClipTabl
 
 
 def write_table(table: ClipTable, path: Path) -> None:
-    """Writes the table as Parquet."""
+    """Write the table as Parquet."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -122,7 +125,7 @@ def write_table(table: ClipTable, path: Path) -> None:
 
 
 def read_table(path: Path) -> ClipTable:
-    """Reads a table that `write_table` wrote; one of before there were other labels than classes lacks those."""
+    """Read a table that `write_table` wrote; an older one lacks label types other than single classes."""
     import pyarrow.parquet as pq
 
     table = pq.read_table(path)

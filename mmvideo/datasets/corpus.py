@@ -1,4 +1,4 @@
-"""A split of a corpus, read at random places without TensorFlow."""
+"""A split of a corpus, with random access and without TensorFlow."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from mmvideo.datasets.manifests.surrogates import spelled_out
 from mmvideo.datasets.records import Example
 
 SAMPLES = "samples:"
-"""Before the name of an embedded set."""
+"""Prefix of the name of an embedded set."""
 
 
 AGAIN = "copy the folder again or build the corpus anew"
-"""What helps where a corpus is damaged."""
+"""Remedy for a damaged corpus."""
 
 _LOG = logging.getLogger(__name__)
 
 _TOLD: set[Path] = set()
-"""Corpora of an older layout of which this process has told."""
+"""Corpora of an older layout that this process has already reported."""
 
 
 class CorpusError(ValueError):
-    """A folder is no corpus, isn't what was built, or has no such split; the message says what and what helps."""
+    """A folder is no corpus, differs from what was built, or lacks the split; the message has the cause and the
+    remedy."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,15 +41,15 @@ class Record:
     """One clip.
 
     Attributes:
-      id: its name in the corpus.
+      id: its id in the corpus.
       media: the encoded file.
-      suffix: ending of the file's name, such as `.mp4`.
+      suffix: suffix of the file's name, such as `.mp4`.
       captions: none, one or several texts.
-      labels: class number for each kind of which a clip has one class, -1 where it is unknown.
-      tags: words for what is in the clip.
-      several: class numbers for each kind of which it may have several, None where they are unknown.
-      numbers: the number for each kind that is one, NaN where it is unknown.
-      pictures: what `decode` is to be told of how they are shown, see `Corpus`.
+      labels: class number for each single-class label type, -1 where it is unknown.
+      tags: words that describe the content.
+      several: class numbers for each label type with several classes, None where they are unknown.
+      numbers: value for each numeric label type, NaN where it is unknown.
+      pictures: arguments of `decode` for the display of frames, see `Corpus`.
     """
 
     id: str
@@ -65,26 +66,26 @@ class Record:
 class Corpus:
     """The clips of one split.
 
-    Threads may share it. It can be pickled and carried over a fork: files are opened when the first record is read,
-    anew in each process.
+    Threads may share it. It can be pickled and used after a fork: files are opened when the first record is read,
+    separately in each process.
 
     Attributes:
       path: the folder.
       name: name of the dataset.
       split: name of the split.
-      table: what is known of every clip without decoding it.
-      classes: class names for each kind of label that has classes; a label's number is a place in its list.
-      annotations: the kinds of labels by their sort.
+      table: properties of every clip, known without decoding.
+      classes: class names for each label type that has classes; a class number is an index into its list.
+      annotations: the label types by sort.
       tokenizer_path: the SentencePiece model in the folder, or None.
-      digest: of the corpus, all splits: 64 hexadecimal digits (see `digests`).
-      pictures: whether it is to be deinterlaced (`deinterlace`) and tone-mapped (`tone_map`), as the build was told.
+      digest: digest of the corpus, all splits: 64 hexadecimal digits (see `digests`).
+      pictures: whether to deinterlace (`deinterlace`) and to tone-map (`tone_map`), as set in the build.
     """
 
     def __init__(self, path: str | Path, split: str) -> None:
-        """Opens a split of a folder that `mmvideo data build` wrote.
+        """Open a split of a folder that `mmvideo data build` wrote.
 
         Raises:
-          CorpusError: the folder is no complete corpus, has no such split, or a file of it isn't what was built.
+          CorpusError: the folder is no complete corpus, lacks the split, or a file of it differs from what was built.
         """
         self.path = Path(path).absolute()
         self.split = split
@@ -114,7 +115,7 @@ class Corpus:
         path = self.path / f"{TABLE}{self.split}.parquet"
         try:
             table = read_table(path)
-        # What Arrow makes of damaged files is of many kinds.
+        # Arrow raises many types of errors on damaged files.
         except Exception as error:
             raise CorpusError(f"{path}: can't be read ({_told(error)}); {AGAIN}") from error
         if len(table) != clips:
@@ -122,10 +123,10 @@ class Corpus:
         return table
 
     def open_records(self) -> None:
-        """Opens the shards, which else happens when the first record is read.
+        """Open the shards now, instead of when the first record is read.
 
         Raises:
-          CorpusError: TFDS can't open them, or they hold another number of clips than the table.
+          CorpusError: TFDS cannot open them, or their number of clips differs from the table's.
         """
         try:
             there = len(self._records())
@@ -142,11 +143,11 @@ class Corpus:
         return len(self.table)
 
     def __getitem__(self, index: int) -> Record:
-        """The clip of row `index` of the table.
+        """Return the clip of row `index` of the table.
 
         Raises:
           IndexError: there is no such row.
-          CorpusError: the record can't be read, or is that of another clip.
+          CorpusError: the record cannot be read, or is that of another clip.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"{self.path}: clip {index} of split '{self.split}', which has {len(self)}")
@@ -176,11 +177,11 @@ class Corpus:
         )
 
     def attributes(self, index: int) -> dict[str, Any]:
-        """Everything else that the manifest said of a clip; its moments, saliency and events are in there too."""
+        """Return all other manifest entries of a clip, including its moments, saliency and events."""
         return json.loads(self.table.attributes[index])
 
     def _records(self) -> Any:
-        """The TFDS data source of this process."""
+        """Return the TFDS data source of this process."""
         source = self._source
         # A reader's file and threads don't survive a fork.
         if source is None or source[0] != os.getpid():
@@ -201,23 +202,23 @@ class Corpus:
 
 
 def open_corpus(path: str | Path, split: str) -> Corpus:
-    """Opens a split of a corpus.
+    """Open a split of a corpus.
 
     Args:
-      path: a folder that `mmvideo data build` wrote, or an embedded set: `samples:film` (pictures, sound, captions),
-        `samples:animations` (pictures, captions), `samples:sounds` (sound, captions), `samples:all` (the three
+      path: a folder that `mmvideo data build` wrote, or an embedded set: `samples:film` (video, audio, captions),
+        `samples:animations` (video, captions), `samples:sounds` (audio, captions), `samples:all` (the three
         together). An embedded set is built once, into the folder of the environment variable `MMVIDEO_CACHE`
         (`~/.cache/mmvideo` if not set).
-      split: such as `train` or `test`.
+      split: name of a split, such as `train` or `test`.
 
     Raises:
-      CorpusError: it is no complete corpus, or has no such split.
+      CorpusError: it is no complete corpus, or lacks the split.
     """
     return Corpus(_folder(path), split)
 
 
 def splits(path: str | Path) -> dict[str, int]:
-    """The splits of a corpus, named as for `open_corpus`, and the clips in each.
+    """Return the splits of a corpus, named as for `open_corpus`, with their number of clips.
 
     Raises:
       CorpusError: it is no complete corpus.
@@ -226,23 +227,23 @@ def splits(path: str | Path) -> dict[str, int]:
 
 
 def digest(path: str | Path) -> str:
-    """The digest of a corpus, named as for `open_corpus`: 64 hexadecimal digits, the same for the same clips.
+    """Return the digest of a corpus, named as for `open_corpus`: 64 hexadecimal digits, the same for the same clips.
 
     Raises:
-      CorpusError: it is no complete corpus, or a file of it isn't what was built.
+      CorpusError: it is no complete corpus, or a file of it differs from what was built.
     """
     return _digest(*_read_record(_folder(path).absolute()))
 
 
 def _digest(record: dict[str, Any], digests: Digests) -> str:
-    """The digest of the clips, and of how their pictures are to be read where the build was told."""
+    """Return the digest of the clips and, if the build recorded them, of the display settings."""
     if "pictures" not in record:
         return digests.corpus
     return hashlib.sha256(json.dumps([digests.corpus, record["pictures"]], sort_keys=True).encode()).hexdigest()
 
 
 def _folder(path: str | Path) -> Path:
-    """The folder of a corpus, that of an embedded set made where it is missing."""
+    """Return the folder of a corpus; an embedded set is built if it is missing."""
     if not str(path).startswith(SAMPLES):
         return Path(path).expanduser()
     from mmvideo.datasets.samples import cached
@@ -254,8 +255,10 @@ def _folder(path: str | Path) -> Path:
 
 
 def _read_record(path: Path, *tables: str) -> tuple[dict[str, Any], Digests]:
-    """The record of a corpus and its digests, with which all its small files were compared; of the clip tables, which
-    may be large, only those named were."""
+    """Return the record and the digests of a corpus, after comparing its small files with the digests.
+
+    Of the clip tables, which may be large, only `tables` are compared.
+    """
     if spelled_out(str(path)) != str(path):
         raise CorpusError(f"{spelled_out(str(path))}: its name isn't UTF-8, which TFDS can't read; rename the folder")
     if not path.is_dir():
@@ -282,7 +285,7 @@ def _read_record(path: Path, *tables: str) -> tuple[dict[str, Any], Digests]:
 
 
 def _check_layout(path: Path, record: dict[str, Any]) -> None:
-    """Refuse a corpus of a newer layout, and say of one of an older what is wrong with it."""
+    """Refuse a corpus of a newer layout, and warn of the known faults of an older one."""
     layout = record.get("layout")
     if not isinstance(layout, int):
         raise CorpusError(f"{path / RECORD}: is damaged (its layout is {layout!r}, and no number); {AGAIN}")
@@ -314,7 +317,7 @@ def _parsed_record(path: Path) -> dict[str, Any]:
 
 
 def _told(error: Exception) -> str:
-    """An error's words on one line."""
+    """Return an error's text on one line."""
     words = " ".join(str(error).split())[:200] or "no more is told"
     return words if isinstance(error, ValueError) else f"{type(error).__name__}: {words}"
 

@@ -1,11 +1,11 @@
-"""Digests of the files of a corpus, written when it is built and compared when it is opened.
+"""Digests of the files of a corpus, written by the build and compared when it is opened.
 
-`digests.json` holds the SHA-256 of every file beside it: of the shards, which are too large to be read whenever a
-corpus is opened (they are told by their size then, and ArrayRecord checks each record that is read), and of all the
-others, which are read then. It holds a digest of itself, too, so that a changed byte in it is blamed on no other file.
+`digests.json` holds the SHA-256 of every file beside it. Shards are too large to be read at every opening: their size
+is compared then, and ArrayRecord checks each record that is read. All other files are read and compared. `digests.json`
+also holds its own digest, so that a changed byte in it is not blamed on another file.
 
 The digest of a corpus is that of its clips: shards, clip tables, class names and tokenizer. Two builds of the same
-clips by the same versions of the libraries have the same one, wherever they lie.
+clips with the same versions of the libraries have the same digest, in any folder.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from pathlib import Path
 DIGESTS = "digests.json"
 
 AROUND = ("build.json", "skipped.jsonl", "dataset_info.json", "LICEN")
-"""Beginnings of names of files outside a corpus's digest: they tell of places, times and what was left out."""
+"""Prefixes of the names of files outside a corpus's digest: they hold paths, times and skipped clips."""
 
 TABLE = "clips-"
-"""Beginning of the names of the clip tables, one for each split."""
+"""Prefix of the names of the clip tables, one for each split."""
 
 
 class DigestError(ValueError):
-    """A file of a corpus isn't what was built; the message says which, and both digests."""
+    """A file of a corpus differs from what was built; the message has its name and both digests."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,13 +49,13 @@ class Digests:
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """Return the SHA-256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_digests(folder: Path, shards: Mapping[str, str]) -> None:
-    """Writes `digests.json` of all files of a folder and of the shards, which may lie elsewhere."""
+    """Write `digests.json` with all files of a folder, and with the shards, which may be elsewhere."""
     files = {path.name: digest_of(path) for path in sorted(folder.iterdir()) if path.is_file()}
     found = {"files": files, "shards": dict(sorted(shards.items()))}
     text = json.dumps(found | {"self": _of_json(found)}, indent=1)
@@ -63,10 +63,10 @@ def write_digests(folder: Path, shards: Mapping[str, str]) -> None:
 
 
 def read_digests(folder: Path) -> Digests | None:
-    """The digests of a corpus; None of one of before there were any.
+    """Return the digests of a corpus; None for a corpus built before they existed.
 
     Raises:
-      DigestError: `digests.json` isn't what was written.
+      DigestError: `digests.json` differs from what was written.
     """
     path = folder / DIGESTS
     try:
@@ -83,10 +83,10 @@ def read_digests(folder: Path) -> Digests | None:
 
 
 def check_files(folder: Path, digests: Digests, without: Iterable[str] = ()) -> None:
-    """Compares the files that are there with their digests; shards aren't read.
+    """Compare the existing files with their digests; shards are not read.
 
     Raises:
-      DigestError: one is missing or isn't what was built.
+      DigestError: a file is missing or differs from what was built.
     """
     for name, told in digests.files.items():
         if name in without:
@@ -102,7 +102,7 @@ def check_files(folder: Path, digests: Digests, without: Iterable[str] = ()) -> 
 
 
 def digests_now(folder: Path, sizes: Mapping[str, int]) -> Digests:
-    """The digests of a corpus of before they were kept: of its files as they are, and of its shards' sizes."""
+    """Return digests for a corpus built before they existed: of its present files, and of its shards' sizes."""
     files = {
         path.name: digest_of(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name not in sizes
     }

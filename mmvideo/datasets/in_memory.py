@@ -1,4 +1,4 @@
-"""Files and texts that lie in no corpus, read in the way of one: what a trained model is asked about."""
+"""Loose files and texts with the interface of a corpus, as inputs of a trained model."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mmvideo.datasets.corpus import Record
 class InMemoryClips:
     """Files first, then texts, each a clip of its own: a file has no caption, a text has no media.
 
-    Has of `Corpus` what batches need: `table`, `classes`, `tokenizer_path`, a length, and records.
+    It has the parts of `Corpus` that batches need: `table`, `classes`, `tokenizer_path`, a length, and records.
 
     Args:
       files: media files.
       texts: captions or queries.
 
     Raises:
-      MediaError: a file that cannot be opened, by name.
+      MediaError: a file cannot be opened; the message has its name.
     """
 
     def __init__(self, files: Sequence[str | Path], texts: Sequence[str] = ()):
@@ -49,7 +49,7 @@ class InMemoryClips:
         return len(self.table)
 
     def __getitem__(self, index: int) -> Record:
-        """The clip of row `index`; a text has no media bytes."""
+        """Return the clip of row `index`; a text has no media bytes."""
         captions = self.table.captions[index]
         if index >= len(self.files):
             return Record(str(self.table.id[index]), b"", "", captions, {}, [])

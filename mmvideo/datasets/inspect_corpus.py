@@ -1,4 +1,4 @@
-"""A page to look at a corpus: frames, spectrogram, words and players of a sample of its clips, in one HTML file."""
+"""Inspection page of a corpus: frames, spectrogram, captions and players of sampled clips, in one HTML file."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from mmvideo.datasets.write_shard import Recipe, write_text
 from mmvideo.media.config import Spectrogram
 
 STRIP_ASPECT = 8.0
-"""Width of the strip of frames over its height."""
+"""Ratio of the width of the strip of frames to its height."""
 
 FRAME_SIDE = 120
-"""Pixels of the shorter side of a frame in the strip."""
+"""Length of the shorter side of a frame in the strip, in pixels."""
 
 LARGEST = 4_000_000
-"""Bytes of media that a player may have; a larger clip is transcoded for the page."""
+"""Largest size in bytes of media in a player; a larger clip is transcoded for the page."""
 
 FAINT = -3.0
 """Log energy of a mel bin up to which a whole clip counts as quiet and is drawn dark."""
 
 PLAYER_SIDE = 240
-"""Pixels of the shorter side of a clip that is transcoded for the page."""
+"""Length of the shorter side of a clip that is transcoded for the page, in pixels."""
 
 PLAYABLE = {
     ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm", ".ogv": "video/ogg",
     ".wav": "audio/wav", ".mp3": "audio/mpeg", ".flac": "audio/flac", ".ogg": "audio/ogg", ".opus": "audio/ogg",
     ".oga": "audio/ogg", ".m4a": "audio/mp4", ".aac": "audio/aac", ".gif": "image/gif", ".webp": "image/webp",
 }  # fmt: skip
-"""Kinds of files that browsers play, by their ending."""
+"""Media types that browsers play, by suffix."""
 
 _INK = np.array(
     [[15, 14, 31], [52, 31, 92], [120, 41, 120], [190, 61, 104], [240, 118, 82], [253, 192, 119], [253, 246, 208]],
@@ -46,22 +46,22 @@ _INK = np.array(
 
 
 def inspect(path: str | Path, split: str, out_html: str | Path, clips: int = 24, seed: int = 0) -> Path:
-    """Writes the page.
+    """Write the page.
 
     Args:
-      path: a corpus, as in `corpus.open_corpus`, or a folder of clips or manifest as `build.build` takes it, of which
-        the clips that are shown are then read.
-      split: which split.
-      out_html: where the page goes.
-      clips: how many clips, drawn at random without order of merit.
-      seed: of the draw.
+      path: a corpus, as in `corpus.open_corpus`, or a folder of clips or manifest as in `build.build`, of which only
+        the displayed clips are then read.
+      split: name of the split.
+      out_html: output file.
+      clips: number of clips, drawn uniformly at random.
+      seed: seed of the draw.
 
     Returns:
-      The file written.
+      The written file.
 
     Raises:
-      CorpusError: no such corpus or split.
-      ManifestError: neither a corpus nor clips that one could be built of.
+      CorpusError: the corpus or the split does not exist.
+      ManifestError: the path is neither a corpus nor a source of one.
       ValueError: `clips` is not positive.
     """
     if clips < 1:
@@ -73,13 +73,13 @@ def inspect(path: str | Path, split: str, out_html: str | Path, clips: int = 24,
 
 
 def _is_source(path: str | Path) -> bool:
-    """Whether it is what a corpus is built of, and no corpus nor an unfinished one."""
+    """Return whether the path is a source of a corpus, and not a corpus or an unfinished one."""
     path = Path(path).expanduser()
     return path.is_file() or (path.is_dir() and not any((path / name).exists() for name in (COMPLETE, WORK)))
 
 
 def _source_page(path: Path, split: str, clips: int, seed: int) -> str:
-    """The page of clips that aren't built yet: those that are shown are built for it."""
+    """Return the page of clips that are not built yet; the displayed ones are built for it."""
     folder = path if path.is_dir() else path.parent
     rows = read_manifest(path)
     classes, there = class_names(rows, read_classes(folder)), list(dict.fromkeys(row.split for row in rows))
@@ -121,7 +121,7 @@ def _write(out_html: str | Path, page: str) -> Path:
 
 
 def make_card(corpus: Corpus, row: int) -> Card:
-    """The card of a clip; one that can't be decoded says why."""
+    """Return the card of a clip; for an undecodable one, with the reason."""
     record = corpus[row]
     labels = _labels(corpus, row)
     try:
@@ -134,7 +134,7 @@ def make_card(corpus: Corpus, row: int) -> Card:
 
 
 def _labels(corpus: Corpus, row: int) -> dict[str, str]:
-    """What is known of each kind of label, in words."""
+    """Return the text of each known label."""
     table = corpus.table
     labels = {kind: corpus.classes[kind][own[row]] for kind, own in table.labels.items() if own[row] >= 0}
     for kind, numbers in table.several.items():
@@ -161,7 +161,7 @@ def _frames(media: bytes, corpus: Corpus, row: int) -> list[str]:
 
 
 def _sound(media: bytes, corpus: Corpus, row: int) -> tuple[str | None, float]:
-    """The spectrogram as a picture, low frequencies at the bottom, and the share of the clip that it covers."""
+    """Return the spectrogram as an image, low frequencies at the bottom, and the share of the clip that it covers."""
     from PIL import Image
 
     from mmvideo.media.decode import decode
@@ -185,13 +185,13 @@ def _sound(media: bytes, corpus: Corpus, row: int) -> tuple[str | None, float]:
 
 
 def _colour(shade: np.ndarray) -> np.ndarray:
-    """Shades from 0 to 1 as colours, uint8 `[H W 3]`."""
+    """Return shades from 0 to 1 as colours, uint8 `[H W 3]`."""
     places = np.linspace(0.0, 1.0, len(_INK))
     return np.stack([np.interp(shade, places, _INK[:, channel]) for channel in range(3)], -1).round().astype(np.uint8)
 
 
 def _player(record: Record) -> str | None:
-    """The media as a browser plays it, transcoded if it is of another kind or large."""
+    """Return the media in a form that browsers play, transcoded if it is of another type or large."""
     media, kind = record.media, PLAYABLE.get(record.suffix)
     if kind is None or (len(media) > LARGEST and kind.startswith("video")):
         from mmvideo.media.transcode import transcode

@@ -1,4 +1,4 @@
-"""The HTML of the page that `show` writes: an overview of the split, then a card for each clip."""
+"""HTML of the inspection page: an overview of the split, then a card for each clip."""
 
 from __future__ import annotations
 
@@ -110,22 +110,22 @@ for (const clip of document.querySelectorAll('.clip')) {
 """
 
 BARS = 12
-"""Classes in a chart; the others are summed up in one line."""
+"""Number of classes in a chart; the rest are summed in one line."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    """What the page tells of one clip.
+    """Content of the page for one clip.
 
     Attributes:
       record: the clip.
       row: its row in the table.
-      labels: class name, class names or number for each kind of label that is known.
-      frames: addresses (`data:`) of pictures at even times.
-      spectrogram: address of the picture of the sound, or None.
-      sounding: share of the clip's length that the sound lasts.
-      player: address of the media, or None if it can't be played.
-      problem: why the clip can't be shown, or an empty text.
+      labels: class name, class names or value for each known label.
+      frames: addresses (`data:`) of frames at regular times.
+      spectrogram: address of the spectrogram image, or None.
+      sounding: share of the clip's length with audio.
+      player: address of the media, or None if it cannot be played.
+      problem: reason why the clip cannot be displayed, or an empty text.
     """
 
     record: Record
@@ -139,13 +139,13 @@ class Card:
 
 
 def render(corpus: Corpus, cards: Sequence[Card], where: str | None = None, clips: int | None = None) -> str:
-    """The whole page as text.
+    """Return the whole page as text.
 
     Args:
       corpus: the clips.
-      cards: those that are shown.
-      where: what is said of the place of the clips; None is the corpus's folder.
-      clips: out of how many the cards were drawn; None is all of the corpus.
+      cards: cards of the displayed clips.
+      where: text on the origin of the clips; None is the corpus's folder.
+      clips: number of clips from which the cards were drawn; None is the whole corpus.
     """
     title = f"{escape(corpus.name)} <span>{escape(corpus.split)}</span>"
     charts = [_lengths(corpus), *(_classes(corpus, kind) for kind in corpus.classes)]
@@ -267,7 +267,7 @@ def _head(corpus: Corpus, card: Card) -> str:
 
 
 def _pictures(corpus: Corpus, card: Card) -> str:
-    """Frames over the spectrogram on one axis of time, and the player beside them."""
+    """Return frames over the spectrogram on one time axis, with the player beside them."""
     frames = "".join(f'<img src="{address}" alt="">' for address in card.frames)
     strip = f'<div class="strip">{frames}</div>' if frames else '<div class="strip none">no picture</div>'
     sound = '<div class="sound none">no sound</div>'
@@ -283,7 +283,7 @@ def _pictures(corpus: Corpus, card: Card) -> str:
 
 
 def _moments(corpus: Corpus, row: int) -> str:
-    """A bar over the length of the clip with what its first caption tells of."""
+    """Return a bar over the length of the clip with the moments that its first caption describes."""
     seconds, moments = float(corpus.table.seconds[row]), corpus.table.moments
     if moments is None or moments[row] is None:
         return ""
@@ -296,7 +296,7 @@ def _moments(corpus: Corpus, row: int) -> str:
 
 
 def _player(card: Card) -> tuple[str, bool]:
-    """The player, and whether it can be sent to a place in time."""
+    """Return the player, and whether it can seek."""
     if card.player is None:
         return '<div class="none">too large to play</div>', False
     if card.player.startswith("data:image"):

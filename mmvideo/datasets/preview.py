@@ -1,4 +1,4 @@
-"""A few clips of a corpus, read and decoded as training does it, to see whether it can."""
+"""Test of a corpus: a few clips are read and decoded as in training."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mmvideo.media.decode import decode
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """What a few clips gave.
+    """Result of reading a few clips.
 
     Attributes:
-      clips: how many were read.
-      unreadable: id and reason of those that could not be.
+      clips: number of clips read.
+      unreadable: id and reason of the unreadable ones.
       truncated: ids of those whose file ends early or is damaged.
-      seconds: that reading and decoding them took, one after another.
-      stretch: seconds of them that were decoded, in all.
+      seconds: time of reading and decoding them one after another, in seconds.
+      stretch: total length of the decoded media, in seconds.
     """
 
     clips: int
@@ -31,13 +31,13 @@ class Sample:
 
 
 def read_sample(corpus: Corpus, clips: int = 8, longest: float = 4.0, seed: int = 0) -> Sample:
-    """Decodes the first clip, the last and some between that have picture or sound, all of their first seconds.
+    """Decode the first seconds of the first clip, the last clip and some between that have video or audio.
 
     Args:
       corpus: the clips.
-      clips: how many at most.
-      longest: seconds of each that are decoded.
-      seed: of the draw.
+      clips: largest number of clips.
+      longest: longest decoded part of each, in seconds.
+      seed: seed of the draw.
     """
     from av.error import FFmpegError
 
@@ -51,7 +51,7 @@ def read_sample(corpus: Corpus, clips: int = 8, longest: float = 4.0, seed: int 
         try:
             record = corpus[row]
             clip = decode(record.media, end=end, video=video, audio=audio, **record.pictures)
-        # ArrayRecord raises RuntimeError where a shard is rotten.
+        # ArrayRecord raises RuntimeError for a damaged shard.
         except (RuntimeError, ValueError, OSError, FFmpegError) as error:
             unreadable.append((str(table.id[row]), " ".join(str(error).split())))
             continue
@@ -62,7 +62,7 @@ def read_sample(corpus: Corpus, clips: int = 8, longest: float = 4.0, seed: int 
 
 
 def _places(count: int, most: int, seed: int) -> list[int]:
-    """The first, the last, and others at random."""
+    """Return the first index, the last, and random ones between."""
     if count <= most:
         return list(range(count))
     between = 1 + np.random.default_rng(seed).permutation(count - 2)[: most - 2]

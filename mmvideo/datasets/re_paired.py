@@ -1,4 +1,4 @@
-"""Clips with the words of others, read in the way of a corpus: what a model that looks at both is asked about."""
+"""Clips with the captions of others, with the interface of a corpus, as inputs of a model that reads both."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 class RePairedClips:
-    """Pair `i` is a clip that has the media of one clip and one text of its own; labels are left behind.
+    """Pairs of the media of one clip and a text; labels are dropped.
 
-    Has of `Corpus` what batches need: `table`, `classes`, `tokenizer_path`, a length, and records.
+    It has the parts of `Corpus` that batches need: `table`, `classes`, `tokenizer_path`, a length, and records.
 
     Args:
-      corpora: where the media are.
-      clips: the clip of each pair, counted through all corpora one behind the other.
+      corpora: sources of the media.
+      clips: the clip of each pair, numbered through all corpora, concatenated.
       texts: the text of each pair.
 
     Raises:
-      ValueError: not as many texts as clips.
+      ValueError: the numbers of texts and clips differ.
     """
 
     def __init__(self, corpora: Sequence[Corpus], clips: Int[np.ndarray, " p"], texts: Sequence[str]):
@@ -49,7 +49,7 @@ class RePairedClips:
         return len(self.clips)
 
     def __getitem__(self, index: int) -> Record:
-        """The media of the clip of pair `index`, with the pair's text as its only caption."""
+        """Return the media of the clip of pair `index`, with the pair's text as its only caption."""
         source = int(np.searchsorted(self.first, self.clips[index], side="right")) - 1
         record = self.corpora[source][int(self.clips[index] - self.first[source])]
         return dataclasses.replace(record, captions=self.table.captions[index], labels={}, tags=[])

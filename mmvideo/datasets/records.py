@@ -1,4 +1,4 @@
-"""How a clip is a TFDS example, written and described without TensorFlow."""
+"""Clips as TFDS examples, written and described without TensorFlow."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from typing import Any
 from mmvideo.datasets.manifests.annotations import Annotations
 
 UNKNOWN = -1
-"""The class number of an unknown label; alone in the list of a kind of which a clip may have several."""
+"""Class number of an unknown label; the only one in the list of a label type with several classes."""
 
 VERSION = "1.0.0"
-"""Version of the layout of the records, as TFDS keeps it."""
+"""Version of the record layout in TFDS."""
 
 FORMAT = "array_record"
 
 
 def features(classes: Mapping[str, Sequence[str]], kinds: Annotations) -> Any:
-    """The TFDS features of a clip: `id`, `media` (the encoded file), `suffix`, `captions`, `labels`, `tags`,
-    `attributes` (JSON; moments, saliency and events are in there). A label that is unknown is -1, the only one of a
-    kind of several classes, or NaN of a number."""
+    """Return the TFDS features of a clip.
+
+    They are `id`, `media` (the encoded file), `suffix`, `captions`, `labels`, `tags` and `attributes` (JSON, with
+    moments, saliency and events). An unknown label is -1, the only element for several classes, or NaN for a number.
+    """
     import numpy as np
     from tensorflow_datasets import features as tf
 
@@ -45,7 +47,7 @@ def features(classes: Mapping[str, Sequence[str]], kinds: Annotations) -> Any:
 
 
 class Serializer:
-    """Turns clips into the bytes of `tf.train.Example`, the same bytes for the same clip on every run."""
+    """Serializer of clips to the bytes of `tf.train.Example`, the same bytes for the same clip in every run."""
 
     def __init__(self, classes: Mapping[str, Sequence[str]], kinds: Annotations) -> None:
         from tensorflow_datasets.core.example_serializer import ExampleSerializer
@@ -55,7 +57,7 @@ class Serializer:
         self._serializer = ExampleSerializer(self._features.get_serialized_info())
 
     def __call__(self, fact: Mapping[str, Any], media: bytes) -> bytes:
-        """The record of a clip with its facts (see `table.table_of`) and its encoded media."""
+        """Return the record of a clip with its facts (see `clip_table.table_of`) and its encoded media."""
         example = {
             "id": fact["id"],
             "media": media,
@@ -88,7 +90,7 @@ class Example:
       record: its bytes.
 
     Raises:
-      DecodeError: they are no `tf.train.Example` (of protocol buffers).
+      DecodeError: the bytes are no `tf.train.Example` (of protocol buffers).
     """
 
     def __init__(self, record: bytes) -> None:
@@ -108,7 +110,11 @@ class Example:
         return getattr(self._features[name], kind).value
 
     def one(self, name: str) -> Any:
-        """Return the value of a feature that has one; raises ValueError if it has none or several."""
+        """Return the value of a feature with exactly one.
+
+        Raises:
+          ValueError: it has none or several.
+        """
         values = self.values(name)
         if len(values) != 1:
             raise ValueError(f"its feature '{name}' has {len(values)} values and not one")
@@ -129,13 +135,13 @@ class Example:
 
 
 def dataset_name(name: str) -> str:
-    """The nearest name that TFDS allows: small letters, digits and underscores, a letter first."""
+    """Return the nearest name that TFDS allows: lower-case letters, digits and underscores, a letter first."""
     name = re.sub(r"\W+", "_", name.lower(), flags=re.ASCII).strip("_")
     return name if re.match(r"[a-z]", name) else f"clips_{name}".rstrip("_")
 
 
 def shard_name(dataset: str, split: str, shard: int, shards: int) -> str:
-    """File name of a shard, as TFDS expects it."""
+    """Return the file name of a shard, as TFDS expects it."""
     return f"{dataset}-{split}.{FORMAT}-{shard:05d}-of-{shards:05d}"
 
 
@@ -146,14 +152,14 @@ def write_description(
     kinds: Annotations,
     splits: Mapping[str, tuple[list[int], int]],
 ) -> None:
-    """Writes `features.json`, the class names and `dataset_info.json`, with which TFDS reads the shards.
+    """Write `features.json`, the class names and `dataset_info.json`, with which TFDS reads the shards.
 
     Args:
-      folder: where the files go.
+      folder: output folder.
       dataset: name of the dataset.
-      classes: class names by kind of label.
-      kinds: the kinds by their sort.
-      splits: for each split the clips in each of its shards, and bytes in all.
+      classes: class names by label type.
+      kinds: the label types by sort.
+      splits: for each split the number of clips in each of its shards, and the total bytes.
     """
     from tensorflow_datasets import core
     from tensorflow_datasets.core.dataset_info import DatasetIdentity

@@ -1,4 +1,4 @@
-"""Shards written side by side in several processes, with a progress bar; stopped in an orderly way."""
+"""Parallel writing of shards in several processes, with a progress bar and an orderly stop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmvideo.datasets.write_shard import ShardTask, write_shard
 from mmvideo.parallel.cores import usable_cores
 
 POLL = 0.1
-"""Seconds between two looks at how far the processes are."""
+"""Seconds between two progress polls."""
 
 
 class WorkerDied(ValueError):
@@ -28,12 +28,12 @@ class _Stopped(Exception):
 
 
 def run_tasks(todo: Sequence[ShardTask], tasks: Sequence[ShardTask], processes: int | None, progress: bool) -> None:
-    """Writes the shards `todo`, out of all `tasks`; says how to go on when it is interrupted.
+    """Write the shards `todo`, out of all `tasks`; on an interrupt, print how to continue.
 
     Args:
-      todo: the shards that are still to be written.
+      todo: the missing shards.
       tasks: all shards, of which the others are finished.
-      processes: how many side by side; None is one a processor core. One runs in this process.
+      processes: number of parallel processes; None is one for each processor core. One runs in this process.
       progress: whether to show a bar on a terminal.
 
     Raises:
@@ -59,7 +59,7 @@ def run_tasks(todo: Sequence[ShardTask], tasks: Sequence[ShardTask], processes: 
 
 
 def _run_pool(todo: Sequence[ShardTask], count: int, advance: Callable[[int], None]) -> None:
-    # Spawned, not forked: JAX and FFmpeg have threads, which a fork would lose in the middle of their work.
+    # Spawned, not forked: JAX and FFmpeg have threads, which a fork would lose while they hold locks.
     context = multiprocessing.get_context("spawn")
     ticks, stop = context.Value("q", 0), context.Value("b", 0)
     shown = 0
@@ -86,7 +86,7 @@ _signals: dict[str, Any] = {}
 
 
 def _begin_worker(ticks: Any, stop: Any) -> None:
-    """Leaves Ctrl-C to the parent, and ends with it however it ends."""
+    """Leave Ctrl-C to the parent, and exit when the parent exits for any reason."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _signals.update(ticks=ticks, stop=stop)
     parent = multiprocessing.parent_process()
@@ -109,7 +109,7 @@ def _work(task: ShardTask) -> None:
 
 
 class _bar:
-    """A progress bar on a terminal's error output; entering it gives a function that advances it."""
+    """Progress bar on a terminal's error output; entering it returns a function that advances it."""
 
     def __init__(self, total: int, done: int, shown: bool) -> None:
         from rich.console import Console

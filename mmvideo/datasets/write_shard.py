@@ -1,4 +1,5 @@
-"""One shard of a corpus: its clips read, cut, transcoded and checked, written whole or not at all."""
+"""Writer of one shard of a corpus: reads, cuts, transcodes and checks its clips; the shard appears complete or not
+at all."""
 
 from __future__ import annotations
 
@@ -25,28 +26,30 @@ if TYPE_CHECKING:
     from mmvideo.media.decode import MediaInfo
 
 OVERSHOOT = 0.5
-"""Seconds that a cut may reach beyond the end of its file, as the lengths in web manifests do; it is then shortened."""
+"""Seconds that a cut may exceed the end of its file, as lengths in web manifests do; it is then shortened."""
 
 CUT_CRF = 18
 """x264's constant rate factor of a cut; 18 is hard to tell from the source."""
 
 LATER = ("moments", "saliency", "fault")
-"""What rows of before there was any hadn't got; where it is None it leaves a fingerprint as it was then."""
+"""Fields that older rows lacked; a None in them does not change the fingerprint."""
 
 CHECKED = 1 << 24
-"""Samples of a clip's sound that are held at once when it is checked, at most: 17 minutes at 16 kHz. Longer sound is
-checked at a lower rate; every packet of it is decoded all the same."""
+"""Largest number of audio samples held at once in the check of a clip: 17 minutes at 16 kHz.
+
+Longer audio is checked at a lower rate; every packet of it is decoded all the same.
+"""
 
 SAME_LENGTH = 0.15
-"""Seconds between a cut and a file that still count as the same length: one AAC block and a frame."""
+"""Largest difference in seconds between a cut and a file of the same length: one AAC block and a frame."""
 
 
 FAULTS = frozenset(
     getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EMFILE", "ENFILE", "ESTALE", "ENOTCONN")
 )
-"""Errors of the system that are the machine's and no clip's: no space, no files left, a file system that is gone.
+"""System errors that are the machine's fault, not a clip's: no space, no file handles, a lost file system.
 
-Else a full disk would turn all clips that follow into skipped ones, and the corpus would be complete without them.
+A full disk would otherwise turn all later clips into skipped ones, and the corpus would be complete without them.
 """
 
 
@@ -54,14 +57,17 @@ GO_ON = "the finished shards are kept: mend it, and run the same command again"
 
 
 class MachineFault(OSError):
-    """The machine, not a clip, keeps a build from going on."""
+    """A fault of the machine, not of a clip, that stops a build."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How media is transcoded: pixels of the shorter side at most, frames from key frame to key frame, frames a
-    second; None leaves it as it is, and all None keeps the very bytes of an uncut file. Whether what is decoded is
-    deinterlaced and tone-mapped; a reader of the corpus does as the recipe says with the bytes that were kept."""
+    """Settings of transcoding.
+
+    `short_side` is the largest length of the shorter side in pixels, `gop` the frames from key frame to key frame, and
+    `fps` the frames per second. None leaves each as it is, and all None keep the bytes of an uncut file. `deinterlace`
+    and `tone_map` apply to what is decoded; a reader of the corpus applies them to the bytes that were kept.
+    """
 
     short_side: int | None = None
     gop: int | None = None
@@ -69,15 +75,15 @@ class Recipe:
     deinterlace: bool = True
     tone_map: bool = True
     limits: Limits = LIMITS
-    """Bounds beyond which a clip is left out."""
+    """Limits beyond which a clip is left out."""
 
     @property
     def screen(self) -> dict[str, bool]:
-        """What `decode` and `transcode` are told of how pictures are shown."""
+        """Arguments of `decode` and `transcode` for the display of frames."""
         return {"deinterlace": self.deinterlace, "tone_map": self.tone_map}
 
     def settings(self) -> dict[str, Any]:
-        """Its fields by name; what is shown in the usual way isn't named, nor was it in corpora of before."""
+        """Return its fields by name; defaults of display settings are left out, as in older corpora."""
         settings = {name: value for name, value in vars(self).items() if name != "limits"}
         settings = {name: value for name, value in settings.items() if name not in self.screen or not value}
         usual = dataclasses.asdict(LIMITS)
@@ -87,16 +93,16 @@ class Recipe:
 
 @dataclasses.dataclass(frozen=True)
 class ShardTask:
-    """What is to be written into one shard.
+    """Content of one shard to write.
 
     Attributes:
       path: the shard's file.
-      receipt: file written after the shard, which says that the shard is whole and what it holds.
+      receipt: file written after the shard, which confirms that it is complete and lists its content.
       rows: its clips.
-      classes: class names by kind of label.
-      recipe: how media is transcoded.
+      classes: class names by label type.
+      recipe: settings of transcoding.
       digest: fingerprint of all of these and of the files' sizes and times.
-      kinds: the kinds of labels by their sort.
+      kinds: the label types by sort.
     """
 
     path: Path
@@ -110,7 +116,7 @@ class ShardTask:
 
 @dataclasses.dataclass(frozen=True)
 class ShardManifest:
-    """What a finished shard holds: facts of its clips (see `table.table_of`), and the clips left out with reasons.
+    """Content of a finished shard: facts of its clips (see `clip_table.table_of`), and the skipped clips with reasons.
 
     `digest` is that of its task, `sha256` that of its bytes.
     """
@@ -123,7 +129,7 @@ class ShardManifest:
 
 
 def rows_digest(rows: Sequence[ManifestRow], source: Path, *settings: Any) -> str:
-    """Fingerprint of rows, their files' sizes and times of change, and settings that JSON can write."""
+    """Return a fingerprint of rows, of their files' sizes and modification times, and of JSON-serialisable settings."""
     entries = []
     for row in rows:
         status = row.media.stat()
@@ -135,7 +141,7 @@ def rows_digest(rows: Sequence[ManifestRow], source: Path, *settings: Any) -> st
 
 
 def read_shard_manifest(task: ShardTask) -> ShardManifest | None:
-    """The receipt of a task that was done before; None if it wasn't, or for other rows or settings."""
+    """Return the receipt of a finished task; None if it is not finished, or has other rows or settings."""
     try:
         receipt = ShardManifest(**json.loads(task.receipt.read_text(encoding="utf-8")))
         same = receipt.digest == task.digest and task.path.stat().st_size == receipt.size
@@ -145,7 +151,7 @@ def read_shard_manifest(task: ShardTask) -> ShardManifest | None:
 
 
 def write_shard(task: ShardTask, tick: Callable[[], None]) -> None:
-    """Writes the shard and then its receipt, each under another name first; `tick` is called after each clip."""
+    """Write the shard and then its receipt, each under a temporary name first; call `tick` after each clip."""
     from array_record.python.array_record_module import ArrayRecordWriter
 
     from mmvideo.datasets.records import Serializer
@@ -179,7 +185,7 @@ def write_shard(task: ShardTask, tick: Callable[[], None]) -> None:
 
 @contextlib.contextmanager
 def _written(path: Path) -> Iterator[None]:
-    """Names the machine's fault where ArrayRecord can't write, which it tells by a plain `RuntimeError`."""
+    """Convert ArrayRecord's write errors, plain `RuntimeError`s, to machine faults."""
     try:
         yield
     except RuntimeError as error:
@@ -187,10 +193,10 @@ def _written(path: Path) -> Iterator[None]:
 
 
 def read_clip(row: ManifestRow, recipe: Recipe) -> tuple[bytes, str, MediaInfo]:
-    """The clip's media, cut and transcoded, the ending of its file name, and what it holds.
+    """Return the clip's media, cut and transcoded, its file suffix, and its contents.
 
     Raises:
-      MediaError: the file can't be read as media, or its cut lies outside of it.
+      MediaError: the file cannot be read as media, or its cut is outside of it.
       ValueError: the row says that it must be left out.
     """
     from mmvideo.media.probe import probe
@@ -201,7 +207,7 @@ def read_clip(row: ManifestRow, recipe: Recipe) -> tuple[bytes, str, MediaInfo]:
     limits = recipe.limits
     info = probe(row.media, limits)
     cut = _cut(row, info.seconds)
-    # Pixels that the source hasn't got are never made up.
+    # Video is never enlarged.
     side = recipe.short_side if recipe.short_side and recipe.short_side < min(info.width, info.height) else None
     if cut is not None:
         media, suffix = _cut_media(row.media, info, cut, dataclasses.replace(recipe, short_side=side)), ".mp4"
@@ -218,10 +224,10 @@ def read_clip(row: ManifestRow, recipe: Recipe) -> tuple[bytes, str, MediaInfo]:
 
 
 def _cut(row: ManifestRow, seconds: float) -> tuple[float, float] | None:
-    """The part of a file of so many seconds that a row asks for, or None for the whole.
+    """Return the part of a file of this length that a row requests, or None for the whole file.
 
-    A row whose end lies beyond the file, but whose file is exactly as long as the cut, was cut already: its `start`
-    and `end` are the clip's place in what it was cut from.
+    If the row's end exceeds the file, but the file is exactly as long as the cut, the file was cut already: `start` and
+    `end` are then the clip's position in the original.
     """
     from mmvideo.media.decode import MediaError
 
@@ -234,13 +240,15 @@ def _cut(row: ManifestRow, seconds: float) -> tuple[float, float] | None:
         raise MediaError(
             f"{row.media}: the cut from {start:g} s to {end:g} s lies outside of the file, which lasts {seconds:.3f} s"
         )
+    # A file of 10 s: a row from 60 to 70 s was cut already (above); one from 8 to 10.3 s becomes 8 to 10 s.
     return (start, min(end, seconds)) if start > 0 or end < seconds else None
 
 
 def _cut_media(path: Path, info: MediaInfo, cut: tuple[float, float], recipe: Recipe) -> bytes:
-    """The cut, encoded anew, so that it is exact to the frame wherever the key frames are; frames keep their times.
+    """Return the cut, encoded again, so that it is exact to the frame wherever the key frames are; frames keep their
+    times.
 
-    All of its frames are held at once; a long cut of a large picture asks for a `short_side`.
+    All of its frames are in memory at once; a long cut of large video needs a `short_side`.
     """
     from mmvideo.media.decode import MediaError, decode
     from mmvideo.media.encode import AAC_RATES, encode
@@ -260,7 +268,8 @@ def _cut_media(path: Path, info: MediaInfo, cut: tuple[float, float], recipe: Re
         else:
             frames, times = clip.frames, clip.times
             if times[0] > SLACK:
-                # The cut begins in the midst of a frame: that one is on show until the first that begins in it.
+                # The cut begins within a frame, which is shown until the first frame that begins in the cut. Example:
+                # a cut from 0.05 s with frames at 0 and 0.1 s gets the frames of 0 and 0.1 s at times 0 and 0.05.
                 first = decode(path, start=cut[0], end=cut[1], times=[0.0], audio=False, **how)
                 frames, times = np.concatenate([first.frames, frames]), np.concatenate([[0.0], times])
             encode(target, frames, None, times=times - times[0], seconds=cut[1] - cut[0], **style)
@@ -268,7 +277,7 @@ def _cut_media(path: Path, info: MediaInfo, cut: tuple[float, float], recipe: Re
 
 
 def _check(media: bytes, info: MediaInfo, limits: Limits = LIMITS) -> None:
-    """Decodes the sound and the first and last picture: a header can be whole where the rest is missing."""
+    """Decode the audio and the first and last frame: a header can be intact while the rest is missing."""
     from mmvideo.media.decode import MediaError, decode
 
     if info.seconds <= 0:
@@ -285,10 +294,10 @@ def _check(media: bytes, info: MediaInfo, limits: Limits = LIMITS) -> None:
 
 
 def _fact(row: ManifestRow, suffix: str, info: MediaInfo, task: ShardTask) -> dict[str, Any]:
-    """What the table is told of a clip.
+    """Return the facts of a clip for the table.
 
     Raises:
-      MediaError: a moment lies behind the end of the clip.
+      MediaError: a moment starts after the end of the clip.
     """
     from mmvideo.media.frames.displayed import look
 
@@ -332,7 +341,7 @@ def _check_moments(row: ManifestRow, seconds: float) -> None:
 
 
 def machine_fault(error: BaseException | None) -> str | None:
-    """Words of what the machine lacks, where that lies behind an error; None where the clip is at fault."""
+    """Return a description of the machine's fault behind an error; None if the clip is at fault."""
     while error is not None:
         number = getattr(error, "errno", None)  # FFmpeg's errors have one too, and are no OSError.
         if number in FAULTS:
@@ -342,20 +351,20 @@ def machine_fault(error: BaseException | None) -> str | None:
 
 
 def _reason(error: Exception) -> str:
-    """What is said of a clip that was left out, on one line."""
+    """Return the reason for leaving out a clip, on one line."""
     words = spelled_out(" ".join(str(error).split())) or type(error).__name__
     return words if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: {words}"
 
 
 def replace(unfinished: Path, path: Path) -> None:
-    """Gives a file its final name after its bytes have reached the disk."""
+    """Rename a file to its final name after its bytes have reached the disk."""
     with open(unfinished, "rb") as file:
         os.fsync(file.fileno())
     os.replace(unfinished, path)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file, whole or not at all."""
+    """Write a text file, completely or not at all."""
     unfinished = path.with_name(path.name + ".tmp")
     unfinished.write_text(text, encoding="utf-8")
     replace(unfinished, path)
