@@ -1,1 +1,1 @@
-"""Small files that outlive a kill and tell when they are damaged: whole texts, JSON with a seal, lines of JSON."""
+"""Small files that survive a kill and reveal damage: atomically written texts, sealed JSON, lines of JSON."""

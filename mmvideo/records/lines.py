@@ -1,7 +1,7 @@
-r"""Files with one JSON object a line, each with a checksum; damaged lines are left out, counted and told of.
+r"""Files with one JSON object a line, each with a checksum; damaged lines are left out, counted and reported.
 
-A line ends in `"crc": "1c291ca3"}`, the CRC-32 of the object without it. Of the line `{"step": 3, "crc": "…"}` that is
-the checksum of `{"step": 3}`. A file of before there were checksums is read as it is.
+A line ends in `"crc": "1c291ca3"}`, the CRC-32 of the object without it. In the line `{"step": 3, "crc": "…"}` it is
+the checksum of `{"step": 3}`. Older files without checksums are read unchecked.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from mmvideo.records.whole import write_whole
 _SUMMED = re.compile(rb'(\{.*?)(?:, )?"crc": "([0-9a-f]{8})"\}', re.DOTALL)
 
 _NEARLY = re.compile(rb'.*"[^"]{3}": "[^"]{8}"\}', re.DOTALL)
-"""A line whose checksum, or the name of it, was hit."""
+"""A line in which the checksum, or its name, is damaged."""
 
 _TOLD: set[tuple[str, int, tuple[int, ...]]] = set()
-"""Files, when they were changed last, and damaged lines, that this process has told of."""
+"""Files, modification times and damaged lines that this process has already reported."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Lines:
     """Content of a file.
 
     Attributes:
-      objects: those of the whole lines.
-      damaged: numbers of the others, from 1.
-      raw: the others as they are.
-      whole: how many lines there are.
-      torn: whether the file ends within a line, as a killed process leaves it.
+      objects: objects of the intact lines.
+      damaged: numbers of the damaged lines, from 1.
+      raw: bytes of the damaged lines.
+      whole: total number of lines.
+      torn: whether the file ends within a line, as after a kill.
     """
 
     objects: list[dict[str, Any]]
@@ -53,11 +53,11 @@ def line_of(item: Mapping[str, Any]) -> str:
 
 
 def read_lines(path: Path, needs: Mapping[str, type | tuple[type, ...]] | None = None) -> list[dict[str, Any]]:
-    """Return the objects of a file; none where there is no file. What is damaged is left out, and said on stderr once.
+    """Return the objects of a file; none if it does not exist. Damaged lines are left out, and reported on stderr once.
 
     Args:
       path: the file.
-      needs: what an object must have, with its type; one that lacks it counts as damaged.
+      needs: required fields of an object, with their types; an object without them counts as damaged.
     """
     found = scan(path, needs)
     if found.damaged:
@@ -66,7 +66,7 @@ def read_lines(path: Path, needs: Mapping[str, type | tuple[type, ...]] | None =
 
 
 def scan(path: Path, needs: Mapping[str, type | tuple[type, ...]] | None = None) -> Lines:
-    """Read a file, its damaged lines apart."""
+    """Read a file, with its damaged lines apart."""
     data = path.read_bytes() if path.is_file() else b""
     lines = data.split(b"\n")
     torn = bool(lines[-1])
@@ -86,7 +86,7 @@ def scan(path: Path, needs: Mapping[str, type | tuple[type, ...]] | None = None)
 
 
 def tell(path: Path, found: Lines) -> None:
-    """Say on stderr which lines of a file are damaged, unless this process has said so."""
+    """Report the damaged lines of a file on stderr, unless this process has done so."""
     key = str(path), path.stat().st_mtime_ns, tuple(found.damaged)
     if key in _TOLD:
         return
@@ -100,12 +100,12 @@ def tell(path: Path, found: Lines) -> None:
 
 
 def write_lines(path: Path, objects: Iterable[Mapping[str, Any]]) -> None:
-    """Replace a file as a whole."""
+    """Replace a file atomically."""
     write_whole(path, "".join(line_of(item) for item in objects))
 
 
 def append_line(path: Path, item: Mapping[str, Any]) -> None:
-    """Add a line; one that was left half-written before it is ended first, so that both stay apart."""
+    """Append a line; an incomplete line before it is ended first, so that both stay apart."""
     with path.open("ab+") as file:
         end = file.seek(0, 2)
         if end:
@@ -116,11 +116,11 @@ def append_line(path: Path, item: Mapping[str, Any]) -> None:
 
 
 def _parsed(line: bytes, summed: bool) -> tuple[dict[str, Any] | None, bool]:
-    """The object of a line, None where it is damaged, and whether it has a checksum.
+    """Return the object of a line, None if it is damaged, and whether it has a checksum.
 
     Args:
-      line: without its end.
-      summed: whether a line before it has a checksum, so that this one must.
+      line: the line without its end.
+      summed: whether an earlier line has a checksum, so that this one needs one.
     """
     found = _SUMMED.fullmatch(line)
     if found is not None:

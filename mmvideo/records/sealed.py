@@ -1,4 +1,4 @@
-"""JSON objects that hold the SHA-256 of all else in them, so that a changed byte is noticed."""
+"""JSON objects with the SHA-256 of their other content, so that any changed byte is detected."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ SEAL = "sha256"
 
 
 class DamagedRecord(ValueError):
-    """A file of a run's record isn't what was written: which, and what disagrees."""
+    """A file of a run's record differs from what was written; the message has its name and the difference."""
 
 
 def seal(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the object, as JSON gives it back, with its seal in front."""
+    """Return the object, as JSON parses it, with its seal in front."""
     plain = json.loads(json.dumps(content))
     return {SEAL: _digest(plain), **plain}
 
@@ -26,10 +26,10 @@ def unseal(data: bytes, where: str, unsealed: Collection[str] = ()) -> dict[str,
     Args:
       data: the file's bytes.
       where: its name, for the error.
-      unsealed: keys of an object of before there were seals; one with no other keys is taken as it is.
+      unsealed: keys of older objects without a seal; an object with only these keys is accepted.
 
     Raises:
-      DamagedRecord: it is no JSON object, or isn't what was sealed.
+      DamagedRecord: the bytes are no JSON object, or differ from what was sealed.
     """
     try:
         content = json.loads(data)

@@ -1,4 +1,4 @@
-"""Files that are replaced whole; what a killed process left half-written beside them is removed by the next write."""
+"""Atomic replacement of files; incomplete drafts of killed processes are removed by the next write."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LONG = 3600.0
-"""Seconds after which a draft of another host is taken for left behind: a draft is written in moments."""
+"""Seconds after which a draft of another host counts as abandoned; a draft is written in moments."""
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file under another name and rename it, so that nobody ever reads half of it."""
+    """Write a text file under a temporary name and rename it, so that no reader ever sees an incomplete file."""
     with draft_of(path) as draft:
         with draft.open("w", encoding="utf-8", newline="\n") as file:
             file.write(text)
@@ -25,11 +25,11 @@ def write_whole(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def draft_of(path: Path, suffix: str = "") -> Iterator[Path]:
-    """Give a name to write to, which becomes `path` when the block is left; nothing of it stays where that fails.
+    """Yield a temporary name, which becomes `path` at the end of the block; on an error nothing remains of it.
 
     Args:
-      path: the file; its folder is made if need be.
-      suffix: the draft must end in, such as `.npz`.
+      path: the file; its folder is created if missing.
+      suffix: required suffix of the draft, such as `.npz`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep_drafts(path)
@@ -42,7 +42,7 @@ def draft_of(path: Path, suffix: str = "") -> Iterator[Path]:
 
 
 def draft_name(path: Path, suffix: str = "") -> Path:
-    """Return the name that this process gives to a draft of a file, by which others tell whose it is."""
+    """Return this process's name for a draft of a file, which identifies its writer to others."""
     return path.with_name(f".{path.name}.{_host()}-{os.getpid()}.new{suffix}")
 
 
@@ -64,7 +64,7 @@ def sweep_drafts(path: Path) -> None:
 
 
 def _host() -> str:
-    """The name of this host, without what a file name can't hold."""
+    """Return the name of this host, without characters that a file name cannot hold."""
     return re.sub(r"[^\w.]", "_", socket.gethostname())
 
 

@@ -1,16 +1,16 @@
-"""What a manifest may say of a clip beside its words: classes, numbers, and the moments that its caption tells of.
+"""Annotations of a clip in a manifest, besides captions: classes, numbers, and the moments that its caption describes.
 
-Every kind of label is of one sort throughout a corpus:
+Every label type is of one sort throughout a corpus:
 
-    "labels": {"verb": "climbs"}               one class; a whole number is a class name too
-    "labels": {"events": ["dog", "bark"]}      several classes; an empty list is known to have none
-    "labels": {"sentiment": -1.3}              a number; where one value of a kind has a point, all are
+    "labels": {"verb": "climbs"}               one class; an integer is a class name too
+    "labels": {"events": ["dog", "bark"]}      several classes; an empty list states that there are none
+    "labels": {"sentiment": -1.3}              a number; if one value of a type has a decimal point, all are numbers
 
-`moments` are `[[start, end], …]` in seconds after the start of the clip, what its first caption tells of (QVHighlights'
-`relevant_windows`). `saliency` says how well each window of `step` seconds shows it, from 0 to 1, `null` where nobody
-said: `{"step": 2.0, "scores": [null, 0.5, …]}`, or the scores alone in windows of 2 s (for QVHighlights the mean of the
-three annotators' scores over 4, and 0 outside of `relevant_clip_ids`). `events` are
-`[{"start", "end", "caption"}, …]`, all that happens in the clip (ActivityNet Captions, YouCook2).
+`moments` are `[[start, end], …]` in seconds from the start of the clip, the parts that its first caption describes
+(QVHighlights' `relevant_windows`). `saliency` is a score of each window of `step` seconds, from 0 to 1, for how well it
+shows the caption, `null` where unknown: `{"step": 2.0, "scores": [null, 0.5, …]}`, or the scores alone for windows of
+2 s (for QVHighlights the mean of the three annotators' scores over 4, and 0 outside of `relevant_clip_ids`). `events`
+are `[{"start", "end", "caption"}, …]`, all events of the clip (ActivityNet Captions, YouCook2).
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 LARGEST = 3.4028234663852886e38
-"""Of the numbers that a corpus can hold, which are float32."""
+"""Largest number that a corpus can hold, because numbers are float32."""
 
 WINDOW = 2.0
-"""Seconds of a window of saliency where the manifest gives none, those of QVHighlights."""
+"""Default length in seconds of a window of saliency, that of QVHighlights."""
 
 SORTS = {"single": "one class", "several": "a list of classes", "number": "a number"}
-"""The sorts of labels, and how they are called."""
+"""Sorts of labels, with their names in messages."""
 
 Label = str | tuple[str, ...] | float
-"""What is known of one kind: a class name, several of them, or a number."""
+"""Value of one label type: a class name, several class names, or a number."""
 
 
 class AnnotationError(ValueError):
-    """What is wrong with one row of a manifest."""
+    """An error in one row of a manifest."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Annotations:
-    """The kinds of labels of a corpus, by their sort.
+    """Label types of a corpus by sort.
 
     Attributes:
-      single: kinds of which a clip has one class.
-      several: kinds of which a clip may have several classes.
-      number: kinds that are a number.
+      single: label types with one class for each clip.
+      several: label types that may have several classes for each clip.
+      number: label types with a number for each clip.
     """
 
     single: tuple[str, ...] = ()
@@ -55,22 +55,22 @@ class Annotations:
     number: tuple[str, ...] = ()
 
     def sort(self, kind: str) -> str | None:
-        """The sort of a kind; None for one that isn't there."""
+        """Return the sort of a label type; None for an unknown one."""
         return next((sort for sort in SORTS if kind in getattr(self, sort)), None)
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """All kinds."""
+        """All label types."""
         return self.single + self.several + self.number
 
 
 @dataclasses.dataclass(frozen=True)
 class Saliency:
-    """How well windows of a clip show what its caption tells of.
+    """Scores of a clip's windows for how well they show what its caption describes.
 
     Attributes:
-      step: seconds of a window; the first starts with the clip.
-      scores: of each window, in [0, 1]; None where nothing is known.
+      step: length of a window in seconds; the first starts with the clip.
+      scores: score of each window, in [0, 1]; None where it is unknown.
     """
 
     step: float
@@ -78,10 +78,10 @@ class Saliency:
 
 
 def merge(found: Sequence[tuple[str, Annotations]]) -> Annotations:
-    """The kinds of all of several corpora, given with their names.
+    """Return the label types of several corpora together, given with their names.
 
     Raises:
-      ValueError: a kind is of one sort in one of them and of another in another.
+      ValueError: a label type has different sorts in different corpora.
     """
     sorts: dict[str, tuple[str, str]] = {}
     for name, own in found:
@@ -96,10 +96,10 @@ def merge(found: Sequence[tuple[str, Annotations]]) -> Annotations:
 
 
 def read_labels(values: Mapping[str, Any]) -> dict[str, Label | int]:
-    """The labels of a row. A whole number stays one, since other rows decide what it is (see `normalise_labels`).
+    """Return the labels of a row. Integers are kept, because other rows decide their sort (see `normalise_labels`).
 
     Raises:
-      Wrong: a kind without a usable name, or something that is no label.
+      AnnotationError: a label type has no usable name, or a value is no label.
     """
     labels = dict(object_of(values, "labels"))
     if "label" in values:
@@ -118,10 +118,10 @@ def read_labels(values: Mapping[str, Any]) -> dict[str, Label | int]:
 
 
 def _label(kind: str, value: Any) -> Label | int:
-    """A label of a row; space around a class name is none of it, as in CSV.
+    """Return a label of a row, with class names stripped of white space, as in CSV.
 
     Raises:
-      Wrong: it is no label.
+      AnnotationError: the value is no label.
     """
     value = [_stripped(name) for name in value] if isinstance(value, list) else _stripped(value)
     if isinstance(value, list):
@@ -150,7 +150,7 @@ def _stripped(value: Any) -> Any:
 
 
 def _is_name(value: Any) -> bool:
-    """Whether it is one class name; TFDS keeps them one a line, stripped, and takes `\\r` for the end of a line too."""
+    """Return whether the value is a class name; TFDS stores them one a line, stripped, and `\\r` ends a line too."""
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         return False
     return value != "" and not (isinstance(value, str) and ("\n" in value or "\r" in value))
@@ -159,10 +159,10 @@ def _is_name(value: Any) -> bool:
 def normalise_labels(
     rows: Sequence[tuple[int, Mapping[str, Label | int]]],
 ) -> tuple[list[dict[str, Label]], list[tuple[int, AnnotationError]]]:
-    """What the whole numbers among labels are, when the labels of all rows are known with their lines.
+    """Resolve the integers among the labels of all rows, given with their line numbers.
 
     Returns:
-      The labels of each row, and line and error of those whose sort is another than that of the rows before.
+      The labels of each row, and line and error of those whose sort differs from earlier rows.
     """
     sorts: dict[str, tuple[str, int]] = {}
     for line, labels in rows:
@@ -173,6 +173,8 @@ def normalise_labels(
     for line, labels in rows:
         for kind, value in labels.items():
             sort, where = sorts.get(kind, ("single", line))
+            # Rows 3 and 2.5 of one type: 2.5 makes the type a number, so 3 becomes 3.0. Rows 3 and "run": 3 becomes the
+            # class "3".
             own = _sort(value) or ("single" if sort == "several" else sort)
             if own != sort:
                 wrong.append(
@@ -194,21 +196,21 @@ def normalise_labels(
 
 
 def _sort(value: Label | int) -> str | None:
-    """The sort of a label; None for a whole number, which may be a class name or a number."""
+    """Return the sort of a label; None for an integer, which may be a class name or a number."""
     return {str: "single", tuple: "several", float: "number"}.get(type(value))
 
 
 def annotations_of(labels: Sequence[Mapping[str, Label]]) -> Annotations:
-    """The kinds that occur among settled labels, in the order of their names."""
+    """Return the label types that occur among normalised labels, sorted by name."""
     sorts = {kind: _sort(value) for row in labels for kind, value in row.items()}
     return Annotations(*(tuple(sorted(kind for kind in sorts if sorts[kind] == sort)) for sort in SORTS))
 
 
 def check_classes(labels: Mapping[str, Label], classes: Mapping[str, Sequence[str]]) -> None:
-    """Holds labels to the class names that `classes.json` fixes.
+    """Compare labels with the class names of `classes.json`.
 
     Raises:
-      Wrong: a class that isn't among them, or a number where there are classes.
+      AnnotationError: a class is not among them, or a number is given where there are classes.
     """
     for kind, value in labels.items():
         if kind not in classes:
@@ -223,14 +225,14 @@ def check_classes(labels: Mapping[str, Label], classes: Mapping[str, Sequence[st
 
 
 def read_moments(values: Mapping[str, Any], length: float | None) -> tuple[tuple[float, float], ...] | None:
-    """The moments of a row in the order of time; None where it says nothing of any.
+    """Return the moments of a row, sorted by time; None if it has none.
 
     Args:
       values: the row.
-      length: seconds of the clip, where the row says them.
+      length: length of the clip in seconds, if the row states it.
 
     Raises:
-      Wrong: they are no stretches of the clip.
+      AnnotationError: a moment is not a stretch of the clip.
     """
     if "moments" not in values:
         return None
@@ -241,10 +243,10 @@ def read_moments(values: Mapping[str, Any], length: float | None) -> tuple[tuple
 
 
 def read_saliency(values: Mapping[str, Any]) -> Saliency | None:
-    """The saliency of a row; None where it says nothing of it.
+    """Return the saliency of a row; None if it has none.
 
     Raises:
-      Wrong: it isn't as the head of this file says.
+      AnnotationError: it does not have the form in the docstring of this module.
     """
     if "saliency" not in values:
         return None
@@ -264,10 +266,10 @@ def read_saliency(values: Mapping[str, Any]) -> Saliency | None:
 
 
 def check_events(values: Mapping[str, Any], length: float | None) -> None:
-    """Looks at the events of a row, which stay among its attributes.
+    """Check the events of a row, which stay among its attributes.
 
     Raises:
-      Wrong: they aren't as the head of this file says.
+      AnnotationError: they do not have the form in the docstring of this module.
     """
     events = values.get("events", [])
     if not isinstance(events, list):
@@ -280,7 +282,7 @@ def check_events(values: Mapping[str, Any], length: float | None) -> None:
 
 
 def _stretch(name: str, start: Any, end: Any, length: float | None) -> tuple[float, float]:
-    """A stretch of the clip, checked."""
+    """Return a checked stretch of the clip."""
     if not (is_number(start) and is_number(end) and 0 <= start < end):
         raise AnnotationError(
             f"'{name}' must go from a start of 0 s or more to a later end, not {json.dumps([start, end])}"
@@ -293,7 +295,7 @@ def _stretch(name: str, start: Any, end: Any, length: float | None) -> tuple[flo
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a finite number, and no whole number too large for a float."""
+    """Return whether the value is a finite number, and no integer too large for a float."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     try:
@@ -303,10 +305,10 @@ def is_number(value: Any) -> bool:
 
 
 def object_of(values: Mapping[str, Any], name: str) -> dict:
-    """The JSON object in a column; empty without one.
+    """Return the JSON object in a column; empty without one.
 
     Raises:
-      Wrong: it is something else.
+      AnnotationError: the value is not an object.
     """
     value = values.get(name, {})
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""A folder of clips without a manifest: every media file is a clip, and a class folder is its label."""
+"""Folder of clips without a manifest: every media file is a clip, and a class folder is its label."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ MEDIA = frozenset(
     ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .mts .m2ts .vob .mxf .ogv .flv .asf .wmv .3gp .gif .webp "
     ".wav .flac .mp3 .m4a .mka .aac .amr .ogg .opus .oga .aif .aiff .wma".split()
 )
-"""Endings of files that are taken for clips."""
+"""Suffixes of files that count as clips."""
 
 SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
     ("val", "valid", "validation", "dev"), "validation"
 )
-"""Names of folders that are splits and not classes."""
+"""Names of folders that are splits, not classes."""
 
 
 def find_clips(folder: Path) -> list[ManifestRow]:
-    r"""The clips in a folder that has no manifest, in the order of their paths.
+    r"""Return the clips in a folder without a manifest, sorted by path.
 
-    The id is the file's path in the folder without its ending, bytes that aren't UTF-8 spelled out (`caf\xe9`). In a
-    top folder such as `train` or `test` the clips belong to that split. If every clip lies in a folder (of its split),
-    that folder is its label.
+    The id is the file's path in the folder without its suffix, with non-UTF-8 bytes escaped (`caf\xe9`). Clips in a top
+    folder such as `train` or `test` belong to that split. If every clip is in a folder (of its split), that folder is
+    its label.
 
     Raises:
-      ManifestError: the folder holds no media files, two that differ in their ending only, or a folder whose name
-        can't be a class.
+      ManifestError: the folder holds no media files, two that differ only in their suffix, or a folder whose name
+        cannot be a class.
     """
     folder = Path(folder).absolute()
     files = sorted(path for path in _walk(folder) if _is_clip(path))
@@ -55,10 +55,10 @@ def find_clips(folder: Path) -> list[ManifestRow]:
 
 
 def left_out(folder: Path) -> list[str]:
-    """Paths of the files that `find_clips` leaves out since they don't end as media do, and of links that it does not
-    follow: to folders (`class/`), and to nothing. Hidden ones aside.
+    """Return the paths of files without a media suffix, and of links that are not followed: to folders (`class/`), and
+    broken.
 
-    Licences, notes (`README`) and `classes.json` are read or kept in other ways, and aren't listed.
+    Hidden files, licences, notes (`README`) and `classes.json`, which have other uses, are not listed.
     """
     folder = Path(folder).absolute()
     names = [path.relative_to(folder) for path in _walk(folder) if not _is_clip(path)]
@@ -67,10 +67,10 @@ def left_out(folder: Path) -> list[str]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """All that is in a folder and the folders in it, but for folders and what is hidden; links aren't followed.
+    """Yield all files and links in a folder and its subfolders, except hidden ones; links are not followed.
 
     Raises:
-      OSError: a folder can't be read, as for lack of leave; its clips would else be missing without a word.
+      OSError: a folder cannot be read, e.g. for lack of permission; its clips would otherwise be missing silently.
     """
 
     def stop(error: OSError) -> None:
@@ -87,7 +87,8 @@ def _is_clip(path: Path) -> bool:
 
 
 def _place(path: Path) -> tuple[str, str | None]:
-    """The split and the class that the folders of a clip say."""
+    """Return the split and the class from the folders of a clip."""
+    # `train/dance/a.mp4` gives ("train", "dance"), `dance/a.mp4` the same, and `test/a.mp4` gives ("test", None).
     folders = list(path.parts[:-1])
     split = SPLITS.get(folders[0].lower()) if folders else None
     folders = folders[1:] if split else folders

@@ -1,16 +1,16 @@
-"""The plain way in: a manifest of clips, as JSON lines or CSV, read and checked before anything is built.
+"""Manifest of clips, as JSON lines or CSV, read and checked before a build.
 
-Columns: `id` and `media` (a path, relative to the manifest's folder) are needed. Optional are `start` and `end`
-(seconds: the clip is that cut of the file), `caption` or `captions`, `label` (one class) or `labels` (for each kind of
-label a class, a list of classes or a number), `moments`, `saliency` and `events` (what happens when: see
-`annotations`), `split` (`train` if not given), `tags` and `attributes` (any JSON object). Every other column is
-kept among the attributes. A file `classes.json` beside the manifest (`{"label": ["cat", "dog"]}`) fixes the class
-names and their numbers; without it they are the labels that occur, in order. Several rows may name one file.
+Columns: `id` and `media` (a path, relative to the manifest's folder) are required. Optional are `start` and `end`
+(seconds: the clip is that cut of the file), `caption` or `captions`, `label` (one class) or `labels` (for each label
+type a class, a list of classes or a number), `moments`, `saliency` and `events` (timed annotations: see `annotations`),
+`split` (default `train`), `tags` and `attributes` (any JSON object). Every other column is kept among the attributes. A
+file `classes.json` beside the manifest (`{"label": ["cat", "dog"]}`) fixes class names and their numbers; without it
+they are the labels that occur, sorted. Several rows may name one file.
 
 In CSV, `captions`, `tags`, `labels`, `moments`, `saliency`, `events` and `attributes` hold JSON; a plain cell is one
-caption, or tags with `;` between. A kind of label may have a column of its own: `label.KIND` holds one class,
-`labels.KIND` several with `|` between (`|` alone is none of them), `number.KIND` a number. Blanks around names of
-columns and around cells don't count; a cell that says `nan` is missing, and a warning tells how many do.
+caption, or tags separated by `;`. A label type may have its own column: `label.KIND` holds one class, `labels.KIND`
+several separated by `|` (`|` alone is an empty list), `number.KIND` a number. White space around column names and cells
+is ignored; a cell `nan` is missing, and a warning has the number of such cells.
 """
 
 from __future__ import annotations
@@ -41,29 +41,29 @@ from mmvideo.datasets.manifests.manifest_row import ManifestRow
 from mmvideo.datasets.manifests.surrogates import find_unpaired, spelled_out
 
 NAMES = ("manifest.jsonl", "manifest.csv")
-"""What a manifest is called in a folder, in the order of preference."""
+"""File names of a manifest in a folder, in order of preference."""
 
 COLUMNS = (
     "id", "media", "start", "end", "caption", "captions", "label", "labels", "split", "tags", "attributes",
 )  # fmt: skip
-"""Columns that have a place of their own; the others are kept among the attributes, timed annotations too."""
+"""Columns with a field of their own; the others are kept among the attributes, timed annotations too."""
 
 _SHOWN = 4
 _LOG = logging.getLogger(__name__)
 
 
 def read_manifest(path: str | Path, allow_outside: bool = False) -> list[ManifestRow]:
-    """Reads and checks a manifest, or finds the clips of a folder that has none.
+    """Read and check a manifest, or find the clips of a folder without one.
 
     Args:
       path: a `.jsonl` or `.csv` file, a folder that holds `manifest.jsonl` or `manifest.csv`, or a folder of clips
         (see `folder.find_clips`).
-      allow_outside: whether media may lie outside of the manifest's folder, by `..` or an absolute path. A manifest
-        from elsewhere could otherwise put any file of this machine into a corpus.
+      allow_outside: whether media may be outside the manifest's folder, by `..` or an absolute path. A foreign manifest
+        could otherwise put any file of this machine into a corpus.
 
     Raises:
-      ManifestError: the manifest can't be read, is empty, or rows of it are wrong; the message has the first few.
-      FileNotFoundError: there is nothing at `path`.
+      ManifestError: the manifest cannot be read, is empty, or has wrong rows; the message lists the first few.
+      FileNotFoundError: `path` does not exist.
     """
     path = Path(path).absolute()
     if not path.exists():
@@ -95,10 +95,10 @@ def read_manifest(path: str | Path, allow_outside: bool = False) -> list[Manifes
 
 
 def read_classes(folder: Path) -> dict[str, list[str]]:
-    """The class names that `classes.json` in a folder fixes; empty without such a file.
+    """Return the class names that `classes.json` in a folder fixes; empty without such a file.
 
     Raises:
-      ManifestError: the file isn't a JSON object of lists of different names.
+      ManifestError: the file is not a JSON object of lists of different names.
     """
     path = Path(folder) / "classes.json"
     if not path.is_file():
@@ -127,9 +127,9 @@ def _is_line(name: str) -> bool:
 
 
 def class_names(rows: Iterable[ManifestRow], fixed: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Class names by kind of label: those of `classes.json`, or those that occur, sorted (numbers by value).
+    """Return the class names by label type: those of `classes.json`, or those that occur, in natural order.
 
-    A kind of which every clip has an empty list has no classes; a warning tells.
+    A label type with only empty lists has no classes; a warning reports it.
     """
     found: dict[str, set[str]] = {}
     for row in rows:
@@ -140,6 +140,7 @@ def class_names(rows: Iterable[ManifestRow], fixed: dict[str, list[str]]) -> dic
         _LOG.warning("label '%s' has no class in any row, all lists are empty; classes.json may name its classes", kind)
 
     def natural(name: str) -> list:
+        # "a10b" gives [(1, "a"), (0, 10), (1, "b")], so it sorts after "a9b".
         return [(1, part) if i % 2 == 0 else (0, int(part)) for i, part in enumerate(re.split(r"(\d+)", name))]
 
     return {kind: list(fixed[kind]) if kind in fixed else sorted(found[kind], key=natural) for kind in sorted(found)}
@@ -156,7 +157,7 @@ def _row(path: Path, line: int, values: dict[str, Any] | AnnotationError) -> Man
 
 
 def _left_out(path: Path, line: int, values: dict[str, Any], name: str, surrogate: str) -> ManifestRow:
-    """A clip of which something isn't text: the build goes on, and lists it with the reason."""
+    """Return a row that marks a clip with invalid text; the build goes on, and lists it with the reason."""
     fault = (
         f"{path}:{line}: '{name}' holds {surrogate}, half of a character, which UTF-8 can't write; "
         "write the whole character, or leave it out"
@@ -190,7 +191,7 @@ def _plain_row(folder: Path, line: int, values: dict[str, Any]) -> ManifestRow:
 
 
 def _settled(rows: list[ManifestRow], classes: dict[str, list[str]]) -> tuple[list[ManifestRow], list]:
-    """Rows whose labels are what the other rows make of them, and lines and errors of those that can't be."""
+    """Return the rows with normalised and checked labels, and line and error of the invalid ones."""
     labels, wrong = normalise_labels([(row.line, row.labels) for row in rows])
     rows = [dataclasses.replace(row, labels=own) for row, own in zip(rows, labels, strict=True)]
     for row in rows:
@@ -242,7 +243,7 @@ def _cut(values: dict) -> tuple[float | None, float | None]:
 
 
 def _check_inside(folder: Path, media: Path) -> None:
-    """Refuse media outside of a folder, as its path says; links in the folder lead where their owner wants."""
+    """Refuse media outside a folder, according to its path; links in the folder may lead anywhere."""
     if not Path(os.path.normpath(media)).is_relative_to(os.path.normpath(folder)):
         raise AnnotationError(
             f"the file '{media}' lies outside of {folder}; move it there, or allow it (`data build --allow-outside`)"
@@ -263,7 +264,7 @@ def _media(folder: Path, name: str) -> Path:
 
 
 def _what_is_there(path: Path) -> str:
-    """What is in the place of a file, in words."""
+    """Return a description of what exists in place of a file."""
     try:
         return "is a folder" if path.is_dir() else "is no plain file" if path.exists() else "doesn't exist"
     except (OSError, ValueError) as error:  # A name that is too long, or holds a zero.
@@ -271,7 +272,7 @@ def _what_is_there(path: Path) -> str:
 
 
 def _summary(path: Path, wrong: list[tuple[int, AnnotationError]]) -> str:
-    """All that is wrong on one line: the first few rows, and how many more."""
+    """Return all errors on one line: the first few, and the number of the rest."""
     line, first = wrong[0]
     others = [f"line {line}: {text}" for line, text in wrong[1:_SHOWN]]
     more = [f"and {len(wrong) - _SHOWN} more such rows"] if len(wrong) > _SHOWN else []

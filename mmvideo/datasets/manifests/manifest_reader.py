@@ -1,4 +1,4 @@
-"""The rows of a manifest as they are written: JSON lines or CSV to values, nothing checked but the writing itself."""
+"""Reader of the raw rows of a manifest: JSON lines or CSV to values, with only the syntax checked."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from mmvideo.datasets.manifests.annotations import AnnotationError, object_of
 
 _JSON_CELLS = ("captions", "labels", "tags", "attributes", "moments", "saliency", "events")
 MISSING = ("nan", "<na>", "nat")
-"""What a program that writes tables, such as pandas, writes in a cell of which it has no value."""
+"""Texts of missing cells written by table programs such as pandas."""
 
 _LOG = logging.getLogger(__name__)
 _LABEL_COLUMN = re.compile(r"(label|labels|number)\.(.+)")
 
 
 class ManifestError(ValueError):
-    """A manifest is wrong: which file and line, what is wrong there and what to write instead."""
+    """A manifest is wrong; the message has file, line, error and correction."""
 
 
 def raw_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | AnnotationError]]:
-    """Line number and values of each row; an undecodable line comes as what is wrong with it."""
+    """Yield the line number and values of each row; an undecodable line yields its error."""
     text = _read(path)
     if path.suffix.lower() == ".csv":
         yield from _csv_rows(path, text)
@@ -38,10 +38,10 @@ def raw_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | AnnotationError
 
 
 def _read(path: Path) -> str:
-    """The text of a file, its line ends as they are.
+    """Return the text of a file, with its line ends unchanged.
 
     Raises:
-      ManifestError: it isn't UTF-8.
+      ManifestError: the file is not UTF-8.
     """
     content = path.read_bytes()
     try:
@@ -68,7 +68,11 @@ def _json_row(words: str) -> Any | AnnotationError:
 
 
 def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object, of which JSON would keep the last of two values of one name."""
+    """Return a JSON object without duplicate names, of which the parser would keep only the last value.
+
+    Raises:
+      AnnotationError: a name occurs twice.
+    """
     values = dict(pairs)
     if len(values) < len(pairs):
         twin = next(name for place, (name, _) in enumerate(pairs) if name in dict(pairs[:place]))
@@ -97,10 +101,10 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any] | Ann
 
 
 def _columns(path: Path, cells: list[str]) -> list[str]:
-    """The names of the columns, those at the end without one left out.
+    """Return the names of the columns.
 
     Raises:
-      ManifestError: one that is needed isn't there, or two have the same name.
+      ManifestError: a required column is missing, or two have the same name.
     """
     names = [cell.strip() for cell in cells]
     twins = [(name, place) for place, name in enumerate(names) if name and name in names[:place]]
@@ -120,10 +124,10 @@ def _columns(path: Path, cells: list[str]) -> list[str]:
 
 
 def _csv_row(names: list[str], cells: list[str], missing: collections.Counter[str]) -> dict[str, Any]:
-    """The values of a row; those that are missing are counted where the cell says so.
+    """Return the values of a row, and count the cells that are marked as missing.
 
     Raises:
-      Wrong: it has other columns than the first line, or a cell can't be read.
+      AnnotationError: it has other columns than the first line, or a cell cannot be read.
     """
     if len(cells) != len(names):
         raise AnnotationError("has not as many cells as the first line has columns; quote cells with commas")
@@ -139,7 +143,7 @@ def _csv_row(names: list[str], cells: list[str], missing: collections.Counter[st
 
 
 def _cell(name: str, cell: str) -> Any:
-    """The value of a CSV cell."""
+    """Return the value of a CSV cell."""
     if name in _JSON_CELLS and cell[0] in "[{":
         try:
             return json.loads(cell, object_pairs_hook=without_twins)
@@ -160,10 +164,13 @@ def _cell(name: str, cell: str) -> Any:
 
 
 def _with_label_columns(cells: dict[str, Any]) -> dict[str, Any]:
-    """The cells of a CSV row, those of `label.KIND`, `labels.KIND` and `number.KIND` gathered as `labels`."""
+    """Return the cells of a CSV row, with those of `label.KIND`, `labels.KIND` and `number.KIND` combined as
+    `labels`."""
     columns = [match for name in cells if (match := _LABEL_COLUMN.fullmatch(name))]
     if not columns:
         return cells
+    # {"label.verb": "runs", "labels.sounds": "dog|bark"} becomes {"labels": {"verb": "runs", "sounds": ["dog",
+    # "bark"]}}.
     labels = dict(object_of(cells, "labels"))
     for match in columns:
         sort, kind = match.groups()

@@ -1,4 +1,4 @@
-"""One clip as its manifest, or its place in a folder, tells of it."""
+"""Row of a manifest: one clip as described there, or by its path in a folder."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ from mmvideo.datasets.manifests.annotations import Label, Saliency
 
 @dataclasses.dataclass(frozen=True)
 class ManifestRow:
-    """One clip as its manifest tells of it.
+    """One clip as its manifest describes it.
 
     Attributes:
-      id: name of the clip, unique in its manifest.
+      id: id of the clip, unique in its manifest.
       media: absolute path of the file.
-      start, end: the cut of the file in seconds; None is the file's own start or end.
-      captions: what the clip shows or sounds like, one text or several of the same meaning.
-      labels: for each kind of label that is known a class name, several of them, or a number.
+      start, end: cut of the file in seconds; None is the file's own start or end.
+      captions: descriptions of what is seen or heard, one text or several of the same meaning.
+      labels: class name, several class names or number of each known label type.
       split: name of the split.
-      tags: words for what is in the clip.
-      attributes: everything else that the manifest says, as JSON values; moments, saliency and events are kept here
-        in the manifest's words.
-      moments: stretches `(start, end)` in seconds after the start of the clip, what its first caption tells of; None
-        where that is unknown.
-      saliency: how well each part of the clip shows it; None where that is unknown.
-      line: line of the manifest, or 0 for a clip that was found without one.
-      fault: why the clip must be left out, although its row can be read; None where nothing is wrong.
+      tags: words that describe the content.
+      attributes: all other manifest entries, as JSON values, including moments, saliency and events as written there.
+      moments: stretches `(start, end)` that the first caption describes, in seconds from the start of the clip; None
+        where they are unknown.
+      saliency: scores of the clip's windows; None where they are unknown.
+      line: line of the manifest, or 0 for a clip found without one.
+      fault: reason for leaving the clip out, although its row can be read; None without a fault.
     """
 
     id: str

@@ -1,7 +1,7 @@
-r"""Text that UTF-8 can't write: lone surrogates, which stand for nothing.
+r"""Text that UTF-8 cannot encode: lone surrogates, which stand for no character.
 
-JSON can spell one (`"\ud83d"` without its other half), and Python makes them of the bytes of a file name that isn't
-UTF-8 (`caf\xe9.mp4` in Latin-1 becomes `caf\udce9.mp4`). No file of a corpus can hold them.
+JSON can contain one (`"\ud83d"` without its other half), and Python makes them from the bytes of a file name that is
+not UTF-8 (`caf\xe9.mp4` in Latin-1 becomes `caf\udce9.mp4`). No file of a corpus can hold them.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from typing import Any
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _FIRST_BYTE, _LAST_BYTE = 0xDC80, 0xDCFF
-"""The surrogates that Python makes of bytes."""
+"""Surrogates that Python makes from bytes."""
 
 
 def spelled_out(text: str) -> str:
-    r"""The text with its lone surrogates spelled out: a byte of a file name as `\xe9`, any other as `\ud83d`."""
+    r"""Return the text with its lone surrogates escaped: a byte of a file name as `\xe9`, any other as `\ud83d`."""
     return _SURROGATE.sub(_spell, text)
 
 
 def find_unpaired(value: Any, name: str = "") -> tuple[str, str] | None:
-    r"""The first text with a lone surrogate among JSON values: the dotted name of its place, and the surrogate.
+    r"""Return the first lone surrogate among JSON values, as the dotted name of its text and its escaped form.
 
-    `{"labels": {"verb": "x\ud83d"}}` gives `("labels.verb", "\\ud83d")`, the surrogate spelled out.
+    `{"labels": {"verb": "x\ud83d"}}` gives `("labels.verb", "\\ud83d")`.
     """
     if isinstance(value, str):
         found = _SURROGATE.search(value)

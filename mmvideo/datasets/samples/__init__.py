@@ -1,7 +1,7 @@
-"""Three small real sets that come with the package, as corpora built on demand.
+"""Three small real sets in the package, as corpora built on demand.
 
-`film` has pictures, sound and captions, `animations` no sound, `sounds` no pictures; `all` is the three together, a
-corpus in which most clips lack something. README.md tells what they are, LICENSE.txt in each folder whose they are.
+`film` has video, audio and captions, `animations` no audio, `sounds` no video. `all` is the three together, a corpus in
+which most clips lack a modality. README.md describes them, LICENSE.txt in each folder has their licences.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ SETS = ("film", "animations", "sounds")
 ALL = "all"
 
 VOCABULARY = {"film": 512, "animations": 512, "sounds": 200, ALL: 512}
-"""Pieces of the tokenizer of each embedded set; the captions of `sounds` have few words."""
+"""Vocabulary of the tokenizer of each embedded set; the captions of `sounds` have few words."""
 
 
 def sample_rows(name: str) -> list[ManifestRow]:
-    """The clips of an embedded set.
+    """Return the clips of an embedded set.
 
-    In `all` the class of a clip is a label with the name of its set, for the classes of the sets have nothing in
-    common, and `set` is a label too.
+    In `all` the class of a clip is a label named after its set, because the classes of the sets have nothing in common;
+    the set itself is the label `set`.
 
     Raises:
       KeyError: there is no such set.
@@ -42,20 +42,20 @@ def sample_rows(name: str) -> list[ManifestRow]:
 
 
 def licences(name: str) -> dict[str, Path]:
-    """The licence files that go with the clips of a set, by the name that they have in its corpus."""
+    """Return the licence files of the clips of a set, by their names in its corpus."""
     if name != ALL:
         return {"LICENSE.txt": _folder(name) / "LICENSE.txt"}
     return {f"LICENSE-{part}.txt": _folder(part) / "LICENSE.txt" for part in SETS}
 
 
 def cached(name: str) -> Path:
-    """The folder of an embedded set's corpus, which is built first if it isn't there yet.
+    """Return the folder of an embedded set's corpus, which is built first if it is missing.
 
-    It lies in the folder of the environment variable `MMVIDEO_CACHE`, or in `~/.cache/mmvideo`, under a name that
-    changes with the clips and with the layout of corpora. Processes that ask for it at once build it once.
+    It is in the folder of the environment variable `MMVIDEO_CACHE`, or in `~/.cache/mmvideo`, under a name that changes
+    with the clips and with the layout of corpora. Processes that request it at the same time build it once.
 
     Raises:
-      KeyError: there is no such set; the message names those there are.
+      KeyError: there is no such set; the message names the existing ones.
     """
     import fcntl
 
@@ -78,7 +78,7 @@ def _build(name: str, out: Path) -> None:
     from mmvideo.datasets.build import build_rows
     from mmvideo.datasets.write_shard import Recipe
 
-    # What a process left here that was stopped may come from another copy of the package.
+    # The remains of an interrupted process may come from another copy of the package.
     shutil.rmtree(out, ignore_errors=True)
     rows = sample_rows(name)
     build_rows(
