@@ -1,9 +1,9 @@
-"""Sounding shapes: generated clips whose every attribute, label and ceiling is known.
+"""Sounding shapes: generated clips with known attributes, labels and performance ceilings.
 
-A shape of a colour moves in one of six ways while an instrument plays one of four melodies; bounces beep. The labels
-ask for the picture alone (`visual`), the sound alone (`audio`), or both together (`joint`, `sync`). `attributes`
-states the law the clips are drawn from, `ceiling` what the best possible viewer and listener gets. `scenes` strings
-clips together to long videos with queries, `questions` asks about single clips.
+A coloured shape moves in one of six ways while an instrument plays one of four melodies; each bounce beeps. The labels
+depend on video alone (`visual`), audio alone (`audio`), or both together (`joint`, `sync`). `attributes` defines the
+distribution of the clips, `ceiling` the best possible performance. `scenes` joins clips to long videos with queries,
+`questions` asks about single clips.
 """
 
 from __future__ import annotations

@@ -1,25 +1,26 @@
-"""What is true of a clip before a pixel is drawn: the attributes, the law they are drawn from, and their labels.
+"""Attributes of a clip, defined before rendering: their distribution, and their labels.
 
-The law. Shape, colour, motion and melody are uniform and independent of each other. The instrument is the shape's
-own (`OWN_TIMBRE`) with probability `tie` and otherwise any of the four, so P(timbre) = tie * |shapes that own it| / 6
-+ (1 - tie) / 4: with six shapes and four instruments it can't be uniform, two of them are owned twice.
+Distribution. Shape, colour, motion and melody are uniform and independent of each other. The instrument is the shape's
+own (`OWN_TIMBRE`) with probability `tie` and otherwise any of the four, so P(timbre) is
+tie * |shapes that own it| / 6 + (1 - tie) / 4. With six shapes and four instruments it cannot be uniform: two
+instruments are owned twice.
 
-`joint`: three motions travel through the picture and three stay on the spot; two melodies travel in pitch and two
-stay on their note. Movement and melody agree when both travel or both stay. Motion and melody are independent, so
-P(agree | motion) = 2/4 and P(agree | melody) = 3/6: either alone is at chance, exactly.
+`joint`: three motions travel through the frame and three stay in place; two melodies travel in pitch and two stay on
+their note. Motion and melody agree when both travel or both stay. Motion and melody are independent, so
+P(agree | motion) = 2/4 and P(agree | melody) = 3/6: each alone is exactly at chance.
 
-`sync`: whatever its motion, a shape bounces once a `period`, first at `phase` (in eighths of the period). The beeps
-have the same period. In time, their phase is that of the bounces; out of time it is moved by 3, 4 or 5 eighths round
-the period, so every beep is at least 3/8 of a period (0.225 s) from every bounce. The phase of the bounces is
-uniform, hence so is that of the beeps, in time or not: either alone is at chance, exactly.
+`sync`: with any motion, a shape bounces once in each `period`, first at `phase` (in eighths of the period). The beeps
+have the same period. In time, their phase is that of the bounces. Out of time, it is shifted by 3, 4 or 5 eighths
+modulo the period, so every beep is at least 3/8 of a period (0.225 s) from every bounce. The phase of the bounces is
+uniform, so that of the beeps is uniform in both cases: each alone is exactly at chance.
 
-`elements` are the colour, the shape and the instrument, `verb` is the motion, `noun` the shape, `instrument` the
-timbre, which is plain to hear and, as far as the shape tells it, to be seen. `mood` is the sum of what the motion
-(`MOVED`) and the melody (`SUNG`) add, from -3 to 3 about 0, so picture and sound each tell part of it: the best guess
-from the picture alone correlates with it at sqrt(35/72.5) = 0.695, from the sound alone at 0.719.
+`elements` are colour, shape and instrument, `verb` is the motion, `noun` the shape, and `instrument` the timbre, which
+is plainly audible and, as far as the shape determines it, visible. `mood` is the sum of contributions of the motion
+(`MOVED`) and the melody (`SUNG`), from -3 to 3 around 0, so video and audio each determine a part of it. The best
+prediction from video alone correlates with it at sqrt(35/72.5) = 0.695, from audio alone at 0.719.
 
-Draws come from raw PCG64 words, whose stream numpy guarantees on every platform and in every version; the attributes
-of a seed are therefore the same everywhere.
+Draws come from raw PCG64 words, whose stream NumPy guarantees on every platform and in every version; the attributes of
+a seed are therefore the same everywhere.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ PERIODS = (0.6, 0.7, 0.8)
 PHASES = 8
 """equally likely phases of the first bounce within a period"""
 OFFBEAT = (3, 4, 5)
-"""how far beeps out of time are moved, in eighths of a period"""
+"""shift of beeps out of time, in eighths of a period"""
 
 LABELS = {
     "visual": MOTIONS,
@@ -60,16 +61,16 @@ LABELS = {
     "joint": ("disagree", "agree"),
     "sync": ("out of time", "in time"),
 }
-"""the classes of each label, in order"""
+"""classes of each label, in order"""
 
 MOVED = {"climbs": 1.5, "bounces": 1.0, "swells": 0.5, "slides": -0.5, "zigzags": -1.0, "descends": -1.5}
 SUNG = {"rising": 1.5, "pulsing": 0.5, "steady": -0.5, "falling": -1.5}
-"""what a motion and a melody add to the mood"""
+"""contributions of motions and melodies to the mood"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Attributes:
-    """What is true of one clip. `phase` and `beep_phase` count eighths of `period`; times are in seconds."""
+    """Attributes of one clip. `phase` and `beep_phase` count eighths of `period`; times are in seconds."""
 
     split: str
     index: int
@@ -120,39 +121,44 @@ class Attributes:
 
     @property
     def annotations(self) -> dict[str, str | list[str] | float]:
-        """Everything that the manifest labels: every label, the heads `verb`, `noun` and `instrument`, several
-        `elements` and the number `mood`."""
+        """All labels of the manifest.
+
+        They are every label, the heads `verb`, `noun` and `instrument`, several `elements` and the number `mood`.
+        """
         elements = [self.colour, self.shape, self.timbre]
         heads = {"verb": self.motion, "noun": self.shape, "instrument": self.timbre}
         return self.labels | heads | {"elements": elements, "mood": self.mood}
 
     @property
     def mood(self) -> float:
-        """From -3 to 3."""
+        """Mood from -3 to 3."""
         return MOVED[self.motion] + SUNG[self.melody]
 
     def as_dict(self) -> dict[str, Any]:
-        """What the manifest keeps: everything drawn, and what follows from it, fit for JSON and for the oracle."""
+        """Return the manifest's attributes: all draws and values that follow from them, as JSON values for the
+        oracle."""
         drawn = dataclasses.asdict(self)
         times = {"bounces": list(self.bounces), "beeps": list(self.beeps)}
         return drawn | {"seconds": round(self.seconds, 6), "joint": self.joint, "sync": self.sync} | times
 
 
 def event_times(period: float, phase: int, seconds: float) -> tuple[float, ...]:
-    """The times (s) of one event a period in a clip of `seconds`; half an eighth keeps the first off the edge."""
+    """Return the times in seconds of one event a period in a clip of `seconds`; half an eighth keeps the first off
+    the edge."""
+    # Period 0.8 s and phase 2: (2 + 0.5) / 8 * 0.8 = 0.25 s, then 1.05 s; a clip of 1.6 s has these two events.
     first = (phase + 0.5) / PHASES * period
     count = int(np.ceil((seconds - first) / period - 1e-9))
     return tuple(round(first + period * k, 6) for k in range(count))
 
 
 def timbre_given_shape(tie: float) -> Float[np.ndarray, "6 4"]:
-    """P(timbre | shape), rows in the order of `SHAPES` and columns in that of `TIMBRES`."""
+    """Return P(timbre | shape), rows in the order of `SHAPES` and columns in that of `TIMBRES`."""
     own = np.array([[OWN_TIMBRE[shape] == timbre for timbre in TIMBRES] for shape in SHAPES], np.float64)
     return tie * own + (1 - tie) / len(TIMBRES)
 
 
 def beep_phase_given_phase() -> Float[np.ndarray, "8 8"]:
-    """P(phase of the beeps | phase of the bounces)."""
+    """Return P(phase of the beeps | phase of the bounces)."""
     shift = np.zeros(PHASES)
     shift[0] = 0.5
     shift[list(OFFBEAT)] = 0.5 / len(OFFBEAT)
@@ -160,21 +166,21 @@ def beep_phase_given_phase() -> Float[np.ndarray, "8 8"]:
 
 
 def split_key(split: str) -> int:
-    """A number that stands for a split's name in every seed."""
+    """Return a number that represents a split's name in every seed."""
     return int.from_bytes(hashlib.blake2b(split.encode(), digest_size=6).digest(), "little")
 
 
 def uniforms(key: tuple[int, ...], count: int) -> Float[np.ndarray, "n"]:
-    """`count` numbers in [0, 1), the same on every platform; more of them begin with the same ones."""
+    """Return `count` values in [0, 1), the same on every platform; a larger count begins with the same values."""
     words = np.random.PCG64(np.random.SeedSequence(key)).random_raw(count)
     return (words >> np.uint64(11)) * 2.0**-53
 
 
 def draw(config: ShapesConfig, split: str, clips: int) -> list[Attributes]:
-    """Draws the attributes of the first `clips` clips of a split.
+    """Draw the attributes of the first `clips` clips of a split.
 
     Raises:
-        ValueError: a negative number of clips.
+        ValueError: the number of clips is negative.
     """
     if clips < 0:
         raise ValueError(f"shapes: split {split!r} can't have {clips} clips")

@@ -1,17 +1,17 @@
-"""The best that anyone can do on the shapes: someone who sees the true attributes that a modality shows, and knows
-the law they were drawn from (`attributes`).
+"""Performance ceilings on the shapes, for an observer who knows the true attributes that a modality shows and their
+distribution (`attributes`).
 
-What a modality shows:
+Attributes shown by each modality:
 
-- video: shape, colour, motion; and exactly when the bounces come and how long the clip is;
-- audio: timbre, melody; and exactly when the beeps come and how long the clip is;
-- text: shape, colour, motion, timbre, melody (a clip's first caption names them all; no other is asked for);
-- video+audio: all of it.
+- video: shape, colour, motion; the exact times of the bounces and the length of the clip;
+- audio: timbre, melody; the exact times of the beeps and the length of the clip;
+- text: shape, colour, motion, timbre, melody (a clip's first caption names them all; only this one is used);
+- video+audio: all of video and audio.
 
 Retrieval. A gallery holds the query's partner and n - 1 independent clips, so the posterior that candidate c is the
 partner of query q is proportional to P(c | q) / P(c), and ranking by it is optimal for every R@k (Bayes; note that
-P(c | q) alone is not: it would favour common candidates). Attributes fall into independent factors, so the score is a
-sum of one pointwise mutual information a factor. Ties are ranked at random, and scores are expectations over that.
+P(c | q) alone is not: it would favour common candidates). Attributes form independent factors, so the score is the sum
+of the pointwise mutual information of each factor. Ties are ranked at random, and scores are expectations over that.
 
 Ceilings for n clips with the default `ShapesConfig`, in percent, R@1 / R@5 / R@10, the mean over all sets of n clips:
 
@@ -26,13 +26,13 @@ Ceilings for n clips with the default `ShapesConfig`, in percent, R@1 / R@5 / R@
     n = 512    video to audio         42.3 /  90.7 /  98.8
     n = 512    audio to video         42.3 /  90.5 /  98.6
 
-"text and video" stands for both directions, whose law is the same. Between video and audio most of the score comes
-from rhythm and length; with `rhythm=False` the listener and viewer only know the named attributes.
+"text and video" stands for both directions, whose distribution is the same. Between video and audio most of the score comes
+from rhythm and length; with `rhythm=False` only the named attributes are known.
 
 Accuracy, in percent, for a guess from one modality:
 
-    visual    video 100, text 100, audio 16.7 (motion is independent of all that is heard)
-    audio     audio 100, text 100, video 21.2 (the shape gives its own instrument away, nothing the melody)
+    visual    video 100, text 100, audio 16.7 (motion is independent of everything in the audio)
+    audio     audio 100, text 100, video 21.2 (the shape hints at its own instrument, nothing at the melody)
     joint     text 100, video+audio 100, video 50, audio 50
     sync      video+audio 100, video 50, audio 50, text 50
 """
@@ -66,11 +66,11 @@ KS = (1, 5, 10)
 
 @dataclasses.dataclass(frozen=True)
 class Factor:
-    """One independent part of what two modalities show of a clip.
+    """An independent factor of the attributes that two modalities share.
 
     Attributes:
-        query, gallery: the attributes that the one and the other show of it; several count as one.
-        query_values, gallery_values: the values they take, in the order of the table.
+        query, gallery: attributes that each modality shows of it; several count as one.
+        query_values, gallery_values: their values, in the order of the table.
         table: their joint probability, `[values of query, values of gallery]`.
     """
 
@@ -82,18 +82,18 @@ class Factor:
 
     @property
     def score(self) -> Float[np.ndarray, "q g"]:
-        """Pointwise mutual information in nats; minus infinity where the two can't belong together."""
+        """Pointwise mutual information in nats; minus infinity where the two cannot belong together."""
         with np.errstate(divide="ignore"):
             expected = self.table.sum(1, keepdims=True) * self.table.sum(0, keepdims=True)
             return np.log(np.divide(self.table, expected, out=np.zeros_like(self.table), where=expected > 0))
 
     def turned(self) -> Factor:
-        """The same factor for a search in the other direction."""
+        """Return the same factor for a search in the other direction."""
         return Factor(self.gallery, self.query, self.gallery_values, self.query_values, self.table.T)
 
 
 def pairs(config: ShapesConfig, rhythm: bool = True) -> dict[tuple[str, str], tuple[Factor, ...]]:
-    """What every ordered pair of modalities has in common, as independent factors."""
+    """Return the independent factors that every ordered pair of modalities shares."""
     instrument = timbre_given_shape(config.tie)
     shape, colour, motion, melody = (
         _shared(name, values, None)
@@ -121,19 +121,19 @@ def pairs(config: ShapesConfig, rhythm: bool = True) -> dict[tuple[str, str], tu
 
 
 def oracle(attributes: Sequence[Mapping[str, Any]], config: ShapesConfig, *, rhythm: bool = True) -> dict[str, float]:
-    """What the best possible viewer, listener and reader gets on these very clips.
+    """Return the performance of the best possible viewer, listener and reader on these clips.
 
     Args:
-        attributes: one mapping a clip, as the manifest keeps them (`Attributes.as_dict`).
-        config: the settings they were drawn with.
-        rhythm: whether the times of bounces and beeps and the clip's length count as shown.
+        attributes: one mapping for each clip, as in the manifest (`Attributes.as_dict`).
+        config: the settings of the clips.
+        rhythm: whether times of bounces and beeps and the clip's length count as shown.
 
     Returns:
         `QUERY_to_GALLERY/r@K` for every ordered pair of video, audio, text and of text and video+audio, and
-        `LABEL/MODALITY/accuracy`; all in [0, 1], ties counted by their expectation.
+        `LABEL/MODALITY/accuracy`; all in [0, 1], with the expectation over ties.
 
     Raises:
-        ValueError: no clips, or a clip with an attribute missing or of an unknown value.
+        ValueError: there are no clips, or an attribute of a clip is missing or unknown.
     """
     if not attributes:
         raise ValueError("shapes: the oracle needs the attributes of at least one clip")
@@ -147,7 +147,7 @@ def oracle(attributes: Sequence[Mapping[str, Any]], config: ShapesConfig, *, rhy
 
 
 def known_oracle(attributes: Sequence[Mapping[str, Any]]) -> dict[str, float] | None:
-    """The oracle of clips by what their manifest kept of them; None unless all are shapes of the same settings."""
+    """Return the oracle of clips from their manifest attributes; None unless all are shapes with the same settings."""
     settings = [clip.get("settings") for clip in attributes]
     if not settings or settings[0] is None or any(other != settings[0] for other in settings):
         return None
@@ -155,10 +155,11 @@ def known_oracle(attributes: Sequence[Mapping[str, Any]]) -> dict[str, float] | 
 
 
 def ceilings(config: ShapesConfig, clips: int, *, rhythm: bool = True) -> dict[str, float]:
-    """The mean of `oracle` over all sets of `clips` clips, in closed form; the same keys.
+    """Return the mean of `oracle` over all sets of `clips` clips, in closed form, with the same keys.
 
-    Every rival of the partner is an independent draw, above it with probability p, level with it with probability e;
-    so R@k is the sum over A < k rivals above of P(A) E[min(1, (k - A) / (1 + E))], A and E binomial.
+    Every rival of the partner is an independent draw, ranked above it with probability p, level with it with
+    probability e. So R@k is the sum over A < k rivals above of P(A) E[min(1, (k - A) / (1 + E))], with A and E
+    binomial.
     """
     if clips < 1:
         raise ValueError(f"shapes: a gallery needs at least one clip, not {clips}")
@@ -177,13 +178,13 @@ def _single(values) -> tuple[tuple, ...]:
 
 
 def _shared(name: str, values, weights: np.ndarray | None) -> Factor:
-    """An attribute that both modalities show; uniform unless `weights` say otherwise."""
+    """Return the factor of an attribute that both modalities show; uniform without `weights`."""
     weights = np.full(len(values), 1 / len(values)) if weights is None else weights
     return Factor((name,), (name,), _single(values), _single(values), np.diag(weights))
 
 
 def _codes(attributes: Sequence[Mapping[str, Any]], names: tuple[str, ...], values: tuple) -> Int[np.ndarray, "n"]:
-    """Which of `values` each clip has."""
+    """Return the index of each clip's value in `values`."""
     position = {value: i for i, value in enumerate(values)}
     codes = []
     for number, clip in enumerate(attributes):
@@ -198,7 +199,8 @@ def _codes(attributes: Sequence[Mapping[str, Any]], names: tuple[str, ...], valu
 def _rivals(
     attributes: Sequence[Mapping[str, Any]], factors: tuple[Factor, ...]
 ) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
-    """For each query, how many candidates score above its partner, and how many as much (the partner included)."""
+    """Return, for each query, the number of candidates above its partner and of those level with it, itself
+    included."""
     columns = [
         (_codes(attributes, f.query, f.query_values), _codes(attributes, f.gallery, f.gallery_values), f.score)
         for f in factors
@@ -206,7 +208,7 @@ def _rivals(
     above, level = [], []
     for start in range(0, len(attributes), 256):
         rows = slice(start, start + 256)
-        # Equal sums may differ in their last bit; rounding makes them the ties they are.
+        # Equal sums may differ in their last bit; rounding makes them exact ties.
         scores = sum(score[query[rows]][:, gallery] for query, gallery, score in columns).round(9)
         own = np.take_along_axis(scores, np.arange(start, start + len(scores))[:, None], 1)
         above.append((scores > own).sum(1))
@@ -215,7 +217,8 @@ def _rivals(
 
 
 def _outcomes(factors: tuple[Factor, ...]) -> list[tuple[float, float, float]]:
-    """Every way a query and its partner may turn out: (probability, chance that a rival is above, is level)."""
+    """Return all outcomes of a query and its partner: (probability, chance that a rival is above, chance that it is
+    level)."""
     kinds = {((), ()): 1.0}
     for factor in factors:
         combined: dict[tuple, float] = {}
@@ -234,7 +237,7 @@ def _outcomes(factors: tuple[Factor, ...]) -> list[tuple[float, float, float]]:
 
 
 def _kinds(factor: Factor) -> dict[tuple, float]:
-    """Groups the query's values by how their partner's and a rival's scores are spread; the weight of each group."""
+    """Group the query's values by the score distributions of partner and rival, and return the weight of each group."""
     kinds: dict[tuple, float] = {}
     marginal = factor.table.sum(0)
     for row, score in zip(factor.table, factor.score, strict=True):
@@ -245,7 +248,7 @@ def _kinds(factor: Factor) -> dict[tuple, float]:
 
 
 def _spread(scores: np.ndarray, weights: np.ndarray) -> tuple[tuple[float, float], ...]:
-    """A distribution of scores: sorted (score, probability), equal scores put together."""
+    """Return a distribution of scores: sorted (score, probability), equal scores merged."""
     total: dict[float, float] = {}
     for score, weight in zip(scores.round(9), weights, strict=True):
         if weight > 0:
@@ -254,26 +257,28 @@ def _spread(scores: np.ndarray, weights: np.ndarray) -> tuple[tuple[float, float
 
 
 def _convolve(a: tuple, b: tuple) -> tuple:
-    """The distribution of the sum of two independent scores; an empty one stands for zero."""
+    """Return the distribution of the sum of two independent scores; an empty one stands for zero."""
     if not a:
         return b
+    # Two fair scores of 0 or 1 give 0, 1, 2 with probabilities 0.25, 0.5, 0.25.
     sums = np.array([x + y for x, _ in a for y, _ in b])
     return _spread(sums, np.array([p * q for _, p in a for _, q in b]))
 
 
 def _recall(k: int, rivals: int, above: float, level: float) -> float:
-    """Expected R@k against independent rivals that are above or level with the given chances."""
+    """Return the expected R@k against independent rivals that are above or level with these probabilities."""
     total = 0.0
     for better in range(min(k, rivals + 1)):
         rest = rivals - better
         share = min(1.0, level / (1 - above)) if above < 1 else 0.0
+        # R@1 with one level rival and none above: the partner is first in half of the random orders, 1 / (1 + 1).
         places = np.minimum(1, (k - better) / (1 + np.arange(rest + 1)))
         total += _binomial(rivals, above)[better] * float(_binomial(rest, share) @ places)
     return total
 
 
 def _binomial(n: int, p: float) -> Float[np.ndarray, "hits"]:
-    """The probabilities of 0 to n hits."""
+    """Return the probabilities of 0 to n hits."""
     if p in (0.0, 1.0):
         return np.eye(n + 1)[0 if p == 0 else n]
     hits = np.arange(n + 1)
@@ -282,7 +287,7 @@ def _binomial(n: int, p: float) -> Float[np.ndarray, "hits"]:
 
 
 def _accuracies(attributes: Sequence[Mapping[str, Any]], config: ShapesConfig) -> dict[str, float]:
-    """Accuracy of each label from each modality on these clips."""
+    """Return the accuracy of each label from each modality on these clips."""
     instrument = timbre_given_shape(config.tie)
     shape = _codes(attributes, ("shape",), _single(SHAPES))
     timbre = _codes(attributes, ("timbre",), _single(TIMBRES))
@@ -292,7 +297,7 @@ def _accuracies(attributes: Sequence[Mapping[str, Any]], config: ShapesConfig) -
 
 
 def _known(audio_from_video: float) -> list[tuple[str, str, float]]:
-    """What each modality tells of each label: all, nothing beyond chance, or (sound from picture) what is given."""
+    """Return the accuracy of each label from each modality: 1, chance, or the given value for audio from video."""
     told = {
         "visual": ("video", "text"),
         "audio": ("audio", "text"),

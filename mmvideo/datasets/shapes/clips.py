@@ -1,4 +1,4 @@
-"""Sounding shapes as values: attributes, pictures, sound and captions of any clip, without a file."""
+"""Sounding shapes as values: attributes, frames, audio and captions of any clip, without a file."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from mmvideo.datasets.shapes.sound import synthesise
 
 
 class Shapes:
-    """The endless data set of one `ShapesConfig`; every method is a pure function of the config and its arguments."""
+    """Endless dataset of one `ShapesConfig`; every method is a pure function of the config and its arguments."""
 
     def __init__(self, config: ShapesConfig):
         self.config = config
 
     def draw(self, split: str, clips: int) -> list[Attributes]:
-        """The attributes of the first `clips` clips of a split."""
+        """Return the attributes of the first `clips` clips of a split."""
         return law.draw(self.config, split, clips)
 
     def frames(self, attributes: Attributes) -> UInt8[np.ndarray, "T Y X 3"]:
-        """The pictures of a clip, `config.fps` a second."""
+        """Return the frames of a clip, `config.fps` a second."""
         return render(self.config, attributes, self._rng(attributes, 2))
 
     def samples(self, attributes: Attributes) -> Float[np.ndarray, "S"]:
-        """The sound of a clip, mono in [-1, 1] at `config.sample_rate`."""
+        """Return the audio of a clip, mono in [-1, 1] at `config.sample_rate`."""
         return synthesise(self.config, attributes, self._rng(attributes, 3))
 
     def row(self, attributes: Attributes) -> dict[str, Any]:
-        """The manifest's row of a clip; its attributes carry the settings too, from which the oracle is known."""
+        """Return the manifest's row of a clip; its attributes include the settings, which the oracle needs."""
         return {
             "id": attributes.id,
             "media": f"clips/{attributes.id}.mp4",

@@ -7,43 +7,44 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class ShapesConfig:
-    """What the sounding shapes look and sound like.
+    """Settings of the look and sound of the shapes.
 
-    The number of clips is no setting: clip `i` of a split is the same however many clips are made.
+    The number of clips is no setting: clip `i` of a split is the same for any number of clips.
 
     Raises:
-        ValueError: a value outside its range, named with the range.
+        ValueError: a value is outside its range; the message has the range.
     """
 
     seed: int = 0
-    """every clip is a pure function of this number, the split's name and the clip's number in it"""
+    """seed; every clip is a pure function of it, the split's name and the clip's index"""
 
     difficulty: float = 0.2
-    """from 0 (plain) to 1 (hard): distractors, clutter, picture and sound noise, variation of size and pitch"""
+    """difficulty from 0 (easy) to 1 (hard): distractors, clutter, noise in video and audio, variation of size and
+    pitch"""
 
     size: int = 64
-    """height and width of the picture in pixels, even, at least 32"""
+    """height and width of the frames in pixels, even, at least 32"""
 
     fps: int = 12
-    """pictures a second, from 8 to 60"""
+    """frames per second, from 8 to 60"""
 
     shortest: float = 1.6
     """shortest clip in seconds, at least 1.6, so that every clip holds two bounces"""
 
     longest: float = 2.4
-    """longest clip in seconds; lengths are drawn evenly from the whole numbers of pictures between the two"""
+    """longest clip in seconds; lengths are drawn uniformly from the frame counts between the two"""
 
     tie: float = 0.8
-    """how strongly the instrument hangs on the shape: with this probability it is the shape's own, else any of all"""
+    """dependence of the instrument on the shape: with this probability it is the shape's own, else any of the four"""
 
     captions: int = 3
-    """captions a clip, in different words"""
+    """captions for each clip, in different words"""
 
     short: int = 0
-    """how many of them, the last ones, name only some of the attributes; the first always names all"""
+    """number of them, the last ones, that name only some of the attributes; the first always names all"""
 
     sample_rate: int = 16000
-    """sound samples a second, at least 16000 (the beep sounds at 5.5 kHz)"""
+    """audio samples per second, at least 16000 (the beep sounds at 5.5 kHz)"""
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -66,7 +67,7 @@ class ShapesConfig:
 
     @property
     def frame_counts(self) -> range:
-        """The numbers of pictures that a clip may have, all equally likely."""
+        """Possible numbers of frames in a clip, all equally likely."""
         first = -int(-self.shortest * self.fps // 1)
         last = max(first, int(self.longest * self.fps + 1e-9))
         return range(first, last + 1)

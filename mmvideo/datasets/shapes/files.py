@@ -1,4 +1,5 @@
-"""Many generated files side by side: each whole or not there, those that are there kept, a manifest last of all."""
+"""Parallel writing of generated files: each appears complete, existing ones are kept, and the manifest is written
+last."""
 
 from __future__ import annotations
 
@@ -16,11 +17,11 @@ from typing import Any
 from mmvideo.parallel.cores import usable_cores
 
 TOGETHER = 8
-"""Files that a process writes between two looks for more; twice as many are worth a process of their own."""
+"""Number of files that a process writes in a batch; twice as many justify a process of their own."""
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a file is an mp4 whose top-level boxes, `moov` and `mdat` among them, end where the file ends."""
+    """Return whether a file is an MP4 whose top-level boxes, including `moov` and `mdat`, end where the file ends."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -40,10 +41,10 @@ def is_whole(path: Path) -> bool:
 
 
 def check_splits(splits: Mapping[str, int]) -> None:
-    """Looks at the names and sizes of splits.
+    """Check the names and sizes of splits.
 
     Raises:
-        ValueError: a split without a usable name or number.
+        ValueError: a split has no usable name or number.
     """
     for name, count in splits.items():
         if not name.replace("_", "").replace("-", "").isalnum() or count < 0:
@@ -51,7 +52,7 @@ def check_splits(splits: Mapping[str, int]) -> None:
 
 
 def claim(path: Path, config: Any) -> None:
-    """Notes the settings (a dataclass) in the folder, or checks that they are the ones noted there.
+    """Write the settings (a dataclass) to the folder, or compare them with those already there.
 
     Raises:
         ValueError: the folder holds files of other settings.
@@ -71,20 +72,20 @@ def claim(path: Path, config: Any) -> None:
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes a manifest, whole or not at all."""
+    """Write a manifest, completely or not at all."""
     _replace(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def write_files(
     write: Callable[[Any], Path], jobs: Sequence[Any], total: int, processes: int | None, bar: bool
 ) -> None:
-    """Does jobs in this process or several.
+    """Run jobs in this process or several.
 
     Args:
-        write: does one of them; processes must be able to pickle it and the jobs.
-        jobs: what is left to do.
-        total: how many there were.
-        processes: processes side by side; None is one a core, 1 stays in this process.
+        write: function that runs one job; it and the jobs must be picklable.
+        jobs: the remaining jobs.
+        total: number of all jobs.
+        processes: number of parallel processes; None is one for each core, 1 stays in this process.
         bar: whether to draw a progress bar.
 
     Raises:
@@ -96,7 +97,7 @@ def write_files(
 
 
 def _replace(path: Path, text: str) -> None:
-    """Writes a file so that it is there whole or not at all."""
+    """Write a file, completely or not at all."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with partial.open("w") as file:
         file.write(text)
@@ -111,7 +112,7 @@ def _each_done(write: Callable[[Any], Path], jobs: Sequence[Any], processes: int
     if processes <= 1:
         yield from map(write, jobs)
         return
-    # Spawned, not forked: the caller may hold JAX's threads, which a fork would copy in mid-air.
+    # Spawned, not forked: the caller may run JAX's threads, which do not survive a fork.
     context = multiprocessing.get_context("spawn")
     try:
         with concurrent.futures.ProcessPoolExecutor(processes, mp_context=context) as pool:
@@ -125,7 +126,7 @@ def _each_done(write: Callable[[Any], Path], jobs: Sequence[Any], processes: int
 
 @contextlib.contextmanager
 def _bar(total: int, done: int, shown: bool) -> Iterator[Callable[[], None]]:
-    """A progress bar, or nothing."""
+    """Yield a function that advances a progress bar, or does nothing."""
     if not shown:
         yield lambda: None
         return

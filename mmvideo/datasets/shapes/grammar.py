@@ -1,7 +1,7 @@
-"""Captions: a small grammar with several wordings of every attribute and several orders of the sentence.
+"""Captions from a small grammar, with several wordings of every attribute and several sentence orders.
 
-No wording of one value occurs within a wording of another of the same attribute, so a full caption says exactly which
-values are true (`read` gets them back).
+No wording of one value occurs within a wording of another value of the same attribute, so a full caption determines all
+values (`read` recovers them).
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ SHORT = (
 
 
 def captions(config: ShapesConfig, attributes: Attributes) -> list[str]:
-    """`config.captions` captions, the last `config.short` of them short."""
+    """Return `config.captions` captions, the last `config.short` of them short."""
     numbers = iter(uniforms((config.seed, split_key(attributes.split), attributes.index, 1), 6 * config.captions))
 
     def pick(choices):
@@ -84,12 +84,12 @@ def captions(config: ShapesConfig, attributes: Attributes) -> list[str]:
 
 
 def known_facts(captions: Sequence[str]) -> Callable[[str], dict[str, str]] | None:
-    """`read`, if all of these captions name every attribute of a shape; None for captions of another language."""
+    """Return `read`, if all these captions name every attribute of a shape; None for other captions."""
     return read if captions and all(len(read(caption)) == len(WORDINGS) for caption in captions) else None
 
 
 def read(caption: str) -> dict[str, str]:
-    """The attributes that a caption of this grammar names; those it leaves out are absent."""
+    """Return the attributes that a caption of this grammar names; the others are absent."""
     found = {}
     for name, values in WORDINGS.items():
         for value, wordings in values.items():

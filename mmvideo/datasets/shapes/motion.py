@@ -1,8 +1,8 @@
-"""How a shape moves: where its centre is, how large and how squashed it is, at every picture of a clip.
+"""Motion of a shape: centre, size and squash in every frame of a clip.
 
-Whatever the motion, it bounces once a period: it meets a floor, a wall, a ceiling, a step or (`swells`, a ball
-dribbled under the viewer's eye) the ground far below. Its speed turns round at that instant and it is squashed along
-the blow for about a tenth of a second.
+With any motion, the shape bounces once a period: on a floor, a wall, a ceiling, a step or, for `swells` (a ball
+dribbled below the viewer's eye), the ground far below. Its velocity reverses at that time, and it is squashed along the
+impact for about a tenth of a second.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from jaxtyping import Float
 from mmvideo.datasets.shapes.attributes import PHASES, Attributes
 
 SQUASH = 0.4
-"""by how much of its extent a shape is squashed at the instant of a bounce"""
+"""share of its extent by which a shape is squashed at the time of a bounce"""
 RECOVERY = 0.09
-"""seconds in which the squash falls to 1/e"""
+"""seconds in which the squash decays to 1/e"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Path:
-    """The moving shape, in units of the picture's side, y downwards.
+    """Path of the shape, in units of the frame's side, y downwards.
 
     Attributes:
-        x, y: the centre at each picture.
-        width, height: half the extent at each picture.
+        x, y: centre in each frame.
+        width, height: half the extent in each frame.
     """
 
     x: Float[np.ndarray, "T"]
@@ -36,11 +36,12 @@ class Path:
 
 
 def path(attributes: Attributes, radius: float, rng: np.random.Generator) -> Path:
-    """Moves a shape of `radius` (in picture sides); `rng` draws the place, the direction and the reach."""
+    """Return the path of a shape of `radius` (in frame sides); `rng` draws position, direction and range."""
     t = np.arange(attributes.frames) / attributes.fps
     beat = t / attributes.period - (attributes.phase + 0.5) / PHASES
     count = np.floor(beat)
     u = beat - count
+    # u runs from 0 at one bounce to 1 at the next; the hop is a parabola: 0 at both, 1 at u = 0.5.
     hop = 4 * u * (1 - u)
     swing = np.where(count % 2 == 0, u, 1 - u) - 0.5
     progress = (t / t[-1] - 0.5) * rng.choice((-1.0, 1.0))

@@ -1,7 +1,7 @@
-"""Draws a clip: a background, clutter, distractors and the moving shape, with analytic antialiasing.
+"""Rendering of a clip: background, clutter, distractors and the moving shape, with analytic antialiasing.
 
-Each shape is a signed distance function on a unit square (Quilez, "2D distance functions"); a pixel's coverage is
-the distance to the edge in pixels, clipped to one pixel, so that slow motion is seen below the pixel's size.
+Each shape is a signed distance function on a unit square (Quilez, "2D distance functions"). A pixel's coverage is the
+distance to the edge in pixels, clipped to one pixel, so slow motion is visible below the size of a pixel.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ RGB = {
 
 
 def distance(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Signed distance from (x, y) to the edge of a shape about the unit circle's size; negative inside, y down."""
+    """Return the signed distance from (x, y) to the edge of a shape about the size of the unit circle; negative inside.
+
+    The y axis points down.
+    """
     match shape:
         case "circle":
             return np.hypot(x, y) - 1.0
@@ -43,7 +46,10 @@ def distance(shape: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _star(x: np.ndarray, y: np.ndarray, tip: float = 1.25, valley: float = 0.52) -> np.ndarray:
-    """Folds the plane into the tenth of a five-pointed star between a tip and a valley; its edge is one line there."""
+    """Return the distance to a five-pointed star.
+
+    The plane is folded into a tenth of the star, between a tip and a valley, where the edge is a single line.
+    """
     sector = 2 * np.pi / 5
     angle = np.abs((np.arctan2(x, -y) + sector / 2) % sector - sector / 2)
     radius = np.hypot(x, y)
@@ -54,13 +60,13 @@ def _star(x: np.ndarray, y: np.ndarray, tip: float = 1.25, valley: float = 0.52)
 
 
 def coverage(shape: str, size: int, x, y, width, height, angle: float = 0.0) -> Float[np.ndarray, "T Y X"]:
-    """How much of each pixel the shape covers, in [0, 1].
+    """Return the share of each pixel that the shape covers, in [0, 1].
 
     Args:
         shape: its name.
-        size: side of the picture in pixels.
-        x, y, width, height: `[T]` centre and half extents, in picture sides.
-        angle: turn in radians, before the squash.
+        size: side of the frame in pixels.
+        x, y, width, height: `[T]` centre and half extents, in frame sides.
+        angle: rotation in radians, before the squash.
     """
     grid = (np.arange(size, dtype=np.float32) + 0.5) / size
     x, y, width, height = (np.asarray(value, np.float32)[:, None, None] for value in (x, y, width, height))
@@ -71,10 +77,10 @@ def coverage(shape: str, size: int, x, y, width, height, angle: float = 0.0) -> 
 
 
 def render(config: ShapesConfig, attributes: Attributes, rng: np.random.Generator) -> UInt8[np.ndarray, "T Y X 3"]:
-    """Draws every picture of a clip."""
+    """Return all frames of a clip."""
     hard = config.difficulty
     scene = _background(config, rng)
-    # Colours stand before rows and columns while drawing: three long planes blend several times faster than pixels.
+    # Colours are the axis before rows and columns while drawing: three long planes blend several times faster.
     frames = np.repeat(scene.transpose(2, 0, 1)[None], attributes.frames, 0)
     for _ in range(int(rng.integers(0, 1 + round(5 * hard)))):
         _distractor(frames, hard, rng)
@@ -87,12 +93,12 @@ def render(config: ShapesConfig, attributes: Attributes, rng: np.random.Generato
 
 
 def _blend(frames: np.ndarray, covered: np.ndarray, colour: np.ndarray) -> None:
-    """Paints a colour over `frames` `[T, 3, Y, X]` where `covered` `[T, Y, X]` says, in place."""
+    """Paint a colour over `frames` `[T, 3, Y, X]` with the opacity `covered` `[T, Y, X]`, in place."""
     frames += covered[:, None] * (colour.astype(np.float32)[:, None, None] - frames)
 
 
 def _grain(frames: np.ndarray, deviation: float, rng: np.random.Generator) -> np.ndarray:
-    """Adds Gaussian noise and rounds; one drawn field, shifted from picture to picture, is cheaper than fresh draws."""
+    """Add Gaussian noise and round; one noise field, shifted from frame to frame, is cheaper than new draws."""
     if deviation > 0:
         size = frames.shape[-1]
         field = np.float32(deviation) * rng.standard_normal((3, 2 * size, 2 * size), np.float32)
@@ -103,7 +109,7 @@ def _grain(frames: np.ndarray, deviation: float, rng: np.random.Generator) -> np
 
 
 def _background(config: ShapesConfig, rng: np.random.Generator) -> np.ndarray:
-    """A dull, dark picture: plain, a gradient, stripes, checks or soft blobs, with strokes of clutter over it."""
+    """Return a dull, dark image: plain, a gradient, stripes, checks or soft blobs, with strokes of clutter over it."""
     hard, size = config.difficulty, config.size
     grid = (np.arange(size, dtype=np.float32) + 0.5) / size
     x, y = grid[None, :], grid[:, None]
@@ -132,7 +138,7 @@ def _background(config: ShapesConfig, rng: np.random.Generator) -> np.ndarray:
 
 
 def _stroke(picture: np.ndarray, x: np.ndarray, y: np.ndarray, hard: float, rng: np.random.Generator) -> None:
-    """A thin straight stroke, lighter or darker than what it crosses."""
+    """Draw a thin straight stroke, lighter or darker than its background."""
     angle = rng.uniform(0, np.pi)
     px, py = x - np.float32(rng.uniform(0, 1)), y - np.float32(rng.uniform(0, 1))
     across = np.abs(np.cos(angle) * px + np.sin(angle) * py) - 0.012
@@ -142,7 +148,8 @@ def _stroke(picture: np.ndarray, x: np.ndarray, y: np.ndarray, hard: float, rng:
 
 
 def _distractor(frames: np.ndarray, hard: float, rng: np.random.Generator) -> None:
-    """A small dimmed shape of any kind that stands still or drifts; never half as wide as the one that matters."""
+    """Draw a small dimmed shape of any type that stands still or drifts; it is less than half as wide as the main
+    shape."""
     t = np.linspace(-0.5, 0.5, len(frames))
     drift = 0.4 * hard * rng.uniform(-1, 1, 2)
     x, y = (rng.uniform(0.06, 0.94) + step * t for step in drift)

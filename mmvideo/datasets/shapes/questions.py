@@ -1,8 +1,8 @@
 """Questions about a clip that its attributes answer, in the words of its captions.
 
 A row of the manifest holds one question with its answer: `question`, `answer`, and as its caption both with the mark
-`<answer>` between them, which tokenizers made of such captions know as a piece of its own. A question asks for the
-picture (colour, shape, motion, how many bounces) or for the sound (instrument, melody).
+`<answer>` between them, which is a single token for tokenizers trained on such captions. A question concerns the video
+(colour, shape, motion, number of bounces) or the audio (instrument, melody).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mmvideo.datasets.shapes.config import ShapesConfig
 from mmvideo.datasets.shapes.grammar import WORDINGS
 
 MARK = "<answer>"
-"""What stands between a question and its answer in a caption."""
+"""Separator of a question and its answer in a caption."""
 
 ASKED = {
     "colour": ("what colour is it?", "which colour does the shape have?"),
@@ -25,13 +25,13 @@ ASKED = {
     "melody": ("what does the instrument play?", "what is the music like?"),
     "bounces": ("how many times does it bounce?",),
 }
-"""How each attribute is asked for."""
+"""Wordings of the question for each attribute."""
 
 _COUNTS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
 def answer(clip: Attributes, asked: str) -> str:
-    """What is true of a clip, in a few words; a large number of bounces in digits."""
+    """Return the answer for a clip, in a few words; a large number of bounces in digits."""
     if asked == "bounces":
         count = len(clip.bounces)
         return _COUNTS[count] if count < len(_COUNTS) else str(count)
@@ -39,10 +39,10 @@ def answer(clip: Attributes, asked: str) -> str:
 
 
 def question_rows(config: ShapesConfig, clips: Sequence[Attributes], count: int) -> list[dict[str, Any]]:
-    """Rows of a manifest with `count` different questions about each clip.
+    """Return manifest rows with `count` different questions about each clip.
 
     Raises:
-        ValueError: more questions than there are.
+        ValueError: there are fewer questions than requested.
     """
     if not 0 <= count <= len(ASKED):
         raise ValueError(f"shapes: {count} questions a clip; there are {len(ASKED)}")

@@ -1,10 +1,9 @@
-"""Long videos of sounding shapes, scene after scene, and queries that some of their scenes answer.
+"""Long videos of sounding shapes, scene after scene, with queries that match some of the scenes.
 
-Every scene is a clip of the shapes with attributes of its own, under its own background. A query is the caption of one
-scene; its moments are all scenes of the video that it is true of, found by reading it back with the grammar. Some
-scenes take up the attributes of an earlier one again, and some captions name only part of them, so a query may have
-several moments. Its saliency is the share of the named attributes that are true at a time: 1 within its moments, less
-elsewhere.
+Every scene is a clip of the shapes with its own attributes and background. A query is the caption of one scene. Its
+moments are all scenes of the video that it describes, found by reading it with the grammar. Some scenes repeat the
+attributes of an earlier one, and some captions name only part of them, so a query may have several moments. Its
+saliency is the share of the named attributes that are true at a time: 1 within its moments, less elsewhere.
 """
 
 from __future__ import annotations
@@ -23,29 +22,29 @@ from mmvideo.datasets.shapes.grammar import WORDINGS, captions, read
 
 @dataclasses.dataclass(frozen=True)
 class ScenesConfig:
-    """What the long videos are like.
+    """Settings of the long videos.
 
     Raises:
-        ValueError: a value outside its range, named with the range.
+        ValueError: a value is outside its range; the message has the range.
     """
 
     scene: ShapesConfig = ShapesConfig(longest=4.0)
-    """the scenes: their seed, look and sound, and how long each is; its `captions` and `short` have no say here"""
+    """settings of the scenes: seed, look, sound and length; its `captions` and `short` are ignored here"""
 
     shortest: float = 12.0
     """shortest video in seconds"""
 
     longest: float = 24.0
-    """longest video in seconds, at least the shortest and one more of the longest scenes"""
+    """longest video in seconds, at least the shortest one plus one longest scene"""
 
     again: float = 0.25
-    """how often a scene has the attributes of an earlier one, which isn't the one just before it"""
+    """probability that a scene repeats the attributes of an earlier one, other than the one just before it"""
 
     queries: int = 3
-    """queries a video, each for other attributes, at most so many"""
+    """largest number of queries for each video, all about different attributes"""
 
     brief: float = 0.5
-    """how often a query names only some of the attributes"""
+    """probability that a query names only some of the attributes"""
 
     step: float = 0.5
     """seconds of a window of saliency"""
@@ -66,7 +65,7 @@ class ScenesConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LongVideo:
-    """What is true of one video: its scenes in the order of time."""
+    """One long video: its scenes in order of time."""
 
     split: str
     index: int
@@ -90,22 +89,22 @@ class LongVideo:
 
 
 class Scenes:
-    """The endless set of long videos of one `ScenesConfig`; every method is a pure function of it and its arguments."""
+    """Endless set of long videos of one `ScenesConfig`; every method is a pure function of it and its arguments."""
 
     def __init__(self, config: ScenesConfig):
         self.config = config
         self._shapes = Shapes(dataclasses.replace(config.scene, captions=2, short=1))
 
     def draw(self, split: str, videos: int) -> list[LongVideo]:
-        """The first `videos` videos of a split."""
+        """Return the first `videos` videos of a split."""
         return [self._video(split, index) for index in range(videos)]
 
     def frames(self, video: LongVideo) -> UInt8[np.ndarray, "T Y X 3"]:
-        """The pictures of a video, `config.scene.fps` a second."""
+        """Return the frames of a video, `config.scene.fps` a second."""
         return np.concatenate([self._shapes.frames(scene) for scene in video.scenes])
 
     def samples(self, video: LongVideo) -> Float[np.ndarray, "S"]:
-        """The sound of a video, mono in [-1, 1] at `config.scene.sample_rate`, in step with the pictures."""
+        """Return the audio of a video, mono in [-1, 1] at `config.scene.sample_rate`, aligned with the frames."""
         rate = self.config.scene.sample_rate
         sound = np.zeros(round(video.spans[-1][1] * rate), np.float32)
         for scene, (start, _) in zip(video.scenes, video.spans, strict=True):
@@ -115,7 +114,7 @@ class Scenes:
         return sound
 
     def rows(self, video: LongVideo) -> list[dict[str, Any]]:
-        """The manifest's rows of a video: one a query, with the same file and the same events."""
+        """Return the manifest's rows of a video: one for each query, with the same file and events."""
         chance, order = self._uniforms(video, 1, len(video.scenes)), self._uniforms(video, 2, len(video.scenes))
         asked, rows = [], []
         for place in np.argsort(order, kind="stable"):
@@ -126,7 +125,7 @@ class Scenes:
         return rows
 
     def event_row(self, video: LongVideo) -> dict[str, Any]:
-        """The manifest's row of a video as a whole: what happens when, and all of it as a paragraph."""
+        """Return the manifest's row of a whole video: its events with their times, and all of them as a paragraph."""
         events = [
             {"start": start, "end": end, "caption": self._captions(scene)[0]}
             for scene, (start, end) in zip(video.scenes, video.spans, strict=True)
@@ -141,7 +140,7 @@ class Scenes:
         }
 
     def dense_row(self, video: LongVideo) -> dict[str, Any]:
-        """The same row with its events as one text with time tokens (`media.time_tokens`)."""
+        """Return the same row with its events as one text with time tokens (`media.time_tokens`)."""
         from mmvideo.media.time_tokens import write_events
 
         row = self.event_row(video)
@@ -149,7 +148,7 @@ class Scenes:
         return row | {"captions": [write_events(events, video.spans[-1][1])]}
 
     def _answer(self, video: LongVideo, query: str) -> dict[str, Any]:
-        """The columns of a query."""
+        """Return the columns of a query."""
         named = read(query)
         shares = [np.mean([getattr(scene, name) == value for name, value in named.items()]) for scene in video.scenes]
         scores = _windows(shares, video.spans, self.config.step)
@@ -177,7 +176,7 @@ class Scenes:
         return dataclasses.replace(video, scenes=tuple(scenes))
 
     def _captions(self, scene: Attributes) -> list[str]:
-        """A caption that names all attributes of a scene, and one that names some."""
+        """Return a caption that names all attributes of a scene, and one that names some."""
         return captions(self._shapes.config, scene)
 
     def _uniforms(self, video: LongVideo, purpose: int, count: int) -> np.ndarray:
@@ -185,14 +184,18 @@ class Scenes:
 
 
 def _named(scene: Attributes) -> dict[str, str]:
-    """What captions can name of a scene."""
+    """Return the attributes of a scene that captions can name."""
     return {name: getattr(scene, name) for name in WORDINGS}
 
 
 def _windows(values: list[float], spans: list[tuple[float, float]], step: float) -> list[float]:
-    """The mean over each window of `step` seconds of a value that is constant over spans; the last window may be
-    cut short by the end of the last span."""
+    """Return the mean, over each window of `step` seconds, of a value that is constant over spans.
+
+    The last window may be cut short by the end of the last span.
+    """
     starts, ends = np.array(spans).T
     edges = step * np.arange(int(np.ceil(ends[-1] / step - 1e-9)))[:, None]
+    # Seconds that each window shares with each span. Spans (0, 0.7) and (0.7, 2) with values 1 and 0, windows of 0.5 s:
+    # the window from 0.5 to 1 s shares 0.2 and 0.3 s, so its mean is 0.4.
     shared = np.maximum(np.minimum(edges + step, ends) - np.maximum(edges, starts), 0)
     return np.round(shared @ np.array(values) / shared.sum(1), 4).tolist()

@@ -1,7 +1,8 @@
-"""Synthesises a clip's sound: an instrument plays a melody, every bounce (or its place out of time) beeps, noise.
+"""Synthesis of a clip's audio: an instrument plays a melody, every bounce beeps (in or out of time), and there is
+noise.
 
-The instruments are additive (a few partials each); all their partials stay below 4 kHz, and the beep is a short burst
-at 5.5 kHz, so that beep and melody never share a band.
+The instruments are additive (a few partials each). All their partials are below 4 kHz, and the beep is a short burst at
+5.5 kHz, so beep and melody never share a band.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from mmvideo.datasets.shapes.config import ShapesConfig
 SCALE = np.array([0, 2, 4, 7, 9])
 """semitones of the major pentatonic scale within an octave"""
 LADDER = 15
-"""notes that a melody climbs or falls before it begins again: three octaves, above which nothing would be heard"""
+"""notes that a melody climbs or falls before it starts again: three octaves, above which nothing would be audible"""
 NOTE = 0.25
 """seconds from one note of a melody to the next"""
 BEEP_HERTZ = 5500.0
 BEEP_DECAY = 0.025
-"""seconds in which a beep falls to 1/e"""
+"""seconds in which a beep decays to 1/e"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +33,9 @@ class Timbre:
     ratios: tuple[float, ...]
     amplitudes: tuple[float, ...]
     vibrato: float = 0.0
-    """depth as a part of the frequency, at 5.5 Hz"""
+    """depth relative to the frequency, at 5.5 Hz"""
     struck: bool = False
-    """struck notes fade from their onset, higher partials sooner; held ones keep their loudness"""
+    """whether notes decay from their onset, higher partials sooner; held notes keep their loudness"""
 
 
 INSTRUMENTS = {
@@ -46,7 +47,7 @@ INSTRUMENTS = {
 
 
 def synthesise(config: ShapesConfig, attributes: Attributes, rng: np.random.Generator) -> Float[np.ndarray, "S"]:
-    """The sound of a clip, mono float32 in [-1, 1] at `config.sample_rate`."""
+    """Return the audio of a clip, mono float32 in [-1, 1] at `config.sample_rate`."""
     hard, rate = config.difficulty, config.sample_rate
     samples = round(attributes.seconds * rate)
     sound = play(attributes.melody, attributes.timbre, samples, rate, hard, rng)
@@ -60,11 +61,12 @@ def synthesise(config: ShapesConfig, attributes: Attributes, rng: np.random.Gene
 def play(
     melody: str, timbre: str, samples: int, rate: int, hard: float, rng: np.random.Generator
 ) -> Float[np.ndarray, "S"]:
-    """An instrument playing a melody, not yet scaled."""
+    """Return the audio of an instrument that plays a melody, not yet scaled."""
     note = NOTE * (1 + 0.25 * hard * rng.uniform(-1, 1))
     t = np.arange(samples) / rate
     count = int(np.ceil(samples / rate / note))
     degrees = np.arange(count) % LADDER
+    # Degrees 0 to 6 are 0, 2, 4, 7, 9, 12 and 14 semitones above the lowest note.
     ladder = SCALE[degrees % len(SCALE)] + 12.0 * (degrees // len(SCALE))
     index = np.minimum((t / note).astype(np.int64), count - 1)
     held = np.full(count, rng.choice(ladder))
@@ -85,7 +87,7 @@ def play(
 
 
 def _voice(timbre: Timbre, hertz: np.ndarray, since: np.ndarray, length: float, t: np.ndarray) -> np.ndarray:
-    """Adds up the partials of notes of `length` seconds that began `since` seconds ago."""
+    """Return the sum of the partials of notes of `length` seconds that began `since` seconds ago."""
     hertz = hertz * (1 + timbre.vibrato * np.sin(2 * np.pi * 5.5 * t))
     turns = np.cumsum(hertz) * (t[1] - t[0])
     gate = np.clip(np.minimum(since / 0.012, (length - since) / 0.02), 0, 1).astype(np.float32)
@@ -102,7 +104,7 @@ def _voice(timbre: Timbre, hertz: np.ndarray, since: np.ndarray, length: float, 
 
 
 def _beeps(times: tuple[float, ...], samples: int, rate: int) -> np.ndarray:
-    """A burst of 80 ms at each time, cut off by the clip's end."""
+    """Return a burst of 80 ms at each time, cut off at the clip's end."""
     t = np.arange(round(0.08 * rate)) / rate
     burst = (np.sin(2 * np.pi * BEEP_HERTZ * t) * np.exp(-t / BEEP_DECAY)).astype(np.float32)
     sound = np.zeros(samples + len(burst), np.float32)

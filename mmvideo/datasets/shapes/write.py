@@ -1,4 +1,4 @@
-"""Writes sounding shapes and long videos of them as mp4 files with a manifest: parallel, deterministic, resumable."""
+"""Writing of sounding shapes and long videos as MP4 files with a manifest: parallel, deterministic, resumable."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ from mmvideo.datasets.shapes.questions import question_rows
 from mmvideo.datasets.shapes.scenes import LongVideo, Scenes, ScenesConfig
 
 SETTINGS, SCENES = "shapes.json", "scenes.json"
-"""Files that note the settings of clips and of long videos."""
+"""Files that hold the settings of clips and of long videos."""
 
 MANIFEST, QUESTIONS, EVENTS, DENSE = "manifest.jsonl", "questions.jsonl", "events.jsonl", "dense.jsonl"
-"""Manifests: of clips or queries, of questions about the clips, of what happens in the long videos."""
+"""Manifests: of clips or queries, of questions about the clips, of the events in the long videos."""
 
 CRF, BITRATE = 28, 32000
-"""Quality of H.264 and bits a second of AAC: coarser than `encode` by itself, since small clips are read often."""
+"""Quality of H.264 and bits per second of AAC: coarser than `encode`'s default, because small clips are read often."""
 
 LONG_CRF, LONG_PRESET = 33, "superfast"
-"""For long videos: as good and as large as `CRF` by the usual preset, but x264 doesn't look ahead. Where it does, the
-same pictures now and then give other bytes, depending on what the process did before."""
+"""Encoder settings of long videos: the quality and size of `CRF` with the usual preset, but without x264's look-ahead.
+
+With look-ahead, the same frames sometimes give other bytes, depending on earlier work of the process.
+"""
 
 
 def write_shapes(
@@ -38,27 +40,27 @@ def write_shapes(
     progress: bool = False,
     questions: int = 0,
 ) -> Path:
-    """Writes `clips/SPLIT-NUMBER.mp4`, `shapes.json` (the settings) and, last of all, `manifest.jsonl`.
+    """Write `clips/SPLIT-NUMBER.mp4`, `shapes.json` (the settings) and finally `manifest.jsonl`.
 
-    A clip appears under its name only when it is whole, and the manifest only when every clip is there. Run again, it
-    keeps the clips that are whole; a folder of other settings is refused, since its clips would be mixed up.
+    A clip appears under its name only when it is complete, and the manifest only when every clip exists. A second run
+    keeps the complete clips; a folder of other settings is refused, because their clips would be mixed.
 
     Args:
-        out_dir: folder to write, made if it isn't there.
-        config: what the clips are like.
-        splits: clips in each split; by default 2000 to train on and 512 to test.
-        processes: processes side by side; None is one a core, 1 stays in this process.
+        out_dir: output folder, created if missing.
+        config: settings of the clips.
+        splits: number of clips in each split; default 2000 for training and 512 for testing.
+        processes: number of parallel processes; None is one for each core, 1 stays in this process.
         progress: whether to draw a progress bar.
-        questions: questions of each clip, with their answers, that `questions.jsonl` is to hold, a manifest of its own
-            over the same clips; 0 writes none.
+        questions: number of questions about each clip, with answers, in `questions.jsonl`, a separate manifest of the
+            same clips; 0 writes none.
 
     Returns:
         The manifest's path.
 
     Raises:
-        ValueError: a split without a usable name or number, more questions than there are, or a folder that holds
+        ValueError: a split has no usable name or number, there are fewer questions than requested, or the folder holds
             clips of other settings.
-        OSError: the folder can't be written, or a process died.
+        OSError: the folder cannot be written, or a process died.
     """
     splits = {"train": 2000, "test": 512} if splits is None else splits
     check_splits(splits)
@@ -77,7 +79,7 @@ def write_shapes(
 
 
 def write_clip(out: Path, config: ShapesConfig, clip: Attributes) -> Path:
-    """Renders, synthesises and encodes one clip."""
+    """Render, synthesise and encode one clip."""
     shapes = Shapes(config)
     path = out / shapes.row(clip)["media"]
     _encode(path, config, shapes.frames(clip), shapes.samples(clip))
@@ -91,14 +93,15 @@ def write_scenes(
     processes: int | None = None,
     progress: bool = False,
 ) -> Path:
-    """Writes long videos: `videos/SPLIT-NUMBER.mp4`, `scenes.json` (the settings), and manifests: `events.jsonl` with
-    one row a video, `dense.jsonl` with its events as one text with time tokens, and, last of all, `manifest.jsonl`
-    with one row a query. Goes on where it stopped, as `write_shapes`.
+    """Write long videos: `videos/SPLIT-NUMBER.mp4`, `scenes.json` (the settings), and three manifests.
+
+    They are `events.jsonl` with one row for each video, `dense.jsonl` with its events as one text with time tokens, and
+    finally `manifest.jsonl` with one row for each query. An interrupted run continues as in `write_shapes`.
 
     Args:
-        out_dir: folder to write, made if it isn't there.
-        config: what the videos are like.
-        splits: videos in each split; by default 400 to train on and 100 to test.
+        out_dir: output folder, created if missing.
+        config: settings of the videos.
+        splits: number of videos in each split; default 400 for training and 100 for testing.
         processes, progress: as for `write_shapes`.
 
     Returns:
@@ -123,7 +126,7 @@ def write_scenes(
 
 
 def write_video(out: Path, config: ScenesConfig, video: LongVideo) -> Path:
-    """Renders, synthesises and encodes one long video."""
+    """Render, synthesise and encode one long video."""
     scenes = Scenes(config)
     _encode(out / video.media, config.scene, scenes.frames(video), scenes.samples(video), LONG_CRF, LONG_PRESET)
     return out / video.media
