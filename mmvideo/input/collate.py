@@ -63,7 +63,7 @@ class BatchShape:
 
     @property
     def decoded(self) -> bool:
-        """Whether patches may be hidden, so that there is a decoder row."""
+        """True if patches may be hidden, so that there is a decoder row."""
         return any(name in PATCHED for name in self.hidden)
 
 

@@ -228,7 +228,7 @@ class Mixing:
 
     @property
     def active(self) -> bool:
-        """Whether any clip is ever mixed."""
+        """True if any clip is ever mixed."""
         return (self.mixup > 0 or self.cutmix > 0) and self.share > 0
 
 

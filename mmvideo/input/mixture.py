@@ -37,10 +37,7 @@ class CorpusMixture:
         classes: Mapping[str, Sequence[str]] | None = None,
         annotations: Annotations | None = None,
     ):
-        """Args:
-          corpora: the sources' corpora; at least one.
-          classes: class numbering to keep, that of the run that trained a model. A class that it lacks is unknown (-1).
-          annotations: label types to keep, with `classes`; None treats all of `classes` as single-class types.
+        """Number the clips of the corpora and merge their labels.
 
         Raises:
           ValueError: a label type has different sorts in different sources.

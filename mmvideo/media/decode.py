@@ -75,7 +75,7 @@ class Clip:
 
     @property
     def truncated(self) -> bool:
-        """Whether the file ends early, or a part of it could not be decoded."""
+        """True if the file ends early, or a part of it could not be decoded."""
         return bool(self.damage)
 
 

@@ -57,11 +57,11 @@ class Tokenizer:
         self.cls_id: int = self._special(CLS, self._known(CLS))
         answer = self._known(ANSWER)
         self.answer_id: int | None = answer if answer >= 0 else None
-        """The piece `<answer>`; None if the model has none."""
+        """Number of the token `<answer>`; None if the model lacks it."""
         self.time_tokens: int = self._count_time_tokens()
-        """How many of the pieces `<t=0>`, `<t=1>`, … the model has (see `media.time_tokens`)."""
+        """Number of time tokens `<t=0>`, `<t=1>`, … in the model (see `media.time_tokens`)."""
         self.vocabulary: int = self._pieces.get_piece_size() + len(self._extra)
-        """Number of pieces, the special ones included."""
+        """Number of tokens, the special ones included."""
 
     def _known(self, piece: str) -> int:
         number = self._pieces.piece_to_id(piece)

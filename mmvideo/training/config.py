@@ -240,5 +240,5 @@ class Training:
 
     @property
     def averages(self) -> bool:
-        """Whether an average of the parameters is kept beside them."""
+        """True if an average of the parameters is kept beside them."""
         return self.ema is not None or self.average_from is not None

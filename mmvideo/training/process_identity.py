@@ -35,7 +35,7 @@ class Process:
 
     @property
     def is_dead(self) -> bool:
-        """Return whether the process certainly runs no more."""
+        """True if the process has certainly ended."""
         here = this_process()
         if not self.space or (self.host, self.space) != (here.host, here.space):
             return False
@@ -44,7 +44,7 @@ class Process:
 
     @property
     def is_alive(self) -> bool:
-        """Return whether the process certainly runs."""
+        """True if the process certainly runs."""
         here = this_process()
         same = bool(self.space) and (self.host, self.space) == (here.host, here.space)
         return same and _began(self.pid) == self.began

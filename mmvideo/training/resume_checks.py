@@ -33,7 +33,7 @@ def kept_files(folder: Path) -> dict[str, bytes]:
     with Checkpoints(folder, loud=False) as checkpoints:
         try:
             return checkpoints.newest(lambda step: read_record(checkpoints.folder / str(step) / RECORD)[1])
-        except CheckpointError:  # Whoever restores it is told why.
+        except CheckpointError:  # The restore reports the reason.
             return {}
 
 

@@ -26,8 +26,8 @@ Ceilings for n clips with the default `ShapesConfig`, in percent, R@1 / R@5 / R@
     n = 512    video to audio         42.3 /  90.7 /  98.8
     n = 512    audio to video         42.3 /  90.5 /  98.6
 
-"text and video" stands for both directions, whose distribution is the same. Between video and audio most of the score comes
-from rhythm and length; with `rhythm=False` only the named attributes are known.
+"text and video" stands for both directions, which have the same distribution. Between video and audio most of the score
+comes from rhythm and length; with `rhythm=False` only the named attributes are known.
 
 Accuracy, in percent, for a guess from one modality:
 

@@ -77,7 +77,9 @@ class EpochOrder:
     """
 
     def __init__(self, members: Sequence[Int[np.ndarray, " m"]], counts: Sequence[int], seed: int, shuffled: bool):
-        """Args:
+        """Store the clips of each source and the number that an epoch draws.
+
+        Args:
         members: clip numbers of each source.
         counts: clips that an epoch has of each source; ignored unless shuffled.
         seed: seed of the run.

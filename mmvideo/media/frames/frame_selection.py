@@ -174,7 +174,7 @@ class PacketGate:
 
     @property
     def begun(self) -> bool:
-        """Whether the first key frame has arrived."""
+        """True after the first key frame."""
         return self._begun
 
     def feed(self, packet: Any) -> None:
