@@ -211,6 +211,7 @@ def build_rows(
         )
     out = Path(out).absolute()
     settings = recipe.settings() | numbers | {"name": dataset_name(name or out.name)}
+    # The number of processes does not change the corpus.
     del settings["processes"]
     plan = _plan(rows, source, out, classes, recipe, settings)
     _look_at(plan)
@@ -318,6 +319,7 @@ def _begin(plan: _Plan) -> None:
     write_text(plan.work / RECORD, json.dumps(plan.record(), indent=1))
     files = {task.path.name for tasks in plan.tasks.values() for task in tasks}
     for path in plan.out.glob(f"{plan.dataset}-*.array_record-*"):
+        # A plan with 3 shards has names `…-of-00003`: those of an earlier plan with 2 are removed.
         if path.name not in files:
             path.unlink()
 
@@ -334,6 +336,7 @@ def _finish(plan: _Plan, licences: dict[str, Path], left_out: list[str]) -> Buil
         first = "; ".join(f"{clip}: {reason}" for clip, reason in summary.skipped[:3])
         raise BuildError(f"{plan.source}: none of its {len(summary.skipped)} clips can be read ({first})")
     made = plan.work / "made"
+    # The parts are made apart and renamed into place, so that an interrupted finish starts over.
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir()
     _write_parts(plan, made, receipts, summary)
@@ -341,6 +344,7 @@ def _finish(plan: _Plan, licences: dict[str, Path], left_out: list[str]) -> Buil
         shutil.copyfile(path, made / name)
     done = zip([task for tasks in plan.tasks.values() for task in tasks], sum(receipts.values(), []), strict=True)
     write_digests(made, {task.path.name: receipt.sha256 for task, receipt in done})
+    # The key sorts the completing file last (False < True): without it the folder is an unfinished build.
     for path in sorted(made.iterdir(), key=lambda path: path.name == COMPLETE):
         replace(path, plan.out / path.name)
     shutil.rmtree(plan.work)
@@ -402,6 +406,7 @@ def _write_parts(plan: _Plan, made: Path, receipts: dict[str, list[ShardManifest
 def _train_tokenizer(plan: _Plan, receipts: dict[str, list[ShardManifest]], path: Path) -> None:
     from mmvideo.media.text import train
 
+    # Only training captions: a tokenizer must not see the test split.
     chosen = [receipts["train"]] if "train" in receipts else list(receipts.values())
     captions = [text for shards in chosen for receipt in shards for fact in receipt.facts for text in fact["captions"]]
     if not captions:

@@ -158,6 +158,7 @@ class Corpus:
             raise CorpusError(
                 f"{self.path}: record {index} of '{self.split}' can't be read ({_told(error)})"
             ) from error
+        # Shards and table are separate files: an exchanged shard has the right size but other clips.
         if record.id != self.table.id[index]:
             told = f"is '{record.id}', in the clip table '{self.table.id[index]}'"
             raise CorpusError(f"{self.path}: record {index} of '{self.split}' {told}; {AGAIN}")
@@ -187,6 +188,7 @@ class Corpus:
         if source is None or source[0] != os.getpid():
             with self._opening:
                 if self._source is None or self._source[0] != os.getpid():
+                    # Checked again inside the lock: another thread may have opened the source meanwhile.
                     self._source = (os.getpid(), _open(self.path, self.split))
                 source = self._source
         return source[1]
@@ -270,6 +272,7 @@ def _read_record(path: Path, *tables: str) -> tuple[dict[str, Any], Digests]:
     try:
         digests = read_digests(path)
         if digests is not None:
+            # A run that opens `train` need not read the large table of `test`.
             unread = {name for name in digests.files if name.startswith(TABLE) and name not in tables}
             check_files(path, digests, without=unread)
     except DigestError as error:

@@ -77,6 +77,7 @@ def read_digests(folder: Path) -> Digests | None:
         return None
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise DigestError(f"{path}: is damaged ({error})") from None
+    # The file's own digest is checked first, so that no other file is blamed for its damage.
     if (now := _of_json(found)) != told:
         raise DigestError(f"{path}: is damaged: its entries have the digest {now[:16]}…, not {told[:16]}…")
     return digests

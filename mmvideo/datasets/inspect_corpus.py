@@ -151,6 +151,7 @@ def _frames(media: bytes, corpus: Corpus, row: int) -> list[str]:
     table = corpus.table
     if not table.has_video[row]:
         return []
+    # Frames of 16:9: 8 * 9 / 16 = 4.5, so 4 fill the strip.
     count = int(np.clip(round(STRIP_ASPECT * table.height[row] / table.width[row]), 3, 14))
     times = (np.arange(count) + 0.5) * table.seconds[row] / count
     addresses = []
@@ -178,6 +179,7 @@ def _sound(media: bytes, corpus: Corpus, row: int) -> tuple[str | None, float]:
     top = max(float(energies.max()), FAINT)
     shade = np.clip(1.0 - (top - energies) / (7.0 * np.log(10.0)), 0.0, 1.0)
     if len(shade) > 1200:
+        # More columns than pixels only enlarge the page.
         shade = shade[np.linspace(0, len(shade) - 1, 1200).astype(int)]
     image = Image.fromarray(_colour(shade.T[::-1]))
     sounding = len(samples) / config.sample_rate / max(float(corpus.table.seconds[row]), 1e-6)

@@ -50,6 +50,7 @@ class RePairedClips:
 
     def __getitem__(self, index: int) -> Record:
         """Return the media of the clip of pair `index`, with the pair's text as its only caption."""
+        # first [0, 3, 5]: clip 4 is clip 1 of corpus 1.
         source = int(np.searchsorted(self.first, self.clips[index], side="right")) - 1
         record = self.corpora[source][int(self.clips[index] - self.first[source])]
         return dataclasses.replace(record, captions=self.table.captions[index], labels={}, tags=[])

@@ -131,6 +131,7 @@ class Example:
     def classes(self, name: str) -> list[int] | None:
         """Return the class numbers of a feature, None where they are unknown."""
         numbers = list(self.values(name))
+        # [-1] means unknown, [] means known to have no class.
         return None if UNKNOWN in numbers else numbers
 
 

@@ -68,6 +68,7 @@ def _run_pool(todo: Sequence[ShardTask], count: int, advance: Callable[[int], No
         try:
             while waiting:
                 ended, waiting = concurrent.futures.wait(waiting, POLL, concurrent.futures.FIRST_COMPLETED)
+                # The counter is the sum over all processes; the bar needs the difference since the last poll.
                 advance(ticks.value - shown)
                 shown = ticks.value
                 for future in ended:
@@ -93,6 +94,7 @@ def _begin_worker(ticks: Any, stop: Any) -> None:
 
     def watch() -> None:
         parent.join()
+        # Exit without cleanup: the main thread may be inside a decoder.
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

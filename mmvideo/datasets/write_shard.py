@@ -135,6 +135,7 @@ def rows_digest(rows: Sequence[ManifestRow], source: Path, *settings: Any) -> st
         status = row.media.stat()
         entry = dataclasses.asdict(row) | {"media": os.path.relpath(row.media, source)}
         entry = {name: value for name, value in entry.items() if name not in LATER or value is not None}
+        # The line number is left out, so that a new blank line in the manifest rebuilds nothing.
         entries.append([entry | {"line": 0}, status.st_size, status.st_mtime_ns])
     words = json.dumps([settings, entries], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(words.encode(errors="surrogatepass")).hexdigest()
@@ -261,6 +262,7 @@ def _cut_media(path: Path, info: MediaInfo, cut: tuple[float, float], recipe: Re
     if clip.damage:
         raise MediaError(f"{path}: is damaged: {clip.damage}")
     style = {"samples": clip.samples, "sample_rate": rate, "crf": CUT_CRF, "gop": recipe.gop}
+    # The MP4 writer seeks back to put the index first, so it needs a file.
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "cut.mp4"
         if clip.frames is None or fps:
@@ -282,7 +284,9 @@ def _check(media: bytes, info: MediaInfo, limits: Limits = LIMITS) -> None:
 
     if info.seconds <= 0:
         raise MediaError("it lasts no time at all")
+    # 10 s at 25 frames a second: the last frame is shown at 9.96 s.
     times = [0.0, max(0.0, info.seconds - 1 / max(info.fps, 1.0))] if info.has_video else None
+    # An hour: 16777216 / 3600 = 4660 samples a second instead of 16000.
     rate = max(1, min(16000, int(CHECKED / info.seconds)))
     clip = decode(media, times=times, video=info.has_video, audio=info.has_audio, sample_rate=rate, limits=limits)
     if clip.truncated:
@@ -359,6 +363,7 @@ def _reason(error: Exception) -> str:
 def replace(unfinished: Path, path: Path) -> None:
     """Rename a file to its final name after its bytes have reached the disk."""
     with open(unfinished, "rb") as file:
+        # Without it, a power cut may leave the new name with empty content.
         os.fsync(file.fileno())
     os.replace(unfinished, path)
 

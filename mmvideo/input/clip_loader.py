@@ -156,8 +156,7 @@ class ClipLoader:
         grid, time = patchify.video_positions(steps, video, decoded.stretch.times)
         cells = patchify.video_spec(video).grid[1:]
         hidden = masking.video_mask(steps, cells, self.mask, draws.mask)
-        # Hidden tokens that the decoder does not predict are removed here, so they enter neither the encoder nor the
-        # decoder.
+        # Hidden tokens that the decoder does not predict are removed here: neither encoder nor decoder sees them.
         seen = ~hidden | dual_masking.decoder_mask(hidden, steps, cells, self.mask, draws.mask)
         part = Tokens(patchify.video_patches(decoded.frames, video.tubelet), hidden, grid, time)
         return self._dropped(part.where_kept(seen), self.drop.video, draws)

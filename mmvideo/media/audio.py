@@ -66,6 +66,7 @@ class SoundTrack:
 
     def feed(self, packet: Any) -> None:
         """Process the track's next packet; an empty one is the end of the track."""
+        # Audio frames are not reordered, so a missing display time equals the decoding time.
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is not None and stamp * self._tick - self._origin >= self._end:
             self.done = True
@@ -107,6 +108,7 @@ class SoundTrack:
     def _append(self, frames: list[Any]) -> None:
         self._pieces[-1][1].extend(np.frombuffer(f.planes[0], np.float32, f.samples) for f in frames)
         self._held += sum(f.samples for f in frames)
+        # 4 bytes for each float32 sample.
         if self._held * 4 > self._limits.frame_bytes:
             raise MediaError(
                 f"its {self._held} samples take more than the limit of {self._limits.frame_bytes} bytes; ask for a "
@@ -132,11 +134,13 @@ class SoundTrack:
             self.damage.note("samples are no finite numbers and read as silence", count=self._mixer.repaired)
         placed = []
         for time, chunks in self._pieces:
+            # Round once for each segment: rounding every chunk would leave gaps of a sample.
             at = round((time - self._start) * self._sample_rate)
             for chunk in chunks:
                 placed.append((at, chunk))
                 at += len(chunk)
         self._pad_off()
+        # A range of 1.5 s at 16 kHz has 24000 samples at most; the audio may end earlier.
         longest = math.inf if self._end == math.inf else round((self._end - self._start) * self._sample_rate)
         length = min(max((at + len(chunk) for at, chunk in placed), default=0), longest)
         if length <= 0:

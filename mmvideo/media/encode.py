@@ -93,6 +93,7 @@ def _stamps(
         return list(range(count + 1)), rate, 1 / rate
     # Times 0, 0.04 and 0.1 s are ticks 0, 3600 and 9000 of 1 / 90000 s; the last frame stays 5400 more.
     ticks = [round(float(time) / TIME_BASE) for time in times]
+    # Without a given end, the last frame lasts as long as the one before.
     step = ticks[-1] - ticks[-2] if count > 1 else round(DEFAULT_SECONDS / TIME_BASE)
     end = ticks[-1] + step if seconds is None else round(seconds / TIME_BASE)
     ticks.append(max(end, ticks[-1] + 1))
@@ -111,6 +112,8 @@ def _write(
         tick = picture.codec_context.time_base
         for packets, begins in _picture_packets(picture, np.ascontiguousarray(frames), stamps):
             container.mux(packets)
+            # Frames at 0.04 s intervals and audio blocks of 0.064 s: write blocks until one ends after the frame's
+            # start.
             while said <= begins * tick:
                 said, packets = next(blocks, (math.inf, []))
                 container.mux(packets)

@@ -48,6 +48,7 @@ def _probe(source: MediaSource, name: str, limits: Limits) -> MediaInfo:
             fps = float(video.average_rate or video.guessed_rate or 0)
             frames = video.frames if video.frames < NO_FRAMES else 0
         if (video is not None and not frames) or seconds is None:
+            # Counting needs a container at its start, and reading the rotation has moved this one.
             with open_media(source) as fresh:
                 frames, last = counted_length(fresh, find_tracks(fresh, name, limits))
             seconds = last if seconds is None else seconds

@@ -71,6 +71,7 @@ class Mixer:
         reachable = name == "flt" or (name == "fltp" and channels <= MOST_PLANES)
         if self._averaged or not (integers or reachable):
             self._unpacker = AudioResampler("flt", frame.layout, frame.sample_rate)
+        # Mono float at the right rate passes through unchanged, to the bit.
         same = channels == 1 and name in ("flt", "fltp") and self._layout == "mono"
         if not (same and frame.sample_rate == self._sample_rate):
             self._resampler = AudioResampler("fltp", self._layout, self._sample_rate, options=MIX_DOWN)
@@ -83,6 +84,7 @@ class Mixer:
 
     def _repair(self, frame: Any) -> Any:
         """Return the frame of floats with silence in place of invalid samples."""
+        # Packed stereo of 1024 samples is one plane of 2048 values; planar stereo is two planes of 1024.
         count = frame.samples * (1 if frame.format.is_planar else frame.layout.nb_channels)
         for plane in frame.planes:
             samples = np.frombuffer(plane, np.float32)[:count]

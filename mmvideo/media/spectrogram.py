@@ -64,9 +64,11 @@ def spectrogram(samples: Float[Any, "*batch S"], config: Spectrogram, xp: Module
     count = frames.shape[-2]
     if config.kind == "kaldi":
         frames = frames - frames.mean(axis=-1, keepdims=True)
+        # Pre-emphasis uses the first sample as its own predecessor, as Kaldi does.
         before = xp.concatenate([frames[..., :1], frames[..., :-1]], axis=-1)
         frames = frames - wide(KALDI_PREEMPHASIS) * before
     spectrum = rfft(frames * _window(config).astype(wide), n=_fft_length(config))
+    # Power; the magnitude needs a root, which is taken only where it is requested.
     spectrum = (spectrum.real**2 + spectrum.imag**2).astype(xp.float32)
     if config.kind == "log_mel" and config.spectrum == "magnitude":
         spectrum = xp.sqrt(spectrum)
@@ -109,6 +111,7 @@ def _cut(samples: Any, config: Spectrogram, xp: ModuleType) -> Any:
         samples = xp.pad(samples, around, mode="reflect" if turned else "constant")
     if xp is np and count:
         return np.lib.stride_tricks.sliding_window_view(samples, length, axis=-1)[..., ::hop, :][..., :count, :]
+    # Static indices, so that JAX compiles a single gather: with hop 2 and length 3 the rows are [0 1 2], [2 3 4].
     return samples[..., np.arange(count)[:, None] * hop + np.arange(length)]
 
 
@@ -131,6 +134,7 @@ def _window(config: Spectrogram) -> np.ndarray:
     """Return the window function, `[window]` float64."""
     name, length = config.window, _window_samples(config)
     periodic = config.kind == "log_mel" and config.periodic
+    # A periodic window of 4 is 0, 0.5, 1, 0.5; the symmetric one is 0, 0.75, 0.75, 0.
     phase = 2 * np.pi * np.arange(length) / (length if periodic else length - 1)
     if name == "hamming":
         return 0.54 - 0.46 * np.cos(phase)

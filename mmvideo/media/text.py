@@ -65,6 +65,7 @@ class Tokenizer:
 
     def _known(self, piece: str) -> int:
         number = self._pieces.piece_to_id(piece)
+        # SentencePiece returns the unknown token's number for a missing piece, so compare the text.
         return number if self._pieces.id_to_piece(number) == piece else -1
 
     def _count_time_tokens(self) -> int:
@@ -82,6 +83,7 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Return the tokens of a text, ending with `eos_id` and without a `bos_id`."""
+        # The end mark is always the last token; callers that cut a caption rely on it.
         return [*self._pieces.encode(text), self.eos_id]
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -54,6 +54,7 @@ def write_events(events: Iterable[tuple[float, float, str]], seconds: float, bin
             )
         # 100 moments of a clip of 10 s: 2.1 s is moment round(2.1 * 99 / 10) = 21.
         first, last = (round(moment * (bins - 1) / seconds) for moment in (start, end))
+        # Neighbours for a short event: (21, 21) becomes (21, 22), and at the end (99, 99) becomes (98, 99).
         if first == last:
             first, last = (first, first + 1) if first < bins - 1 else (first - 1, first)
         parts.append(f"{time_token(first)}{time_token(last)} {words}")

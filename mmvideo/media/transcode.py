@@ -121,6 +121,7 @@ def _copy(container: Any, tracks: Tracks, writer: _Writer) -> bool:
     decoders = {stream.index: stream.codec_context for stream in streams}
     if tracks.video is not None:
         decoders[tracks.video.index] = picture_decoder(tracks.video)
+    # One thread each, because many files are transcoded in parallel.
     for decoder in decoders.values():
         decoder.thread_count = 1
     try:
@@ -184,12 +185,14 @@ class _Writer:
             time = 0.0 if frame is None or frame.time is None else frame.time - self._tracks.origin
             self._said = round(time * self._sound_rate)
         for piece in self._resampler.flush() if frame is None else self._resampler.mix(frame):
+            # A codec pads its last block, so audio beyond the declared end is cut off.
             if self._said + piece.samples > self._sound_end:
                 piece = _cut_sound(piece, self._sound_end - self._said)
             if piece is None:
                 return
             piece.pts, piece.time_base = self._said, Fraction(1, self._sound_rate)
             self._said += piece.samples
+            # Audio from before the first frame has negative times and is dropped.
             if piece.pts >= 0:
                 self._container.mux(self._sound.encode(piece))
                 self._wrote = True
@@ -296,6 +299,7 @@ class _Pictures:
         else:
             # At 10 frames a second, a frame shown from 0.12 to 0.31 s gets the grid times 2 and 3 (0.2 and 0.3 s).
             count = grid_count(end, float(self._rate))
+            # The grid is at least as fine as the frames: give the last frame one more grid time.
             if last and (self._taken <= end * self._rate or not self._count):
                 count = max(count, self._count + 1)
             stamps, stay = range(self._count, count), 1
@@ -327,6 +331,7 @@ def _even_size(frame: Any, short_side: int | None, aspect: float) -> tuple[int, 
     """Return height and width with square pixels, before rotation; even, and shrunk to the short side."""
     height, width = shown_size(frame.height, frame.width, aspect)
     scale = 1.0 if short_side is None else min(1.0, short_side / min(height, width))
+    # 4:2:0 needs even sides: 101 pixels become 100, and 1 pixel becomes 2.
     return max(2, 2 * round(height * scale / 2)), max(2, 2 * round(width * scale / 2))
 
 

@@ -74,6 +74,7 @@ def scan(path: Path, needs: Mapping[str, type | tuple[type, ...]] | None = None)
         lines.pop()
     objects, damaged, summed = [], [], False
     for number, line in enumerate(lines, 1):
+        # In a file with checksums even an empty line is damage.
         if not line.strip() and not summed:
             continue
         item, has_sum = _parsed(line, summed)
@@ -110,6 +111,7 @@ def append_line(path: Path, item: Mapping[str, Any]) -> None:
         end = file.seek(0, 2)
         if end:
             file.seek(end - 1)
+            # A kill may have cut the last line: end it, so that the new one starts on its own.
             if file.read(1) != b"\n":
                 file.write(b"\n")
         file.write(line_of(item).encode())
@@ -122,6 +124,7 @@ def _parsed(line: bytes, summed: bool) -> tuple[dict[str, Any] | None, bool]:
       line: the line without its end.
       summed: whether an earlier line has a checksum, so that this one needs one.
     """
+    # `{"step": 3, "crc": "…"}`: group 1 is `{"step": 3`, to which the closing brace is added.
     found = _SUMMED.fullmatch(line)
     if found is not None:
         text = found[1] + b"}"

@@ -16,6 +16,7 @@ class DamagedRecord(ValueError):
 
 def seal(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return the object, as JSON parses it, with its seal in front."""
+    # Tuples become lists before the digest, as they will be after reading.
     plain = json.loads(json.dumps(content))
     return {SEAL: _digest(plain), **plain}
 

@@ -58,6 +58,7 @@ def sweep_drafts(path: Path) -> None:
         draft = path.with_name(name)
         with contextlib.suppress(FileNotFoundError):
             here = found[1] == _host()
+            # A process id means nothing on another host, so only age decides there.
             gone = not _lives(int(found[2])) if here else time.time() - draft.stat().st_mtime > LONG
             if gone:
                 draft.unlink()

@@ -189,6 +189,7 @@ class _Run:
 
 def _first(plan: AbstractTrainState, checkpoints: Checkpoints, begin: Begin | None) -> tuple[TrainState, int]:
     """Return the state to start from and its step: from a checkpoint, or new."""
+    # A resume ignores `begin`: its checkpoint already has the parameters that it set.
     if checkpoints.latest is None:
         state = plan.create()
         return (state if begin is None else warm_started(plan, state, begin)), 0
@@ -219,6 +220,7 @@ def _steps(
         watchdog.step = number + 1
         profile.before(number)
         with jax.profiler.StepTraceAnnotation("train", step_num=number + 1):
+            # The first step of a start includes compilation, so the ledger books it apart.
             if number > start:
                 with ledger.phase("step"):
                     state, metrics = run_step(state, place(stream))

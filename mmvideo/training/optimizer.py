@@ -52,6 +52,7 @@ def make_schedule(config: Optimizer, steps: int) -> optax.Schedule:
         raise ValueError(f"optimizer.schedule '{config.schedule}' is unknown; take cosine, linear or constant")
     if config.warmup == 0:
         return after
+    # join_schedules counts the second schedule from the boundary, so `after` has steps - warmup steps.
     return optax.join_schedules([optax.linear_schedule(0.0, high, config.warmup), after], [config.warmup])
 
 
@@ -138,6 +139,7 @@ def _adafactor(b1: float, b2: float, eps: float) -> optax.GradientTransformation
     """
 
     def kept(step: jax.Array, exponent: float) -> jax.Array:
+        # optax counts from 0, the paper from 1: at step 0 nothing of the second moment is kept, 1 - 1 = 0.
         return jnp.minimum(b2, 1.0 - (jnp.asarray(step, jnp.float32) + 1.0) ** -exponent)
 
     scaled = optax.scale_by_factored_rms(

@@ -81,7 +81,6 @@ def _began(pid: int) -> int | None:
         told = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    # `7 (a b) c) S 1 …`: the fields after the last bracket start with the state, so field 22, the start time, is
-    # rest[18].
+    # `7 (a b) c) S 1 …`: the state, field 3, follows the last bracket, so the start time, field 22, is rest[18].
     state, *rest = told.rpartition(")")[2].split()  # The name in brackets may hold anything.
     return None if state in "ZX" else int(rest[18])

@@ -85,6 +85,7 @@ def _of_file(name: str, there: bytes, here: bytes, may_differ: Sequence[str]) ->
         return _of_corpora(old, new)
     found = differences(old, new, may_differ if name == CONFIG else ())
     if name in GROWING:
+        # The checkpoint is older than a field: a field that it lacks is no difference.
         found = [one for one in found if '("absent" there' not in one]
     more = f", and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     stem = name.removesuffix(".json")

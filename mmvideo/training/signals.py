@@ -41,6 +41,7 @@ def stop_requests() -> Iterator[Callable[[int], bool]]:
             signal.signal(number, handler)
 
     def hear(number: int, frame: FrameType | None) -> None:
+        # Restoring the old handlers makes a second Ctrl-C interrupt at once.
         asked.set()
         restore()
 

@@ -66,6 +66,7 @@ def is_spike(
         stands_out |= loss > config.loss * seen.loss
     if config.gradient is not None:
         stands_out |= norm > config.gradient * seen.norm
+    # No spikes during the warm-up: the running means are not yet reliable.
     spike = finite & stands_out & (seen.counted >= config.warmup)
     accepted = finite & ~spike
     counted = seen.counted + accepted

@@ -87,6 +87,7 @@ def init_abstract(learner_fn: Callable[[nnx.Rngs], nnx.Module], config: Training
             _, params, variables = split()
             return new_state(nnx.to_pure_dict(params), nnx.to_pure_dict(variables), optimizer, config, portion)
 
+        # Tracing gives shapes without computing anything: a model larger than one device is never materialised on it.
         abstract = jax.eval_shape(build)
         where = nnx.to_pure_dict(shardings(params, mesh))
         trained = jax.eval_shape(portion.partition, abstract.params)
@@ -140,6 +141,7 @@ def warm_started(plan: AbstractTrainState, state: TrainState, begin: Callable[[n
     def placed(values: Any, abstract: Any) -> Any:
         return jax.tree.map(lambda value, leaf: jax.device_put(jnp.copy(value), leaf.sharding), values, abstract)
 
+    # Copies, because the state is donated: no buffer may be shared with the learner that `begin` filled.
     params = placed(nnx.to_pure_dict(params), plan.abstract.params)
     ema = None if state.ema is None else jax.tree.map(jnp.copy, params)
     variables = placed(nnx.to_pure_dict(variables), plan.abstract.variables)

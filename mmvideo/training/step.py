@@ -91,6 +91,7 @@ def make_step(graphdef: Any, config: Training, places: TrainState | None = None)
         }
         return after, jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), metrics)
 
+    # Fixed output shardings: otherwise XLA may choose others for the new state, and the next call compiles again.
     return jax.jit(step, donate_argnums=0, out_shardings=None if places is None else (places, None))
 
 

@@ -45,6 +45,7 @@ class TrainableParams:
     def partition(self, params: Any) -> Any:
         """Return the trained parameters: nested dicts without frozen parameters, and stacks without their frozen
         layers."""
+        # Slicing off the frozen rows keeps them out of the gradient and the optimiser state.
         kept = self._kept(params)
         return unflatten_dict({path: value[rows:] if rows else value for path, (value, rows) in kept.items()})
 

@@ -48,6 +48,7 @@ class UnreadableClips:
         self._lost += planned.clips - clips
         if not clips and planned.clips > 1:
             raise UnreadableError(f"step {step}: none of its {planned.clips} clips could be read{self._why()}")
+        # 60 of 100 clips of an epoch: 120 > 100 stops the run, wherever in the epoch it is.
         if 2 * self._lost > planned.of:
             lost = f"{self._lost} of the {planned.of} clips of epoch {planned.epoch}"
             raise UnreadableError(f"step {step}: {lost} could not be read{self._why()}")

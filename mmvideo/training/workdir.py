@@ -112,6 +112,7 @@ def differences(there: Any, here: Any, may_differ: Sequence[str] = ()) -> list[s
     for name in sorted(there.keys() | here.keys()):
         old, new = there.get(name, "absent"), here.get(name, "absent")
         numbers = isinstance(old, int) and isinstance(new, int)
+        # A run of 1000 steps may be continued to 2000, but not shortened to 500.
         raised = bool(may_differ) and name == "training.steps" and numbers and new >= old
         came_later = old == "absent" and new is None
         allowed = raised or came_later or any(fnmatch.fnmatchcase(name, pattern) for pattern in may_differ)

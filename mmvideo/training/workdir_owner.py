@@ -104,6 +104,7 @@ class Owner:
           WorkdirError: another process trains there.
         """
         while not self._make():
+            # The file exists: it belongs to a living owner or is left from a dead one.
             found, seen = _read(self._path)
             if seen is None:
                 continue  # It went away between two looks.
@@ -170,6 +171,8 @@ class Owner:
         Of several processes that find the same owner dead, the one that creates a file named after the owner's token
         may replace it.
         """
+        # The claim is named after the dead owner's token, so processes that found the same owner dead compete for one
+        # file.
         claim = self._path.with_name(f".{OWNER}.{found.token if found else 'unreadable'}.taken")
         try:
             os.close(os.open(claim, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
@@ -181,6 +184,7 @@ class Owner:
             return False
         try:
             now, beat = _read(self._path)
+            # The owner may have come back, or another process may have replaced it, before the claim was made.
             if (now.token if now else None) != (found.token if found else None) or beat != seen:
                 return False
             with self._written() as draft:

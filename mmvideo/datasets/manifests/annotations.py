@@ -151,6 +151,7 @@ def _stripped(value: Any) -> Any:
 
 def _is_name(value: Any) -> bool:
     """Return whether the value is a class name; TFDS stores them one a line, stripped, and `\\r` ends a line too."""
+    # In Python True is an int, but in JSON it is neither a name nor a number.
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         return False
     return value != "" and not (isinstance(value, str) and ("\n" in value or "\r" in value))
@@ -168,6 +169,7 @@ def normalise_labels(
     for line, labels in rows:
         for kind, value in labels.items():
             if sort := _sort(value):
+                # The first row with a definite sort decides; an integer fits a class as well as a number.
                 sorts.setdefault(kind, (sort, line))
     wrong = []
     for line, labels in rows:

@@ -86,6 +86,7 @@ def read_manifest(path: str | Path, allow_outside: bool = False) -> list[Manifes
         except AnnotationError as error:
             wrong.append((line, error))
     rows, unlike = _settled(rows, read_classes(path.parent))
+    # Errors of single rows and of label sorts together, in the order of lines.
     wrong = sorted(wrong + unlike, key=lambda pair: pair[0])
     if wrong:
         raise ManifestError(_summary(path, wrong))
@@ -171,6 +172,7 @@ def _left_out(path: Path, line: int, values: dict[str, Any], name: str, surrogat
 def _plain_row(folder: Path, line: int, values: dict[str, Any]) -> ManifestRow:
     values = {name: value for name, value in values.items() if value is not None}
     start, end = _cut(values)
+    # A cut from 5 to 8 s is a clip of 3 s, and its moments count from its own start.
     length = None if end is None else end - (start or 0.0)
     check_events(values, length)
     rest = {name: value for name, value in values.items() if name not in COLUMNS}

@@ -144,6 +144,7 @@ def _csv_row(names: list[str], cells: list[str], missing: collections.Counter[st
 
 def _cell(name: str, cell: str) -> Any:
     """Return the value of a CSV cell."""
+    # Otherwise a plain cell: the caption "a dog runs" needs no JSON quotes.
     if name in _JSON_CELLS and cell[0] in "[{":
         try:
             return json.loads(cell, object_pairs_hook=without_twins)

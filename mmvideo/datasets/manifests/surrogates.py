@@ -38,4 +38,5 @@ def find_unpaired(value: Any, name: str = "") -> tuple[str, str] | None:
 
 def _spell(found: re.Match[str]) -> str:
     number = ord(found[0])
+    # U+DCE9 is the byte 0xE9 of a file name.
     return f"\\x{number - 0xDC00:02x}" if _FIRST_BYTE <= number <= _LAST_BYTE else f"\\u{number:04x}"

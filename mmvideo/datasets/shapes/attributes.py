@@ -147,12 +147,14 @@ def event_times(period: float, phase: int, seconds: float) -> tuple[float, ...]:
     the edge."""
     # Period 0.8 s and phase 2: (2 + 0.5) / 8 * 0.8 = 0.25 s, then 1.05 s; a clip of 1.6 s has these two events.
     first = (phase + 0.5) / PHASES * period
+    # Tolerance: an event exactly at the end of the clip does not count.
     count = int(np.ceil((seconds - first) / period - 1e-9))
     return tuple(round(first + period * k, 6) for k in range(count))
 
 
 def timbre_given_shape(tie: float) -> Float[np.ndarray, "6 4"]:
     """Return P(timbre | shape), rows in the order of `SHAPES` and columns in that of `TIMBRES`."""
+    # tie 0.8: the own instrument has 0.8 + 0.2 / 4 = 0.85, each other 0.05.
     own = np.array([[OWN_TIMBRE[shape] == timbre for timbre in TIMBRES] for shape in SHAPES], np.float64)
     return tie * own + (1 - tie) / len(TIMBRES)
 
@@ -173,6 +175,7 @@ def split_key(split: str) -> int:
 def uniforms(key: tuple[int, ...], count: int) -> Float[np.ndarray, "n"]:
     """Return `count` values in [0, 1), the same on every platform; a larger count begins with the same values."""
     words = np.random.PCG64(np.random.SeedSequence(key)).random_raw(count)
+    # The upper 53 of 64 bits, as many as a float64 holds exactly.
     return (words >> np.uint64(11)) * 2.0**-53
 
 
@@ -184,6 +187,7 @@ def draw(config: ShapesConfig, split: str, clips: int) -> list[Attributes]:
     """
     if clips < 0:
         raise ValueError(f"shapes: split {split!r} can't have {clips} clips")
+    # 11 draws for each clip, used or not, so that clip i does not depend on the draws of others.
     table = uniforms((config.seed, split_key(split)), clips * 11).reshape(clips, 11)
     return [_clip(config, split, index, row) for index, row in enumerate(table)]
 

@@ -30,6 +30,7 @@ def is_whole(path: Path) -> bool:
                 file.seek(place)
                 head = file.read(16)
                 length, kind = int.from_bytes(head[:4], "big"), head[4:8]
+                # A length of 1 means that the next 8 bytes hold it (ISO/IEC 14496-12, section 4.2).
                 length = int.from_bytes(head[8:16], "big") if length == 1 else length
                 if length < 8:
                     return False
@@ -108,6 +109,7 @@ def _replace(path: Path, text: str) -> None:
 
 def _each_done(write: Callable[[Any], Path], jobs: Sequence[Any], processes: int | None) -> Iterator[Path]:
     processes = usable_cores() if processes is None else max(1, processes)
+    # 20 jobs with 16 for each process: 2 processes at most.
     processes = min(processes, -(-len(jobs) // (2 * TOGETHER)))
     if processes <= 1:
         yield from map(write, jobs)

@@ -79,6 +79,7 @@ def captions(config: ShapesConfig, attributes: Attributes) -> list[str]:
         words = {name: pick(values[getattr(attributes, name)]) for name, values in WORDINGS.items()}
         return template.format(**words)
 
+    # captions 3 and short 1: two full captions, then a short one.
     kinds = [FULL] * (config.captions - config.short) + [SHORT] * config.short
     return [say(templates) for templates in kinds]
 

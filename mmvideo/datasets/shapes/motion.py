@@ -43,12 +43,14 @@ def path(attributes: Attributes, radius: float, rng: np.random.Generator) -> Pat
     u = beat - count
     # u runs from 0 at one bounce to 1 at the next; the hop is a parabola: 0 at both, 1 at u = 0.5.
     hop = 4 * u * (1 - u)
+    # A triangle wave from -0.5 to 0.5: the direction reverses at every bounce.
     swing = np.where(count % 2 == 0, u, 1 - u) - 0.5
     progress = (t / t[-1] - 0.5) * rng.choice((-1.0, 1.0))
     aside = rng.uniform(-0.18, 0.18)
     reach = rng.uniform(0.9, 1.1)
     squash = SQUASH * np.exp(-u * attributes.period / RECOVERY)
     narrow, wide = 1 - squash, 1 + 0.7 * squash
+    # A squashed shape is lower: move its centre down so that it still touches the floor.
     grounded = radius * squash
 
     match attributes.motion:
@@ -69,6 +71,7 @@ def path(attributes: Attributes, radius: float, rng: np.random.Generator) -> Pat
     if attributes.motion == "swells":
         size = radius * (0.55 + 0.95 * hop)
         return Path(x, y, size, size)
+    # A wall squashes the width, a floor the height.
     sideways = attributes.motion == "slides"
     width, height = (narrow, wide) if sideways else (wide, narrow)
     return Path(x, y, radius * width, radius * height)

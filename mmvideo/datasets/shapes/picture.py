@@ -73,6 +73,7 @@ def coverage(shape: str, size: int, x, y, width, height, angle: float = 0.0) -> 
     across, down = (grid[None, None, :] - x) / width, (grid[None, :, None] - y) / height
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     local = distance(shape, cos * across + sin * down, cos * down - sin * across)
+    # A pixel on the edge is half covered; half a pixel inside it is fully covered.
     return np.clip(0.5 - local * np.minimum(width, height) * size, 0, 1)
 
 

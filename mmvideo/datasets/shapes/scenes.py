@@ -108,6 +108,7 @@ class Scenes:
         rate = self.config.scene.sample_rate
         sound = np.zeros(round(video.spans[-1][1] * rate), np.float32)
         for scene, (start, _) in zip(video.scenes, video.spans, strict=True):
+            # Scenes are placed by time, so rounding of their sample counts does not add up.
             here = sound[round(start * rate) :]
             own = self._shapes.samples(scene)[: len(here)]
             here[: len(own)] = own
@@ -170,6 +171,7 @@ class Scenes:
         for own, (whether, which) in zip(drawn, again, strict=True):
             if sum(one.seconds for one in scenes) >= wanted - 1e-9:
                 break
+            # The choice excludes the last scene: a repetition in direct succession would be one longer scene.
             if len(scenes) > 1 and whether < config.again:
                 own = dataclasses.replace(own, **_named(scenes[int(which * (len(scenes) - 1))]))
             scenes.append(own)

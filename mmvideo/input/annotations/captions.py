@@ -57,7 +57,7 @@ class Captions:
             return np.where(count > 0, self.first[clips], -1)[:, None]
         chosen = np.full(uniform.shape, -1, np.int64)
         taken = np.zeros((len(clips), 0), np.int64)
-        # Draw without replacement. Of 4 captions with caption 1 chosen, a draw of 0.5 is index 1 of the 3 left: caption 2.
+        # Without replacement: of 4 captions with caption 1 chosen, a draw of 0.5 is index 1 of the 3 left, caption 2.
         for column in range(uniform.shape[1]):
             left = count - column
             offset = np.minimum((uniform[:, column] * left).astype(np.int64), left - 1)

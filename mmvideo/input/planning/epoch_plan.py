@@ -80,10 +80,10 @@ class EpochOrder:
         """Store the clips of each source and the number that an epoch draws.
 
         Args:
-        members: clip numbers of each source.
-        counts: clips that an epoch has of each source; ignored unless shuffled.
-        seed: seed of the run.
-        shuffled: False for evaluation.
+          members: clip numbers of each source.
+          counts: clips that an epoch has of each source; ignored unless shuffled.
+          seed: seed of the run.
+          shuffled: False for evaluation.
         """
         self.members = tuple(members)
         self.counts = tuple(counts)

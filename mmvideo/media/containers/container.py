@@ -118,6 +118,7 @@ def open_media(source: MediaSource) -> Iterator[Any]:
     import av
 
     name = source_name(source)
+    # A pipe or device would block, so only plain files are opened.
     if not isinstance(source, bytes) and not os.path.isfile(source):
         raise MediaError(f"{name}: {'is no plain file' if os.path.exists(source) else 'no such file'}")
     options = {"format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": "file"}
@@ -214,5 +215,6 @@ def find_tracks(container: Any, name: str, limits: Limits = LIMITS) -> Tracks:
     for stream in (video, audio):
         if stream is not None and not stream.codec_context.is_open:
             stream.codec_context.options = {"max_pixels": str(limits.pixels)}
+    # A transport stream may start at 1.4 s on its own clock: that is time zero here.
     origin = float(leader.start_time * leader.time_base) if leader.start_time is not None else 0.0
     return Tracks(video, audio, origin, *declared_end(container, (video, audio), origin))

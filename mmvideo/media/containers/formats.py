@@ -65,6 +65,7 @@ def is_open_ended_wav(head: bytes, size: int) -> bool:
         if name == b"data":
             if head[:4] == b"RF64" and length == 0xFFFF_FFFF and long is not None:
                 length = long
+            # Length 0 with audio after it, or a huge length beyond the end of the file, is an open end.
             there = size - at - 8
             return (length == 0 < there) or (length >= OPEN_ENDED and length > there)
         # Chunks start at even bytes: one of length 5 at byte 12 takes 8 + 5 + 1, and the next starts at 26.

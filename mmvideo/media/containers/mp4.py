@@ -76,6 +76,7 @@ class PictureEncoder:
     def encode(self, frame: Any, pts: int, duration: int) -> list[Any]:
         """Encode a frame with this start and duration in ticks; return the packets that are ready."""
         frame.pts, frame.duration, frame.time_base = pts, duration, self._stream.codec_context.time_base
+        # Keyed by start: the encoder may return the packet only a few frames later.
         self._stays[pts] = duration
         return self._timed(self._stream.encode(frame))
 
@@ -109,6 +110,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[str]:
         raise FileNotFoundError(f"{path.parent}: no such folder to write {path.name} to")
     part = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
     try:
+        # On success the rename removes the temporary name, so the unlink has nothing to do.
         yield str(part)
         os.replace(part, path)
     finally:

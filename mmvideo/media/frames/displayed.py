@@ -67,6 +67,7 @@ class Shown:
         Raises:
           MediaError: its colour matrix is not supported.
         """
+        # Order matters: fields are merged before any resize, which would mix lines of different times.
         if self._deinterlace and frame.interlaced_frame:
             frame = deinterlaced(frame)
         if is_transparent(frame):
@@ -182,6 +183,7 @@ def from_ycgco(frame: Any, height: int, width: int, interpolation: Any) -> Any:
 
     deep = max(part.bits for part in frame.format.components) > 8
     full = frame.color_range == 2 or frame.format.name.startswith("yuvj")
+    # 10 bits have steps of a quarter in limited range (64 for 16), and of 255 / 1023 in full range.
     pixels, kind, step = ("yuv444p10le", np.uint16, 1023 / 255 if full else 4) if deep else ("yuv444p", np.uint8, 1)
     frame.colorspace = UNSAID
     try:
@@ -199,6 +201,7 @@ def from_ycgco(frame: Any, height: int, width: int, interpolation: Any) -> Any:
 
 def values(plane: Any, height: int, width: int, kind: type = np.uint8) -> np.ndarray:
     """Return the values of a plane, `[H, W]`, without the padding of its rows."""
+    # A width of 100 pixels may be stored in lines of 128 bytes: cut off 28.
     rows = np.frombuffer(plane, np.uint8, height * plane.line_size).reshape(height, plane.line_size)
     return rows.view(kind)[:, :width]
 

@@ -68,6 +68,7 @@ class FrameConverter:
     def _stored_size(self, height: int, width: int) -> tuple[int, int]:
         """Return height and width to scale to, before rotation."""
         if self._size is not None:
+            # A frame that is turned later is scaled to the swapped size: 64 x 48 upright is 48 x 64 stored.
             return self._size[::-1] if self._transposed else self._size
         shown = width * self._pixel_aspect
         scale = 1.0 if self._short_side is None else self._short_side / min(height, shown)
@@ -116,6 +117,7 @@ def orientation(frame: Any) -> tuple[bool, bool, bool]:
     if matrix is None:
         return False, False, False
     a, b, _, c, d = np.frombuffer(matrix, np.int32, 5).tolist()
+    # Identity has a = d = 1; a half turn a = d = -1, so both flips; a quarter turn has a = d = 0.
     if abs(a) >= abs(c):
         return False, d < 0, a < 0
     return True, b < 0, c < 0

@@ -39,6 +39,7 @@ def tone_map(codes: UInt16[np.ndarray, "H W 3"], curve: int, wide: bool = True) 
       curve: a key of `CURVES`.
       wide: whether the primaries are BT.2020's; those of BT.709 are not converted.
     """
+    # 16-bit codes to 12-bit table indices.
     light = _light_table(CURVES[curve])[codes >> 4]
     if CURVES[curve] == "hlg":
         light *= (PEAK * np.maximum(light @ LUMA, 1e-9) ** np.float32(0.2))[..., None]
@@ -76,6 +77,7 @@ def bend(light: np.ndarray) -> np.ndarray:
     source, white = pq_code(np.array([PEAK, WHITE]))
     top = white / source
     knee = 1.5 * top - 0.5
+    # The curve works on PQ values relative to the source's peak.
     code = np.minimum(pq_code(light) / source, 1.0)
     at = (code - knee) / (1 - knee)
     spline = (2 * at**3 - 3 * at**2 + 1) * knee + (at**3 - 2 * at**2 + at) * (1 - knee) + (3 * at**2 - 2 * at**3) * top

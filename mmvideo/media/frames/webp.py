@@ -33,6 +33,7 @@ def webp_frames(source: MediaSource, limits: Limits = LIMITS) -> Iterator[tuple[
             if number == 0:
                 raise MediaError(f"{source_name(source)}: cannot be decoded as WebP ({error})") from None
             return
+        # Pillow gives milliseconds; 0 or nothing means the default.
         seconds = (image.info.get("duration") or 0) / 1000 or DEFAULT_SECONDS
         yield time, seconds, av.VideoFrame.from_ndarray(np.asarray(_on_white(picture)), format="rgb24")
         time += seconds

@@ -113,6 +113,7 @@ def read_record(folder: Path) -> tuple[dict[str, ArrayRecord], dict[str, bytes]]
       DamagedCheckpoint: a file is missing or differs from the saved one.
     """
     content = _opened(folder / DIGESTS)
+    # A manifest from elsewhere must not make the program read `../../secret`.
     outside = [name for name in content["assets"] if not _is_inside(name) or Path(name).name != name]
     if outside:
         raise DamagedCheckpoint(f"{folder / DIGESTS} names {outside[0]!r}, which is no file of this folder")
@@ -146,6 +147,7 @@ def check_files(folder: Path, part: str) -> None:
         if not _is_inside(name):
             raise DamagedCheckpoint(f"{folder / WRITTEN / FILES} names {name!r}, which is no file of this folder")
         path = folder / name
+        # Parts are restored separately: damage in `ema` must not prevent a restore of `params`.
         if name.split("/")[0] not in (part, RECORD):
             continue
         if not path.is_file():
@@ -156,6 +158,7 @@ def check_files(folder: Path, part: str) -> None:
 
 def _files(folder: Path) -> dict[str, tuple[int, str | None]]:
     """Return the size and digest of every file in the finished folders of a checkpoint, by relative path."""
+    # The folder `written` is not finished yet, so the list never includes itself.
     done = [part for part in sorted(folder.iterdir()) if (part / DONE).is_file()]
     found = {path: path.stat().st_size for part in done for path in sorted(part.rglob("*")) if path.is_file()}
     return {

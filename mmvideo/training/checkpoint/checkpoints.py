@@ -152,6 +152,7 @@ class Checkpoints:
         self._open()
         won = is_better(self._keeping, metrics, self._best)
         if jax.process_count() > 1:  # All processes must delete the same checkpoints.
+            # Metrics may differ in their last bits between processes, so the first process decides.
             won = bool(multihost_utils.broadcast_one_to_all(np.asarray(won)))
         if won:
             self.wait()
@@ -170,6 +171,7 @@ class Checkpoints:
 
         def read(found: int) -> TrainState:
             wanted = parts_of(abstract)
+            # An export has parameters only: it would restore without moments and counters, and start at step 0.
             if not self.is_resumable(found):
                 raise CheckpointError(
                     f"{self.folder.parent} holds parameters alone, for inference; name it in training.init_from "
@@ -207,6 +209,7 @@ class Checkpoints:
         Raises:
           CheckpointError, DamagedCheckpoint: as `restore`.
         """
+        # Replicated on every device, so that each process can copy all parameters to its host.
         whole = NamedSharding(Mesh(np.asarray(jax.devices()), ("all",)), PartitionSpec())
 
         def read(found: int) -> dict[str, np.ndarray]:
@@ -254,6 +257,7 @@ class Checkpoints:
 
     def _open(self) -> ocp.CheckpointManager:
         if self._writer is None:
+            # Order matters: the mark must be known before the first save deletes old checkpoints.
             self._best = read_best(self.folder)
             if jax.process_index() == 0:
                 remove_partial(self.folder)
@@ -266,6 +270,7 @@ class Checkpoints:
         """Start to write the parts and their record, once the previous save is complete."""
         self._wait_for_the_one_before()
         arrays = {name: array for part in parts.values() for name, array in part.items()}
+        # Digests come from the devices before the copy to the host, so damage on the way to the disk is found later.
         found = digests(arrays)
         record = {name: ArrayRecord(a.shape, str(a.dtype), found[name]) for name, a in arrays.items()}
         items: dict[str, Any] = {name: arrays_to_save(part) for name, part in parts.items() if part}
@@ -331,6 +336,7 @@ class Checkpoints:
             there = f"there are steps {steps}" if steps else "train first"
             raise CheckpointError(f"{wanted} in {self.folder}; {there}")
         reason = ""
+        # Steps [400, 800, 1200] of which 1200 is damaged: the newest intact one is 800. A given step has no fallback.
         for candidate in [step] if step is not None else reversed(steps):
             try:
                 return read(candidate)

@@ -26,6 +26,7 @@ def digests(arrays: Mapping[str, jax.Array]) -> dict[str, str]:
     Arrays are digested one after another. On a host that simulates many devices, hundreds of sums in flight, each
     waiting for its part on every device, can take all threads, so that none of them finishes.
     """
+    # Wait for the arrays first: a sum that waits for its operand would hold a thread.
     jax.block_until_ready(list(arrays.values()))
     sums = {name: jax.device_get(_jitted(_everywhere(array))(array)) for name, array in arrays.items()}
     return {name: "".join(f"{int(word):08x}" for word in words) for name, words in sums.items()}
@@ -58,6 +59,7 @@ def _words(array: jax.Array) -> jax.Array:
     """Return the bits of every element as uint32; an 8-byte element gives two words, along a new last axis."""
     if array.dtype == jnp.bool_:
         return array.astype(jnp.uint32)
+    # bfloat16 1.0 is the bits 0x3F80, and the word 0x00003F80.
     unsigned = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32, 8: jnp.uint32}[array.dtype.itemsize]
     return jax.lax.bitcast_convert_type(array, unsigned).astype(jnp.uint32)
 

@@ -27,6 +27,7 @@ def remove_partial(folder: Path) -> None:
       OSError: something cannot be removed, or is still written to after `LONGEST` seconds.
     """
     end = time.monotonic() + LONGEST
+    # Removing and looking again catches folders that a thread recreates in between.
     while found := list(folder.glob(f"*{TMP_DIR_SUFFIX}*")):
         for path in found:
             try:

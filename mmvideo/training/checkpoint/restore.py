@@ -98,6 +98,7 @@ def _agree_across_hosts(action: Callable[[], Found], folder: Path, part: str) ->
         reason = f"{part} cannot be read ({type(error).__name__}: {told[:200]})"
         outcome, failure = (UNREACHABLE, unreachable) if unreachable else (BAD, DamagedCheckpoint(reason))
     if jax.process_count() > 1:
+        # The worst outcome of any process counts: FINE 0 < BAD 1 < UNREACHABLE 2.
         outcome = int(np.max(multihost_utils.process_allgather(np.asarray(outcome))))
     if outcome == UNREACHABLE:
         raise failure or StorageError(f"another process could not read {folder / part}; look at what it says")
@@ -108,6 +109,7 @@ def _agree_across_hosts(action: Callable[[], Found], folder: Path, part: str) ->
 
 def _as_saved(wanted: jax.ShapeDtypeStruct, saved: ArrayRecord | None) -> jax.ShapeDtypeStruct:
     """Return a requested float32 array in its saved dtype, if that is bfloat16; the conversion loses nothing."""
+    # bfloat16 is the upper half of float32, so every value has an exact float32.
     if saved is None or saved.dtype != "bfloat16" or wanted.dtype != np.float32:
         return wanted
     return jax.ShapeDtypeStruct(wanted.shape, jnp.bfloat16, sharding=wanted.sharding)

@@ -87,6 +87,7 @@ def is_better(retention: RetentionPolicy, metrics: Mapping[str, float | None], b
     value = metric_of(retention, metrics)
     if value is None or not math.isfinite(value):
         return False
+    # A mark by another metric or direction is not comparable, so the new value replaces it.
     if best is None or (best.metric, best.mode) != (retention.metric, retention.mode):
         return True
     return value > best.value if retention.mode == "max" else value < best.value

@@ -39,6 +39,7 @@ def storage_number(error: BaseException) -> int | None:
         return errno.ETIMEDOUT
     if isinstance(error, OSError) and error.errno in ADVICE:
         return error.errno
+    # TensorStore's message contains the system's text, e.g. "… Disk quota exceeded …", but no number.
     words = str(error)
     return next((number for number in ADVICE if os.strerror(number).lower() in words.lower()), None)
 
@@ -75,6 +76,7 @@ def storage_errors(folder: Path) -> Iterator[None]:
         inside = error.filename is not None and Path(str(error.filename)).resolve().is_relative_to(folder.resolve())
         name = Path(str(error.filename)).name if inside else "a file"
         told = storage_error(error, f"{name} could not be written", folder, "; then run the same command to resume")
+        # EACCES of an unrelated file is not the workdir's fault, but ENOSPC without a file name is.
         if told is None or not (inside or error.errno in WRITING_ONLY):
             raise
         raise told from error

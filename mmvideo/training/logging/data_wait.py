@@ -70,6 +70,8 @@ class DataWait:
         With one thread and 50 of 60 seconds waiting, the steps alone take 10 seconds, so 6 threads would keep up with
         them.
         """
+        # Rows take `total` seconds with the present threads, steps alone take `_stepped`: scale the threads by the
+        # ratio.
         wanted = math.ceil(self._threads * total / max(self._stepped, 1e-9))
         if self._threads < self._cores:
             return _turn_up(self._threads, min(wanted, self._cores), f"{self._cores} cores")

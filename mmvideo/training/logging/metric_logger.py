@@ -135,6 +135,7 @@ class MetricLogger:
         """Write the line of the steps since the last one, if there are any."""
         if not self._window:
             return
+        # `was_skipped` includes spikes: subtracting them leaves the non-finite steps.
         spikes = sum(bool(metrics.get("spike")) for metrics in self._window)
         skipped = sum(was_skipped(metrics) for metrics in self._window) - spikes
         spent = self._ledger.write(self._step, skipped, spikes)

@@ -26,6 +26,7 @@ class MetricsWriter:
 
     def __init__(self, workdir: Path, step: int, tensorboard: bool):
         self._path = workdir / "metrics.jsonl"
+        # A run killed at step 950 that resumes at 800 drops the lines of 801 to 950, which it will write again.
         kept = [line for line in _undamaged(self._path) if line["step"] <= step]
         write_lines(self._path, kept)
         self._told = {(line.get("step"), name) for line in kept for name in line if name.startswith("eval/")}
@@ -70,6 +71,7 @@ def summarise(
     good = [metrics for metrics in window if not was_skipped(metrics)] or window
     names = [name for name in window[0] if name not in COUNTED]
     means = {name: float(np.mean([metrics[name] for metrics in good])) for name in names}
+    # The learning rate is that of the last step, not a mean.
     means["learning_rate"] = float(window[-1]["learning_rate"])
     clips, tokens, slots = (sum(metrics[name] for metrics in window) for name in ("clips", "tokens", "slots"))
     return means | {

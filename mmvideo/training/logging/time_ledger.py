@@ -50,6 +50,7 @@ class TimeLedger:
         self._open = ["other"]
         self._mark = self._start = time.perf_counter()
         self._step, self._productive = 0, 0.0
+        # The first line was written at its end: it began `wall` seconds before.
         self._began = min((line["at"] - line.get("wall", 0.0) for line in self._lines), default=time.time())
 
     @contextlib.contextmanager
@@ -94,6 +95,7 @@ class TimeLedger:
         now = time.time()
         head = {"run": self._run, "from_step": step, "to_step": last, "at": now, **(machine or {})}
         if self._lines:
+            # Down time ends when this process started, not now: its own start is booked as `init`.
             head |= {"lost": spent, "down": max(now - self.elapsed - max(line["at"] for line in self._lines), 0.0)}
         self._append(head)
         return spent
@@ -163,6 +165,7 @@ def productive_seconds(lines: Iterable[dict[str, Any]], step: int) -> float:
 def _productive(line: dict[str, Any]) -> float:
     """Return the seconds of a line's steps, without the share of skipped ones."""
     steps = line["to_step"] - line["from_step"]
+    # 10 steps in 20 s with 1 skipped and 1 spike: 8 of 10 count, 16 s.
     skipped = line.get("skipped", 0) + line.get("spikes", 0)
     return line.get("step", 0.0) * (1.0 - skipped / steps) if steps > 0 else 0.0
 
@@ -174,6 +177,7 @@ def _stretches(
     lost."""
     stretches: list[tuple[int, int, float]] = []
     for line in lines:
+        # A resume at step 6 cuts the stretch (0, 10) to (0, 6); its repeated steps follow in later lines.
         if "lost" in line:
             stretches = [kept for stretch in stretches if (kept := _until(stretch, line["from_step"]))]
         elif "wall" in line and line["to_step"] > line["from_step"]:
@@ -183,6 +187,7 @@ def _stretches(
 
 def _share(first: int, last: int, step: int) -> float:
     """Return the share of the steps `first` to `last` after `step`."""
+    # Steps 0 to 10 and step 6: (10 - 6) / 10 = 0.4.
     return (last - max(first, step)) / (last - first)
 
 

@@ -91,6 +91,7 @@ class Watchdog:
         seen, silent, last = self._beats, 0.0, time.monotonic()
         while not self._over.wait(pause):
             now = time.monotonic()
+            # A limit of 60 s polls every 5 s. A poll after 300 s of suspension adds 10 s, not 300.
             silent = 0.0 if self._beats != seen else silent + min(now - last, 2 * pause)
             seen, last = self._beats, now
             if silent >= seconds:
@@ -116,6 +117,7 @@ class Watchdog:
             f"{DOING.get(self._phase, self._phase)}, at step {self.step}: nothing has come to an end for "
             f"{silent:.0f} s"
         )
+        # stderr first: the report's file may be on the storage that hangs.
         _say(f"\nmmvideo: {line}; the stacks of its threads, the innermost call first:\n")
         faulthandler.dump_traceback(2, all_threads=True)
         if self._folder is None:
@@ -142,6 +144,7 @@ class Watchdog:
             names = ", ".join(map(str, silent))
             _say(f"mmvideo: no report of process {names} yet: stopped, dead, or cut off; the others wait for it\n")
         elif heard:
+            # Progress (step, runs it): (7, False) is before (7, True), so a process stuck before step 7 is named.
             first = min(heard, key=lambda number: heard[number])
             _say(f"mmvideo: the others wait for process {first}; see {self._path(first)}\n")
 
