@@ -218,6 +218,7 @@ def build_rows(
     if (out / COMPLETE).exists():
         return _complete(plan)
     plan.work.mkdir(parents=True, exist_ok=True)
+    # From here on the folder belongs to this process.
     with _lock(plan.work):
         _begin(plan)
         tasks = [task for tasks in plan.tasks.values() for task in tasks]
@@ -295,6 +296,7 @@ def _complete(plan: _Plan) -> BuildSummary:
             check_files(plan.out, digests)
     except DigestError as error:
         raise BuildError(f"{error}; delete {plan.out} to build it anew") from None
+    # Settings and source first: a message about them is clearer than one about the digest.
     record = _compare(plan, plan.out / RECORD, "a corpus")
     if record is None:
         raise BuildError(f"{plan.out}: holds a dataset that mmvideo hasn't built; choose another folder")

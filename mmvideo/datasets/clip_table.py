@@ -83,6 +83,7 @@ def table_of(facts: Sequence[Mapping[str, Any]], kinds: Annotations) -> ClipTabl
 
     def timed(name: str, build: Any) -> list | None:
         values = [fact.get(name) for fact in facts]
+        # A split in which no clip has moments needs no column for them.
         return None if all(value is None for value in values) else [v if v is None else build(v) for v in values]
 
     return ClipTable(

@@ -294,6 +294,7 @@ def _check_layout(path: Path, record: dict[str, Any]) -> None:
         raise CorpusError(f"{path / RECORD}: is damaged (its layout is {layout!r}, and no number); {AGAIN}")
     if layout > LAYOUT:
         raise CorpusError(f"{path}: has layout {layout}, and this mmvideo reads up to {LAYOUT}; update mmvideo")
+    # One warning for each corpus and process, although train and evaluation open it several times.
     if layout < LAYOUT and path not in _TOLD:
         _TOLD.add(path)
         _LOG.warning(

@@ -30,6 +30,7 @@ class InMemoryClips:
         self.files, self.texts = [Path(file) for file in files], list(texts)
         self.classes: dict[str, list[str]] = {}
         self.tokenizer_path = None
+        # All files are probed here, so that a missing one stops before any model is loaded.
         known, none = [probe(file) for file in self.files], len(self.texts)
         self.table = ClipTable(
             id=np.array([*map(str, self.files), *(f"text {n}" for n in range(none))], object),

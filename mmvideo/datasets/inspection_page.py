@@ -191,6 +191,7 @@ def _lengths(corpus: Corpus) -> str:
 
 def _numbers(corpus: Corpus, kind: str) -> str:
     numbers = corpus.table.numbers[kind]
+    # NaN marks an unknown number.
     known = numbers[~np.isnan(numbers)]
     title = f"Numbers of “{escape(kind)}”"
     if not len(known):
@@ -201,6 +202,7 @@ def _numbers(corpus: Corpus, kind: str) -> str:
 
 def _histogram(title: str, values: np.ndarray, unit: str) -> str:
     low, high = float(values.min()), float(values.max())
+    # Equal values need a range above 0.
     counts, _ = np.histogram(values, bins=24, range=(low, high if high > low else low + 1.0))
     bars = "".join(
         f'<i style="height:{100 * count / counts.max():.1f}%" title="{_count(int(count), "clip")}"></i>'

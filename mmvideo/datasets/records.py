@@ -39,6 +39,7 @@ def features(classes: Mapping[str, Sequence[str]], kinds: Annotations) -> Any:
     labels = {}
     for kind, names in classes.items():
         one = tf.ClassLabel(names=list(names))
+        # TFDS stores class numbers; the names are in its text files.
         labels[kind] = tf.Sequence(one) if kind in kinds.several else one
     labels |= {kind: tf.Scalar(np.float32) for kind in kinds.number}
     if labels:

@@ -41,6 +41,7 @@ def run_tasks(todo: Sequence[ShardTask], tasks: Sequence[ShardTask], processes: 
     """
     total = sum(len(task.rows) for task in tasks)
     done = total - sum(len(task.rows) for task in todo)
+    # More processes than shards would be idle.
     count = min(processes or usable_cores(), len(todo))
     with _bar(total, done, progress) as advance:
         try:

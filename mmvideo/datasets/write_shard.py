@@ -256,6 +256,7 @@ def _cut_media(path: Path, info: MediaInfo, cut: tuple[float, float], recipe: Re
     from mmvideo.media.frames.frame_selection import SLACK
 
     rate = info.sample_rate if info.sample_rate in AAC_RATES else 48000
+    # Without a requested rate, frames keep their own times.
     fps = recipe.fps if info.has_video else None
     how = {"short_side": recipe.short_side, "limits": recipe.limits, **recipe.screen}
     clip = decode(path, start=cut[0], end=cut[1], fps=fps, sample_rate=rate, **how)
@@ -350,6 +351,7 @@ def machine_fault(error: BaseException | None) -> str | None:
         number = getattr(error, "errno", None)  # FFmpeg's errors have one too, and are no OSError.
         if number in FAULTS:
             return f"{os.strerror(number)} ({getattr(error, 'filename', None) or 'temporary files'})"
+        # A library may wrap ENOSPC in its own error, so look through the chain.
         error = error.__cause__ or error.__context__
     return None
 

@@ -148,6 +148,7 @@ class BatchCache:
         arrays = {f"{number:03}": np.asarray(leaf) for number, leaf in enumerate(jax.tree.leaves(stream))}
         note = np.frombuffer(json.dumps(self._note(step, arrays)).encode(), np.uint8)
         try:
+            # Reasons first: a stored batch with gaps must never exist without them.
             self._keep_skipped(skipped)
             self._replace(f"{step}.npz", lambda file: np.savez_compressed(file, **arrays, **{NOTE: note}))
         except OSError as error:
@@ -186,6 +187,7 @@ class BatchCache:
 
     def _replace(self, name: str, write: Callable[[Any], Any]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
+        # The process id keeps two runs from writing to the same temporary file.
         fresh = self._folder / f".{name}.{os.getpid()}"
         try:
             with fresh.open("wb") as file:

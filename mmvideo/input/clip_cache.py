@@ -48,6 +48,7 @@ class ClipCache:
             if key in self._kept or self.bytes + size > self._limit:
                 return
             for array in arrays:
+                # Augmentations copy; one that changed a shared array would raise here instead of altering later epochs.
                 array.flags.writeable = False
             self._kept[key] = clip
             self.clips, self.bytes = len(self._kept), self.bytes + size

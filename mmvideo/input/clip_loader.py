@@ -113,6 +113,7 @@ class ClipLoader:
         """
         number, draws = int(sampled.clip[slot]), clip_rngs(self.config.seed, self.train, place)
         has_video, has_audio, has_text = sampled.present[slot].tolist()
+        # All draws have the key `place`, so the result does not depend on the thread or the order of loading.
         aligned, view = bool(sampled.aligned[slot]), int(sampled.view[slot])
         if has_video or has_audio:
             decoded = self._reader.read(number, (has_video, has_audio), draws, aligned=aligned, view=view)
@@ -171,6 +172,7 @@ class ClipLoader:
         grid, time = patchify.audio_positions(steps, audio)
         hidden = masking.audio_mask(steps, len(grid) // steps, self.mask, draws.mask)
         content = patchify.audio_patches(rows, audio)
+        # Audio times are relative to the start of the view: with uniform sampling the audio starts later.
         part = Tokens(content, hidden, grid, time + np.float32(stretch.heard))
         return self._dropped(part, self.drop.audio, draws)
 

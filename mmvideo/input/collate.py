@@ -118,6 +118,7 @@ def assemble_row(
     # Needs [3, 1, 2] of a budget: the clips start at [0, 3, 4].
     offsets = np.cumsum(needs, axis=0) - needs
     for slot, tokens in enumerate(loaded):
+        # An unreadable clip keeps the defaults: its index is PADDING, and no loss counts it.
         if tokens is None:
             continue
         row.clips.clip_index[slot] = numbers[slot]
@@ -151,6 +152,7 @@ def _put_clip(row: TokenStream, shape: BatchShape, slot: int, tokens: Mapping[st
             content = np.where(part.hidden, shape.spec.text.mask_id, content)
         first = at[name]
         row.content[name][first : first + len(shown)] = content
+        # The index into the concatenated content of all modalities, from which the model gathers the row.
         source = _base(shape, shape.spec.modalities, name, "") + first
         encoded = _put_tokens(row.layout, place, slot, number, part, shown, source)
         hidden = np.flatnonzero(part.hidden)

@@ -142,11 +142,13 @@ class InputPlan:
     def _plan(self) -> Planner:
         """Return the planner, with order and budgets."""
         usable, first = self.used, self.corpus.first
+        # first [0, 3, 5], usable [1, 0, 1, 1, 0]: the members are [0, 2] and [3].
         members = [s + np.flatnonzero(usable[s:e]) for s, e in zip(first[:-1], first[1:], strict=True)]
         counts = mixture.epoch_counts(self.config.sources, [len(m) for m in members])
         order = EpochOrder(members, counts, self.config.seed, shuffled=self._train)
         everyone = np.flatnonzero(usable)
         most = self.sizes.largest(everyone, self.sampler.has[everyone], self.captions, self.sampler.count)
+        # Needs do not depend on the budget, so a planner without limits gives them for the choice of budgets.
         unbudgeted = Planner(order, self.sampler, self.sizes, most.max(axis=0))
         packing = self.config.packing
         if not self._train:

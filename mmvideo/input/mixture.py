@@ -152,5 +152,6 @@ def epoch_counts(sources: Sequence[Source], lengths: Sequence[int]) -> list[int]
     exact = np.asarray(weights, np.float64) / sum(weights) * total
     # 10 clips with weights 1, 1, 1: exact is 3.33 each, floor 3 each; the one clip left goes to the first source.
     counts = np.floor(exact).astype(int)
+    # `counts - exact` is most negative where the largest remainder was cut off.
     counts[np.argsort(counts - exact, kind="stable")[: total - counts.sum()]] += 1
     return counts.tolist()

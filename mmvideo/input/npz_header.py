@@ -34,6 +34,7 @@ def check_sizes(path: str | Path) -> None:
             with file.open(member) as data:
                 claimed, header = _claimed(data)
             there = member.file_size - header
+            # Second test: a zip entry may itself claim a size that its compressed bytes cannot reach.
             if claimed != there or member.file_size > room * MOST:
                 raise OversizedArray(
                     f"{path}: array {member.filename.removesuffix('.npy')!r} claims {claimed:,} bytes, and the file "

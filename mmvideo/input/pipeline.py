@@ -102,6 +102,7 @@ class Batches:
             self.corpus, self._sizes, input_plan.captions, config, input_plan.mask, input_plan.drop, train, views
         )
         self.rows, self.threads = config.packing.rows // process_count, threads_of(config)
+        # Process p makes rows [p, p + 1) * rows of every batch.
         self._first_row = process_index * self.rows
         self._kept = self._find_kept(**how, views=dataclasses.asdict(views), process=(process_index, process_count))
         if train:
@@ -166,6 +167,7 @@ class Batches:
         rows = iter(dataset.to_iter_dataset(options))
         try:
             for step in range(start_step, stop_step):
+                # Grain returns rows in order, however many threads prepare them.
                 yield step, stack_rows([next(rows) for _ in range(self.rows)])
         finally:
             rows.close()

@@ -32,6 +32,7 @@ class RngStream(enum.IntEnum):
 
 def generator(seed: int, purpose: RngStream, *place: int) -> np.random.Generator:
     """Return a generator for one purpose at one position, such as `(epoch,)` or `(epoch, position)`."""
+    # Counter-based: creating a generator for each clip is cheap, and neighbouring keys give independent streams.
     key = np.random.SeedSequence((seed, int(purpose), *place))
     return np.random.Generator(np.random.Philox(key))
 

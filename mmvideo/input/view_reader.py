@@ -90,6 +90,7 @@ class ViewReader:
             square = crops.sample_crop(width, height, video, draws.view, self.views, view)
         shift = None
         if shown[1]:
+            # Aligned audio: the view may start at 3 s and, with uniform sampling, its audio later in it.
             shift = audio_shift.Shift(stretch.start + stretch.heard)
             if not aligned:
                 shift = audio_shift.sample_shift(float(self.mixture.seconds[number]), stretch, audio, draws.shift)
@@ -138,6 +139,7 @@ class ViewReader:
             # A view fitted to a shorter clip may be shorter than its own clip, and then it has a random start.
             if self._cache is None or stretch.seconds < self.mixture.seconds[number]:
                 return self._decode(number, stretch, square, shift)
+            # Modalities and sizes differ between calls: a view decoded for audio alone lacks the frames.
             asked = (len(stretch.times), stretch.samples, square and square.size, shift and shift.start)
             clip = self._cache.get((number, *asked))
             if clip is None:
@@ -167,6 +169,7 @@ class ViewReader:
         # Audio that starts with the video is decoded in the same pass; other audio needs a second pass over the file.
         together = shift is not None and shift.start == stretch.start
         rate = self.config.audio.hertz if shift is not None else 16000
+        # With uniform sampling the view is the whole clip, but only the planned samples of audio are needed.
         lasting = stretch.samples / rate if stretch.heard else stretch.seconds
         try:
             if square is None:
@@ -225,6 +228,7 @@ class ViewReader:
         draws: ClipRngs,
     ) -> Float32[np.ndarray, " _"]:
         """Return the samples of the view, padded with silence if the audio is rolled."""
+        # Decoders may return a block more than requested.
         heard = heard[: stretch.samples]
         if shift.roll:
             heard = np.roll(_pad_audio(heard, stretch.samples), shift.roll)

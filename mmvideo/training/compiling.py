@@ -27,12 +27,14 @@ def compiling(config_json: str, state: Any, stream: TokenStream, logger: MetricL
     """
     step, folder = _program(json.loads(config_json), state, stream), programs_folder()
     logger.compiling(expected(step, folder))
+    # All processes compile, but only the first records the time.
     with timed(step, folder if jax.process_index() == 0 else None):
         yield
 
 
 def _program(settings: dict[str, Any], state: Any, stream: TokenStream) -> StepProgram:
     """Return the identity of the compiled step: the training settings that a resume may not change, and all shapes."""
+    # Settings such as `log_every` do not change the compiled program.
     free = {name.removeprefix("training.") for name in RESUMABLE_FIELDS}
     training = {name: value for name, value in settings.get("training", {}).items() if name not in free}
     shapes = _shapes(state)

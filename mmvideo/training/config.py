@@ -226,6 +226,7 @@ class Training:
             raise ValueError(f"training.hang_seconds {self.hang_seconds} must be above 0, or 0 to watch nothing")
         if self.keep < 1:
             raise ValueError(f"training.keep {self.keep} must be 1 or more: a run goes on from its newest checkpoint")
+        # With save_every 500, steps 1000 and 2000 can be kept permanently, but not step 750.
         if self.keep_every is not None and (self.keep_every < 1 or self.keep_every % self.save_every):
             raise ValueError(
                 f"training.keep_every {self.keep_every} must be a multiple of training.save_every {self.save_every}: "
@@ -235,6 +236,7 @@ class Training:
             return
         if self.ema is not None:
             raise ValueError("training.ema and training.average_from both say which average is kept: set one of them")
+        # Batches are numbered from 1 here.
         if not 1 <= self.average_from <= self.steps:
             raise ValueError(f"training.average_from {self.average_from} must be 1 to {self.steps}, the last batch")
 

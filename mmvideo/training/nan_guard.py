@@ -53,6 +53,7 @@ def _spike(step: int, metrics: Mapping[str, float]) -> str:
 
 def nonfinite_metrics(metrics: Mapping[str, float]) -> list[str]:
     """Return the names of the objectives with a non-finite loss; "the total" if only the sum is not finite."""
+    # `train/contrastive/loss` is the loss of `contrastive`; `train/contrastive/accuracy` is no loss.
     losses = {name.split("/")[1]: value for name, value in metrics.items() if _is_objective_loss(name)}
     names = [name for name, value in losses.items() if not math.isfinite(value)]
     if not names and not math.isfinite(metrics["train/loss"]):

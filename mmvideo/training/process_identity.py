@@ -39,6 +39,7 @@ class Process:
         here = this_process()
         if not self.space or (self.host, self.space) != (here.host, here.space):
             return False
+        # An existing process id with another start time was reused by a later process.
         began = _began(self.pid)
         return began is None or began != self.began
 
@@ -57,6 +58,7 @@ def read_process(data: bytes) -> Process | None:
     except (ValueError, TypeError):
         return None
     fields = dataclasses.fields(Process)
+    # Dataclasses do not check types: `{"pid": "7"}` would pass otherwise.
     whole = all(type(getattr(owner, field.name)) is (int if field.type == "int" else str) for field in fields)
     return owner if whole else None
 

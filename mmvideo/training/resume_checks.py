@@ -114,6 +114,7 @@ def _of_tokenizers(there: bytes, here: bytes) -> str:
         return f"{TOKENIZER} differs ({len(there)} bytes there, {len(here)} here)"
     if len(old) != len(new):
         return f"the tokenizer is another one ({len(old)} pieces there, {len(new)} here)"
+    # Old tokens [a, b, c], new [a, c, b]: numbers 1 and 2 differ.
     moved = [number for number, (one, other) in enumerate(zip(old, new, strict=True)) if one != other]
     if not moved:
         return "the tokenizer has the same pieces, and cuts text in another way"

@@ -122,6 +122,7 @@ def new_state(
       config: settings, which decide whether an average is kept.
       portion: the trained part of the parameters; None for all.
     """
+    # A copy: the donated state must not contain one buffer twice.
     ema = jax.tree.map(jnp.copy, params) if config.averages else None
     counters = {name: jnp.zeros((), jnp.int32) for name in ("step", "skipped", "bad_in_a_row")}
     opt_state = optimizer.init(params if portion is None else portion.partition(params))

@@ -43,6 +43,7 @@ class UnreadableClips:
         if self._planned is None:
             return
         planned: Planned = self._planned(step - 1)
+        # A batch that spans two epochs counts for the first one.
         if planned.epoch != self._epoch:
             self._epoch, self._lost = planned.epoch, 0
         self._lost += planned.clips - clips

@@ -114,6 +114,7 @@ def differences(there: Any, here: Any, may_differ: Sequence[str] = ()) -> list[s
         numbers = isinstance(old, int) and isinstance(new, int)
         # A run of 1000 steps may be continued to 2000, but not shortened to 500.
         raised = bool(may_differ) and name == "training.steps" and numbers and new >= old
+        # A setting added since that run, at None, behaves as the run without it.
         came_later = old == "absent" and new is None
         allowed = raised or came_later or any(fnmatch.fnmatchcase(name, pattern) for pattern in may_differ)
         if old != new and not allowed:

@@ -218,6 +218,7 @@ class Owner:
         except FileNotFoundError:
             self._lost = f"{self._path} was removed: another run may begin in this workdir, so this one ends"
             return
+        # A stopped process that wakes up finds the token of its successor here.
         owner = read_process(data)
         if owner is None or owner.token != self._own.token:
             self._lost = f"{owner or 'another process'} has taken over {self._path.parent}, so this run ends"
@@ -241,6 +242,7 @@ def owned(workdir: Path) -> Iterator[Owner | None]:
                 owner = stack.enter_context(Owner(workdir))
             except Exception as error:
                 refused = error
+        # The other processes must not start to train where the first was refused.
         if jax.process_count() > 1:
             if not _told_by_the_first(refused is None) and refused is None:
                 refused = WorkdirError(f"the first process could not take {workdir}; look at what it says")

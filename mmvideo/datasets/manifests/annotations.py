@@ -108,6 +108,7 @@ def read_labels(values: Mapping[str, Any]) -> dict[str, Label | int]:
                 f"'label' must be one class name, not {json.dumps(values['label'])[:60]}; several or a number go into "
                 '\'labels\', such as "labels": {"events": ["dog", "bark"]}'
             )
+        # `"label": "cat"` and `"labels": {"label": "cat"}` mean the same.
         if labels.get("label", values["label"]) != values["label"]:
             raise AnnotationError("'label' and 'labels' disagree; give one of them")
         labels["label"] = values["label"]

@@ -41,6 +41,7 @@ def find_clips(folder: Path) -> list[ManifestRow]:
             '{"id": "first", "media": "clips/first.mp4", "captions": ["…"], "label": "…"} for each clip'
         )
     places = [_place(path.relative_to(folder)) for path in files]
+    # One clip outside the class folders means that the folders are no classes.
     classed = all(label is not None for _, label in places)
     rows: dict[str, ManifestRow] = {}
     for path, (split, label) in zip(files, places, strict=True):
@@ -78,6 +79,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
     for place, folders, files in os.walk(folder, onerror=stop):
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        # In place: os.walk descends only into the folders that remain.
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (Path(place, name) for name in (*links, *files) if not name.startswith("."))
 

@@ -276,6 +276,7 @@ def _what_is_there(path: Path) -> str:
 def _summary(path: Path, wrong: list[tuple[int, AnnotationError]]) -> str:
     """Return all errors on one line: the first few, and the number of the rest."""
     line, first = wrong[0]
+    # A thousand wrong rows usually have one cause, so a few lines suffice.
     others = [f"line {line}: {text}" for line, text in wrong[1:_SHOWN]]
     more = [f"and {len(wrong) - _SHOWN} more such rows"] if len(wrong) > _SHOWN else []
     return spelled_out(" | ".join([f"{path}:{line}: {first}", *others, *more]))

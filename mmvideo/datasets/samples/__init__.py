@@ -68,6 +68,7 @@ def cached(name: str) -> Path:
         return out
     cache.mkdir(parents=True, exist_ok=True)
     with open(f"{out}.lock", "w") as lock:
+        # A second process waits here, and then finds the finished corpus.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (out / COMPLETE).is_file():
             _build(name, out)

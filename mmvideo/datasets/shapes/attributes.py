@@ -163,6 +163,7 @@ def beep_phase_given_phase() -> Float[np.ndarray, "8 8"]:
     """Return P(phase of the beeps | phase of the bounces)."""
     shift = np.zeros(PHASES)
     shift[0] = 0.5
+    # Half in time, half out of time: shift 0 has 0.5, shifts 3, 4 and 5 have 1/6 each.
     shift[list(OFFBEAT)] = 0.5 / len(OFFBEAT)
     return np.stack([np.roll(shift, phase) for phase in range(PHASES)])
 

@@ -100,6 +100,7 @@ def pairs(config: ShapesConfig, rhythm: bool = True) -> dict[tuple[str, str], tu
         for name, values in (("shape", SHAPES), ("colour", COLOURS), ("motion", MOTIONS), ("melody", MELODIES))
     )
     timbre = _shared("timbre", TIMBRES, instrument.mean(0))
+    # Shape and timbre depend on each other, so they form one factor of 6 x 4 values.
     sounding = tuple((s, t) for s in SHAPES for t in TIMBRES)
     names = ("shape", "timbre")
     both = Factor(names, names, sounding, sounding, np.diag(instrument.ravel() / len(SHAPES)))

@@ -51,6 +51,7 @@ def _star(x: np.ndarray, y: np.ndarray, tip: float = 1.25, valley: float = 0.52)
     The plane is folded into a tenth of the star, between a tip and a valley, where the edge is a single line.
     """
     sector = 2 * np.pi / 5
+    # The angle from the nearest tip, 0 to 36 degrees.
     angle = np.abs((np.arctan2(x, -y) + sector / 2) % sector - sector / 2)
     radius = np.hypot(x, y)
     along, across = valley * np.cos(sector / 2) - tip, valley * np.sin(sector / 2)

@@ -51,6 +51,7 @@ def question_rows(config: ShapesConfig, clips: Sequence[Attributes], count: int)
 
 def _rows(config: ShapesConfig, clip: Attributes, count: int) -> list[dict[str, Any]]:
     numbers = uniforms((config.seed, split_key(clip.split), clip.index, 4), 2 * len(ASKED))
+    # Sorting random values gives a random order; the first `count` questions are asked.
     order = numbers[: len(ASKED)].argsort(kind="stable")[:count]
     rows = []
     for place, which in enumerate(order):

@@ -120,6 +120,7 @@ class Scenes:
         asked, rows = [], []
         for place in np.argsort(order, kind="stable"):
             query = self._captions(video.scenes[place])[int(chance[place] < self.config.brief)]
+            # Two wordings of the same attributes would be one query with different words.
             if read(query) not in asked and len(asked) < self.config.queries:
                 asked.append(read(query))
                 rows.append(self.event_row(video) | self._answer(video, query) | {"id": f"{video.id}-{len(rows)}"})

@@ -51,6 +51,7 @@ def synthesise(config: ShapesConfig, attributes: Attributes, rng: np.random.Gene
     hard, rate = config.difficulty, config.sample_rate
     samples = round(attributes.seconds * rate)
     sound = play(attributes.melody, attributes.timbre, samples, rate, hard, rng)
+    # Equal loudness of all instruments, so that loudness does not reveal the timbre.
     sound *= 0.14 / np.sqrt(np.mean(sound**2))
     sound += 0.4 * _beeps(attributes.beeps, samples, rate)
     sound *= 10 ** (-rng.uniform(0, 10 * hard) / 20)

@@ -70,6 +70,7 @@ def write_shapes(
     shapes = Shapes(config)
     clips = [clip for name, count in splits.items() for clip in shapes.draw(name, count)]
     rows, asked = [shapes.row(clip) for clip in clips], question_rows(config, clips, questions)
+    # Only incomplete or missing clips are made again.
     missing = [clip for clip, row in zip(clips, rows, strict=True) if not is_whole(out / row["media"])]
     write_files(functools.partial(write_clip, out, config), missing, len(clips), processes, progress)
     if questions:

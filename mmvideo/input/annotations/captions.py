@@ -74,6 +74,7 @@ class Captions:
         # first [0, 2, 3]: the owners are [0, 0, 1].
         owner = np.repeat(np.arange(len(self.first) - 1), np.diff(self.first))
         order = np.lexsort((-values, owner))
+        # Sorted by owner and falling value, the first `count` of each clip are its largest.
         among = np.arange(len(order)) - self.first[owner] < count
         result = np.zeros(len(self.first) - 1, np.int64)
         np.add.at(result, owner[among], values[order][among])

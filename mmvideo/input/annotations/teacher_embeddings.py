@@ -111,6 +111,7 @@ def match_teacher_embeddings(path: str | Path, clips: Sequence[str], required: b
     ids, groups = read_teacher_embeddings(path)
     place = {clip: row for row, clip in enumerate(ids)}
     row = np.array([place.get(clip, -1) for clip in clips], np.int64)
+    # A training run with no match at all is a mistake of the path; an evaluation may lack embeddings.
     missing = np.flatnonzero(row < 0)
     if len(missing) == len(clips) and required:
         raise ValueError(

@@ -52,6 +52,7 @@ def choose_budgets(
       ValueError: no row can hold some clip; the message names the setting to change.
     """
     fixed = _fixed(packing)
+    # Budgets that the config leaves open grow to the largest clip, so only fixed ones can be too small.
     for column, name in enumerate(TOKEN_BUDGETS):
         if largest[column] > fixed.get(name, largest[column]):
             raise ValueError(

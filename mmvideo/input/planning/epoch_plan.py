@@ -147,6 +147,7 @@ class Planner:
     def row(self, number: int) -> Row:
         """Return row `number` of the endless sequence; it is empty after the single epoch of an evaluation."""
         epoch, place = self.locate(number)
+        # Batches after the end of an evaluation consist of empty rows.
         if epoch > 0 and not self.order.shuffled:
             none = np.zeros(0, np.int64)
             return Row(epoch, none, self.sampler.pick(none, epoch))
@@ -185,6 +186,7 @@ class Planner:
                 self._epochs[number] = planned
                 if number == len(self._ends):
                     self._ends.append((self._ends[-1] if self._ends else 0) + len(planned))
+                # The oldest planned epoch goes first; its row count stays in `_ends`.
                 while len(self._epochs) > _KEPT:
                     self._epochs.popitem(last=False)
             return self._epochs[number]

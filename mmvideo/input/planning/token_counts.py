@@ -70,6 +70,7 @@ class TokenCounts:
         video, video_hidden = self.video[clips] * pictures, self.video_hidden[clips] * pictures
         audio, audio_hidden = self.audio[clips] * sound, self.audio_hidden[clips] * sound
         decode = (video + audio + video_hidden + audio_hidden) * self.decoded
+        # The order of TOKEN_BUDGETS: L, E, then encoded and hidden tokens of each modality, then the decoder's.
         columns = [video + audio + text, np.ones_like(video), video, audio, text]
         columns += [video_hidden, audio_hidden, text_hidden, decode]
         return np.stack(columns, axis=1).astype(np.int64)
@@ -135,6 +136,7 @@ def clip_sizes(
         audio=kept_count(steps_a * bands - hidden_a, drop.audio),
         video_hidden=kept_count(predicted_count(hidden_v, mask), drop.video),
         audio_hidden=kept_count(hidden_a, drop.audio),
+        # Hidden text tokens stay in the encoder's row as mask tokens, so they are added again.
         text=captions.marks + kept_count(captions.words - hidden_t, drop.text) + predicted_t,
         text_hidden=predicted_t,
         decoded=bool(mask.video or mask.audio),

@@ -58,6 +58,7 @@ def erase_rectangle(frames: UInt8[np.ndarray, "T H W 3"], rng: np.random.Generat
         area = rng.uniform(*ERASED) * height * width
         aspect = np.exp(rng.uniform(-1, 1) * np.log(ERASED_ASPECT))
         high, wide = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
+        # 64 x 64 with an area of a third and an aspect of 3: 64 x 21 does not fit, so it is drawn again.
         if high < height and wide < width:
             top, left = rng.integers(0, height - high + 1), rng.integers(0, width - wide + 1)
             frames = frames.copy()

@@ -38,6 +38,7 @@ def _draw_block(
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return the first row and column, and the height and width, of a block inside the grid with this area share."""
     aspect = rng.uniform(*ASPECTS)
+    # 14 x 14 cells, 15 %, aspect 1: 29.4 cells, a block of 5 x 5.
     wanted = area * cells[0] * cells[1]
     height = int(np.clip(round(np.sqrt(wanted * aspect)), 1, cells[0]))
     width = int(np.clip(round(np.sqrt(wanted / aspect)), 1, cells[1]))

@@ -73,6 +73,7 @@ def sample_window(
     if video and video.sampling == "uniform":
         return _whole(seconds, frames, samples, audio, phase(view, views) if rng is None else rng.random(frames))
     length = float(view_seconds(np.array(seconds), np.array(steps), np.array(samples), video, audio))
+    # A clip shorter than its view starts at 0; the missing end is filled up later.
     room = max(seconds - length, 0.0)
     start = begin(room, view, views) if rng is None else room * rng.random()
     # At 8 frames a second the frames are sampled at 1/16, 3/16, 5/16 seconds and so on.
@@ -144,6 +145,7 @@ def sample_crop(
     aspect = 1.0
     if video.crop_aspect != (1.0, 1.0):
         aspect = np.exp(rng.uniform(*np.log(video.crop_aspect)))
+    # Width times height is the share of the largest square's area, and their ratio is the aspect.
     cut_width = min(shorter * np.sqrt(share * aspect), float(width))
     cut_height = min(shorter * np.sqrt(share / aspect), float(height))
     scaled = _scaled(width, height, side, cut_width, cut_height, video.rounding)

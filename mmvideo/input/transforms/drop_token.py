@@ -22,6 +22,7 @@ def drop_token_mask(hidden: Bool[np.ndarray, " N"], share: float, rng: np.random
     if share == 0:
         return np.ones_like(hidden)
     result = np.zeros_like(hidden)
+    # 10 hidden and 6 visible tokens with a share of 0.5 keep 5 and 3.
     for kind in (hidden, ~hidden):
         places = rng.permutation(np.flatnonzero(kind))
         result[places[: int(kept_count(np.array([len(places)]), share)[0])]] = True

@@ -33,6 +33,7 @@ def decoder_mask(
 ) -> Bool[np.ndarray, " tokens"]:
     """Return a mask of the hidden tokens of the grid `(t, y, x)` that are predicted; `cells` are its rows and
     columns."""
+    # All hidden tokens are predicted: nothing to rank or draw.
     if masking.decode == 1:
         return hidden
     count = int(predicted_count(np.array([hidden.sum()]), masking)[0])

@@ -100,5 +100,6 @@ def _of_each_axis(share: float) -> float:
 def _choose(total: int, hidden: int, rng: np.random.Generator) -> np.ndarray:
     """Return a mask over `total` elements with exactly `hidden` of them True, all choices equally likely."""
     mask = np.zeros(total, bool)
+    # An exact count, not a draw for each token, because the plan has reserved exactly this many slots.
     mask[rng.permutation(total)[:hidden]] = True
     return mask

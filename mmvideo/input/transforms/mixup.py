@@ -97,6 +97,7 @@ def mix_frames(
         mixed = own.copy()
         mixed[:, top:bottom, left:right] = other[:, top:bottom, left:right]
         return mixed
+    # float32 keeps the blend of uint8 frames from becoming float64.
     share = np.float32(blend.share)
     return np.rint(share * own + (1 - share) * other).astype(np.uint8)
 

@@ -84,6 +84,7 @@ def audio_patches(
     """
     if audio.waveform:
         return rows.reshape(-1, audio.waveform)
+    # A view without copies: windows at every row and bin, of which every step-th and jump-th are patches.
     (t, mel), (step, jump) = audio.patch, audio_stride(audio)
     windows = np.lib.stride_tricks.sliding_window_view(rows, (t, mel))[::step, ::jump]
     return windows.reshape(-1, t * mel)

@@ -44,6 +44,7 @@ def rand_augment(
     names = COLOURS + SHIFTS + (() if sided else TURNS)
     for _ in range(settings.layers):
         name = names[int(rng.integers(len(names)))]
+        # All values are drawn even if the operation is not applied, so that later draws stay the same.
         made, sign = rng.random() < settings.probability, rng.choice((-1.0, 1.0))
         magnitude = np.clip(rng.normal(settings.magnitude, settings.deviation), 0.0, _HIGHEST)
         if made:

@@ -99,6 +99,7 @@ def make_record(arrays: Mapping[str, ArrayRecord], assets: Mapping[str, bytes]) 
     for name in assets:
         if Path(name).name != name or name in (DIGESTS, "", ".", ".."):
             raise ValueError(f"asset '{name}' must have a plain file name other than {DIGESTS}")
+    # Separate digests of arrays and assets, so that an error names the damaged one.
     content = {
         "arrays": {name: dataclasses.asdict(array) for name, array in arrays.items()},
         "assets": {name: hashlib.sha256(data).hexdigest() for name, data in assets.items()},

@@ -115,6 +115,7 @@ class Checkpoints:
         Raises:
           StorageError: this or the previous save could not be written; earlier checkpoints remain.
         """
+        # A resumed run may reach a step that is already saved.
         if step not in self.steps():
             self._write(step, parts_of(state), assets)
 
@@ -154,6 +155,7 @@ class Checkpoints:
         if jax.process_count() > 1:  # All processes must delete the same checkpoints.
             # Metrics may differ in their last bits between processes, so the first process decides.
             won = bool(multihost_utils.broadcast_one_to_all(np.asarray(won)))
+        # The mark names a complete checkpoint only, so wait for its save.
         if won:
             self.wait()
             self._best = Best(step, self._keeping.metric, self._keeping.mode, float(metric_of(self._keeping, metrics)))

@@ -50,6 +50,7 @@ def read_part(folder: Path, part: str, wanted: Mapping[str, Any], widen: bool = 
       DamagedCheckpoint: the arrays differ from the saved ones.
       StorageError: the arrays may be intact, but cannot be read.
     """
+    # Array names start with their part: `params.trunk.norms.0.scale` belongs to `params`.
     record = {n: r for n, r in read_record(folder / RECORD)[0].items() if n.split(".")[0] == part}
     dtypes = {name: array.dtype for name, array in wanted.items()}
     wanted = {name: _as_saved(array, record.get(name)) if widen else array for name, array in wanted.items()}
@@ -57,6 +58,7 @@ def read_part(folder: Path, part: str, wanted: Mapping[str, Any], widen: bool = 
     if not wanted:
         return {}
     arrays = _read_arrays(folder, part, wanted)
+    # Digests are computed again on the devices, after everything that Orbax does while reading.
     wrong = [name for name, found in digests(arrays).items() if found != record[name].digest]
     if wrong:
         raise DamagedCheckpoint(f"array {wrong[0]} is not what was saved" + _more(wrong))

@@ -37,6 +37,7 @@ def try_storage(folder: str | Path, size: int = 64 * 2**20) -> Storage:
       ValueError: the bytes read differ from the bytes written.
     """
     folder = _existing(Path(folder).absolute())
+    # Random bytes, which a file system that compresses can hardly shrink.
     content = os.urandom(min(size, 2**20)) * -(-size // 2**20)
     name = f".doctor-{socket.gethostname()}-{os.getpid()}"  # Other hosts may try the same folder.
     fresh, whole = folder / f"{name}.new", folder / name

@@ -84,6 +84,7 @@ class MetricLogger:
         if self._pending is not None:
             step, metrics = self._pending
             self._pending = None
+            # Reading the metrics waits for the device, so this time belongs to the step.
             with self._ledger.phase("step"):
                 host = {name: float(value) for name, value in jax.device_get(dict(metrics)).items()}
             self._step = step
@@ -157,6 +158,7 @@ class MetricLogger:
 
     def _list_unreadable(self) -> int:
         """Return the number of unreadable clips so far; write new ones to skipped.jsonl."""
+        # Other threads append while this runs, hence the copy by `list`.
         reasons = {str(clip): str(reason) for clip, reason in list(self._batches.skipped)}
         if len(reasons) > self._unreadable and self._workdir is not None:
             write_lines(self._workdir / "skipped.jsonl", [{"id": i, "reason": r} for i, r in sorted(reasons.items())])

@@ -56,6 +56,7 @@ class Progress:
     def _left(self, row: Mapping[str, Any]) -> str:
         """Return the remaining time at the pace since the first line, which excludes compilation."""
         now = time.perf_counter()
+        # The first line ends the compilation: pace and remaining time count from here.
         if self._began is None:
             self._began, self._start = now, row["step"]
             return ""
@@ -93,6 +94,7 @@ def short(number: float) -> str:
 
 def clock(seconds: float) -> str:
     """Return seconds as a clock time: `1:02:03` for 3723 seconds."""
+    # 3723 s are 62 min 3 s: 1:02:03.
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 

@@ -136,6 +136,7 @@ class TimeLedger:
 
     def _book(self) -> None:
         now = time.perf_counter()
+        # Only the innermost open phase gets the time.
         self._seconds[self._open[-1]] += now - self._mark
         self._mark = now
 
