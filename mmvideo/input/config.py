@@ -88,7 +88,7 @@ class Audio:
 
     Attributes:
       seconds: longest audio of a view, in seconds.
-      spectrogram: settings of the log-mel spectrogram.
+      spectrogram: settings of the spectrogram (Kaldi filter banks or log-mel).
       patch: time steps and mel bins in a patch.
       stride: time steps and mel bins from one patch to the next; None is the patch size.
       time_masks, time_mask: SpecAugment in time: number of masks, and longest mask in time steps.
