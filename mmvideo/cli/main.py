@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 
-from mmvideo.cli.huge_pages import begin_with_huge_pages
+from mmvideo.cli.terminal.huge_pages import begin_with_huge_pages
 from mmvideo.cli.terminal.streams import leave_quietly, outlive_readers, reader_is_gone, take_any_text
 
 VERBS: dict[str, tuple[str, str]] = {

@@ -74,8 +74,8 @@ def main(arguments: list[str]) -> int:
     if arguments and arguments[0] in ("-h", "--help"):
         print(ABOUT, end="")
         return 0
-    from mmvideo.cli.field_names import check_flags
     from mmvideo.cli.importing import quick_imports
+    from mmvideo.cli.terminal.field_names import check_flags
     from mmvideo.cli.terminal.usage_errors import parse_fields, take_first
     from mmvideo.experiment.find_config import find_config
 

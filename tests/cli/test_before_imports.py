@@ -88,7 +88,7 @@ def test_missing_devices_are_told_with_jax_alone():
 
 @pytest.mark.parametrize("recipe", ["quickstart/finetune.py", "pretrain/trimodal.py", "baselines/cnn_lstm.py"])
 def test_every_field_of_a_recipe_passes_the_early_look(recipe):
-    from mmvideo.cli.field_names import check_flags
+    from mmvideo.cli.terminal.field_names import check_flags
     from mmvideo.cli.terminal.usage_errors import fields
     from mmvideo.experiment import load_experiment
 

@@ -12,7 +12,8 @@ A timed step is forward, backward and AdamW, with its metrics here and with noth
 device. On a GPU activations are bfloat16, there by autocast; attention is what each chooses by itself (PyTorch's fused
 kernels there). Runners take turns in rounds of some steps; of the rounds the median counts. On a CPU they are
 counted in processor seconds of this process, PyTorch with one thread, so that a busy machine changes the ratio little;
-the `GLIBC_TUNABLES` of `mmvideo/cli/huge_pages.py` in front give both the memory that `mmvideo train` takes for itself.
+the `GLIBC_TUNABLES` of `mmvideo/cli/terminal/huge_pages.py` in front give both the memory that `mmvideo train` takes
+for itself.
 `--unrolled` times our step with its layers unrolled in the same run.
 
 Exit code 1 if losses differ, a runner fails, or (on a GPU) ours is less than 1.3 times as fast as theirs eager or

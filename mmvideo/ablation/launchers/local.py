@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 from mmvideo.ablation.worker import LOG, command
 
@@ -29,7 +29,11 @@ Without it, a toy cell had 65,000 page faults a second, and spent an eighth of i
 """
 
 
-class Launcher(Protocol):
+Job = TypeVar("Job")
+"""A launcher's own handle of a running cell: a process, or a job of a cluster."""
+
+
+class Launcher(Protocol[Job]):
     """A launcher of cells.
 
     Attributes:
@@ -38,15 +42,15 @@ class Launcher(Protocol):
 
     jobs: int
 
-    def start(self, folder: Path, place: str) -> Any:
+    def start(self, folder: Path, place: str) -> Job:
         """Start a cell and return a job for the other two methods."""
         ...
 
-    def ended(self, job: Any) -> str | None:
+    def ended(self, job: Job) -> str | None:
         """Return None while the job runs; then an empty string, or why it ended without writing a state."""
         ...
 
-    def stop(self, jobs: Sequence[Any]) -> None:
+    def stop(self, jobs: Sequence[Job]) -> None:
         """Ask jobs to save and stop, and wait for them."""
         ...
 

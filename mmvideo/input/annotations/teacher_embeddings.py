@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-from mmvideo.input.npz_header import OversizedArray, check_sizes
+from mmvideo.input.annotations.npz_header import OversizedArray, check_sizes
 from mmvideo.records.whole import draft_of
 
 _LOG = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.lib import format as npy
 
+from mmvideo.input.annotations.npz_header import check_sizes
 from mmvideo.input.annotations.teacher_embeddings import read_teacher_embeddings, write_teacher_embeddings
-from mmvideo.input.npz_header import check_sizes
 
 
 def claiming(shape: tuple[int, ...]) -> bytes:

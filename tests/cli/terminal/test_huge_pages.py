@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mmvideo.cli.huge_pages import environment_with_huge_pages
+from mmvideo.cli.terminal.huge_pages import environment_with_huge_pages
 
 KERNEL = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 """Who gets huge pages from the kernel, the valid word in brackets."""
