@@ -1,11 +1,12 @@
-"""Late fusion of two CNNs and an LSTM at the size of the field's introductions: what transformers are compared with.
+"""Late fusion of two CNNs and an LSTM at the size of the field's introductions: a baseline for the transformer.
 
 COMMAND  mmvideo train configs/baselines/cnn_lstm.py --input.sources.0.path CORPUS --objectives.label.label KIND
 DATA     mmvideo data build FOLDER CORPUS --tokenizer-vocabulary 10000; clips with captions and ten classes
-COST     one GPU; 8.7 GFLOPs a clip forwards (a product and its sum are two), nearly all in 8 frames
+COST     one GPU; 8.7 GFLOPs per clip in the forward pass (a multiply-add counts as two), nearly all for the 8 frames
 
-224 × 224 × 3 frames, whose vectors are averaged; 128 × 128 spectrograms (1.3 seconds); 100 pieces of text out of a
-vocabulary of 10,000; concatenation; dense layers of 128, 64 and 32; dropout; ten classes.
+The model reads frames of 224 × 224 × 3, whose vectors it averages; 128 × 128 spectrograms (1.3 seconds); and 100
+text tokens of a vocabulary of 10,000. It concatenates them; dense layers of 128, 64 and 32 follow, with dropout and ten
+classes.
 """
 
 from mmvideo.evaluation.config import Evaluation

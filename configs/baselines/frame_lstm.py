@@ -1,11 +1,11 @@
-"""A CNN of each frame and an LSTM over time, and the like for sound: the baseline that knows what comes first.
+"""A CNN on each frame and an LSTM over time, and the same for audio: the baseline that knows the order of events.
 
 COMMAND  mmvideo train configs/baselines/frame_lstm.py --input.sources.0.path CORPUS --objectives.label.label KIND
 DATA     mmvideo data build FOLDER CORPUS --tokenizer-vocabulary 10000; clips with captions and ten classes
-COST     one GPU; 8.7 GFLOPs a clip forwards (a product and its sum are two), nearly all in 8 frames
+COST     one GPU; 8.7 GFLOPs per clip in the forward pass (a multiply-add counts as two), nearly all for the 8 frames
 
-The sizes of configs/baselines/cnn_lstm.py. An LSTM reads the vectors of the frames, another those of 8 strips of
-16 × 128 of the spectrogram, a third the pieces of text.
+The sizes are those of configs/baselines/cnn_lstm.py. One LSTM reads the vectors of the frames, a second those of 8
+strips of 16 × 128 of the spectrogram, and a third the text tokens.
 """
 
 from mmvideo.evaluation.config import Evaluation

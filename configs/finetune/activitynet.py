@@ -1,33 +1,35 @@
-"""ActivityNet Captions: a video of minutes found by the paragraph that tells it.
+"""ActivityNet Captions: retrieval of minutes-long videos by the paragraph that describes them.
 
 COMMAND  mmvideo train configs/finetune/activitynet.py --workdir runs/activitynet
-         (after configs/pretrain/valor_groups.py in runs/valor_groups, whose tokenizer it takes)
+         (after configs/pretrain/valor_groups.py in runs/valor_groups, whose tokenizer it uses)
 TINY     mmvideo train configs/finetune/activitynet.py:tiny
-COST     1.2e+18 FLOPs, attention dense (mmvideo plan): 6 minutes of 8 GPUs that do 400 TFLOPs each
-DATA     about 20,000 videos of 2 minutes on average with 3 to 4 sentences and their moments; 10,009 to train on, 4,917
-         of the first validation set, on which results are given, by the lists of albanie/collaborative-experts.
-         Manifest: "caption", the sentences of a video joined in their order; splits train, val1 (rename it
+COST     1.2e+18 FLOPs with dense attention (mmvideo plan): 6 minutes on 8 GPUs at 400 TFLOP/s each
+DATA     about 20,000 videos of 2 minutes on average, each with 3 to 4 sentences and their moments. The lists of
+         albanie/collaborative-experts have 10,009 for training and 4,917 in the first validation set, on which results
+         are reported. Manifest: "caption", the sentences of a video joined in order; splits train, val1 (rename it
          validation).
 PROTOCOL paragraph to video: R@1, R@5, R@10 and median rank over the first validation set, all sentences as one text,
-         cut to 74 pieces; how many were cut is told.
+         truncated to 74 text tokens; the number of truncated texts is reported.
 PUBLISHED
   70.5          VAST, 1.3 B parameters, text to video, R@1: paper
   63.2          InternVideo2, 6 B parameters, zero-shot: its repository
-EXPECTS  nothing was trained here at this size
+EXPECTS  not trained here at this size
 
 SOURCE   paper: Chen et al. 2023, arXiv 2304.08345. Code: TXH-mercury/VALOR, config/fast-retrieval-activitynet.json,
          scripts/finetune_ret.sh.
-  tokens        16 frames spread over the clip, 224 pixels, 16 x 16; 10 s of AST's filter banks with 64 bins; 74 pieces.
-  objective     contrastive between the words and the picture, the sound, and both.
-  optimiser     AdamW (0.9, 0.98), 2e-5 falling in a straight line, a tenth of it warm-up, weight decay 0.01, clip 5;
-                40 epochs by 64.
+  tokens        16 frames spread over the clip, 224 pixels, 16 x 16; 10 s of AST's filter banks with 64 bins; 74 text
+                tokens.
+  objective     contrastive between text and video, audio, and both.
+  optimiser     AdamW (0.9, 0.98), 2e-5 with linear decay, a tenth of the steps warm-up, weight decay 0.01, gradients
+                clipped to 5; 40 epochs with batch 64.
 
 PAPER AND CODE DISAGREE
-  frames        4 in the config, 8 to train and 32 to evaluate in the script: 16 for both here.
+  frames        4 in the config; 8 for training and 32 for evaluation in the script; 16 for both here.
 
-DIFFERS HERE The trunk is that of configs/pretrain/valor_groups.py, whose differences hold here too. One number of
-  frames is trained and evaluated, where VALOR trains on fewer than it evaluates; sound is one stretch of 10 s, VALOR's
-  two of 5; words are compared with the sound alone as well. Positions of pieces beyond the 40th start anew.
+DIFFERS HERE The backbone is that of configs/pretrain/valor_groups.py, whose differences apply here too. Training and
+  evaluation use the same number of frames; VALOR trains on fewer frames than it evaluates. Audio is one segment of
+  10 s; VALOR uses two of 5 s. Text is also compared with audio alone. Text positions beyond the 40th are newly
+  initialised.
 """
 
 from mmvideo.evaluation.config import Evaluation
@@ -56,7 +58,7 @@ experiment = Experiment(
             begin=True,
             vocabulary=30_522,
         ),
-        # 3136 + 256 + 74 tokens: a clip a row.
+        # 3136 + 256 + 74 tokens: one clip per row.
         packing=Packing(rows=BATCH, tokens=3466, clips=1),
     ),
     model=Model(

@@ -1,31 +1,31 @@
-"""CMU-MOSEI: how a speaker feels about a thing, from -3 to 3, by face, voice and words.
+"""CMU-MOSEI: a speaker's sentiment, from -3 to 3, predicted from face, voice and words.
 
 COMMAND  mmvideo train configs/finetune/cmu_mosei.py --workdir runs/cmu_mosei
-         (after configs/pretrain/trimodal.py in runs/trimodal, whose tokenizer it takes)
+         (after configs/pretrain/trimodal.py in runs/trimodal, whose tokenizer it uses)
 TINY     mmvideo train configs/finetune/cmu_mosei.py:tiny
-COST     2.4e+17 FLOPs, attention dense (mmvideo plan): a minute of 8 GPUs that do 400 TFLOPs each
-DATA     22,856 sentences cut out of videos of people who speak to the camera: 16,326 to train on, 1,871 of validation,
-         4,659 of test, as papers have it (Cai et al. 2025, doi 10.1038/s41598-025-85859-6, table 1); which are left
-         depends on who downloads. Manifest: a row a sentence, "media" its video, "start" and "end", "caption" what is
-         said, "labels" kind `sentiment`, a number with a point such as -1.0 (the mean over the annotators); splits
-         train, validation, test.
+COST     2.4e+17 FLOPs with dense attention (mmvideo plan): a minute on 8 GPUs at 400 TFLOP/s each
+DATA     22,856 sentences cut out of videos of people who speak to the camera: 16,326 for training, 1,871 for
+         validation, 4,659 for test, as papers report (Cai et al. 2025, doi 10.1038/s41598-025-85859-6, table 1). The
+         sentences still available depend on the date of the download. Manifest: one row per sentence, "media" its
+         video, "start" and "end", "caption" the spoken words, "labels" kind `sentiment`, a number with a decimal point
+         such as -1.0 (the mean over the annotators); splits train, validation, test.
 PROTOCOL mean absolute error and Pearson correlation; Acc-7 after rounding to whole numbers; Acc-2 and F1 of positive
-         against negative, clips of 0 left out, and of not negative against negative, with them. One view.
+         against negative without the clips of 0, and of non-negative against negative with them. One view.
 PUBLISHED  error, correlation, Acc-7, Acc-2, F1
   0.580 / 0.703 / 51.8 / 82.5 / 82.3
                 MulT (Tsai et al. 2019): as quoted in table 4 of Cai et al., with Acc-2 and F1 of positive against
-                negative; its code weighs the F1 of a class by the answers, so that it stands beside
-                f1_posneg_by_answers here
-EXPECTS  nothing was trained here at this size
+                negative; its code weights the F1 of a class by the predictions, so compare it with f1_posneg_by_answers
+                here
+EXPECTS  not trained here at this size
 
-SOURCE   ours; the metrics are those of the literature after Tsai et al. 2019, arXiv 1906.00295.
-  tokens        16 frames at 2 a second, 224 pixels, 2 x 16 x 16; 10 s of AST's filter banks; 48 pieces of words.
-  head          the mean of the tokens of all three, normed; absolute error of sentiment over 3.
-  optimiser     AdamW, 1e-4 after an epoch of warm-up, layer decay 0.75, cosine; 10 epochs by 64; each modality is left
-                out of a tenth of the clips.
+SOURCE   ours; the metrics are those of the literature since Tsai et al. 2019, arXiv 1906.00295.
+  tokens        16 frames at 2 per second, 224 pixels, 2 x 16 x 16; 10 s of AST's filter banks; 48 text tokens.
+  head          the normalised mean of the tokens of all three modalities; absolute error of sentiment divided by 3.
+  optimiser     AdamW, 1e-4 after an epoch of warm-up, layer decay 0.75, cosine; 10 epochs with batch 64; each modality
+                is dropped from a tenth of the clips.
 
-DIFFERS from the systems of the literature, which see features of the face, the voice and the words that others made;
-  here all is learned from pixels and sound. Words see picture and sound; these do not see words.
+DIFFERS from the systems of the literature, which read precomputed features of face, voice and words; here everything is
+  learned from pixels and waveforms. Text attends to video and audio; video and audio do not attend to text.
 """
 
 from mmvideo.evaluation.config import Evaluation
@@ -55,7 +55,7 @@ experiment = Experiment(
             vocabulary=32_000,
         ),
         modality_dropout=ModalityDropout(drop={"video": 0.1, "audio": 0.1, "text": 0.1}),
-        # 1568 + 512 + 48 tokens: a clip a row.
+        # 1568 + 512 + 48 tokens: one clip per row.
         packing=Packing(rows=BATCH, tokens=2128, clips=1),
     ),
     model=Model(

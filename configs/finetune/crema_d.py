@@ -1,29 +1,29 @@
-"""CREMA-D: six emotions of actors who say one of twelve sentences, by face and voice; low-rank updates of a trunk.
+"""CREMA-D: six emotions of actors who say one of twelve sentences, from face and voice, by low-rank updates (LoRA).
 
 COMMAND  mmvideo train configs/finetune/crema_d.py --workdir runs/crema_d
          (after configs/pretrain/trimodal.py in runs/trimodal)
 TINY     mmvideo train configs/finetune/crema_d.py:tiny
-COST     5.9e+16 FLOPs, attention dense (mmvideo plan): less than a minute of 8 GPUs that do 400 TFLOPs each
-DATA     7,442 clips of two to three seconds of 91 actors. There is no official split: share out the actors, not the
-         clips, and name the list with the result; papers often have the 6,698 to train on and 744 of test of
-         GeWu-Lab/OGM-GE_CVPR2022 (data/CREMAD), by clips, with all 91 actors in both. Manifest: "label" kind `emotion`,
-         one of anger, disgust, fear, happy, neutral, sad; "tags" may hold the actor; splits train, test. What is said
-         tells nothing and is left out.
-PROTOCOL top-1 of six, class-mean accuracy and macro F1; one view. With one modality alone: mmvideo eval --modalities
+COST     5.9e+16 FLOPs with dense attention (mmvideo plan): less than a minute on 8 GPUs at 400 TFLOP/s each
+DATA     7,442 clips of two to three seconds of 91 actors. There is no official split: split by actor, not by clip, and
+         state the split with the result. Papers often use the 6,698 for training and 744 for test of
+         GeWu-Lab/OGM-GE_CVPR2022 (data/CREMAD), split by clip, with all 91 actors in both. Manifest: "label" kind
+         `emotion`, one of anger, disgust, fear, happy, neutral, sad; "tags" may hold the actor; splits train, test. The
+         spoken words carry no information about the emotion and are left out.
+PROTOCOL top-1 of six, class-mean accuracy and macro F1; one view. For one modality alone: mmvideo eval --modalities
          audio.
 PUBLISHED
-  63.6          people who rated the clips, picture and sound; 58.2 by the picture, 40.9 by the sound: Cao et al. 2014,
-                abstract
+  63.6          human raters, video and audio; 58.2 from video, 40.9 from audio: Cao et al. 2014, abstract
   61.9          two ResNet-18 from scratch with balanced gradients (OGM-GE): paper, as quoted in issue 2 of
-                fanyunfeng-bit/Modal-Imbalance-PMR; 64.4 by the released weights (issue 34 of its own repository)
-EXPECTS  nothing was trained here at this size
+                fanyunfeng-bit/Modal-Imbalance-PMR; 64.4 with the released weights (issue 34 of its own repository)
+EXPECTS  not trained here at this size
 
-SOURCE   ours. The low-rank updates are those of Hu et al. 2021, arXiv 2106.09685, section 4.1, of queries and values.
-  tokens        8 frames at 4 a second, 224 pixels, 2 x 16 x 16; up to 3 s of AST's filter banks; SpecAugment.
-  head          the mean of the tokens, normed; label smoothing 0.1.
-  optimiser     AdamW, 1e-3 after 2 epochs of warm-up, cosine; 20 epochs by 64; trained are the head and rank 8.
+SOURCE   ours. The low-rank updates are those of Hu et al. 2021, arXiv 2106.09685, section 4.1, on queries and values.
+  tokens        8 frames at 4 per second, 224 pixels, 2 x 16 x 16; up to 3 s of AST's filter banks; SpecAugment.
+  head          the normalised mean of the tokens; label smoothing 0.1.
+  optimiser     AdamW, 1e-3 after 2 epochs of warm-up, cosine; 20 epochs with batch 64; trains the head and updates of
+                rank 8.
 
-DIFFERS from no published recipe that it follows.
+DIFFERS from nothing: it follows no published recipe.
 """
 
 from mmvideo.evaluation.config import Evaluation
@@ -48,7 +48,7 @@ experiment = Experiment(
         ),
         text=None,
         modality_dropout=ModalityDropout(drop={"audio": 0.1, "video": 0.1}),
-        # 784 + 152 tokens: a clip a row.
+        # 784 + 152 tokens: one clip per row.
         packing=Packing(rows=BATCH, tokens=936, clips=1),
     ),
     model=Model(

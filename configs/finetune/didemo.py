@@ -1,33 +1,35 @@
-"""DiDeMo: a video found by all that is said of its parts, one sentence after the other.
+"""DiDeMo: retrieval of a video by the sentences that describe its parts, joined into one paragraph.
 
 COMMAND  mmvideo train configs/finetune/didemo.py --workdir runs/didemo
-         (after configs/pretrain/valor_groups.py in runs/valor_groups, whose tokenizer it takes)
+         (after configs/pretrain/valor_groups.py in runs/valor_groups, whose tokenizer it uses)
 TINY     mmvideo train configs/finetune/didemo.py:tiny
-COST     3.2e+17 FLOPs, attention dense (mmvideo plan): 2 minutes of 8 GPUs that do 400 TFLOPs each
-DATA     about 10,000 videos of up to 30 s with 3 to 5 sentences of parts of them; 8,395 to train on, 1,065 of
-         validation, 1,004 of test, by the README of albanie/collaborative-experts for this corpus, whose own list lacks
-         three to train on. Manifest: "caption", the sentences of a video joined in their order, so that training sees
-         what evaluation asks; splits train, validation, test.
-PROTOCOL paragraph to video: R@1, R@5, R@10 and median rank over the test videos, all sentences as one text, cut to 65
-         pieces; how many were cut is told.
+COST     3.2e+17 FLOPs with dense attention (mmvideo plan): 2 minutes on 8 GPUs at 400 TFLOP/s each
+DATA     about 10,000 videos of up to 30 s, each with 3 to 5 sentences about parts of it: 8,395 for training, 1,065 for
+         validation, 1,004 for test, by the README of albanie/collaborative-experts for this corpus, whose own list
+         lacks three training videos. Manifest: "caption", the sentences of a video joined in order, so that training
+         matches evaluation; splits train, validation, test.
+PROTOCOL paragraph to video: R@1, R@5, R@10 and median rank over the test videos, all sentences as one text, truncated
+         to 65 text tokens; the number of truncated texts is reported.
 PUBLISHED
   72.0          VAST, 1.3 B parameters, text to video, R@1: paper
   57.9          InternVideo2, 6 B parameters, zero-shot: its repository
-EXPECTS  nothing was trained here at this size
+EXPECTS  not trained here at this size
 
 SOURCE   paper: Chen et al. 2023, arXiv 2304.08345. Code: TXH-mercury/VALOR, config/fast-retrieval-didemo.json,
          scripts/finetune_ret.sh.
-  tokens        8 frames spread over the clip, 224 pixels, 16 x 16; 10 s of AST's filter banks with 64 bins; 65 pieces.
-  objective     contrastive between the words and the picture, the sound, and both.
-  optimiser     AdamW (0.9, 0.98), 9e-6 falling in a straight line, a tenth of it warm-up, weight decay 0.01, clip 5;
-                30 epochs by 64.
+  tokens        8 frames spread over the clip, 224 pixels, 16 x 16; 10 s of AST's filter banks with 64 bins; 65 text
+                tokens.
+  objective     contrastive between text and video, audio, and both.
+  optimiser     AdamW (0.9, 0.98), 9e-6 with linear decay, a tenth of the steps warm-up, weight decay 0.01, gradients
+                clipped to 5; 30 epochs with batch 64.
 
 PAPER AND CODE DISAGREE
-  rate, epochs  1e-4 and 40 in the config, 9e-6 and 30 in the script: the script's.
+  rate, epochs  1e-4 and 40 in the config, 9e-6 and 30 in the script: the script's are used.
 
-DIFFERS HERE The trunk is that of configs/pretrain/valor_groups.py, whose differences hold here too. One number of
-  frames is trained and evaluated, where VALOR trains on fewer than it evaluates; sound is one stretch of 10 s, VALOR's
-  two of 5; words are compared with the sound alone as well. Positions of pieces beyond the 40th start anew.
+DIFFERS HERE The backbone is that of configs/pretrain/valor_groups.py, whose differences apply here too. Training and
+  evaluation use the same number of frames; VALOR trains on fewer frames than it evaluates. Audio is one segment of
+  10 s; VALOR uses two of 5 s. Text is also compared with audio alone. Text positions beyond the 40th are newly
+  initialised.
 """
 
 from mmvideo.evaluation.config import Evaluation
@@ -56,7 +58,7 @@ experiment = Experiment(
             begin=True,
             vocabulary=30_522,
         ),
-        # 1568 + 256 + 65 tokens: a clip a row.
+        # 1568 + 256 + 65 tokens: one clip per row.
         packing=Packing(rows=BATCH, tokens=1889, clips=1),
     ),
     model=Model(

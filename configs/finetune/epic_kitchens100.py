@@ -1,36 +1,38 @@
-"""EPIC-Kitchens-100: MBT told what hands do (97 verbs) and to what (300 nouns), seen and heard.
+"""EPIC-Kitchens-100: MBT fine-tuned to recognise actions, a verb (of 97) and a noun (of 300), from video and audio.
 
 COMMAND  mmvideo train configs/finetune/epic_kitchens100.py --workdir runs/epic_kitchens100
          (after configs/pretrain/mbt.py in runs/mbt)
 TINY     mmvideo train configs/finetune/epic_kitchens100.py:tiny
-COST     9.4e+18 FLOPs, attention dense (mmvideo plan): 49 minutes of 8 GPUs that do 400 TFLOPs each
-DATA     67,217 actions to train on, 9,668 of validation, cut out of long videos of kitchens; licence and download are
-         the reader's business. Manifest: a row an action, "media" its video, "start" and "end" in seconds, "labels"
-         kinds `verb` and `noun`, each one of the class names of classes.json; splits train, validation.
-PROTOCOL top-1 of the action, right if verb and noun are: the best pair by the product of their probabilities; top-1 and
-         top-5 of verb and noun; 4 stretches of one square, probabilities averaged.
+COST     9.4e+18 FLOPs with dense attention (mmvideo plan): 49 minutes on 8 GPUs at 400 TFLOP/s each
+DATA     67,217 actions for training and 9,668 for validation, cut out of long kitchen videos. Licence and download are
+         up to you. Manifest: one row per action, "media" its video, "start" and "end" in seconds, "labels" kinds `verb`
+         and `noun`, each one of the class names of classes.json; splits train, validation.
+PROTOCOL top-1 of the action, which is right if verb and noun are; the prediction is the pair with the highest product
+         of probabilities. Also top-1 and top-5 of verb and noun. 4 segments with one crop each, with averaged
+         probabilities.
 PUBLISHED  actions, verbs, nouns
   43.4 / 64.8 / 58.0
-                MBT, picture and sound: paper, as Papers with Code lists it
-  43.6          ViViT-L, factorised, pictures alone: its repository; for Base 43.1 joint, 43.7 factorised: its paper,
-                table 2
+                MBT, video and audio: paper, as Papers with Code lists it
+  43.6          ViViT-L, factorised, video alone: its repository; for Base 43.1 joint, 43.7 factorised: its paper, table
+                2
   39.7          V-JEPA 2, ViT-g, for anticipation, which is another task (mean recall at 5 of classes): its repository
-EXPECTS  nothing was trained here at this size
+EXPECTS  not trained here at this size
 
 SOURCE   papers: Nagrani et al. 2021, arXiv 2107.00135; Arnab et al. 2021, arXiv 2103.15691. Code:
          scenic/projects/vivit, configs/epic_kitchens/vivit_large_factorised_encoder.py, for data, augmentation and
          schedule; for the model scenic/projects/mbt.
-  tokens        32 frames, every one of 25 a second, 224 pixels, 2 x 16 x 16; 4 s of 128 mel bins, 16 x 16.
-  augmentation  RandAugment of two changes, mixup 0.1, SpecAugment as in pretraining; no colours.
-  head          the mean of the tokens for each of the two heads, not normed again; label smoothing 0.2.
-  optimiser     momentum 0.9, clipped to 1, 0.5 after 2.5 epochs of warm-up, cosine; 50 epochs by 64; stochastic depth
-                0.2, without rescaling what is kept.
+  tokens        32 consecutive frames at 25 per second, 224 pixels, 2 x 16 x 16; 4 s of 128 mel bins, 16 x 16.
+  augmentation  RandAugment with two operations, mixup 0.1, SpecAugment as in pretraining; no colour jitter.
+  head          two heads on the mean of the tokens, without another norm; label smoothing 0.2.
+  optimiser     momentum 0.9, gradients clipped to 1, 0.5 after 2.5 epochs of warm-up, cosine; 50 epochs with batch 64;
+                stochastic depth 0.2, without rescaling kept layers.
 
 PAPER AND CODE DISAGREE
-  There is no code for MBT on this corpus; ViViT's config for it does not run as it stands (an English line in it).
+  There is no code for MBT on this corpus; ViViT's config for it does not run as released (it contains a line of
+  English).
 
-DIFFERS HERE RandAugment's strength ends at 10 here, ViViT's is 15 of its own scale. 4 s of sound are ours, and a start
-  from AudioSet; MBT starts from ImageNet. Positions of pictures are those of 12.5 frames a second, interpolated.
+DIFFERS HERE RandAugment's strength ends at 10 here; ViViT's is 15 on its own scale. The 4 s of audio and the start from
+  AudioSet are our choice; MBT starts from ImageNet. Video positions are those of 12.5 frames per second, interpolated.
 """
 
 from mmvideo.evaluation.config import Evaluation
@@ -61,7 +63,7 @@ experiment = Experiment(
         audio=Audio(seconds=4.0, spectrogram=MBT, patch=(16, 16), time_masks=4, time_mask=24, mel_masks=1, mel_mask=48),
         text=None,
         mixing=Mixing(mixup=0.1),
-        # 3136 + 200 tokens: a clip a row.
+        # 3136 + 200 tokens: one clip per row.
         packing=Packing(rows=BATCH, tokens=3336, clips=1),
     ),
     model=Model(

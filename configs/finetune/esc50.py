@@ -1,31 +1,31 @@
-"""ESC-50: AST, trained on AudioSet, told 50 sounds of everyday, in five folds.
+"""ESC-50: AST, pretrained on AudioSet, fine-tuned on 50 everyday sounds in five folds.
 
 COMMAND  mmvideo train configs/finetune/esc50.py --workdir runs/esc50_fold1
-         (after configs/pretrain/ast.py in runs/ast; for the second fold, which is held out in place of the first:
+         (after configs/pretrain/ast.py in runs/ast; to hold out the second fold instead of the first:
          --input.sources.0.split fold1 --evaluation.sources.0.split fold2 --workdir runs/esc50_fold2, and so on)
 TINY     mmvideo train configs/finetune/esc50.py:tiny
-COST     1.4e+16 FLOPs, attention dense (mmvideo plan): less than a minute of 8 GPUs that do 400 TFLOPs each
-DATA     2,000 clips of 5 s, 40 a class, in five official folds of 400. Manifest: "label" kind `sound`, one of 50 class
-         names; splits fold1 to fold5. Its licence forbids commercial use.
+COST     1.4e+16 FLOPs with dense attention (mmvideo plan): less than a minute on 8 GPUs at 400 TFLOP/s each
+DATA     2,000 clips of 5 s, 40 per class, in five official folds of 400. Manifest: "label" kind `sound`, one of 50
+         class names; splits fold1 to fold5. Its licence forbids commercial use.
 PROTOCOL top-1, the mean over the five folds, each held out once; one view of 5 s.
 PUBLISHED
   95.75         AST, from AudioSet (this recipe): the log in its README; 95.6 in the paper
   98.1          BEATs: paper (arXiv 2212.09058), abstract
   98.6          InternVideo2: its paper (arXiv 2403.15377), table of ESC-50
-EXPECTS  nothing was trained here at this size
+EXPECTS  not trained here at this size
 
 SOURCE   paper: Gong et al. 2021, arXiv 2104.01778. Code: YuanGongND/ast, egs/esc50/run_esc.sh; README.
-  tokens        filter banks of this corpus's own mean and deviation, 512 rows, 16 x 16 with stride 10: 50 x 12;
+  tokens        filter banks with this corpus's own mean and deviation, 512 rows, 16 x 16 with stride 10: 50 x 12;
                 SpecAugment of 96 rows and 24 bins.
   head          the mean of class and distillation token; softmax.
-  optimiser     Adam (0.95, 0.999), 1e-5 by 48; 25 epochs.
+  optimiser     Adam (0.95, 0.999), 1e-5 with batch 48; 25 epochs.
 
 PAPER AND CODE DISAGREE
-  optimiser     1e-4 in the script for a start from ImageNet alone, 1e-5 for one from AudioSet, as in the name of the
-                log that the README gives for its result: the latter.
+  optimiser     the script uses 1e-4 for a start from ImageNet alone and 1e-5 for a start from AudioSet, as in the name
+                of the log that the README gives for its result: 1e-5 here.
 
-DIFFERS HERE The rate falls in a straight line, where AST's is multiplied by 0.85 after each epoch from the fifth on.
-  Weights don't decay, where AST's do by 5e-7.
+DIFFERS HERE The rate decays linearly; AST's is multiplied by 0.85 after each epoch from the fifth on. There is no
+  weight decay; AST has 5e-7.
 """
 
 from mmvideo.evaluation.config import Evaluation
@@ -56,7 +56,7 @@ experiment = Experiment(
             mel_mask=24,
         ),
         text=None,
-        # 50 x 12 tokens: a clip a row.
+        # 50 x 12 tokens: one clip per row.
         packing=Packing(rows=BATCH, tokens=600, clips=1),
     ),
     model=Model(

@@ -1,28 +1,29 @@
-"""HMDB51: VideoMAE's ViT-B told 51 actions, of very few clips.
+"""HMDB51: VideoMAE's ViT-B fine-tuned on 51 actions with very few clips.
 
 COMMAND  mmvideo train configs/finetune/hmdb51.py --workdir runs/hmdb51
          (after configs/pretrain/videomae.py in runs/videomae)
 TINY     mmvideo train configs/finetune/hmdb51.py:tiny
-COST     1.9e+17 FLOPs, attention dense (mmvideo plan): a minute of 8 GPUs that do 400 TFLOPs each
-DATA     51 classes; three official splits, each with 70 clips a class to train on and 30 of test, of which this is the
-         first. Manifest: "label" kind `action`, splits train, test; a corpus for each of the official splits, and
-         --input.sources.0.path for the other two.
-PROTOCOL top-1 on the test clips of split 1; 16 frames, 5 stretches x 3 squares, their probabilities averaged. The
-         number of the split belongs to the result.
+COST     1.9e+17 FLOPs with dense attention (mmvideo plan): a minute on 8 GPUs at 400 TFLOP/s each
+DATA     51 classes; three official splits, each with 70 clips per class for training and 30 for test; this recipe uses
+         the first. Manifest: "label" kind `action`, splits train, test. Build one corpus per official split, and name
+         the other two with --input.sources.0.path.
+PROTOCOL top-1 on the test clips of split 1; 16 frames, 5 segments x 3 crops, with averaged probabilities. State the
+         split with the result.
 PUBLISHED
-  73.3          VideoMAE, ViT-B, pretrained on Kinetics-400 (this recipe, but for what DIFFERS tells): its README
+  73.3          VideoMAE, ViT-B, pretrained on Kinetics-400 (this recipe, except for the points under DIFFERS): its
+                README
   62.6          VideoMAE, ViT-B, pretrained on HMDB51 alone: its README (61.1 before October 2022)
   88.1          VideoMAE v2, ViT-g: its model zoo
-EXPECTS  nothing was trained here at this size
+EXPECTS  not trained here at this size
 
-SOURCE   paper: Tong et al. 2022, arXiv 2203.12602. Code: MCG-NJU/VideoMAE, which has no script for this corpus: the
+SOURCE   paper: Tong et al. 2022, arXiv 2203.12602. Code: MCG-NJU/VideoMAE, which has no script for this corpus. The
          settings are those of UCF101 (configs/finetune/ucf101.py), with the 50 epochs of the paper's appendix 7.
 
 PAPER AND CODE DISAGREE
   There is no code for this corpus.
 
-DIFFERS HERE As configs/finetune/ucf101.py says; and the paper's appendix 7 has another rate for this corpus, 1e-3 for
-  each 256 clips in place of 5e-4, every second frame in place of every fourth, and 10 stretches in place of 5.
+DIFFERS HERE As in configs/finetune/ucf101.py. In addition, the paper's appendix 7 has other settings for this corpus: a
+  rate of 1e-3 per 256 clips instead of 5e-4, every second frame instead of every fourth, and 10 segments instead of 5.
 """
 
 from mmvideo.evaluation.config import Evaluation
@@ -40,7 +41,7 @@ experiment = Experiment(
     name="hmdb51",
     input=Input(
         sources=(Source("corpora/hmdb51_split1"),),
-        # Every fourth of 30 frames a second.
+        # Every fourth frame of 30 per second.
         video=Video(
             fps=7.5,
             frames=16,
@@ -56,7 +57,7 @@ experiment = Experiment(
         audio=None,
         text=None,
         mixing=Mixing(mixup=0.8, cutmix=1.0),
-        # 8 x 14 x 14 tokens: a clip a row.
+        # 8 x 14 x 14 tokens: one clip per row.
         packing=Packing(rows=BATCH, tokens=1568, clips=1),
     ),
     model=Model(

@@ -1,37 +1,38 @@
-"""Kinetics-400: VideoMAE's ViT-B told the 400 actions.
+"""Kinetics-400: VideoMAE's ViT-B fine-tuned on the 400 actions.
 
 COMMAND  mmvideo train configs/finetune/kinetics400.py --workdir runs/kinetics400
          (after configs/pretrain/videomae.py in runs/videomae)
 TINY     mmvideo train configs/finetune/kinetics400.py:tiny
-COST     2.3e+19 FLOPs, attention dense (mmvideo plan): 2.0 hours of 8 GPUs that do 400 TFLOPs each
-DATA     clips of 10 s from YouTube, of which fewer are left each year: Scenic's copy has 214,834 to train on, 17,637
-         of validation, 34,579 of test; the reader downloads them. Manifest: "label" kind `action`, one of 400 class
-         names; splits train, validation. Sound is not needed.
-PROTOCOL top-1 and top-5 on validation; 16 frames, 5 stretches x 3 squares a clip, their probabilities averaged.
+COST     2.3e+19 FLOPs with dense attention (mmvideo plan): 2.0 hours on 8 GPUs at 400 TFLOP/s each
+DATA     clips of 10 s from YouTube, fewer of which remain each year: Scenic's copy has 214,834 for training, 17,637 for
+         validation, 34,579 for test. You download them yourself. Manifest: "label" kind `action`, one of 400 class
+         names; splits train, validation. Audio is not needed.
+PROTOCOL top-1 and top-5 on validation; 16 frames, 5 segments x 3 crops per clip, with averaged probabilities.
 PUBLISHED
   80.0 / 94.4   VideoMAE, ViT-B, 800 epochs, fine-tuned without repeated augmentation (this recipe): its MODEL_ZOO.md
-                (79.4 / 94.1 before August 2022); 80.0 in the paper's tables of ablations too
+                (79.4 / 94.1 before August 2022); 80.0 also in the paper's ablation tables
   81.0 / 94.8   the same with repeated augmentation: MODEL_ZOO.md
   85.2 / 96.8   VideoMAE, ViT-L, 1600 epochs: its README
   88.4          VideoMAE v2, ViT-g: its model zoo
   92.1          InternVideo2, 6 B parameters: its repository
-EXPECTS  nothing was trained here at this size
+EXPECTS  not trained here at this size
 
 SOURCE   paper: Tong et al. 2022, arXiv 2203.12602. Code: MCG-NJU/VideoMAE, scripts/kinetics/
          videomae_vit_base_patch16_224_tubemasking_ratio_0.9_epoch_800/finetune.sh and the defaults of
          run_class_finetuning.py.
-  tokens        as in pretraining, all of them seen.
+  tokens        as in pretraining, none masked.
   augmentation  RandAugment rand-m7-n4-mstd0.5-inc1, erasing 0.25, mixup 0.8 or cutmix 1.0 of every clip, flips.
-  head          the mean of the tokens, normed in place of the trunk's own norm; last map from a thousandth of the usual
-                size; label smoothing 0.1.
-  optimiser     AdamW (0.9, 0.999), weight decay 0.05, 1e-3 for each 256 clips, layer decay 0.75, stochastic depth 0.1,
-                5 epochs of warm-up, cosine to a thousandth; 100 epochs by 512.
+  head          the mean of the tokens, with a norm that replaces the backbone's final norm; the last layer is
+                initialised at a thousandth of the usual size; label smoothing 0.1.
+  optimiser     AdamW (0.9, 0.999), weight decay 0.05, 1e-3 per 256 clips, layer decay 0.75, stochastic depth 0.1, 5
+                epochs of warm-up, cosine to a thousandth; 100 epochs with batch 512.
 
 PAPER AND CODE DISAGREE
-  epochs        the script has 100 epochs at 1e-3 and one sample a clip; the paper fine-tunes with two: the script's.
+  epochs        the script has 100 epochs at 1e-3 and one sample a clip; the paper fine-tunes with two samples: the
+                script's are used.
 
-DIFFERS HERE Pictures lie in [-1, 1], as in configs/pretrain/videomae.py. Each clip draws its own mixing, where
-  VideoMAE draws one for a batch. The warm-up starts from 0, VideoMAE's from 1e-6.
+DIFFERS HERE Pixels are in [-1, 1], as in configs/pretrain/videomae.py. Mixing weights are drawn for each clip; VideoMAE
+  draws one per batch. The warm-up starts from 0; VideoMAE's starts from 1e-6.
 """
 
 from mmvideo.evaluation.config import Evaluation
@@ -64,7 +65,7 @@ experiment = Experiment(
         audio=None,
         text=None,
         mixing=Mixing(mixup=0.8, cutmix=1.0),
-        # 8 x 14 x 14 tokens: a clip a row.
+        # 8 x 14 x 14 tokens: one clip per row.
         packing=Packing(rows=BATCH, tokens=1568, clips=1),
     ),
     model=Model(

@@ -1,35 +1,37 @@
-"""MSR-VTT: clips found by what is said of them, and what is said by its clip.
+"""MSR-VTT: retrieval of clips by their captions, and of captions by their clips.
 
 COMMAND  mmvideo train configs/finetune/msrvtt.py --workdir runs/msrvtt
-         (after configs/pretrain/valor_groups.py in runs/valor_groups, whose tokenizer it takes)
+         (after configs/pretrain/valor_groups.py in runs/valor_groups, whose tokenizer it uses)
 TINY     mmvideo train configs/finetune/msrvtt.py:tiny
-COST     7.9e+17 FLOPs, attention dense (mmvideo plan): 4 minutes of 8 GPUs that do 400 TFLOPs each
-DATA     10,000 clips of 10 to 30 s with 20 captions each. This is the split of 9,000 to train on and 1,000 of test
-         (1k-A, JSFusion); the full split has 2,990 of test, and results on the two are no pair. Manifest: "captions",
-         of which a test clip has one alone, that of the list; splits train, test. Some clips have no sound; they take
-         no part in pairs with it.
-PROTOCOL R@1, R@5, R@10 and median rank in both directions over the 1,000 test clips, one caption a clip; the dual
-         softmax, which needs all queries at once, in rows of its own; equal captions count at best and at worst.
+COST     7.9e+17 FLOPs with dense attention (mmvideo plan): 4 minutes on 8 GPUs at 400 TFLOP/s each
+DATA     10,000 clips of 10 to 30 s with 20 captions each. This is the split of 9,000 for training and 1,000 for test
+         (1k-A, JSFusion). The full split has 2,990 for test; results on the two are not comparable. Manifest:
+         "captions"; a test clip has only one, the caption in the list. Splits train, test. Some clips have no audio and
+         take no part in pairs with audio.
+PROTOCOL R@1, R@5, R@10 and median rank in both directions over the 1,000 test clips, one caption per clip. The dual
+         softmax, which needs all queries at once, is reported in separate rows. Ties between equal captions are counted
+         for and against the model.
 PUBLISHED
   54.4          VALOR-L, text to video, R@1; 59.9 with dual softmax: paper
-  63.9          VAST, 1.3 B parameters, the best 50 ranked again by its matching head: paper
+  63.9          VAST, 1.3 B parameters, the best 50 re-ranked by its matching head: paper
   55.9          InternVideo2, 6 B parameters, zero-shot: its repository
   29.7          VATT, R@10, zero-shot: paper, table 2
-EXPECTS  nothing was trained here at this size
+EXPECTS  not trained here at this size
 
 SOURCE   paper: Chen et al. 2023, arXiv 2304.08345. Code: TXH-mercury/VALOR, config/fast-retrieval-msrvtt.json,
          scripts/finetune_ret.sh.
-  tokens        8 frames spread over the clip, 224 pixels, 16 x 16; 10 s of AST's filter banks with 64 bins; 30 pieces.
-  objective     contrastive between the words and the picture, the sound, and both.
-  optimiser     AdamW (0.9, 0.98), 2e-5 falling in a straight line, a tenth of it warm-up, weight decay 0.01, clip 5;
-                70 epochs by 64.
+  tokens        8 frames spread over the clip, 224 pixels, 16 x 16; 10 s of AST's filter banks with 64 bins; 30 text
+                tokens.
+  objective     contrastive between text and video, audio, and both.
+  optimiser     AdamW (0.9, 0.98), 2e-5 with linear decay, a tenth of the steps warm-up, weight decay 0.01, gradients
+                clipped to 5; 70 epochs with batch 64.
 
 PAPER AND CODE DISAGREE
-  epochs        70 in the config, 5 in the name of the script's folder: the config's.
+  epochs        70 in the config, 5 in the name of the script's folder: the config's are used here.
 
-DIFFERS HERE The trunk is that of configs/pretrain/valor_groups.py, whose differences hold here too. One number of
-  frames is trained and evaluated, where VALOR trains on fewer than it evaluates; sound is one stretch of 10 s, VALOR's
-  two of 5; words are compared with the sound alone as well.
+DIFFERS HERE The backbone is that of configs/pretrain/valor_groups.py, whose differences apply here too. Training and
+  evaluation use the same number of frames; VALOR trains on fewer frames than it evaluates. Audio is one segment of
+  10 s; VALOR uses two of 5 s. Text is also compared with audio alone.
 """
 
 from mmvideo.evaluation.config import Evaluation
@@ -58,7 +60,7 @@ experiment = Experiment(
             begin=True,
             vocabulary=30_522,
         ),
-        # 1568 + 256 + 30 tokens: a clip a row.
+        # 1568 + 256 + 30 tokens: one clip per row.
         packing=Packing(rows=BATCH, tokens=1854, clips=1),
     ),
     model=Model(

@@ -1,30 +1,32 @@
-"""MSR-VTT: a clip told in a sentence.
+"""MSR-VTT: clips captioned in one sentence.
 
 COMMAND  mmvideo train configs/finetune/msrvtt_captioning.py --workdir runs/msrvtt_captioning
-         (after configs/pretrain/valor_groups.py in runs/valor_groups, whose tokenizer it takes)
+         (after configs/pretrain/valor_groups.py in runs/valor_groups, whose tokenizer it uses)
 TINY     mmvideo train configs/finetune/msrvtt_captioning.py:tiny
-COST     8.2e+17 FLOPs, attention dense (mmvideo plan): 4 minutes of 8 GPUs that do 400 TFLOPs each
-DATA     10,000 clips with 20 captions each in the full split: 6,513 to train on, 497 of validation, 2,990 of test.
+COST     8.2e+17 FLOPs with dense attention (mmvideo plan): 4 minutes on 8 GPUs at 400 TFLOP/s each
+DATA     10,000 clips with 20 captions each in the full split: 6,513 for training, 497 for validation, 2,990 for test.
          Manifest: "captions", all of them in every split; splits train, validation, test.
-PROTOCOL BLEU-4, METEOR, ROUGE-L, CIDEr-D and SPICE over the 2,990 test clips against all 20 captions; METEOR and SPICE
-         need Java and their jars. Written from picture and sound with three beams; no optimisation of CIDEr.
+PROTOCOL BLEU-4, METEOR, ROUGE-L, CIDEr-D and SPICE over the 2,990 test clips against all 20 captions. METEOR and SPICE
+         need Java and their jars. Captions are decoded from video and audio with three beams, without CIDEr
+         optimisation.
 PUBLISHED
   78.0          VAST, 1.3 B parameters, CIDEr: paper
-EXPECTS  nothing was trained here at this size
+EXPECTS  not trained here at this size
 
 SOURCE   paper: Chen et al. 2023, arXiv 2304.08345. Code: TXH-mercury/VALOR, config/caption-msrvtt.json,
          scripts/finetune_cap.sh.
-  tokens        8 frames spread over the clip, 224 pixels, 16 x 16; 10 s of AST's filter banks with 64 bins; 30 pieces.
-  objective     the next piece of a caption, of its picture and sound.
-  optimiser     AdamW (0.9, 0.98), 9e-6 falling in a straight line, a twentieth of it warm-up, weight decay 0.01, clip
-                5; 100 epochs by 64.
+  tokens        8 frames spread over the clip, 224 pixels, 16 x 16; 10 s of AST's filter banks with 64 bins; 30 text
+                tokens.
+  objective     next-token prediction on a caption, given video and audio.
+  optimiser     AdamW (0.9, 0.98), 9e-6 with linear decay, a twentieth of the steps warm-up, weight decay 0.01,
+                gradients clipped to 5; 100 epochs with batch 64.
 
 PAPER AND CODE DISAGREE
-  rate          1e-4 in the config, 9e-6 in the script: the script's.
+  rate          1e-4 in the config, 9e-6 in the script: the script's are used.
 
-DIFFERS HERE The trunk is that of configs/pretrain/valor_groups.py, whose differences hold here too. One number of
-  frames is trained and evaluated (VALOR: 6 and 10); sound is one stretch of 10 s, VALOR's two of 5. VALOR predicts
-  masked words from both sides of its own decoder's context, here the next one is predicted.
+DIFFERS HERE The backbone is that of configs/pretrain/valor_groups.py, whose differences apply here too. Training and
+  evaluation use the same number of frames (VALOR: 6 and 10). Audio is one segment of 10 s; VALOR uses two of 5 s. VALOR
+  predicts masked tokens from both sides of the context in a decoder of its own; here the model predicts the next token.
 """
 
 from mmvideo.evaluation.config import Evaluation
@@ -54,7 +56,7 @@ experiment = Experiment(
             begin=True,
             vocabulary=30_522,
         ),
-        # 1568 + 256 + 30 tokens: a clip a row.
+        # 1568 + 256 + 30 tokens: one clip per row.
         packing=Packing(rows=BATCH, tokens=1854, clips=1),
     ),
     model=Model(

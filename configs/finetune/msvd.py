@@ -1,30 +1,30 @@
-"""MSVD: silent clips found by each of their many captions.
+"""MSVD: retrieval of silent clips by each of their many captions.
 
 COMMAND  mmvideo train configs/finetune/msvd.py --workdir runs/msvd
-         (after configs/pretrain/valor_groups.py in runs/valor_groups, whose tokenizer it takes)
+         (after configs/pretrain/valor_groups.py in runs/valor_groups, whose tokenizer it uses)
 TINY     mmvideo train configs/finetune/msvd.py:tiny
-COST     1.8e+17 FLOPs, attention dense (mmvideo plan): a minute of 8 GPUs that do 400 TFLOPs each
-DATA     1,970 clips of about 10 s without sound, with some 40 captions each: 1,200 to train on, 100 of validation, 670
-         of test. Manifest: "captions", all of them in every split; splits train, validation, test.
-PROTOCOL R@1, R@5, R@10 and median rank over the 670 test clips, each caption a query of its own; from video to text a
-         clip has found its own if any of its captions is among the first.
+COST     1.8e+17 FLOPs with dense attention (mmvideo plan): a minute on 8 GPUs at 400 TFLOP/s each
+DATA     1,970 clips of about 10 s without audio, with some 40 captions each: 1,200 for training, 100 for validation,
+         670 for test. Manifest: "captions", all of them in every split; splits train, validation, test.
+PROTOCOL R@1, R@5, R@10 and median rank over the 670 test clips, with each caption as a separate query. From video to
+         text, a hit at K means that any of the clip's captions is among the first K.
 PUBLISHED
   59.3          InternVideo2, 6 B parameters, text to video, R@1, zero-shot: its repository
   185.4         GIT2, for captioning, CIDEr: [cited in VAST's paper]
-EXPECTS  nothing was trained here at this size
+EXPECTS  not trained here at this size
 
 SOURCE   paper: Chen et al. 2023, arXiv 2304.08345. Code: TXH-mercury/VALOR, config/fast-retrieval-msvd.json,
          scripts/finetune_ret.sh.
-  tokens        8 frames spread over the clip, 224 pixels, 16 x 16; 30 pieces.
-  objective     contrastive between words and picture.
-  optimiser     AdamW (0.9, 0.98), 2e-5 falling in a straight line, a tenth of it warm-up, weight decay 0.01, clip 5;
-                140 epochs by 64.
+  tokens        8 frames spread over the clip, 224 pixels, 16 x 16; 30 text tokens.
+  objective     contrastive between text and video.
+  optimiser     AdamW (0.9, 0.98), 2e-5 with linear decay, a tenth of the steps warm-up, weight decay 0.01, gradients
+                clipped to 5; 140 epochs with batch 64.
 
 PAPER AND CODE DISAGREE
-  rate          1e-4 in the config, 2e-5 in the script: the script's.
+  rate          1e-4 in the config, 2e-5 in the script: the script's are used.
 
-DIFFERS HERE The trunk is that of configs/pretrain/valor_groups.py, whose differences hold here too. One number of
-  frames is trained and evaluated, where VALOR trains on 4 and evaluates on 8.
+DIFFERS HERE The backbone is that of configs/pretrain/valor_groups.py, whose differences apply here too. Training and
+  evaluation use the same number of frames; VALOR trains on 4 and evaluates on 8.
 """
 
 from mmvideo.evaluation.config import Evaluation
@@ -50,7 +50,7 @@ experiment = Experiment(
             begin=True,
             vocabulary=30_522,
         ),
-        # 1568 + 30 tokens: a clip a row.
+        # 1568 + 30 tokens: one clip per row.
         packing=Packing(rows=BATCH, tokens=1598, clips=1),
     ),
     model=Model(
@@ -78,7 +78,7 @@ experiment = Experiment(
         log_every=50,
         save_every=5 * EPOCH,
         init_from="runs/valor_groups",
-        # One pair in place of three, and so one temperature.
+        # One pair instead of three, and therefore one temperature.
         init_fresh=("heads.contrastive.log_scale",),
     ),
     evaluation=Evaluation(tasks=("retrieval",), captions="all"),

@@ -1,40 +1,41 @@
-"""QVHighlights: where in a video of two and a half minutes is what a sentence asks for, and how well is it shown there.
+"""QVHighlights: moments of a 150-second video that match a sentence, and their saliency.
 
 COMMAND  mmvideo train configs/finetune/qvhighlights.py --workdir runs/qvhighlights
-         (after configs/pretrain/merlot_reserve.py in runs/merlot_reserve, whose tokenizer it takes)
+         (after configs/pretrain/merlot_reserve.py in runs/merlot_reserve, whose tokenizer it uses)
 TINY     mmvideo data scenes corpora/quickstart/long --train 40 --test 16
          mmvideo data build corpora/quickstart/long corpora/quickstart/scenes --tokenizer-vocabulary 128
          mmvideo train configs/finetune/qvhighlights.py:tiny
-COST     1.5e+18 FLOPs, attention dense (mmvideo plan): 8 minutes of 8 GPUs that do 400 TFLOPs each
-DATA     10,310 queries over videos cut to 150 s; 7,218 to train on, 1,550 of validation, 1,542 of test, by the files of
-         jayleicn/moment_detr. The answers of the test lie there since March 2026, when the server that kept them was
-         shut down. The annotations are under CC BY-NC-SA 4.0. Manifest: a row a query, "media" its video, "caption" the
-         query, "moments" its relevant_windows in seconds, "saliency" the mean of the three annotators' scores over 4
-         for each 2 s, 0 outside of relevant_clip_ids; splits train, validation.
+COST     1.5e+18 FLOPs with dense attention (mmvideo plan): 8 minutes on 8 GPUs at 400 TFLOP/s each
+DATA     10,310 queries over videos cut to 150 s; 7,218 for training, 1,550 for validation, 1,542 for test, by the files
+         of jayleicn/moment_detr. The test answers have been there since March 2026, when the server that kept them was
+         shut down. The annotations are under CC BY-NC-SA 4.0. Manifest: one row per query, "media" its video, "caption"
+         the query, "moments" its relevant_windows in seconds, "saliency" the mean of the three annotators' scores over
+         4 for each 2 s, 0 outside of relevant_clip_ids; splits train, validation.
 PROTOCOL that of QVHighlights: R1 at an intersection over union of 0.5 and 0.7, mAP at 0.5, 0.75 and their mean from 0.5
-         to 0.95; mAP and HIT@1 of highlights rated Very Good. One view of the whole video; windows that share more than
-         0.7 with a better one are left out.
+         to 0.95; mAP and HIT@1 of highlights rated Very Good. One view of the whole video; windows that overlap a
+         better one by more than 0.7 are removed.
 PUBLISHED  R1@0.5 / R1@0.7 / mean mAP, test
   52.9 / 33.0 / 30.7
                 Moment-DETR, without pretraining: as quoted in table II of VideoLights (arXiv 2412.01558)
   71.4 / 56.5 / 49.2
-                features of InternVideo2, 6 B parameters, under the heads of CG-DETR: its paper (arXiv 2403.15377)
-EXPECTS  nothing was trained here at this size
+                features of InternVideo2, 6 B parameters, with the heads of CG-DETR: its paper (arXiv 2403.15377)
+EXPECTS  not trained here at this size
 
 SOURCE   papers: Lei et al. 2021, arXiv 2107.09609 (corpus and metrics); Lin et al. 2023, arXiv 2307.16715, section 3
-         (each step answers by itself). Code: showlab/UniVTG, scripts/qvhl_pretrain.sh, main/config.py;
+         (each time step predicts by itself). Code: showlab/UniVTG, scripts/qvhl_pretrain.sh, main/config.py;
          jayleicn/moment_detr, moment_detr/config.py.
-  tokens        75 frames, one each 2 s, 256 pixels, 32 x 32; 32 pieces of the query.
-  model         that of pretraining: 12 layers of pictures and 4 of words apart, 12 of both; stochastic depth 0.1.
-  optimiser     AdamW, weight decay 1e-4, batch 32, as UniVTG's; 1e-4 for the heads, a tenth for the trunk, falling in a
-                straight line; 20 epochs.
+  tokens        75 frames, one every 2 s, 256 pixels, 32 x 32; 32 text tokens of the query.
+  model         as in pretraining: 12 layers for video and 4 for text separately, 12 for both; stochastic depth 0.1.
+  optimiser     AdamW, weight decay 1e-4, batch 32, as in UniVTG; 1e-4 for the heads, a tenth of it for the backbone,
+                with linear decay; 20 epochs.
 
 PAPER AND CODE DISAGREE
-  weights       of UniVTG's losses stand in the script of this corpus; those here are the objective's own.
+  weights       of UniVTG's losses are in the script for this corpus; here they are the defaults of the objective.
 
-DIFFERS HERE Published systems read features of SlowFast and CLIP that were made before; here the frames themselves are
-  learned from, one a step of 2 s. So 20 epochs, and a small rate for the trunk, where they have 200 of small heads.
-  Sound is left out. MERLOT Reserve's frames are 5 s apart, these 2 s: rotary positions count seconds.
+DIFFERS HERE Published systems read precomputed features of SlowFast and CLIP; here the model learns from the frames
+  themselves, one per step of 2 s. Hence 20 epochs and a small rate for the backbone; published systems train small
+  heads for 200 epochs. Audio is left out. MERLOT Reserve's frames are 5 s apart, these 2 s; rotary positions are in
+  seconds.
 """
 
 from mmvideo.evaluation.config import Evaluation
@@ -57,7 +58,7 @@ experiment = Experiment(
         text=Text(
             tokenizer="runs/merlot_reserve/checkpoints/750000/record/tokenizer.model", length=32, vocabulary=32_000
         ),
-        # 75 x 8 x 8 + 32 tokens: a clip a row.
+        # 75 x 8 x 8 + 32 tokens: one clip per row.
         packing=Packing(rows=BATCH, tokens=4832, clips=1),
     ),
     model=Model(

@@ -1,34 +1,35 @@
-"""UCF101: VideoMAE's ViT-B told 101 actions, of few clips.
+"""UCF101: VideoMAE's ViT-B fine-tuned on 101 actions with few clips.
 
 COMMAND  mmvideo train configs/finetune/ucf101.py --workdir runs/ucf101
          (after configs/pretrain/videomae.py in runs/videomae)
 TINY     mmvideo train configs/finetune/ucf101.py:tiny
-COST     1.0e+18 FLOPs, attention dense (mmvideo plan): 5 minutes of 8 GPUs that do 400 TFLOPs each
-DATA     101 classes, 13,320 clips; three official splits into about 9.5k to train on and 3.8k of test, of which this is
-         the first. Manifest: "label" kind `action`, splits train, test; a corpus for each of the official splits, and
-         --input.sources.0.path for the other two. Groups of clips come from one video: keep the official lists.
-PROTOCOL top-1 on the test clips of split 1; 16 frames, 5 stretches x 3 squares, their probabilities averaged. Papers
-         differ in giving split 1 or the mean of three; the number of the split belongs to the result.
+COST     1.0e+18 FLOPs with dense attention (mmvideo plan): 5 minutes on 8 GPUs at 400 TFLOP/s each
+DATA     101 classes, 13,320 clips; three official splits into about 9.5k for training and 3.8k for test; this recipe
+         uses the first. Manifest: "label" kind `action`, splits train, test. Build one corpus per official split, and
+         name the other two with --input.sources.0.path. Groups of clips come from one video, so keep the official
+         lists.
+PROTOCOL top-1 on the test clips of split 1; 16 frames, 5 segments x 3 crops, with averaged probabilities. Some papers
+         report split 1, others the mean of three; state the split with the result.
 PUBLISHED
   96.1          VideoMAE, ViT-B, pretrained on Kinetics-400 (this recipe): its README
-  91.3          VideoMAE, ViT-B, pretrained on UCF101 alone, three quarters of the tubes hidden: its README (90.8 before
+  91.3          VideoMAE, ViT-B, pretrained on UCF101 alone, three quarters of the tubes masked: its README (90.8 before
                 October 2022)
   99.6          VideoMAE v2, ViT-g: its model zoo
-EXPECTS  nothing was trained here at this size
+EXPECTS  not trained here at this size
 
 SOURCE   paper: Tong et al. 2022, arXiv 2203.12602. Code: MCG-NJU/VideoMAE, scripts/ucf101/
          videomae_vit_base_patch16_224_tubemasking_ratio_0.75_epoch_3200/finetune.sh and the defaults of
          run_class_finetuning.py.
-  augmentation  as configs/finetune/kinetics400.py.
-  head          half of the pooled numbers dropped; otherwise as there.
-  optimiser     AdamW (0.9, 0.999), weight decay 0.05, 5e-4 for each 256 clips, layer decay 0.7, stochastic depth 0.2,
-                5 epochs of warm-up, cosine to a fiftieth; 100 epochs by 128.
+  augmentation  as in configs/finetune/kinetics400.py.
+  head          dropout of 0.5 on the pooled features; otherwise as there.
+  optimiser     AdamW (0.9, 0.999), weight decay 0.05, 5e-4 per 256 clips, layer decay 0.7, stochastic depth 0.2, 5
+                epochs of warm-up, cosine to a fiftieth; 100 epochs with batch 128.
 
 PAPER AND CODE DISAGREE
-  start         the script starts from 3200 epochs on UCF101; the better number is that of a start from Kinetics-400,
-                for which there is no script: the script's settings, Kinetics' start.
+  start         the script starts from 3200 epochs on UCF101. The better result starts from Kinetics-400, for which
+                there is no script. This recipe uses the script's settings and the Kinetics start.
 
-DIFFERS HERE As configs/finetune/kinetics400.py says; and a clip comes once an epoch, twice in the script.
+DIFFERS HERE As in configs/finetune/kinetics400.py. In addition, a clip is used once per epoch, in the script twice.
 """
 
 from mmvideo.evaluation.config import Evaluation
@@ -46,7 +47,7 @@ experiment = Experiment(
     name="ucf101",
     input=Input(
         sources=(Source("corpora/ucf101_split1"),),
-        # Every fourth of 25 frames a second.
+        # Every fourth frame of 25 per second.
         video=Video(
             fps=6.25,
             frames=16,
@@ -62,7 +63,7 @@ experiment = Experiment(
         audio=None,
         text=None,
         mixing=Mixing(mixup=0.8, cutmix=1.0),
-        # 8 x 14 x 14 tokens: a clip a row.
+        # 8 x 14 x 14 tokens: one clip per row.
         packing=Packing(rows=BATCH, tokens=1568, clips=1),
     ),
     model=Model(

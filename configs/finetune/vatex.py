@@ -1,33 +1,36 @@
-"""VATEX: clips found by their captions, and told in one, by the same model.
+"""VATEX: retrieval and captioning of clips by one model.
 
 COMMAND  mmvideo train configs/finetune/vatex.py --workdir runs/vatex
-         (after configs/pretrain/valor_groups.py in runs/valor_groups, whose tokenizer it takes)
+         (after configs/pretrain/valor_groups.py in runs/valor_groups, whose tokenizer it uses)
 TINY     mmvideo train configs/finetune/vatex.py:tiny
-COST     1.6e+18 FLOPs, attention dense (mmvideo plan): 9 minutes of 8 GPUs that do 400 TFLOPs each
-DATA     clips of 10 s with ten English captions each (and ten Chinese ones, which are not used): 25,991 to train on;
-         for retrieval, half of the 3,000 of validation is test, 1,500 clips (danieljf24/hybrid_space,
-         dataset/README.md). Captioning is published on a private test set. Manifest: "captions"; splits train, test.
-PROTOCOL R@1, R@5, R@10 and median rank, each caption a query of its own; BLEU-4, METEOR, ROUGE-L, CIDEr-D and SPICE of
-         captions written with three beams from picture and sound.
+COST     1.6e+18 FLOPs with dense attention (mmvideo plan): 9 minutes on 8 GPUs at 400 TFLOP/s each
+DATA     clips of 10 s with ten English captions each (and ten Chinese ones, which are not used): 25,991 for training.
+         For retrieval, half of the 3,000 validation clips serve as test, 1,500 clips (danieljf24/hybrid_space,
+         dataset/README.md). Published captioning results use a private test set. Manifest: "captions"; splits train,
+         test.
+PROTOCOL R@1, R@5, R@10 and median rank, with each caption as a separate query; BLEU-4, METEOR, ROUGE-L, CIDEr-D and
+         SPICE of captions decoded from video and audio with three beams.
 PUBLISHED
   83.0          VAST, 1.3 B parameters, text to video, R@1: paper
   71.5          InternVideo2, 6 B parameters, zero-shot: its repository
-  99.5          VAST, CIDEr of captions, with optimisation of CIDEr: paper
-EXPECTS  nothing was trained here at this size
+  99.5          VAST, CIDEr of captions, with CIDEr optimisation: paper
+EXPECTS  not trained here at this size
 
 SOURCE   paper: Chen et al. 2023, arXiv 2304.08345. Code: TXH-mercury/VALOR, config/{fast-retrieval,caption}-vatex.json,
          scripts/finetune_{ret,cap}.sh.
-  tokens        8 frames spread over the clip, 224 pixels, 16 x 16; 10 s of AST's filter banks with 64 bins; 30 pieces.
-  objectives    contrastive between the words and the picture, the sound, and both, with weight 1.5; the next piece.
-  optimiser     AdamW (0.9, 0.98), 2e-5 falling in a straight line, a tenth of it warm-up, weight decay 0.01, clip 5;
-                50 epochs by 64.
+  tokens        8 frames spread over the clip, 224 pixels, 16 x 16; 10 s of AST's filter banks with 64 bins; 30 text
+                tokens.
+  objectives    contrastive between text and video, audio, and both, with weight 1.5; next-token prediction.
+  optimiser     AdamW (0.9, 0.98), 2e-5 with linear decay, a tenth of the steps warm-up, weight decay 0.01, gradients
+                clipped to 5; 50 epochs with batch 64.
 
 PAPER AND CODE DISAGREE
-  rate          1e-4 in the configs, 2e-5 in the scripts: the scripts'.
+  rate          1e-4 in the configs, 2e-5 in the scripts: the scripts' rate is used here.
 
-DIFFERS HERE The trunk is that of configs/pretrain/valor_groups.py, whose differences hold here too. One number of
-  frames is trained and evaluated, where VALOR trains on fewer than it evaluates; sound is one stretch of 10 s, VALOR's
-  two of 5; words are compared with the sound alone as well. VALOR fine-tunes for each of the two tasks by itself.
+DIFFERS HERE The backbone is that of configs/pretrain/valor_groups.py, whose differences apply here too. Training and
+  evaluation use the same number of frames; VALOR trains on fewer frames than it evaluates. Audio is one segment of
+  10 s; VALOR uses two of 5 s. Text is also compared with audio alone. VALOR fine-tunes separately for each of the two
+  tasks.
 """
 
 from mmvideo.evaluation.config import Evaluation
@@ -57,7 +60,7 @@ experiment = Experiment(
             begin=True,
             vocabulary=30_522,
         ),
-        # 1568 + 256 + 30 tokens: a clip a row.
+        # 1568 + 256 + 30 tokens: one clip per row.
         packing=Packing(rows=BATCH, tokens=1854, clips=1),
     ),
     model=Model(

@@ -1,37 +1,38 @@
-"""VGGSound: CAV-MAE told which of 309 sounds is seen and heard.
+"""VGGSound: CAV-MAE fine-tuned on 309 sound classes, from video and audio.
 
 COMMAND  mmvideo train configs/finetune/vggsound.py --workdir runs/vggsound
          (after configs/pretrain/cav_mae.py in runs/cav_mae)
 TINY     mmvideo train configs/finetune/vggsound.py:tiny
-COST     7.3e+17 FLOPs, attention dense (mmvideo plan): 4 minutes of 8 GPUs that do 400 TFLOPs each
-DATA     clips of 10 s from YouTube with a picture of what sounds, of which fewer are left each year; the reader
-         downloads them. Manifest: "label" kind `sound`, one of 309 class names; splits train, test. A clip without
-         sound, or without pictures, takes no part and is counted.
-PROTOCOL top-1 of 309; one frame from the middle, and 10 s of sound. With sound or pictures alone: mmvideo eval
-         --modalities audio.
+COST     7.3e+17 FLOPs with dense attention (mmvideo plan): 4 minutes on 8 GPUs at 400 TFLOP/s each
+DATA     clips of 10 s from YouTube that show the source of the sound, fewer of which remain each year. You download
+         them yourself. Manifest: "label" kind `sound`, one of 309 class names; splits train, test. A clip without audio
+         or without video takes no part and is counted.
+PROTOCOL top-1 of 309; one frame from the middle and 10 s of audio. For audio or video alone: mmvideo eval --modalities
+         audio.
 PUBLISHED
-  65.8          CAV-MAE, picture and sound, pretrained on AudioSet (this recipe), 65.9 with more pretraining on
-                VGGSound; sound alone, pretrained on AudioSet and VGGSound, 59.8: its README
+  65.8          CAV-MAE, video and audio, pretrained on AudioSet (this recipe), 65.9 with more pretraining on VGGSound;
+                audio alone, pretrained on AudioSet and VGGSound, 59.8: its README
   65.0          AV-MAE, ViT-L: its repository
-  67.1          MAViL, picture and sound: paper (arXiv 2212.08071), abstract
-EXPECTS  nothing was trained here at this size
+  67.1          MAViL, video and audio: paper (arXiv 2212.08071), abstract
+EXPECTS  not trained here at this size
 
 SOURCE   paper: Gong et al. 2023, arXiv 2210.07839. Code: YuanGongND/cav-mae, egs/vggsound/run_cavmae_ft.sh,
          src/dataloader.py.
-  tokens        as in pretraining, all of them seen.
-  augmentation  SpecAugment of 192 rows and 48 bins, noise, mixup of half of the clips, with a
-                share of Beta(10, 10); the whole width of a frame, uncut.
-  head          the mean of all tokens, normed; label smoothing 0.1; learns ten times as fast.
-  optimiser     Adam (0.95, 0.999), weight decay 5e-7, 1e-4; 10 epochs by 48; weights averaged from the third epoch on.
+  tokens        as in pretraining, none masked.
+  augmentation  SpecAugment of 192 rows and 48 bins, noise, mixup of half of the clips, with a mixing weight from
+                Beta(10, 10); the full width of a frame, without cropping.
+  head          the normalised mean of all tokens; label smoothing 0.1; ten times the learning rate.
+  optimiser     Adam (0.95, 0.999), weight decay 5e-7, 1e-4; 10 epochs with batch 48; weights averaged from the third
+                epoch on.
 
 PAPER AND CODE DISAGREE
   result        65.5 in the paper for a start from AudioSet, 65.8 in the README for the larger batch of its released
-                checkpoint: both are given above or in configs/pretrain/cav_mae.py.
+                checkpoint. The first is given in configs/pretrain/cav_mae.py, the second above.
 
-DIFFERS HERE CAV-MAE draws clips of rare classes more often, turns spectrograms round, and halves the rate after each
-  epoch from the second on; here all are drawn alike, nothing is turned round, and the rate falls in a straight line.
-  Mixing is of the spectrogram as it is shown, CAV-MAE's of the waveform. The average is over steps, not over epochs'
-  checkpoints.
+DIFFERS HERE CAV-MAE samples clips of rare classes more often, rolls spectrograms in time, and halves the rate after
+  each epoch from the second on. Here sampling is uniform, nothing is rolled, and the rate decays linearly. Mixup
+  applies to the spectrogram; in CAV-MAE it applies to the waveform. The average is over steps, not over the checkpoints
+  of epochs.
 """
 
 from mmvideo.evaluation.config import Evaluation
@@ -44,7 +45,7 @@ from mmvideo.objectives import Classification
 from mmvideo.training.config import Optimizer, Training
 
 BATCH = 48
-EPOCH = 183_730 // BATCH  # what is left of VGGSound falls by the year: set it to your own count
+EPOCH = 183_730 // BATCH  # VGGSound loses clips each year: set this to your own count
 
 experiment = Experiment(
     name="vggsound",
@@ -63,7 +64,7 @@ experiment = Experiment(
         ),
         text=None,
         mixing=Mixing(mixup=10.0, share=0.5),
-        # 196 + 512 tokens: a clip a row.
+        # 196 + 512 tokens: one clip per row.
         packing=Packing(rows=BATCH, tokens=708, clips=1),
     ),
     model=Model(

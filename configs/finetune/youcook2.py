@@ -1,35 +1,36 @@
-"""YouCook2: steps of recipes found by their words and told in a sentence, the best candidates judged again.
+"""YouCook2: retrieval and captioning of recipe steps, with the best candidates re-ranked.
 
 COMMAND  mmvideo train configs/finetune/youcook2.py --workdir runs/youcook2
-         (after configs/pretrain/valor_groups.py in runs/valor_groups, whose tokenizer it takes)
+         (after configs/pretrain/valor_groups.py in runs/valor_groups, whose tokenizer it uses)
 TINY     mmvideo train configs/finetune/youcook2.py:tiny
-COST     7.0e+17 FLOPs, attention dense (mmvideo plan): 4 minutes of 8 GPUs that do 400 TFLOPs each
-DATA     steps cut out of videos of cooking: 10,337 to train on and 3,492 of validation, on which results are given, by
-         its annotations (a copy is in gingsi/coot-videotext); fewer are left each year, 3,179 of validation in
-         VLM2Vec/YouCook2 on Hugging Face. Manifest: a row a step, "media" its video, "start" and "end" in seconds,
+COST     7.0e+17 FLOPs with dense attention (mmvideo plan): 4 minutes on 8 GPUs at 400 TFLOP/s each
+DATA     steps cut out of cooking videos: 10,337 for training and 3,492 for validation, on which results are reported,
+         by its annotations (a copy is in gingsi/coot-videotext). Fewer remain each year: VLM2Vec/YouCook2 on Hugging
+         Face has 3,179 for validation. Manifest: one row per step, "media" its video, "start" and "end" in seconds,
          "caption" its sentence; splits train, validation.
-PROTOCOL clip retrieval: R@1, R@5, R@10 and median rank over the clips of validation; the best 50 of each query ranked
-         again by the matching head, in rows of their own. BLEU-4, METEOR, ROUGE-L and CIDEr-D of captions written with
-         three beams. What is spoken tells most of a recipe: with it results are of another kind.
+PROTOCOL clip retrieval: R@1, R@5, R@10 and median rank over the validation clips; the best 50 of each query re-ranked
+         by the matching head, in separate rows. BLEU-4, METEOR, ROUGE-L and CIDEr-D of captions decoded with three
+         beams. Speech describes most of a recipe, so results with speech transcripts are not comparable.
 PUBLISHED
-  50.4          VAST, 1.3 B parameters, with what is spoken, text to video, R@1: paper
-  14.0          VAST's ablation, pictures alone; 30.3 with sound, 44.0 with what is spoken: paper, table 7
-  198.8         VAST, CIDEr of captions, with what is spoken: paper; 93.6 by pictures alone (table 7)
-EXPECTS  nothing was trained here at this size
+  50.4          VAST, 1.3 B parameters, with speech transcripts, text to video, R@1: paper
+  14.0          VAST's ablation, video alone; 30.3 with audio, 44.0 with speech transcripts: paper, table 7
+  198.8         VAST, CIDEr of captions, with speech transcripts: paper; 93.6 from video alone (table 7)
+EXPECTS  not trained here at this size
 
 SOURCE   paper: Chen et al. 2023, arXiv 2304.08345. Code: TXH-mercury/VALOR, scripts/finetune_ret.sh, for rate
          and batch; neither has a config for this corpus.
-  tokens        8 frames spread over the clip, 224 pixels, 16 x 16; 10 s of AST's filter banks with 64 bins; 40 pieces.
-  objectives    contrastive between the words and the picture, the sound, and both, with weight 1.5; the next piece;
-                matching of words with their clip against hard mismatches (VAST's, Chen et al. 2023, arXiv 2305.18500).
-  optimiser     AdamW (0.9, 0.98), 2e-5 falling in a straight line, a tenth of it warm-up, weight decay 0.01, clip 5;
-                40 epochs by 64.
+  tokens        8 frames spread over the clip, 224 pixels, 16 x 16; 10 s of AST's filter banks with 64 bins; 40 text
+                tokens.
+  objectives    contrastive between text and video, audio, and both, with weight 1.5; next-token prediction; matching of
+                text with its clip against hard negatives (VAST's, Chen et al. 2023, arXiv 2305.18500).
+  optimiser     AdamW (0.9, 0.98), 2e-5 with linear decay, a tenth of the steps warm-up, weight decay 0.01, gradients
+                clipped to 5; 40 epochs with batch 64.
 
 PAPER AND CODE DISAGREE
   There is no code for this corpus.
 
-DIFFERS HERE The trunk is that of configs/pretrain/valor_groups.py, whose differences hold here too. Sound is shown,
-  what is spoken is not: text is the caption alone. 40 epochs are ours.
+DIFFERS HERE The backbone is that of configs/pretrain/valor_groups.py, whose differences apply here too. The model hears
+  the audio but reads no speech transcript: text is the caption alone. The 40 epochs are our choice.
 """
 
 from mmvideo.evaluation.config import Evaluation
@@ -59,7 +60,7 @@ experiment = Experiment(
             begin=True,
             vocabulary=30_522,
         ),
-        # 1568 + 256 + 40 tokens: a clip a row.
+        # 1568 + 256 + 40 tokens: one clip per row.
         packing=Packing(rows=BATCH, tokens=1864, clips=1),
     ),
     model=Model(

@@ -1,26 +1,26 @@
-"""AST: DeiT-B on overlapping patches of a spectrogram, trained to tell sounds.
+"""AST: DeiT-B on overlapping patches of a spectrogram, trained to classify sounds.
 
 COMMAND  mmvideo train configs/pretrain/ast.py --workdir runs/ast
 TINY     mmvideo train configs/pretrain/ast.py:tiny
-COST     7.6e+18 FLOPs, attention dense (mmvideo plan): 0.7 hours of 8 GPUs that do 400 TFLOPs each
+COST     7.6e+18 FLOPs with dense attention (mmvideo plan): 0.7 hours on 8 GPUs at 400 TFLOP/s each
 DATA     AudioSet, with weights of DeiT-B at 384 pixels from ImageNet
-EXPECTS  44.8 to 45.0 mAP on AudioSet at stride 10, 45.9 with weight averaging, 44.2 at stride 16; with those weights,
-         mixup and the losses of several labels
+EXPECTS  44.8 to 45.0 mAP on AudioSet at stride 10, 45.9 with weight averaging, 44.2 at stride 16; all with those
+         weights, mixup and multi-label losses
 
 SOURCE   paper: Gong et al. 2021, arXiv 2104.01778. Code: YuanGongND/ast, egs/audioset/run.sh,
          src/models/ast_models.py; README for the results.
-  tokens        Kaldi filter banks, 25 ms every 10 ms, 128 bins, 1024 rows, less the mean and by twice the deviation;
-                16 x 16 with stride 10: 101 x 12; SpecAugment of 192 rows and 48 bins.
-  model         12 layers of width 768; a class and a distillation token whose mean is classified; learned positions.
-  optimiser     Adam 1e-5, 5 epochs by 12.
+  tokens        Kaldi filter banks, 25 ms every 10 ms, 128 bins, 1024 rows, minus the mean, divided by twice the
+                standard deviation; 16 x 16 with stride 10: 101 x 12; SpecAugment of 192 rows and 48 bins.
+  model         12 layers of width 768; a class token and a distillation token, whose mean is classified; learned
+                positions.
+  optimiser     Adam 1e-5, 5 epochs with batch 12.
 
 PAPER AND CODE DISAGREE
-  window        Hamming in the paper, Hann in the code: the code's.
+  window        Hamming in the paper, Hann in the code: the code's is used here.
 
-DIFFERS HERE A clip has one label of a kind, so the loss is the cross entropy of one class of 527, where AST's is that
-  of each of them; no mixup of 0.5 and no balanced sampling. The rate falls in a straight line, where AST's is halved
-  from epoch to epoch. A clip of 10 s has 99 steps here; AST fills it up to 101. Weights don't decay,
-  where AST's do by 5e-7.
+DIFFERS HERE A clip has one label of each kind, so the loss is the cross entropy over 527 classes; AST's is binary over
+  each class. No mixup of 0.5 and no balanced sampling. The rate decays linearly; AST's is halved from epoch to epoch. A
+  clip of 10 s has 99 time steps here; AST pads it to 101. There is no weight decay; AST has 5e-7.
 """
 
 from mmvideo.evaluation.config import Evaluation
@@ -33,7 +33,7 @@ from mmvideo.objectives import Classification
 from mmvideo.training.config import Optimizer, Training
 
 BATCH = 12
-EPOCH = 1_950_000 // BATCH  # what is left of AudioSet falls by the year: set it to your own count
+EPOCH = 1_950_000 // BATCH  # AudioSet loses clips each year: set this to your own count
 
 experiment = Experiment(
     name="ast",
@@ -51,7 +51,7 @@ experiment = Experiment(
             mel_mask=48,
         ),
         text=None,
-        # 101 x 12 tokens: a clip a row.
+        # 101 x 12 tokens: one clip per row.
         packing=Packing(rows=BATCH, tokens=1212, clips=1),
     ),
     model=Model(

@@ -1,16 +1,17 @@
 """A folder of clips, with captions or without: pretraining with settings chosen from the clips.
 
-COMMAND  mmvideo data build FOLDER corpora/mine --tokenizer-vocabulary 4000   (only where there are captions)
+COMMAND  mmvideo data build FOLDER corpora/mine --tokenizer-vocabulary 4000   (omit the flag without captions)
          mmvideo train configs/pretrain/folder.py --input.sources.0.path corpora/mine --workdir runs/mine
 DATA     a folder of clips, or one with a manifest and "captions"; any length, size and rate, with video, audio
          or both.
-CHOSEN   seconds of a view, frames, size, tubelets, spectrogram and its mean and deviation, length of captions, room
-         of a row, which modalities are compared, steps: what `choose` names. The run prints each with its reason when
-         it begins, and `mmvideo data advise corpora/mine --recipe pretrain` before. A flag chooses otherwise, and the
-         rest follows it. With an accelerator: --model.size S --input.video.size 128.
-COST     2 CPU cores; not timed whole: 150 steps of about 48 clips for 80 clips of 3 s
-EXPECTS  masked patches and, where clips have two modalities, retrieval between them; labels need no training here:
-         --evaluation.probes label reads them from the features
+CHOSEN   seconds of a view, frames, size, tubelets, spectrogram and its mean and deviation, length of captions,
+         tokens in a row, the modalities to compare, and steps: the fields that `choose` names. The run prints each with
+         its reason when it begins; `mmvideo data advise corpora/mine --recipe pretrain` prints them before. A flag
+         overrides a choice, and the other choices adapt to it. With an accelerator: --model.size S
+         --input.video.size 128.
+COST     2 CPU cores; a whole run was not timed: 150 steps of about 48 clips for 80 clips of 3 s
+EXPECTS  masked patches and, if clips have two modalities, retrieval between them; labels need no training here:
+         --evaluation.probes label fits a probe to the features
 """
 
 from mmvideo.evaluation.config import Evaluation

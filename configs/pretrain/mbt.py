@@ -1,28 +1,30 @@
-"""MBT: two ViT-B for pictures and sound that meet through four bottleneck tokens in the last four layers.
+"""MBT: two ViT-B, for video and audio, joined by four bottleneck tokens in the last four layers.
 
 COMMAND  mmvideo train configs/pretrain/mbt.py --workdir runs/mbt
 TINY     mmvideo train configs/pretrain/mbt.py:tiny
-COST     3.0e+18 FLOPs, attention dense (mmvideo plan): 0.3 hours of 8 GPUs that do 400 TFLOPs each
+COST     3.0e+18 FLOPs with dense attention (mmvideo plan): 0.3 hours on 8 GPUs at 400 TFLOP/s each
 DATA     AudioSet's balanced split, with weights of ViT-B/16 from ImageNet-21k
-EXPECTS  43.9 mAP on AudioSet-mini of both modalities (sound alone 30.9, pictures alone 27.0), with those weights,
-         mixup and the losses of several labels
+EXPECTS  43.9 mAP on AudioSet-mini from both modalities (audio alone 30.9, video alone 27.0), with those weights, mixup
+         and multi-label losses
 
 SOURCE   paper: Nagrani et al. 2021, arXiv 2107.00135. Code: scenic/projects/mbt, configs/audioset/
          balanced_audioset_base.py, and its README for the results.
-  tokens        32 frames, every second of 25 a second, 224 pixels, 2 x 16 x 16; 8 s of 128 mel bins at 100 rows a
-                second, 16 x 16, mean 1.102 and deviation 2.762.
-  model         two encoders of 12 layers of width 768, 12 heads; fusion from layer 8 on through 4 bottlenecks;
-                learned positions, one a token; GELU by tanh, the default of scenic's `nn.gelu`; stochastic depth 0.3,
-                without rescaling what is kept; the mean of the tokens, not normed again.
+  tokens        32 frames, every second frame at 25 per second, 224 pixels, 2 x 16 x 16; 8 s of 128 mel bins at 100 rows
+                per second, 16 x 16, mean 1.102 and deviation 2.762.
+  model         two encoders of 12 layers of width 768, 12 heads; fusion from layer 8 on through 4 bottlenecks; learned
+                positions, one per token; tanh-approximated GELU, the default of scenic's `nn.gelu`; stochastic depth
+                0.3, without rescaling kept layers; the mean of the tokens, without another norm.
   objective     label smoothing 0.3, SpecAugment 1 x 48 bins and 4 x 48 rows.
-  optimiser     momentum 0.9, 0.5 after 2.5 epochs of warm-up, cosine, clipped to 1; 50 epochs of 20,361 clips by 64.
+  optimiser     momentum 0.9, 0.5 after 2.5 epochs of warm-up, cosine, gradients clipped to 1; 50 epochs of 20,361 clips
+                with batch 64.
 
 PAPER AND CODE DISAGREE
-  spectrogram   stored as seconds of 100 x 128 in the code: the code's.
-  result        the first version of the paper has 49.6 where the README has 52.3 (AudioSet-500k, both): the README.
+  spectrogram   stored in one-second blocks of 100 x 128 in the code: the code's is used here.
+  result        the first version of the paper has 49.6, the README 52.3 (AudioSet-500k, both modalities): the README is
+                followed.
 
-DIFFERS HERE A clip has one label of a kind, so the loss is the cross entropy of one class of 527, where MBT's is that
-  of each of them. No mixup of 0.5. Positions of a larger grid are learned from nothing, not tiled from an image's.
+DIFFERS HERE A clip has one label of each kind, so the loss is the cross entropy over 527 classes; MBT's is binary over
+  each class. No mixup of 0.5. Positions of a larger grid are learned from scratch, not tiled from an image's.
 """
 
 from mmvideo.evaluation.config import Evaluation
@@ -43,7 +45,7 @@ experiment = Experiment(
         video=Video(fps=12.5, frames=32, size=224, tubelet=(2, 16, 16), crop_scale=0.57, flip=True, colour=0.4),
         audio=Audio(seconds=8.0, spectrogram=MBT, patch=(16, 16), time_masks=4, time_mask=48, mel_masks=1, mel_mask=48),
         text=None,
-        # 3136 + 400 tokens: a clip a row.
+        # 3136 + 400 tokens: one clip per row.
         packing=Packing(rows=64, tokens=3536, clips=1),
     ),
     model=Model(

@@ -1,30 +1,31 @@
-"""MERLOT-Reserve-style spans: hidden seconds of sound are found again by what is shown, said and heard around them.
+"""MERLOT-Reserve-style spans: masked spans of audio are matched with the frames, text and audio around them.
 
 COMMAND  mmvideo train configs/pretrain/merlot_reserve.py --workdir runs/merlot_reserve
 TINY     mmvideo train configs/pretrain/merlot_reserve.py:tiny
-COST     9.8e+20 FLOPs, attention dense (mmvideo plan): 4 days of 8 GPUs that do 400 TFLOPs each
-DATA     YT-Temporal-1B: frames, sound and transcripts of long videos, 40 s a clip
-EXPECTS  nothing that a change of the style would leave standing: MERLOT Reserve is judged fine-tuned on VCR
+COST     9.8e+20 FLOPs with dense attention (mmvideo plan): 4 days on 8 GPUs at 400 TFLOP/s each
+DATA     YT-Temporal-1B: frames, audio and transcripts of long videos, 40 s per clip
+EXPECTS  no comparable result: MERLOT Reserve is evaluated by fine-tuning on VCR, and this recipe follows only its style
 
 SOURCE   paper: Zellers et al. 2022, arXiv 2201.02639. Code: rowanz/merlot_reserve, pretrain/configs/base.yaml,
          pretrain/pretrain_model.py, pretrain/optimization.py.
-  tokens        8 segments of 5 s: a frame each, and three spans of sound, 60 rows of 64 mel bins at 22,050 Hz (1536
-                every 588); 160 pieces of text; a quarter of the spans hidden.
-  model         Base: 12 layers for frames, 12 for sound, 4 for spans of text, 12 for all together, width 768; rotary
+  tokens        8 segments of 5 s, each with one frame and three spans of audio, 60 rows of 64 mel bins at 22,050 Hz
+                (windows of 1536 samples every 588); 160 text tokens; a quarter of the spans masked.
+  model         Base: 12 layers for frames, 12 for audio, 4 for spans of text, 12 for all together, width 768; rotary
                 positions.
-  objectives    finding hidden spans of sound, frames with their sound, and hidden text, each with a learned scale of
-                100 at most.
-  optimiser     AdamW (0.9, 0.98, 1e-6), 4e-4 after 3,750 steps, cosine to a fiftieth, weight decay 0.1, 750k steps by
-                1024, no clipping.
+  objectives    contrastive matching of masked audio spans, of frames with their audio, and of masked text, each with a
+                learned scale of at most 100.
+  optimiser     AdamW (0.9, 0.98, 1e-6), 4e-4 after 3,750 steps, cosine to a fiftieth, weight decay 0.1, 750k steps with
+                batch 1024, no clipping.
 
 PAPER AND CODE DISAGREE
-  rotary        the released positions are not what the paper writes (a fault, says a comment of its author); here
-                they are those of mmvideo in either case.
+  rotary        the released positions differ from the paper's (a bug, according to a comment of the author); this
+                recipe uses mmvideo's in either case.
 
-DIFFERS HERE A style, not the system. A frame of 256 pixels has 8 x 8 patches of 32 (12 x 20 of 16, pooled by two,
-  there); a span of sound is one token (6 there). Spans of text are not compared: hidden pieces are predicted. Frames
-  are compared with the sound of the whole clip, not of their segment. Hidden spans are answered by a decoder of two
-  layers behind the joint one, in which mask tokens stand there; their partners know the rest of their sound.
+DIFFERS HERE This recipe follows the style, not the system. A frame of 256 pixels has 8 x 8 patches of 32 (in the
+  original 12 x 20 of 16, pooled by two); a span of audio is one token (6 in the original). Spans of text are not
+  compared; masked text tokens are predicted instead. Frames are compared with the audio of the whole clip, not of their
+  segment. A decoder of two layers after the joint encoder predicts the masked spans; in the original, mask tokens are
+  inside the joint encoder. The targets of the spans know the rest of their audio.
 """
 
 from mmvideo.experiment import Experiment
@@ -43,7 +44,7 @@ experiment = Experiment(
         audio=Audio(seconds=40.0, spectrogram=MERLOT_RESERVE, patch=(60, 64)),
         text=Text(length=160, vocabulary=32_000),
         masking=Masking(audio=0.25, audio_kind="time", text=0.25),
-        # 512 + 19 + 160 tokens: a clip a row.
+        # 512 + 19 + 160 tokens: one clip per row.
         packing=Packing(rows=1024, tokens=696, clips=1),
     ),
     model=Model(

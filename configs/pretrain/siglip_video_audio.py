@@ -1,25 +1,27 @@
-"""SigLIP on video and audio: a ViT-B for each of video, sound and text, compared pair by pair with the sigmoid.
+"""SigLIP on video and audio: one ViT-B each for video, audio and text, with the pairwise sigmoid loss.
 
 COMMAND  mmvideo train configs/pretrain/siglip_video_audio.py --workdir runs/siglip_video_audio
 TINY     mmvideo train configs/pretrain/siglip_video_audio.py:tiny
-COST     2.7e+21 FLOPs, attention dense (mmvideo plan): 10 days of 8 GPUs that do 400 TFLOPs each
-DATA     any clips with captions, such as WebVid and AudioCaps: each pair counts the clips that have both sides
-EXPECTS  nothing is published for video and sound; on images mSigLIP has 73.2 on ImageNet at batch 32k, 71.6 at 16k
+COST     2.7e+21 FLOPs with dense attention (mmvideo plan): 10 days on 8 GPUs at 400 TFLOP/s each
+DATA     any clips with captions, such as WebVid and AudioCaps; each pair uses the clips that have both modalities
+EXPECTS  nothing is published for video and audio; on images mSigLIP has 73.2 on ImageNet at batch 32k, 71.6 at 16k
 
 SOURCE   paper: Zhai et al. 2023, arXiv 2303.15343. Code: google-research/big_vision,
          trainers/proj/image_text/siglip.py.
-  model         ViT-B/16 and a text transformer of its size, pictures and sound pooled by attention (MAP)
-                and compared as they are; text is filled up to 64 pieces with its end mark, which all see, and read by
-                its last token and a linear map; GELU by tanh everywhere, as in the code.
-  objective     the sigmoid of every pair of the batch, with t' = log 10 and b = -10 learned; batch 32k, in chunks.
-  optimiser     Adafactor, of which the second moment keeps at most 0.95 of itself; 1e-3, decay 1e-4, clipped to 1.
+  model         ViT-B/16 and a text transformer of the same size. Video and audio are pooled by attention (MAP) and
+                compared without a projection. Text is padded to 64 tokens with its end token, which all tokens attend
+                to, and represented by its last token and a linear layer; tanh-approximated GELU everywhere, as in the
+                code.
+  objective     the sigmoid loss on every pair of the batch, with learned t' (from log 10) and b (from -10); batch 32k,
+                in chunks.
+  optimiser     Adafactor with a second-moment decay of at most 0.95; 1e-3, weight decay 1e-4, gradients clipped to 1.
 
 PAPER AND CODE DISAGREE
-  start         the small example in the code (siglip_lit_coco.py) starts from b = -2.71; the paper's -10 is followed.
+  start         the small example in the code (siglip_lit_coco.py) starts from b = -2.71; the paper's -10 is used here.
 
-DIFFERS HERE What is not of SigLIP is ours: 16 frames at 4 a second in 2 x 16 x 16 tubelets, 10 s of AST's filter
-  banks, three pairs in place of one, half of the video tokens dropped, 64 pieces of 32k, and the optimiser's
-  schedule.
+DIFFERS HERE What SigLIP does not define is our choice: 16 frames at 4 per second in 2 x 16 x 16 tubelets, 10 s of AST's
+  filter banks, three pairs instead of one, half of the video tokens dropped, 64 text tokens of a 32k vocabulary, and
+  the optimiser's schedule.
 """
 
 from mmvideo.experiment import Experiment
@@ -39,7 +41,7 @@ experiment = Experiment(
         audio=Audio(seconds=10.26, spectrogram=AST, patch=(16, 16)),
         text=Text(length=64, fill=True, vocabulary=32_000),
         drop_token=DropToken(video=0.5),
-        # 784 + 512 + 64 tokens: a clip a row.
+        # 784 + 512 + 64 tokens: one clip per row.
         packing=Packing(rows=32_768, tokens=1360, clips=1),
     ),
     model=Model(

@@ -1,26 +1,25 @@
-"""Our own tri-modal recipe: video, sound and text apart, then video with sound, then all, from one forward pass.
+"""Our own tri-modal recipe: separate modalities, then video with audio, then all three, in one forward pass.
 
 COMMAND  mmvideo train configs/pretrain/trimodal.py --workdir runs/trimodal
 TINY     mmvideo train configs/pretrain/trimodal.py:tiny
-COST     4.6e+20 FLOPs, attention dense (mmvideo plan): 39.9 hours of 8 GPUs that do 400 TFLOPs each
-DATA     any clips with captions, most of them with sound; what a clip lacks is left out
-EXPECTS  nothing: it was not trained at this size; configs/quickstart/shapes.py is its small relative, and what that
-         gives stands in experiments/quickstart/
+COST     4.6e+20 FLOPs with dense attention (mmvideo plan): 39.9 hours on 8 GPUs at 400 TFLOP/s each
+DATA     any clips with captions, most of them with audio; missing modalities are left out
+EXPECTS  not trained at this size; configs/quickstart/shapes.py is its small relative, with results in
+         experiments/quickstart/
 
-SOURCE   ours; each choice from a system beside it:
-  stages        8 layers with each modality apart, where pairs are compared (VATT, CLIP); 2 in which video and sound
-                meet, which are compared with text together (VALOR's text with both); 2 of all three, where hidden
-                patches and the next words are told from the others (CAV-MAE, CoCa).
-  sharing       own feed-forwards below the fusion and in it (multiway experts of BEiT-3 and VLMo): attention shared,
-                so that the modalities speak one language, experts apart.
-  blocks        RMS norms, normed queries and keys, SwiGLU, no biases (Gemma, ViT-22B); rotary positions, time in
-                seconds.
-  objectives    sigmoid pairs (SigLIP), masked patches of light masks at a fifth of the weight (CAV-MAE weighs the
-                other way round), captioning at twice it (CoCa).
-  presence      sound is taken from a fifth of the clips and pictures from a tenth, so that one modality is enough.
-  optimiser     Muon, as the quickstart, which needed a third of AdamW's steps there.
+SOURCE   ours; each choice names the system that it comes from:
+  stages        8 layers with separate modalities, after which pairs are compared (VATT, CLIP); 2 in which video and
+                audio fuse, and are compared jointly with text (VALOR's text with both); 2 of all three, where masked
+                patches and next text tokens are predicted from the other modalities (CAV-MAE, CoCa).
+  sharing       separate feed-forwards below and in the fusion layers (multiway experts of BEiT-3 and VLMo); attention
+                is shared, so that the modalities share one representation.
+  blocks        RMSNorm, QK-norm, SwiGLU, no biases (Gemma, ViT-22B); rotary positions, time in seconds.
+  objectives    sigmoid contrastive pairs (SigLIP), lightly masked patches at a fifth of their weight (CAV-MAE weights
+                them the other way round), captioning at twice their weight (CoCa).
+  presence      audio is dropped from a fifth of the clips and video from a tenth, so that one modality is enough.
+  optimiser     Muon, as in the quickstart, where it needed a third of AdamW's steps.
 
-DIFFERS  from the systems named, in that all of it happens at once.
+DIFFERS  from the systems named: it combines all of these choices.
 """
 
 from mmvideo.experiment import Experiment
@@ -36,7 +35,7 @@ experiment = Experiment(
     name="trimodal",
     input=Input(
         sources=(Source("corpora/clips"),),
-        # 4 s of pictures in half-second tubelets; 10 s of sound; clips share rows, so shorter ones cost less.
+        # 4 s of video in half-second tubelets and 10 s of audio; clips share rows, so shorter clips cost less.
         video=Video(fps=4.0, frames=16, size=224, tubelet=(2, 16, 16), crop_scale=0.5, flip=True, colour=0.2),
         audio=Audio(
             seconds=10.26, spectrogram=AST, patch=(16, 16), time_masks=1, time_mask=96, mel_masks=1, mel_mask=24

@@ -1,28 +1,29 @@
-"""VALOR-style groups: captions are compared with, and written from, the picture, the sound, or both.
+"""VALOR-style groups: captions are compared with, and generated from, video, audio, or both.
 
 COMMAND  mmvideo train configs/pretrain/valor_groups.py --workdir runs/valor_groups
 TINY     mmvideo train configs/pretrain/valor_groups.py:tiny
-COST     1.5e+20 FLOPs, attention dense (mmvideo plan): 12.7 hours of 8 GPUs that do 400 TFLOPs each
-DATA     VALOR-1M, WebVid and CC3M: a clip serves the groups that it has
-EXPECTS  on VALOR-32K, R@1 from text, fine-tuned: 55.6 with picture and sound, 41.8 with the picture alone; trained on
-         text and both alone 55.4 and 40.1 (table 8, with CLIP's, AST's and BERT's weights)
+COST     1.5e+20 FLOPs with dense attention (mmvideo plan): 12.7 hours on 8 GPUs at 400 TFLOP/s each
+DATA     VALOR-1M, WebVid and CC3M: a clip serves the groups whose modalities it has
+EXPECTS  on VALOR-32K, R@1 from text, fine-tuned: 55.6 with video and audio, 41.8 with video alone; 55.4 and 40.1 if
+         trained only on text with both (table 8, with CLIP's, AST's and BERT's weights)
 
 SOURCE   paper: Chen et al. 2023, arXiv 2304.08345, tables 8 and 12. Code: TXH-mercury/VALOR, config/
          pretrain-VALOR-base.json, model/pretrain.py.
-  tokens        224 pixels, 16 x 16; AST's filter banks with 64 bins, 512 rows, 16 x 16; 40 pieces of BERT's 30,522.
-  model         Base: encoders of 12 layers of width 768 for each modality, then a multimodal text transformer.
+  tokens        224 pixels, 16 x 16; AST's filter banks with 64 bins, 512 rows, 16 x 16; 40 text tokens of BERT's
+                30,522.
+  model         Base: an encoder of 12 layers of width 768 for each modality, then a multimodal text transformer.
   objectives    contrastive between text and each of the groups, temperature from 0.07, times alpha = 1.5; captioning.
-  optimiser     AdamW (0.9, 0.98), 1e-4 falling in a straight line, a tenth of it warm-up, weight decay 0.01, clip 5,
-                batch 512.
+  optimiser     AdamW (0.9, 0.98), 1e-4 with linear decay, a tenth of the steps warm-up, weight decay 0.01, gradients
+                clipped to 5, batch 512.
 
 PAPER AND CODE DISAGREE
-  frames        1 of pretraining in the paper, 4 in the code's config: the code's.
+  frames        1 in the paper's pretraining, 4 in the code's config: the code's is used here.
   steps         500k at a batch of 1024 in the paper; epochs of three corpora at 512 in the code: the paper's steps
                 and rate, the code's batch.
 
-DIFFERS HERE One transformer: 8 layers of each modality's own, two in which picture and sound meet, two in which a
-  causal text sees both; VALOR has 12 and 12. VALOR compares words with patches one by one, here their means are
-  compared; its captioning predicts masked words, here the next one.
+DIFFERS HERE There is one transformer: 8 layers separate for each modality, two in which video and audio fuse, two in
+  which causal text attends to both; VALOR has 12 and 12. VALOR compares text tokens with patches one by one; here their
+  means are compared. VALOR's captioning predicts masked tokens; here the model predicts the next token.
 """
 
 from mmvideo.experiment import Experiment
@@ -43,7 +44,7 @@ experiment = Experiment(
         ),
         text=Text(length=40, begin=True, vocabulary=30_522),
         modality_dropout=ModalityDropout(groups=("text-video", "text-audio", "text-video+audio")),
-        # 784 + 128 + 40 tokens: a clip a row.
+        # 784 + 128 + 40 tokens: one clip per row.
         packing=Packing(rows=512, tokens=952, clips=1),
     ),
     model=Model(

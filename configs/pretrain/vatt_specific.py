@@ -1,9 +1,9 @@
-"""VATT, modality-specific: a transformer for each of video, waveforms and words, compared in pairs.
+"""VATT, modality-specific: one transformer each for video, waveforms and text, compared in pairs.
 
 COMMAND  mmvideo train configs/pretrain/vatt_specific.py --workdir runs/vatt_specific
 TINY     mmvideo train configs/pretrain/vatt_specific.py:tiny
-COST     8.6e+20 FLOPs, attention dense (mmvideo plan): 3 days of 8 GPUs that do 400 TFLOPs each
-DATA     HowTo100M and AudioSet; AudioSet has no words, so its clips take no part in the pair of video and text
+COST     8.6e+20 FLOPs with dense attention (mmvideo plan): 3 days on 8 GPUs at 400 TFLOP/s each
+DATA     HowTo100M and AudioSet; AudioSet has no text, so its clips take no part in the video-text pair
 EXPECTS  fine-tuned: Kinetics-400 79.6 top-1 (video Base), AudioSet 39.4 mAP; zero-shot MSR-VTT text to video 29.7
          R@10
 
@@ -13,12 +13,12 @@ SOURCE   paper: Akbari et al. 2021, arXiv 2104.11178, tables 1, 2 and 4. Code: g
                 the rest      as vatt_agnostic.py, where the source of each number stands.
 
 PAPER AND CODE DISAGREE
-  warm-up       10k steps in the paper, 5k in the code: the code's.
-  schedule      a quarter of a cosine in the paper; half of one from 1e-4 to 5e-5 in the code: the code's.
+  warm-up       10k steps in the paper, 5k in the code: the code's is used here.
+  schedule      a quarter of a cosine in the paper; half of one from 1e-4 to 5e-5 in the code: the code's is used here.
 
-DIFFERS HERE As vatt_agnostic.py says. And the width is that of the one trunk: the text transformer is 768 wide with
-  12 heads, where VATT's Small is 512 wide with 8 and has T5's relative positions. VATT's Medium-Base-Small, whose
-  GFLOPs its table 5 gives, has three widths; tests/cost_model counts it as three models.
+DIFFERS HERE As in vatt_agnostic.py. In addition, all modalities have the width of the one backbone: the text
+  transformer is 768 wide with 12 heads; VATT's Small is 512 wide with 8 heads and has T5's relative positions. VATT's
+  Medium-Base-Small, whose GFLOPs are in its table 5, has three widths; tests/cost_model counts it as three models.
 """
 
 from mmvideo.experiment import Experiment
@@ -36,7 +36,7 @@ experiment = Experiment(
         audio=Audio(seconds=3.2, waveform=128, sample_rate=48000),
         text=Text(length=16, captions=4, vocabulary=2**16),
         drop_token=DropToken(video=0.5, audio=0.5),
-        # 784 + 600 + 4 x 16 tokens: a clip a row.
+        # 784 + 600 + 4 x 16 tokens: one clip per row.
         packing=Packing(rows=2048, tokens=1448, clips=1),
     ),
     model=Model(

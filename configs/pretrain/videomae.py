@@ -2,27 +2,28 @@
 
 COMMAND  mmvideo train configs/pretrain/videomae.py --workdir runs/videomae
 TINY     mmvideo train configs/pretrain/videomae.py:tiny
-COST     3.9e+19 FLOPs, attention dense (mmvideo plan): 3.4 hours of 8 GPUs that do 400 TFLOPs each
+COST     3.9e+19 FLOPs with dense attention (mmvideo plan): 3.4 hours on 8 GPUs at 400 TFLOP/s each
 DATA     Kinetics-400, no labels
 EXPECTS  fine-tuned on Kinetics-400 after 800 epochs: 80.0 top-1 (16 frames, 5 x 3 views)
 
 SOURCE   paper: Tong et al. 2022, arXiv 2203.12602. Code: MCG-NJU/VideoMAE, scripts/kinetics/
          videomae_vit_base_patch16_224_tubemasking_ratio_0.9_epoch_800/pretrain.sh, run_mae_pretraining.py,
          engine_for_pretraining.py.
-  tokens        16 frames, every fourth of 30 a second, 224 pixels, 2 x 16 x 16; nine tenths of the tubes hidden.
-  model         12 layers of width 768, biases of queries and values only, no class token, a fixed sinusoid over the
-                flat sequence; the decoder has 4 layers of half the width and 6 heads.
-  objective     squared error of the hidden cubes, of pixels in [0, 1], each colour of a cube less its own mean and by
-                its own deviation (of the unbiased variance, 1e-6 added to the root).
-  optimiser     AdamW (0.9, 0.95), weight decay 0.05, 1.5e-4 for each 256 clips, 40 epochs of warm-up, cosine to 1e-5
-                for each 256, no clipping; 800 epochs of about 240k clips by 2048 (64 GPUs by 32).
+  tokens        16 frames, every fourth frame at 30 per second, 224 pixels, 2 x 16 x 16; nine tenths of the tubes
+                masked.
+  model         12 layers of width 768, biases on queries and values only, no class token, fixed sinusoidal positions
+                over the flat sequence; the decoder has 4 layers of half the width and 6 heads.
+  objective     squared error of the masked cubes. Pixels are in [0, 1]; each colour channel of a cube is normalised by
+                its own mean and standard deviation (from the unbiased variance, with 1e-6 added to the root).
+  optimiser     AdamW (0.9, 0.95), weight decay 0.05, 1.5e-4 per 256 clips, 40 epochs of warm-up, cosine to 1e-5 per
+                256, no gradient clipping; 800 epochs of about 240k clips with batch 2048 (64 GPUs with 32 each).
 
 PAPER AND CODE DISAGREE
-  normalisation the paper speaks of a cube's pixels; the code takes each colour on its own, and the unbiased variance:
-                the code's.
+  normalisation the paper normalises over a cube's pixels; the code normalises each colour channel separately, with the
+                unbiased variance: the code's is used here.
 
-DIFFERS HERE What the encoder sees is in [-1, 1], not less ImageNet's mean and by its deviation, and crops keep half
-  of the area or more (multi-scale crops there).
+DIFFERS HERE The encoder's input is in [-1, 1], not normalised by ImageNet's mean and deviation. Crops keep at least
+  half of the area; the original uses multi-scale crops.
 """
 
 from mmvideo.evaluation.config import Evaluation
@@ -44,7 +45,7 @@ experiment = Experiment(
         audio=None,
         text=None,
         masking=Masking(video=0.9, video_kind="tube"),
-        # 8 x 20 of 1568 tokens are encoded: a clip a row.
+        # 8 x 20 of 1568 tokens are encoded: one clip per row.
         packing=Packing(rows=BATCH, tokens=160, clips=1),
     ),
     model=Model(

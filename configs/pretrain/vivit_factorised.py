@@ -2,21 +2,23 @@
 
 COMMAND  mmvideo train configs/pretrain/vivit_factorised.py --workdir runs/vivit_factorised
 TINY     mmvideo train configs/pretrain/vivit_factorised.py:tiny
-COST     1.1e+19 FLOPs, attention dense (mmvideo plan): 1 hour of 8 GPUs that do 400 TFLOPs each
+COST     1.1e+19 FLOPs with dense attention (mmvideo plan): 1 hour on 8 GPUs at 400 TFLOP/s each
 DATA     Kinetics-400, with weights of ViT-B/16 from ImageNet-21k (tubelets from them: the central frame)
 EXPECTS  78.8 top-1 on Kinetics-400, 43.7 on Epic Kitchens (4 x 3 views)
 
 SOURCE   paper: Arnab et al. 2021, arXiv 2103.15691, model 2. Code: scenic/projects/vivit, configs/kinetics400/
          vivit_base_factorised_encoder.py.
-  tokens        32 frames, every second of 25 a second, 224 pixels, 2 x 16 x 16.
-  model         12 layers of width 768 in space and 4 in time, a class token in each, learned positions, one a cell
-                of a step and one a step, GELU by tanh, the default of scenic's `nn.gelu`: 115.1 M parameters, 284.4 G
-                multiply-adds (table 2; half of the FLOPs here).
-  optimiser     momentum 0.9, 0.05 after 2.5 epochs of warm-up, cosine, clipped to 1; 30 epochs of 214,834 clips by 64.
+  tokens        32 frames, every second frame at 25 per second, 224 pixels, 2 x 16 x 16.
+  model         12 layers of width 768 in space and 4 in time, a class token in each, learned positions, one per cell of
+                a time step and one per time step, tanh-approximated GELU, the default of scenic's `nn.gelu`: 115.1 M
+                parameters, 284.4 G multiply-adds (table 2; half of the FLOPs here).
+  optimiser     momentum 0.9, 0.05 after 2.5 epochs of warm-up, cosine, gradients clipped to 1; 30 epochs of 214,834
+                clips with batch 64.
 
 PAPER AND CODE DISAGREE
-  optimiser     0.1 in the paper, for all its models on Kinetics; 0.05 in the code of this one: the code's.
-  data          about 267k clips in the paper, 214,834 to train on in the code: the code's.
+  optimiser     a rate of 0.1 in the paper, for all its models on Kinetics; 0.05 in the code of this one: the code's is
+                used here.
+  data          about 267k clips in the paper, 214,834 for training in the code: the code's is used here.
 
 DIFFERS HERE Crops scale by area; the code jitters the scale between 0.9 and 1.33.
 """
@@ -38,7 +40,7 @@ experiment = Experiment(
         video=Video(fps=12.5, frames=32, size=224, tubelet=(2, 16, 16), crop_scale=0.57, flip=True, colour=0.4),
         audio=None,
         text=None,
-        # 16 x 14 x 14 tokens: a clip a row.
+        # 16 x 14 x 14 tokens: one clip per row.
         packing=Packing(rows=64, tokens=3136, clips=1),
     ),
     model=Model(

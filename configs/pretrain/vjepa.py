@@ -1,28 +1,29 @@
-"""V-JEPA 2: ViT-L predicts the features that its own average has of hidden blocks of a clip.
+"""V-JEPA 2: ViT-L predicts the features that its moving average computes for masked blocks of a clip.
 
 COMMAND  mmvideo train configs/pretrain/vjepa.py --workdir runs/vjepa
 TINY     mmvideo train configs/pretrain/vjepa.py:tiny
-COST     1.9e+21 FLOPs, attention dense (mmvideo plan): 7 days of 8 GPUs that do 400 TFLOPs each
+COST     1.9e+21 FLOPs with dense attention (mmvideo plan): 7 days on 8 GPUs at 400 TFLOP/s each
 DATA     Kinetics-710, Something-Something v2 and HowTo100M, in shares of 0.335, 0.1 and 0.565
-EXPECTS  the released models are larger and trained on: 77.3 top-1 on Something-Something v2 by a probe of ViT-g at
-         384 pixels; of this size nothing is stated here
+EXPECTS  the released models are larger and trained for longer: 77.3 top-1 on Something-Something v2 by a probe on ViT-g
+         at 384 pixels; for this size there is no figure
 
 SOURCE   code: facebookresearch/vjepa2, configs/train/vitl16/pretrain-256px-16f.yaml. Paper: Assran et al. 2025, arXiv
          2506.09985; objective and masks: Bardes et al. 2024, arXiv 2404.08471, section 3.
-  tokens        16 frames at 4 a second, 256 pixels, 2 x 16 x 16; crops of 0.3 of the area or more, of aspect 0.75
-                to 1.35; blocks hidden in all steps: 8 of 0.15 or 2 of 0.7 of the picture, about 0.9 of it in all.
-  model         24 layers of width 1024, 16 heads; rotary positions of cells in time and space; predictor of 12
+  tokens        16 frames at 4 per second, 256 pixels, 2 x 16 x 16; crops of at least 0.3 of the area, with aspect 0.75
+                to 1.35; blocks masked in all time steps: 8 of 0.15 or 2 of 0.7 of the frame, about 0.9 of it in all.
+  model         24 layers of width 1024, 16 heads; rotary positions of patch cells in time and space; a predictor of 12
                 layers, width 384, 12 heads.
-  objective     absolute error of normalised features of the average (0.99925).
-  optimiser     AdamW, weight decay 0.04, 5.25e-4 held after 12k steps (40 x 300) of warm-up; 128 GPUs by 24 clips.
+  objective     absolute error of the normalised features of the moving average (0.99925).
+  optimiser     AdamW, weight decay 0.04, 5.25e-4 held after 12k steps (40 x 300) of warm-up; 128 GPUs with 24 clips
+                each.
 
 PAPER AND CODE DISAGREE
-  length        the config's 10 epochs of 300 steps are one job of many; 240k steps stand for its part at a constant
-                rate, and are ours: set them to your own.
+  length        the config's 10 epochs of 300 steps are one job of many. The 240k steps here stand for the part at a
+                constant rate and are our choice: set your own.
 
-DIFFERS HERE A clip hides either small or large blocks each time it comes, exactly 0.9; V-JEPA predicts both from each
-  clip, and what their union leaves varies. The warm-up starts from 0, V-JEPA's from 1e-4. The part at 64 frames, in
-  which the rate falls, is left out.
+DIFFERS HERE Each time a clip is used, either small or large blocks are masked, exactly 0.9; V-JEPA predicts both from
+  each clip, and the unmasked share varies. The warm-up starts from 0; V-JEPA's starts from 1e-4. The final part at 64
+  frames, in which the rate decays, is left out.
 """
 
 from mmvideo.evaluation.config import Evaluation
@@ -54,7 +55,7 @@ experiment = Experiment(
         audio=None,
         text=None,
         masking=Masking(video=0.9, video_kind="blocks"),
-        # 8 x 26 of 2048 tokens are encoded: a clip a row.
+        # 8 x 26 of 2048 tokens are encoded: one clip per row.
         packing=Packing(rows=24 * 128, tokens=208, clips=1),
     ),
     model=Model(

@@ -1,12 +1,12 @@
 """Sounding shapes, fine-tuned from the quickstart's pretraining: classes, captions and retrieval from one model.
 
 COMMAND  mmvideo train configs/quickstart/finetune.py --workdir runs/quickstart_finetuned
-DATA     as configs/quickstart/shapes.py, whose run in runs/quickstart this one starts from
+DATA     as for configs/quickstart/shapes.py, from whose run in runs/quickstart this one starts
 COST     2 CPU cores, 3 minutes
 
-The trunk goes on from the pretrained one, with text made causal, so that it can be written; pictures and sound never
-see the caption that names what they show. New heads tell the motion (picture alone), melody and instrument (sound
-alone), and whether motion and melody agree (only both together tell).
+The backbone starts from the pretrained one. Text becomes causal, so that the model can generate it; video and audio
+never attend to the caption that describes them. New heads classify the motion (from video alone), melody and instrument
+(from audio alone), and whether motion and melody agree (which needs both).
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
-"""The embedded film, animations and sounds together: a corpus in which most clips lack something.
+"""The embedded film, animations and sounds together: a corpus in which most clips lack a modality.
 
-The film has picture, sound and words; the animations have no sound; the sounds have no picture.
-Each objective counts the clips that have what it needs.
+The film has video, audio and text; the animations have no audio; the sounds have no video. Each objective uses the
+clips that have the modalities it needs.
 
 COMMAND  mmvideo train configs/quickstart/samples.py --workdir runs/samples
 """

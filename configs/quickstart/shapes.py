@@ -1,4 +1,4 @@
-"""Sounding shapes, pretrained on video, sound and text: what tools/quickstart.sh runs.
+"""Sounding shapes, pretrained on video, audio and text; tools/quickstart.sh runs this recipe.
 
 COMMAND  mmvideo train configs/quickstart/shapes.py --workdir runs/quickstart
 DATA     mmvideo data shapes corpora/quickstart/clips --train 3000 --test 256 --difficulty 0.1
@@ -18,9 +18,9 @@ experiment = Experiment(
     name="quickstart",
     input=Input(
         sources=(Source("corpora/quickstart/shapes"),),
-        # Two seconds of 64 × 64 pixels at 4 frames a second: 4 × 4 × 4 tubelets of half a second.
+        # Two seconds of 64 × 64 pixels at 4 frames per second: 4 × 4 × 4 tubelets of half a second each.
         video=Video(fps=4.0, frames=8, size=64, tubelet=(2, 16, 16)),
-        # 64 mel bins every 20 ms: 5 × 2 patches of two fifths of a second.
+        # 64 mel bins every 20 ms: 5 × 2 patches of 0.4 s each.
         audio=Audio(
             seconds=2.0,
             spectrogram=Spectrogram(
@@ -29,14 +29,14 @@ experiment = Experiment(
             patch=(20, 32),
         ),
         text=Text(length=32),
-        # Light masks: the contrastive objective sees the same tokens, and a shape is a few patches wide.
+        # Light masks, because the contrastive objective sees the same tokens and a shape is only a few patches wide.
         masking=Masking(video=0.25, video_kind="random", audio=0.4, text=0.1),
         packing=Packing(rows=16, tokens=144, clips=3),
     ),
-    # Each modality by itself for three layers, where the contrastive objective compares them; then all together.
+    # Three layers with separate modalities, which the contrastive objective compares; then all modalities together.
     model=Model(size="nano", fusion=Fusion("mid", layer=3), compute="float32", decoder=Decoder(1, 64, 4)),
     objectives={
-        # Pictures are the hardest to tell apart, so their pairs weigh most.
+        # Videos are the hardest to distinguish, so their pairs have the largest weight.
         "contrastive": Contrastive(pairs=("video-text", "audio-text", "video-audio"), pair_weights=(2.0, 1.0, 1.5)),
         "masked_patches": MaskedPatches(weight=0.2),
         "masked_text": MaskedText(weight=0.1),

@@ -139,8 +139,8 @@ def cav_mae() -> Pairs:
     patch = golden.out["sound_patches"][:, orders["audio"]].reshape(1, -1, 16, 16).swapaxes(2, 3).reshape(1, -1, 256)
     return {
         "joint pass": (joint, np.concatenate([wanted[:, 8:], wanted[:, :8]], axis=1)),
-        "pass alone, pictures": (apart[:, :2], golden.out["picture"]),
-        "pass alone, sound": (apart[:, 2:], golden.out["sound"]),
+        "pass alone, video": (apart[:, :2], golden.out["picture"]),
+        "pass alone, audio": (apart[:, 2:], golden.out["sound"]),
         "pixels": (told["video"], golden.out["picture_patches"][:, orders["video"]]),
         "spectrogram": (told["audio"], patch),
     }
