@@ -1,12 +1,12 @@
-"""AudioMAE: patches of a spectrogram and their stride, how many are hidden, and along which axis.
+"""AudioMAE: spectrogram patches and their stride, masking ratio, and masking axis.
 
 COMMAND  mmvideo ablate experiments/audiomae --tier toy
 COST     toy: 2 CPU cores, 30 minutes (11 cells, 3 seeds); paper: `--tier paper` plans it
-EXPECTS  hiding most patches, any of them, beats hiding whole times or frequencies; overlapping patches gain nothing
+EXPECTS  masking most patches at random beats masking whole time steps or frequencies; overlapping patches do not help
 
-SOURCE   Huang et al. 2022, arXiv 2207.06405, table 1; ratio by kind is published as a figure, of which the best is
-         known.
-FIXED    paper: configs/pretrain/audiomae.py, then configs/finetune/audioset.py. Toy: sound of plain shapes, 100 rows of
+SOURCE   Huang et al. 2022, arXiv 2207.06405, table 1; the ratio for each kind of mask is published as a figure, of
+         which only the best value is known.
+FIXED    paper: configs/pretrain/audiomae.py, then configs/finetune/audioset.py. Toy: audio of plain shapes, 100 rows of
          64 bins in 8 x 8 patches, an encoder of 3 layers; then probes of melody and instrument (16 classes) on frozen
          features.
 """
@@ -157,7 +157,7 @@ MAP = (Metric("mAP", "classification", "events/mAP"),)
 
 
 def started(axis: str, rows: dict[str, str], fields: dict[str, dict] = PATCHES) -> Axis:
-    """Fine-tunings from shared pretrainings, by name, with what of theirs fine-tuning must have too."""
+    """Fine-tunings from shared pretrainings, by name, with the settings that both must have."""
     return Axis(
         axis,
         tuple(

@@ -4,12 +4,12 @@ COMMAND  mmvideo data shapes corpora/compare/clips --train 6000 --test 800 --siz
          mmvideo data build corpora/compare/clips corpora/compare/shapes --tokenizer-vocabulary 256
          python experiments/baselines/compare.py
 COST     2 CPU cores, half an hour
-EXPECTS  table.md, results.json and plot.png in this folder: the transformer is first on `joint` and on retrieval
+EXPECTS  table.md, results.json and plot.png in this folder: the transformer is best on `joint` and on retrieval
 
-Two suites. In `joint` the clips have picture and sound: captions would tell the answer. In `retrieval` they have
-captions as well, and the contrastive objective is added. Within a suite every model sees the same streams of clips,
-learns the same objectives with the same optimiser, and is trained by the same trainer until it has used as many FLOPs
-as the others, forward and backward, as `mmvideo plan` counts them.
+There are two suites. In `joint` the clips have video and audio but no captions, which would give away the answer. In
+`retrieval` they also have captions, and the contrastive objective is added. Within a suite every model sees the same
+streams of clips, learns the same objectives with the same optimiser, and is trained by the same trainer until it has
+used as many FLOPs as the others, forward and backward, as `mmvideo plan` counts them.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ MODELS = {
 
 
 SUITES = {"joint": 240, "retrieval": 500}
-"""Steps of the transformer in each suite; those of the others follow from its FLOPs."""
+"""Steps of the transformer in each suite; its FLOPs determine the steps of the other models."""
 
 
 def recipe(suite: str, name: str, corpus: str, steps: int) -> Experiment:
-    """The experiment of a model; within a suite only model and steps differ."""
+    """Return the experiment of a model; within a suite only model and steps differ."""
     words = suite == "retrieval"
     contrastive = Contrastive(pairs=PAIRS, pair_weights=(2.0, 1.0, 1.0), width=64)
     sound = Spectrogram(kind="log_mel", window_seconds=0.04, hop_seconds=0.02, bins=64, mean=-1.1, deviation=1.5)
@@ -84,7 +84,7 @@ def recipe(suite: str, name: str, corpus: str, steps: int) -> Experiment:
 
 
 def measured(suite: str, workdir: Path) -> dict[str, float]:
-    """Held-out accuracies or recalls of a run."""
+    """Return the held-out accuracies or recalls of a run."""
     if suite == "joint":
         losses = json.loads((workdir / "evals" / "losses.json").read_text())["metrics"]
         return {label: losses[f"{label}/accuracy"] for label in ("joint", "visual", "audio")}
@@ -97,7 +97,7 @@ def measured(suite: str, workdir: Path) -> dict[str, float]:
 
 
 def curve(workdir: Path, flops: float) -> list[tuple[float, float]]:
-    """FLOPs spent and accuracy on `joint` in training, line by line."""
+    """Return FLOPs spent and accuracy on `joint` during training, one entry per log line."""
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return [(line["step"] * flops, line["train/joint/accuracy"]) for line in lines if "train/joint/accuracy" in line]
 
@@ -114,7 +114,7 @@ COLUMNS = {
 
 
 def table(suite: str, results: dict[str, dict]) -> str:
-    """The results of a suite as Markdown."""
+    """Return the results of a suite as Markdown."""
     head = [suite, "parameters", "TFLOPs", "steps", *COLUMNS[suite].values()]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for name, found in results.items():
@@ -124,7 +124,7 @@ def table(suite: str, results: dict[str, dict]) -> str:
 
 
 def draw(results: dict[str, dict[str, dict]], path: Path) -> None:
-    """Accuracy on `joint` against FLOPs spent, and what retrieval finds at the end."""
+    """Plot accuracy on `joint` against FLOPs spent, and the final retrieval results."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -151,7 +151,7 @@ def draw(results: dict[str, dict[str, dict]], path: Path) -> None:
 
 
 def compare(suite: str, corpus: str, steps: int, workdirs: Path) -> dict[str, dict]:
-    """Trains every model of a suite with the FLOPs that the transformer needs for so many steps."""
+    """Train every model of a suite with the FLOPs that the transformer needs for this many steps."""
     plans = {name: plan(recipe(suite, name, corpus, steps)) for name in MODELS}
     budget, results = steps * plans["transformer"].run.flops, {}
     for name, planned in plans.items():

@@ -1,13 +1,13 @@
-"""CAV-MAE: how much comparing picture and sound weighs beside predicting what is hidden, and what is hidden.
+"""CAV-MAE: the weight of the contrastive loss beside masked prediction, and the mask.
 
 COMMAND  mmvideo ablate experiments/cav_mae --tier toy
 COST     toy: 2 CPU cores, 40 minutes (10 cells, 3 seeds); paper: `--tier paper` plans it
-EXPECTS  more weight on comparing finds more sounds of pictures; no ordering is published that was read
+EXPECTS  a larger contrastive weight improves audio retrieval from video; no published ordering was read
 
-SOURCE   Gong et al. 2023, arXiv 2210.07839; the axes are those of its README's checkpoints. The numbers of its tables
+SOURCE   Gong et al. 2023, arXiv 2210.07839; the axes are those of its README's checkpoints. The values of its tables
          were not found, so the orderings are ours.
-FIXED    paper: configs/pretrain/cav_mae.py, zero-shot between picture and sound on VGGSound. Toy: plain shapes, two
-         layers for each modality and one shared with norms of their own, both objectives of the base.
+FIXED    paper: configs/pretrain/cav_mae.py, zero-shot retrieval between video and audio on VGGSound. Toy: plain shapes,
+         two layers for each modality and one shared layer with separate norms, both objectives of the base.
 """
 
 import dataclasses
@@ -48,7 +48,7 @@ TOY = toy(
     },
     fusion=Fusion("mid", 2),
     config=toy_input(
-        # Patches of 8 pixels and of 8 x 16: enough of them that three of four can be hidden.
+        # Patches of 8 pixels and of 8 x 16, so that enough remain when three of four are masked.
         video=Video(fps=12.0, frames=24, size=32, tubelet=(8, 8, 8)),
         audio=Audio(seconds=2.0, spectrogram=LOG_MEL, patch=(8, 16)),
         masking=Masking(video=0.75, video_kind="random", audio=0.75),

@@ -1,12 +1,14 @@
-"""CoCa: comparing clips with captions, writing captions, or both, with which weights, and where text meets pictures.
+"""CoCa: contrastive loss, captioning, or both; their weights; and the layer where text attends to frames.
 
 COMMAND  mmvideo ablate experiments/coca --tier toy
 COST     toy: 2 CPU cores, 35 minutes (7 cells, 3 seeds); paper: `--tier paper` plans it
-EXPECTS  both losses together find more than comparing alone; twice the weight on captions no worse than the contrary
+EXPECTS  both losses together retrieve better than the contrastive loss alone; twice the weight on captioning is no
+         worse than the opposite
 
 SOURCE   Yu et al. 2022, arXiv 2205.01917, table 8.
-FIXED    paper: configs/pretrain/coca_video.py, zero-shot on MSR-VTT in place of ImageNet. Toy: pictures and captions of
-         plain shapes, 4 layers; retrieval, and how many pieces of held-out captions are predicted from the clip.
+FIXED    paper: configs/pretrain/coca_video.py, zero-shot on MSR-VTT instead of ImageNet. Toy: frames and captions of
+         plain shapes, 4 layers; retrieval, and the share of the text tokens of held-out captions that are predicted
+         from the clip.
 """
 
 import dataclasses
@@ -25,7 +27,7 @@ TABLE = "CoCa, table 8"
 
 
 def alone(name: str) -> Change:
-    """One of the two objectives by itself."""
+    """Keep one of the two objectives."""
 
     def change(experiment: Experiment) -> Experiment:
         return dataclasses.replace(experiment, objectives={name: experiment.objectives[name]})
@@ -37,7 +39,7 @@ OBJECTIVE = named("objective", {"contrastive": alone("contrastive"), "captioning
 
 
 def ratios() -> Axis:
-    """Weight of captioning to that of comparing."""
+    """Set the ratio of the captioning weight to the contrastive weight."""
     return named(
         "captioning : contrastive",
         {
@@ -65,7 +67,7 @@ PUBLISHED = {
 
 
 def claims(found: str) -> dict[str, tuple[Claim, ...]]:
-    """What the table says of zero-shot retrieval, for which ImageNet stands there."""
+    """Published zero-shot results; the table measures them on ImageNet."""
     ratio = "captioning : contrastive"
     return {
         "objective": (
@@ -139,7 +141,7 @@ BASE = dataclasses.replace(
         RECIPE.evaluation, sources=(Source("corpora/msrvtt", "test"),), tasks=("retrieval", "captioning")
     ),
 )
-# Of captioning alone nothing can be retrieved, of comparing alone nothing written.
+# A model without the contrastive loss cannot retrieve, and one without captioning cannot generate.
 BASE = override(BASE, {"evaluation.tasks": None, "evaluation.losses": False})
 METRICS = (Metric("R@1", "retrieval", "text_to_video/r@1"), Metric("CIDEr-D", "captioning", "cider_d"))
 

@@ -2,12 +2,12 @@
 
 COMMAND  bash tools/quickstart.sh
          python experiments/finetuning/compare.py
-COST     2 CPU cores, 20 minutes behind the quickstart
-EXPECTS  table.md and results.json in this folder: pretrained is better at classes, retrieval and captions
+COST     2 CPU cores, 20 minutes after the quickstart
+EXPECTS  table.md and results.json in this folder: pretraining improves classification, retrieval and captions
 
-Both begin at `configs/quickstart/finetune.py` and take the same steps over the same clips in the same order, with the
-same optimiser; they differ in `training.init_from` alone. A seed decides the new parameters and the order of clips.
-Held out are the quickstart's 256 test clips.
+Both use `configs/quickstart/finetune.py` and train for the same steps on the same clips in the same order with the same
+optimiser; only `training.init_from` differs. A seed determines the new parameters and the order of clips. The held-out
+clips are the quickstart's 256 test clips.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ MEASURED = {
     "captions: colour, shape, motion right": ("captioning", "facts/colour+shape+motion"),
     "captions: CIDEr-D": ("captioning", "cider_d"),
 }
-"""What stands in the table: the evaluation and the metric of each line."""
+"""Rows of the table: the evaluation and the metric of each."""
 
 
 def recipe(pretrained: str | None, seed: int, steps: int) -> Experiment:
-    """The fine-tuning of a seed, from a run or from scratch."""
+    """Return the fine-tuning of a seed, from a run or from scratch."""
     base = load_experiment(RECIPE)
     training = dataclasses.replace(base.training, steps=steps, save_every=steps, seed=seed, init_from=pretrained)
     return dataclasses.replace(
@@ -51,7 +51,7 @@ def recipe(pretrained: str | None, seed: int, steps: int) -> Experiment:
 
 
 def measured(workdir: Path) -> dict[str, float]:
-    """The lines of the table for one run."""
+    """Return the rows of the table for one run."""
     evaluations = {
         name: json.loads((workdir / "evals" / f"{name}.json").read_text())["metrics"]
         for name in {evaluation for evaluation, _ in MEASURED.values()}
@@ -60,7 +60,7 @@ def measured(workdir: Path) -> dict[str, float]:
 
 
 def interval(values: list[float]) -> tuple[float, float]:
-    """Mean and half of its 95 % interval over seeds, by Student's t; not a number for a single seed."""
+    """Return the mean and half of its 95 % interval over seeds, by Student's t; NaN for a single seed."""
     if len(values) < 2:
         return float(np.mean(values)), math.nan
     spread = np.std(values, ddof=1) / math.sqrt(len(values))
@@ -68,7 +68,7 @@ def interval(values: list[float]) -> tuple[float, float]:
 
 
 def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
-    """Means over seeds with their intervals, and the difference of runs of one seed."""
+    """Return means over seeds with their intervals, and the paired differences within seeds."""
     lines = ["| held out | pretrained | from scratch | difference |", "|---|---|---|---|"]
     for line in MEASURED:
         pairs = [(run["pretrained"][line], run["scratch"][line]) for run in results.values()]

@@ -1,19 +1,20 @@
-"""MBT: where pictures and sound meet, through what, with how many tokens, and what each of them brings.
+"""MBT: fusion layer, kind of fusion, number of bottleneck tokens, and the gain of each modality.
 
 COMMAND  mmvideo ablate experiments/mbt --tier toy
 COST     toy: 2 CPU cores, 40 minutes (12 cells, 3 seeds); paper: `--tier paper` plans it
-EXPECTS  fusion in the middle above fusion from the first layer on and above none, bottlenecks no worse than attention
-         over everything, and their number of little weight
+EXPECTS  fusion in the middle beats fusion from the first layer on and no fusion; bottlenecks are no worse than
+         attention over all tokens; their number matters little
 
-SOURCE   Nagrani et al. 2021, arXiv 2107.00135, whose figures of fusion were not read. That fusion in the middle beats
-         both ends, and that bottlenecks do no worse than attention over all at any layer, stands in its authors' post
-         of 15 March 2022 on the Google Research blog; what is claimed beyond that is expected here. Code:
-         scenic/projects/mbt, whose README has the numbers of the modalities.
+SOURCE   Nagrani et al. 2021, arXiv 2107.00135, whose figures on fusion were not read. The authors' post of 15 March
+         2022 on the Google Research blog says that fusion in the middle beats both ends, and that bottlenecks are no
+         worse than attention over all tokens at any layer. Claims beyond that are our own expectation. Code:
+         scenic/projects/mbt, whose README has the results of the modalities.
 FIXED    paper: configs/pretrain/mbt.py. Toy: plain sounding shapes, 3 layers of width 96, weights unshared as in MBT.
-         What is learned is whether movement and melody agree (`joint`), which neither picture nor sound tells alone,
-         and beside it what each of them shows (`visual`, `audio`).
-CHANGED  2026-11-26, after 18 runs: fusion began in the last of the three layers, where a bottleneck passes nothing on,
-         since what it gathers in a layer is read in the next. It begins in the second now, and the runs were made anew.
+         The labels are whether motion and melody agree (`joint`), which neither video nor audio tells alone, and what
+         each modality shows (`visual`, `audio`).
+CHANGED  2026-11-26, after 18 runs: fusion began in the last of the three layers, where a bottleneck has no effect,
+         because tokens read in the next layer what it collects in this one. Fusion now begins in the second layer, and
+         the runs were repeated.
 """
 
 import dataclasses
@@ -34,7 +35,7 @@ UNSHARED = Sharing(apart="nothing", fused="nothing")
 
 
 def only(modality: str):
-    """A run that is trained on one modality; labels that it can't tell are asked all the same."""
+    """Train on one modality, with all labels, including those that this modality does not determine."""
 
     def change(experiment: Experiment) -> Experiment:
         other = {"video": "audio", "audio": "video"}[modality]
@@ -54,7 +55,7 @@ MAP = (Metric("mAP", "classification", "classification/mAP"),)
 
 
 def fusion_claims(metric: str, last: str, middle: str) -> tuple[Claim, ...]:
-    """What the figure of fusion layers and kinds says; fusion from the last layer's end on is none."""
+    """Claims about fusion layers and kinds; a fusion layer after the last layer means no fusion."""
     return (
         Claim(
             "bottlenecks in the last layers beat late fusion",
@@ -77,7 +78,7 @@ def fusion_claims(metric: str, last: str, middle: str) -> tuple[Claim, ...]:
             {"kind": "bottleneck", "layer": middle},
             {"kind": "self-attention", "layer": middle},
             metric,
-            "ours",  # The post says no worse at any layer, which is less.
+            "ours",  # The post only says: no worse at any layer.
             "E",
         ),
     )
@@ -99,7 +100,7 @@ toy_tier = Tier(
             (KIND, grid("layer", "model.fusion.layer", [0, 1, 3])),
             TOP1,
             claims=fusion_claims("joint", "3", "1"),
-            # Where nothing meets, there is one kind of it.
+            # Without fusion all kinds are the same model.
             without=({"kind": "self-attention", "layer": "3"}, {"kind": "cross-attention", "layer": "3"}),
         ),
         Study(
@@ -186,7 +187,7 @@ paper_tier = Tier(
             without=(
                 {"kind": "self-attention", "layer": "12"},
                 {"kind": "cross-attention", "layer": "12"},
-                # With shared weights it is self-attention.
+                # With shared weights this is self-attention.
                 {"kind": "cross-attention", "weights": "shared"},
             ),
         ),

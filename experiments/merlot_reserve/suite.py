@@ -1,15 +1,15 @@
-"""MERLOT Reserve: pretraining with and without sound.
+"""MERLOT Reserve: pretraining with and without audio.
 
 COMMAND  mmvideo ablate experiments/merlot_reserve --tier toy
 COST     toy: 2 CPU cores, 20 minutes (3 cells, 3 seeds); paper: `--tier paper` plans it
-EXPECTS  who also had to find hidden sound again knows more of the picture
+EXPECTS  a model that also matches masked audio learns better video features
 
-SOURCE   Zellers et al. 2022, arXiv 2201.02639, whose abstract says that VCR, a task on pictures, gains by sound in
-         pretraining. Its table of ablations was not read, so that no number of it stands here.
-FIXED    paper: configs/pretrain/merlot_reserve.py. Toy: pictures, sound and captions of plain shapes; hidden patches of
-         pictures and hidden spans of sound are found among those of the batch, hidden pieces of text predicted; then
-         probes of the picture's frozen features, of the motion, which no sound tells, and of the shape, at whose
-         instrument sound hints.
+SOURCE   Zellers et al. 2022, arXiv 2201.02639, whose abstract says that audio in pretraining helps VCR, a task on
+         images. Its ablation table was not read, so none of its values is quoted here.
+FIXED    paper: configs/pretrain/merlot_reserve.py. Toy: video, audio and captions of plain shapes. Masked video patches
+         and masked audio spans are matched against those of the batch; masked text tokens are predicted. Then probes on
+         the frozen video features classify the motion, on which audio carries no information, and the shape, whose
+         instrument audio hints at.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ NONE, TARGET = "V+T span loss", "+ audio in and target"
 
 
 def without_sound(experiment: Experiment) -> Experiment:
-    """Pictures and text alone, and what of the objectives is left."""
+    """Train on video and text alone, with the objectives that remain."""
     objectives = {
         name: dataclasses.replace(one, audio=0.0) if isinstance(one, ContrastiveSpans) else one
         for name, one in experiment.objectives.items()
@@ -41,7 +41,7 @@ def without_sound(experiment: Experiment) -> Experiment:
 
 
 def without_frames(experiment: Experiment) -> Experiment:
-    """Spans of sound, but pictures are not compared with it as a whole."""
+    """Match audio spans, without the contrastive loss between frames and whole audio."""
     objectives = {name: one for name, one in experiment.objectives.items() if name != "frames"}
     return dataclasses.replace(experiment, objectives=objectives)
 
@@ -95,7 +95,7 @@ toy_tier = Tier(
 RECIPE = load_experiment(CONFIGS / "pretrain" / "merlot_reserve.py")
 BASE = dataclasses.replace(
     RECIPE,
-    # Without sound there are the frames to find again.
+    # Without audio, the frames are the targets.
     input=dataclasses.replace(
         RECIPE.input, masking=dataclasses.replace(RECIPE.input.masking, video=0.25, video_kind="random")
     ),

@@ -1,15 +1,15 @@
-"""Modality dropout: how often sound is left out in training, and what is lost when a clip has none at test.
+"""Modality dropout: dropping audio in training, and the loss in accuracy when audio is missing at test.
 
 COMMAND  mmvideo ablate experiments/modality_dropout --tier toy
 COST     toy: 2 CPU cores, 40 minutes (9 cells, 3 seeds); paper: `--tier paper` plans it
-EXPECTS  with dropout a model loses less when the sound is missing, and nothing when it is there
+EXPECTS  with dropout a model loses less when audio is missing, and nothing when it is present
 
-SOURCE   ours; VAST's table 7 and VALOR's table 8 show what a missing modality costs (experiments/vast,
+SOURCE   ours; VAST's table 7 and VALOR's table 8 show the cost of a missing modality (experiments/vast,
          experiments/valor).
-FIXED    paper: configs/finetune/vggsound.py. Toy: which of four instruments plays. It is plain to hear, and told by the
-         shape for the most part (four clips of five have their shape's own), so who hears it need not look. One class
-         of whatever the clip shows (`require="any"`); the same model is tested with both, with the picture alone and
-         with the sound alone. The best from the picture alone is about 0.85.
+FIXED    paper: configs/finetune/vggsound.py. Toy: classify which of four instruments plays. Audio shows it clearly; the
+         shape shows it in most clips (four of five have the instrument of their shape), so a model that hears the audio
+         need not look. The objective classifies whatever modalities a clip has (`require="any"`); the same model is
+         tested with both, with video alone and with audio alone. The ceiling for video alone is about 0.85.
 """
 
 from pathlib import Path
@@ -37,7 +37,7 @@ TWO = named("dropped", {"nothing": {DROP: {}}, "sound 0.5": {DROP: {"audio": 0.5
 
 
 def metrics(objective: str) -> tuple[Metric, ...]:
-    """Of the same model, by what is shown at test."""
+    """Metrics of the same model for each set of modalities shown at test."""
     return (
         Metric("both", "classification", f"{objective}/top1"),
         Metric("picture alone", "classification.video", f"{objective}/top1"),
@@ -46,7 +46,7 @@ def metrics(objective: str) -> tuple[Metric, ...]:
 
 
 def expected(more: dict[str, str]) -> tuple[Claim, ...]:
-    """What we expect of dropping sound half of the time."""
+    """Claims about dropping audio half of the time."""
     with_gaps, whole = {"dropped": "sound 0.5"} | more, {"dropped": "nothing"} | more
     where = "".join(f", {label}" for label in more.values())
     return (

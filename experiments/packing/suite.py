@@ -1,13 +1,13 @@
-"""Packing: clips of all lengths that share rows, against a row for each that is padded, at equal FLOPs.
+"""Packing: clips of different lengths that share rows, against one padded row per clip, at equal FLOPs.
 
 COMMAND  mmvideo ablate experiments/packing --tier toy
 COST     toy: 2 CPU cores, 35 minutes (6 cells, 3 seeds); paper: `--tier paper` plans it
-EXPECTS  packed rows hold more clips for the same FLOPs, the more the more lengths differ, and so more is learned
+EXPECTS  packed rows hold more clips for the same FLOPs, especially when lengths differ much, so the model learns more
 
-SOURCE   ours; rows of several images are those of NaViT (Dehghani et al. 2023, arXiv 2307.06304, abstract).
-FIXED    steps, rows and token slots of a step: the program of a padded and of a packed step is the same, and each slot
-         goes through every layer whether it is empty or not. Toy: views of up to 8 seconds; the clips last 1.6 to 2
-         seconds or 1.6 to 8. What is learned is whether movement and melody agree (`joint`), and both of them.
+SOURCE   ours; packing several images into a row is from NaViT (Dehghani et al. 2023, arXiv 2307.06304, abstract).
+FIXED    steps, rows and token slots of a step. Padded and packed steps run the same program, and each slot goes through
+         every layer whether it is empty or not. Toy: views of up to 8 seconds; the clips last 1.6 to 2 seconds or 1.6
+         to 8. The labels are whether motion and melody agree (`joint`), and each of the two.
 """
 
 from pathlib import Path
@@ -24,11 +24,11 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 LONG = Corpus("long", train=3000, test=400, longest=8.0)
 
 LENGTH = 146
-"""Tokens of a clip of 8 s: 24 steps of 4 tubelets, and 50 strips of sound."""
+"""Tokens of a clip of 8 s: 24 time steps of 4 tubelets, and 50 strips of the spectrogram."""
 
 
 def rows(slots: int, length: int, clips: int) -> Axis:
-    """One clip a row, as many as fit into it, or as many as fit into half as many rows of twice the length."""
+    """Put one clip in a row, as many as fit, or as many as fit in half as many rows of twice the length."""
     return named(
         "rows",
         {
@@ -40,7 +40,7 @@ def rows(slots: int, length: int, clips: int) -> Axis:
 
 
 def expected(metric: str, more: dict[str, str]) -> Claim:
-    """What we expect of packing."""
+    """Claims about packing."""
     where = "".join(f", {label}" for label in more.values())
     better, worse = {"rows": "packed"} | more, {"rows": "padded"} | more
     return Claim(f"packed rows learn more in as many FLOPs, {metric}{where}", better, worse, metric, "ours", "E")
@@ -95,7 +95,7 @@ toy_tier = Tier(
 
 BASE = load_experiment(CONFIGS / "pretrain" / "trimodal.py")
 ALONE = fitted(override(BASE, {"input.packing.clips": 1}).input).packing.tokens
-"""Tokens of its largest clip: the shortest row that a padded batch can have. Its own rows are twice as long."""
+"""Tokens of the largest clip: the shortest row that a padded batch can have. Its own rows are twice as long."""
 
 paper_tier = Tier(
     studies=(

@@ -1,13 +1,14 @@
-"""SigLIP: the sigmoid of every pair or the softmax over the batch, by the size of the batch.
+"""SigLIP: sigmoid loss on every pair against softmax over the batch, for several batch sizes.
 
 COMMAND  mmvideo ablate experiments/siglip --tier toy
 COST     toy: 2 CPU cores, 35 minutes (8 cells, 3 seeds); paper: `--tier paper` plans it
-EXPECTS  the sigmoid ahead in small batches, the two alike in large ones
+EXPECTS  the sigmoid is better in small batches, and the two are equal in large ones
 
-SOURCE   Zhai et al. 2023, arXiv 2303.15343, figures of loss by batch and the table of multilingual SigLIP.
-FIXED    paper: configs/pretrain/siglip_video_audio.py. Toy: pictures and captions of plain shapes, apart from each
-         other for 3 layers. Every cell sees the same number of clips (about 10,000, three times each), so that a batch
-         half as large takes twice the steps and costs the same; the learning rate is one for all.
+SOURCE   Zhai et al. 2023, arXiv 2303.15343, its figures of loss against batch size and the table of multilingual
+         SigLIP.
+FIXED    paper: configs/pretrain/siglip_video_audio.py. Toy: frames and captions of plain shapes, in separate layers
+         (3). Every cell sees the same number of clips (about 10,000, three times each), so half the batch takes twice
+         the steps at the same cost; all cells have the same learning rate.
 """
 
 import dataclasses
@@ -34,7 +35,7 @@ TOY = toy(
 
 
 def loss(objective: str) -> Axis:
-    """Sigmoid from a temperature of 0.1 and a bias of -10, softmax from 0.07, all of them learned."""
+    """Losses: sigmoid from a temperature of 0.1 and a bias of -10, softmax from 0.07, all of them learned."""
     field = f"objectives.{objective}"
     return paired(
         "loss",
@@ -44,7 +45,7 @@ def loss(objective: str) -> Axis:
 
 
 def batch(rows: int) -> dict[str, int]:
-    """Rows of two clips, and as many steps as leave the clips that are seen the same."""
+    """Use rows of two clips, and as many steps as keep the total number of clips constant."""
     steps = STEPS * 32 // rows
     return {
         "input.packing.rows": rows,
@@ -111,7 +112,7 @@ SEEN = RECIPE.input.packing.rows * RECIPE.training.steps
 
 
 def published_batch(rows: int) -> dict[str, int]:
-    """A batch of so many clips, and as many steps as leave the clips that are seen the same."""
+    """Use a batch of this many clips, and as many steps as keep the total number of clips constant."""
     return {
         "input.packing.rows": rows,
         "training.steps": SEEN // rows,

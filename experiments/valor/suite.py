@@ -1,12 +1,13 @@
-"""VALOR: which groups of modalities captions are compared with in training, and how much comparing weighs.
+"""VALOR: the groups of modalities that captions are compared with in training, and the contrastive weight.
 
 COMMAND  mmvideo ablate experiments/valor --tier toy
 COST     toy: 2 CPU cores, 35 minutes (7 cells, 3 seeds); paper: `--tier paper` plans it
-EXPECTS  training on all groups is as good for each as training on it alone; what was never trained finds nothing
+EXPECTS  training on all groups is as good for each group as training on it alone; a group that was never trained
+         retrieves nothing
 
 SOURCE   Chen et al. 2023, arXiv 2304.08345, tables 8 and 12.
-FIXED    paper: configs/pretrain/valor_groups.py, zero-shot on VALOR-32K. Toy: pictures, sound and captions of plain
-         shapes; 3 layers: one for each modality, one in which picture and sound meet, one of all.
+FIXED    paper: configs/pretrain/valor_groups.py, zero-shot on VALOR-32K. Toy: video, audio and captions of plain
+         shapes; 3 layers: one for separate modalities, one in which video and audio fuse, one for all.
 """
 
 import dataclasses
@@ -29,7 +30,7 @@ ALL = "all three"
 
 
 def groups() -> Axis:
-    """One group is shown and compared, the two others have a weight of 0; or all, each clip one of them."""
+    """Train on one group, with a weight of 0 for the two others, or on all, with one group per clip."""
     rows = {"T-V": 0, "T-A": 1, "T-AV": 2}
     return named(
         "groups",
@@ -66,7 +67,7 @@ ALPHAS = tuple(
 
 
 def claims(video: str, both: str) -> tuple[Claim, ...]:
-    """What table 8 says, zero-shot."""
+    """Zero-shot results of table 8."""
     return (
         Claim(
             "all groups find no less by picture and sound than that group alone, but for 0.03", {"groups": ALL},

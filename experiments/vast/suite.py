@@ -1,12 +1,12 @@
-"""VAST: which modalities are trained on, by which are shown at test.
+"""VAST: modalities in training against modalities at test.
 
 COMMAND  mmvideo ablate experiments/vast --tier toy
 COST     toy: 2 CPU cores, 25 minutes (4 cells, 3 seeds); paper: `--tier paper` plans it
-EXPECTS  more modalities in training and at test find and tell more, and groups of them in turn most
+EXPECTS  more modalities in training and at test improve retrieval and captions, and alternating groups of them are best
 
 SOURCE   Chen et al. 2023, arXiv 2305.18500, table 7.
-FIXED    paper: configs/finetune/youcook2.py. Toy: pictures, sound and captions of plain shapes; captions name what is
-         seen and what is heard. Each model is tested with pictures, with sound and with both.
+FIXED    paper: configs/finetune/youcook2.py. Toy: video, audio and captions of plain shapes; captions describe both
+         video and audio. Each model is tested with video, with audio and with both.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ MIXED = {"mixed groups": ("text-video", "text-audio", "text-video+audio")}
 
 
 def trained() -> Axis:
-    """What a clip shows in training."""
+    """Set the modalities of a clip in training."""
     return named(
         "trained on",
         {label: {"input.modality_dropout": ModalityDropout(groups=rows)} for label, rows in (TRAINED | MIXED).items()},

@@ -1,14 +1,14 @@
-"""VATT: DropToken, tubelet size, what sound comes in as, and one transformer for all modalities or one for each.
+"""VATT: DropToken, tubelet size, audio input (spectrogram or waveform), and shared or separate transformers.
 
 COMMAND  mmvideo ablate experiments/vatt --tier toy
 COST     toy: 2 CPU cores, 40 minutes (11 cells, 3 seeds); paper: `--tier paper` plans it
-EXPECTS  dropping tokens costs little and saves much; small tubelets beat large ones; spectrograms and short waves are
-         alike; own weights find more than shared ones
+EXPECTS  dropping tokens costs little and saves much; small tubelets beat large ones; spectrograms and short waveform
+         patches are equally good; separate weights retrieve better than shared ones
 
 SOURCE   Akbari et al. 2021, arXiv 2104.11178, tables 1, 2, 4, 5, 6, 9 and 10.
 FIXED    paper: configs/pretrain/vatt_agnostic.py (and vatt_specific.py), zero-shot on MSR-VTT. Toy: plain sounding
-         shapes, VATT's two losses, one transformer of 3 layers; retrieval over 400 held-out clips, and linear probes
-         of motion (as of UCF and HMDB) and of melody and instrument (as of ESC).
+         shapes, VATT's two losses, one transformer of 3 layers; retrieval over 400 held-out clips, and linear probes of
+         motion (for UCF and HMDB) and of melody and instrument (for ESC).
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ DROP = named(
 
 
 def published(axis: str, source: str, columns: str, rows: dict[str, list[float | None]]) -> tuple[Published, ...]:
-    """Lines of a table of the paper; None was not recorded."""
+    """Rows of a table of the paper; None means not recorded."""
     return tuple(
         Published(
             {axis: label},
@@ -86,7 +86,7 @@ SHARED = published(
 
 
 def tubelets(sizes: dict[str, tuple[int, int, int]], *more: tuple[str, dict]) -> Axis:
-    """An axis of tubelets, each with what else it needs."""
+    """An axis of tubelet sizes, each with the settings it needs."""
     extra = dict(more)
     return named(
         "tubelet",
@@ -109,7 +109,7 @@ TOY = toy(
         "video_text": Contrastive(pairs=("video-text",), form="mil_nce", width=96, temperature=0.07, learned=False),
     },
     fusion=Fusion("late"),
-    # Frames of 32 pixels: tubelets of 8 pixels are to them what 16 are to 64.
+    # Tubelets of 8 pixels in frames of 32 correspond to 16 in 64.
     config=toy_input(video=Video(fps=12.0, frames=24, size=32, tubelet=(4, 16, 16)), text=words()),
     tasks=("retrieval", "probes"),
     probes=("visual", "audio"),
@@ -172,7 +172,7 @@ toy_tier = Tier(
                 named(
                     "sound",
                     {"spectrogram": {}}
-                    # Of 16,000 samples a second, where VATT has 48,000.
+                    # At 16,000 samples per second; VATT has 48,000.
                     | {
                         f"wave {n} at 16 kHz": refitted({"input.audio.waveform": n, "input.audio.sample_rate": 16000})
                         for n in (320, 640, 1280)
@@ -223,7 +223,7 @@ MSRVTT = (Metric("MSR-VTT", "retrieval", "text_to_video/r@10"),)
 
 
 def zero_shot(recipe: str):
-    """A recipe that is evaluated on MSR-VTT's 1,000 test clips, none of which it has seen."""
+    """Evaluate a recipe zero-shot on MSR-VTT's 1,000 test clips."""
     experiment = load_experiment(CONFIGS / "pretrain" / recipe)
     measured = dataclasses.replace(
         experiment.evaluation, sources=(Source("corpora/msrvtt", "test"),), tasks=("retrieval",)
@@ -269,7 +269,7 @@ paper_tier = Tier(
             (
                 tubelets(
                     {"4x16²": (4, 16, 16), "5x16²": (5, 16, 16), "8x16²": (8, 16, 16), "8x32²": (8, 32, 32)},
-                    # 32 is no multiple of 5.
+                    # 32 is not a multiple of 5.
                     ("5x16²", {"input.video.frames": 30}),
                 ),
             ),

@@ -1,14 +1,14 @@
-"""VideoMAE: which tubelets are hidden and how many, how deep the decoder is, what is predicted and with which error.
+"""VideoMAE: masked tubelets and their ratio, decoder depth, prediction target and error.
 
 COMMAND  mmvideo ablate experiments/videomae --tier toy
 COST     toy: 2 CPU cores, 40 minutes (10 cells, 3 seeds); paper: `--tier paper` plans it
-EXPECTS  hiding whole tubes beats hiding any tokens, which beats hiding whole frames; a deeper decoder up to a point;
-         the squared error beats the absolute one
+EXPECTS  masking whole tubes beats masking random tokens, which beats masking whole frames; a deeper decoder helps up to
+         a point; squared error beats absolute error
 
-SOURCE   Tong et al. 2022, arXiv 2203.12602, its tables of ablations.
-FIXED    paper: configs/pretrain/videomae.py on each corpus, then configs/finetune/ of it. Toy: pictures of plain shapes
-         in 2 x 8 x 8 tubelets, an encoder of 3 layers; then a linear and a nearest-neighbour probe of which of six
-         motions it was (chance 0.17), on the frozen features of held-out clips.
+SOURCE   Tong et al. 2022, arXiv 2203.12602, its ablation tables.
+FIXED    paper: configs/pretrain/videomae.py on each corpus, then its recipe in configs/finetune/. Toy: video of plain
+         shapes in 2 x 8 x 8 tubelets, an encoder of 3 layers; then a linear and a nearest-neighbour probe of six
+         motions (chance 0.17) on the frozen features of held-out clips.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 PAPER = "VideoMAE, ablation tables"
 
 MASKS = {
-    # label: kind and share
+    # label: kind of mask and masked share
     "tube 75": ("tube", 0.75),
     "tube 90": ("tube", 0.9),
     "random 90": ("random", 0.9),
@@ -42,7 +42,7 @@ ERROR = {
 
 
 def claims(metric: str) -> dict[str, tuple[Claim, ...]]:
-    """What the tables say, by study; the numbers are those of Something-Something v2."""
+    """Claims of the tables, by study; the values are those of Something-Something v2."""
 
     def one(text: str, axis: str, better: str, worse: str, numbers: str) -> Claim:
         return Claim(text, {axis: better}, {axis: worse}, metric, f"{PAPER}: SSv2 {numbers}", "P")
@@ -63,7 +63,7 @@ def claims(metric: str) -> dict[str, tuple[Claim, ...]]:
 
 
 def table(axis: str, rows: dict[str, tuple[float, float]], **more: dict[str, float]) -> tuple[Published, ...]:
-    """Lines of a table: SSv2 and K400."""
+    """Rows of a table: SSv2 and K400."""
     return tuple(
         Published({axis: label}, {"SSv2": ssv2, "K400": k400} | more.get(label, {}), PAPER, "P")
         for label, (ssv2, k400) in rows.items()
@@ -186,7 +186,7 @@ PRETRAINED = load_experiment(CONFIGS / "pretrain" / "videomae.py")
 
 
 def pretraining(corpus: str, change: Callable[[Experiment], Experiment]) -> Experiment:
-    """VideoMAE on a corpus; Something-Something is never flipped, and every second of 12 frames a second is taken."""
+    """Return VideoMAE on a corpus; Something-Something has no flips and uses every second frame of 12 per second."""
     own = {"input.video.flip": False, "input.video.fps": 6.0} if corpus == "SSv2" else {}
     experiment = override(PRETRAINED, {"input.sources": (Source(f"corpora/{CORPORA[corpus]}"),)} | own)
     return change(experiment)
@@ -201,12 +201,12 @@ CHANGES = (
 
 
 def from_shared(corpus: str, rows: dict[str, str]) -> dict[str, dict[str, str]]:
-    """Choices of an axis: labels with the pretraining that each starts from."""
+    """Return the choices of an axis: labels with the pretraining that each starts from."""
     return {label: {"training.init_from": f"shared:{corpus} {name}"} for label, name in rows.items()}
 
 
 def fine_tuned(corpus: str) -> tuple[Study, ...]:
-    """The studies of a corpus: only the pretraining differs."""
+    """Return the studies of a corpus, which differ only in pretraining."""
     base = load_experiment(CONFIGS / "finetune" / f"{CORPORA[corpus]}.py")
     measured = (Metric(corpus, "classification", "action/top1"),)
     axes = {

@@ -1,14 +1,14 @@
-"""ViViT: all tubelets at once, or space first and then time; and what regularisers do.
+"""ViViT: joint attention against space first and then time, and the effect of regularisers.
 
 COMMAND  mmvideo ablate experiments/vivit --tier toy
 COST     toy: 2 CPU cores, 35 minutes (6 cells, 3 seeds); paper: `--tier paper` plans it
-EXPECTS  joint a little above factorised; regularisers help where clips are few
+EXPECTS  joint is slightly better than factorised; regularisers help if clips are few
 
 SOURCE   Arnab et al. 2021, arXiv 2103.15691, section 4.2 and its tables of input encodings, models and regularisers.
-         What is added to 60.4 on Something-Something begins with a start from Kinetics, which no cell has here.
+         The gains above 60.4 on Something-Something begin with a start from Kinetics, which no cell has here.
 FIXED    paper: configs/pretrain/vivit_joint.py and vivit_factorised.py on Kinetics-400; for regularisers
-         configs/finetune/something_something_v2.py from scratch. Toy: which of six motions a plain shape makes, of
-         which pictures in any order do not tell all; 3 layers.
+         configs/finetune/something_something_v2.py from scratch. Toy: classify which of six motions a plain shape
+         makes; unordered frames do not show all of them. 3 layers.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ REGULARISED = (
 
 
 def claims(metric: str) -> tuple[Claim, ...]:
-    """What the table of models says of Kinetics."""
+    """Kinetics results of the table of models."""
 
     def one(better: str, worse: str, numbers: str) -> Claim:
         text = f"{better} beats {worse}"
@@ -121,7 +121,7 @@ K400 = (Metric("K400", "classification", "classification/top1"),)
 
 
 def without_regularisers(experiment: Experiment) -> Experiment:
-    """No stochastic depth, mixing, drawn changes of pictures or smoothing of labels."""
+    """Turn off stochastic depth, mixing, random augmentation and label smoothing."""
     video = dataclasses.replace(experiment.input.video, rand_augment=None, erase=0.0)
     block = dataclasses.replace(experiment.model.block, drop_path=0.0)
     action = dataclasses.replace(experiment.objectives["action"], smoothing=0.0)
