@@ -1,19 +1,19 @@
-"""Whether every mesh of eight devices gives the loss and the gradients of one device.
+"""Check that every mesh of eight devices gives the loss and the gradients of one device.
 
 COMMAND  python tools/check_meshes.py [--recipes early bottleneck caption] [--json FILE]
-COST     2 CPU cores, about 20 minutes, nearly all of it compilation; no accelerator, the eight devices are fake ones
+COST     2 CPU cores, about 20 minutes, nearly all of it compilation; no accelerator: the eight devices are fake
 
-Every mesh of `data`, `fsdp`, `tensor` and `context` whose product is 8 runs one batch of 30 packed clips, of which some
-lack modalities, in float32, through three tiny models:
+Every mesh of `data`, `fsdp`, `tensor` and `context` whose product is 8 runs one batch of 30 packed clips, some of which
+lack modalities, in float32 through three tiny models:
 
-early       all modalities see each other from the first layer on; masked patches, masked text, classes
-bottleneck  modalities with weights and class tokens of their own meet in bottleneck tokens; contrastive pairs, classes
-caption     text is causal and meets video and sound half-way up; contrastive pairs in blocks, captions
+early       all modalities attend to each other from the first layer on; masked patches, masked text, classes
+bottleneck  modalities with separate weights and class tokens, fused by bottleneck tokens; contrastive pairs, classes
+caption     text is causal and attends to video and audio from half depth on; contrastive pairs in blocks, captions
 
-Columns: relative deviation from one device of the loss, of the worst array of the gradient (norm of the difference
-over its norm, or over a thousandth of that of the whole gradient where it is smaller) and of the worst metric of the
-contrastive pairs, which tell how many clips a pair was compared with and how far apart they were; and products of all
-devices over those of one, 1.00 where nothing is computed twice.
+Three columns are relative deviations from one device: of the loss; of the worst array of the gradient (norm of the
+difference over the array's norm, or over a thousandth of the whole gradient's norm if that is larger); and of the worst
+metric of the contrastive pairs (number of clips compared, and their distance). The last column is the FLOPs of all
+devices over those of one: 1.00 if nothing is computed twice.
 
 Exit code 1 if a deviation is above 1e-5.
 """
@@ -47,7 +47,7 @@ from mmvideo.stream import MODALITIES, PatchSpec, StreamSpec, TextSpec, TokenStr
 DEVICES, TOLERANCE = 8, 1e-5
 
 FLAGS = (
-    # Eight devices on few cores wait for each other longer than XLA's patience.
+    # Eight devices on few cores wait for each other longer than XLA's timeout.
     "--xla_cpu_collective_call_terminate_timeout_seconds=600",
     # Each program is compiled once and run once.
     "--xla_backend_optimization_level=0",
@@ -62,10 +62,10 @@ SPEC = StreamSpec(
     text=TextSpec(40, 8, 4),
 )
 TOKENS, HIDDEN = {"video": 12, "audio": 8, "text": 8}, {"video": 4, "audio": 4, "text": 2}
-"""Of every clip. The rows of a batch are multiples of eight; those of a modality and its extra tokens are not."""
+"""Token counts of every clip. The rows of a batch are multiples of eight; the counts of a modality are not."""
 
 LACKING = ((), (), ("audio",), ("text",), ("video",))
-"""What every fifth clip lacks."""
+"""Modalities that every fifth clip lacks."""
 
 SIZE = dict(depth=4, width=48, heads=8, feed_forward=96, compute="float32", decoder=Decoder(1, 48, 8))
 CLASSES = Classification("kind", 4, ("video", "audio"), require="any")
@@ -93,7 +93,7 @@ RECIPES: dict[str, tuple[Model, dict[str, Any]]] = {
 
 
 def meshes(devices: int) -> Iterator[Mesh]:
-    """Every mesh of so many devices."""
+    """Return every mesh with this many devices."""
     sizes = [size for size in range(1, devices + 1) if devices % size == 0]
     for shape in itertools.product(sizes, repeat=4):
         if math.prod(shape) == devices:
@@ -101,7 +101,7 @@ def meshes(devices: int) -> Iterator[Mesh]:
 
 
 def clip(seed: int, hide: bool) -> dict[str, Tokens]:
-    """A clip of noise, some of it hidden."""
+    """Return a clip of noise, partly masked."""
     draw, tokens = np.random.default_rng(seed), {}
     for name in MODALITIES:
         if name in LACKING[seed % len(LACKING)]:
@@ -121,7 +121,7 @@ def clip(seed: int, hide: bool) -> dict[str, Tokens]:
 
 
 def needs(tokens: dict[str, Tokens], hide: bool) -> list[int]:
-    """What a clip needs of each of `token_counts.TOKEN_BUDGETS`."""
+    """Return the tokens that a clip needs of each of `token_counts.TOKEN_BUDGETS`."""
     total = {name: len(tokens[name].hidden) if name in tokens else 0 for name in MODALITIES}
     gone = {name: int(tokens[name].hidden.sum()) if name in tokens else 0 for name in MODALITIES}
     video, audio, text = total["video"] - gone["video"], total["audio"] - gone["audio"], total["text"]
@@ -130,7 +130,7 @@ def needs(tokens: dict[str, Tokens], hide: bool) -> list[int]:
 
 
 def batch(hide: bool) -> TokenStream:
-    """The clips in rows with room for several."""
+    """Pack the clips into rows that hold several."""
     clips = [clip(seed, hide) for seed in range(CLIPS)]
     sizes = np.array([needs(tokens, hide) for tokens in clips])
     shape = BatchShape(SPEC, SLOTS * sizes.max(axis=0), MODALITIES if hide else (), ("kind",))
@@ -141,7 +141,7 @@ def batch(hide: bool) -> TokenStream:
 
 
 class Recipe:
-    """A tiny learner and its batch, and what one device makes of them."""
+    """A tiny learner and its batch, with the results of one device."""
 
     def __init__(self, name: str):
         model, objectives = RECIPES[name]
@@ -152,7 +152,7 @@ class Recipe:
         self.single = self.run(Mesh(1), jax.devices()[:1])
 
     def run(self, sizes: Mesh, devices: list[jax.Device]) -> tuple[Any, Any, Any, float]:
-        """Loss, metrics, gradients and the FLOPs of all devices."""
+        """Return loss, metrics, gradients and the FLOPs of all devices."""
         mesh = make_mesh(sizes, devices)
         places, rows = shardings(self.state, mesh), batch_sharding(mesh)
 
@@ -168,7 +168,7 @@ class Recipe:
         return loss, metrics, jax.tree.leaves(gradients), flops
 
     def compare(self, sizes: Mesh) -> dict[str, float | None]:
-        """Deviations of a mesh from one device, and how much of the work is done twice."""
+        """Return the deviations of a mesh from one device, and the ratio of FLOPs."""
         loss, metrics, gradients, flops = self.run(sizes, jax.devices())
         single, single_metrics, single_gradients, work = self.single
         pairs = [name for name in metrics if name.startswith("contrastive/")]
@@ -181,22 +181,22 @@ class Recipe:
 
 
 def deviation(many: list[np.ndarray], one: list[np.ndarray]) -> float:
-    """The worst array's norm of the difference over the norm; arrays of nearly no gradient count by the whole."""
+    """Return the largest relative difference of an array; a tiny gradient is compared with the norm of the whole."""
     floor = 1e-3 * math.sqrt(sum(float(np.square(array).sum()) for array in one))
     pairs = zip(many, one, strict=True)
     return max(float(np.linalg.norm(a - b) / max(np.linalg.norm(b), floor)) for a, b in pairs)
 
 
 def difference(many: np.ndarray, one: np.ndarray) -> float:
-    """Relative difference of two metrics, of which small ones count as a thousandth."""
+    """Return the relative difference of two metrics; denominators below 0.001 count as 0.001."""
     return float(abs(many - one) / max(abs(one), 1e-3))
 
 
 def main() -> int:
-    """Prints the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
-    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
     options = parser.parse_args()
     os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS])
     jax.config.update("jax_platforms", "cpu")

@@ -2,13 +2,13 @@
 
 COMMAND  python tools/class_captions.py FOLDER
 COST     2 CPU cores, two minutes; FOLDER takes 10 MB
-PRINTS   for each group of media: the share of clips whose caption is found first among the distinct ones
-         (`distinct/r@1` of media to text), the top-1 accuracy of zero-shot classification, and how far they are apart
+PRINTS   for each group of media: the share of clips whose caption ranks first among the distinct captions
+         (`distinct/r@1` of media to text), the top-1 accuracy of zero-shot classification, and their difference
 
-Of the generated shapes those that are no rings are kept, about 500 to measure by, and each is told as one of ten: a
-shape that travels or that stays. Caption and class name are the same words and the prompt is the bare name. Both then
-ask for the caption whose embedding lies nearest to the clip's, so that the two may differ by rounding alone. With
-several prompts a class they may differ further, since a class is then the mean of its prompts' embeddings.
+All generated shapes except rings are kept, about 500 of them held out. Each has one of ten captions: a shape that
+travels or that stays. Caption and class name are the same words, and the prompt is the bare name. Both measures then
+look for the caption whose embedding is nearest to the clip's, so they can differ by rounding alone. With several
+prompts per class they may differ more, because a class is then the mean of its prompts' embeddings.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LABEL = "told"
 
 
 def corpus(folder: Path) -> Path:
-    """A corpus of shapes, each told by the name of one of ten classes; made once."""
+    """Build a corpus of shapes captioned with one of ten class names, unless it exists."""
     clips, made = folder / "clips", folder / "corpus"
     if made.is_dir():
         return made
@@ -54,7 +54,7 @@ def corpus(folder: Path) -> Path:
 
 
 def experiment(made: Path) -> Experiment:
-    """A small model that learns for a minute."""
+    """Return a small model that trains for a minute."""
     return Experiment(
         name="class_captions",
         input=Input(

@@ -1,21 +1,21 @@
-"""Kills, corrupts and stops a small real run over and over, and looks whether anything is lost.
+"""Kill, corrupt and stop a small real run repeatedly, and check that nothing is lost.
 
 COMMAND  python tools/faults.py --kills 50 --flips 100
 COST     2 CPU cores, about 8 minutes
-EXPECTS  every row fine, exit code 0; exit code 1 where anything is lost
+EXPECTS  every row fine, exit code 0; exit code 1 if anything is lost
 
-| fault | what must come out |
+| fault | required outcome |
 |---|---|
-| SIGKILL at random moments, saves included | every run resumes; at most the save in flight is missing, none other |
-| a flipped bit anywhere in a checkpoint's files | it is found, and the step before comes back bit for bit |
-| a flipped bit in a file of a corpus | an error names it, or the clips that it costs are skipped with the reason |
-| the same of kept batches | those that are damaged are made anew, bit for bit |
-| the same of what a run writes down | an error or a line names the file; nothing else is taken for what was written |
-| SIGTERM to one of two processes | both stop at one step; the resumed run ends with an uninterrupted one's bits |
+| SIGKILL at random moments, saves included | every run resumes; at most the save in flight is missing |
+| a flipped bit anywhere in a checkpoint's files | it is found, and the previous checkpoint is restored bit for bit |
+| a flipped bit in a file of a corpus | an error names the file, or the affected clips are skipped with the reason |
+| the same in kept batches | damaged batches are computed again, bit for bit |
+| the same in a run's records | an error or a line names the file; damaged content is never used |
+| SIGTERM to one of two processes | both stop at the same step; the resumed run ends with the bits of an uninterrupted one |
 | steps whose loss is NaN | they are skipped and counted, and the parameters stay finite |
 
-The run is the toy of the trainer's tests: a tiny model, but the loop, the checkpoints and the signals are those
-of every run. Orbax's own marks of a finished write, from which nothing is read, are left alone by the flips.
+The run is the toy of the trainer's tests: a tiny model, with the loop, checkpoints and signal handling of every run.
+The flips leave Orbax's markers of a finished write alone, because nothing is read from them.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ SAVE_EVERY = 20
 """Steps between two checkpoints of the killed run."""
 
 MARKS = ("_CHECKPOINT_METADATA", "commit_success.txt", "written/commit_success.txt")
-"""Files of Orbax's that tell when a checkpoint was finished; nothing is read from them."""
+"""Orbax's files that mark a finished checkpoint; nothing is read from them."""
 
 PATIENCE = 300
-"""Seconds after which a process that should have said something is given up."""
+"""Seconds to wait for the output of a process."""
 
 
 def start(workdir: Path, *arguments: object, process: int = 0, port: int | None = None) -> subprocess.Popen:
-    """Starts the toy in a process of its own; with a port, as one of two that have two devices each."""
+    """Start the toy in its own process; with a port, as one of two processes with two devices each."""
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": str(ROOT),
@@ -65,7 +65,7 @@ def start(workdir: Path, *arguments: object, process: int = 0, port: int | None 
 
 
 def pair(workdir: Path, *arguments: object) -> list[subprocess.Popen]:
-    """Starts two processes of one run."""
+    """Start two processes of one run."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
@@ -73,7 +73,7 @@ def pair(workdir: Path, *arguments: object) -> list[subprocess.Popen]:
 
 
 def finish(processes: list[subprocess.Popen]) -> list[str]:
-    """What each has said, when all have ended well."""
+    """Return the output of each process once all have ended successfully."""
     try:
         said = [process.communicate(timeout=PATIENCE)[0] for process in processes]
     finally:
@@ -86,7 +86,7 @@ def finish(processes: list[subprocess.Popen]) -> list[str]:
 
 
 def reached(workdir: Path) -> int:
-    """The last step that has a line."""
+    """Return the last step that has a log line."""
     path = workdir / "metrics.jsonl"
     if not path.is_file():
         return 0
@@ -102,7 +102,7 @@ def reached(workdir: Path) -> int:
 
 
 def wait_until(condition, process: subprocess.Popen) -> None:
-    """Waits while the process runs."""
+    """Wait for a condition while the process runs."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         if process.poll() is not None or time.monotonic() > deadline:
@@ -111,7 +111,7 @@ def wait_until(condition, process: subprocess.Popen) -> None:
 
 
 def kill_over_and_over(folder: Path, kills: int, chance: random.Random) -> Row:
-    """Kills one run again and again; every fifth time while it starts, else while it steps and saves."""
+    """Kill one run repeatedly: every fifth time while it starts, otherwise while it steps and saves."""
     from mmvideo.training.checkpoint.checkpoints import Checkpoints
 
     run, checkpoints = folder / "killed", Checkpoints(folder / "killed" / "checkpoints", loud=False)
@@ -125,7 +125,7 @@ def kill_over_and_over(folder: Path, kills: int, chance: random.Random) -> Row:
             resumed = checkpoints.latest or 0
             try:
                 wait_until(lambda known=(0, resumed, before): reached(run) not in known, process)
-                # Steps, not seconds: on a busy machine a run would else be killed before its first save each time.
+                # Count steps, not seconds: otherwise a run on a busy machine would be killed before every first save.
                 aim = resumed + chance.randint(1, 3 * SAVE_EVERY)
                 wait_until(lambda aim=aim: reached(run) >= aim, process)
             except RuntimeError:
@@ -135,7 +135,7 @@ def kill_over_and_over(folder: Path, kills: int, chance: random.Random) -> Row:
         process.kill()
         process.communicate()
         before = reached(run)
-        # The line of a step may come before its checkpoint is begun.
+        # The log line of a step may precede the start of its checkpoint.
         last_due = max(0, before - 1) // SAVE_EVERY * SAVE_EVERY
         left = checkpoints.latest or 0
         in_save += any(path.stat().st_ctime > began for path in run.glob("checkpoints/*tmp*"))
@@ -151,7 +151,7 @@ def kill_over_and_over(folder: Path, kills: int, chance: random.Random) -> Row:
 
 
 def equals_uninterrupted(folder: Path, run: Path) -> tuple[bool, int]:
-    """Resumes the killed run a last time, stops it, and compares it with one that was never killed."""
+    """Resume the killed run a last time, stop it, and compare it with a run that was never killed."""
     from training_toy import ToyBatches, quick, same_bits, toy_train
 
     from mmvideo.training.checkpoint.checkpoints import Checkpoints
@@ -173,14 +173,14 @@ def equals_uninterrupted(folder: Path, run: Path) -> tuple[bool, int]:
 
 
 def abstract(state):
-    """Shapes, dtypes and places of a state."""
+    """Return shapes, dtypes and shardings of a state."""
     import jax
 
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state)
 
 
 def flip_over_and_over(folder: Path, flips: int, chance: random.Random) -> Row:
-    """Flips one bit at a time, anywhere in the newest checkpoint, and restores."""
+    """Flip one bit at a time, anywhere in the newest checkpoint, and restore."""
     from training_toy import LONG, ToyBatches, quick, same_bits, toy_train
 
     from mmvideo.training.checkpoint.checkpoints import Checkpoints, DamagedCheckpoint
@@ -208,7 +208,7 @@ def flip_over_and_over(folder: Path, flips: int, chance: random.Random) -> Row:
 
 
 def stop_one_of_two(folder: Path, resume: bool = True) -> Row:
-    """SIGTERM to the second of two processes; then both resume, and end as a run that was never stopped."""
+    """Send SIGTERM to the second of two processes; both resume, and end like a run that was never stopped."""
     from mmvideo.training.checkpoint.checkpoints import Checkpoints
 
     stopped, whole = folder / "stopped", folder / "never-stopped"
@@ -231,7 +231,7 @@ def stop_one_of_two(folder: Path, resume: bool = True) -> Row:
 
 
 def digests(workdir: Path, step: int) -> dict[str, str]:
-    """The digest of every array of a checkpoint, all of which is read and found to be whole."""
+    """Read a whole checkpoint, verify it, and return the digest of every array."""
     from mmvideo.training.checkpoint.checkpoint_manifest import RECORD, check_files, read_record
 
     place = workdir / "checkpoints" / str(step)
@@ -241,7 +241,7 @@ def digests(workdir: Path, step: int) -> dict[str, str]:
 
 
 def skip_nans(folder: Path, count: int = 5) -> Row:
-    """Steps with NaN in their input, one after another with good ones between."""
+    """Run steps with NaN in their input, alternating with good steps."""
     import jax
     import numpy as np
     from training_toy import ToyBatches, quick, toy_train
@@ -256,13 +256,13 @@ def skip_nans(folder: Path, count: int = 5) -> Row:
 
 
 def main() -> int:
-    """Runs all of them and prints the table."""
+    """Run all faults and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--flips", type=int, default=100, help="of each kind (default: 100)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    # What is said of every damage that is noticed would fill the screen.
+    # The messages about all detected damage would fill the screen.
     logging.disable(logging.WARNING)
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     chance, began = random.Random(options.seed), time.monotonic()

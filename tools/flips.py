@@ -1,7 +1,7 @@
-"""Flips bits in a corpus, in kept batches and in a run's records, and looks whether any of them passes in silence.
+"""Flip bits in a corpus, in kept batches and in a run's records, and check that none passes in silence.
 
-A flip is fine where what is read is what was written all the same (a date in an archive says nothing), where an error
-or a line on stderr tells of the file, where a clip is skipped with its reason, or where what is damaged is made anew.
+A flip is fine if the data read equals the data written (a date in an archive has no effect), if an error or a line on
+stderr names the file, if a clip is skipped with its reason, or if the damaged data is computed again.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class Row:
     """A line of the table.
 
     Attributes:
-      fault: what was done.
-      done: how often.
-      fine: how often all was as it must be.
-      note: what else there is to tell.
+      fault: the kind of damage.
+      done: number of trials.
+      fine: number of trials with a correct outcome.
+      note: further remarks.
     """
 
     fault: str
@@ -38,22 +38,22 @@ class Row:
 
 
 def flipped(data: bytes, chance: random.Random) -> bytes:
-    """The bytes with one bit of them flipped."""
+    """Return the bytes with one bit flipped."""
     broken = bytearray(data)
     broken[chance.randrange(len(broken))] ^= 1 << chance.randrange(8)
     return bytes(broken)
 
 
 def flip_each(what: str, folder: Path, flips: int, chance: random.Random, read: Callable[[], tuple[Any, bool]]) -> Row:
-    """Flips one bit at a time in a file of a folder, small files as often as large ones, and reads all of it.
+    """Flip one bit at a time in a file of a folder, small files as often as large ones, and read the folder.
 
     Args:
-      what: is flipped, for the table.
+      what: name of the flipped data, for the table.
       folder: its files.
-      flips: how many.
-      chance: which.
-      read: gives what is there, to be compared with what was, and whether it told of damage; a ValueError or
-        an OSError tells of it, too.
+      flips: number of flips.
+      chance: random generator that chooses the bits.
+      read: returns the content, for comparison with the original, and whether it reported damage; a ValueError or
+        an OSError also counts as a report.
     """
     sound, told = read()
     if told:
@@ -80,7 +80,7 @@ def flip_each(what: str, folder: Path, flips: int, chance: random.Random, read: 
 
 
 def flip_corpus(folder: Path, flips: int, chance: random.Random) -> Row:
-    """Flips bits in a corpus; all its batches are made."""
+    """Flip bits in a corpus, and compute all its batches."""
     corpus = _shapes(folder)
 
     def read() -> tuple[Any, bool]:
@@ -97,7 +97,7 @@ def flip_corpus(folder: Path, flips: int, chance: random.Random) -> Row:
 
 
 def flip_kept(folder: Path, flips: int, chance: random.Random) -> Row:
-    """Flips bits in kept batches; those that are damaged are made anew, so that all are what they were."""
+    """Flip bits in kept batches; damaged ones are computed again, so that all equal the originals."""
     keep = folder / "kept"
     config = dataclasses.replace(_input(_shapes(folder), "train"), keep=str(keep))
 
@@ -111,7 +111,7 @@ def flip_kept(folder: Path, flips: int, chance: random.Random) -> Row:
 
 
 def flip_records(folder: Path, flips: int, chance: random.Random) -> Row:
-    """Flips bits in all that a run writes down beside its checkpoints, and in a file of embeddings."""
+    """Flip bits in all files that a run writes besides its checkpoints, and in a file of embeddings."""
     from mmvideo.input.annotations.teacher_embeddings import read_teacher_embeddings
     from mmvideo.training.checkpoint.retention import read_best
 
@@ -135,7 +135,7 @@ def flip_records(folder: Path, flips: int, chance: random.Random) -> Row:
 
 
 def _run(workdir: Path) -> Path:
-    """Return the files that a run of six steps leaves, its checkpoints aside but for their settings."""
+    """Return the files that a run of six steps writes; of its checkpoints, only the settings."""
     from training_toy import ToyBatches, quick, toy_train
 
     from mmvideo.evaluation.results import EvaluationResult, write_result
@@ -154,7 +154,7 @@ def _run(workdir: Path) -> Path:
     write_teacher_embeddings(
         workdir / "embeddings.npz", ids, {name: chance.normal(size=(9, 4)) for name in ("video", "audio")}
     )
-    # The flips of checkpoints have a row of their own.
+    # Flips in checkpoints have their own row.
     hidden = workdir.with_name("checkpoints-of-record")
     (workdir / "checkpoints").rename(hidden)
     (workdir / "checkpoints").mkdir()
@@ -167,7 +167,7 @@ def _run(workdir: Path) -> Path:
 
 @functools.cache
 def _shapes(folder: Path) -> Path:
-    """A small corpus of sounding shapes with a tokenizer, in two splits."""
+    """Build a small corpus of sounding shapes with a tokenizer, in two splits."""
     from mmvideo.datasets.build import build
     from mmvideo.datasets.shapes import ShapesConfig, write_shapes
 
@@ -177,7 +177,7 @@ def _shapes(folder: Path) -> Path:
 
 
 def _input(corpus: Path, split: str) -> Any:
-    """Few tokens of everything that a clip has."""
+    """Return an input config with few tokens of every modality."""
     from mmvideo.input.config import Audio, Input, Packing, Source, Text, Video
     from mmvideo.media.config import Spectrogram
 

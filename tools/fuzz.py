@@ -1,12 +1,12 @@
-"""Damages real clips of every container and codec that PyAV writes, and reads what comes out in processes with limits.
+"""Damage real clips of every container and codec that PyAV writes, and read the results in processes with limits.
 
 COMMAND  python tools/fuzz.py --files 2000 --seed 1
-COST     2 CPU cores, about 3 files a second and process
+COST     2 CPU cores, about 3 files per second and process
 EXPECTS  0 crashes, 0 hangs, a peak under 1.5 GB, only `MediaError`; exit code 1 otherwise
 
-Each file is a whole clip (see `SOURCES`) with one to six faults: bytes flipped or overwritten, a stretch doubled,
-removed or zeroed, the end cut off, a field of four bytes set to an extreme. It is probed, decoded whole and in part,
-from a path and from bytes, transcoded, and read as the loader reads sound. A seed gives the same files on every machine
+Each file is a whole clip (see `SOURCES`) with one to six faults: bytes flipped or overwritten, a range doubled,
+removed or zeroed, the end cut off, a four-byte field set to an extreme value. It is probed, decoded whole and in part,
+from a path and from bytes, transcoded, and read as the loader reads audio. A seed gives the same files on every machine
 with the same encoders.
 """
 
@@ -69,23 +69,23 @@ SOURCES = {
     "a.tta": ("tta", None, "tta"),
     "a.wv": ("wv", None, "wavpack"),
 }
-"""Container, picture codec and sound codec of each whole clip; one that this PyAV cannot write is left out and said."""
+"""Container, video codec and audio codec of each undamaged clip; those that this PyAV cannot write are reported."""
 
 EXTREMES = (bytes(4), b"\xff" * 4, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f")
-"""Fields of four bytes that headers are made to hold."""
+"""Four-byte values that are written into headers."""
 
 MEMORY = 4 << 30
-"""Bytes of address space of a process; libraries and threads take one of the four before a file is read."""
+"""Address space of a process, in bytes; libraries and threads take one of the four GiB before a file is read."""
 
 PEAK = 1536 << 20
-"""Bytes that a process may hold."""
+"""Peak memory of a process, in bytes."""
 
 PATIENCE = 30.0
-"""Seconds after which a file hangs."""
+"""Seconds after which a file counts as a hang."""
 
 
 IMPORTS = 60.0
-"""Seconds that a new process may take more."""
+"""Additional seconds for a new process."""
 
 
 def write_source(path: Path, format: str, video: str | None, audio: str | None) -> None:
@@ -125,7 +125,7 @@ def write_source(path: Path, format: str, video: str | None, audio: str | None) 
 
 
 def damage(content: bytes, rng: random.Random) -> bytes:
-    """A copy of a file with one to six faults, half of them in its first two kilobytes, where headers are."""
+    """Return a copy of a file with one to six faults, half of them in its first two kilobytes, where headers are."""
     changed = bytearray(content)
     for _ in range(rng.randint(1, 6)):
         if len(changed) < 16:
@@ -154,7 +154,7 @@ def damage(content: bytes, rng: random.Random) -> bytes:
 
 
 def read_in_every_way(path: Path) -> dict[str, str]:
-    """Return the outcome of each way to read a file: `fine`, `MediaError`, or what it must not give."""
+    """Return the outcome of each way to read a file: `fine`, `MediaError`, or a forbidden outcome."""
     from mmvideo.input import view_reader
     from mmvideo.media.containers.container import MediaError
     from mmvideo.media.decode import decode
@@ -183,7 +183,7 @@ def read_in_every_way(path: Path) -> dict[str, str]:
 
 
 def work(tasks: multiprocessing.Queue, results: multiprocessing.Queue) -> None:
-    """Read files one after another, and say before each which it is; the process ends where a file ends it."""
+    """Read files one after another, and name each before reading it; a file that crashes ends the process."""
     import av
 
     av.logging.set_level(None)
@@ -193,7 +193,7 @@ def work(tasks: multiprocessing.Queue, results: multiprocessing.Queue) -> None:
 
 
 def read_all(paths: list[Path]) -> tuple[Counter, list[str], int]:
-    """Read every file in a process of limits: counts of outcomes, what must not be, and the highest peak in bytes."""
+    """Read every file in a process with limits; return counts of outcomes, forbidden outcomes, and peak bytes."""
     context, outcomes, wrong, peak = multiprocessing.get_context("spawn"), Counter(), [], 0
     process = tasks = results = None
     for path in paths:
@@ -233,8 +233,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Write, damage and read the files; print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=2000, help="damaged files (default: 2000)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the damages (default: 0)")
-    parser.add_argument("--keep", type=Path, help="folder for the files that gave what they must not")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the faults (default: 0)")
+    parser.add_argument("--keep", type=Path, help="folder for the files with a forbidden outcome")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         sources = write_sources(Path(folder))
@@ -257,7 +257,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def write_sources(folder: Path) -> dict[str, bytes]:
-    """The whole clips by name; says which ones this PyAV cannot write."""
+    """Write the undamaged clips and return them by name; print those that this PyAV cannot write."""
     import av
 
     sources = {}

@@ -1,13 +1,13 @@
 """Put deliberate faults into a copy of the package, one after another, and name the test that catches each.
 
-Each fault is one that a hurried change could make: a mask off by one, a span that is too long, a clip that is lost, a
-label that is swapped. A fault that no test catches is a hole in the tests: the program then exits with 1.
+Each fault is one that a hurried change could introduce: a mask off by one, a span that is too long, a lost clip, a
+swapped label. A fault that no test catches is a hole in the tests; the program then exits with 1.
 
     python tools/mutations.py                       # all faults
-    python tools/mutations.py --only "lost clip"    # those whose name holds the words
+    python tools/mutations.py --only "lost clip"    # those whose name contains the words
     python tools/mutations.py --marks "not slow"    # with the tests of tools/test.sh without --all
 
-The tests of the fault's folder run with `-x`, so that a fault costs as little time as its first failing test allows.
+The tests of the fault's folder run with `-x`, so a fault costs only the time up to its first failing test.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ ROOT = Path(__file__).parent.parent
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-    """A fault to make.
+    """A fault to put into the copy.
 
     Attributes:
-      name: what is wrong, in a few words.
+      name: the fault in a few words.
       file: the file, below `mmvideo/`.
-      right: text that stands in the file exactly once.
-      wrong: text that takes its place.
+      right: text that the file contains exactly once.
+      wrong: text that replaces it.
       tests: folders or files below `tests/` that must catch it.
     """
 
@@ -191,7 +191,7 @@ FAULTS = [
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="", help="faults whose name or file holds these words")
+    parser.add_argument("--only", default="", help="faults whose name or file contains these words")
     parser.add_argument("--marks", default="not nightly", help="pytest's -m")
     arguments = parser.parse_args()
     chosen = [fault for fault in FAULTS if arguments.only in fault.name or arguments.only in fault.file]
@@ -217,10 +217,10 @@ def _copy(target: Path) -> None:
 
 
 def _caught_by(fault: Fault, copy: Path, marks: str) -> str:
-    """Return the first failing test while the fault is in the copy; an empty text where none fails.
+    """Return the first failing test while the fault is in the copy; an empty string if none fails.
 
     Raises:
-      ValueError: the right text does not stand in the file exactly once.
+      ValueError: the file does not contain the right text exactly once.
     """
     file = copy / "mmvideo" / fault.file
     before = file.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Prints what `mmvideo plan` finds for each recipe, as rows of the table in configs/README.md.
+"""Print the figures of `mmvideo plan` for each recipe, as rows of the table in configs/README.md.
 
 python tools/recipe_table.py configs/pretrain/*.py configs/finetune/*.py
 """
@@ -13,7 +13,7 @@ from mmvideo.experiment.planning.plan import plan
 
 
 def row(path: Path) -> str:
-    """Name, parameters, GFLOPs of a whole clip (dense, within spans), in training, and FLOPs of the run."""
+    """Return name, parameters, GFLOPs of a whole clip (dense, within spans) and in training, and FLOPs of the run."""
     found = plan(load_experiment(path))
     numbers = (
         f"{sum(found.parameters.values()) / 1e6:,.1f} M",
@@ -27,6 +27,6 @@ if __name__ == "__main__":
     print("| recipe | parameters | clip | within spans | training | the run |")
     print("|---|---:|---:|---:|---:|---:|")
     for name in sys.argv[1:]:
-        # What a folder of clips is trained with depends on the clips.
+        # The settings of a folder recipe depend on the clips.
         if Path(name).stem != "folder":
             print(row(Path(name)), flush=True)

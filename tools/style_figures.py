@@ -1,9 +1,9 @@
-"""Count what makes a code base easy or hard to read, from its syntax trees.
+"""Count properties that make a code base easy or hard to read, from its syntax trees.
 
 python tools/style_figures.py              # a table of the package, with the bound of each figure
-python tools/style_figures.py --check      # exit with 1 where a figure is beyond its bound, as CI does
+python tools/style_figures.py --check      # exit with 1 if a figure is beyond its bound, as CI does
 python tools/style_figures.py --list "docstrings that open with"    # the places behind a figure
-python tools/style_figures.py --folder ../other/package             # the same figures of another code base
+python tools/style_figures.py --folder ../other/package             # the same figures for another code base
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class Figures:
 
     Attributes:
       files: number of lines of each file.
-      code_lines: number of lines that aren't blank.
-      comments: places of the lines that hold nothing but a comment.
-      places: for each other count the places, as `file:line text`.
+      code_lines: number of non-blank lines.
+      comments: places of the lines that contain only a comment.
+      places: the places of each other count, as `file:line text`.
     """
 
     files: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -121,7 +121,7 @@ def _count_comments(figures: Figures, name: str, text: str) -> None:
 
 
 def _repeats(comment: str, code: str) -> bool:
-    """Return whether a comment holds hardly a word that the next line of code doesn't.
+    """Return whether nearly all words of a comment are also in the next line of code.
 
     Example: `# Add the bias.` repeats `add(bias)`; `# The bias is last, so that it is frozen.` doesn't.
     """
@@ -153,7 +153,7 @@ def _count_nodes(figures: Figures, name: str, tree: ast.Module) -> None:
 def _definitions(
     node: ast.AST, public: bool = True, protocol: bool = False, within: bool = False
 ) -> Iterator[tuple[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef, bool, bool]]:
-    """Yield modules, classes and functions, with whether each is public and whether it stands in a Protocol."""
+    """Yield modules, classes and functions, each with flags: public, and part of a Protocol."""
     if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         public = public and not within and not getattr(node, "name", "").startswith("_")
         yield node, public, protocol
@@ -188,8 +188,8 @@ def _count_arguments(figures: Figures, place: str, node: ast.FunctionDef, protoc
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=PACKAGE, help="the code to count (default: the package)")
-    parser.add_argument("--check", action="store_true", help="exit with 1 where a figure is beyond its bound")
-    parser.add_argument("--list", default="", metavar="WORDS", help="print the places of the counts that hold WORDS")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a figure is beyond its bound")
+    parser.add_argument("--list", default="", metavar="WORDS", help="print the places of counts whose name has WORDS")
     arguments = parser.parse_args()
     figures = read(arguments.folder)
     if arguments.list:

@@ -1,16 +1,16 @@
-"""Attention on this GPU: the kernels of tokamax forwards and backwards, by spans and by the sizes of their blocks.
+"""Time attention on this GPU: tokamax's kernels, forward and backward, by spans and block sizes.
 
 COMMAND  python tools/bench/attention.py [--lengths 2128] [--heads 16] [--head 64] [--batch 8] [--spans narrow full]
                                          [--tune] [--json FILE]
-COST     one Hopper GPU and tokamax; 20 seconds a line, with --tune 4 to 8 minutes a length, most of it compilation
+COST     one Hopper GPU and tokamax; 20 seconds per line, with --tune 4 to 8 minutes per length, most of it compilation
 
-Each line is one call of the model's own attention in bfloat16, forwards, and then with its gradient.
+Each line is one call of the model's own attention in bfloat16, forward only and then with its gradient.
 
-spans    `full`: every query sees every key. `narrow`: three parts of a row that see themselves, of 1568, 512 and 48 in
-         2128 tokens as video, sound and text have them. What a kernel skips shows as FLOPs of all pairs a second that
-         are higher for narrow spans.
-tune     tries the sizes of `CHOICES` on full spans, forwards and then backwards, and prints the fastest as lines of
-         `mmvideo/model/attention/tokamax_blocks.json`, to be put there by hand
+spans    `full`: every query attends to every key. `narrow`: three parts of a row that attend to themselves, with 1568,
+         512 and 48 of 2128 tokens, as for video, audio and text. If a kernel skips work, its rate in FLOPs of all pairs
+         per second is higher for narrow spans.
+tune     tries the sizes of `CHOICES` on full spans, forward and then backward, and prints the fastest as lines for
+         `mmvideo/model/attention/tokamax_blocks.json`, to be added there by hand
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from mmvideo.model.attention.tokamax import tokamax_attention
 from mmvideo.model.attention.tokamax_blocks import Blocks, nearest_blocks
 
 PARTS = (1568, 512, 48)
-"""Tokens of video, sound and text; of other lengths in proportion."""
+"""Tokens of video, audio and text; in proportion for other lengths."""
 
 CHOICES = {
     "forward": {"block_q": (64, 128), "block_kv": (64, 128), "num_stages": (2, 3, 4), "persistent": (False, True)},
     "backward": {"block_q": (64, 128), "block_kv": (64, 128), "num_stages": (2, 3), "compute_wgs": (1, 2)},
 }
-"""Sizes that are tried. `block_kv` stays within what keys are filled up to (`attention/tokamax.BLOCK`)."""
+"""Block sizes to try. `block_kv` is at most the size to which keys are padded (`attention/tokamax.BLOCK`)."""
 
 REPEATS = 20
-"""Timed calls, of which the median is taken."""
+"""Number of timed calls; the median counts."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """What attention is asked for."""
+    """Shape of an attention call."""
 
     batch: int
     length: int
@@ -57,12 +57,12 @@ class Shape:
 
     @property
     def flops(self) -> float:
-        """Of all pairs, forwards."""
+        """Return the forward FLOPs of all pairs."""
         return 4.0 * self.batch * self.length**2 * self.heads * self.head
 
 
 def spans_of(kind: str, shape: Shape) -> np.ndarray:
-    """`[B, L, 2]`: the first key that each query sees, and the one behind the last."""
+    """Return `[B, L, 2]`: the first key that each query attends to, and the end of its span (exclusive)."""
     shares = np.array(PARTS if kind == "narrow" else (1,))
     edges = np.round(np.concatenate([[0], np.cumsum(shares)]) / shares.sum() * shape.length).astype(np.int32)
     part = np.searchsorted(edges, np.arange(shape.length), side="right") - 1
@@ -71,14 +71,14 @@ def spans_of(kind: str, shape: Shape) -> np.ndarray:
 
 
 def inputs(shape: Shape) -> tuple[jax.Array, ...]:
-    """Queries, keys, values, and the gradient of what comes out."""
+    """Return queries, keys, values, and the gradient of the output."""
     keys = jax.random.split(jax.random.key(0), 4)
     sides = (shape.batch, shape.length, shape.heads, shape.head)
     return tuple(jax.random.normal(key, sides, jnp.bfloat16) for key in keys)
 
 
 def seconds(run: Callable[..., Any], *arguments: Any) -> float:
-    """The median of a call's time, once it is compiled."""
+    """Return the median time of a compiled call."""
     run = jax.jit(run)
     jax.block_until_ready(run(*arguments))
     times = []
@@ -90,7 +90,7 @@ def seconds(run: Callable[..., Any], *arguments: Any) -> float:
 
 
 def measure(shape: Shape, spans: np.ndarray, blocks: Blocks | None) -> tuple[float, float]:
-    """Seconds forwards, and of the gradient alone: that of both less that of the forward pass."""
+    """Return seconds of the forward pass, and of the gradient alone: both together minus the forward pass."""
     q, k, v, gradient = inputs(shape)
     spans = jnp.asarray(spans)
 
@@ -106,14 +106,14 @@ def measure(shape: Shape, spans: np.ndarray, blocks: Blocks | None) -> tuple[flo
 
 
 def tried(which: str) -> Iterator[dict[str, Any]]:
-    """Every choice of sizes."""
+    """Try every choice of block sizes."""
     names = CHOICES[which]
     for values in itertools.product(*names.values()):
         yield dict(zip(names, values, strict=True))
 
 
 def tune(shape: Shape) -> Blocks:
-    """The fastest sizes for full spans: forwards first, then backwards with these."""
+    """Return the fastest sizes for full spans: first forward, then backward with these."""
     spans, base = spans_of("full", shape), nearest_blocks(shape.head, shape.length)
     best = base or Blocks(shape.head, shape.length, next(tried("forward")), next(tried("backward")), (0, 0))
     best = dataclasses.replace(best, length=shape.length)
@@ -123,7 +123,7 @@ def tune(shape: Shape) -> Blocks:
             blocks = dataclasses.replace(best, **{which: sizes})
             try:
                 times.append((measure(shape, spans, blocks)[place], sizes))
-            except Exception as error:  # sizes that the device has no room for end in errors of several kinds
+            except Exception as error:  # sizes too large for the device fail with several kinds of errors
                 print(f"  {which} {sizes}: {type(error).__name__} {str(error).splitlines()[0][:80]}", flush=True)
                 continue
             print(f"  {which} {sizes}: {times[-1][0] * 1e3:.3f} ms", flush=True)
@@ -136,7 +136,7 @@ def tune(shape: Shape) -> Blocks:
 
 
 def main() -> int:
-    """Measures, or tunes."""
+    """Measure or tune."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--lengths", nargs="+", type=int, default=[2128])
     parser.add_argument("--heads", type=int, default=16)
@@ -144,7 +144,7 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--spans", nargs="+", choices=["narrow", "full"], default=["narrow", "full"])
     parser.add_argument("--tune", action="store_true")
-    parser.add_argument("--json", type=Path, help="also append the numbers to this file, an object a line")
+    parser.add_argument("--json", type=Path, help="also append the results to this file, one object per line")
     options = parser.parse_args()
     device = jax.devices()[0]
     if str(getattr(device, "compute_capability", "")) != "9.0":

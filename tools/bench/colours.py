@@ -1,12 +1,12 @@
-"""Colours before and after transcoding, over matrices, ranges and pixel formats, and what exact chroma costs.
+"""Compare colours before and after transcoding, over matrices, ranges and pixel formats; time exact chroma.
 
 COMMAND  python tools/bench/colours.py [--json FILE]
 COST     1 core, 1 minute
 
-Eight colours are coded by the formulas of ITU-T H.273, not by swscale, losslessly (FFV1). The table says by how many of
-255 levels, at most, RGB decoded from the file differs from what was coded, and RGB decoded from the transcoded file
-(x264, crf 6) from RGB decoded from the file. Below it: processor time of 4:2:0 to an
-array of RGB as it is done, with a colour for each pixel and exact rounding, over swscale's default, in turn.
+Eight colours are coded losslessly (FFV1) by the formulas of ITU-T H.273, not by swscale. The table has the largest
+difference, in levels of 255, of RGB decoded from the file against the coded colour, and of RGB decoded from the
+transcoded file (x264, crf 6) against RGB decoded from the file. Below it: the processor time of mmvideo's conversion
+from 4:2:0 to an RGB array, with full-resolution chroma and exact rounding, relative to swscale's default, in turn.
 
 Exit code 1 if a colour differs by more than 3 levels.
 """
@@ -35,7 +35,7 @@ COLOURS = np.array(
 """Colours in the file, left to right, each 16 pixels wide."""
 
 MATRICES = {"bt709": 1, "fcc": 4, "bt470bg": 5, "smpte170m": 6, "smpte240m": 7, "ycgco": 8, "bt2020nc": 9}
-"""Numbers of the matrices."""
+"""Code points of the matrices."""
 
 WEIGHTS = {
     1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593)
@@ -46,7 +46,7 @@ HEIGHT, WIDTH, PATCH = 64, 128, 16
 
 
 def codes(matrix: int, full: bool, bits: int) -> list[np.ndarray]:
-    """Luma and the two chromas of each colour, `[8]`, in code values of so many bits."""
+    """Return luma and both chromas of each colour, `[8]`, in code values of this many bits."""
     red, green, blue = (COLOURS / 255).T
     if matrix == MATRICES["ycgco"]:
         parts = [(red + 2 * green + blue) / 4, (2 * green - red - blue) / 4, (red - blue) / 2]
@@ -64,7 +64,7 @@ def codes(matrix: int, full: bool, bits: int) -> list[np.ndarray]:
 
 
 def write_colours(path: Path, matrix: int, full: bool, pixels: str, codec: str = "ffv1", **tags: int) -> Path:
-    """Four frames of the colours; `tags` set more attributes of the codec context."""
+    """Write four frames of the colours; `tags` set more attributes of the codec context."""
     import av
 
     bits = 10 if "10" in pixels else 8
@@ -90,7 +90,7 @@ def write_colours(path: Path, matrix: int, full: bool, pixels: str, codec: str =
 
 
 def filled(planes: list[np.ndarray], pixels: str):
-    """A frame of planes, `[H, W]` each."""
+    """Return a frame with the given planes, `[H, W]` each."""
     import av
 
     frame = av.VideoFrame(planes[0].shape[1], planes[0].shape[0], pixels)
@@ -103,7 +103,7 @@ def filled(planes: list[np.ndarray], pixels: str):
 
 
 def seen(frames: np.ndarray) -> np.ndarray:
-    """The colours of frames `[T, H, W, 3]`: the mean of the middle of each patch in the first, `[8, 3]`."""
+    """Return the colours of frames `[T, H, W, 3]`: the mean of the middle of each patch in frame 0, `[8, 3]`."""
     height, width = frames.shape[1:3]
     patch = width // len(COLOURS)
     middle = frames[0, height // 4 : -height // 4].reshape(-1, len(COLOURS), patch, 3)
@@ -113,11 +113,11 @@ def seen(frames: np.ndarray) -> np.ndarray:
 PIXELS = ("yuv420p", "yuv420p10le", "yuv444p")
 
 MOST = 3.0
-"""Levels of 255 by which a colour may differ: roundings to 8 bits of luma and chroma, and the codec."""
+"""Largest allowed difference in levels of 255: rounding of luma and chroma to 8 bits, and the codec."""
 
 
 def compare(folder: Path) -> list[dict]:
-    """The largest difference of a colour for each matrix, range and format: coded to decoded, before to after."""
+    """Return the largest colour difference for each matrix, range and format: coded to decoded, before to after."""
     rows = []
     for pixels in PIXELS:
         for full in (False, True):
@@ -133,7 +133,7 @@ def compare(folder: Path) -> list[dict]:
 
 
 def chroma_cost(size: tuple[int, int], target: tuple[int, int], turns: int = 60) -> float:
-    """Processor time of 4:2:0 to an RGB array as it is done over swscale's default: the median of pairs."""
+    """Return the processor time of 4:2:0 to RGB relative to swscale's default: the median of pairs."""
     from av.video.reformatter import Interpolation, VideoReformatter
 
     draw = np.random.default_rng(0)
@@ -156,9 +156,9 @@ def chroma_cost(size: tuple[int, int], target: tuple[int, int], turns: int = 60)
 
 
 def main() -> int:
-    """Prints the table and the costs."""
+    """Print the table and the costs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         rows = compare(Path(folder))

@@ -1,14 +1,14 @@
-"""What a written piece costs: with keys and values kept, against the whole trunk run again; at several lengths.
+"""Measure the cost of a generated text token, with a key-value cache and with the whole backbone run again.
 
 COMMAND  python tools/bench/decoding.py [--size nano] [--lengths 8 32 64 128] [--json FILE]
 COST     1 core, 2 minutes, with the size nano
 
-Rows hold clips of video, sound and text, as many as fit. For every length of text: the time of one piece of all
-clips early and late in the text by the step that reads one piece (`model.kv_cache.decode_step`), that of a pass of the
-trunk over everything, which was a step before keys and values were kept, and the FLOPs of both as XLA counts them. All
-are medians of interleaved runs of one process, so that their ratios hold on a machine that does other things too.
+Rows hold as many clips of video, audio and text as fit. For every length of text the table has the time of the cached
+step (`mmvideo.model.transformer.kv_cache.decode_step`) for one text token of all clips, early and late in the text; the
+time of a full pass of the backbone, which is a step without a cache; and the FLOPs of both as XLA counts them. All are
+medians of interleaved runs in one process, so their ratios hold on a busy machine too.
 
-Exit code 1 if a late piece costs more than 1.2 times an early one, or the cached step less than 2 times fewer FLOPs.
+Exit code 1 if a late token costs more than 1.2 times an early one, or the cached step saves less than half the FLOPs.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from mmvideo.model.transformer.multimodal_transformer import MultimodalTransform
 from mmvideo.stream import Clips, PatchSpec, StreamSpec, TextSpec, TokenLayout, TokenStream
 
 VIDEO, AUDIO = (8, 7, 7), (16, 8, 1)
-"""Grids of a clip."""
+"""Token grids of a clip."""
 
 ROWS, CLIPS = 2, 4
 
 MOST = 1.2
-"""Largest ratio of a late piece's time to an early one's."""
+"""Largest ratio of a late token's time to an early token's."""
 
 
 def make_stream(length: int) -> tuple[StreamSpec, TokenStream]:
-    """Rows of clips with texts of a length."""
+    """Return rows of clips with texts of one length."""
     spec = StreamSpec(
         PatchSpec((2, 16, 16, 3), VIDEO, 0.25), PatchSpec((16, 16), AUDIO, 0.16), TextSpec(8000, length, 4, 2, 3)
     )
@@ -71,7 +71,7 @@ def make_stream(length: int) -> tuple[StreamSpec, TokenStream]:
 
 
 def steps(size: str, length: int) -> tuple[Callable, Callable, float, float]:
-    """A cached step `(number) -> ready`, a whole pass `() -> ready`, and the FLOPs of both."""
+    """Return a cached step `(number) -> ready`, a full pass `() -> ready`, and the FLOPs of both."""
     spec, stream = make_stream(length)
     config = Model(size, fusion=Fusion("mid", 2, text="causal"), compute="float32", scan=False)
     backbone = MultimodalTransformer(config, spec, rngs=nnx.Rngs(0))
@@ -88,7 +88,7 @@ def steps(size: str, length: int) -> tuple[Callable, Callable, float, float]:
     def everything(state, stream):
         return nnx.merge(graph, state)(stream).top
 
-    # What is kept is written over, as in a loop.
+    # The cache is overwritten, as in a loop.
     cached = jax.jit(one, donate_argnums=2).lower(state, seen, written, jnp.int32(0)).compile()
     whole = jax.jit(everything).lower(state, stream).compile()
     box = [written]
@@ -105,7 +105,7 @@ def steps(size: str, length: int) -> tuple[Callable, Callable, float, float]:
 
 
 def measure(runs: dict[str, Callable[[], None]], times: int) -> dict[str, float]:
-    """Median milliseconds of each, run in turn, every time once before so that all find the caches warm."""
+    """Return median milliseconds of each, run in turn, each once beforehand to warm the processor's caches."""
     taken: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(times + 1):
         for name, run in runs.items():
@@ -118,12 +118,12 @@ def measure(runs: dict[str, Callable[[], None]], times: int) -> dict[str, float]
 
 
 def main() -> int:
-    """Prints the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", default="nano", help="size of the model (default: nano)")
-    parser.add_argument("--lengths", type=int, nargs="+", default=[8, 32, 64, 128], help="lengths of texts, in pieces")
+    parser.add_argument("--lengths", type=int, nargs="+", default=[8, 32, 64, 128], help="lengths of texts, in tokens")
     parser.add_argument("--times", type=int, default=15, help="runs of each (default: 15)")
-    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
     options = parser.parse_args()
     print(f"{ROWS} rows of {CLIPS} clips, size {options.size}, {jax.default_backend()}; ms a piece of all clips")
     print(f"{'length':>8}{'early':>10}{'late':>10}{'whole':>10}{'late/early':>12}{'whole/late':>12}{'FLOPs less':>12}")

@@ -1,18 +1,17 @@
-"""The recipe for a folder of clips against a logistic regression, on the embedded sets as three plain folders.
+"""Compare the recipe for a folder of clips with a logistic regression, on the embedded datasets as plain folders.
 
 COMMAND  python tools/bench/folder.py [--sets film animations sounds] [--seeds 0] [--out FOLDER] [--baseline]
          [--json FILE]
-COST     2 CPU cores, 12 processor minutes a seed for the three sets; the baseline alone (`--baseline`) half a minute
+COST     2 CPU cores, 12 processor minutes per seed for three datasets; the baseline alone (`--baseline`) half a minute
 
-Each set becomes a folder of `SPLIT/CLASS/CLIP` without a manifest, `mmvideo data build` makes a corpus of it, and one
-`mmvideo train configs/finetune/folder.py` a classifier. The splits are those of the sets (every fourth clip of a class
-is tested); of the recipe's settings none is given but the seeds and that each step is logged; the last step is
-evaluated. The baseline is a multinomial logistic regression on the mean frame (32 x 32 pixels) beside the mean log-mel
-spectrum (64 bins) of each whole clip, standardised, its L2 penalty chosen by 4-fold cross-validation on the training
-clips.
+Each dataset becomes a folder `SPLIT/CLASS/CLIP` without a manifest, `mmvideo data build` builds a corpus from it, and
+one `mmvideo train configs/finetune/folder.py` trains a classifier. The splits are those of the datasets (every fourth
+clip of a class is a test clip). Only the seeds and the logging of each step are set; the last step is evaluated. The
+baseline is a multinomial logistic regression on the mean frame (32 x 32 pixels) and the mean log-mel spectrum (64 bins)
+of each whole clip, standardised, with its L2 penalty chosen by 4-fold cross-validation on the training clips.
 
-Told of each set are the accuracies, the seconds from the start of the command to the end of the first step, on the
-clock and of the processor, and those of the whole run. A workdir that is finished is not trained again.
+The output for each dataset has the accuracies, the wall and processor seconds from the start of the command to the end
+of the first step, and those of the whole run. A finished workdir is not trained again.
 """
 
 from __future__ import annotations
@@ -42,17 +41,17 @@ RECIPE = ROOT / "configs" / "finetune" / "folder.py"
 MMVIDEO = [sys.executable, "-m", "mmvideo.cli.main"]
 
 SIDE = 32
-"""Pixels of a side of the baseline's mean frame."""
+"""Side of the baseline's mean frame, in pixels."""
 
 HEARD = Spectrogram(kind="log_mel", bins=64, mean=0.0, deviation=1.0)
 """The baseline's spectrogram."""
 
 PENALTIES = tuple(10.0**power for power in range(-3, 4))
-"""From which the baseline chooses."""
+"""L2 penalties from which the baseline chooses."""
 
 
 def make_folder(name: str, out: Path) -> Path:
-    """Write an embedded set as a folder of clips in folders of split and class; return it."""
+    """Write an embedded dataset as a folder `SPLIT/CLASS/CLIP`; return the folder."""
     folder = out / name
     for row in sample_rows(name):
         place = folder / row.split / str(row.labels["label"])
@@ -70,7 +69,7 @@ def build_corpus(folder: Path) -> Path:
 
 
 def features(corpus: Corpus) -> np.ndarray:
-    """Return of each clip its mean frame and its mean log-mel spectrum, zeros for what it lacks, `[n, D]`."""
+    """Return mean frame and mean log-mel spectrum of each clip, zeros for a missing modality, `[n, D]`."""
     rows = []
     for number in range(len(corpus)):
         clip = decode(corpus[number].media, size=(SIDE, SIDE), sample_rate=HEARD.sample_rate)
@@ -89,7 +88,7 @@ def baseline(corpus: Path) -> dict[str, float]:
 
 
 def trained(corpus: Path, workdir: Path, seed: int) -> dict[str, Any]:
-    """Train by the command, unless it is done; return the metrics of the test clips, and what it took."""
+    """Train by the command unless the run is finished; return the metrics of the test clips and the cost."""
     evaluated, kept = workdir / "evals" / "classification.json", workdir / "bench.json"
     if not kept.exists():
         seeds = ["--training.seed", str(seed), "--input.seed", str(seed), "--training.log-every", "1"]
@@ -101,7 +100,7 @@ def trained(corpus: Path, workdir: Path, seed: int) -> dict[str, Any]:
 
 
 def _timed(command: list[str]) -> dict[str, float]:
-    """Run a training; seconds on the clock and of the processor to its first step, and to its end."""
+    """Run a training; return wall and processor seconds to its first step and to its end."""
     found: dict[str, float] = {}
     before, start = _processor(), time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
@@ -117,13 +116,13 @@ def _timed(command: list[str]) -> dict[str, float]:
 
 
 def _processor() -> float:
-    """Processor seconds of all processes that this one waited for."""
+    """Return the processor seconds of all child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def _processor_of(pid: int) -> float:
-    """Processor seconds of a process that runs, where the system tells; else NaN."""
+    """Return the processor seconds of a running process if the system reports them, else NaN."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,20 +1,20 @@
-"""The step of `step.py` priced for a GPU that is not there, by what XLA compiles for it.
+"""Price the step of `step.py` for a GPU that is not present, from the program that XLA compiles for it.
 
 COMMAND  python tools/bench/hlo.py [--sizes B L] [--layers scanned unrolled] [--devices h100 h200] [--depths 24]
                                    [--change WORDS] [--json FILE]
-COST     no accelerator; JAX's CUDA plugin (pip install "mmvideo[cuda]"). Processor seconds a program: 60 scanned, 30
-         and 6 a layer unrolled
+COST     no accelerator; JAX's CUDA plugin (pip install "mmvideo[cuda]"). Processor seconds per program: 60 scanned;
+         unrolled 30, and 6 per layer
 
 Clips, task and rows are those of the measured lines of `experiments/benchmarks/README.md`: tri-modal, whole rows, 16
-clips for B and 8 for L. Attention is tokamax's, as calls without a body (`model/attention/tokamax_shapes.py`); the
-price list is `mmvideo/cost_model/prices.py`.
+clips for B and 8 for L. Attention is tokamax's, as calls without a body (`mmvideo/model/attention/tokamax_shapes.py`);
+the price list is `mmvideo/cost_model/prices.py`.
 
-depths   numbers of layers, multiples of three. With two smaller than the model's, every price, being linear in layers
-         that are all alike, is told for the model's own depth from them: unrolled layers are compiled in a fraction of
-         the time. Two parts of three of the layers are apart, as in the model.
-folders  that XLA was told to write to by --xla_dump_to, one for each of the depths, in the place of compiling: for
-         one size, device and way of layers
-change   what the code has that it had not before, for the table
+depths   numbers of layers, multiples of three. Every price is linear in the number of equal layers,
+         so two depths smaller than the model's are extrapolated to the model's own: unrolled layers then compile in a
+         fraction of the time. Two thirds of the layers have separate modalities, as in the model.
+folders  written by XLA with --xla_dump_to, one for each of the depths, used instead of compiling; for one size, one
+         device, and either scanned or unrolled layers
+change   name of the code change, for the table
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ from mmvideo.objectives.learner import Learner
 from mmvideo.training.config import Optimizer, Training
 
 CLIPS = {"B": 16, "L": 8}
-"""Of the measured lines; of other sizes 8."""
+"""Clips of the measured rows; 8 for other sizes."""
 
 MEASURED = {"B": 99.6, "L": 146.8}
 """Milliseconds of a scanned step on an H100, `experiments/benchmarks/README.md`."""
 
 
 def model_of(case: step.Case, depth: int) -> Model:
-    """The transformer of a case with another depth, two thirds of it apart."""
+    """Return the transformer of a case with another depth; two thirds of its layers have separate modalities."""
     fusion = Fusion("mid", layer=max(2 * depth // 3, 1), text="causal")
     return dataclasses.replace(step.model(case), depth=depth, fusion=fusion)
 
 
 def compile_here(question: dict[str, Any]) -> None:
-    """Compiles what a question asks for, which ends this process as soon as buffers are assigned."""
+    """Compile the requested program; the process ends as soon as buffers are assigned."""
     import numpy as np
     from jax.sharding import AxisType, Mesh
 
@@ -79,7 +79,7 @@ def compile_here(question: dict[str, Any]) -> None:
 
 
 def price(size: str, layers: str, device: str, depth: int, folder: Path | None = None) -> Priced:
-    """Compiles one program in a process of its own, or takes what XLA has written into a folder, and prices it."""
+    """Compile one program in its own process, or read XLA's output from a folder, and price it."""
     case = step.Case(size, "trimodal", "whole", "auto", "none", layers)
     clips, streams, model = CLIPS.get(size, 8), step.spec(False), model_of(case, depth)
     asked = dataclasses.asdict(target(DEVICES[device], 1))
@@ -99,7 +99,7 @@ def price(size: str, layers: str, device: str, depth: int, folder: Path | None =
 
 
 def stretched(few: Priced, more: Priced, depths: tuple[int, int, int]) -> Priced:
-    """The prices of a model of the third number of layers, from those of the first two."""
+    """Extrapolate the prices of two depths to a third."""
     factor = (depths[2] - depths[1]) / (depths[1] - depths[0])
     known = {line.category: line for line in few.lines}
 
@@ -119,14 +119,14 @@ def stretched(few: Priced, more: Priced, depths: tuple[int, int, int]) -> Priced
 
 
 def with_mfu(found: Priced, size: str) -> Priced:
-    """With the share of the peak that the model's FLOPs take."""
+    """Add MFU, the model's FLOPs as a share of the device's peak."""
     case = step.Case(size, "trimodal", "whole", "xla", "none", "scanned")
     flops = step.step_flops(case, found.rows, step.spec(False))
     return dataclasses.replace(found, mfu=flops / found.seconds / DEVICES[found.device].flops)
 
 
 def table(size: str, found: list[Priced]) -> str:
-    """Milliseconds by category, a column for each program."""
+    """Return a table of milliseconds by category, with one column per program."""
     names = list(dict.fromkeys(line.category for each in found for line in each.lines))
     head = f"{size}, {found[0].rows} clips, {found[0].device}"
     rows = [[head, *(each.layers for each in found)]]
@@ -143,17 +143,17 @@ def table(size: str, found: list[Priced]) -> str:
 
 
 def main() -> int:
-    """Prices every program that was asked for."""
+    """Price every requested program."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", nargs="+", default=["L"])
     parser.add_argument("--layers", nargs="+", default=["scanned", "unrolled"])
     parser.add_argument("--devices", nargs="+", default=["h100"])
     parser.add_argument("--depths", nargs="+", type=int, help="default: the model's own")
     parser.add_argument(
-        "--folders", nargs="+", type=Path, help="of programs of these depths that XLA has compiled before"
+        "--folders", nargs="+", type=Path, help="XLA dumps of programs of these depths, compiled before"
     )
-    parser.add_argument("--change", default="", help="kept in the file")
-    parser.add_argument("--json", type=Path, help="also append the numbers to this file, an object a line")
+    parser.add_argument("--change", default="", help="name of the code change, written to the file")
+    parser.add_argument("--json", type=Path, help="also append the results to this file, one object per line")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -175,16 +175,16 @@ def main() -> int:
 def measure(
     size: str, layers: str, device: str, depths: list[int] | None, folders: Sequence[Path | None] = (None, None)
 ) -> Priced:
-    """The price of a size, from programs of these depths."""
+    """Return the price of a size, from programs of these depths."""
     own = model_dims(Model(size=size)).depth
     made = [price(size, layers, device, *each) for each in zip(depths or [own], folders, strict=False)]
     if len(made) == 1 and depths not in (None, [own]):
-        return made[0]  # of another model than the one whose FLOPs are told
+        return made[0]  # the FLOPs are those of another model
     return with_mfu(made[0] if len(made) == 1 else stretched(*made, (*depths, own)), size)
 
 
 def rounded(value: Any) -> Any:
-    """Numbers of a line of JSON to six digits."""
+    """Round the numbers of a JSON line to six digits."""
     if isinstance(value, dict):
         return {name: rounded(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):

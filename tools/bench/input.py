@@ -1,20 +1,19 @@
-"""The loader against bare decoding: clips a second a core, on the sample sets and on generated shapes.
+"""Compare the loader with bare decoding: clips per second per core, on the embedded datasets and generated shapes.
 
 COMMAND  python tools/bench/input.py [--rounds 3] [--shapes 96] [--peer] [--json FILE]
 COST     1 core, 1 minute; 2 with the peer
-NEEDS    for --peer what `pip install "mmvideo[bench-peer]"` brings: torch
+NEEDS    for --peer: torch, from `pip install "mmvideo[bench-peer]"`
 
-The loader does everything up to packed rows (read, decode, crop, patch, spectrogram, masks, weave),
-through its threads; bare decoding opens the same clips with PyAV, decodes every frame and converts
-it to RGB, and decodes the sound, one thread and nothing else. Both are counted in processor seconds
-of this process, so that a clip a second a core means the same on a busy machine. Rounds of the two
-alternate in one run, and the middle one of each counts. The loader keeps no decoded clips (`input.memory` 0);
-what it does where it may is printed beside it, from the second epoch on. With `--peer` a torch `DataLoader` over PyAV
-takes its turn, which makes patches, masks and token ids of the same clips too (`torch_loader.py`).
+The loader does everything up to packed rows (read, decode, crop, patch, spectrogram, masks, packing) in its threads.
+Bare decoding opens the same clips with PyAV, decodes every frame, converts it to RGB and decodes the audio, in one
+thread. Both are counted in processor seconds of this process, so that clips per second per core mean the same on a busy
+machine. Rounds of the two alternate in one run, and the median of each counts. The loader keeps no decoded clips
+(`input.memory` 0); its speed with kept clips, from the second epoch on, is printed beside. With `--peer` a torch
+`DataLoader` over PyAV also takes turns; it produces patches, masks and token ids of the same clips (`torch_loader.py`).
 
-Exit code 1 if the sample sets together (`samples:all`) or the shapes are below the target. The parts
-are printed too; sounds alone stay far below it, since half a second of FLAC decodes in less than a
-millisecond, in less time than its spectrogram takes.
+Exit code 1 if the embedded datasets together (`samples:all`) or the shapes are below the target. Each dataset is
+printed too. Sounds alone stay far below the target, because half a second of FLAC decodes in less than a millisecond,
+faster than its spectrogram is computed.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ MASKED = Masking(video=0.5, audio=0.5, text=0.15)
 
 
 def main() -> int:
-    """Measures every set and prints a line for each, then one of JSON."""
+    """Measure every dataset; print a line for each, then one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each")
     parser.add_argument("--shapes", type=int, default=96, help="generated clips")
@@ -67,7 +66,7 @@ def main() -> int:
 
 
 def _measure(name: str, path: str, rounds: int, with_peer: bool) -> dict:
-    """Clips a second a core of the loader, of bare decoding and of the peer, over one epoch of a set."""
+    """Return clips per second per core of loader, bare decoding and peer, over one epoch of a dataset."""
     config = Input(sources=(Source(path),), masking=MASKED, packing=Packing(rows=8, clips=24), memory=0)
     batches, keeping = Batches(config), Batches(dataclasses.replace(config, memory=2**30))
     media = [batches.corpus.record(number).media for number in range(len(batches.corpus))]
@@ -110,7 +109,7 @@ def _measure(name: str, path: str, rounds: int, with_peer: bool) -> dict:
 
 
 def _epoch(batches: Batches, epoch: int, filled: list[float]) -> float:
-    """Clips a second a core of an epoch; how full its rows are is added to `filled`."""
+    """Return clips per second per core of an epoch; append the share of filled token slots to `filled`."""
     started, clips = time.process_time(), 0
     for _, stream in batches.iterate(epoch * batches.steps_per_epoch, (epoch + 1) * batches.steps_per_epoch):
         clips += int((stream.clips.clip_index >= 0).sum())
@@ -119,7 +118,7 @@ def _epoch(batches: Batches, epoch: int, filled: list[float]) -> float:
 
 
 def _peer(media: list[bytes], batches: Batches, config: Input) -> Any:
-    """A torch DataLoader of the same clips, in batches of as many as ours have."""
+    """Return a torch DataLoader of the same clips, with our batch size."""
     try:
         from torch_loader import ClipDataset, loader
     except ImportError as error:
@@ -130,7 +129,7 @@ def _peer(media: list[bytes], batches: Batches, config: Input) -> Any:
 
 
 def _decode(media: bytes) -> None:
-    """Everything of a clip, as PyAV gives it: frames to RGB arrays, sound to arrays."""
+    """Decode a whole clip with PyAV: frames to RGB arrays, audio to arrays."""
     import av
 
     with av.open(io.BytesIO(media)) as container:
@@ -145,7 +144,7 @@ def _decode(media: bytes) -> None:
 
 
 def _shapes(folder: Path, clips: int) -> str:
-    """A corpus of generated shapes."""
+    """Build a corpus of generated shapes."""
     from mmvideo.datasets.build import build
     from mmvideo.datasets.shapes import ShapesConfig, write_shapes
 
@@ -155,7 +154,7 @@ def _shapes(folder: Path, clips: int) -> str:
 
 
 def _processor() -> str:
-    """The processor's name."""
+    """Return the processor's name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,17 +1,17 @@
-"""What the loop of a run costs beside its steps, and how compile time grows with depth.
+"""Measure the cost of a run's loop besides its steps, and the growth of compile time with depth.
 
 COMMAND  python tools/bench/loop.py [--parts loop depth] [--size tiny] [--batch 2] [--blocks 12] [--json FILE]
 COST     1 core, 3 minutes
 NEEDS    all of mmvideo for `loop`; jax, flax, optax, einops and numpy for `depth`
 
 loop     The whole loop of `training.loop.train` (placing the batch, reading metrics, the ledger, lines and events)
-         against the same step alone, called on a batch that lies on the device. Blocks of steps of the two take turns
-         within one run; what counts is the median over pairs of neighbours. Without --size the model has two layers of
-         width 64, whose steps are so short that the loop has little to hide behind. On an accelerator the clock
-         decides, on a CPU, whose steps are slower when others use it, the processor seconds of this process.
-depth    Seconds to trace and compile the step of 12 and of 48 scanned layers; the better of some rounds in turn.
+         against the same step alone, called on a batch that is on the device. Blocks of steps of the two take turns
+         within one run; the median over pairs of neighbours counts. Without --size the model has two layers of width
+         64, whose steps are too short to hide the loop's cost. An accelerator is timed by the clock; a CPU, whose steps
+         are slower when others use it, by the processor seconds of this process.
+depth    Seconds to trace and compile the step of 12 and of 48 scanned layers; the best of several rounds in turn.
 
-Exit code 1 if the loop costs more than 5 %, or compile time grows 1.3 times or more.
+Exit code 1 if the loop costs more than 5 %, or if compile time grows by a factor of 1.3 or more.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ from mmvideo.training.state import AbstractTrainState, init_abstract
 from mmvideo.training.step import make_step
 
 LOOP, GROWTH = 1.05, 1.3
-"""Most that the loop may take of the time of its steps, and compile time of 48 layers of that of 12."""
+"""Largest ratios: loop time to bare step time, and compile time of 48 layers to that of 12."""
 
 DEPTHS = (12, 48)
 
 SETTLED = 3
-"""Steps at the beginning of a block that don't count: the device is idle, or still at the other's."""
+"""Uncounted steps at the start of a block: the device is idle, or still runs the other block."""
 
 CASE = Case("tiny", "trimodal", "whole", "auto", "none", "scanned")
-"""Names the rows and the objectives; the size is chosen here."""
+"""Experiment for rows and objectives; the size is chosen here."""
 
 
 def model(size: str | None, depth: int | None = None) -> Model:
-    """A model by its name, or a tiny one."""
+    """Return a model by its name, or a tiny one."""
     fusion = Fusion("mid", layer=1, text="causal")
     if size is not None:
         return Model(size=size, depth=depth, fusion=fusion)
@@ -61,17 +61,17 @@ def model(size: str | None, depth: int | None = None) -> Model:
 
 
 def short_spec() -> StreamSpec:
-    """Small clips, and so few pieces that a tiny model's step isn't all vocabulary."""
+    """Return small clips, with a small vocabulary so that it does not dominate a tiny model's step."""
     small = spec(small=True)
     return dataclasses.replace(small, text=dataclasses.replace(small.text, vocabulary=1000))
 
 
 class Interleaved:
-    """The batches of a run, which times blocks of its steps, and between them blocks of the step alone.
+    """Batches of a run that time blocks of its steps, and between them blocks of the step alone.
 
     Attributes:
-      pairs: what a step of the loop and the bare step have taken, block by block.
-      skipped: no clip is ever.
+      pairs: seconds per step of the loop and of the bare step, block by block.
+      skipped: always empty.
     """
 
     def __init__(self, stream: TokenStream, bare: Callable[[int], np.ndarray], block: int):
@@ -80,7 +80,7 @@ class Interleaved:
         self.skipped: list[tuple[str, str]] = []
 
     def iterate(self, start: int, stop: int) -> Iterator[tuple[int, TokenStream]]:
-        """The same batch again and again."""
+        """Yield the same batch repeatedly."""
         length, began = self._block + SETTLED, now()
         for step in range(start, stop):
             within = step % length
@@ -92,17 +92,17 @@ class Interleaved:
             yield step, self._stream
 
     def assets(self) -> dict[str, Any]:
-        """None are needed."""
+        """Return no assets."""
         return {}
 
 
 def now() -> np.ndarray:
-    """Seconds by the clock, and of the processors for this process."""
+    """Return wall seconds, and processor seconds of this process."""
     return np.array([time.perf_counter(), time.process_time()])
 
 
 def bare_step(plan: AbstractTrainState, training: Training, stream: TokenStream) -> Callable[[int], np.ndarray]:
-    """`(steps) -> what a step has taken`, the step alone, on a state of its own."""
+    """Return `(steps) -> seconds per step` for the step alone, on its own state."""
     places = jax.tree.map(lambda leaf: leaf.sharding, plan.abstract)
     program, box = make_step(plan.graphdef, training, places), [plan.create()]
 
@@ -122,7 +122,7 @@ def bare_step(plan: AbstractTrainState, training: Training, stream: TokenStream)
 
 
 def measure_loop(size: str | None, batch: int, blocks: int, block: int) -> dict[str, Any]:
-    """Seconds a step within the loop and alone, and their ratio, by the clock and by the processors."""
+    """Return seconds per step within the loop and alone, and their ratio, in wall and processor time."""
     from mmvideo.training.loop import train
 
     streams, mesh = short_spec(), make_mesh(Mesh())
@@ -151,7 +151,7 @@ def measure_loop(size: str | None, batch: int, blocks: int, block: int) -> dict[
 
 
 def measure_depth(size: str | None, batch: int, rounds: int) -> dict[str, Any]:
-    """Seconds to trace and compile each depth, and the ratio of the deepest to the first."""
+    """Return seconds to trace and compile each depth, and the ratio of the deepest to the first."""
     streams, mesh, training = short_spec(), make_mesh(Mesh()), Training()
     made = make_batch(CASE, batch, streams)
 
@@ -173,15 +173,15 @@ def measure_depth(size: str | None, batch: int, rounds: int) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Measures what was asked for."""
+    """Measure the requested parts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", nargs="+", default=["loop", "depth"], choices=["loop", "depth"])
     parser.add_argument("--size", choices=SIZES, help="size of the model (default: two layers of width 64)")
     parser.add_argument("--batch", type=int, default=2, help="clips in a step")
-    parser.add_argument("--blocks", type=int, default=12, help="blocks of each kind")
+    parser.add_argument("--blocks", type=int, default=12, help="number of blocks of each kind")
     parser.add_argument("--block", type=int, default=12, help="steps in a block")
     parser.add_argument("--rounds", type=int, default=2, help="compilations of each depth")
-    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
     options = parser.parse_args()
     device = f"{jax.device_count()} x {jax.devices()[0].device_kind}, jax {jax.__version__}"
     print(f"{device}; {options.batch} clips a step")

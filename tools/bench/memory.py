@@ -1,12 +1,12 @@
-"""How memory grows, whole and in chunks: of attention with the length, of the sigmoid loss with the batch.
+"""Measure the growth of memory, whole and in chunks: attention with length, the sigmoid loss with batch size.
 
 COMMAND  python tools/bench/memory.py [--json FILE]
-COST     1 core, 1 minute; nothing is run, so that 16k tokens need no memory
+COST     1 core, 1 minute; nothing is run, so 16k tokens need no memory
 
-Each line is the scratch memory of one program, forwards and the gradient, as XLA's memory analysis tells it after
-compiling for the platform at hand. Growth is the exponent `p` of `bytes ~ size^p`, by least squares over all sizes.
+Each line is the scratch memory of one program, forward and gradient, from XLA's memory analysis after compiling for
+this platform. Growth is the exponent `p` of `bytes ~ size^p`, by least squares over all sizes.
 
-Exit code 1 if one of those in chunks grows faster than linearly.
+Exit code 1 if the memory of a chunked program grows faster than linearly.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from mmvideo.model.attention.dispatch import attend
 from mmvideo.objectives.losses.contrastive_losses import sigmoid_contrastive
 
 HEADS, HEAD = 12, 64
-"""As of a base-size model; one row."""
+"""Heads and head width of a base-size model; one row."""
 
 WIDTH = 512
-"""Numbers of an embedding."""
+"""Width of an embedding."""
 
 CHUNK = 512
-"""Keys, or clips, at a time."""
+"""Keys, or clips, per chunk."""
 
 LINEAR = 1.1
-"""Largest exponent that is taken as linear."""
+"""Largest exponent that counts as linear."""
 
 
 def attention(length: int, chunk: int | None) -> int:
-    """Bytes for one row of `length` tokens; without a chunk that of the reference."""
+    """Return the bytes for one row of `length` tokens; without a chunk, those of the reference."""
     tokens = jax.ShapeDtypeStruct((1, length, HEADS, HEAD), jnp.float32)
     spans = jax.ShapeDtypeStruct((1, length, 2), jnp.int32)
 
@@ -49,7 +49,7 @@ def attention(length: int, chunk: int | None) -> int:
 
 
 def sigmoid(batch: int, chunk: int | None) -> int:
-    """Bytes for a batch of `batch` pairs; without a chunk the whole matrix."""
+    """Return the bytes for `batch` pairs; without a chunk, those of the whole matrix."""
     vectors = jax.ShapeDtypeStruct((batch, WIDTH), jnp.float32)
     number = jax.ShapeDtypeStruct((), jnp.float32)
     valid = jax.ShapeDtypeStruct((batch,), jnp.bool_)
@@ -61,12 +61,12 @@ def sigmoid(batch: int, chunk: int | None) -> int:
 
 
 def scratch(function: Callable, *shapes: jax.ShapeDtypeStruct) -> int:
-    """Bytes that a compiled program needs beside its arguments and results."""
+    """Return the bytes that a compiled program needs besides arguments and results."""
     return jax.jit(function).lower(*shapes).compile().memory_analysis().temp_size_in_bytes
 
 
 def growth(sizes: Sequence[int], used: Sequence[int]) -> float:
-    """The exponent of growth: slope of the logarithms."""
+    """Return the exponent of growth: the slope of the logarithms."""
     return float(np.polyfit(np.log(sizes), np.log(used), 1)[0])
 
 
@@ -74,13 +74,13 @@ SUBJECTS: dict[str, tuple[Callable[[int, int | None], int], str, tuple[int, ...]
     "attention": (attention, "tokens", (1024, 2048, 4096, 8192, 16384)),
     "sigmoid loss": (sigmoid, "pairs", (1024, 2048, 4096, 8192, 16384, 32768)),
 }
-"""What is measured, what its size counts, and the sizes."""
+"""Each measured function, the unit of its size, and the sizes."""
 
 
 def main() -> int:
-    """Prints the table."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
     options = parser.parse_args()
     print(f"scratch memory of forward and gradient by XLA for {jax.default_backend()}, chunks of {CHUNK}, MiB")
     print(f"{'':14}{'size':>14}{'whole':>12}{'in chunks':>12}{'times less':>12}")

@@ -1,23 +1,22 @@
-"""The same VideoMAE pretraining step here and in Hugging Face transformers on PyTorch: one device, one run, one model.
+"""Compare a VideoMAE pretraining step with Hugging Face transformers on PyTorch: one device, one run, one model.
 
 COMMAND  python tools/bench/peer.py [--sizes B L] [--runners eager compiled] [--batch 32] [--json FILE]
-COST     one GPU: two minutes a size; on a CPU take --sizes tiny --batch 2 --small
-NEEDS    jax, flax, optax, einops, numpy, and what `pip install "mmvideo[bench-peer]"` brings: torch, transformers
+COST     one GPU: two minutes per size; on a CPU use --sizes tiny --batch 2 --small
+NEEDS    jax, flax, optax, einops, numpy, and torch and transformers from `pip install "mmvideo[bench-peer]"`
 
-Clips are noise of 16 frames at 224 pixels in tubelets of 2 x 16 x 16, nine tenths of the tubes hidden; the model is
+Clips are noise of 16 frames at 224 pixels in tubelets of 2 x 16 x 16, nine tenths of the tubes masked; the model is
 that of configs/pretrain/videomae.py. Its weights, none of them left at 0 or 1, are copied into transformers'
-`VideoMAEForPreTraining`, and nothing is timed unless both say the same loss within 1e-4, in float32.
+`VideoMAEForPreTraining`. Nothing is timed unless both give the same float32 loss within 1e-4.
 
-A timed step is forward, backward and AdamW, with its metrics here and with nothing more there, on data that lies on the
-device. On a GPU activations are bfloat16, there by autocast; attention is what each chooses by itself (PyTorch's fused
-kernels there). Runners take turns in rounds of some steps; of the rounds the median counts. On a CPU they are
-counted in processor seconds of this process, PyTorch with one thread, so that a busy machine changes the ratio little;
-the `GLIBC_TUNABLES` of `mmvideo/cli/terminal/huge_pages.py` in front give both the memory that `mmvideo train` takes
-for itself.
-`--unrolled` times our step with its layers unrolled in the same run.
+A timed step is forward, backward and AdamW on data that is on the device; ours also computes its metrics. On a GPU
+activations are bfloat16, in PyTorch by autocast; each side chooses its own attention (PyTorch its fused kernels).
+Runners take turns in rounds of several steps, and the median round counts. On a CPU the unit is processor seconds of
+this process, with one thread for PyTorch, so that a busy machine changes the ratio little. Set the `GLIBC_TUNABLES` of
+`mmvideo/cli/terminal/huge_pages.py` to give both sides the memory settings of `mmvideo train`. `--unrolled` also times
+our step with unrolled layers in the same run.
 
-Exit code 1 if losses differ, a runner fails, or (on a GPU) ours is less than 1.3 times as fast as theirs eager or
-slower than theirs compiled.
+Exit code 1 if losses differ, if a runner fails, or if (on a GPU) our step is less than 1.3 times as fast as PyTorch
+eager or slower than PyTorch compiled.
 """
 
 from __future__ import annotations
@@ -54,23 +53,23 @@ from mmvideo.training.state import AbstractTrainState, TrainState, init_abstract
 from mmvideo.training.step import make_step
 
 PATCH, STEPS, HIDDEN = (2, 16, 16), 8, 0.9
-"""Tubelet, tubelet steps of a clip, share of the tubes that is hidden."""
+"""Tubelet size, tubelet steps of a clip, share of masked tubes."""
 
 CLOSE = 1e-4
-"""How much the two losses may differ, relative to themselves."""
+"""Largest relative difference of the two losses."""
 
 TARGETS = {"eager": 1.3, "compiled": 1.0}
-"""Times as fast as the peer."""
+"""Target speed relative to the peer."""
 
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-"""Of ImageNet's colours in [0, 1]: the peer's pixels are less the one and by the other."""
+"""ImageNet's mean and deviation of colours in [0, 1], which normalise the peer's pixels."""
 
 TRAINING = Training(
     steps=1000, optimizer=Optimizer(learning_rate=1.5e-4, warmup=10, b1=0.9, b2=0.95, weight_decay=0.05, clip=None)
 )
 
 Run = Callable[[], Any]
-"""Starts one step, and gives what is ready when the step is."""
+"""Start one step, and return a value that is ready when the step is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,9 +77,9 @@ class Inputs:
     """The same batch for both.
 
     Attributes:
-      stream: as packed rows, a clip each.
+      stream: packed rows, one clip each.
       videos: pixels in [0, 255], frames by y by x by colour.
-      hidden: which patches the encoder doesn't see, in the order of the grid.
+      hidden: mask of the patches that the encoder does not see, in grid order.
     """
 
     stream: TokenStream
@@ -89,7 +88,7 @@ class Inputs:
 
 
 def make_inputs(batch: int, cells: int) -> Inputs:
-    """Clips of noise, `cells` patches wide and high; each has its own tubes hidden."""
+    """Return clips of noise, `cells` patches wide and high, each with its own masked tubes."""
     draw, spec = np.random.default_rng(0), make_spec(cells)
     frames, pixels, shown = STEPS * PATCH[0], cells * PATCH[1], round((1 - HIDDEN) * cells * cells)
     videos = draw.integers(0, 256, (batch, frames, pixels, pixels, 3)).astype(np.uint8)
@@ -109,12 +108,12 @@ def make_inputs(batch: int, cells: int) -> Inputs:
 
 
 def make_spec(cells: int) -> StreamSpec:
-    """Video alone."""
+    """Return a spec with video alone."""
     return StreamSpec(video=PatchSpec((*PATCH, 3), (STEPS, cells, cells), 0.25))
 
 
 def make_model(size: str, compute: str) -> Model:
-    """As in the recipe: a decoder of half the width, and half the heads where that is a whole number."""
+    """Return the recipe's model: a decoder of half the width, and of half the heads if that is an integer."""
     _, width, heads, _ = SIZES[size]
     return Model(
         size=size,
@@ -127,7 +126,7 @@ def make_model(size: str, compute: str) -> Model:
 
 
 def make_plan(model: Model, cells: int) -> AbstractTrainState:
-    """The learner's state, not yet computed."""
+    """Return the learner's state, not yet computed."""
     objectives = {"masked_patches": MaskedPatches(audio=0.0, target="channel", epsilon="deviation")}
     return init_abstract(
         lambda rngs: Learner(model, make_spec(cells), objectives, rngs=rngs), TRAINING, make_mesh(Mesh())
@@ -135,7 +134,7 @@ def make_plan(model: Model, cells: int) -> AbstractTrainState:
 
 
 def stirred(params: Any) -> Any:
-    """New parameters with noise on all of them, but for the two that the peer's model has no place for, which are 0."""
+    """Return new parameters plus noise; the two that the peer's model does not have are 0."""
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(1), len(leaves))
     noisy = [leaf + 0.02 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
@@ -147,11 +146,11 @@ def stirred(params: Any) -> Any:
 
 
 def peer_weights(params: Any) -> dict[str, np.ndarray]:
-    """Our parameters under the names, and in the layouts, of `VideoMAEForPreTraining`."""
+    """Return our parameters with the names and layouts of `VideoMAEForPreTraining`."""
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
     backbone, heads = params["trunk"], params["heads"]["masked_patches"]
     decoder, embed = heads["decoder"], backbone["embed"]
-    # Ours sees 2 p - 1 of a pixel p in [0, 1], the peer's (p - mean) / deviation.
+    # For a pixel p in [0, 1] our model reads 2 p - 1, the peer's (p - mean) / deviation.
     kernel = embed["video"]["dense"]["kernel"].reshape(*PATCH, 3, -1)
     bias = embed["video"]["dense"]["bias"] + embed["modality"]["table"][0]
     bias = bias + np.einsum("tyxcd,c->d", kernel, 2 * MEAN - 1)
@@ -179,7 +178,7 @@ def peer_weights(params: Any) -> dict[str, np.ndarray]:
 
 
 def _peer_layer(layer: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """One layer; PyTorch's matrices are `[out, in]`."""
+    """Convert one layer; PyTorch's matrices are `[out, in]`."""
     queries, keys, values = (rearrange(part, "d n h -> (n h) d") for part in np.moveaxis(layer["qkv_kernel"], 1, 0))
     return {
         "attention.attention.query.weight": queries,
@@ -201,7 +200,7 @@ def _peer_layer(layer: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 class Peer:
-    """transformers' model with our weights, and its data, on the device that JAX computes on."""
+    """The transformers model with our weights, and its data, on the device that JAX uses."""
 
     def __init__(self, model: Model, params: Any, inputs: Inputs):
         import torch
@@ -218,7 +217,7 @@ class Peer:
         )  # fmt: skip
         self.device = "cuda" if jax.default_backend() == "gpu" else "cpu"
         self.model = VideoMAEForPreTraining(config)
-        self.model.decoder.norm.eps = model.block.epsilon  # The config does not reach it.
+        self.model.decoder.norm.eps = model.block.epsilon  # The config does not set it.
         weights = {name: torch.from_numpy(value) for name, value in peer_weights(params).items()}
         self.model.load_state_dict(weights, strict=True)
         self.model.to(self.device).train()
@@ -227,7 +226,7 @@ class Peer:
         self.hidden = torch.from_numpy(inputs.hidden).to(self.device)
 
     def loss(self) -> float:
-        """In float32."""
+        """Return the loss in float32."""
         import torch
 
         torch.set_float32_matmul_precision("highest")
@@ -235,7 +234,7 @@ class Peer:
             return float(self.model(self.pixels, bool_masked_pos=self.hidden).loss)
 
     def step(self, compiled: bool, compute: str) -> Run:
-        """A training step, of the model as it is or by `torch.compile`; each call gives a step with a new optimiser."""
+        """Return a training step, eager or by `torch.compile`, with a new optimiser."""
         import torch
 
         torch.set_float32_matmul_precision("high")
@@ -257,7 +256,7 @@ class Peer:
         return run
 
     def wait(self) -> None:
-        """Until the device is done."""
+        """Wait until the device is done."""
         import torch
 
         if self.device == "cuda":
@@ -267,7 +266,7 @@ class Peer:
 def measure(
     size: str, batch: int, cells: int, compute: str, runners: list[str], rounds: int, steps: int, unrolled: bool
 ) -> list[dict]:
-    """Compares the losses, then times all runners in turn: a dict for each, ours first.
+    """Compare the losses, then time all runners in turn; return a dict for each, ours first.
 
     Raises:
       ValueError: the losses differ.
@@ -283,7 +282,7 @@ def measure(
             "the losses of the same weights differ: {loss:.6f} here, {peer_loss:.6f} there".format(**losses)
         )
     runs = {"ours": our_step(plan, state, stream)}
-    if unrolled:  # A step takes the buffers of its state.
+    if unrolled:  # A step donates the buffers of its state.
         loose = make_plan(dataclasses.replace(make_model(size, compute), scan=False), cells)
         runs["unrolled"] = our_step(loose, jax.tree.map(jnp.copy, state), stream)
     runs |= {name: peer.step(name == "compiled", compute) for name in runners}
@@ -301,14 +300,14 @@ def measure(
 
 
 def exact_loss(size: str, cells: int, params: Any, stream: TokenStream) -> float:
-    """Our loss in float32."""
+    """Return our loss in float32."""
     graph = make_plan(make_model(size, "float32"), cells).graphdef
     with jax.default_matmul_precision("highest"):
         return float(jax.jit(lambda params: nnx.merge(graph, params, {}).losses(stream)[0])(params))
 
 
 def our_step(plan: AbstractTrainState, state: TrainState, stream: TokenStream) -> Run:
-    """Our training step, each call from where the one before has ended."""
+    """Return our training step; each call continues from the previous one."""
     program, box = make_step(plan.graphdef, TRAINING), [state]
 
     def run() -> Any:
@@ -319,19 +318,19 @@ def our_step(plan: AbstractTrainState, state: TrainState, stream: TokenStream) -
 
 
 def timed(run: Run, peer: Peer, steps: int) -> float:
-    """Seconds a step, over so many until the device is done; on a CPU processor seconds."""
+    """Return seconds per step over this many steps, until the device is done; on a CPU, processor seconds."""
     clock = time.perf_counter if peer.device == "cuda" else time.process_time
     began = clock()
     for _ in range(steps):
         last = run()
-    # A loss of the peer is no array of JAX, and passes.
+    # The peer's loss is not a JAX array, and passes through.
     jax.block_until_ready(last)
     peer.wait()
     return (clock() - began) / steps
 
 
 def step_flops(size: str, cells: int, stream: TokenStream) -> float:
-    """Model FLOPs of loss and gradient; every row is one full clip, so that dense attention counts nothing too much."""
+    """Return model FLOPs of loss and gradient; every row is one full clip, so dense attention is the exact count."""
     counted = dataclasses.replace(make_model(size, "bfloat16"), attention="xla")
     plan = make_plan(counted, cells)
 
@@ -342,16 +341,16 @@ def step_flops(size: str, cells: int, stream: TokenStream) -> float:
 
 
 def main() -> int:
-    """Measures every size that was asked for, and prints a line for each runner."""
+    """Measure every requested size, and print a line for each runner."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", nargs="+", default=["B"], choices=SIZES, help="sizes of the encoder")
     parser.add_argument("--runners", nargs="*", default=["eager", "compiled"], choices=TARGETS, help="of the peer")
     parser.add_argument("--batch", type=int, default=32, help="clips in a step")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds, of which the median is taken")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds; the median counts")
     parser.add_argument("--steps", type=int, default=5, help="steps of a runner in a round")
     parser.add_argument("--unrolled", action="store_true", help="time our step with unrolled layers too")
-    parser.add_argument("--small", action="store_true", help="pictures of a fourth of the patches, for a CPU")
-    parser.add_argument("--json", type=Path, help="also append the numbers to this file, an object a line")
+    parser.add_argument("--small", action="store_true", help="frames with a quarter of the patches, for a CPU")
+    parser.add_argument("--json", type=Path, help="also append the results to this file, one object per line")
     options = parser.parse_args()
     # Two programs share the device.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -362,7 +361,7 @@ def main() -> int:
         parser.error(f'{error}; pip install "mmvideo[bench-peer]"')
     gpu = jax.default_backend() == "gpu"
     if not gpu:
-        torch.set_num_threads(1)  # Else its threads wait for each other, and that is counted too.
+        torch.set_num_threads(1)  # Otherwise its threads wait for each other, and the waiting is counted too.
     device = f"{jax.devices()[0].device_kind}, jax {jax.__version__}, torch {torch.__version__}"
     device += f", transformers {transformers.__version__}"
     print(f"{device}; {options.batch} clips a step, median of {options.rounds} rounds of {options.steps}")

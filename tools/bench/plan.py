@@ -1,14 +1,14 @@
-"""Plans against XLA: the bytes of the pretraining recipes, as planned and as XLA has them for the same program.
+"""Compare planned bytes of the pretraining recipes with XLA's for the same program.
 
 COMMAND  python tools/bench/plan.py [--recipes videomae …] [--device h100] [--devices 1 64] [--rows 8] [--compile]
                                     [--json FILE]
-COST     1 core, 10 seconds a recipe and number of devices; with --compile 10 to 60 seconds more each
+COST     1 core, 10 seconds per recipe and number of devices; with --compile 10 to 60 seconds more each
 
-Without --compile each line is a plan and the time that it took. With it the same step is compiled by the device's own
-compiler where that is installed (`mmvideo/experiment/planning/xla_compile.py`); no accelerator is needed for either.
-`arguments` (parameters, optimiser, average, batch) must agree, and `all` too, which is these and what a step works
-with: gradients and activations. Elsewhere the step is compiled for as many CPU devices, for which XLA counts more work
-than for an accelerator, since it computes bfloat16 in float32.
+Without --compile each line is a plan and its time. With --compile the device's own compiler, if installed, also
+compiles the same step (`mmvideo/experiment/planning/xla_compile.py`); neither needs an accelerator. `arguments`
+(parameters, optimiser, average, batch) must agree, and so must `all`: arguments, gradients and activations. Without the
+device's compiler the step is compiled for as many CPU devices, for which XLA counts more work than for an accelerator,
+because it computes bfloat16 in float32.
 
 Exit code 1 if arguments, or all of an accelerator's bytes, differ by more than 5 %.
 """
@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-# A plan is the same with and without accelerators, and leaves them alone.
+# A plan is the same with and without accelerators, so it does not use them.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from mmvideo.cost_model.devices import device_named
@@ -33,11 +33,11 @@ from mmvideo.experiment.planning.device_plan import DevicePlan, as_dict, compile
 
 RECIPES = Path(__file__).parents[2] / "configs" / "pretrain"
 NEAR = 0.05
-"""Largest difference that is let pass."""
+"""Largest accepted relative difference."""
 
 
 def compare(experiment: Experiment, launch: DevicePlan) -> dict[str, Any]:
-    """The bytes of a launch beside XLA's."""
+    """Return the bytes of a launch beside XLA's."""
     planned, found = compile_launch(experiment, launch)
     memory = planned.memory
     return {
@@ -53,7 +53,7 @@ def compare(experiment: Experiment, launch: DevicePlan) -> dict[str, Any]:
 
 
 def line(name: str, launch: DevicePlan, seconds: float, told: dict[str, Any] | None) -> str:
-    """A plan, and how XLA's bytes relate to it."""
+    """Return a plan with its ratio to XLA's bytes."""
     mesh = "x".join(str(size) for size in launch.sizes.values())
     cells = f"{name:20}{launch.devices:>4} {mesh:>9}{launch.rows:>7}{launch.memory.total / 2**30:>9.2f}{launch.fits:>7}"
     cells += f"{launch.seconds:>9.3f} s{seconds:>7.1f} s"
@@ -67,20 +67,20 @@ def line(name: str, launch: DevicePlan, seconds: float, told: dict[str, Any] | N
 
 
 def apart(told: dict[str, Any]) -> bool:
-    """Whether the plan and the compiler don't agree."""
+    """Return whether plan and compiler disagree."""
     keys = ("arguments", "all") if told["own"] else ("arguments",)
     return any(abs(told[key][0] / told[key][1] - 1) > NEAR for key in keys)
 
 
 def main() -> int:
-    """Plans, and compares."""
+    """Plan and compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipes", nargs="+", default=sorted(path.stem for path in RECIPES.glob("*.py")))
     parser.add_argument("--device", default="h100")
     parser.add_argument("--devices", type=int, nargs="+", default=[1, 64])
-    parser.add_argument("--rows", type=int, help="rows a device, in place of the recipe's share")
-    parser.add_argument("--compile", action="store_true", help="ask XLA")
-    parser.add_argument("--json", type=Path, help="also append the numbers to this file, an object a line")
+    parser.add_argument("--rows", type=int, help="rows per device, instead of the recipe's share")
+    parser.add_argument("--compile", action="store_true", help="also compile with XLA")
+    parser.add_argument("--json", type=Path, help="also append the results to this file, one object per line")
     options = parser.parse_args()
     device, chips = device_named(options.device)
     print("recipe, devices, mesh, rows a device, GiB planned, rows that fit, a step, time of the plan")

@@ -1,16 +1,16 @@
-"""Weak scaling over processes: as many clips a second each, however many there are?
+"""Measure weak scaling over processes: clips per second of each process, for several numbers of processes.
 
 COMMAND  python tools/bench/scaling.py [--processes 1 2] [--rows 4] [--steps 24] [--cores 1] [--json FILE]
 COST     as many cores as processes, 2 minutes
 
 Runs `mmvideo train` on the embedded sets, from files to updates, in 1, 2, … processes started by tools/launch/local.py;
-every process makes the same number of rows of each batch and has the same number of cores. Speed is that of
-`metrics.jsonl`, the median of its lines but for the first, which is still settling; compilation is not in it. The
-efficiency is a process's clips a second relative to the smallest number of processes. On a CPU only ratios mean
-anything, and only with cores that nobody else uses.
+every process prepares the same number of rows of each batch and has the same number of cores. Speed is the median over
+the lines of `metrics.jsonl` without the first, which is still settling; it excludes compilation. The efficiency is a
+process's clips per second relative to the smallest number of processes. On a CPU only ratios are meaningful, and only
+on otherwise idle cores.
 
-Across machines: start the same recipe with `--input.packing.rows` in proportion (tools/launch/train.sbatch), and give
-the workdirs with --runs 8=DIR 64=DIR; nothing is run then.
+Across machines: start the same recipe with `--input.packing.rows` in proportion (tools/launch/train.sbatch), and pass
+the workdirs with --runs 8=DIR 64=DIR; then nothing is run.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(processes: int, rows: int, steps: int, cores: int, devices: int | None, folder: Path) -> Path:
-    """Trains in so many processes, and gives the workdir.
+    """Train in this many processes, and return the workdir.
 
     Raises:
-      RuntimeError: the run failed, with what it said.
+      RuntimeError: the run failed; the message has its output.
     """
     recipe = load_experiment(ROOT / "configs" / "quickstart" / "samples.py")
     packing = dataclasses.replace(recipe.input.packing, rows=rows * processes)
@@ -71,7 +71,7 @@ def run(processes: int, rows: int, steps: int, cores: int, devices: int | None, 
 
 
 def speed(workdir: Path) -> dict[str, float]:
-    """Clips and tokens a second of all processes of a run.
+    """Return clips and tokens per second of all processes of a run.
 
     Raises:
       ValueError: fewer than two lines of training.
@@ -85,7 +85,7 @@ def speed(workdir: Path) -> dict[str, float]:
 
 
 def table(speeds: dict[int, dict[str, float]]) -> list[dict[str, float]]:
-    """A row for each number of processes, with what a process does relative to the first of them."""
+    """Return a row for each number of processes, with the efficiency relative to the first."""
     first, rows = min(speeds), []
     for count in sorted(speeds):
         found = {"processes": count} | speeds[count]
@@ -98,15 +98,15 @@ def table(speeds: dict[int, dict[str, float]]) -> list[dict[str, float]]:
 
 
 def main() -> int:
-    """Runs every number of processes, and prints a line for each."""
+    """Run every number of processes, and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="numbers of processes")
-    parser.add_argument("--rows", type=int, default=4, help="rows of a batch that each process makes")
+    parser.add_argument("--rows", type=int, default=4, help="rows of a batch that each process prepares")
     parser.add_argument("--steps", type=int, default=24, help="steps of each run")
     parser.add_argument("--cores", type=int, default=1, help="cores of each process")
     parser.add_argument("--devices", type=int, default=1, help="fake CPU devices of each; 0: what JAX finds")
-    parser.add_argument("--runs", nargs="+", default=[], help="N=WORKDIR of finished runs, in place of running any")
-    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    parser.add_argument("--runs", nargs="+", default=[], help="N=WORKDIR of finished runs, instead of running any")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
     options = parser.parse_args()
     if options.runs:
         pairs = (text.partition("=") for text in options.runs)

@@ -1,15 +1,14 @@
-"""Exact blocked search, how long it takes and how much memory: ranks and best entries of n queries among n entries.
+"""Measure time and memory of exact blocked search: ranks and best entries of n queries among n entries.
 
 COMMAND  python tools/bench/search.py [--width 256] [--largest 16000] [--devices] [--json FILE]
 COST     2 cores, 1 minute
 
-Unit embeddings whose right entry is found about every second time, as those of a good model. Time grows with
-the square of n and memory with n alone. From the two largest sizes both are extrapolated to a million queries
-and a million entries; these lines say so, and are no measurement. Memory is what the search takes beside the
-embeddings themselves, as Python's tracemalloc counts it; the buffers of BLAS are not in it. On a machine whose
-cores are busy with other work, the threads of BLAS wait for each other and spin: there, set
-OPENBLAS_NUM_THREADS=1 and read what one core does. With --devices the same searches run on a mesh of all devices
-too; what the host then holds is its own part alone, and the first search of a size compiles.
+The unit embeddings find the right entry about every second time, like those of a good model. Time grows with the square
+of n, memory linearly with n. Both are extrapolated from the two largest sizes to a million queries and a million
+entries; these lines are marked as not measured. Memory is what the search needs besides the embeddings, by Python's
+tracemalloc, without the buffers of BLAS. On a machine whose cores are busy, the threads of BLAS wait for each other and
+spin: set OPENBLAS_NUM_THREADS=1 there and measure one core. With --devices the same searches also run on a mesh of all
+devices; the host then holds only its own part, and the first search of a size compiles.
 """
 
 from __future__ import annotations
@@ -37,13 +36,13 @@ from mmvideo.parallel.mesh import make_mesh
 
 MILLION = 1_000_000
 SLOWER = 2
-"""Dual softmax works in float64, and is measured on so many times fewer queries."""
+"""Divisor of the number of queries for dual softmax, which works in float64."""
 
 
 def main() -> int:
-    """Measures growing sizes and prints a line for each, then the extrapolation and one line of JSON."""
+    """Measure growing sizes and print a line for each, then the extrapolation and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--width", type=int, default=256, help="numbers of an embedding")
+    parser.add_argument("--width", type=int, default=256, help="width of an embedding")
     parser.add_argument("--largest", type=int, default=16000, help="queries and entries of the largest search")
     parser.add_argument("--devices", action="store_true", help="search on all devices of JAX as well")
     parser.add_argument("--json", type=Path, help="also write the JSON line to this file")
@@ -89,7 +88,7 @@ def _dual(query: np.ndarray, gallery: np.ndarray) -> float:
 
 
 def _measure(name: str, search: Callable[[np.ndarray, np.ndarray], float], size: int, width: int) -> dict:
-    """Seconds of one search, and the most bytes it held at a time beside the embeddings."""
+    """Return the seconds of one search, and its peak bytes besides the embeddings."""
     query, gallery = _embeddings(size, width)
     tracemalloc.start()
     started, worked = time.perf_counter(), time.process_time()
@@ -102,7 +101,7 @@ def _measure(name: str, search: Callable[[np.ndarray, np.ndarray], float], size:
 
 
 def _million(small: dict, large: dict, width: int) -> dict:
-    """A million by a million, were time to grow with the square of the size and memory with the size."""
+    """Extrapolate to a million by a million, with time quadratic and memory linear in the size."""
     seconds, processor = (large[name] * (MILLION / large["size"]) ** 2 for name in ("seconds", "processor"))
     slope = max(large["bytes"] - small["bytes"], 0) / (large["size"] - small["size"])
     most = large["bytes"] + slope * (MILLION - large["size"])
@@ -118,7 +117,7 @@ def _print(name: str, size: int, took: str, most: float, more: str) -> None:
 
 
 def _embeddings(size: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Queries, and entries as far from them as from a good many others."""
+    """Return queries and entries, with about every second query nearest to its own entry."""
     draw = np.random.default_rng(0)
     query = draw.standard_normal((size, width), np.float32)
     gallery = query + 3.6 * draw.standard_normal((size, width), np.float32)

@@ -1,18 +1,18 @@
-"""From `mmvideo train` to the first step done: where the time goes, cold, with compiled programs kept, and resumed.
+"""Time the stages from `mmvideo train` to the first step: cold, with kept programs, and resumed.
 
 COMMAND  python tools/bench/startup.py [--recipe configs/quickstart/samples.py] [--rounds 1] [--json FILE]
 COST     1 core, 2 minutes
 
-| start | what is there |
+| start | available at the start |
 |---|---|
-| cold | an empty folder of compiled programs (`JAX_COMPILATION_CACHE_DIR`) |
+| cold | an empty folder for compiled programs (`JAX_COMPILATION_CACHE_DIR`) |
 | warm | the programs of the cold start; another workdir |
-| resumed | the programs, and the workdir of the warm start with its first checkpoint, of two |
+| resumed | the programs, and the workdir of the warm start with the first of its two checkpoints |
 
-The run has two steps, with a checkpoint after each; what counts are the seconds up to its first step of a start.
-Stages: `import` of Python and all libraries; `devices`, JAX's start; `open`, corpora and settings; `init`, the state or
-its restoring; `wait` for the first batch; `compile` and run the step. Rounds of the three alternate, and medians count.
-Seconds are this machine's; shares of the cold start and the ratios to it travel better.
+The run has two steps, with a checkpoint after each; the seconds up to the first step of each start count. Stages:
+`import` of Python and all libraries; `devices`, JAX's start; `open`, corpora and settings; `init`, creating or
+restoring the state; `wait` for the first batch; `compile` and run the step. Rounds of the three alternate, and medians
+count. Seconds hold for this machine; shares of the cold start and ratios to it transfer better.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ print(json.dumps([imported, started]), file=sys.stderr, flush=True)
 from mmvideo.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
-"""`mmvideo` with two moments written down; what it imports it would import within its first lines."""
+"""Program that runs `mmvideo` and writes two times; its imports are those of `mmvideo`'s first lines."""
 
 
 def start(recipe: Path, workdir: Path, cache: Path) -> dict[str, float]:
-    """Trains, and gives the seconds of each stage up to the end of the first step that is done.
+    """Train, and return the seconds of each stage up to the end of the first step.
 
     Raises:
-      RuntimeError: the run failed, with what it said.
+      RuntimeError: the run failed; the message has its output.
     """
     experiment = load_experiment(recipe)
     optimizer = dataclasses.replace(experiment.training.optimizer, warmup=0)
@@ -79,7 +79,7 @@ def start(recipe: Path, workdir: Path, cache: Path) -> dict[str, float]:
 
 
 def measure(recipe: Path, rounds: int) -> dict[str, dict[str, float]]:
-    """Median seconds of each stage of each kind of start."""
+    """Return the median seconds of each stage for each kind of start."""
     taken: dict[str, list[dict[str, float]]] = {"cold": [], "warm": [], "resumed": []}
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as name:
@@ -96,12 +96,12 @@ def measure(recipe: Path, rounds: int) -> dict[str, dict[str, float]]:
 
 
 def main() -> int:
-    """Starts each way, and prints a line for each."""
+    """Start in each way, and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = ROOT / "configs" / "quickstart" / "samples.py"
-    parser.add_argument("--recipe", type=Path, default=default, help="what is trained")
-    parser.add_argument("--rounds", type=int, default=1, help="rounds, of which the median is taken")
-    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    parser.add_argument("--recipe", type=Path, default=default, help="recipe to train")
+    parser.add_argument("--rounds", type=int, default=1, help="number of rounds; the median counts")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
     options = parser.parse_args()
     found = measure(options.recipe, options.rounds)
     cold = sum(found["cold"].values())

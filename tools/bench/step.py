@@ -1,25 +1,25 @@
-"""One training step on this machine: clips and tokens a second, model FLOP utilisation, memory, compile time.
+"""Measure one training step on this machine: clips and tokens per second, MFU, memory, compile time.
 
 COMMAND  python tools/bench/step.py [--sizes B L] [--task trimodal classify] [--rows whole padded packed]
                                     [--attention auto cudnn …] [--remat none full+attended …]
                                     [--layers scanned unrolled] [--products compute fp8] [--batch 32] [--json FILE]
-COST     one GPU: half a minute a line, most of it compilation; on a CPU take --sizes nano --batch 2 --small
+COST     one GPU: half a minute per line, most of it compilation; on a CPU use --sizes nano --batch 2 --small
 
-Needs jax, flax, optax, einops and numpy alone. Clips are noise of the shape of a recipe's: 16 frames at 224 pixels in
-tubelets of 2 x 16 x 16 (1568 tokens), 10 seconds of sound in patches of 16 x 16 (512 tokens), 48 pieces of text.
+Needs only jax, flax, optax, einops and numpy. Clips are noise in the shape of a recipe's clips: 16 frames at 224 pixels
+in tubelets of 2 x 16 x 16 (1568 tokens), 10 seconds of audio in patches of 16 x 16 (512 tokens), 48 text tokens.
 
-task     `trimodal`: contrastive pairs and captioning, modalities apart in the first two thirds of the layers;
-         `classify`: all modalities see each other from the first layer on, and a class is predicted.
-rows     `whole`: a row is one clip of the longest kind. `padded` and `packed`: clips of 2 to 16 frames, with sound
-         and text in proportion; a row each, or as many as a row has room for.
+task     `trimodal`: contrastive pairs and captioning, separate modalities in the first two thirds of the layers;
+         `classify`: all modalities attend to each other from the first layer on, and a class is predicted.
+rows     `whole`: a row is one clip of the greatest length. `padded` and `packed`: clips of 2 to 16 frames, with audio
+         and text in proportion; one clip per row, or as many as fit.
 
-remat    a step of `model.remat`, with tensors that are kept besides, in the device's memory or the host's:
-         `full+attended+host:inner` (`mmvideo/model/layers/remat.py` says what they are).
-products of the layers' weights in bfloat16, or in `fp8`, which needs qwix too.
+remat    a value of `model.remat`, plus tensors that are kept in device or host memory:
+         `full+attended+host:inner` (`mmvideo/model/layers/remat.py` describes them).
+products of the layers' weights in bfloat16, or in `fp8`, which also needs qwix.
 
-MFU is the model's FLOPs on real tokens over the time of a step and the peak of the device in bfloat16. FLOPs are
-those of the products of the loss and its gradient, attention within its spans only, nothing for what is computed
-again; padding counts as nothing.
+MFU is the model's FLOPs on real tokens, divided by the time of a step and the device's peak in bfloat16. FLOPs are
+those of the matrix products of loss and gradient, with attention only within its spans; recomputation and padding do
+not count.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ from mmvideo.training.state import init_abstract
 from mmvideo.training.step import make_step
 
 STEPS, CELLS, SOUND, PIECES = 8, (14, 14), (64, 8), 48
-"""Of the longest clip: tubelet steps, patches of a picture, time steps and mel patches of sound, pieces."""
+"""Sizes of the longest clip: tubelet steps, patches of a frame, time steps and mel patches of audio, text tokens."""
 
 CLASSES = 400
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One line of the table."""
+    """One row of the table."""
 
     size: str
     task: str
@@ -77,7 +77,7 @@ class Case:
 
 
 def spec(small: bool) -> StreamSpec:
-    """The modalities; `small` has a fourth of the patches of a picture and of the sound."""
+    """Return the modalities; `small` has a quarter of the patches of a frame and of the audio."""
     cells, sound = ((7, 7), (16, 8)) if small else (CELLS, SOUND)
     return StreamSpec(
         video=PatchSpec((2, 16, 16, 3), (STEPS, *cells), 0.25),
@@ -87,7 +87,7 @@ def spec(small: bool) -> StreamSpec:
 
 
 def model(case: Case) -> Model:
-    """The transformer of a case."""
+    """Return the transformer of a case."""
     depth = model_dims(Model(size=case.size)).depth
     fusion = Fusion("early")
     if case.task == "trimodal":
@@ -107,7 +107,7 @@ def model(case: Case) -> Model:
 
 
 def objectives(case: Case) -> dict[str, Any]:
-    """What is learned."""
+    """Return the objectives of a task."""
     if case.task == "classify":
         return {"classification": Classification("class", CLASSES, modalities=("video", "audio", "text"))}
     pairs = ("video-text", "audio-text", "video-audio")
@@ -115,14 +115,14 @@ def objectives(case: Case) -> dict[str, Any]:
 
 
 def lengths(rows: str, clips: int) -> list[int]:
-    """Tubelet steps of each clip."""
+    """Return the tubelet steps of each clip."""
     if rows == "whole":
         return [STEPS] * clips
     return np.random.default_rng(0).integers(1, STEPS + 1, clips).tolist()
 
 
 def clip(seed: int, steps: int, spec: StreamSpec) -> dict[str, Tokens]:
-    """A clip of noise of so many tubelet steps, with sound and text in proportion."""
+    """Return a clip of noise with this many tubelet steps, and audio and text in proportion."""
     draw, share = np.random.default_rng(seed), steps / STEPS
     tokens = {}
     for name in ("video", "audio"):
@@ -142,7 +142,7 @@ def clip(seed: int, steps: int, spec: StreamSpec) -> dict[str, Tokens]:
 
 
 def make_batch(case: Case, batch: int, spec: StreamSpec) -> TokenStream:
-    """`batch` clips in rows of the longest clip's length."""
+    """Return `batch` clips in rows of the longest clip's length."""
     clips = [clip(seed, steps, spec) for seed, steps in enumerate(lengths(case.rows, batch))]
     needs = np.array([_needs(tokens) for tokens in clips])
     budget = np.array(_needs(clip(0, STEPS, spec)))
@@ -159,13 +159,13 @@ def make_batch(case: Case, batch: int, spec: StreamSpec) -> TokenStream:
 
 
 def _needs(tokens: dict[str, Tokens]) -> list[int]:
-    """What a clip needs of each of `token_counts.TOKEN_BUDGETS`; nothing is hidden."""
+    """Return the tokens that a clip needs of each of `token_counts.TOKEN_BUDGETS`, without masking."""
     count = {name: len(part.hidden) for name, part in tokens.items()}
     return [sum(count.values()), 1, count["video"], count["audio"], count["text"], 0, 0, 0, 0]
 
 
 def step_flops(case: Case, batch: int, spec: StreamSpec) -> float:
-    """Model FLOPs of a step on real tokens: each clip as if it were alone in a row of its own length."""
+    """Return model FLOPs of a step on real tokens: each clip as if alone in a row of its own length."""
     total, known = 0.0, {}
     for steps in lengths(case.rows, batch):
         if steps not in known:
@@ -175,7 +175,7 @@ def step_flops(case: Case, batch: int, spec: StreamSpec) -> float:
 
 
 def _clip_flops(case: Case, steps: int, spec: StreamSpec) -> float:
-    """FLOPs of loss and gradient for one clip; dense attention is put in its place by that within spans."""
+    """Return FLOPs of loss and gradient for one clip, with attention within spans in place of dense attention."""
     counted = dense_reference(model(case))
     tokens = clip(0, steps, spec)
     needs = np.array([_needs(tokens)])
@@ -194,12 +194,12 @@ def _clip_flops(case: Case, steps: int, spec: StreamSpec) -> float:
     numbers = model_dims(counted)
     dense = 4 * numbers.width * numbers.depth * sum(counts.values()) ** 2
     flops = count_flops(jax.value_and_grad(loss), nnx.to_pure_dict(params), nnx.to_pure_dict(rest), stream)
-    # The gradient of a product is two products of its size.
+    # The gradient of a matrix product is two products of its size.
     return flops - 3 * (dense - attention_flops(counted, counts))
 
 
 def measure(case: Case, batch: int, small: bool, steps: int) -> dict[str, Any]:
-    """Compiles and times a case."""
+    """Compile and time a case."""
     streams, mesh, training = spec(small), make_mesh(Mesh()), Training(steps=1000, optimizer=Optimizer(warmup=10))
     made = make_batch(case, batch, streams)
 
@@ -238,7 +238,7 @@ def measure(case: Case, batch: int, small: bool, steps: int) -> dict[str, Any]:
 
 
 def peak_flops() -> float | None:
-    """Products a second of this device in bfloat16; None if it isn't known."""
+    """Return this device's peak FLOPs per second in bfloat16; None if unknown."""
     device = device_of_kind(jax.devices()[0].device_kind)
     return None if device is None else device.flops
 
@@ -247,7 +247,7 @@ COLUMNS = "size task rows attention remat layers products clips/s tokens/s fille
 
 
 def line(found: dict[str, Any]) -> str:
-    """One measured case."""
+    """Return one measured case as text."""
     mfu = "" if found["mfu"] is None else f"{found['mfu']:.3f}"
     cells = [found[name] for name in ("size", "task", "rows", "attention", "remat", "layers", "products")] + [
         f"{found['clips_per_second']:.1f}", f"{found['tokens_per_second']:,.0f}", f"{found['filled']:.3f}",
@@ -257,12 +257,12 @@ def line(found: dict[str, Any]) -> str:
 
 
 def row(cells: Sequence[str]) -> str:
-    """A line of the table."""
+    """Return a row of the table."""
     return " ".join(f"{cell:>11}" for cell in cells)
 
 
 def main() -> int:
-    """Measures every combination that was asked for, and prints a line for each."""
+    """Measure every requested combination, and print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     choices = {
         "sizes": ["B"], "task": ["trimodal"], "rows": ["whole"], "attention": ["auto"], "remat": ["none"],
@@ -272,11 +272,11 @@ def main() -> int:
         allowed = ["compute", "fp8"] if name == "products" else None
         parser.add_argument(f"--{name}", nargs="+", default=default, choices=allowed)
     parser.add_argument("--batch", type=int, default=32, help="clips in a step")
-    parser.add_argument("--steps", type=int, default=10, help="timed steps, of which the median is taken")
-    parser.add_argument("--small", action="store_true", help="clips of a fourth of the tokens, for a CPU")
-    parser.add_argument("--json", type=Path, help="also append the numbers to this file, an object a line")
+    parser.add_argument("--steps", type=int, default=10, help="number of timed steps; the median counts")
+    parser.add_argument("--small", action="store_true", help="clips with a quarter of the tokens, for a CPU")
+    parser.add_argument("--json", type=Path, help="also append the results to this file, one object per line")
     options = parser.parse_args()
-    logging.getLogger("absl").setLevel(logging.ERROR)  # tokamax tells of every shape that it was not tuned for
+    logging.getLogger("absl").setLevel(logging.ERROR)  # tokamax warns about every shape that it was not tuned for
     device = f"{jax.device_count()} x {jax.devices()[0].device_kind}, jax {jax.__version__}"
     print(f"{device}; {options.batch} clips a step, median of {options.steps}\n{row(COLUMNS.split())}")
     failed = 0

@@ -1,15 +1,15 @@
-"""How many threads should prepare rows: the loader alone, and beside the steps of a recipe.
+"""Measure the best number of threads to prepare rows: the loader alone, and beside the steps of a recipe.
 
 COMMAND  python tools/bench/threads.py [--recipe configs/quickstart/shapes.py] [--size 64] [--threads 1 2 4 8]
 COST     2 cores, 5 minutes
 
-alone    One epoch of the recipe's batches with nothing else to do: clips a second by the clock, and processor seconds
-         of a clip, which grow where threads spend their time on passing Python's lock.
-beside   Steps of the recipe's training, each of which waits for its batch: steps a second, and the share of the time
-         that is spent waiting.
+alone    One epoch of the recipe's batches with no other work: clips per second of wall time, and processor seconds per
+         clip, which grow if threads spend their time on passing Python's lock.
+beside   Training steps of the recipe, each of which waits for its batch: steps per second, and the share of time spent
+         waiting.
 
-Decoding large frames runs side by side; the work on clips of 64 pixels is Python's, whose lock one thread holds at
-a time. `--size` generates sounding shapes of that height and width.
+Decoding of large frames runs in parallel; the work on clips of 64 pixels is in Python, whose lock only one thread holds
+at a time. `--size` generates sounding shapes of that height and width.
 
 Numbers of threads take turns within a round, and the median over the rounds counts. Ratios are to one thread.
 """
@@ -43,14 +43,14 @@ Measured = dict[str, float]
 
 
 def opened(experiment: Experiment, threads: int) -> Batches:
-    """The training batches of a recipe, prepared by so many threads."""
+    """Return the training batches of a recipe, prepared by this many threads."""
     batches = Batches(dataclasses.replace(experiment.input, threads=threads))
     next(iter(batches.iterate(0, 1)))
     return batches
 
 
 def alone(batches: Batches, turn: int) -> Measured:
-    """Clips a second, and processor seconds of a clip, over one epoch."""
+    """Return clips per second, and processor seconds per clip, over one epoch."""
     count, clips = batches.steps_per_epoch, 0
     clock, processor = time.perf_counter(), time.process_time()
     for _, stream in batches.iterate(turn * count, (turn + 1) * count):
@@ -60,7 +60,7 @@ def alone(batches: Batches, turn: int) -> Measured:
 
 
 def beside(experiment: Experiment, batches: Batches, steps: int) -> Callable[[Batches, int], Measured]:
-    """A measurement of so many training steps, as a function of the batches and of the round."""
+    """Return a function of batches and round that measures this many training steps."""
     training = dataclasses.replace(experiment.training, steps=10**6)
     plan = init_abstract(
         lambda rngs: make_learner(experiment, batches.spec, rngs), training, make_mesh(experiment.mesh)
@@ -74,7 +74,7 @@ def beside(experiment: Experiment, batches: Batches, steps: int) -> Callable[[Ba
             waited += time.perf_counter() - mark
             box[0], metrics = program(box[0], jax.device_put(stream))
             if before is not None:
-                jax.device_get(before)  # As the loop of a run: one step is under way while the next is prepared.
+                jax.device_get(before)  # As in the loop of a run, one step runs while the next is prepared.
             before, mark = metrics, time.perf_counter()
         jax.block_until_ready(box[0])
         seconds = time.perf_counter() - began
@@ -85,7 +85,7 @@ def beside(experiment: Experiment, batches: Batches, steps: int) -> Callable[[Ba
 
 
 def compare(found: dict[int, Batches], measure: Callable[[Batches, int], Measured], rounds: int) -> dict[int, Measured]:
-    """Medians over the rounds of each number of threads, which take turns."""
+    """Return medians over the rounds for each number of threads, which take turns."""
     taken: dict[int, list[Measured]] = {threads: [] for threads in found}
     for turn in range(rounds):
         for threads, batches in found.items():
@@ -99,18 +99,18 @@ def compare(found: dict[int, Batches], measure: Callable[[Batches, int], Measure
 
 
 def main() -> int:
-    """Measures both, and prints a line for each number of threads."""
+    """Measure both, and print a line for each number of threads."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     default = ROOT / "configs" / "quickstart" / "shapes.py"
-    parser.add_argument("--recipe", type=Path, default=default, help="whose input and steps are measured")
-    parser.add_argument("--corpus", help="a corpus; without one, shapes are generated")
+    parser.add_argument("--recipe", type=Path, default=default, help="recipe whose input and steps are measured")
+    parser.add_argument("--corpus", help="corpus to read (default: generate shapes)")
     parser.add_argument("--size", type=int, default=64, help="height and width of generated shapes")
     parser.add_argument("--clips", type=int, default=48, help="generated shapes")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2, 4, 8], help="numbers of threads")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each")
     parser.add_argument("--steps", type=int, default=16, help="training steps of each round")
     parser.add_argument("--parts", nargs="+", default=["alone", "beside"], choices=["alone", "beside"])
-    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         corpus = options.corpus or _shapes(Path(folder), options.size, options.clips)
@@ -128,7 +128,7 @@ def _shapes(folder: Path, size: int, clips: int) -> str:
 
 
 def _measure(options: argparse.Namespace, corpus: str) -> int:
-    """Measure the parts that were asked for."""
+    """Measure the requested parts."""
     experiment = load_experiment(options.recipe)
     source = dataclasses.replace(experiment.input.sources[0], path=corpus)
     experiment = dataclasses.replace(experiment, input=dataclasses.replace(experiment.input, sources=(source,)))

@@ -1,9 +1,9 @@
-"""The peer of `input.py`: clips through PyAV and a torch `DataLoader`, to batches of padded patches; one process.
+"""The peer of `input.py`: from clips to batches of padded patches by PyAV and a torch `DataLoader`, in one process.
 
-It does what mmvideo's loader does for a clip, as one would write it in PyTorch: open the file, decode its frames and
-sound, take the frames of a drawn view, scale them, cut out a square, resample and cut the sound, make its log-mel
-spectrogram, cut both into patches, draw which are hidden, encode a caption, and put clips together. It reads no
-records, packs no rows and weaves no indices: its clips lie in memory, and batches are padded.
+It does the same as mmvideo's loader for a clip, as one would write it in PyTorch: open the file, decode frames and
+audio, select the frames of a random view, scale and crop them, resample and cut the audio, compute its log-mel
+spectrogram, cut both into patches, draw a mask, encode a caption, and collate clips. It reads no records, packs no rows
+and computes no indices: its clips are in memory, and batches are padded.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class ClipDataset(torch.utils.data.Dataset):
 
     Args:
       media: the bytes of every file.
-      captions: the captions of every clip; there may be none.
-      encode: gives the token ids of a caption.
-      video, audio, masking: settings, as of `Input`.
+      captions: the captions of every clip; may be empty.
+      encode: function from a caption to its token ids.
+      video, audio, masking: settings of `Input`.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class ClipDataset(torch.utils.data.Dataset):
         return len(self.media)
 
     def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
-        """The tokens of a clip, by modality, and which of them are hidden."""
+        """Return the tokens of a clip by modality, and their masks."""
         found, rng = {}, np.random.default_rng()
         with av.open(io.BytesIO(self.media[number])) as container:
             for stream in container.streams:
@@ -76,7 +76,7 @@ class ClipDataset(torch.utils.data.Dataset):
         return found
 
     def _decoded(self, container: Any) -> tuple[list[tuple[float, Any]], torch.Tensor | None]:
-        """All frames with their times, and all sound at the rate of the spectrogram."""
+        """Decode all frames with their times, and all audio at the rate of the spectrogram."""
         frames, parts = [], []
         resampler = av.AudioResampler("flt", "mono", self.audio.spectrogram.sample_rate)
         for packet in container.demux():
@@ -90,7 +90,7 @@ class ClipDataset(torch.utils.data.Dataset):
         return frames, torch.from_numpy(np.concatenate(parts)) if parts else None
 
     def _pictures(self, frames: list[tuple[float, Any]], start: float, count: int, rng: Any) -> torch.Tensor:
-        """The frames of a view, scaled and cut to a square: `[T, H, W, 3]`."""
+        """Return the frames of a view, scaled and cropped to a square: `[T, H, W, 3]`."""
         times, side = np.array([time for time, _ in frames]), self.video.size
         wanted = start + (np.arange(count) + 0.5) / self.video.fps
         chosen = np.maximum(np.searchsorted(times, wanted, side="right") - 1, 0)
@@ -106,14 +106,14 @@ class ClipDataset(torch.utils.data.Dataset):
         return torch.from_numpy(np.stack([made[place] for place in chosen.tolist()]))
 
     def _patches(self, frames: torch.Tensor) -> torch.Tensor:
-        """Tubelets of frames, `[N, P]`."""
+        """Cut frames into tubelets, `[N, P]`."""
         t, y, x = self.video.tubelet
         steps, rows, columns = frames.shape[0] // t, frames.shape[1] // y, frames.shape[2] // x
         parts = frames.reshape(steps, t, rows, y, columns, x, 3).permute(0, 2, 4, 1, 3, 5, 6)
         return parts.reshape(steps * rows * columns, -1)
 
     def _heard(self, sound: torch.Tensor, start: float) -> torch.Tensor:
-        """Patches of the normalised log-mel spectrogram of a view's sound, `[N, P]`."""
+        """Return patches of the normalised log-mel spectrogram of a view's audio, `[N, P]`."""
         settings = self.audio.spectrogram
         first = int(start * settings.sample_rate)
         sound = sound[first : first + int(self.audio.seconds * settings.sample_rate)]
@@ -127,14 +127,14 @@ class ClipDataset(torch.utils.data.Dataset):
         return mel[: rows * t, : bands * m].reshape(rows, t, bands, m).permute(0, 2, 1, 3).reshape(rows * bands, -1)
 
     def _hidden(self, tokens: int, share: float) -> torch.Tensor:
-        """Which tokens are hidden, drawn."""
+        """Draw a mask of tokens."""
         hidden = torch.zeros(tokens, dtype=torch.bool)
         hidden[torch.randperm(tokens)[: round(share * tokens)]] = True
         return hidden
 
 
 def mel_filters(bins: int, lines: int, sample_rate: int) -> torch.Tensor:
-    """Triangles on the mel scale (2595 log10(1 + f / 700)), `[lines, bins]`."""
+    """Return triangles on the mel scale (2595 log10(1 + f / 700)), `[lines, bins]`."""
     edges = 700 * (10 ** (torch.linspace(0, 2595 * np.log10(1 + sample_rate / 2 / 700), bins + 2) / 2595) - 1)
     hertz = torch.linspace(0, sample_rate / 2, lines)[:, None]
     up, down = (hertz - edges[:-2]) / (edges[1:-1] - edges[:-2]), (edges[2:] - hertz) / (edges[2:] - edges[1:-1])
@@ -142,12 +142,12 @@ def mel_filters(bins: int, lines: int, sample_rate: int) -> torch.Tensor:
 
 
 def padded(clips: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """A batch: the clips' tokens of each kind, padded to the longest."""
+    """Collate a batch: the clips' tokens of each modality, padded to the longest."""
     names = sorted({name for clip in clips for name in clip})
     return {name: pad_sequence([clip[name] for clip in clips if name in clip], batch_first=True) for name in names}
 
 
 def loader(dataset: ClipDataset, batch: int) -> torch.utils.data.DataLoader:
-    """A loader of shuffled batches in this process, whose threads are one."""
+    """Return a loader of shuffled batches in this process, with one thread."""
     torch.set_num_threads(1)
     return torch.utils.data.DataLoader(dataset, batch, shuffle=True, num_workers=0, collate_fn=padded)
