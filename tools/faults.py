@@ -11,7 +11,7 @@ EXPECTS  every row fine, exit code 0; exit code 1 if anything is lost
 | a flipped bit in a file of a corpus | an error names the file, or the affected clips are skipped with the reason |
 | the same in kept batches | damaged batches are computed again, bit for bit |
 | the same in a run's records | an error or a line names the file; damaged content is never used |
-| SIGTERM to one of two processes | both stop at the same step; the resumed run ends with the bits of an uninterrupted one |
+| SIGTERM to one of two processes | both stop at one step; the resumed run ends with the bits of an uninterrupted one |
 | steps whose loss is NaN | they are skipped and counted, and the parameters stay finite |
 
 The run is the toy of the trainer's tests: a tiny model, with the loop, checkpoints and signal handling of every run.
