@@ -1,4 +1,4 @@
-# Sourced by the scripts beside it: makes .venv when it isn't there and installs mmvideo into it.
+# Sourced by the scripts beside it: creates .venv if it does not exist and installs mmvideo into it.
 # Usage: source tools/environment.sh [EXTRAS]   (for example: dev)
 # PYTHON names the interpreter to use (3.11 or newer); the default is python3.
 
@@ -15,7 +15,7 @@ if [ ! -x .venv/bin/python ]; then
   rm -rf .venv
   "$python" -m venv .venv || { echo "python -m venv failed; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
 fi
-# The stamp is written last, so an interrupted installation is done again.
+# The stamp is written last, so an interrupted installation is repeated.
 stamp=".venv/installed-${extras:-core}"
 if [ ! -f "$stamp" ] || [ setup.py -nt "$stamp" ]; then
   echo "── installing mmvideo${extras:+ with [$extras]} into .venv (about a minute)"
@@ -23,5 +23,5 @@ if [ ! -f "$stamp" ] || [ setup.py -nt "$stamp" ]; then
   touch "$stamp"
 fi
 export PATH="$PWD/.venv/bin:$PATH"
-# Huge pages for what has no command line of its own, such as pytest; `mmvideo train` takes them for itself.
+# Huge pages for programs without mmvideo's command line, such as pytest; `mmvideo train` sets them for itself.
 export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}"

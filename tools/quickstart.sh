@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# From video files to a model that retrieves, classifies and writes captions, on a fresh machine: makes .venv,
-# installs, generates clips with sound and captions, builds a corpus, pretrains, fine-tunes, evaluates, and writes
+# From video files to a model that retrieves, classifies and writes captions, on a fresh machine: creates .venv,
+# installs, generates clips with audio and captions, builds a corpus, pretrains, fine-tunes, evaluates, and writes
 # runs/quickstart/report.html and runs/quickstart_finetuned/report.html.
-# Run it again to go on where it stopped.
+# Run it again to continue where it stopped.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 

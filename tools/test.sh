@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Passes the tests and the linters on a fresh machine: makes .venv, installs, checks.
-#   bash tools/test.sh                        every test but those marked slow or nightly
-#   bash tools/test.sh --all                  the slow ones too, as CI does: every path through the code
-#   bash tools/test.sh --nightly              only what is marked nightly: the rest of large grids, before a release
+# Runs the tests and the linters on a fresh machine: creates .venv, installs, checks.
+#   bash tools/test.sh                        all tests except those marked slow or nightly
+#   bash tools/test.sh --all                  the slow tests too, as in CI: every path through the code
+#   bash tools/test.sh --nightly              only tests marked nightly: the rest of large grids, before a release
 #   bash tools/test.sh tests/media -k mp3     arguments go to pytest
-# Compiled programs are kept between runs: in ~/.cache/mmvideo/tests, or where MMVIDEO_TEST_CACHE says.
+# Compiled programs are kept between runs in ~/.cache/mmvideo/tests, or in MMVIDEO_TEST_CACHE.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh" dev
 

@@ -106,7 +106,7 @@ def measure(shape: Shape, spans: np.ndarray, blocks: Blocks | None) -> tuple[flo
 
 
 def tried(which: str) -> Iterator[dict[str, Any]]:
-    """Try every choice of block sizes."""
+    """Yield every choice of block sizes."""
     names = CHOICES[which]
     for values in itertools.product(*names.values()):
         yield dict(zip(names, values, strict=True))

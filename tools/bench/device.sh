@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# All that waits for one H100 or H200, in at most ten minutes; each part has its own time and goes on without the others.
+# All measurements that wait for one H100 or H200, in at most ten minutes; each part has its own limit and fails alone.
 #   bash tools/bench/device.sh [FOLDER]
-# Needs what `pip install "mmvideo[cuda,tokamax,bench-peer,dev]"` brings, on Python 3.12. What comes out lies in FOLDER
-# (default: device), to be put beside what is predicted in experiments/benchmarks/hlo.md.
+# Needs `pip install "mmvideo[cuda,tokamax,bench-peer,dev]"` on Python 3.12. The results are written to FOLDER (default:
+# device), for comparison with the predictions in experiments/benchmarks/hlo.md.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 out="${1:-device}"
@@ -20,7 +20,7 @@ part() {  # NAME SECONDS COMMAND …
 }
 
 nvidia-smi --query-gpu=name,driver_version,clocks.sm,memory.total --format=csv | tee "$out/device.txt"
-# Values and gradients of the kernels with tuned blocks, and of keys that are filled up, against the reference.
+# Values and gradients of the kernels with tuned blocks, and with padded keys, against the reference.
 part exact 75 python -m pytest -q -n 0 tests/model/attention/test_backends.py
 part step_l 130 python tools/bench/step.py --sizes L --batch 8 --layers unrolled scanned --json "$out/step.jsonl"
 part step_b 100 python tools/bench/step.py --sizes B --batch 16 --layers unrolled scanned --json "$out/step.jsonl"

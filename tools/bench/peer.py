@@ -178,7 +178,7 @@ def peer_weights(params: Any) -> dict[str, np.ndarray]:
 
 
 def _peer_layer(layer: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Convert one layer; PyTorch's matrices are `[out, in]`."""
+    """Return one layer under the peer's names; PyTorch's matrices are `[out, in]`."""
     queries, keys, values = (rearrange(part, "d n h -> (n h) d") for part in np.moveaxis(layer["qkv_kernel"], 1, 0))
     return {
         "attention.attention.query.weight": queries,

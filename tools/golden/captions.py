@@ -1,6 +1,6 @@
-"""Make the golden files of caption metrics: what the reference programs say of made-up captions.
+"""Make the golden files of caption metrics: scores of invented captions by the reference programs.
 
-    pip install pycocoevalcap tqdm            # in an environment of its own; needs Java 8 or newer on the PATH
+    pip install pycocoevalcap tqdm            # in a separate environment; needs Java 8 or newer on the PATH
     git clone https://github.com/vrama91/cider
     git clone https://github.com/fujiso/SODA
     git clone https://github.com/ranjaykrishna/densevid_eval
@@ -8,13 +8,14 @@
 
 It writes, into `tests/evaluation/metrics/golden/`:
 
-- `caption_words.json`: captions and their words by Stanford's tokeniser as the COCO caption evaluation runs it;
+- `caption_words.json`: captions and their words from Stanford's tokeniser, as the COCO caption evaluation runs it;
 - `caption_scores.json`: sets of clips with BLEU, ROUGE-L, CIDEr-D and METEOR by pycocoevalcap and CIDEr by its authors'
   code, whose `Cider` is the plain one and whose `CiderD` agrees with pycocoevalcap's `Cider` (checked here);
-- `dense_captions.json`: videos with SODA_c, METEOR of the pairs that it compares, and the ActivityNet Captions metrics.
+- `dense_captions.json`: videos with SODA_c, METEOR of the pairs that SODA_c compares, and the ActivityNet Captions
+metrics.
 
 The clones were at f281464, 9cb3e2c and 9d4045a, pycocoevalcap at 1.2. The first and the last clone are Python 2; the
-few lines that Python 3 refuses are respelt on loading. All captions are written or drawn here, none is from a dataset.
+few lines that Python 3 refuses are rewritten on loading. All captions are invented here; none is from a dataset.
 """
 
 import argparse
@@ -162,7 +163,7 @@ def sentence(draw: random.Random) -> str:
 
 
 def varied(sentence: str, draw: random.Random) -> str:
-    """The sentence with a word left out, doubled, moved or replaced."""
+    """Return the sentence with a word left out, doubled, moved or replaced."""
     words = sentence.split()
     for _ in range(draw.randint(0, 3)):
         at = draw.randrange(len(words))
@@ -180,7 +181,7 @@ def varied(sentence: str, draw: random.Random) -> str:
 
 
 def tricky_captions(draw: random.Random) -> list[str]:
-    """The list above, pieces of it stuck together, and plain sentences."""
+    """Return the list above, joined parts of it, and plain sentences."""
     lines = [line.replace("\\u0301", "\u0301") for line in TRICKY.split("\n")]
     pieces = sorted({piece for line in lines for piece in line.split(" ") if piece})
     mixed = []
@@ -195,14 +196,14 @@ def tricky_captions(draw: random.Random) -> list[str]:
 
 
 def tokenise(captions: list[str]) -> list[list[str]]:
-    """Words by the Java program, one run for all of them."""
+    """Return the words of all captions by one run of the Java program."""
     asked = {number: [{"caption": caption}] for number, caption in enumerate(captions)}
     answer = PTBTokenizer().tokenize(asked)
     return [answer.get(number, [""])[0].split() for number in range(len(captions))]
 
 
 def score_sets(draw: random.Random) -> dict[str, tuple[list[str], list[list[str]]]]:
-    """Predictions and references of several sets of clips, the edge cases among them."""
+    """Return predictions and references of several sets of clips, including edge cases."""
 
     def clips(number: int, references: tuple[int, int]) -> tuple[list[str], list[list[str]]]:
         predicted, right = [], []
@@ -228,7 +229,7 @@ def score_sets(draw: random.Random) -> dict[str, tuple[list[str], list[list[str]
 
 
 def authors_cider(folder: Path, name: str) -> type:
-    """`Cider` or `CiderD` of the authors' code, respelt for Python 3."""
+    """Return `Cider` or `CiderD` of the authors' code, rewritten for Python 3."""
     module = types.ModuleType(name)
     scorer = (folder / "pyciderevalcap" / name / f"{name}_scorer.py").read_text()
     whole = (folder / "pyciderevalcap" / name / f"{name}.py").read_text()
@@ -256,7 +257,7 @@ def scores(predicted: list[list[str]], right: list[list[list[str]]], meteor: Met
 
 
 def dense_videos(draw: random.Random) -> tuple[dict, list[dict]]:
-    """Predicted events and two annotators' of nine videos; one annotator leaves two of them out."""
+    """Return predicted events and those of two annotators for nine videos; one annotator leaves two out."""
     predicted, annotators = {}, [{}, {}]
     for number in range(9):
         name, length = f"v_{number}", draw.uniform(20, 180)
@@ -277,7 +278,7 @@ def dense_videos(draw: random.Random) -> tuple[dict, list[dict]]:
 
 
 def soda(folder: Path, predicted: dict, annotators: list[dict]) -> dict[str, list[float]]:
-    """Precision, recall and F of SODA_c with the best annotator."""
+    """Return precision, recall and F of SODA_c with the best annotator."""
     sys.path.insert(0, str(folder))
     from dataset import ANETCaptions
     from soda import SODA
@@ -289,7 +290,7 @@ def soda(folder: Path, predicted: dict, annotators: list[dict]) -> dict[str, lis
 
 
 def densevid(folder: Path, predicted: dict, annotators: list[dict], scratch: Path) -> dict[str, list[float]]:
-    """Every metric of the ActivityNet Captions evaluator at its four thresholds."""
+    """Return every metric of the ActivityNet Captions evaluator at its four thresholds."""
     source = (folder / "evaluate.py").read_text()
     source = re.sub(r"^(\s*)print .*$", r"\1pass", source, flags=re.MULTILINE)
     source = source.replace("xrange", "range").replace("from sets import Set", "Set = set")
@@ -309,7 +310,7 @@ def densevid(folder: Path, predicted: dict, annotators: list[dict], scratch: Pat
 
 
 def meteor_table(predicted: dict, annotators: list[dict], meteor: Meteor) -> list[list]:
-    """METEOR with the true caption as hypothesis and the predicted one as reference, of every pair in a video."""
+    """Return METEOR of every pair in a video: the true caption is the hypothesis, the predicted one the reference."""
 
     def words(text: str) -> str:
         return "".join(letter if ord(letter) < 128 else " " for letter in text)

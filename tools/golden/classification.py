@@ -1,10 +1,10 @@
-"""Make `tests/evaluation/metrics/golden/classification.json`: what scikit-learn says of drawn scores.
+"""Make `tests/evaluation/metrics/golden/classification.json`: scikit-learn's metrics of random scores.
 
     pip install "scikit-learn>=1.7" scipy
     python tools/golden/classification.py
 
-The scores are rounded so that some are tied, some clips are unknown, and one class of each set is absent. Inputs
-and expected values stand in one file. Averages named `macro` and `weighted` are over the classes present
+The scores are rounded so that some are tied, some clips are unknown, and one class of each set is absent. One file
+holds inputs and expected values. Averages named `macro` and `weighted` are over the classes present
 (`labels=`), as `mmvideo.evaluation.metrics` defines them.
 """
 
@@ -31,7 +31,7 @@ def averages(truth: np.ndarray, answer: np.ndarray, present: list[int]) -> dict:
 
 
 def ranking(scores: np.ndarray, targets: np.ndarray) -> tuple[dict, dict]:
-    """Metrics of each class over its known targets, and their means where they are defined."""
+    """Return metrics of each class over its known targets, and their means where they are defined."""
     precision, area = [None] * scores.shape[1], [None] * scores.shape[1]
     for number in range(scores.shape[1]):
         known = ~np.isnan(targets[:, number])
@@ -61,7 +61,7 @@ def single(draw: np.random.Generator) -> dict:
     precision, recall, f1, support = metrics.precision_recall_fscore_support(
         true, answer, labels=range(CLASSES), zero_division=0
     )
-    # Ties by class number, by a sort of whole rows.
+    # Ties are broken by class number: sort whole rows.
     first_five = [
         label in sorted(range(CLASSES), key=lambda number, row=row: (-row[number], number))[:5]
         for row, label in zip(seen, true, strict=True)
@@ -101,7 +101,7 @@ def several(draw: np.random.Generator) -> dict:
 
 
 def holes(draw: np.random.Generator, whole: dict) -> dict:
-    """The same with unknown targets, among them all of one clip."""
+    """Return the same with unknown targets, including all targets of one clip."""
     targets, scores = np.array(whole["targets"]), np.array(whole["probabilities"])
     targets[draw.random(targets.shape) < 0.2] = np.nan
     targets[7] = np.nan

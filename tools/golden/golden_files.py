@@ -1,7 +1,7 @@
 """Write golden files of `tests/published`: weights, inputs and outputs of a published model, as arrays.
 
 A file holds the weights under their published names (`w/…`, rounded to half precision, in which they are kept), the
-inputs (`in/…`) and what the model made of them (`out/…`, float32).
+inputs (`in/…`) and the model's outputs (`out/…`, float32).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ TARGET = Path(__file__).parents[2] / "tests" / "published" / "golden"
 
 
 def save(name: str, weights: Mapping, inputs: Mapping, outputs: Mapping) -> None:
-    """Write one file; a weight that half precision holds is kept in it."""
+    """Write one file; weights that half precision represents exactly are stored in half precision."""
     arrays = {f"w/{key}": _small(np.asarray(value)) for key, value in weights.items()}
     arrays |= {f"in/{key}": np.asarray(value) for key, value in inputs.items()}
     arrays |= {f"out/{key}": np.asarray(value, np.float32) for key, value in outputs.items()}
@@ -25,7 +25,7 @@ def save(name: str, weights: Mapping, inputs: Mapping, outputs: Mapping) -> None
 
 
 def random_pixels(*shape: int) -> np.ndarray:
-    """Random bytes of the shape."""
+    """Return random bytes of a shape."""
     return np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
 
 

@@ -1,13 +1,13 @@
-"""Make `tests/evaluation/metrics/golden/moments.json`: what QVHighlights' published evaluator says.
+"""Make `tests/evaluation/metrics/golden/moments.json`: metrics of QVHighlights' published evaluator.
 
     pip install "scikit-learn>=1.7"
     git clone https://github.com/jayleicn/moment_detr
     python tools/golden/moments.py moment_detr
 
-The queries are drawn here, in the shape of the published files: their annotations are CC BY-NC-SA, so none of them
-is copied. The evaluator rounds its means to hundredths of a percent; what it makes of single queries is written in
-full. With the repository at hand the script also scores the published sample predictions on the published validation
-annotations with mmvideo, and says how far it is from the published evaluator.
+The queries are random, in the shape of the published files: their annotations are CC BY-NC-SA, so none is copied. The
+evaluator rounds its means to hundredths of a percent; the values of single queries are written in full. The script also
+scores the repository's sample predictions on its validation annotations with mmvideo, and prints the difference from
+the published evaluator.
 """
 
 import json
@@ -21,7 +21,7 @@ TARGET = ROOT / "tests" / "evaluation" / "metrics" / "golden" / "moments.json"
 
 
 def query(draw: np.random.Generator, number: int) -> tuple[dict, dict]:
-    """A query with one to three true windows, and predictions some of which are near them."""
+    """Return a query with one to three true windows, and predictions, some of them near the true windows."""
     duration = int(draw.choice([150, 150, 126, 75]))
     clips = duration // 2
     edges = np.sort(draw.choice(clips, 2 * int(draw.integers(1, 4)), replace=False)).reshape(-1, 2)
@@ -57,7 +57,7 @@ def published(found: list[dict], truth: list[dict]) -> dict:
 
 
 def single(found: dict, truth: dict) -> dict:
-    """Unrounded values of one query."""
+    """Return unrounded values of one query."""
     from standalone_eval.eval import compute_ap_from_tuple, mk_gt_scores
     from standalone_eval.utils import compute_average_precision_detection
 
@@ -78,7 +78,7 @@ def single(found: dict, truth: dict) -> dict:
 
 
 def compared(checkout: Path) -> None:
-    """How far mmvideo is from the published evaluator on the published sample, in percent points."""
+    """Return the difference from the published evaluator on the published sample, in percentage points."""
     sys.path.insert(0, str(ROOT))
     from mmvideo.evaluation.metrics.moments import moment_metrics
 

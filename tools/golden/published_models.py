@@ -1,15 +1,15 @@
-"""Make `tests/published/golden/*.npz`: what transformers' models of random weights give for random inputs.
+"""Make `tests/published/golden/*.npz`: outputs of transformers' models with random weights and inputs.
 
     pip install torch transformers
     python tools/golden/published_models.py
 
 A file holds the weights under their names in transformers (`w/…`, rounded to half precision, in which they are kept),
-the inputs (`in/…`) and what the model made of them (`out/…`, float32). The models are tiny, and built from the classes
+the inputs (`in/…`) and the model's outputs (`out/…`, float32). The models are tiny, and built from the classes
 and settings of the published ones; `tests/published/` maps the weights into ours and compares, without torch, and
-`python tools/golden/published_table.py` prints how far apart they are.
+`python tools/golden/published_table.py` prints the differences.
 
-Where a setting of transformers' class differs from that of the original code (the epsilon of a norm that no setting
-reaches), the original's is set, as said beside it.
+Where transformers' class differs from the original code (in the epsilon of a norm that no setting controls), the
+original's value is set, with a note beside it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FIXED = ("position_embeddings", "decoder_pos_embed", "embed_positions.weight")
 
 
 def videomae() -> None:
-    """Pretraining: the encoder of what is seen, and the decoder's answers. Original epsilon: 1e-6 everywhere."""
+    """Write VideoMAE: the encoder of visible tokens, and the decoder's output. Original epsilon: 1e-6 everywhere."""
     config = T.VideoMAEConfig(
         **SMALL, image_size=16, patch_size=4, num_frames=4, tubelet_size=2, qkv_bias=True, use_mean_pooling=False,
         decoder_hidden_size=12, decoder_num_attention_heads=2, decoder_num_hidden_layers=2,
@@ -48,13 +48,13 @@ def videomae() -> None:
 
 
 def vit_mae_positions(width: int) -> torch.Tensor:
-    """The positions of `ViTMAEEmbeddings.initialize_weights`, which a new model of transformers 5 leaves at 0."""
+    """Return the positions of `ViTMAEEmbeddings.initialize_weights`; a new model of transformers 5 leaves them at 0."""
     made = modeling_vit_mae.build_2d_sinusoidal_position_embedding(height=4, width=4, embed_dim=width, cls_token=True)
     return torch.cat([made[..., width // 2 :], made[..., : width // 2]], dim=-1)[None]
 
 
 def vit_mae() -> None:
-    """An image MAE: the encoder, and the decoder, which keeps the class token."""
+    """Write an image MAE: the encoder, and the decoder, which keeps the class token."""
     config = T.ViTMAEConfig(
         **SMALL, **QUIET, image_size=16, patch_size=4, decoder_hidden_size=16, decoder_num_attention_heads=2,
         decoder_num_hidden_layers=2, decoder_intermediate_size=64, layer_norm_eps=1e-6, mask_ratio=0.75,
@@ -73,7 +73,7 @@ def vit_mae() -> None:
 
 
 def ast() -> None:
-    """Overlapping patches, mel bins first, two class tokens; the mean of both, normed, to the classes."""
+    """Write AST: overlapping patches, mel bins first, two class tokens; their normalised mean is classified."""
     config = T.ASTConfig(
         **SMALL, **QUIET, patch_size=4, frequency_stride=3, time_stride=3, max_length=19, num_mel_bins=10,
         layer_norm_eps=1e-6, num_labels=5,
@@ -86,7 +86,7 @@ def ast() -> None:
 
 
 def vivit() -> None:
-    """Tubelets and a class token, GELU by tanh; no norm before the classifier beside the trunk's own."""
+    """Write ViViT: tubelets, a class token, tanh-approximated GELU; only the backbone's norm before the classifier."""
     config = T.VivitConfig(
         **SMALL, **QUIET, image_size=16, num_frames=4, tubelet_size=[2, 8, 8], layer_norm_eps=1e-6, num_labels=5
     )  # fmt: skip
@@ -97,7 +97,7 @@ def vivit() -> None:
 
 
 def two_towers(name: str, config: T.PretrainedConfig, kind: type, seed: int, words: np.ndarray, **text) -> None:
-    """Embeddings of both towers and their logits."""
+    """Return embeddings of both towers and their logits."""
     model = randomised(kind(config), seed)
     model.logit_scale.data = torch.tensor(1.5 if model.logit_scale.ndim == 0 else [1.5])
     images, seen = pixels(2, 3, 16, 16)
@@ -112,7 +112,7 @@ def two_towers(name: str, config: T.PretrainedConfig, kind: type, seed: int, wor
 
 
 def timesformer() -> None:
-    """Joint space and time: tables of space and of time, which are added up."""
+    """Write TimeSformer, joint space and time: the sum of a space table and a time table."""
     config = T.TimesformerConfig(
         **SMALL, **QUIET, image_size=16, patch_size=8, num_frames=3, attention_type="joint_space_time",
         layer_norm_eps=1e-6,
@@ -123,7 +123,7 @@ def timesformer() -> None:
 
 
 def siglip() -> None:
-    """Attention pooling of pictures, the last of the filled up tokens of text, a linear head on text alone."""
+    """Write SigLIP: attention pooling of images, the last token of padded text, a linear head on text alone."""
     vision = dict(**SMALL, image_size=16, patch_size=4)
     text = dict(**SMALL, vocab_size=30, max_position_embeddings=8)
     words = np.array([[5, 9, 11, 1, 1, 1, 1, 1], [7, 8, 21, 22, 23, 24, 4, 1]])
@@ -132,7 +132,7 @@ def siglip() -> None:
 
 
 def clip() -> None:
-    """A norm before the first layer of pictures, causal text read at its end, projections without a bias."""
+    """Write CLIP: a norm before the first image layer, causal text read at its end, projections without bias."""
     vision = dict(**SMALL, image_size=16, patch_size=4, projection_dim=10)
     text = dict(**SMALL, vocab_size=30, max_position_embeddings=8, projection_dim=10, eos_token_id=29, bos_token_id=28)
     words = np.array([[28, 9, 11, 29, 29, 29, 29, 29], [28, 8, 21, 22, 23, 24, 4, 29]])
@@ -141,7 +141,7 @@ def clip() -> None:
 
 
 def vjepa2() -> None:
-    """The encoder with its rotary positions, of all tokens and of some; the predictor of the others."""
+    """Write V-JEPA 2: the encoder with rotary positions, on all and on some tokens; the predictor of the others."""
     config = T.VJEPA2Config(
         patch_size=4, crop_size=16, frames_per_clip=4, tubelet_size=2, hidden_size=40, num_attention_heads=2,
         num_hidden_layers=2, mlp_ratio=2.0, layer_norm_eps=1e-6, pred_hidden_size=24, pred_num_attention_heads=2,
@@ -161,7 +161,7 @@ def vjepa2() -> None:
 
 
 def whisper() -> None:
-    """The encoder behind its two convolutions; and what the feature extractor makes of sound."""
+    """Write Whisper: the encoder after its two convolutions, and the features of audio."""
     config = T.WhisperConfig(
         d_model=24, encoder_layers=2, encoder_attention_heads=2, encoder_ffn_dim=48, decoder_layers=1,
         decoder_attention_heads=2, decoder_ffn_dim=48, num_mel_bins=10, max_source_positions=9, vocab_size=40,
@@ -177,7 +177,7 @@ def whisper() -> None:
         0.4 * np.sin(2 * np.pi * (300 + 900 * time) * time) * (time < 0.5) + 1e-3 * draw.normal(size=16000)
     ).astype(np.float32)
     extractor = T.WhisperFeatureExtractor(chunk_length=1)
-    # The path in float64; that of torch is in float32, which is good to 3e-5 for what lies 80 dB below the loudest.
+    # Use the float64 path; torch's float32 path is accurate to only 3e-5 at 80 dB below the loudest value.
     features = extractor._np_extract_fbank_features(sound[None].astype(np.float64), "cpu")
     write(
         "whisper",
@@ -188,7 +188,7 @@ def whisper() -> None:
 
 
 def clap() -> None:
-    """What the feature extractor makes of sound; its tower, a Swin transformer, is none that we have."""
+    """Write CLAP's audio features; its tower, a Swin transformer, is not supported."""
     draw, time = np.random.default_rng(6), np.arange(4800) / 48000
     sound = (0.4 * np.sin(2 * np.pi * 2000 * time) * (time < 0.05) + 1e-3 * draw.normal(size=4800)).astype(np.float32)
     extractor = T.ClapFeatureExtractor()
@@ -197,7 +197,7 @@ def clap() -> None:
 
 
 def bert() -> None:
-    """Norms behind the branches, and one on the embedded pieces."""
+    """Write BERT: norms after the branches, and one on the embedded tokens."""
     config = T.BertConfig(**SMALL, **QUIET, vocab_size=30, max_position_embeddings=8, type_vocab_size=2)
     model = randomised(T.BertModel(config, add_pooling_layer=False), 9)
     words = np.array([[2, 9, 11, 7, 21, 3]])
@@ -205,7 +205,7 @@ def bert() -> None:
 
 
 def main() -> None:
-    """Writes a file for each model."""
+    """Write a file for each model."""
     for make in (videomae, vit_mae, ast, vivit, timesformer, siglip, clip, vjepa2, whisper, clap, bert):
         with torch.no_grad():
             make()

@@ -1,10 +1,10 @@
-"""Print how far our models are from the published ones with the same weights, as a table.
+"""Print a table of differences between our models and the published ones with the same weights.
 
 COMMAND  python tools/golden/published_table.py
-COST     2 cores, a minute; needs no torch: what the published code gave lies in tests/published/golden (made by
-         published_models.py, released_models.py and scenic_models.py)
+COST     2 cores, a minute; needs no torch: the outputs of the published code are in tests/published/golden (written
+         by published_models.py, released_models.py and scenic_models.py)
 
-A figure is the largest difference relative to the largest number, in float32.
+A figure is the largest difference relative to the largest value, in float32.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "published"))
 
 
 def main() -> None:
-    """Prints a row for each model and what is compared of it."""
+    """Print a row for each compared output of each model."""
     from families import FAMILIES, difference
 
     print("| model | compared | largest relative difference |\n|---|---|---:|")

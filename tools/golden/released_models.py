@@ -1,13 +1,13 @@
-"""Make golden files of models whose released code is no package: CAV-MAE and AudioMAE, of random weights and inputs.
+"""Make golden files of models without a package, CAV-MAE and AudioMAE, with random weights and inputs.
 
     pip install torch
     git clone https://github.com/YuanGongND/cav-mae
     git clone https://github.com/facebookresearch/AudioMAE
     python tools/golden/released_models.py cav-mae/src/models AudioMAE
 
-The code is run as it is; of timm, which it imports, it gets the modules that it uses, written here. The files are as
-those of `published_models.py`. The decoder of AudioMAE is the global one of its paper (`decoder_mode=0`); the one of
-its script, in shifted windows, is none that we have.
+The released code runs unchanged; this script supplies the modules of timm that it imports. The files have the format of
+`published_models.py`. The decoder of AudioMAE is the global one of its paper (`decoder_mode=0`); the decoder of its
+script, with shifted windows, is not supported.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch_models import pixels, randomised, write
 
 
 class Attention(nn.Module):
-    """timm's attention: one map for queries, keys and values."""
+    """timm's attention, with one projection for queries, keys and values."""
 
     def __init__(self, dim: int, num_heads: int, qkv_bias: bool, **unused):
         super().__init__()
@@ -64,7 +64,7 @@ class Block(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """The parts of timm's classifier that AudioMAE's fine-tuning goes on from; it sets the others itself."""
+    """The parts of timm's classifier that AudioMAE's fine-tuning uses; it sets the others itself."""
 
     def __init__(self, embed_dim: int, depth: int, num_classes: int, norm_layer: type, **layer):
         super().__init__()
@@ -79,7 +79,7 @@ def _pair(value):
 
 
 def stand_in_for_timm() -> None:
-    """Put modules with these parts under the names that released code imports."""
+    """Register modules with these parts under the names that the released code imports."""
     names = dict(Attention=Attention, Mlp=Mlp, PatchEmbed=object, Block=Block, DropPath=nn.Identity)
     names |= dict(VisionTransformer=VisionTransformer, SwinTransformerBlock=object)
     names |= dict(to_2tuple=_pair, trunc_normal_=nn.init.trunc_normal_)
@@ -93,7 +93,7 @@ def stand_in_for_timm() -> None:
 
 
 def cav_mae(folder: Path) -> None:
-    """Eleven layers a modality and one for both: both passes through it, and the decoder's answers."""
+    """Write CAV-MAE: eleven layers per modality and one shared layer, with both passes, and the decoder's output."""
     package = types.ModuleType("released")
     package.__path__ = [str(folder)]
     sys.modules["released"] = package
@@ -116,9 +116,9 @@ def cav_mae(folder: Path) -> None:
 
 
 def audiomae(folder: Path) -> None:
-    """The encoder of some patches of sound, the decoder, which keeps the class token, and the fine-tuned classifier."""
+    """Write AudioMAE: the encoder of some patches, the decoder, which keeps the class token, and the classifier."""
     sys.modules["torch._six"] = types.ModuleType("torch._six")
-    sys.modules["torch._six"].inf = math.inf  # a module that torch has given up since
+    sys.modules["torch._six"].inf = math.inf  # a module that torch has removed since
     sys.path.insert(0, str(folder))
     norm = functools.partial(nn.LayerNorm, eps=1e-6)
     own = dict(img_size=(24, 12), in_chans=1, embed_dim=24)
@@ -146,7 +146,7 @@ def audiomae(folder: Path) -> None:
 
 def main() -> None:
     """Write the files of both."""
-    np.float = float  # a name that NumPy has given up since
+    np.float = float  # a name that NumPy has removed since
     stand_in_for_timm()
     with torch.no_grad():
         cav_mae(Path(sys.argv[1]))

@@ -1,15 +1,15 @@
-"""Make golden files of scenic's released code, of random weights and inputs: MBT, and ViViT's factorised encoder.
+"""Make golden files of scenic's released code, with random weights and inputs: MBT and ViViT's factorised encoder.
 
     pip install flax ml_collections immutabledict absl-py scipy
     git clone https://github.com/google-research/scenic
     python tools/golden/scenic_models.py scenic
 
-The code is run as it is; of TensorFlow and clu, which it imports and the models do not use, it gets empty modules. The
-files are as those of `published_models.py`, with names of flax joined by dots.
+The released code runs unchanged; empty modules replace TensorFlow and clu, which it imports and the models do not use.
+The files have the format of `published_models.py`, with flax names joined by dots.
 
-MBT's class can't run the config that it is released with: where the classifier is the mean of the tokens (`gap`), the
-bottleneck has sizes that are set for class tokens only. Both are therefore written: the class as it is, with class
-tokens, and the config's model from the parts of the class (`MeanOfTokens`).
+MBT's class cannot run its released config: where the classifier is the mean of the tokens (`gap`), the sizes of the
+bottleneck are set for class tokens only. The script therefore writes both: the unchanged class with class tokens, and
+the config's model built from the parts of the class (`MeanOfTokens`).
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ BOTTLENECKS = 2
 
 
 def settings(**values) -> ml_collections.ConfigDict:
-    """Settings as scenic's models read them."""
+    """Settings in the form that scenic's models read."""
     return ml_collections.ConfigDict(values)
 
 
 def stand_in() -> None:
-    """Put empty modules under the names that scenic imports besides its own."""
+    """Register empty modules under the names that scenic imports besides its own."""
     for path in ("clu", "clu.parameter_overview", "tensorflow", "tensorflow.io", "tensorflow.io.gfile"):
         sys.modules[path] = types.ModuleType(path)
         if "." in path:
@@ -45,7 +45,7 @@ def stand_in() -> None:
 
 
 def randomised(params: dict, seed: int) -> dict[str, np.ndarray]:
-    """Random weights by dotted name that half precision can hold, of the shapes of `params`."""
+    """Return random weights by dotted name, exact in half precision, with the shapes of `params`."""
     draw, found = np.random.default_rng(seed), {}
     for name, value in flatten_dict(params, sep=".").items():
         noise = draw.normal(size=value.shape)
@@ -60,12 +60,12 @@ def randomised(params: dict, seed: int) -> dict[str, np.ndarray]:
 
 
 class MeanOfTokens(nn.Module):
-    """MBT with the mean of all tokens as its config has it, put together from the released parts.
+    """MBT with the mean of all tokens, as in its config, built from the released parts.
 
     Attributes:
       released: the module `scenic.projects.mbt.model`.
       parts: settings of its encoder.
-      stem: those of its embedding.
+      stem: settings of its embedding.
     """
 
     released: ModuleType
@@ -74,7 +74,7 @@ class MeanOfTokens(nn.Module):
 
     @nn.compact
     def __call__(self, x: dict, train: bool = False) -> tuple[jax.Array, jax.Array]:
-        """All tokens behind the last layer, and the logits of their mean."""
+        """Return all tokens after the last layer, and the logits of their mean."""
         tokens = {
             name: self.released.temporal_encode(
                 value, name, self.stem["temporal_encoding_config"], self.stem["patches"], SIZES["hidden_size"]
@@ -87,7 +87,7 @@ class MeanOfTokens(nn.Module):
 
 
 def mbt() -> None:
-    """Two encoders that meet through bottlenecks in the last two of three layers."""
+    """Write MBT: two encoders joined by bottlenecks in the last two of three layers."""
     from scenic.projects.mbt import model as released
 
     frames = random_pixels(1, 4, 3, 8, 8)
@@ -113,7 +113,7 @@ def mbt() -> None:
 
 
 def vivit_factorised() -> None:
-    """Two layers within a tubelet step, two over the steps; class tokens in both."""
+    """Write ViViT: two layers within a tubelet step, two over the steps; class tokens in both."""
     from scenic.projects.vivit import model as released
 
     frames = random_pixels(1, 4, 3, 16, 16)

@@ -1,10 +1,10 @@
-"""Writes how the parameters of the pretraining recipes lie on a mesh, for tests/configs/test_shardings.py.
+"""Write the shardings of the pretraining recipes' parameters on a mesh, for tests/configs/test_shardings.py.
 
 COMMAND  python tools/golden/shardings.py
 COST     1 core, half a minute; nothing is computed
 
-A change of `mmvideo/parallel/rules.py`, or of the axes that a parameter names, then shows in review as a change of
-tests/configs/golden/shardings/. One recipe's is printed by
+A change of `mmvideo/parallel/rules.py`, or of the axes that a parameter names, then appears in review as a change of
+tests/configs/golden/shardings/. To print the sharding of one recipe:
 
     mmvideo plan configs/pretrain/NAME.py --devices 8 --mesh data=2,fsdp=2,tensor=2 --layout
 """
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def main() -> None:
-    """Writes a file for each recipe."""
+    """Write a file for each recipe."""
     for recipe in sorted((ROOT / "configs" / "pretrain").glob("*.py")):
         experiment = dataclasses.replace(load_experiment(recipe), mesh=Mesh(data=2, fsdp=2, tensor=2))
         golden = ROOT / "tests" / "configs" / "golden" / "shardings" / f"{recipe.stem}.txt"

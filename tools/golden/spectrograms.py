@@ -1,15 +1,15 @@
-"""Make `tests/media/golden/spectrograms.npz`: what other people's code says of one stretch of sound.
+"""Make `tests/media/golden/spectrograms.npz`: spectrograms of one audio signal by other libraries.
 
     pip install torch torchaudio kaldi-native-fbank librosa
     python tools/golden/spectrograms.py
 
 - `ast`, `kaldi_hamming`: torchaudio's Kaldi filter banks, as AST, AudioMAE and CAV-MAE call them, in float64;
-- `kaldi_80`: kaldi-native-fbank, Kaldi's own C++, of the noise alone: it works in float32, which for a clear
-  tone is good to no more than 1e-2 (and it refuses 128 bins at 16 kHz, some being empty);
+- `kaldi_80`: kaldi-native-fbank, Kaldi's own C++, of the noise alone: it works in float32, which is accurate
+  to only 1e-2 for a clear tone (and it refuses 128 bins at 16 kHz, because some are empty);
 - `merlot_reserve`: librosa, with the arguments of MERLOT Reserve, in float64;
 - `vatt`, `mbt`: DMVR's arithmetic on TensorFlow's definitions, term by term in float64, since DMVR needs TensorFlow.
 
-The values are logs before any normalisation; `samples` is the sound, float32.
+The values are logs before any normalisation; `samples` is the audio, float32.
 """
 
 import math
@@ -29,7 +29,7 @@ NOISE = slice(4000, 7800)
 
 
 def sound() -> np.ndarray:
-    """A rising tone, then noise, then a click in silence: 9,800 samples, an odd number of hops."""
+    """Return a rising tone, then noise, then a click in silence: 9,800 samples, an odd number of hops."""
     random = np.random.default_rng(7)
     time = np.arange(4000) / 16000
     tone = 0.5 * np.sin(2 * np.pi * (200 * time + 6000 * time**2))
@@ -68,7 +68,7 @@ def librosa_log_mel(samples: np.ndarray) -> np.ndarray:
 
 
 def dmvr_log_mel(samples, rate, length, hop, bins, low, high, hamming) -> np.ndarray:
-    """log(mel magnitude + 1e-6): a window at every hop, silence behind the end, triangles in mel, no constant bin."""
+    """Return log(mel magnitude + 1e-6): a window per hop, silence after the end, triangles in mel, no constant bin."""
     alpha = 0.54 if hamming else 0.5
     window = np.array([alpha - (1 - alpha) * math.cos(2 * math.pi * n / length) for n in range(length)])
     angles = np.outer(np.arange(length), np.arange(length // 2 + 1)) * (-2 * math.pi / length)

@@ -8,7 +8,7 @@ from golden_files import random_pixels, save
 
 
 def randomised(model: torch.nn.Module, seed: int, fixed: tuple[str, ...] = ()) -> torch.nn.Module:
-    """The model with random weights that half precision can hold; those whose names end in `fixed` stay."""
+    """Set random weights that half precision represents exactly; weights whose names end in `fixed` stay."""
     draw = torch.Generator().manual_seed(seed)
     for name, value in model.named_parameters():
         if name.endswith(fixed) and fixed:
@@ -30,6 +30,6 @@ def write(name: str, model: torch.nn.Module, inputs: dict, outputs: dict) -> Non
 
 
 def pixels(*shape: int) -> tuple[np.ndarray, torch.Tensor]:
-    """Random pixels, and what the models see of them."""
+    """Return random pixels, and the models' normalised input."""
     values = random_pixels(*shape)
     return values, torch.from_numpy(values).float() / 127.5 - 1

@@ -1,16 +1,16 @@
-"""Starts a command as several processes of one run on this machine, and ends them together.
+"""Start a command as several processes of one run on this machine, and end them together.
 
 COMMAND  python tools/launch/local.py -n 2 [--devices 2] [--cores 1] [--grace 30] -- mmvideo train RECIPE …
 NEEDS    nothing but Python
 
-Every process gets the variables that `mmvideo.parallel.processes` reads, and every line that one writes gets its number
-in front: `[0] step 10/100 …`, on the stream that it was written to. SIGTERM and SIGINT are handed on to all of them.
-When one ends with an error the others may end by themselves within the grace period; after it they get SIGTERM, and
-SIGKILL after it has passed again. The exit code is that of the first process that failed, 128 + n if signal n ended it,
-and 0 if none did. If the launcher itself is killed, so are its processes (on Linux).
+Every process gets the variables that `mmvideo.parallel.processes` reads. Every line that a process writes is prefixed
+with its number, `[0] step 10/100 …`, on the same stream. SIGTERM and SIGINT are forwarded to all processes. If one
+fails, the others have the grace period to end by themselves; then they get SIGTERM, and SIGKILL after another grace
+period. The exit code is that of the first process that failed, 128 + n if signal n ended it, and 0 if none failed. If
+the launcher itself is killed, so are its processes (on Linux).
 
-One process sees all accelerators of a machine, so a machine of eight GPUs needs no launcher. This one is for trying out
-runs of several processes, on CPUs with `--devices` fake ones each, and for tests and benchmarks.
+One process sees all accelerators of a machine, so a machine of eight GPUs needs no launcher. Use this one to try
+runs of several processes, on CPUs with `--devices` fake devices each, and for tests and benchmarks.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from types import FrameType
 from typing import BinaryIO
 
 PATIENCE = "--xla_cpu_collective_call_terminate_timeout_seconds"
-"""XLA aborts where fake devices wait for each other longer than this; on few cores they do."""
+"""Seconds after which XLA aborts when fake devices wait for each other, which happens on few cores."""
 
 DIE_WITH_PARENT = 1
-"""Of `prctl(2)`: PR_SET_PDEATHSIG."""
+"""PR_SET_PDEATHSIG of `prctl(2)`."""
 
 
 @dataclasses.dataclass
@@ -42,10 +42,10 @@ class Output:
     """One stream of one process, cut into lines.
 
     Attributes:
-      pipe: what the process writes into.
-      out: where its lines go.
-      prefix: what stands in front of each.
-      rest: the last line, as far as it has come.
+      pipe: pipe that the process writes to.
+      out: stream for its lines.
+      prefix: text before each line.
+      rest: the incomplete last line.
     """
 
     pipe: BinaryIO
@@ -54,7 +54,7 @@ class Output:
     rest: bytes = b""
 
     def take(self) -> bool:
-        """Passes on what has come, whole lines only; False at the end of the stream."""
+        """Forward what has come, in whole lines; return False at the end of the stream."""
         new = os.read(self.pipe.fileno(), 1 << 16)
         *lines, self.rest = (self.rest + new).split(b"\n")
         if not new and self.rest:
@@ -68,14 +68,14 @@ class Output:
 def launch(
     command: Sequence[str], count: int, *, devices: int | None = None, cores: int | None = None, grace: float = 30.0
 ) -> int:
-    """Runs `count` processes of a command to their end, and returns the exit code.
+    """Run `count` processes of a command to their end, and return the exit code.
 
     Args:
       command: program and arguments, the same for all.
-      count: processes.
+      count: number of processes.
       devices: fake CPU devices of each; None leaves JAX its own choice of devices.
-      cores: cores of each, which it shares with no other as long as there are enough; None: all.
-      grace: seconds that the others have when one has failed.
+      cores: cores of each, shared with no other process as long as there are enough; None: all.
+      grace: seconds that the others have after one has failed.
     """
     shared = environment(os.environ, count, _free_port(), devices)
     with _signals() as heard:
@@ -101,7 +101,7 @@ def launch(
 
 
 def environment(given: Mapping[str, str], count: int, port: int, devices: int | None) -> dict[str, str]:
-    """What all processes find in their environment; each also has its own `MMVIDEO_PROCESS`."""
+    """Return the environment of all processes; each also gets its own `MMVIDEO_PROCESS`."""
     made = {**given, "PYTHONUNBUFFERED": "1"}
     made |= {"MMVIDEO_COORDINATOR": f"localhost:{port}", "MMVIDEO_PROCESSES": str(count)}
     if devices is not None:
@@ -112,12 +112,12 @@ def environment(given: Mapping[str, str], count: int, port: int, devices: int | 
 
 
 def exit_code(returned: int) -> int:
-    """The exit code as a shell tells it: 128 + n for a process that signal n has ended."""
+    """Return the exit code in the shell's form: 128 + n for a process that signal n ended."""
     return returned if returned >= 0 else 128 - returned
 
 
 def _watch(processes: Sequence[subprocess.Popen], heard: list[int], grace: float) -> int:
-    """Passes on lines and signals until all have ended; the exit code of the first that failed."""
+    """Forward lines and signals until all have ended; return the exit code of the first that failed."""
     first, deadline, asked = 0, float("inf"), False
     with _reading(processes) as pass_on:
         while any(process.poll() is None for process in processes):
@@ -138,7 +138,7 @@ def _watch(processes: Sequence[subprocess.Popen], heard: list[int], grace: float
 
 @contextlib.contextmanager
 def _reading(processes: Sequence[subprocess.Popen]) -> Iterator[Callable[[float], bool]]:
-    """Gives `pass_on(seconds)`: waits so long for what they write, and tells whether anything came."""
+    """Yield `pass_on(seconds)`, which waits this long for output, forwards it, and returns whether any came."""
     with selectors.DefaultSelector() as selector:
         for number, process in enumerate(processes):
             prefix = f"[{number}] ".encode()
@@ -153,7 +153,7 @@ def _reading(processes: Sequence[subprocess.Popen]) -> Iterator[Callable[[float]
             return bool(ready)
 
         yield pass_on
-        # What they wrote last; a grandchild that still lives may hold the streams open, but is not waited for.
+        # Read the last output; a surviving grandchild may hold the streams open, but is not waited for.
         while selector.get_map() and pass_on(0):
             pass
 
@@ -165,7 +165,7 @@ def _send(processes: Sequence[subprocess.Popen], number: int) -> None:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-    """The signals that come in the meantime, to be handed on."""
+    """Yield the list of signals received meanwhile, to be forwarded."""
     heard: list[int] = []
 
     def hear(number: int, frame: FrameType | None) -> None:
@@ -180,7 +180,7 @@ def _signals() -> Iterator[list[int]]:
 
 
 def _in_child(number: int, cores: int | None) -> Callable[[], None]:
-    """What a process does before the command begins: takes its cores, and dies with the launcher."""
+    """Return a function that a child calls before its command: pin its cores, and let it die with the launcher."""
     mine = _share(sorted(os.sched_getaffinity(0)), number, cores) if hasattr(os, "sched_getaffinity") else None
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -194,7 +194,7 @@ def _in_child(number: int, cores: int | None) -> Callable[[], None]:
 
 
 def _share(every: Sequence[int], number: int, cores: int | None) -> set[int] | None:
-    """The cores of one process; where there are not enough they are dealt out again from the first."""
+    """Return the cores of one process; if there are not enough, assignment starts again from the first."""
     if cores is None:
         return None
     return {every[place % len(every)] for place in range(number * cores, (number + 1) * cores)}
@@ -213,17 +213,17 @@ def _positive(text: str) -> int:
 
 
 def main() -> int:
-    """Parses and launches."""
+    """Parse arguments and launch."""
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], usage="local.py [-h] -n N [options] -- COMMAND …"
     )
-    parser.add_argument("-n", "--processes", type=_positive, required=True, help="how many")
+    parser.add_argument("-n", "--processes", type=_positive, required=True, help="number of processes")
     parser.add_argument(
-        "--devices", type=_positive, help="fake CPU devices of each; without it JAX takes what there is"
+        "--devices", type=_positive, help="fake CPU devices of each (default: the devices that JAX finds)"
     )
-    parser.add_argument("--cores", type=_positive, help="cores of each, so that none slows another down")
+    parser.add_argument("--cores", type=_positive, help="cores of each, so that no process slows another down")
     parser.add_argument("--grace", type=float, default=30.0, help="seconds for the others when one fails (default: 30)")
-    parser.add_argument("command", nargs="+", help="what to run, behind --")
+    parser.add_argument("command", nargs="+", help="command to run, after --")
     options = parser.parse_args()
     return launch(options.command, options.processes, devices=options.devices, cores=options.cores, grace=options.grace)
 

@@ -4,7 +4,7 @@
 #   bash tools/launch/tpu_vm.sh NAME ZONE RECIPE --workdir /shared/runs/NAME [--field.path VALUE …]
 #
 # The hosts need the repository with its .venv (extra `tpu`) in the same folder, FOLDER (default: mmvideo, in the home
-# folder), and storage that all of them see for workdir and corpus, such as a mounted bucket. Lines carry no host number:
+# folder), and storage that all of them can access for workdir and corpus, such as a mounted bucket. Lines carry no host number:
 # only process 0 shows progress. The command returns when all hosts have ended, and is the same for a resume.
 set -euo pipefail
 
