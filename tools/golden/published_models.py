@@ -97,7 +97,7 @@ def vivit() -> None:
 
 
 def two_towers(name: str, config: T.PretrainedConfig, kind: type, seed: int, words: np.ndarray, **text) -> None:
-    """Return embeddings of both towers and their logits."""
+    """Write the embeddings of both towers and their logits."""
     model = randomised(kind(config), seed)
     model.logit_scale.data = torch.tensor(1.5 if model.logit_scale.ndim == 0 else [1.5])
     images, seen = pixels(2, 3, 16, 16)
