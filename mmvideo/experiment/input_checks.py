@@ -65,7 +65,9 @@ def _check_numbers(experiment: Experiment) -> None:
 
     feature_width(experiment.model)
     fusion_stages(experiment.model)
-    make_schedule(experiment.training.optimizer, experiment.training.steps)
+    # A schedule that the corpus decides is not known before the corpus is open.
+    if not any(name.startswith("training") for name in experiment.choose or ()):
+        make_schedule(experiment.training.optimizer, experiment.training.steps)
 
 
 def check_source(path: str, split: str | None, field: str) -> None:

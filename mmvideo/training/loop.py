@@ -219,16 +219,14 @@ def _steps(
     for number, stream in ledger.timed_iter(batches.iterate(start, config.steps)):
         watchdog.step = number + 1
         profile.before(number)
-        with jax.profiler.StepTraceAnnotation("train", step_num=number + 1):
-            # The first step of a start includes compilation, so the ledger books it apart.
-            if number > start:
-                with ledger.phase("step"):
-                    state, metrics = run_step(state, place(stream))
-                    profile.after(metrics)
-            else:
-                with ledger.phase("compile"), compiling(config_json, plan.abstract, stream, logger):
-                    state, metrics = run_step(state, place(stream))
-                profile.after(metrics)
+        # The first step of a start includes compilation, so the ledger books it apart.
+        first = number == start
+        with ledger.phase("compile" if first else "step"):
+            watched = compiling(config_json, plan.abstract, stream, logger) if first else contextlib.nullcontext()
+            with watched, jax.profiler.StepTraceAnnotation("train", step_num=number + 1):
+                state, metrics = run_step(state, place(stream))
+            # A trace ends after the annotation of its last step, which would be missing otherwise.
+            profile.after(metrics)
         yield number + 1, state, metrics
 
 

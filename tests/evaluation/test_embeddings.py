@@ -82,6 +82,7 @@ def test_a_clip_seen_twice_is_refused(learner, config, corpus):
         embed_corpus(learner, TwoEpochs())
 
 
+@pytest.mark.slow(reason="fits linear probes of every kind of label on every modality, whose answers it compares")
 def test_evaluators_write_their_files(learner, batches, config, corpus, tmp_path):
     train = Batches(dataclasses.replace(config, sources=(Source(corpus, "train"),)), masked=False, train=False)
     kinds = batches.annotations.single
