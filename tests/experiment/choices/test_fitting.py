@@ -62,6 +62,7 @@ def on(recipe: Path | Experiment, corpus: Path) -> Experiment:
     return dataclasses.replace(experiment, input=dataclasses.replace(experiment.input, sources=(Source(str(corpus)),)))
 
 
+@pytest.mark.slow(reason="trains, evaluates, resumes and evaluates again through the command line")
 def test_the_recipe_trains_on_a_folder_of_clips(corpus, tmp_path, capsys):
     """Two steps, evaluated; the resolved settings lie in config.json, and the same command resumes with them."""
     workdir = tmp_path / "run"
