@@ -1,8 +1,8 @@
-"""What a compiled step takes on a GPU that is not there: its optimised HLO, priced operation by operation.
+"""Predicted time of a compiled step on a GPU that is not there: its optimised HLO, priced operation by operation.
 
-An operation that starts a kernel costs the longer of two times, that of its products and that of its bytes, and a
-launch; what only renames a buffer costs nothing. The constants below were fixed on 2026-11-30 and are not fitted
-to a row: `experiments/benchmarks/hlo.md` has what they say of the two steps that were measured on an H100.
+An operation that starts a kernel costs a launch and the longer of two times: the time of its products and the time of
+its bytes. An operation that only renames a buffer costs nothing. The constants below were fixed on 2026-11-30 and are
+not fitted to a row: `experiments/benchmarks/hlo.md` compares them with the two steps measured on an H100.
 
 | an operation | takes |
 |---|---|
@@ -86,15 +86,15 @@ CATEGORIES = (
 
 @dataclasses.dataclass(frozen=True)
 class Price:
-    """What one operation takes, as often as it runs.
+    """The cost of one operation, summed over all the times it runs.
 
     Attributes:
-      name: of the instruction.
+      name: name of the instruction.
       category: one of `CATEGORIES`.
-      times: how often it runs.
-      flops, bytes: each time.
-      seconds: all times together, without the launches.
-      scope: the path of names that JAX gave it.
+      times: number of runs in a step.
+      flops, bytes: FLOPs and bytes of one run.
+      seconds: seconds of all runs together, without the launches.
+      scope: path of names that JAX gave it.
     """
 
     name: str
@@ -119,11 +119,11 @@ class Line:
 
 @dataclasses.dataclass(frozen=True)
 class Spans:
-    """How much of a row's attention lies within spans.
+    """The share of a row's attention that lies within spans.
 
     Attributes:
       share: pairs of a query and a key within a span, of all pairs of a row, on average over layers.
-      width: `N H` of the attention that it is of; all others are taken as dense.
+      width: `N H` of that attention; attention of any other width counts as dense.
     """
 
     share: float

@@ -300,15 +300,15 @@ UNROLLED = 24
 
 
 def unrolled_layers(model: Model, platform: str, count: int) -> int:
-    """How many of `count` layers in a row are unrolled, the last of them; those before them are one scanned program.
+    """Return the number of unrolled layers among `count` in a row: the last ones; those before are one scanned program.
 
-    A scan copies what each layer keeps for its gradient into stacks, and back out of them, a fifth of a step on an
-    H100 (`experiments/benchmarks/hlo.md`); groups of layers within a scan have the same stacks. Unrolled layers keep
-    it where it is, and their program takes time to compile with each of them.
+    A scan copies the tensors that each layer saves for its gradient into stacks and out of them again: a fifth of a
+    step on an H100 (`experiments/benchmarks/hlo.md`). Groups of layers within a scan need the same stacks. Unrolled
+    layers need none, but each of them adds to the compile time.
 
     Args:
-      model: says what `scan` is; `auto` unrolls none but on GPUs, where it unrolls all of a model of up to `UNROLLED`
-        layers, and of a deeper one the same share of every stage.
+      model: the settings. `scan="auto"` unrolls on GPUs only: all layers of a model of up to `UNROLLED` layers, and the
+        same share of every stage of a deeper one.
       platform: `cpu`, `gpu` or `tpu`.
       count: layers of a stage, or of a part of it.
 

@@ -213,7 +213,7 @@ def _shapes(q: Array, k: Array, v: Array, spans: Array, call: Call) -> Array:
 
 
 def _has_shapes(call: Call) -> bool:
-    """Whether a GPU would take a kernel: not for short rows, nor in float32."""
+    """Return whether a GPU would use a kernel: not for short rows, nor in float32."""
     return call.length > AUTOMATIC["gpu"][0][0] and call.dtype == jnp.bfloat16
 
 

@@ -106,7 +106,7 @@ def tuned(operator: Any, blocks: Blocks | None) -> Any:
 
 
 def _is_hopper() -> bool:
-    """Whether the kernels will run on a GPU of compute capability 9.0."""
+    """Return whether the kernels will run on a GPU of compute capability 9.0."""
     device = jax.devices()[0]
     return device.platform == "gpu" and str(getattr(device, "compute_capability", "")) == "9.0"
 

@@ -41,7 +41,7 @@ def tokamax_shapes(
     v: Float[Array, "B L N H"],
     spans: Int[Array, "B Q 2"],
 ) -> Float[Array, "B Q N H"]:
-    """What `tokamax_attention` gives on a Hopper GPU, in shape alone; arguments as there."""
+    """Return the shapes that `tokamax_attention` returns on a Hopper GPU, from the same arguments."""
     blocks = nearest_blocks(q.shape[3], k.shape[1]) or DEFAULT
     k, v = (filled(x, BLOCK) for x in (k, v))
     sizes = [(each["block_q"], each["block_kv"]) for each in (blocks.forward, blocks.backward)]
@@ -89,7 +89,7 @@ _attention.defvjp(_forward, _backward, optimize_remat=True)
 
 
 def _attributes(sizes: tuple[int, int]) -> dict[str, np.int32]:
-    """What a call carries of the sizes of its blocks."""
+    """Return the sizes of its blocks as attributes of a call."""
     return {name: np.int32(size) for name, size in zip(("block_q", "block_kv"), sizes, strict=True)}
 
 
